@@ -1,0 +1,1 @@
+"""organism: an actor-model message pump for swarms of LLM agents."""

@@ -1,0 +1,141 @@
+"""Everything that organism raises, in one tree.
+
+::
+
+    OrganismError
+    ├── ConfigurationError            what is written in organism.yaml or given to Organism() is wrong (exit 2)
+    ├── PayloadError                  a class is no payload, or a value is not valid for one
+    │   ├── PayloadTypeError          the class itself cannot be a payload (raised when it is declared)
+    │   └── InvalidPayloadError       a value, XML or JSON document does not fit its payload class
+    ├── RoutingError                  an address is unknown, or not a peer
+    ├── NotRunningError               the organism, thread or delivery is not (or no longer) there to be used
+    ├── QueueFullError                ingress with ``on_full: refuse`` met a full queue
+    ├── Refused                       raised *by* a handler: a failure for the caller that is not retried
+    ├── HandlerFailedError            a callee failed; ``code`` says how
+    ├── UnexpectedReplyError          a callee replied with another class than ``expect``
+    ├── BudgetExhaustedError          a limit refuses what was asked, before anything was spent
+    ├── ModelError                    every backend of an alias failed
+    └── JournalError                  the journal is damaged, held by another process or cannot be written
+
+Errors build their text from their fields, so that a program can read what a person reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+
+class OrganismError(Exception):
+    """The root of everything that organism raises on purpose."""
+
+
+class ConfigurationError(OrganismError):
+    """The configuration has mistakes; all that were found, each with its place.
+
+    ``mistakes`` holds one line each, as ``organism.yaml:14:9 handlers.writer.peers[0]: 'shoter' is no handler; ...``.
+    """
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes: tuple[str, ...] = tuple(mistakes)
+        super().__init__("\n".join(self.mistakes))
+
+
+class PayloadError(OrganismError):
+    """Something about a payload is wrong."""
+
+
+class PayloadTypeError(PayloadError, TypeError):
+    """A class cannot be a payload; raised when it is declared."""
+
+
+class InvalidPayloadError(PayloadError, ValueError):
+    """A value or a document does not fit its payload class.
+
+    ``where`` is the path of the field (``Question.tags[2]``, empty for the whole), ``problem`` the reason.
+    """
+
+    def __init__(self, problem: str, *, where: str = "") -> None:
+        self.problem = problem
+        self.where = where
+        super().__init__(f"{where}: {problem}" if where else problem)
+
+
+class RoutingError(OrganismError):
+    """An address is unknown to the organism."""
+
+
+class NotRunningError(OrganismError):
+    """What is asked for needs something running that has not started or has ended."""
+
+
+class QueueFullError(OrganismError):
+    """The organism's queue is full and ``on_full`` is ``refuse``."""
+
+
+class Refused(OrganismError):  # noqa: N818 - a verdict that handlers raise; the contract names it so
+    """Raised by a handler: the caller hears the text as ``HandlerFailed(refused)``; it is never retried."""
+
+
+class HandlerFailedError(OrganismError):
+    """A callee failed. ``code`` is one of the codes of ``HandlerFailed``, ``retry`` whether trying again could help."""
+
+    def __init__(self, code: str, text: str, *, retry: bool = False) -> None:
+        self.code = code
+        self.text = text
+        self.retry = retry
+        super().__init__(f"{code}: {text}" if text else code)
+
+
+class UnexpectedReplyError(OrganismError):
+    """A callee replied with another class than was expected; ``reply`` is what came."""
+
+    def __init__(self, reply: object, expected: str) -> None:
+        self.reply = reply
+        self.expected = expected
+        super().__init__(f"expected {expected}, got {type(reply).__name__}")
+
+
+class BudgetExhaustedError(OrganismError):
+    """A limit refuses a call or a message before anything was spent.
+
+    ``unit`` is the unit that lacks, ``scope`` the kind of node whose limit it is (``thread``, ``organism``, ...).
+    ``used``, ``held``, ``limit`` and ``need`` are in that unit: int, or Decimal for ``cost_usd``.
+    """
+
+    def __init__(
+        self,
+        unit: str,
+        scope: str,
+        used: int | Decimal,
+        held: int | Decimal,
+        limit: int | Decimal,
+        need: int | Decimal,
+        *,
+        hint: str = "",
+    ) -> None:
+        self.unit = unit
+        self.scope = scope
+        self.used = used
+        self.held = held
+        self.limit = limit
+        self.need = need
+        self.hint = hint
+        text = f"{unit} of the {scope}: {used} used, {held} held, limit {limit}, needed {need}"
+        super().__init__(f"{text}; {hint}" if hint else text)
+
+
+class ModelError(OrganismError):
+    """Every backend of an alias failed; ``causes`` holds one line an attempt."""
+
+    def __init__(self, alias: str, causes: Sequence[str]) -> None:
+        self.alias = alias
+        self.causes: tuple[str, ...] = tuple(causes)
+        super().__init__(f"model '{alias}' failed: " + "; ".join(self.causes))
+
+
+class JournalError(OrganismError):
+    """The journal is damaged, held by another process, or cannot be written."""

@@ -1,0 +1,156 @@
+"""What a provider is: one request in, one response (or a stream of pieces) out. The router owns everything around it.
+
+A provider never retries, never sleeps, never reads a clock for its own purposes and never counts money. It says what
+happened in :class:`Response`, or raises :class:`BackendError` with what the router needs to decide and to charge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol
+
+from attrs import field, frozen
+
+from organism.settings import NOTHING
+
+Message = Mapping[str, Any]
+"""A chat-completions message: ``{"role": ..., "content": ..., "tool_calls": [...], "tool_call_id": ...}``."""
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
+
+
+@frozen(kw_only=True)
+class ToolSpec:
+    """A tool that is offered to the model; ``parameters`` is the JSON Schema of its one object argument."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class ToolCall:
+    """A call the model wants made; ``arguments`` is the JSON text as the model wrote it, possibly broken."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@frozen(kw_only=True)
+class Request:
+    """One attempt at one backend. ``tool_choice`` is ``auto``, ``required``, ``none`` or a tool's name; ``returns`` is the
+    JSON Schema (with a ``title``) that the text must satisfy; ``options`` are the backend's own, ``extra`` the call's."""
+
+    model: str
+    messages: Sequence[Message]
+    max_output_tokens: int
+    tools: Sequence[ToolSpec] = ()
+    tool_choice: str = "auto"
+    returns: Mapping[str, Any] | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    options: Mapping[str, Any] = NOTHING
+    extra: Mapping[str, Any] = NOTHING
+
+
+@frozen(kw_only=True)
+class RawUsage:
+    """Usage as the provider reported it, unchecked: the router validates it (numbers may be missing, negative or text).
+
+    ``input_tokens`` includes cached input.
+    """
+
+    input_tokens: object = None
+    output_tokens: object = None
+    cache_read_tokens: object = 0
+    cache_write_tokens: object = 0
+    reasoning_tokens: object = 0
+
+
+@frozen(kw_only=True)
+class Response:
+    """A finished answer. ``message`` is the assistant message to keep in the history, as the provider wants it back."""
+
+    text: str
+    message: Message
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason = "stop"
+    usage: RawUsage | None = None
+    model: str = ""
+
+
+@frozen(kw_only=True)
+class Piece:
+    """A piece of streamed text."""
+
+    text: str
+
+
+class Stream(Protocol):
+    """An open stream: iterate the pieces; afterwards ``response`` is set. Leaving the context closes the connection."""
+
+    response: Response | None
+    usage: RawUsage | None
+    """What was reported so far, also when the stream is cut."""
+
+    def __aiter__(self) -> AsyncIterator[Piece]: ...
+
+
+class Backend(Protocol):
+    """A provider, bound to one backend's settings. Made once per organism, closed with it."""
+
+    async def complete(self, request: Request) -> Response: ...
+
+    def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]: ...
+
+    async def aclose(self) -> None: ...
+
+
+Failure = Literal["rate_limited", "server", "connection", "timeout", "cut", "rejected", "auth", "context", "broken"]
+
+
+class BackendError(Exception):
+    """An attempt failed.
+
+    ``kind``: ``rate_limited`` (429), ``server`` (5xx), ``connection`` (never made), ``timeout`` and ``cut`` (after the
+    request was sent: it may have been billed), ``rejected`` (other 4xx), ``auth`` (401, 403), ``context`` (the prompt is too
+    long), ``broken`` (the answer is not what the protocol says; it was billed). ``retry_after`` in seconds.
+    """
+
+    def __init__(
+        self,
+        kind: Failure,
+        text: str,
+        *,
+        retry_after: float | None = None,
+        usage: RawUsage | None = None,
+        received: str = "",
+    ) -> None:
+        self.kind: Failure = kind
+        self.retry_after = retry_after
+        self.usage = usage
+        self.received = received
+        super().__init__(text)
+
+    @property
+    def billed(self) -> bool:
+        """Whether the provider may charge for it although no whole answer came."""
+        return self.kind in {"timeout", "cut", "broken"}
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another attempt, at this or another backend, could succeed."""
+        return self.kind in {"rate_limited", "server", "connection", "timeout", "cut", "broken"}
+
+
+@frozen(kw_only=True)
+class BackendFactory:
+    """What makes a provider: the settings and the key it was configured with. For ``package.module:factory`` providers."""
+
+    make: Any
+    needs_key: bool = False
+    key_env: str | None = None
+    tags: Mapping[str, Any] = field(default=NOTHING)

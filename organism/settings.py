@@ -1,0 +1,217 @@
+"""What an organism was told to be: frozen values, already checked. Nothing here parses or reads anything.
+
+``config`` makes these from organism.yaml, from ``--set`` and from keyword arguments; everybody else only reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from attrs import field, frozen
+
+SPENT_UNITS: Final = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls", "messages")
+"""Units that are held, settled and summed to the parents."""
+UNITS: Final = (*SPENT_UNITS, "seconds", "depth")
+
+Accounting = Literal["estimate", "strict"]
+OnUnpriced = Literal["refuse", "ignore"]
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@frozen(kw_only=True)
+class Limits:
+    """What a node may spend at most, per unit; ``None`` is no limit. ``cost_usd`` in USD, ``seconds`` in seconds."""
+
+    tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: Decimal | None = None
+    model_calls: int | None = None
+    messages: int | None = None
+    seconds: float | None = None
+    depth: int | None = None
+
+
+@frozen(kw_only=True)
+class Grace:
+    """What is kept back of a limit for a last answer: of token units ``min(share x limit, tokens)``, of ``cost_usd``
+    ``share x limit``, of ``model_calls`` ``model_calls`` (0 where the limit is 1), of other units nothing."""
+
+    model_calls: int = 1
+    share: Decimal = Decimal("0.1")
+    tokens: int = 2000
+
+
+@frozen(kw_only=True)
+class Policy:
+    """How a node warns and refuses. A share below 1 in ``warn_at`` is of the working limit, from 1 on a figure.
+
+    ``warn_at`` has an entry for every unit that warns; ``runway`` 0 is off.
+    """
+
+    warn_at: Mapping[str, tuple[Decimal, ...]] = field(
+        factory=lambda: MappingProxyType({u: DEFAULT_LEVELS for u in UNITS if u != "depth"})
+    )
+    runway: Decimal = Decimal(2)
+    grace: Grace = field(factory=Grace)
+    accounting: Accounting = "estimate"
+    on_unpriced: OnUnpriced = "refuse"
+    notify: tuple[Literal["agent", "caller"], ...] = ("agent",)
+
+
+DEFAULT_LEVELS: Final = (Decimal("0.75"), Decimal("0.9"), Decimal("0.95"))
+
+
+@frozen(kw_only=True)
+class BudgetSettings:
+    """Limits, and what is said of the policy; ``None`` in a policy field means: as the node above has it."""
+
+    limits: Limits = field(factory=Limits)
+    warn_at: Mapping[str, tuple[Decimal, ...]] | None = None
+    runway: Decimal | None = None
+    grace: Grace | None = None
+    accounting: Accounting | None = None
+    on_unpriced: OnUnpriced | None = None
+    notify: tuple[Literal["agent", "caller"], ...] | None = None
+
+    def policy(self, above: Policy) -> Policy:
+        """The policy of a node that has these settings below a node whose policy is ``above``."""
+        return Policy(
+            warn_at=above.warn_at if self.warn_at is None else self.warn_at,
+            runway=above.runway if self.runway is None else self.runway,
+            grace=above.grace if self.grace is None else self.grace,
+            accounting=above.accounting if self.accounting is None else self.accounting,
+            on_unpriced=above.on_unpriced if self.on_unpriced is None else self.on_unpriced,
+            notify=above.notify if self.notify is None else self.notify,
+        )
+
+
+ROOT_LIMITS: Final = Limits(messages=300, depth=50)
+"""The limits of a root thread whose budget names none."""
+
+
+@frozen(kw_only=True)
+class Ceiling:
+    """The whole organism's limits. ``window`` says over what they count; ``run`` is this process."""
+
+    limits: Limits = field(factory=Limits)
+    window: Literal["run"] = "run"
+
+
+@frozen(kw_only=True)
+class Price:
+    """USD per million tokens. ``cache_read`` and ``cache_write`` default to the price of input."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+
+
+@frozen(kw_only=True)
+class BackendSettings:
+    """One backend of an alias. ``place`` is where it stands in the file, for messages."""
+
+    provider: str
+    model: str
+    base_url: str | None = None
+    api_key_env: str | None = None
+    api_key_file: Path | None = None
+    priority: int = 1
+    max_concurrent: int = 20
+    timeout: float = 120.0
+    overhead: int = 16
+    price: Price | None = None
+    options: Mapping[str, Any] = NOTHING
+    place: str = ""
+
+
+@frozen(kw_only=True)
+class ModelSettings:
+    """An alias. ``backoff`` is (first, longest) in seconds; ``retries`` further attempts over all backends."""
+
+    name: str
+    backends: tuple[BackendSettings, ...]
+    retries: int = 3
+    backoff: tuple[float, float] = (0.5, 30.0)
+    max_output_tokens: int = 4096
+
+
+@frozen(kw_only=True)
+class Notices:
+    """Wording files (Jinja2 text, already read) for what an agent is told of its budget; ``None``: the standard one."""
+
+    warning: str | None = None
+    exhausted: str | None = None
+    grace: str | None = None
+
+
+@frozen(kw_only=True)
+class AgentSettings:
+    """A model-driven handler. ``accepts`` and ``replies`` are payload classes; ``prompt`` is Jinja2 text or ``None``."""
+
+    accepts: tuple[type, ...]
+    replies: tuple[type, ...]
+    model: str = "default"
+    prompt: str | None = None
+    max_turns: int = 20
+    max_output_tokens: int | None = None
+    min_output_tokens: int = 64
+    temperature: float | None = None
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    notices: Notices = field(factory=Notices)
+
+
+@frozen(kw_only=True)
+class HandlerSettings:
+    """One handler. Exactly one of ``code`` and ``agent`` is set; ``code`` is the imported async function.
+
+    ``accepts`` are the payload classes it takes (from the annotation, or the agent's), ``timeout`` is in seconds of its
+    own running. ``budget`` makes calls to it run in a sub-thread, one a call or one a calling thread (``per``).
+    """
+
+    name: str
+    accepts: tuple[type, ...]
+    description: str = ""
+    code: Any = None
+    agent: AgentSettings | None = None
+    peers: tuple[str, ...] = ()
+    timeout: float | None = None
+    concurrency: int | None = None
+    budget: BudgetSettings | None = None
+    per: Literal["call", "thread"] = "call"
+    options: Mapping[str, Any] = NOTHING
+
+
+@frozen(kw_only=True)
+class StartMessage:
+    """One entry of ``start:``: a payload (already decoded) for a handler."""
+
+    to: str
+    payload: Any
+
+
+@frozen(kw_only=True)
+class Settings:
+    """A whole organism."""
+
+    name: str
+    handlers: Mapping[str, HandlerSettings] = NOTHING
+    models: Mapping[str, ModelSettings] = NOTHING
+    budget: BudgetSettings = field(factory=lambda: BudgetSettings(limits=ROOT_LIMITS))
+    ceiling: Ceiling = field(factory=Ceiling)
+    runtime: Literal["trio", "asyncio"] = "trio"
+    scheduling: Literal["breadth-first", "depth-first"] = "breadth-first"
+    max_handlers: int = 1000
+    queue: int = 10000
+    on_full: Literal["wait", "refuse"] = "wait"
+    journal: str = "memory:"
+    start: tuple[StartMessage, ...] = ()
+    folder: Path | None = None
+    notes: tuple[str, ...] = ()
+    """What was assumed and should be said aloud, such as the simulated default model."""
