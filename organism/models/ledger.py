@@ -1,0 +1,40 @@
+"""The router's view of budgets: it holds before an attempt and settles after it, and knows nothing of threads."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import frozen
+
+from organism.budget.claims import Charge, Claim, Crossing
+
+
+@frozen(kw_only=True)
+class Held:
+    """A granted hold. ``output_tokens`` is how much output may come back; ``clamped`` that the wish was lowered."""
+
+    id: int
+    output_tokens: int
+    clamped: bool = False
+
+
+class Ledger(Protocol):
+    """The budget of one call, from its first hold to its last settlement."""
+
+    @property
+    def strict(self) -> bool:
+        """Whether the input must be held as its bound in bytes rather than as an estimate."""
+        ...
+
+    @property
+    def needs_price(self) -> bool:
+        """Whether a model without a price must be refused: the path has a cost limit and ``on_unpriced`` is ``refuse``."""
+        ...
+
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
+        """Holds the claim, waiting where R14 says so. Raises BudgetExhaustedError; then nothing is held."""
+        ...
+
+    def settle(self, held: Held, charge: Charge) -> tuple[Crossing, ...]:
+        """Replaces the hold by what was spent (nothing: releases it); never fails, also after the thread's end."""
+        ...
