@@ -19,6 +19,7 @@ UNITS: Final = (*SPENT_UNITS, "seconds", "depth")
 
 Accounting = Literal["estimate", "strict"]
 OnUnpriced = Literal["refuse", "ignore"]
+DEFAULT_LEVELS: Final = (Decimal("0.75"), Decimal("0.9"), Decimal("0.95"))
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -39,7 +40,8 @@ class Limits:
 @frozen(kw_only=True)
 class Grace:
     """What is kept back of a limit for a last answer: of token units ``min(share x limit, tokens)``, of ``cost_usd``
-    ``share x limit``, of ``model_calls`` ``model_calls`` (0 where the limit is 1), of other units nothing."""
+    ``share x limit``, of ``model_calls`` ``model_calls`` (0 where the limit is 1), of other units nothing.
+    """
 
     model_calls: int = 1
     share: Decimal = Decimal("0.1")
@@ -61,9 +63,6 @@ class Policy:
     accounting: Accounting = "estimate"
     on_unpriced: OnUnpriced = "refuse"
     notify: tuple[Literal["agent", "caller"], ...] = ("agent",)
-
-
-DEFAULT_LEVELS: Final = (Decimal("0.75"), Decimal("0.9"), Decimal("0.95"))
 
 
 @frozen(kw_only=True)

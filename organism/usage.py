@@ -25,7 +25,8 @@ def usd(amount: int) -> Decimal:
 @frozen(kw_only=True)
 class Usage:
     """Figures of a thread, with those of its sub-threads. ``input_tokens`` counts cached input too; ``tokens`` is input
-    plus output; ``cost_usd`` is exact; ``seconds`` is running time; ``estimated`` says that some figure is an estimate."""
+    plus output; ``cost_usd`` is exact; ``seconds`` is running time; ``estimated`` says that some figure is an estimate.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0

@@ -69,7 +69,8 @@ class Charge:
 @frozen(kw_only=True)
 class Crossing:
     """A level of a unit first reached on a node. ``used`` and ``limit`` in the unit (Decimal for money); ``scope`` is the
-    node's kind, ``thread`` the id of the node's thread (empty for the organism)."""
+    node's kind, ``thread`` the id of the node's thread (empty for the organism).
+    """
 
     unit: str
     level: str

@@ -7,12 +7,14 @@ happened in :class:`Response`, or raises :class:`BackendError` with what the rou
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attrs import field, frozen
 
 from organism.settings import NOTHING
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
 
 Message = Mapping[str, Any]
 """A chat-completions message: ``{"role": ..., "content": ..., "tool_calls": [...], "tool_call_id": ...}``."""
@@ -41,7 +43,8 @@ class ToolCall:
 @frozen(kw_only=True)
 class Request:
     """One attempt at one backend. ``tool_choice`` is ``auto``, ``required``, ``none`` or a tool's name; ``returns`` is the
-    JSON Schema (with a ``title``) that the text must satisfy; ``options`` are the backend's own, ``extra`` the call's."""
+    JSON Schema (with a ``title``) that the text must satisfy; ``options`` are the backend's own, ``extra`` the call's.
+    """
 
     model: str
     messages: Sequence[Message]
@@ -102,11 +105,17 @@ class Stream(Protocol):
 class Backend(Protocol):
     """A provider, bound to one backend's settings. Made once per organism, closed with it."""
 
-    async def complete(self, request: Request) -> Response: ...
+    async def complete(self, request: Request) -> Response:
+        """Makes one attempt; raises BackendError. May be cancelled: then the connection is closed."""
+        ...
 
-    def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]: ...
+    def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
+        """Opens a stream; entering and iterating raise BackendError."""
+        ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Closes its connections."""
+        ...
 
 
 Failure = Literal["rate_limited", "server", "connection", "timeout", "cut", "rejected", "auth", "context", "broken"]

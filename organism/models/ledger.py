@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from organism.budget.claims import Charge, Claim, Crossing
+if TYPE_CHECKING:
+    from organism.budget.claims import Charge, Claim, Crossing
 
 
 @frozen(kw_only=True)
