@@ -67,7 +67,10 @@ class Policy:
 
 @frozen(kw_only=True)
 class BudgetSettings:
-    """Limits, and what is said of the policy; ``None`` in a policy field means: as the node above has it."""
+    """Limits, and what is said of the policy; ``None`` in a policy field means: as the node above has it.
+
+    So do units that ``warn_at`` does not have.
+    """
 
     limits: Limits = field(factory=Limits)
     warn_at: Mapping[str, tuple[Decimal, ...]] | None = None
@@ -80,7 +83,7 @@ class BudgetSettings:
     def policy(self, above: Policy) -> Policy:
         """The policy of a node that has these settings below a node whose policy is ``above``."""
         return Policy(
-            warn_at=above.warn_at if self.warn_at is None else self.warn_at,
+            warn_at=MappingProxyType({**above.warn_at, **(self.warn_at or NOTHING)}),
             runway=above.runway if self.runway is None else self.runway,
             grace=above.grace if self.grace is None else self.grace,
             accounting=above.accounting if self.accounting is None else self.accounting,
@@ -113,10 +116,16 @@ class Price:
 
 @frozen(kw_only=True)
 class BackendSettings:
-    """One backend of an alias. ``place`` is where it stands in the file, for messages."""
+    """One backend of an alias. ``place`` is where it stands in the file, for messages.
+
+    ``factory`` is what makes the provider: the loaded object of ``package.module:factory``, ``None`` for built-in ones.
+    ``api_key_env`` is the provider's usual variable where the file says nothing of a key; ``None``: no variable is read.
+    ``timeout`` in seconds, ``overhead`` in tokens.
+    """
 
     provider: str
     model: str
+    factory: Any = None
     base_url: str | None = None
     api_key_env: str | None = None
     api_key_file: Path | None = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PICO_PER_USD = 10**12
 """Money is an integer of 10^-12 USD inside the organism, so that sums are exact; Decimal outside."""
@@ -43,3 +46,37 @@ class Usage:
     def as_json(self) -> dict[str, Any]:
         """A JSON object of the fields; money as a string."""
         return asdict(self) | {"cost_usd": format(self.cost_usd, "f"), "seconds": round(self.seconds, 6)}
+
+
+class Tally:
+    """A running sum of own figures, as for one handler, model or backend. ``amounts`` is indexed as the budgets' vectors."""
+
+    __slots__ = ("amounts", "details", "estimated")
+
+    def __init__(self) -> None:
+        self.amounts = [0, 0, 0, 0, 0, 0]
+        self.details = [0, 0, 0]
+        self.estimated = False
+
+    def usage(self, seconds: float = 0.0) -> Usage:
+        """The sum as users see it."""
+        return usage_of(self.amounts, self.details, seconds=seconds, estimated=self.estimated)
+
+
+def usage_of(amounts: Sequence[int], details: Sequence[int], *, seconds: float, estimated: bool) -> Usage:
+    """Usage from vectors: (tokens, input, output, cost, calls, messages) and (cache reads, cache writes, reasoning)."""
+    tokens, input_tokens, output_tokens, cost, calls, messages = amounts
+    reads, writes, reasoning = details
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=reads,
+        cache_write_tokens=writes,
+        reasoning_tokens=reasoning,
+        tokens=tokens,
+        cost_usd=usd(cost),
+        model_calls=calls,
+        messages=messages,
+        seconds=seconds,
+        estimated=estimated,
+    )

@@ -6,12 +6,12 @@ happened in :class:`Response`, or raises :class:`BackendError` with what the rou
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
-from organism.settings import NOTHING
+from organism.settings import NOTHING, BackendSettings
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -87,9 +87,12 @@ class Response:
 
 @frozen(kw_only=True)
 class Piece:
-    """A piece of streamed text."""
+    """A piece of streamed output. ``kind`` ``text`` is a piece of the answer's text; ``other`` is output that is billed but
+    never shown (reasoning, the arguments of tool calls): it only counts where a cut stream must be charged by estimate.
+    """
 
     text: str
+    kind: Literal["text", "other"] = "text"
 
 
 class Stream(Protocol):
@@ -155,11 +158,20 @@ class BackendError(Exception):
         return self.kind in {"rate_limited", "server", "connection", "timeout", "cut", "broken"}
 
 
+def _nothing_to_say(settings: BackendSettings) -> Sequence[str]:  # noqa: ARG001 - the shape of every check
+    return ()
+
+
 @frozen(kw_only=True)
 class BackendFactory:
-    """What makes a provider: the settings and the key it was configured with. For ``package.module:factory`` providers."""
+    """How a provider is made. A ``package.module:factory`` provider is one of these, or a function of the settings alone.
 
-    make: Any
-    needs_key: bool = False
+    ``make`` gets the settings and the key, if there is one. ``key_env`` is the provider's usual environment variable for
+    the key, ``needs_key`` whether its own server refuses calls without one (a ``base_url`` may do without). ``check``
+    returns what is wrong with the settings' ``options``, one line each and without their place; it starts nothing.
+    """
+
+    make: Callable[[BackendSettings, str | None], Backend]
     key_env: str | None = None
-    tags: Mapping[str, Any] = field(default=NOTHING)
+    needs_key: bool = False
+    check: Callable[[BackendSettings], Sequence[str]] = _nothing_to_say

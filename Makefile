@@ -1,0 +1,91 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv from the lock files, once.
+#
+#   make run                          ask the default organism
+#   make run ARGS="--json"            the same, with arguments for `organism run`
+#   make test PYTHON=python3.13 VENV=.venv/3.13     with another Python
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+UV ?= uv
+
+BIN := $(VENV)/bin
+CODE := organism handlers tests benchmarks
+LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+# PyPI's pyright asks the network whether it is the newest, and would fetch another one if told a version.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+unexport PYRIGHT_PYTHON_FORCE_VERSION
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check coverage bench format lock clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV)/.run ## ask the default organism (no key, no network); ARGS="..." goes to `organism run`
+	@$(BIN)/organism run $(ARGS)
+
+test: check ## linters, type checkers and all tests
+	$(call heading,pytest)
+	@$(BIN)/pytest -n auto $(ARGS)
+
+check: $(VENV)/.test ## linters and type checkers only
+	$(call heading,ruff check)
+	@$(BIN)/ruff check .
+	$(call heading,ruff format --check)
+	@$(BIN)/ruff format --check .
+	$(call heading,mypy)
+	@$(BIN)/mypy
+	$(call heading,pyright)
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+coverage: $(VENV)/.test ## which lines and branches the tests do not reach
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage report
+
+bench: $(VENV)/.run ## every benchmark, one after the other
+	@set -e; for script in benchmarks/[!_]*.py; do printf '\n== %s ==\n' "$$script"; $(BIN)/python "$$script" $(ARGS); done
+
+format: $(VENV)/.test ## format the code and repair what the linter can
+	@$(BIN)/ruff check --fix --exit-zero --quiet .
+	@$(BIN)/ruff format .
+
+lock: ## pin what pyproject.toml asks for (needs uv); ARGS=--upgrade takes the newest of everything
+	$(LOCK) $(ARGS) --group build --group dev --output-file requirements-dev.lock
+	$(LOCK) --group build --constraint requirements-dev.lock --output-file requirements.lock
+
+clean: ## remove caches and builds; .venv stays
+	rm -rf build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(CODE) -type d -name __pycache__ -prune -exec rm -rf {} +
+
+define heading
+@printf '\n== %s ==\n' '$(1)'
+endef
+
+# Installs quietly from a lock file and then the project itself; everything pip said is shown when it fails.
+define install
+@echo "installing $(1) into $(VENV) (once; again when $(1) or pyproject.toml change)"
+@{ $(BIN)/python -m pip install --require-hashes --requirement $(1) && \
+   $(BIN)/python -m pip install --no-deps --no-build-isolation --editable . ; \
+ } > $(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
+endef
+
+# The stamps: nothing is installed as long as they are younger than what they were made from.
+$(VENV)/.run: requirements.lock pyproject.toml $(VENV)/pyvenv.cfg
+	$(call install,requirements.lock)
+	@touch $@
+
+# requirements-dev.lock holds all of requirements.lock, in the same versions.
+$(VENV)/.test: requirements-dev.lock pyproject.toml $(VENV)/pyvenv.cfg
+	$(call install,requirements-dev.lock)
+	@touch $@ $(VENV)/.run
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+		found=$$($(PYTHON) -c 'import platform; print(platform.python_version())' 2> /dev/null) || found='no Python'; \
+		echo "organism needs Python 3.11 or newer; '$(PYTHON)' is $${found:-no Python}; choose one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }

@@ -1,0 +1,195 @@
+"""The keys of ``models``: aliases and their backends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from organism.config.places import shown, where
+from organism.config.shapes import (
+    BROKEN,
+    Anything,
+    Broken,
+    Choice,
+    Exact,
+    Later,
+    ListOf,
+    Number,
+    OrNull,
+    Reading,
+    Record,
+    Section,
+    Text,
+    Whole,
+    one_of,
+)
+from organism.config.tree import Node, Scalar
+from organism.config.wording import FilePath
+from organism.errors import ConfigurationError
+from organism.loader import load_object
+from organism.names import ORGANISM, is_handler_name, suggestion
+from organism.settings import BackendSettings, ModelSettings, Price
+
+_PROVIDERS: Final = ("simulated", "openai")
+_PROVIDERS_LATER: Final = ("anthropic", "recorded")
+_USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY"})
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRETS: Final = {"apikey", "key", "token", "secret", "accesstoken", "authorization", "password", "xapikey"}
+_NO_SECRETS: Final = (
+    "a key does not belong here: name the environment variable that holds it (api_key_env) or a file (api_key_file)"
+)
+
+SIMULATED: Final[Mapping[str, object]] = {"default": {"backends": [{"provider": "simulated", "model": "sim-1"}]}}
+"""The models of an organism that names none."""
+
+
+@frozen
+class _Maker:
+    """A provider: its name, and what makes it where it is not built in."""
+
+    name: str
+    factory: Any = None
+
+
+@frozen
+class _Provider(Text):
+    """``simulated``, ``openai``, ``package.module:factory``, or the factory itself in Python."""
+
+    wanted: str = "a provider"
+
+    def read(self, node: Node, reading: Reading) -> _Maker | Broken:
+        if isinstance(node, Scalar) and node.style == "python" and _is_factory(node.value):
+            name = getattr(node.value, "__qualname__", type(node.value).__qualname__)
+            return _Maker(str(name), node.value)
+        name = super().read(node, reading)
+        if name is BROKEN:
+            return BROKEN
+        if name in _PROVIDERS:
+            return _Maker(name)
+        known = (*_PROVIDERS, "package.module:factory")
+        if name in _PROVIDERS_LATER:
+            return reading.wrong(node, f"{shown(name)} is not available yet; use {one_of(known)}")
+        if ":" not in name:
+            return reading.wrong(node, f"{shown(name)} is no provider{suggestion(name, _PROVIDERS)}; use {one_of(known)}")
+        try:
+            factory = load_object(name, reading.folder)
+        except ConfigurationError as error:
+            return reading.wrong(node, str(error))
+        if not _is_factory(factory):
+            return reading.wrong(node, f"{shown(name)} makes no provider: it must be a function or a BackendFactory")
+        return _Maker(name, factory)
+
+
+def _is_factory(value: object) -> bool:
+    return callable(value) or callable(getattr(value, "make", None))
+
+
+def _url_problem(text: str) -> str | None:
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        fine = False
+    # What is before an @ may be a password.
+    value = "this" if "@" in text else shown(text)
+    return None if fine else f"{value} is no address of a server, as in 'http://localhost:11434/v1'"
+
+
+def _variable_problem(text: str) -> str | None:
+    if _VARIABLE.fullmatch(text):
+        return None
+    return "is no name of an environment variable (and not shown, in case it is the key itself)"
+
+
+def _secret_problem(name: str) -> str | None:
+    letters = re.sub(r"[^a-z]", "", name.lower())
+    return _NO_SECRETS if letters in _SECRETS - {"key", "token"} else None
+
+
+def _backend(section: Section) -> BackendSettings | Broken:
+    said = dict(section.values)
+    if said.get("api_key_env") is not None and said.get("api_key_file") is not None:
+        section.wrong("api_key_file", "is there beside 'api_key_env': keep one of them")
+    if section.broken:
+        return BROKEN
+    maker: _Maker = said.pop("provider")
+    if said.get("api_key_file") is None:
+        said.setdefault("api_key_env", _USUAL_KEY.get(maker.name) or getattr(maker.factory, "key_env", None))
+    if "options" in said:
+        said["options"] = MappingProxyType(said["options"])
+    place = where(section.table.place, section.table.path)
+    return BackendSettings(provider=maker.name, factory=maker.factory, place=place, **said)
+
+
+def _backoff(section: Section) -> Section:
+    """Checks the pair, which the shape of a list cannot."""
+    pair = section.values.get("backoff")
+    if pair is not None and len(pair) != 2:
+        section.wrong("backoff", f"needs two numbers, the first and the longest wait in seconds, and has {len(pair)}")
+    elif pair is not None and pair[0] > pair[1]:
+        section.wrong("backoff", f"the first wait ({pair[0]:g}) is longer than the longest ({pair[1]:g})")
+    return section
+
+
+def models_of(sections: Mapping[str, Section]) -> Mapping[str, ModelSettings]:
+    """The settings of the aliases, in the order of the file. Only for sections without a mistake."""
+    models: dict[str, ModelSettings] = {}
+    for name, section in sections.items():
+        said = {key: value for key, value in section.values.items() if key != "strategy"}
+        models[name] = ModelSettings(name=name, **said)
+    return MappingProxyType(models)
+
+
+def alias_problem(name: str) -> str | None:
+    """What is wrong with the name of an alias."""
+    if is_handler_name(name) or name == ORGANISM:
+        return None
+    return f"{shown(name)} is no name of a model: small letters, digits, '_' and '-', a letter first, 64 at most"
+
+
+_PRICE: Final = Record(
+    {"input": Exact(), "output": Exact(), "cache_read": Exact(nullable=True), "cache_write": Exact(nullable=True)},
+    required=("input", "output"),
+    make=lambda section: Price(**section.values),
+)
+_BACKEND: Final = Record(
+    {
+        "provider": _Provider(),
+        "model": Text(),
+        "base_url": Text(check=_url_problem, nullable=True),
+        "api_key_env": Text("the name of an environment variable", check=_variable_problem, nullable=True),
+        "api_key_file": FilePath(nullable=True),
+        "priority": Whole(),
+        "requests_per_minute": Later(),
+        "tokens_per_minute": Later(),
+        "max_concurrent": Whole(least=1),
+        "timeout": Number(above=0),
+        "overhead": Whole(),
+        "prompt_cache": Later(),
+        "price": OrNull(_PRICE),
+        "options": Anything(_secret_problem),
+    },
+    required=("provider", "model"),
+    make=_backend,
+    refused={name: _NO_SECRETS for name in ("api_key", "apikey", "api-key", "key", "token", "secret", "password")},
+    tolerant=True,
+)
+MODEL: Final = Record(
+    {
+        "strategy": Choice(("failover",), later=("round-robin", "least-loaded")),
+        "retries": Whole(),
+        "backoff": ListOf(Number()),
+        "max_output_tokens": Whole(least=1),
+        "downgrade": Later(),
+        "backends": ListOf(_BACKEND, least=1),
+    },
+    required=("backends",),
+    make=_backoff,
+    tolerant=True,
+)
+"""One alias, as a section; :func:`models_of` makes the settings when there is no mistake anywhere."""

@@ -1,0 +1,97 @@
+"""The keys of a budget, and of the ceiling."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve, frozen
+
+from organism.config.shapes import BROKEN, Broken, Choice, Exact, Later, ListOf, Number, Reading, Record, Section, Whole
+from organism.config.tree import Scalar, Table
+from organism.config.yamltext import unfold
+from organism.settings import ROOT_LIMITS, UNITS, BudgetSettings, Ceiling, Grace, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from organism.config.shapes import Shape
+    from organism.config.tree import Node
+
+WARNING_UNITS: Final = tuple(unit for unit in UNITS if unit != "depth")
+
+_LIMITS: Final[Mapping[str, Shape]] = {
+    "tokens": Whole(nullable=True),
+    "input_tokens": Whole(nullable=True),
+    "output_tokens": Whole(nullable=True),
+    "cost_usd": Exact(nullable=True),
+    "model_calls": Whole(nullable=True),
+    "messages": Whole(nullable=True),
+    "seconds": Number(nullable=True),
+    "depth": Whole(nullable=True),
+}
+_LEVELS: Final = ListOf(Exact(above=0), unique=True)
+_LEVELS_BY_UNIT: Final = Record(
+    {unit: _LEVELS for unit in WARNING_UNITS},
+    make=lambda section: MappingProxyType({unit: tuple(sorted(levels)) for unit, levels in section.values.items()}),
+    refused={"depth": "depth never warns: leave it out"},
+)
+
+
+@frozen
+class _WarnAt:
+    """Levels: a list for every unit that warns, or a mapping with a list for each unit that is named."""
+
+    def read(self, node: Node, reading: Reading) -> Mapping[str, tuple[Decimal, ...]] | Broken:
+        read = unfold(node, reading.mistakes) if isinstance(node, Scalar) else node
+        if isinstance(read, Table):
+            by_unit: Mapping[str, tuple[Decimal, ...]] | Broken = _LEVELS_BY_UNIT.read(read, reading)
+            return by_unit
+        levels = BROKEN if read is None else _LEVELS.read(read, reading)
+        if levels is BROKEN:
+            return BROKEN
+        ascending = tuple(sorted(levels))
+        return MappingProxyType({unit: ascending for unit in WARNING_UNITS})
+
+
+_POLICY: Final[Mapping[str, Shape]] = {
+    "warn_at": _WarnAt(),
+    "runway": Exact(),
+    "grace": Record(
+        {"model_calls": Whole(), "share": Exact(below=1), "tokens": Whole()},
+        make=lambda section: Grace(**section.values),
+    ),
+    "accounting": Choice(("estimate", "strict")),
+    "on_unpriced": Choice(("refuse", "ignore")),
+    "notify": ListOf(Choice(("agent", "caller")), unique=True),
+    "grants_by": Later(),
+    "grants_up_to": Later(),
+}
+
+
+def _budget(unnamed: Limits, section: Section) -> BudgetSettings:
+    """What is not named is as in ``unnamed``."""
+    limits, policy = _split(section)
+    return BudgetSettings(limits=evolve(unnamed, **limits), **policy)
+
+
+def _ceiling(section: Section) -> Ceiling:
+    limits, others = _split(section)
+    return Ceiling(limits=Limits(**limits), **others)
+
+
+def _split(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The limits, and the other keys."""
+    limits = {name: value for name, value in section.values.items() if name in _LIMITS}
+    return limits, {name: value for name, value in section.values.items() if name not in limits}
+
+
+ROOT_BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, ROOT_LIMITS))
+"""``budget:`` of the file: messages and depth are limited where nothing is said of them."""
+BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, Limits()))
+"""Every other budget: only what is named is limited."""
+CEILING: Final = Record(
+    {**_LIMITS, "window": Choice(("run",), later=("hour", "day", "month", "total"))}, make=_ceiling
+)

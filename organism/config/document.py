@@ -1,0 +1,189 @@
+"""The whole of organism.yaml: its keys, what refers to what in it, and the settings that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve
+
+from organism.config.backends import MODEL, SIMULATED, alias_problem, models_of
+from organism.config.budgets import CEILING, ROOT_BUDGET
+from organism.config.handlers import DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
+from organism.config.layers import from_python
+from organism.config.places import Mistakes, Place, shown
+from organism.config.shapes import Broken, Choice, Later, ListOf, MapOf, Reading, Record, Section, Text, Whole
+from organism.config.start import START, message_of
+from organism.config.tree import Entry, Scalar, Table
+from organism.config.yamltext import unfold
+from organism.names import is_organism_name, suggestion
+from organism.settings import HandlerSettings, ModelSettings, Settings, StartMessage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_JOURNAL: Final = "memory:"
+_SIMULATED_NOTE: Final = "no models are configured: 'default' is simulated, and calls no provider"
+
+
+def _name_problem(name: str) -> str | None:
+    if is_organism_name(name):
+        return None
+    return f"{shown(name)} is no name of an organism: small letters, digits and '-', a letter first"
+
+
+def _journal_problem(url: str) -> str | None:
+    if url == _JOURNAL:
+        return None
+    if url.startswith(("sqlite:", "jsonl:")):
+        return f"{shown(url)} is not available yet; use {shown(_JOURNAL)}"
+    return f"{shown(url)} is no journal{suggestion(url, [_JOURNAL])}; use {shown(_JOURNAL)}"
+
+
+TOP: Final = Record(
+    {
+        "organism": Text("a name", check=_name_problem),
+        "runtime": Choice(("trio", "asyncio")),
+        "defaults": DEFAULTS,
+        "budget": ROOT_BUDGET,
+        "conversation": Later(),
+        "accounts": Later(),
+        "ceiling": CEILING,
+        "models": MapOf(MODEL, alias_problem),
+        "handlers": MapOf(HANDLER, name_problem),
+        "hooks": Later(),
+        "loops": Later(),
+        "dead_letters": Later(),
+        "scheduling": Choice(("breadth-first", "depth-first")),
+        "max_handlers": Whole(least=1),
+        "queue": Whole(least=1),
+        "on_full": Choice(("wait", "refuse")),
+        "journal": Text("a journal", check=_journal_problem),
+        "durability": Later(),
+        "session_log": Later(),
+        "record": Later(),
+        "start": ListOf(START),
+    },
+    required=("organism",),
+    refused={"name": "the name of the organism has the key 'organism'"},
+    tolerant=True,
+)
+"""Every key there is at the top."""
+
+
+def with_models(tree: Table, mistakes: Mistakes) -> Table:
+    """The tree with the simulated model, where no model is named; below ``--set`` and the environment."""
+    if "models" in tree.entries:
+        return tree
+    place = Place("the default model", layer=0)
+    models = from_python(SIMULATED, lambda _: place, mistakes, ("models",))
+    return evolve(tree, entries={**tree.entries, "models": Entry(place, models)})
+
+
+def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes) -> Settings:
+    """The settings; raises ConfigurationError with every mistake there is."""
+    reading = Reading(mistakes, folder, TOP)
+    top: Section | Broken = TOP.read(_with_defaults(tree, mistakes), reading)
+    if isinstance(top, Broken):
+        mistakes.raise_any()
+        raise AssertionError("a section is broken, and no mistake was noted")
+    handlers = _handlers(top)
+    start = _start(top, handlers)
+    mistakes.raise_any()
+    values = {key: value for key, value in top.values.items() if key not in {"organism", "defaults"}}
+    models = _models(top)
+    return Settings(
+        name=top.values["organism"],
+        **{**values, "handlers": handlers, "models": models, "start": start},
+        folder=folder,
+        notes=_notes(top, models),
+    )
+
+
+def _with_defaults(tree: Table, mistakes: Mistakes) -> Table:
+    """The tree with ``defaults`` below every handler."""
+    defaults, handlers = _table(tree, "defaults", mistakes), _table(tree, "handlers", mistakes)
+    if defaults is None or handlers is None:
+        return tree
+    entries: dict[str, Entry] = {}
+    for name, entry in handlers.entries.items():
+        node = unfold(entry.node, mistakes) if isinstance(entry.node, Scalar) else entry.node
+        entries[name] = entry if node is None else evolve(entry, node=under_defaults(node, defaults))
+    entry = evolve(tree.entries["handlers"], node=evolve(handlers, entries=entries))
+    return evolve(tree, entries={**tree.entries, "handlers": entry})
+
+
+def _table(tree: Table, key: str, mistakes: Mistakes) -> Table | None:
+    node = tree.get(key)
+    read = unfold(node, mistakes) if isinstance(node, Scalar) else node
+    return read if isinstance(read, Table) else None
+
+
+def _handlers(top: Section) -> Mapping[str, HandlerSettings]:
+    """All handlers without a mistake; references are checked against all that are named, also the broken ones."""
+    sections: Mapping[str, Section] = top.values.get("handlers", {})
+    known = Known(_names(top, "handlers"), _aliases(top))
+    handlers: dict[str, HandlerSettings] = {}
+    for name, section in sections.items():
+        handler = handler_of(name, section, known)
+        if handler is not None:
+            handlers[name] = handler
+    _one_class_a_name(top, handlers)
+    return MappingProxyType(handlers)
+
+
+def _names(top: Section, key: str) -> Collection[str] | None:
+    """The names in a mapping, ``None`` where it is none."""
+    if key not in top.table.entries:
+        return ()
+    table = _table(top.table, key, top.reading.mistakes)
+    return None if table is None else tuple(table.entries)
+
+
+def _aliases(top: Section) -> Mapping[str, int | None] | None:
+    names = _names(top, "models")
+    if names is None:
+        return None
+    sections: Mapping[str, Section] = top.values.get("models", {})
+    return {name: _wish(sections.get(name)) for name in names}
+
+
+def _wish(section: Section | None) -> int | None:
+    """What an alias wishes for where nobody says otherwise; ``None`` where it is broken."""
+    if section is None or ("max_output_tokens" in section.table.entries and "max_output_tokens" not in section.values):
+        return None
+    wish: int = section.values.get("max_output_tokens", 4096)
+    return wish
+
+
+def _one_class_a_name(top: Section, handlers: Mapping[str, HandlerSettings]) -> None:
+    """Notes two payload classes of one name: they could not be told apart on the wire."""
+    first: dict[str, tuple[type, str]] = {}
+    for name, handler in handlers.items():
+        for cls in (*handler.accepts, *(handler.agent.replies if handler.agent else ())):
+            other, where = first.setdefault(cls.__name__, (cls, name))
+            if other is not cls:
+                section: Section = top.values["handlers"][name]
+                problem = (
+                    f"payload {shown(cls.__name__)} is {cls.__module__}.{cls.__qualname__} here, and"
+                    f" {other.__module__}.{other.__qualname__} in handler {shown(where)}: rename one of them"
+                )
+                section.reading.wrong(section.table, problem)
+
+
+def _start(top: Section, handlers: Mapping[str, HandlerSettings]) -> tuple[StartMessage, ...]:
+    names = _names(top, "handlers")
+    messages = [message_of(section, handlers, names) for section in top.values.get("start", ())]
+    return tuple(message for message in messages if message is not None)
+
+
+def _models(top: Section) -> Mapping[str, ModelSettings]:
+    return models_of(top.values.get("models", {}))
+
+
+def _notes(top: Section, models: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was assumed: the simulated model, where it was not named and nothing above changed it."""
+    assumed = top.table.entries["models"].key.layer == 0
+    simulated = assumed and models["default"].backends[0].provider == "simulated"
+    return (_SIMULATED_NOTE,) if simulated else ()

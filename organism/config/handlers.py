@@ -1,0 +1,258 @@
+"""The keys of ``handlers``: code and agents, their peers and what they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve, frozen
+
+from organism.config.budgets import BUDGET
+from organism.config.places import shown
+from organism.config.shapes import (
+    BROKEN,
+    Anything,
+    Broken,
+    Choice,
+    Found,
+    Later,
+    ListOf,
+    Located,
+    Number,
+    OrNull,
+    Reading,
+    Record,
+    Section,
+    Text,
+    Whole,
+    one_of,
+)
+from organism.config.tree import Node, Scalar, Table, merged
+from organism.config.wording import Wording
+from organism.errors import ConfigurationError
+from organism.loader import accepts_of, description_of, load_object
+from organism.names import ORGANISM, is_handler_name, suggestion
+from organism.payloads import is_payload
+from organism.settings import AgentSettings, HandlerSettings, Notices
+
+if TYPE_CHECKING:
+    from organism.config.shapes import Shape
+
+REPLY: Final = "reply"
+"""The tool with which an agent answers; peers are tools too, so none may be called so."""
+CODE_TIMEOUT: Final = 30.0
+"""Seconds that a code handler may run where nothing is said; agents have no timeout."""
+
+
+@frozen
+class _Code:
+    """A handler in Python."""
+
+    function: Callable[..., Any]
+    accepts: tuple[type, ...]
+    description: str
+
+
+@frozen
+class _CodeShape(Text):
+    """``module:name``, or the async function itself in Python."""
+
+    wanted: str = "a reference to code, as in 'module:name'"
+
+    def read(self, node: Node, reading: Reading) -> _Code | Broken:
+        function = _referenced(self, super().read, node, reading)
+        if function is BROKEN:
+            return BROKEN
+        try:
+            return _Code(function, accepts_of(function), description_of(function))
+        except ConfigurationError as error:
+            return reading.wrong(node, str(error))
+
+
+@frozen
+class _PayloadShape(Text):
+    """``module:Class``, or the payload class itself in Python."""
+
+    wanted: str = "a payload class, as in 'module:Class'"
+
+    def read(self, node: Node, reading: Reading) -> type | Broken:
+        found = _referenced(self, super().read, node, reading)
+        if found is BROKEN:
+            return BROKEN
+        if isinstance(found, type) and is_payload(found):
+            return found
+        name = getattr(found, "__qualname__", None) or f"a value of type {type(found).__name__}"
+        return reading.wrong(node, f"{shown(name)} is no payload class: put @payload on it, or name another one")
+
+
+def _referenced(_: Text, read: Callable[[Node, Reading], Any], node: Node, reading: Reading) -> Any:
+    """What a reference names; in Python the thing itself may stand for it."""
+    if isinstance(node, Scalar) and node.style == "python" and callable(node.value):
+        return node.value
+    reference = read(node, reading)
+    if reference is BROKEN:
+        return BROKEN
+    try:
+        return load_object(reference, reading.folder)
+    except ConfigurationError as error:
+        return reading.wrong(node, str(error))
+
+
+@frozen
+class Known:
+    """What handlers may refer to: names of handlers; aliases with the ``max_output_tokens`` of each (``None``: unknown).
+
+    ``None`` for all: they could not be read, and nothing is said about references to them.
+    """
+
+    handlers: Collection[str] | None
+    aliases: Mapping[str, int | None] | None
+
+
+def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | None:
+    """The settings of one handler; ``None`` after its mistakes were noted. Looks at references also in a broken section."""
+    values = section.values
+    agent = _agent_of(values["agent"], known) if "agent" in values else None
+    code: _Code | None = values.get("code")
+    accepts = agent.accepts if agent else code.accepts if code else ()
+    peers = _peers_of(section, name, known)
+    _one_kind(section)
+    if _is_own(section, "per") and "budget" not in section.table.entries:
+        section.wrong("per", "says how calls share a budget, and there is no 'budget' beside it")
+    description = values.get("description") or (code.description if code else "")
+    if not description and "description" not in section.table.entries and (code or "agent" in section.table.entries):
+        hint = "; or give the function a docstring" if code else ""
+        section.reading.wrong(section.table, f"'description' is missing: agents read it{hint}")
+    if section.broken or not accepts:
+        return None
+    return HandlerSettings(
+        name=name,
+        accepts=accepts,
+        description=description,
+        code=code.function if code else None,
+        agent=agent,
+        peers=peers,
+        timeout=values.get("timeout", CODE_TIMEOUT if code else None),
+        concurrency=values.get("concurrency"),
+        budget=values.get("budget"),
+        per=values.get("per", "call"),
+        options=MappingProxyType(values.get("options", {})),
+    )
+
+
+def _one_kind(section: Section) -> None:
+    """Notes a handler that is neither code nor agent, or both."""
+    kinds = [key for key in ("code", "agent", "human") if key in section.table.entries]
+    if not kinds:
+        section.reading.wrong(section.table, "needs 'code: module:function' or 'agent: {...}'")
+    elif len(kinds) > 1:
+        section.wrong(kinds[1], f"is there beside {shown(kinds[0])}: a handler is one of them")
+
+
+def _is_own(section: Section, key: str) -> bool:
+    """Whether a handler says it itself, and not ``defaults`` for all."""
+    node = section.table.get(key)
+    return node is not None and node.path[:1] == ("handlers",)
+
+
+def _peers_of(section: Section, name: str, known: Known) -> tuple[str, ...]:
+    found: tuple[Found, ...] = section.values.get("peers", ())
+    for one in found:
+        if known.handlers is not None and one.value != name and one.value not in known.handlers:
+            hint = suggestion(one.value, known.handlers) or "; add it to 'handlers'"
+            section.reading.wrong(one.node, f"{shown(one.value)} is no handler{hint}")
+    return tuple(one.value for one in found)
+
+
+def _agent_of(section: Section, known: Known) -> AgentSettings | None:
+    said = {key: value for key, value in section.values.items() if key not in {"model", "peers_as"}}
+    model: str = section.values["model"].value if "model" in section.values else "default"
+    wish = said.get("max_output_tokens")
+    if known.aliases is not None:
+        if "model" not in section.table.entries or "model" in section.values:
+            _check_alias(section, model, known.aliases)
+        wish = known.aliases.get(model) if wish is None else wish
+    least = said.get("min_output_tokens")
+    if wish is not None and least is None:
+        said["min_output_tokens"] = min(64, wish)
+    elif wish is not None and least is not None and least > wish:
+        section.wrong("min_output_tokens", f"{least} is more than the {wish} output tokens that are wished for")
+    if section.broken or not (said["accepts"] and said["replies"]):
+        return None
+    return AgentSettings(model=model, **said)
+
+
+def _check_alias(section: Section, model: str, aliases: Collection[str]) -> None:
+    if model not in aliases:
+        hint = suggestion(model, aliases) or (f"; there is {one_of(sorted(aliases))}" if aliases else "")
+        section.wrong("model", f"{shown(model)} is no model{hint}")
+
+
+def name_problem(name: str) -> str | None:
+    """What is wrong with the name of a handler."""
+    if name == ORGANISM:
+        return f"{shown(name)} is the organism's own name for itself: choose another one"
+    if name == REPLY:
+        return f"{shown(name)} is the tool with which agents answer: choose another one"
+    if not is_handler_name(name):
+        return f"{shown(name)} is no name of a handler: small letters, digits, '_' and '-', a letter first, 64 at most"
+    return None
+
+
+def under_defaults(handler: Node, defaults: Table) -> Node:
+    """A handler with what ``defaults`` says of all of them below what it says itself."""
+    shared = {name: entry for name, entry in defaults.entries.items() if name in _SHARED}
+    return merged(evolve(defaults, entries=shared), handler) if isinstance(handler, Table) else handler
+
+
+_CLASSES: Final = ListOf(_PayloadShape(), least=1, unique=True, single=True)
+_AGENT: Final = Record(
+    {
+        "accepts": _CLASSES,
+        "replies": _CLASSES,
+        "model": Located(Text("the name of a model")),
+        "prompt": Wording(nullable=True),
+        "peers_as": Choice(("tools",), later=("xml",)),
+        "tools": Later(),
+        "max_turns": Whole(least=1),
+        "max_output_tokens": Whole(least=1, nullable=True),
+        "min_output_tokens": Whole(least=1),
+        "temperature": Number(nullable=True),
+        "seed": Whole(least=None, nullable=True),
+        "reasoning_effort": Text(nullable=True),
+        "tool_calls": Later(),
+        "tool_output": Later(),
+        "compaction": Later(),
+        "prune": Later(),
+        "notices": Record(
+            {
+                "deliver": Later(),
+                "figures": Later(),
+                "warning": Wording(nullable=True),
+                "exhausted": Wording(nullable=True),
+                "grace": Wording(nullable=True),
+            },
+            make=lambda section: Notices(**section.values),
+        ),
+    },
+    required=("accepts", "replies"),
+    tolerant=True,
+)
+_SHARED: Final[Mapping[str, Shape]] = {
+    "peers": ListOf(Located(Text("the name of a handler")), unique=True),
+    "timeout": Number(above=0, nullable=True),
+    "concurrency": Whole(least=1, nullable=True),
+    "budget": OrNull(BUDGET),
+    "per": Choice(("call", "thread")),
+    "on_failure": Later(),
+    "options": Anything(),
+    "effects": Later(),
+}
+_ONE: Final = "is what one handler is: write it in 'handlers'"
+HANDLER: Final = Record(
+    {"code": _CodeShape(), "agent": _AGENT, "human": Later(), "description": Text(), **_SHARED}, tolerant=True
+)
+"""One handler, as a section; :func:`handler_of` makes the settings."""
+DEFAULTS: Final = Record(_SHARED, refused={key: _ONE for key in ("code", "agent", "human", "description")})
+"""What all handlers have unless they say otherwise."""

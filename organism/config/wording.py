@@ -1,0 +1,117 @@
+"""Prompts and wordings: Jinja2 text, inline or in a file of its own, read and parsed now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import frozen
+from jinja2 import TemplateSyntaxError
+from jinja2.sandbox import SandboxedEnvironment
+
+from organism.config.places import shown
+from organism.config.shapes import BROKEN, Broken, Reading, Text
+
+if TYPE_CHECKING:
+    from organism.config.tree import Node
+
+MAX_BYTES: Final = 256 * 1024
+"""How long a file of text may be."""
+
+_SUFFIXES: Final = (".md", ".txt", ".j2")
+_SYNTAX: Final = SandboxedEnvironment()
+"""Only parses; it holds no state of an organism."""
+
+
+@frozen
+class Wording(Text):
+    """A text in Jinja2.
+
+    One line that names a file, or ends in .md, .txt or .j2, is the path of a file, relative to the configuration; any
+    other text is the wording itself.
+    """
+
+    wanted: str = "a text or the path of a file"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """The text: of the file, where one is named."""
+        text = super().read(node, reading)
+        if not isinstance(text, str):
+            return text
+        path = _path(text, reading.folder)
+        if path is not None:
+            found = _content(path)
+            if isinstance(found, _Unreadable):
+                return reading.wrong(node, f"{shown(text)} {found.problem}; a text that is no path needs a second line")
+            text = found
+        problem = _mistake(text, f"{path}:" if path else "line ")
+        return text if problem is None else reading.wrong(node, problem)
+
+
+@frozen
+class FilePath(Text):
+    """The path of a file that is there; relative to the configuration. It is not read."""
+
+    wanted: str = "the path of a file"
+
+    def read(self, node: Node, reading: Reading) -> Path | Broken | None:
+        """The path."""
+        text = super().read(node, reading)
+        if text is None or text is BROKEN:
+            return text  # type: ignore[no-any-return]
+        path = located(text, reading.folder)
+        return path if _is_file(path) else reading.wrong(node, f"there is no file {shown(text)}")
+
+
+def located(text: str, folder: Path | None) -> Path:
+    """A path of the configuration: relative to its folder, where it has one."""
+    return Path(text) if folder is None else folder / text
+
+
+@frozen
+class _Unreadable:
+    problem: str
+
+
+def _path(text: str, folder: Path | None) -> Path | None:
+    """The file that a text names, or ``None`` where it is a wording itself."""
+    if "\n" in text or "{{" in text or "{%" in text:
+        return None
+    path = located(text.strip(), folder)
+    return path if text.strip().endswith(_SUFFIXES) or _is_file(path) else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than a path may be, or with a zero byte
+        return False
+
+
+def _content(path: Path) -> str | _Unreadable:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            return _Unreadable(f"is longer than {MAX_BYTES} bytes")
+        return data.decode("utf-8-sig")
+    except FileNotFoundError:
+        return _Unreadable("is no file")
+    except UnicodeDecodeError as error:
+        return _Unreadable(f"is no UTF-8 at byte {error.start}")
+    except (OSError, ValueError) as error:
+        return _Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _mistake(text: str, line: str) -> str | None:
+    """What is wrong with the Jinja2 syntax of a text; names that nothing defines show when it is rendered.
+
+    ``line`` is what is written before a line's number.
+    """
+    try:
+        _SYNTAX.parse(text)
+    except TemplateSyntaxError as error:
+        return f"{line}{error.lineno}: {error.message}"
+    except RecursionError:
+        return f"{line}1: nested too deep for Jinja2"
+    return None

@@ -1,0 +1,215 @@
+"""YAML text into the tree of values, with the place of each, every structural mistake noted on the way.
+
+Only the nodes of pyyaml are used: what a scalar means is decided where its key is known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import yaml
+from attrs import frozen
+
+from organism.config.places import FILE, Mistakes, Path, Place, shown
+from organism.config.scalars import unclear
+from organism.config.tree import MAX_DEPTH, MAX_NODES, Entry, Items, Node, Scalar, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path as FilePath
+
+MAX_BYTES: Final = 256 * 1024
+"""How long an organism.yaml may be."""
+
+_MERGE: Final = "<<"
+_PROBLEMS: Final = {
+    "found character '\\t' that cannot start any token": "a tab cannot stand here: indent with spaces",
+    "mapping values are not allowed here": "a ':' is not expected here: quote a text that holds ': ' or ends in ':'",
+    "but found another document": "a second document begins here; there can be one only",
+    "expected a single document in the stream": "a second document begins here; there can be one only",
+}
+
+
+def read_file(path: FilePath, mistakes: Mistakes) -> Table | None:
+    """The tree of a file. ``None`` where it cannot be read at all; ``mistakes`` say why."""
+    name = str(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return _nothing(mistakes, Place(name), "there is no such file")
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        return _nothing(mistakes, Place(name), f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    if len(data) > MAX_BYTES:
+        return _nothing(mistakes, Place(name), f"is longer than {MAX_BYTES} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode("utf-8")
+        place = Place(name, FILE, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        return _nothing(mistakes, place, f"byte 0x{error.object[error.start]:02x} is no UTF-8: save the file as UTF-8")
+    node = read_text(text, Source(name), mistakes, ())
+    if node is None or isinstance(node, Table):
+        return node
+    start = Place(name, line=1, column=1)
+    if isinstance(node, Scalar) and node.style == "plain" and not node.value:
+        return _nothing(mistakes, start, "is empty: an organism needs a name at least, as in 'organism: my-organism'")
+    return _nothing(mistakes, node.place, "must be a mapping of keys, as in 'organism: my-organism'")
+
+
+@frozen
+class Source:
+    """Where a text comes from. With a ``place`` all of it is there; else lines and columns count."""
+
+    name: str
+    place: Place | None = None
+
+    def at(self, line: int, column: int) -> Place:
+        """The place of a line and a column, counted from 0."""
+        return self.place or Place(self.name, FILE, line + 1, column + 1)
+
+
+def read_text(text: str, source: Source, mistakes: Mistakes, path: Path) -> Node | None:
+    """The tree of a YAML text; its root has the path ``path``. ``None`` where the text is not YAML."""
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = source.at(before.count("\n"), len(before) - before.rfind("\n") - 1)
+        mistakes.note(place, path, f"character U+{ord(text[error.position]):04X} is not allowed in YAML")
+        return None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = source.at(mark.line, mark.column) if mark else source.at(0, 0)
+        mistakes.note(place, path, _PROBLEMS.get(error.problem or "", error.problem or str(error)))
+        return None
+    except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a version with thousands of digits
+        mark = loader.get_mark() if loader else None
+        mistakes.note(source.at(mark.line, mark.column) if mark else source.at(0, 0), path, f"is no YAML: {error}")
+        return None
+    for mark in loader.tagged:
+        mistakes.note(source.at(mark.line, mark.column), path, "tags ('!...') are not read: leave it out")
+    if root is None:
+        return Scalar("", "plain", source.at(0, 0), path)
+    try:
+        return _Reader(source, mistakes).node(root, path)
+    except _TooMuchError as error:
+        mistakes.note(error.place, path, str(error))
+        return None
+
+
+def unfold(scalar: Scalar, mistakes: Mistakes) -> Node | None:
+    """A value of ``--set`` or the environment, read as YAML where it is written as a list or a mapping.
+
+    ``None`` where that is no YAML.
+    """
+    if scalar.style != "given" or not scalar.value.lstrip().startswith(("[", "{")):
+        return scalar
+    return read_text(scalar.value, Source("", scalar.place), mistakes, scalar.path)
+
+
+def _nothing(mistakes: Mistakes, place: Place, problem: str) -> None:
+    mistakes.note(place, (), problem)
+
+
+class _TooMuchError(Exception):
+    """A bound on depth or number was met."""
+
+    def __init__(self, place: Place, problem: str) -> None:
+        self.place = place
+        super().__init__(problem)
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes, remembers tags, and stops before the recursion of pyyaml gets too deep."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.tagged: list[yaml.Mark] = []
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if getattr(event, "tag", None) is not None:
+            self.tagged.append(event.start_mark)
+        if self._depth >= MAX_DEPTH:
+            raise yaml.composer.ComposerError(
+                problem=f"is nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark
+            )
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+class _Reader:
+    """Turns pyyaml's nodes into ours; an alias becomes a copy of what it stands for, within bounds."""
+
+    def __init__(self, source: Source, mistakes: Mistakes) -> None:
+        self._source = source
+        self._mistakes = mistakes
+        self._count = 0
+        self._open: list[yaml.Node] = []
+        """The nodes that are being read, outermost first: one that comes again stands for itself."""
+
+    def node(self, node: yaml.Node, path: Path) -> Node:
+        place = self._place(node)
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise _TooMuchError(place, f"holds more than {MAX_NODES} values; aliases count as what they stand for")
+        if any(node is one for one in self._open):
+            raise _TooMuchError(place, "an alias stands for something that holds it")
+        # Aliases can nest deeper than the text does.
+        if len(self._open) >= MAX_DEPTH:
+            raise _TooMuchError(place, f"is nested more than {MAX_DEPTH} deep")
+        if isinstance(node, yaml.ScalarNode):
+            return Scalar(node.value, "quoted" if node.style else "plain", place, path)
+        self._open.append(node)
+        read: Node
+        if isinstance(node, yaml.SequenceNode):
+            read = Items(tuple(self.node(one, (*path, index)) for index, one in enumerate(node.value)), place, path)
+        else:
+            read = Table(self._entries(node, path), place, path)
+        self._open.pop()
+        return read
+
+    def _entries(self, node: yaml.Node, path: Path) -> dict[str, Entry]:
+        own: dict[str, Entry] = {}
+        inherited: dict[str, Entry] = {}
+        for key, value in node.value:
+            place = self._place(key)
+            if not isinstance(key, yaml.ScalarNode):
+                self._mistakes.note(place, path, "a key must be a text and not a list or a mapping")
+                continue
+            name: str = key.value
+            if name == _MERGE and not key.style:
+                for entries in self._merged(value, path):
+                    inherited = entries | inherited
+            elif name in own:
+                self._duplicate(place, own[name].key, (*path, name))
+            else:
+                problem = None if key.style else unclear(name)
+                if problem is not None:
+                    self._mistakes.note(place, path, f"a key that {problem}" if not name else f"the key {problem}")
+                own[name] = Entry(place, self.node(value, (*path, name)))
+        return inherited | own
+
+    def _merged(self, value: yaml.Node, path: Path) -> Iterator[dict[str, Entry]]:
+        """The mappings behind ``<<: *name`` or ``<<: [*one, *other]``; earlier ones win."""
+        for one in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if isinstance(one, yaml.MappingNode):
+                read = self.node(one, path)
+                if isinstance(read, Table):
+                    yield dict(read.entries)
+            else:
+                self._mistakes.note(self._place(one), path, "'<<' takes a mapping, as in '<<: *name'")
+
+    def _duplicate(self, place: Place, first: Place, path: Path) -> None:
+        name = shown(path[-1])
+        at = f"{first.line}:{first.column}" if first.line else "before"
+        self._mistakes.note(place, path, f"the key {name} is there twice; first at {at}: keep one of them")
+
+    def _place(self, node: yaml.Node) -> Place:
+        return self._source.at(node.start_mark.line, node.start_mark.column)

@@ -1,0 +1,293 @@
+"""Threads and frames: who called whom, what is still open, and who waits for whom (R1, R3).
+
+Plain state with pure questions about it. Only the kernel changes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import define, frozen
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Iterator, Mapping
+
+    from organism.budget.tree import Node
+
+ThreadKind = Literal["root", "call", "shared", "spawn"]
+"""``root``: opened by ingress. ``call``: one call to a handler with a budget of its own. ``shared``: all calls to one from a
+thread (``per: thread``). ``spawn``: opened by ``ctx.spawn``; its replies leave to its handle."""
+
+
+@frozen
+class Failure:
+    """Why a branch has no answer. ``code`` as in ``HandlerFailed``; ``unit`` and ``scope`` are set where it is ``exhausted``."""
+
+    code: str
+    text: str
+    retry: bool = False
+    unit: str | None = None
+    scope: str | None = None
+
+
+class Message:
+    """A payload for ``to``, in a frame of a thread. Only the kernel makes messages; handlers see the payload.
+
+    ``seq`` numbers the messages of a thread in the order of the record; ``id`` is the two together. ``sender`` is the name
+    of the handler that sent it, ``organism`` for primitives, empty from outside. ``kind`` says what brought it: ``send``,
+    ``ask``, ``spawn``, ``forward`` and ``ingress`` open a frame, ``reply``, ``failed`` and ``notice`` go to one that is open,
+    ``last`` carries the refusal that ends an exhausted thread.
+    """
+
+    __slots__ = (
+        "asks",
+        "dropped",
+        "first",
+        "frame",
+        "graced",
+        "holds_mailbox",
+        "kind",
+        "payload",
+        "sender",
+        "seq",
+        "thread",
+        "to",
+        "told",
+    )
+
+    def __init__(self, thread: Thread, seq: int, to: str, payload: Any, sender: str, frame: Frame, kind: str) -> None:
+        self.thread = thread
+        self.seq = seq
+        self.to = to
+        self.payload = payload
+        self.sender = sender
+        self.frame = frame
+        self.kind = kind
+        # What follows changes while it is delivered.
+        self.asks: list[Ask] | None = None  # what its delivery waits for
+        self.told: list[Warned] | None = None  # warnings that its handler gets as a message once it is done
+        self.holds_mailbox = False  # it is the one that its handler works on, or will next, in its thread
+        self.dropped = False  # cancelled: whatever its delivery answers is not carried out
+        self.graced = False  # it made the grace call of its thread
+
+    @property
+    def id(self) -> str:
+        """``THREAD/SEQ``; unique, and opaque to users."""
+        return f"{self.thread.id}/{self.seq}"
+
+
+class Frame:
+    """One call: what opened it, and how many of its deliveries and child frames are open (R1).
+
+    ``parent`` is the frame it answers to (in another thread where this one is the first of a sub-thread); ``None`` where
+    its replies leave the thread. ``asker`` is set while somebody waits for its first reply.
+    """
+
+    __slots__ = ("answered", "asker", "depth", "handler", "open", "parent", "seq", "thread", "top")
+
+    def __init__(
+        self, thread: Thread, seq: int, handler: str, parent: Frame | None, depth: int, asker: Ask | None, *, top: bool
+    ) -> None:
+        self.thread = thread
+        self.seq = seq
+        self.handler = handler
+        self.parent = parent
+        self.depth = depth
+        self.asker = asker
+        self.top = top
+        self.open = 0
+        self.answered = False
+
+
+class Ask:
+    """A delivery that waits for the first reply of a frame. ``answer`` is the payload or the failure once ``done``."""
+
+    __slots__ = ("answer", "done", "frame", "message")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.frame: Frame | None = None
+        self.done = False
+        self.answer: Any = None
+
+
+@define(eq=False)
+class Warned:
+    """A crossing as results show it. ``to`` is the handler that was told, ``None`` while nobody was."""
+
+    seq: int
+    unit: str
+    level: str
+    threshold: Any
+    used: Any
+    limit: Any
+    held: Any
+    remaining: Any
+    scope: str
+    calls_left: int | None = None
+    to: str | None = None
+
+
+class Thread:
+    """One chain of handling: its budget, its frames by count, its mailboxes, and what it has come to so far."""
+
+    __slots__ = (
+        "busy",
+        "calls_like",
+        "closing",
+        "ended",
+        "exhausted",
+        "failures",
+        "graced",
+        "handler",
+        "head",
+        "id",
+        "in_ready",
+        "kind",
+        "labels",
+        "last_due",
+        "more",
+        "node",
+        "open",
+        "opened_at",
+        "owner",
+        "partial",
+        "pending",
+        "records",
+        "replies",
+        "seq",
+        "shared",
+        "state",
+        "stopping",
+        "subs",
+        "time_fired",
+        "warnings",
+    )
+
+    def __init__(
+        self,
+        id_: str,
+        kind: ThreadKind,
+        handler: str,
+        node: Node,
+        owner: Frame | None,
+        labels: Mapping[str, str],
+        at: float,
+    ) -> None:
+        self.id = id_
+        self.kind: ThreadKind = kind
+        self.handler = handler
+        """The handler of its root frame, which has its grace."""
+        self.node = node
+        self.owner = owner
+        """The frame whose delivery opened it; ``None`` for a root thread."""
+        self.labels = labels
+        self.opened_at = at
+        self.seq = 0
+        self.open = 0
+        """Open top frames; at 0 the thread ends (a shared one with the thread that calls it)."""
+        self.subs: dict[str, Thread] | None = None
+        self.shared: dict[str, Thread] | None = None
+        self.records: list[Any] | None = None
+        # mailboxes
+        self.head: Message | None = None
+        self.more: deque[Message] | None = None
+        self.in_ready = False
+        self.busy: dict[str, deque[Message]] | None = None
+        # what it came to
+        self.replies: list[tuple[str, Any]] = []
+        self.failures: list[Failure] | None = None
+        self.warnings: list[Warned] | None = None
+        self.pending: dict[str, list[Warned]] | None = None
+        """Warnings that an agent is yet to be told in its next prompt, by handler."""
+        self.state: dict[str, dict[str, Any]] | None = None
+        self.partial: tuple[str, str] | None = None
+        """(handler, text) of the last completion, the root frame's handler preferred."""
+        self.calls_like: tuple[int, ...] | None = None
+        """What the last call was charged: how many like it are left is told in warnings."""
+        self.exhausted: Failure | None = None
+        """The refusal that its last delivery carries, or on whose grace it answered."""
+        self.closing = False
+        """Messages or time ran out: nothing more is delivered but the last."""
+        self.last_due = False
+        self.graced = False
+        self.stopping: Failure | None = None
+        self.time_fired = 0
+        self.ended = False
+
+
+def is_below(frame: Frame | None, above: Frame) -> bool:
+    """Whether ``frame`` is ``above`` or was opened on its behalf, across sub-threads."""
+    while frame is not None:
+        if frame is above:
+            return True
+        frame = frame.parent or (frame.thread.owner if frame.top else None)
+    return False
+
+
+def pending(thread: Thread) -> Iterator[Message]:
+    """The queued messages of a thread, in no particular order; those being handled are not among them."""
+    if thread.head is not None:
+        yield thread.head
+    yield from thread.more or ()
+    for queue in (thread.busy or {}).values():
+        yield from queue
+
+
+def descendants(thread: Thread) -> Iterator[Thread]:
+    """The thread and its live sub-threads, all the way down."""
+    yield thread
+    for sub in (thread.subs or {}).values():
+        yield from descendants(sub)
+
+
+def root_of(thread: Thread) -> Thread:
+    """The root thread that a thread belongs to."""
+    while thread.owner is not None:
+        thread = thread.owner.thread
+    return thread
+
+
+def would_wait_for_ever(thread: Thread, to: str, sender: Frame, running: dict[tuple[Thread, str], Message]) -> bool:
+    """Whether the handler ``to`` in ``thread`` waits, however indirectly, for the sender's own branch (R3).
+
+    ``running`` holds the delivery that occupies each mailbox (thread, handler). A delivery waits for the frames it asks;
+    such a frame waits for the mailboxes of the handlers in whose frames below it work is queued or a reply is due.
+    """
+    start = running.get((thread, to))
+    if start is None:
+        return False
+    seen: set[int] = set()
+    stack = [start]
+    while stack:
+        message = stack.pop()
+        if id(message) in seen:
+            continue
+        seen.add(id(message))
+        for ask in message.asks or ():
+            if ask.done or ask.frame is None:
+                continue
+            if is_below(sender, ask.frame):
+                return True
+            stack += _needed_by(ask.frame, running)
+    return False
+
+
+def _needed_by(frame: Frame, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
+    """The deliveries whose end ``frame`` needs: those below it, and those that occupy a mailbox its branch must get into."""
+    below = [message for message in running.values() if is_below(message.frame, frame)]
+    yield from below
+    queued = [each for thread in descendants(frame.thread) for each in pending(thread) if is_below(each.frame, frame)]
+    for message in queued:
+        other = running.get((message.thread, message.to))
+        if other is not None:
+            yield other
+    for message in (*below, *queued):
+        # What is below must still be handed up, frame by frame, through mailboxes that others may occupy.
+        step = message.frame
+        while step is not frame and step.parent is not None:
+            step = step.parent
+            other = running.get((step.thread, step.handler))
+            if other is not None and not step.answered:
+                yield other

@@ -1,0 +1,10 @@
+"""The pure core: facts in, commands out. No I/O, no clock, no dice, no await.
+
+Read :mod:`kernel` first (what can happen), then ``answers`` (what a handler may answer), ``calls`` (hold and settle),
+``state`` (the changes), ``warnings`` and ``notices`` (who is told what), ``outcome`` (how a thread ends), and ``fold`` (the same
+changes from the record).
+"""
+
+from organism.kernel.kernel import Kernel
+
+__all__ = ["Kernel"]

@@ -1,0 +1,270 @@
+"""What a finished delivery answers: all of it is checked before any of it is carried out (R1, R2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from organism.budget.claims import MESSAGES
+from organism.budget.tree import Lack, Node
+from organism.frames import Failure, Frame, Message, Thread, ThreadKind, would_wait_for_ever
+from organism.message import Forward, Outgoing, Reply, Send
+from organism.names import ORGANISM
+from organism.payloads import is_payload
+from organism.payloads.primitives import ORGANISM_ONLY, HandlerFailed
+from organism.routing import Misdirected, Route, check_address
+from organism.settings import BudgetSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.kernel.state import State
+
+
+@frozen
+class Refusal:
+    """Why something may not be sent. ``lack`` names the node that cannot bear it, where a limit is the reason."""
+
+    failure: Failure
+    lack: Lack | None = None
+
+
+@frozen
+class Target:
+    """Where a message that opens a frame goes: into ``thread``, or into a new sub-thread with this budget."""
+
+    to: str
+    payload: Any
+    thread: Thread
+    depth: int
+    opens: BudgetSettings | None = None
+    shared: bool = False
+
+
+def invalid(text: str) -> Refusal:
+    """A refusal of an answer that breaks the rules of answers."""
+    return Refusal(Failure("validation", text))
+
+
+def check_payload(payload: Any) -> Refusal | None:
+    """Whether a handler may send this value at all."""
+    if not is_payload(payload):
+        return invalid(f"{type(payload).__name__} is no payload; declare its class with @payload")
+    if type(payload) in ORGANISM_ONLY:
+        return invalid(f"only the organism itself sends {type(payload).__name__}")
+    return None
+
+
+def check_target(
+    state: State, sender: Message, to: str, payload: Any, *, depth: int, budget: BudgetSettings | None = None
+) -> Target | Refusal:
+    """Where a message to ``to`` would go, or why it may not."""
+    wrong = check_payload(payload)
+    if wrong is not None:
+        return wrong
+    found = check_address(state.routes, state.routes[sender.to], to, payload)
+    if isinstance(found, Misdirected):
+        return Refusal(Failure(found.code, found.text))
+    thread = sender.thread
+    if thread.closing or thread.stopping is not None:
+        ended = thread.exhausted or thread.stopping or Failure("exhausted", "the thread hands in its last answer")
+        return Refusal(ended)
+    limited = depth_limit(thread.node)
+    if limited is not None and depth > limited[1]:
+        node, limit = limited
+        text = f"depth of the {node.scope}: limit {limit}, needed {depth}"
+        return Refusal(Failure("exhausted", text, unit="depth", scope=node.scope), Lack(node, -1, depth, for_good=True))
+    return _placed(state, sender, found, payload, depth, budget)
+
+
+def _placed(
+    state: State, sender: Message, route: Route, payload: Any, depth: int, budget: BudgetSettings | None
+) -> Target | Refusal:
+    """The thread it goes into: its own, or a sub-thread where the callee has a budget and is not the sender itself."""
+    thread, to = sender.thread, route.name
+    opens = budget or (route.budget if to != sender.to else None)
+    if opens is None:
+        target = Target(to, payload, thread, depth)
+    else:
+        shared = route.shared and budget is None
+        existing = (thread.shared or {}).get(to) if shared else None
+        if existing is None:
+            return Target(to, payload, thread, depth, opens=opens, shared=shared)
+        target = Target(to, payload, existing, depth)
+    if (target.thread, to) in state.occupied and would_wait_for_ever(target.thread, to, sender.frame, state.occupied):
+        return Refusal(Failure("cycle", f"'{to}' waits for this very branch"))
+    return target
+
+
+def depth_limit(node: Node) -> tuple[Node, int] | None:
+    """The tightest limit of depth on a node's path."""
+    limits = [(each.caps.depth, each) for each in node.path if each.caps.depth is not None]
+    if not limits:
+        return None
+    depth, tightest = min(limits, key=lambda pair: pair[0])
+    return tightest, depth
+
+
+def check_messages(targets: Sequence[tuple[Node, BudgetSettings | None]]) -> Lack | None:
+    """Whether the budgets bear these messages, each for a node or for a new sub-thread below it."""
+    counts: dict[Node, int] = {}
+    for node, opens in targets:
+        if opens is not None and opens.limits.messages == 0:
+            return Lack(node, MESSAGES, 1, for_good=True)
+        for each in node.path:
+            counts[each] = counts.get(each, 0) + 1
+    for node, count in counts.items():
+        if node.used[MESSAGES] + node.held[MESSAGES] + count > node.caps.working[MESSAGES]:
+            return Lack(node, MESSAGES, count, for_good=True)
+    return None
+
+
+def too_many_messages(missing: Lack) -> Refusal:
+    """The refusal of what needs more messages than there are."""
+    node = missing.node
+    text = (
+        f"messages of the {node.scope}: {node.used[MESSAGES]} used, limit {node.caps.limit[MESSAGES]}, "
+        f"needed {missing.need}"
+    )
+    return Refusal(Failure("exhausted", text, unit="messages", scope=node.scope), missing)
+
+
+@frozen
+class Planned:
+    """An outgoing that was checked: where it goes, if it opens a frame."""
+
+    out: Outgoing
+    target: Target | None = None
+
+
+def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -> list[Planned] | Refusal:
+    """What is to be done with an answer, all of it, or why nothing of it is."""
+    frame = message.frame
+    plan: list[Planned] = []
+    nodes: list[tuple[Node, BudgetSettings | None]] = []
+    answers = 0
+    for out in outgoing:
+        kind = type(out)
+        if kind is Reply:
+            answers += 1
+            wrong = check_payload(out.payload)
+            if wrong is not None:
+                return wrong
+            plan.append(Planned(out))
+            receiver = _receiver(state, frame, out.payload)
+            if receiver is not None:
+                nodes.append((receiver.thread.node, None))
+        elif kind is Send or kind is Forward:
+            answers += kind is Forward
+            depth = frame.depth + (kind is Send)
+            target = check_target(state, message, out.to, out.payload, depth=depth)  # type: ignore[union-attr]
+            if isinstance(target, Refusal):
+                return target
+            plan.append(Planned(out, target))
+            nodes.append((target.thread.node, target.opens))
+        else:
+            text = f"'{message.to}' answered with {kind.__name__}; a handler answers with None, Reply, Send or Forward"
+            return invalid(text)
+    if answers > 1 and not _leaves(frame):
+        return invalid(f"'{message.to}' answered its caller {answers} times at once; a frame replies once")
+    missing = check_messages(nodes) if nodes else None
+    return plan if missing is None else too_many_messages(missing)
+
+
+def _leaves(frame: Frame) -> bool:
+    """Whether replies of this frame leave the thread."""
+    return frame.parent is None and (frame.asker is None)
+
+
+def _receiver(state: State, frame: Frame, payload: Any) -> Frame | None:
+    """The frame that a reply would be delivered to as a new message; ``None`` where it is no new message."""
+    if frame.answered or frame.asker is not None or frame.parent is None:
+        return None
+    parent = frame.parent
+    return parent if type(payload) in state.routes[parent.handler].accepts else None
+
+
+def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> None:
+    """Does what was checked."""
+    frame = message.frame
+    for planned in plan:
+        out = planned.out
+        if planned.target is None:
+            _carry_reply(state, frame, out.payload)
+        elif type(out) is Send:
+            open_at(state, planned.target, message, "send", parent=frame)
+        else:
+            ask = frame.asker if frame.asker is not None and not frame.asker.done else None
+            sent = open_at(state, planned.target, message, "forward", parent=frame.parent, like=frame, asked=ask)
+            state.hand_over(frame, sent.frame)
+
+
+def open_at(
+    state: State,
+    target: Target,
+    sender: Message,
+    kind: str,
+    *,
+    parent: Frame | None,
+    like: Frame | None = None,
+    asker: Message | None = None,
+    asked: Any = None,
+) -> Message:
+    """Posts into a new frame, opening the sub-thread it belongs to where it needs one. ``like``: the frame it replaces."""
+    thread = target.thread
+    owner = parent if parent is not None else sender.frame
+    opened = (owner.thread.shared or {}).get(target.to) if target.shared else None
+    if opened is not None:
+        thread = opened
+    elif target.opens is not None:
+        kind_of: ThreadKind = "spawn" if kind == "spawn" else "shared" if target.shared else "call"
+        id_ = f"{owner.thread.id}.{owner.thread.seq + 1}"
+        thread = state.open_thread(id_, kind_of, target.to, target.opens, owner, sender.thread.labels)
+    return state.post_opening(
+        thread, target.to, target.payload, sender.to, kind,
+        parent=parent, depth=like.depth if like is not None else target.depth, asker=asker, asked=asked,
+    )  # fmt: skip
+
+
+def _carry_reply(state: State, frame: Frame, payload: Any) -> None:
+    ask = frame.asker
+    if ask is not None and not ask.done:
+        state.resolve(ask, payload)
+    elif frame.parent is None and ask is None:
+        state.leave(frame, payload)
+    elif frame.answered or frame.parent is None or ask is not None:
+        state.come_late(frame, payload)
+    else:
+        parent = frame.parent
+        if type(payload) in state.routes[parent.handler].accepts:
+            frame.answered = True
+            state.post(parent.thread, parent.handler, payload, frame.handler, "reply", frame=parent)
+        else:
+            text = f"'{parent.handler}' does not take {type(payload).__name__}, the reply of '{frame.handler}'"
+            state.hand_over(frame, None)
+            climb(state, parent, Failure("validation", text))
+
+
+def climb(state: State, frame: Frame, failure: Failure) -> None:
+    """Takes a failure to the frame's caller; past callers that do not take ``HandlerFailed``, up to the root (R2)."""
+    step: Frame | None = frame
+    while step is not None:
+        ask = step.asker
+        if step.top:
+            state.not_handled(step.thread, failure, at_root=step.parent is None and ask is None)
+        if ask is not None and not ask.done:
+            state.resolve(ask, failure)
+            return
+        if not step.answered:
+            state.hand_over(step, None)
+        parent = step.parent
+        if parent is not None and state.routes[parent.handler].takes_failures and not _is_over(parent.thread):
+            payload = HandlerFailed(failure.code, failure.text, failure.retry)
+            state.post(parent.thread, parent.handler, payload, ORGANISM, "failed", frame=parent, charged=False)
+            return
+        step = parent
+
+
+def _is_over(thread: Thread) -> bool:
+    return thread.closing or thread.stopping is not None

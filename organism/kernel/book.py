@@ -1,0 +1,54 @@
+"""Writing facts down: one record for each change, the ends that follow from it after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from organism.frames import root_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from organism.facts import Ended, Fact
+    from organism.frames import Thread
+    from organism.kernel.state import State
+
+
+class Book:
+    """What the kernel writes to. ``record`` gets the root thread's id and the fact; ``None`` where nobody listens: then no
+    fact is built.
+
+    ``ended`` is called for every thread that ended, with its final record.
+    """
+
+    def __init__(
+        self, state: State, record: Callable[[str, Fact], None] | None, ended: Callable[[Thread, Ended], None]
+    ) -> None:
+        self._state = state
+        self._record = record
+        self._ended = ended
+
+    @property
+    def listening(self) -> bool:
+        """Whether facts are wanted."""
+        return self._record is not None
+
+    def begin(self, at: float) -> None:
+        """Starts a change at this instant."""
+        self._state.now = at
+        if self._record is not None:
+            self._state.steps = []
+
+    def write(self, fact: Callable[..., Fact], thread: Thread, **fields: Any) -> None:
+        """Ends a change: writes its fact with the steps that were made, then the threads that ended by it."""
+        state = self._state
+        if self._record is not None:
+            steps = tuple(state.steps or ())
+            state.steps = None
+            self._record(root_of(thread).id, fact(at=state.now, thread=thread.id, steps=steps, **fields))
+        if state.ended:
+            over, state.ended = state.ended, []
+            for gone, record in over:
+                if self._record is not None:
+                    self._record(root_of(gone).id, record)
+                self._ended(gone, record)

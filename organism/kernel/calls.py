@@ -1,0 +1,262 @@
+"""Model calls and their budgets: hold before, settle after, refuse with a warning (R12 to R18)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from organism import facts
+from organism.budget.caps import caps, figure
+from organism.budget.claims import CALLS, MESSAGES, VECTOR, Charge, Claim, Crossing
+from organism.budget.tree import Lack, Node, note_details, put_back, recap
+from organism.budget.waiting import Granted, TooMuch, Waiter
+from organism.errors import BudgetExhaustedError
+from organism.frames import Failure, Message, Thread
+from organism.kernel.state import Hold, State
+from organism.kernel.warnings import fire_rest, note_crossings
+
+if TYPE_CHECKING:
+    from organism.kernel.book import Book
+    from organism.settings import BudgetSettings
+
+
+@frozen(eq=False, kw_only=True)
+class CallFor:
+    """Whose call it is and what it goes to. ``message`` is ``None`` for a thread without handlers."""
+
+    thread: Thread
+    message: Message | None
+    alias: str
+    backend: str
+    attempt: int
+    grace: bool = False
+    wait: bool = True
+    streamed: bool = False
+
+
+class Calls:
+    """The calls of one organism. ``granted`` and ``refused`` collect the waiting calls whose turn has come."""
+
+    def __init__(self, state: State, book: Book) -> None:
+        self._state = state
+        self._book = book
+        self.answered: list[tuple[Waiter, Hold | BudgetExhaustedError]] = []
+
+    def hold(self, claim: Claim, call: CallFor, at: float) -> Hold | Waiter | BudgetExhaustedError:
+        """Holds a call's worst case, lets it wait, or refuses it."""
+        thread = call.thread
+        refused = self._out_of_turn(call)
+        if refused is not None:
+            return refused
+        self._book.begin(at)
+        verdict = self._state.line.arrive(claim, thread.node.path, call.message, grace=call.grace)
+        if isinstance(verdict, Granted):
+            return self._grant(call, verdict)
+        if isinstance(verdict, TooMuch) or not call.wait:
+            return self._refuse(call, verdict.lack)
+        self._state.steps = None
+        return self._state.line.join(
+            claim, thread.node.path, verdict.lack, grace=call.grace, owner=call.message, note=call
+        )
+
+    def _out_of_turn(self, call: CallFor) -> BudgetExhaustedError | None:
+        """A thread that was stopped calls no more; grace is one call, and the root frame's handler has it."""
+        thread, message = call.thread, call.message
+        if thread.stopping is not None or thread.ended or (message is not None and message.dropped):
+            return BudgetExhaustedError("model_calls", thread.node.scope, 0, 0, 0, 1, hint="the thread has ended")
+        if not call.grace or call.attempt > 1:
+            return None
+        if message is not None and message.to != thread.handler:
+            hint = f"grace belongs to '{thread.handler}', the handler of the thread's root frame"
+        elif thread.graced:
+            hint = "the thread has made its grace call"
+        else:
+            return None
+        return self._error(Lack(thread.node, CALLS, 1, for_good=True), hint=hint)
+
+    def _grant(self, call: CallFor, granted: Granted) -> Hold:
+        state, thread = self._state, call.thread
+        state.last_hold += 1
+        hold = Hold(
+            id=state.last_hold,
+            thread=thread,
+            message=call.message,
+            path=thread.node.path,
+            need=granted.need,
+            output=granted.output,
+            clamped=granted.clamped,
+            alias=call.alias,
+            backend=call.backend,
+            attempt=call.attempt,
+            grace=call.grace,
+            streamed=call.streamed,
+        )
+        add_hold(state, hold)
+        self._book.write(
+            facts.CallHeld,
+            thread,
+            hold=hold.id,
+            seq=0 if call.message is None else call.message.seq,
+            need=hold.need,
+            output=hold.output,
+            alias=hold.alias,
+            backend=hold.backend,
+            attempt=hold.attempt,
+            grace=hold.grace,
+            streamed=hold.streamed,
+        )
+        return hold
+
+    def _refuse(self, call: CallFor, lack: Lack) -> BudgetExhaustedError:
+        """Refuses a call; first the levels that it has not been told of are fired (R15)."""
+        state, thread, message = self._state, call.thread, call.message
+        state.steps = [] if self._book.listening else None
+        fire_rest(state, thread, message, lack.node, lack.unit)
+        error = self._error(lack)
+        self._book.write(
+            facts.CallRefused,
+            thread,
+            seq=0 if message is None else message.seq,
+            handler="" if message is None else message.to,
+            unit=error.unit,
+            scope=error.scope,
+            need=error.need,
+        )
+        return error
+
+    def _error(self, lack: Lack, *, hint: str = "") -> BudgetExhaustedError:
+        node, unit = lack.node, lack.unit
+        return BudgetExhaustedError(
+            VECTOR[unit],
+            node.scope,
+            figure(unit, node.used[unit]),
+            figure(unit, node.held[unit]),
+            figure(unit, node.caps.limit[unit]),
+            figure(unit, lack.need),
+            hint=hint,
+        )
+
+    def settle(self, hold: Hold, charge: Charge, at: float) -> tuple[Crossing, ...]:
+        """Replaces a hold by what was spent, also after its thread has ended (R18); then those who wait are tried."""
+        state, thread = self._state, hold.thread
+        self._book.begin(at)
+        apply_charge(state, hold, charge)
+        crossed = note_crossings(state, thread, hold.message, charge.amounts)
+        self._book.write(
+            facts.CallSettled,
+            thread,
+            hold=hold.id,
+            seq=0 if hold.message is None else hold.message.seq,
+            handler="" if hold.message is None else hold.message.to,
+            alias=hold.alias,
+            backend=hold.backend,
+            charge=charge,
+        )
+        self._try_waiting(hold.path)
+        return crossed
+
+    def _try_waiting(self, path: tuple[Node, ...]) -> None:
+        for waiter, verdict in self._state.line.freed(path):
+            self._book.begin(self._state.now)
+            call: CallFor = waiter.note
+            if isinstance(verdict, Granted):
+                self.answered.append((waiter, self._grant(call, verdict)))
+            else:
+                self.answered.append((waiter, self._refuse(call, verdict.lack)))
+
+    def leave_line(self, waiter: Waiter) -> None:
+        """A waiting call was cancelled."""
+        self._state.line.leave(waiter)
+        self._try_waiting(waiter.path)
+
+    def completed(self, hold_for: CallFor, text: str, at: float) -> None:
+        """A model answered; its text is kept as what the thread can hand in."""
+        thread, message = hold_for.thread, hold_for.message
+        handler = "" if message is None else message.to
+        self._book.begin(at)
+        note_text(thread, handler, text)
+        self._book.write(
+            facts.CallCompleted, thread, seq=0 if message is None else message.seq, handler=handler, text=text
+        )
+
+    def set_limits(self, thread: Thread, budget: BudgetSettings, at: float) -> None:
+        """Gives a running thread other limits; those who wait are tried."""
+        self._book.begin(at)
+        apply_limits(thread, budget)
+        self._book.write(facts.LimitsSet, thread, budget=budget)
+        self._try_waiting((thread.node,))
+
+
+def add_hold(state: State, hold: Hold) -> None:
+    """Enters a hold whose amounts have been taken."""
+    state.holds[hold.id] = hold
+    if hold.streamed and hold.message is not None:
+        state.streams.setdefault(hold.message, []).append(hold)
+    if hold.grace:
+        hold.thread.graced = True
+        if hold.thread.exhausted is None:
+            hold.thread.exhausted = Failure(
+                "exhausted",
+                "answered on what was kept back",
+                unit=_short_of(hold.thread.node),
+                scope=hold.thread.node.scope,
+            )
+
+
+def _short_of(node: Node) -> str:
+    """The unit that is nearest to its working limit, as the reason of a grace call."""
+    shares = [
+        (node.used[unit] / node.caps.working[unit] if node.caps.working[unit] > 0 else 1.0, VECTOR[unit])
+        for unit in range(MESSAGES)
+        if node.remaining(unit) is not None
+    ]
+    return max(shares, default=(0.0, "tokens"))[1]
+
+
+def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
+    """Settles on the whole path, and in the sums by handler, model, backend and label."""
+    del state.holds[hold.id]
+    message = hold.message
+    if hold.streamed and message is not None:
+        left = [each for each in state.streams.get(message, ()) if each is not hold]
+        if left:
+            state.streams[message] = left
+        else:
+            state.streams.pop(message, None)
+    put_back(hold.path, hold.need, charge.amounts)
+    note_details(hold.path, charge)
+    if charge.amounts[CALLS] or charge.amounts[0]:
+        hold.thread.calls_like = charge.amounts
+    for kind, name in _tallied(hold):
+        tally = state.tally(kind, name)
+        for unit, amount in enumerate(charge.amounts):
+            tally.amounts[unit] += amount
+        extra = (charge.cache_read_tokens, charge.cache_write_tokens, charge.reasoning_tokens)
+        tally.details = [have + more for have, more in zip(tally.details, extra, strict=True)]
+        tally.estimated = tally.estimated or charge.estimated
+
+
+def _tallied(hold: Hold) -> list[tuple[str, str]]:
+    handler = "" if hold.message is None else hold.message.to
+    names = [("handler", handler), ("model", hold.alias), ("backend", hold.backend)]
+    return names + [("label", f"{key}={value}") for key, value in hold.thread.labels.items()]
+
+
+def note_text(thread: Thread, handler: str, text: str) -> None:
+    """Keeps the last text of the thread, the root frame's handler preferred."""
+    if text and (thread.partial is None or handler == thread.handler or thread.partial[0] != thread.handler):
+        thread.partial = (handler, text)
+
+
+def apply_limits(thread: Thread, budget: BudgetSettings) -> None:
+    """Changes a node's limits and arms its levels again where the new share is below them."""
+    node = thread.node
+    recap(node, caps(budget.limits, budget.policy(node.path[1].policy), keeps_back=True))
+
+
+def overdrafts(path: tuple[Node, ...]) -> list[tuple[Node, str, Any]]:
+    """Where more was charged than a limit allows, on a path."""
+    return [
+        (node, VECTOR[unit], figure(unit, over)) for node in path for unit, over in enumerate(node.overdraft) if over
+    ]

@@ -1,0 +1,202 @@
+"""From the record back to the state: the same changes, made again, nothing decided (R20).
+
+What the record does not hold is what a restart forgets on purpose: who runs, who waits in line for budget, whose turn it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+from organism import facts
+from organism.budget.caps import Mark
+from organism.budget.claims import VECTOR
+from organism.budget.tree import fire, take
+from organism.frames import Ask, Frame, Thread, Warned, descendants
+from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
+from organism.kernel.index import Index
+from organism.kernel.state import Hold, State
+from organism.routing import routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from organism.facts import Fact, Ref, Step
+    from organism.frames import Message
+    from organism.settings import Settings
+
+
+class Fold:
+    """A state that is built from facts, one after the other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.state = State(settings, routes(settings))
+        self.state.index = self._index = Index()
+        self._parted: dict[str, Thread] = {}
+        self._warned: dict[Ref, Warned] = {}
+
+    def apply(self, fact: Fact) -> None:
+        """Makes the changes of one fact."""
+        state = self.state
+        state.now = fact.at
+        if isinstance(fact, facts.Ended):
+            return  # it followed from the fact before it, and has been made
+        message = self._message(fact)
+        # An ask is a delivery's own: while it is carried out, steps may answer it only through its frame.
+        self._before(fact, message)
+        for step in fact.steps:
+            self._step(step, message)
+        self._after(fact, message)
+        for thread, _ in state.ended:
+            if any(hold.thread is thread for hold in state.holds.values()):
+                self._parted[thread.id] = thread  # its open calls are still to be settled
+        state.ended.clear()
+        state.woken.clear()
+
+    def _message(self, fact: Fact) -> Message | None:
+        seq = getattr(fact, "seq", 0)
+        return self._index.messages.get((fact.thread, seq)) if seq else None
+
+    def _thread(self, id_: str) -> Thread:
+        found = self.state.threads.get(id_) or self._parted.get(id_)
+        if found is None:
+            msg = f"the record speaks of thread {id_}, which it never opened"
+            raise LookupError(msg)
+        return found
+
+    def _before(self, fact: Fact, message: Message | None) -> None:
+        match fact:
+            case facts.Answered(state=dict() as changes) if message is not None and changes:
+                self.state.set_state(message.thread, message.to, changes)
+            case facts.CallSettled(hold=id_, charge=charge):
+                apply_charge(self.state, self.state.holds[id_], charge)
+            case facts.Stopped(failure=failure):
+                for each in list(descendants(self._thread(fact.thread))):
+                    each.stopping = failure
+            case facts.Exhausted(failure=failure, last=last):
+                thread = self._thread(fact.thread)
+                for each in list(descendants(thread)):
+                    each.closing = True
+                thread.exhausted = thread.exhausted or failure
+                thread.last_due = last
+            case _:
+                pass
+
+    def _after(self, fact: Fact, message: Message | None) -> None:
+        match fact:
+            case facts.Answered() | facts.Failed() | facts.Dropped() if message is not None:
+                message.asks = None
+                self.state.drop(message)
+            case facts.CallHeld():
+                self._hold(fact, message)
+            case facts.CallCompleted(handler=handler, text=text):
+                note_text(self._thread(fact.thread), handler, text)
+            case facts.CrossedByTime(fired=fired):
+                self._thread(fact.thread).time_fired = fired
+            case facts.Exhausted(dropped=dropped) | facts.Stopped(dropped=dropped):
+                for ref in dropped:
+                    self.state.drop(self._index.messages[ref])
+            case facts.LimitsSet(budget=budget):
+                apply_limits(self._thread(fact.thread), budget)
+            case facts.Closed():
+                self.state.end(self._thread(fact.thread))
+            case _:
+                pass
+
+    def _hold(self, fact: facts.CallHeld, message: Message | None) -> None:
+        thread = self._thread(fact.thread)
+        take(thread.node.path, fact.need)
+        self.state.last_hold = fact.hold
+        hold = Hold(
+            id=fact.hold, thread=thread, message=message, path=thread.node.path, need=fact.need, output=fact.output,
+            clamped=False, alias=fact.alias, backend=fact.backend, attempt=fact.attempt, grace=fact.grace,
+            streamed=fact.streamed,
+        )  # fmt: skip
+        add_hold(self.state, hold)
+
+    def _step(self, step: Step, message: Message | None) -> None:
+        match step:
+            case facts.ThreadOpened():
+                owner = None if step.owner is None else self._index.frames[step.owner]
+                self.state.open_thread(step.thread, step.kind, step.handler, step.budget, owner, step.labels)  # type: ignore[arg-type]
+            case facts.Posted():
+                self._post(step, message)
+            case facts.WarningRaised():
+                self._warn(step)
+            case facts.WarningTold(thread=id_, seq=seq, to=to):
+                self.state.tell(self._thread(id_), to, [self._warned[id_, seq]])
+            case facts.Unhandled(thread=id_, failure=failure, at_root=at_root):
+                self.state.not_handled(self._thread(id_), failure, at_root=at_root)
+            case facts.Left(payload=payload):
+                self.state.leave(_of(message), payload)
+            case facts.CameLate():
+                pass
+            case _:
+                self._step_of_frame(step)
+
+    def _step_of_frame(self, step: facts.Resolved | facts.Handed | facts.Cut) -> None:
+        match step:
+            case facts.Resolved(ask=ref, answer=answer):
+                self.state.resolve(self._ask(ref), answer)
+            case facts.Handed(frame=ref, to=to):
+                self.state.hand_over(self._index.frames[ref], None if to is None else self._index.frames[to])
+            case facts.Cut(ask=ref, dropped=dropped):
+                self.state.cut(self._ask(ref), [self._index.messages[each] for each in dropped])
+            case _:
+                assert_never(step)
+
+    def _post(self, step: facts.Posted, message: Message | None) -> None:
+        thread = self._thread(step.thread)
+        if not step.opens:
+            if step.kind == "reply":
+                _of(message).answered = True
+            frame = self._index.frames[step.frame]
+            self.state.post(thread, step.to, step.payload, step.sender, step.kind, frame=frame, charged=step.charged)
+            return
+        parent = None if step.parent is None else self._index.frames[step.parent]
+        asked = _of(message).asker if step.kind == "forward" else None
+        self.state.post_opening(
+            thread, step.to, step.payload, step.sender, step.kind, parent=parent, depth=step.depth,
+            asker=message if step.kind == "ask" else None, asked=asked if asked is not None and not asked.done else None,
+            charged=step.charged,
+        )  # fmt: skip
+
+    def _ask(self, ref: Ref) -> Ask:
+        ask = self._index.frames[ref].asker
+        if ask is None:
+            msg = f"the record answers frame {ref}, which nobody asks"
+            raise LookupError(msg)
+        return ask
+
+    def _warn(self, step: facts.WarningRaised) -> None:
+        thread = self._thread(step.thread)
+        node = next((node for node in thread.node.path if node.thread == step.node), thread.node)
+        warned = Warned(
+            seq=step.seq, unit=step.unit, level=step.level, threshold=step.threshold, used=step.used, limit=step.limit,
+            held=step.held, remaining=step.remaining, scope=step.scope, calls_left=step.calls_left, to=step.to,
+        )  # fmt: skip
+        self._warned[step.thread, step.seq] = warned
+        if step.unit in VECTOR:
+            unit = VECTOR.index(step.unit)
+            fire(node, unit, _mark(step))
+        self.state.raise_warning(thread, warned, node, step.pending_for)
+
+
+def _of(message: Message | None) -> Frame:
+    if message is None:
+        msg = "the record holds an answer of a message that it never posted"
+        raise LookupError(msg)
+    return message.frame
+
+
+def _mark(step: facts.WarningRaised) -> Mark:
+    return Mark(0, step.level, step.threshold)
+
+
+def fold(settings: Settings, record: list[Fact], each: Callable[[State], Any] | None = None) -> State:
+    """The state after these facts. ``each`` sees the state after every one of them."""
+    folding = Fold(settings)
+    for fact in record:
+        folding.apply(fact)
+        if each is not None:
+            each(folding.state)
+    return folding.state

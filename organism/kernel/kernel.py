@@ -1,0 +1,398 @@
+"""What can happen to an organism: one method for each. It checks, changes the state, and writes the fact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from organism import facts
+from organism.budget.caps import figure
+from organism.budget.claims import MESSAGES, VECTOR, Crossing
+from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
+from organism.frames import Ask, Failure, Thread, descendants, is_below, pending, root_of
+from organism.kernel.answers import (
+    Refusal,
+    Target,
+    carry_out,
+    check_answer,
+    check_messages,
+    check_target,
+    climb,
+    open_at,
+    too_many_messages,
+)
+from organism.kernel.book import Book
+from organism.kernel.calls import Calls
+from organism.kernel.notices import warning_payload
+from organism.kernel.state import State, ref_of
+from organism.kernel.warnings import fire_rest, note_crossings, post_notices, raise_crossing
+from organism.names import ORGANISM
+from organism.routing import Misdirected, check_address, routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from organism.budget.tree import Lack
+    from organism.facts import Ended, Fact
+    from organism.frames import Message
+    from organism.message import Outgoing
+    from organism.settings import BudgetSettings, Settings
+
+
+class Kernel:
+    """The core of one organism. ``at`` is always the instant, in seconds of a clock that never goes back.
+
+    ``record`` gets every fact with the id of its root thread (``None``: none is built). The pump carries out what these collect: ``cancelled`` (deliveries
+    to be cancelled), ``state.woken`` (asks that have their answer), ``calls.answered`` (waiting calls whose turn has come),
+    ``ended`` (threads that ended).
+    """
+
+    def __init__(self, settings: Settings, record: Callable[[str, Fact], None] | None = None) -> None:
+        self.routes = routes(settings)
+        self.state = State(settings, self.routes)
+        self.ended: list[tuple[Thread, Ended]] = []
+        self.cancelled: list[Message] = []
+        self.book = Book(self.state, record, lambda thread, end: self.ended.append((thread, end)))
+        self.calls = Calls(self.state, self.book)
+        self.schedule = self.state.schedule
+
+    # From outside
+
+    def accept(
+        self, id_: str, to: str, payload: Any, budget: BudgetSettings, labels: Mapping[str, str], at: float
+    ) -> Thread:
+        """Takes a message in, in a new thread. Raises RoutingError or BudgetExhaustedError; then nothing happened."""
+        found = check_address(self.routes, None, to, payload)
+        if isinstance(found, Misdirected):
+            raise RoutingError(found.text)
+        missing = check_messages([(self.state.root, budget)])
+        if missing is not None:
+            raise refusal_error(too_many_messages(missing))
+        self.book.begin(at)
+        thread = self.state.open_thread(id_, "root", to, budget, None, labels)
+        self.state.post_opening(thread, to, payload, "", "ingress", parent=None, depth=1)
+        note_crossings(self.state, thread, None)
+        self.book.write(facts.Accepted, thread)
+        return thread
+
+    def open_bare(self, id_: str, budget: BudgetSettings, labels: Mapping[str, str], at: float) -> Thread:
+        """Opens a thread without a message, for calls that no handler makes. It ends by :meth:`close_bare`."""
+        self.book.begin(at)
+        thread = self.state.open_thread(id_, "root", "", budget, None, labels)
+        self.book.write(facts.Accepted, thread)
+        return thread
+
+    def close_bare(self, thread: Thread, at: float) -> None:
+        """Ends a thread that was opened without a message."""
+        if thread.ended:
+            return
+        self.book.begin(at)
+        self.state.end(thread)
+        self.book.write(facts.Closed, thread)
+
+    # Deliveries
+
+    def take(self) -> Message | None:
+        """The next delivery, which now has a place; ``None`` where nothing is ready, or no place is free."""
+        message = self.schedule.take()
+        if message is not None and self.book.listening:
+            self.state.taken[message] = None
+        return message
+
+    def suspended(self, message: Message) -> None:
+        """A delivery waits for something: its mailbox is taken until it is done."""
+        self.schedule.occupy(message)
+        self.state.occupied[message.thread, message.to] = message
+
+    def answered(
+        self,
+        message: Message,
+        outgoing: Sequence[Outgoing],
+        state: Mapping[str, tuple[Any] | None] | None,
+        at: float,
+        *,
+        placed: bool = True,
+    ) -> Failure | None:
+        """A delivery finished. All it answers is carried out, or nothing of it; then the failure is returned."""
+        if self._is_void(message):
+            self.dropped(message, at, placed=placed)
+            return None
+        plan = check_answer(self.state, message, outgoing) if outgoing else []
+        if isinstance(plan, Refusal):
+            self.refused(message, plan, at, placed=placed)
+            return plan.failure
+        self.book.begin(at)
+        if state:
+            self.state.set_state(message.thread, message.to, state)
+        if plan:
+            carry_out(self.state, message, plan)
+            note_crossings(self.state, message.thread, message, at_once=False)
+        post_notices(self.state, message)
+        self._leave_asks(message)
+        self.state.finish(message, placed=placed)
+        self.book.write(facts.Answered, message.thread, seq=message.seq, handler=message.to, state=state or None)
+        return None
+
+    def refused(self, message: Message, refusal: Refusal, at: float, *, placed: bool = True) -> None:
+        """A delivery answered what may not be: it failed. Where messages ran out, its thread hands in its last answer."""
+        exhausted = self._exhausted_by(message.thread, refusal)
+        if exhausted is not None:
+            self.exhaust(exhausted, refusal.failure, at)
+        self.failed(message, refusal.failure, at, placed=placed, lack=refusal.lack)
+
+    def failed(
+        self, message: Message, failure: Failure, at: float, *, placed: bool = True, lack: Lack | None = None
+    ) -> None:
+        """A delivery raised, timed out or answered badly: its caller hears it."""
+        if self._is_void(message):
+            self.dropped(message, at, placed=placed)
+            return
+        self.book.begin(at)
+        if lack is not None and lack.unit >= 0:
+            fire_rest(self.state, message.thread, message, lack.node, lack.unit)
+        message.told = None
+        climb(self.state, message.frame, failure)
+        self._leave_asks(message)
+        self.state.finish(message, placed=placed)
+        self.book.write(facts.Failed, message.thread, seq=message.seq, handler=message.to, failure=failure)
+
+    def dropped(self, message: Message, at: float, *, placed: bool = True) -> None:
+        """A delivery that was cancelled has stopped."""
+        self.book.begin(at)
+        message.dropped = True
+        self._leave_asks(message)
+        self.state.finish(message, placed=placed)
+        self.book.write(facts.Dropped, message.thread, seq=message.seq)
+
+    def _is_void(self, message: Message) -> bool:
+        return message.dropped or message.thread.stopping is not None
+
+    def _leave_asks(self, message: Message) -> None:
+        """What a finished delivery still asked is not waited for any more; its branches are cancelled."""
+        for ask in tuple(message.asks or ()):
+            self._cut(ask)
+        message.asks = None
+
+    # Asking and spawning
+
+    def ask(self, message: Message, to: str, payload: Any, at: float) -> Ask | Refusal:
+        """A delivery asks ``to`` and waits for the first reply."""
+        self.suspended(message)
+        target = check_target(self.state, message, to, payload, depth=message.frame.depth + 1)
+        refusal = self._check_cost(target)
+        if refusal is not None:
+            self._refuse_inside(message, refusal, at)
+            return refusal
+        assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
+        self.book.begin(at)
+        posted = open_at(self.state, target, message, "ask", parent=message.frame, asker=message)
+        note_crossings(self.state, message.thread, message)
+        self.book.write(facts.Asked, message.thread, seq=message.seq, to=to)
+        ask = posted.frame.asker
+        assert ask is not None  # noqa: S101 - opened with an asker
+        return ask
+
+    def spawn(self, message: Message, to: str, payload: Any, budget: BudgetSettings, at: float) -> Thread | Refusal:
+        """A delivery opens a sub-thread that it does not wait for."""
+        target = check_target(self.state, message, to, payload, depth=message.frame.depth + 1, budget=budget)
+        refusal = self._check_cost(target)
+        if refusal is not None:
+            self._refuse_inside(message, refusal, at)
+            return refusal
+        assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
+        self.book.begin(at)
+        posted = open_at(self.state, target, message, "spawn", parent=None)
+        note_crossings(self.state, message.thread, message)
+        self.book.write(facts.Spawned, message.thread, seq=message.seq, to=to)
+        return posted.thread
+
+    def _check_cost(self, target: Target | Refusal) -> Refusal | None:
+        if isinstance(target, Refusal):
+            return target
+        missing = check_messages([(target.thread.node, target.opens)])
+        return None if missing is None else too_many_messages(missing)
+
+    def _refuse_inside(self, message: Message, refusal: Refusal, at: float) -> None:
+        """An ask or spawn was refused while its delivery goes on."""
+        if refusal.lack is None:
+            return
+        lack = refusal.lack
+        self.book.begin(at)
+        if lack.unit >= 0:
+            fire_rest(self.state, message.thread, message, lack.node, lack.unit)
+        self.book.write(
+            facts.CallRefused,
+            message.thread,
+            seq=message.seq,
+            handler=message.to,
+            unit=refusal.failure.unit or "",
+            scope=refusal.failure.scope or "",
+            need=lack.need,
+        )
+        exhausted = self._exhausted_by(message.thread, refusal)
+        if exhausted is not None:
+            self.exhaust(exhausted, refusal.failure, at)
+
+    def abandon(self, ask: Ask, at: float) -> None:
+        """An ask is no longer waited for (it timed out, or its asker's task was cancelled): its branch is cancelled."""
+        if ask.done or ask.frame is None:
+            return
+        self.book.begin(at)
+        self._cut(ask)
+        self.book.write(facts.Abandoned, ask.message.thread, seq=ask.message.seq)
+
+    def _cut(self, ask: Ask) -> None:
+        """Cancels the branch of an ask: what is queued is dropped, what runs is cancelled."""
+        frame = ask.frame
+        if ask.done or frame is None:
+            return
+        threads = list(descendants(ask.message.thread))
+        queued = [message for thread in threads for message in self._queued(thread) if is_below(message.frame, frame)]
+        for message in self.state.occupied.values():
+            if is_below(message.frame, frame) and message is not ask.message:
+                self._cancel_running(message)
+        self.state.cut(ask, queued)
+
+    def _queued(self, thread: Thread) -> list[Message]:
+        return [*pending(thread), *self.schedule.waiting_for_place(thread)]
+
+    def _cancel_running(self, message: Message) -> None:
+        message.dropped = True
+        self.cancelled.append(message)
+
+    # Ends
+
+    def stop(self, thread: Thread, failure: Failure, at: float) -> None:
+        """Cancels (``cancelled``) or stops (``stopped``) a thread with all below it. It ends when what runs has settled."""
+        if thread.ended or thread.stopping is not None:
+            return
+        self.book.begin(at)
+        every = list(descendants(thread))
+        queued = [message for each in every for message in self._queued(each)]
+        for each in every:
+            each.stopping = failure
+        for message in tuple(self.state.occupied.values()):
+            if message.thread.stopping is failure:
+                self._cancel_running(message)
+        for message in queued:
+            self.state.drop(message)
+        self.book.write(facts.Stopped, thread, failure=failure, dropped=tuple(ref_of(each) for each in queued))
+
+    def _exhausted_by(self, thread: Thread, refusal: Refusal) -> Thread | None:
+        """The thread that has run out of messages by this refusal."""
+        lack = refusal.lack
+        if lack is None or lack.unit != MESSAGES:
+            return None
+        found = self.state.threads.get(lack.node.thread) or root_of(thread)
+        return None if found.closing or found.stopping is not None else found
+
+    def exhaust(self, thread: Thread, failure: Failure, at: float, *, cancel: bool = False) -> None:
+        """Messages or time ran out (R17): what is queued is refused to its senders; at the end the root's handler is told.
+
+        ``cancel``: what runs is cancelled as well (time).
+        """
+        if thread.ended or thread.closing or thread.stopping is not None:
+            return
+        self.book.begin(at)
+        every = list(descendants(thread))
+        for each in every:
+            each.closing = True
+        thread.exhausted = thread.exhausted or failure
+        last = thread.handler in self.routes and self.routes[thread.handler].takes_exhaustion
+        thread.last_due = last
+        queued = [message for each in every for message in self._queued(each)]
+        if cancel:
+            for message in tuple(self.state.occupied.values()):
+                if message.thread in every:
+                    self._cancel_running(message)
+        for message in queued:
+            if message.frame.seq == message.seq:
+                climb(self.state, message.frame, failure)
+        refs = tuple(ref_of(each) for each in queued)
+        for message in queued:
+            self.state.drop(message)
+        self.book.write(facts.Exhausted, thread, failure=failure, last=last, dropped=refs)
+
+    # Time
+
+    def reach_time(self, thread: Thread, at: float) -> None:
+        """A thread's running time reached its next level, or its limit."""
+        caps, elapsed = thread.node.caps, at - thread.opened_at
+        if thread.ended or caps.seconds is None:
+            return
+        self.book.begin(at)
+        while thread.time_fired < len(caps.time_marks) and elapsed >= caps.time_marks[thread.time_fired][0]:
+            _, level, threshold = caps.time_marks[thread.time_fired]
+            thread.time_fired += 1
+            said = Crossing(
+                unit="seconds",
+                level=level,
+                threshold=threshold,
+                used=round(elapsed, 3),
+                held=0,
+                limit=caps.seconds,
+                remaining=round(max(0.0, caps.seconds - elapsed), 3),
+                scope=thread.node.scope,
+                thread=thread.id,
+            )
+            self._tell_of_time(thread, said)
+        self.book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
+        if elapsed >= caps.seconds:
+            text = f"seconds of the {thread.node.scope}: limit {caps.seconds:g}"
+            failure = Failure("exhausted", text, unit="seconds", scope=thread.node.scope)
+            self.exhaust(thread, failure, at, cancel=True)
+
+    def _tell_of_time(self, thread: Thread, said: Crossing) -> None:
+        """The handler of the root frame hears of time: an agent in its next prompt, code by a message once it is free."""
+        running = self.state.occupied.get((thread, thread.handler))
+        route = self.routes.get(thread.handler)
+        raise_crossing(self.state, thread, thread.handler if route else None, running, thread.node, said, at_once=False)
+        if route is not None and route.takes_warnings and not route.agent and running is None and thread.owner is None:
+            payload = warning_payload((thread.warnings or ())[-1:])
+            self.state.post_opening(
+                thread, thread.handler, payload, ORGANISM, "notice", parent=None, depth=1, charged=False
+            )
+
+    def next_time(self, thread: Thread) -> float | None:
+        """When :meth:`reach_time` is due for a thread."""
+        caps = thread.node.caps
+        if caps.seconds is None or thread.closing:
+            return None
+        if thread.time_fired < len(caps.time_marks):
+            return thread.opened_at + caps.time_marks[thread.time_fired][0]
+        return thread.opened_at + caps.seconds
+
+    # Questions
+
+    def budget_of(self, thread: Thread) -> dict[str, tuple[Any, Any, Any, Any]]:
+        """(used, held, limit, remaining) of the thread's own node for every unit that is spent; ``None``: no limit."""
+        node = thread.node
+        return {
+            name: (
+                figure(unit, node.used[unit]),
+                figure(unit, node.held[unit]),
+                None if node.remaining(unit) is None else figure(unit, node.caps.limit[unit]),
+                None if node.remaining(unit) is None else figure(unit, node.remaining(unit) or 0),
+            )
+            for unit, name in enumerate(VECTOR)
+        }
+
+
+def refusal_error(refusal: Refusal) -> BudgetExhaustedError | HandlerFailedError:
+    """The exception of a refusal, as whoever asked gets it."""
+    lack, failure = refusal.lack, refusal.failure
+    if lack is None or failure.code != "exhausted":
+        return HandlerFailedError(failure.code, failure.text, retry=failure.retry)
+    node, unit = lack.node, lack.unit
+    if unit < 0:
+        return BudgetExhaustedError("depth", node.scope, lack.need - 1, 0, node.caps.depth or 0, lack.need)
+    return BudgetExhaustedError(
+        VECTOR[unit],
+        node.scope,
+        figure(unit, node.used[unit]),
+        figure(unit, node.held[unit]),
+        figure(unit, node.caps.limit[unit]),
+        figure(unit, lack.need),
+    )
+
+
+__all__ = ["Kernel", "refusal_error"]

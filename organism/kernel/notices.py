@@ -1,0 +1,90 @@
+"""What the organism says of budgets, as payloads and in words. The figures are those of the instant it is said."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from organism.budget.caps import figure
+from organism.budget.claims import VECTOR
+from organism.payloads.primitives import BudgetExhausted, BudgetWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.budget.tree import Node
+    from organism.frames import Failure, Thread, Warned
+
+_ORDER: Final = ("warning", "critical", "runway", "final")
+_WORDS: Final = {
+    "tokens": "tokens", "input_tokens": "input tokens", "output_tokens": "output tokens", "cost_usd": "USD",
+    "model_calls": "model calls", "messages": "messages", "seconds": "seconds",
+}  # fmt: skip
+
+
+def highest(warned: Sequence[Warned]) -> Warned:
+    """The warning that one message for all of them carries."""
+    return max(warned, key=lambda each: _ORDER.index(each.level))
+
+
+def warning_payload(warned: Sequence[Warned]) -> BudgetWarning:
+    """One message for all crossings of one call; it carries the highest."""
+    top = highest(warned)
+    text = " ".join(dict.fromkeys(sentence(each) for each in warned))
+    return BudgetWarning(
+        unit=top.unit,
+        level=top.level,
+        threshold=Decimal(top.threshold),
+        used=_decimal(top.used),
+        held=_decimal(top.held),
+        limit=_decimal(top.limit),
+        remaining=_decimal(top.remaining),
+        calls_left=top.calls_left,
+        scope=top.scope,
+        text=text,
+    )
+
+
+def sentence(warned: Warned) -> str:
+    """A warning in words."""
+    unit = _WORDS[warned.unit]
+    left = f"{_plain(warned.remaining)} {unit} of the {warned.scope} are left"
+    calls = "" if warned.calls_left is None else f", enough for about {warned.calls_left} more calls like the last"
+    return f"{_plain(warned.used)} of {_plain(warned.limit)} {unit} are used; {left}{calls}."
+
+
+def exhausted_payload(node: Node, failure: Failure, *, grace: bool = True) -> BudgetExhausted:
+    """What the handler of an exhausted thread is told. ``grace``: one last answer is possible."""
+    unit = failure.unit or "tokens"
+    used: Decimal = Decimal(0)
+    limit: Decimal = Decimal(0)
+    if unit in VECTOR:
+        index = VECTOR.index(unit)
+        used, limit = _decimal(figure(index, node.used[index])), _decimal(figure(index, node.caps.limit[index]))
+    elif unit == "seconds" and node.caps.seconds is not None:
+        used = limit = _decimal(node.caps.seconds)
+    return BudgetExhausted(
+        unit=unit, used=used, limit=limit, scope=failure.scope or node.scope, grace=grace, text=failure.text
+    )
+
+
+def calls_left(thread: Thread) -> int | None:
+    """How many more calls like the last one the thread's path bears; ``None`` before the first."""
+    like = thread.calls_like
+    if like is None:
+        return None
+    left = [
+        max(0, node.free(unit)) // amount
+        for node in thread.node.path
+        for unit, amount in enumerate(like)
+        if amount and node.remaining(unit) is not None
+    ]
+    return min(left, default=None)
+
+
+def _decimal(value: float | Decimal) -> Decimal:
+    return value if isinstance(value, Decimal) else Decimal(str(value))
+
+
+def _plain(value: float | Decimal) -> str:
+    return format(_decimal(value).normalize(), "f")

@@ -1,0 +1,72 @@
+"""How a thread ended: its outcome by what reached its root unhandled, and its final record (R5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from organism.facts import Ended
+from organism.usage import usage_of
+
+if TYPE_CHECKING:
+    from organism.budget.tree import Node
+    from organism.frames import Failure, Thread, Warned
+    from organism.usage import Usage
+
+GRAVITY: Final = ("completed", "exhausted", "failed", "stopped", "cancelled")
+"""Outcomes, from the mildest to the gravest; the gravest of what was not handled is the thread's."""
+
+
+def outcome_of_code(code: str) -> str:
+    """The outcome that an unhandled failure of this code makes."""
+    return code if code in {"exhausted", "stopped", "cancelled"} else "failed"
+
+
+def decisive(thread: Thread) -> tuple[str, Failure | None]:
+    """The thread's outcome and the failure that made it."""
+    worst: tuple[str, Failure | None] = ("completed", None)
+    candidates = [*(thread.failures or ())]
+    if thread.exhausted is not None:
+        candidates.append(thread.exhausted)
+    if thread.stopping is not None:
+        candidates.append(thread.stopping)
+    for failure in candidates:
+        outcome = outcome_of_code(failure.code)
+        if GRAVITY.index(outcome) > GRAVITY.index(worst[0]):
+            worst = (outcome, failure)
+    return worst
+
+
+def usage_with_subs(node: Node, seconds: float) -> Usage:
+    """A node's figures, those of the sub-threads below it included."""
+    return usage_of(node.used, node.details, seconds=seconds, estimated=node.estimated)
+
+
+def record_of(thread: Thread, now: float) -> Ended:
+    """The final record of a thread that ends now."""
+    outcome, failure = decisive(thread)
+    node = thread.node
+    seconds = max(0.0, now - thread.opened_at)
+    partial = thread.partial[1] if thread.partial is not None and not thread.replies else None
+    below: tuple[Ended, ...] = tuple(thread.records or ())
+    return Ended(
+        at=now,
+        thread=thread.id,
+        kind=thread.kind,
+        handler=thread.handler,
+        outcome=outcome,
+        unit=failure.unit if failure is not None and outcome == "exhausted" else None,
+        replies=tuple(thread.replies),
+        partial=partial if outcome == "exhausted" else None,
+        usage=usage_with_subs(node, seconds),
+        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated),
+        warnings=_all_warnings(thread, below),
+        labels=thread.labels,
+        error=failure.text if failure is not None else None,
+        code=failure.code if failure is not None else None,
+        threads=below,
+    )
+
+
+def _all_warnings(thread: Thread, below: tuple[Ended, ...]) -> tuple[Warned, ...]:
+    every = [*(thread.warnings or ()), *(warned for record in below for warned in record.warnings)]
+    return tuple(sorted(every, key=lambda warned: warned.seq))

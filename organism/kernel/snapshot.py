@@ -1,0 +1,96 @@
+"""The state as a plain value, to compare: what is live must equal what the record folds to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict
+
+from organism.frames import Frame, Thread, pending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from organism.budget.tree import Node
+    from organism.frames import Message
+    from organism.kernel.state import State
+
+
+def snapshot(state: State) -> dict[str, Any]:
+    """All that lasts of a state, by name; what a restart forgets on purpose (who runs, who waits in line) is left out."""
+    return {
+        "root": _node(state.root),
+        "threads": {id_: _thread(state, thread) for id_, thread in sorted(state.threads.items())},
+        "holds": {
+            id_: (hold.thread.id, None if hold.message is None else hold.message.seq, hold.need, hold.grace)
+            for id_, hold in sorted(state.holds.items())
+        },
+        "totals": {key: (list(tally.amounts), list(tally.details)) for key, tally in sorted(state.totals.items())},
+    }
+
+
+def _thread(state: State, thread: Thread) -> dict[str, Any]:
+    messages = _messages(state, thread)
+    return {
+        "kind": thread.kind,
+        "handler": thread.handler,
+        "labels": dict(thread.labels),
+        "opened_at": thread.opened_at,
+        "owner": None if thread.owner is None else (thread.owner.thread.id, thread.owner.seq),
+        "seq": thread.seq,
+        "open": thread.open,
+        "subs": sorted(thread.subs or ()),
+        "shared": sorted(thread.shared or ()),
+        "records": [record.thread for record in thread.records or ()],
+        "replies": list(thread.replies),
+        "failures": list(thread.failures or ()),
+        "warnings": [asdict(warned) for warned in thread.warnings or ()],
+        "pending": {to: [warned.seq for warned in queue] for to, queue in (thread.pending or {}).items()},
+        "state": thread.state or {},
+        "partial": thread.partial,
+        "calls_like": thread.calls_like,
+        "ends": (thread.exhausted, thread.closing, thread.last_due, thread.graced, thread.stopping, thread.time_fired),
+        "node": _node(thread.node),
+        "messages": [(each.seq, each.to, each.kind, each.sender, each.frame.seq) for each in messages],
+        "frames": _frames(messages),
+    }
+
+
+def _messages(state: State, thread: Thread) -> list[Message]:
+    waiting = state.schedule.waiting_for_place(thread)
+    running = [message for message in state.taken if message.thread is thread]
+    return sorted((*pending(thread), *waiting, *running), key=lambda message: message.seq)
+
+
+def _frames(messages: Iterable[Message]) -> dict[tuple[str, int], tuple[Any, ...]]:
+    found: dict[tuple[str, int], tuple[Any, ...]] = {}
+    for message in messages:
+        frame: Frame | None = message.frame
+        while frame is not None:
+            asked = None if frame.asker is None else (frame.asker.message.id, frame.asker.done)
+            found[frame.thread.id, frame.seq] = (
+                frame.handler,
+                frame.depth,
+                frame.open,
+                frame.answered,
+                frame.top,
+                asked,
+            )
+            frame = frame.parent
+    return found
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {
+        "scope": node.scope,
+        "used": list(node.used),
+        "own": list(node.own),
+        "held": list(node.held),
+        "overdraft": list(node.overdraft),
+        "details": list(node.details),
+        "fired": list(node.fired),
+        "next_mark": list(node.next_mark),
+        "runways": node.runways,
+        "limit": node.caps.limit,
+        "working": node.caps.working,
+    }

@@ -1,0 +1,439 @@
+"""The state of an organism and the changes it can undergo. No change checks anything: who calls it has decided.
+
+The same changes are made live and when facts are folded, so that both come to the same state. While ``steps`` is a list, each
+change writes itself down there; what follows from a change by counting alone (a frame that closes, an ask without a
+reply, a thread that ends) is not written as a step, since counting again finds it again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+
+from organism import facts
+from organism.budget.caps import caps
+from organism.budget.claims import MESSAGES, Vector
+from organism.budget.tree import Node, charge_messages
+from organism.budget.waiting import Line
+from organism.frames import Ask, Failure, Frame, Message, Thread, ThreadKind, Warned, root_of
+from organism.kernel.notices import exhausted_payload
+from organism.kernel.outcome import record_of
+from organism.names import ORGANISM
+from organism.scheduling import Schedule
+from organism.settings import Policy
+from organism.usage import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from organism.facts import Ended, Ref
+    from organism.kernel.index import Index
+    from organism.routing import Route
+    from organism.settings import BudgetSettings, Settings
+
+NO_REPLY = Failure("no_reply", "the callee finished without a reply")
+
+
+@frozen(eq=False, kw_only=True)
+class Hold:
+    """What a pending model call may cost at most, taken on ``path``. ``message`` is ``None`` for a thread without handlers."""
+
+    id: int
+    thread: Thread
+    message: Message | None
+    path: tuple[Node, ...]
+    need: Vector
+    output: int
+    clamped: bool
+    alias: str
+    backend: str
+    attempt: int
+    grace: bool
+    streamed: bool
+
+
+class State:
+    """Everything that lasts between two facts."""
+
+    def __init__(self, settings: Settings, routes: Mapping[str, Route]) -> None:
+        above = Policy()
+        policy = settings.budget.policy(above)
+        self.settings = settings
+        self.routes = routes
+        self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy)
+        self.threads: dict[str, Thread] = {}
+        self.holds: dict[int, Hold] = {}
+        self.streams: dict[Message, list[Hold]] = {}
+        self.last_hold = 0
+        self.line = Line(self._held_by_streams)
+        limited = {name: route.concurrency for name, route in routes.items() if route.concurrency is not None}
+        self.schedule = Schedule(
+            limited, places=settings.max_handlers, depth_first=settings.scheduling == "depth-first"
+        )
+        self.totals: dict[tuple[str, str], Tally] = {}
+        self.occupied: dict[tuple[Thread, str], Message] = {}
+        """The suspended delivery of each mailbox."""
+        self.taken: dict[Message, None] = {}
+        """What is being handled; kept only while facts are recorded, to compare with their fold."""
+        self.now = 0.0
+        self.steps: list[facts.Step] | None = None
+        self.index: Index | None = None
+        self.ended: list[tuple[Thread, Ended]] = []
+        self.woken: list[Ask] = []
+
+    # Threads
+
+    def open_thread(
+        self,
+        id_: str,
+        kind: ThreadKind,
+        handler: str,
+        budget: BudgetSettings,
+        owner: Frame | None,
+        labels: Mapping[str, str],
+    ) -> Thread:
+        """Opens a thread below its owner's, or a root thread, with a budget node of its own."""
+        above = self.root if owner is None else owner.thread.node
+        policy = budget.policy(above.policy)
+        scope = "thread" if owner is None else "sub-thread"
+        node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=above)
+        thread = Thread(id_, kind, handler, node, owner, labels, self.now)
+        self.threads[id_] = thread
+        if owner is not None:
+            owner.thread.seq += 1
+            if owner.thread.subs is None:
+                owner.thread.subs = {}
+            owner.thread.subs[id_] = thread
+            if kind == "shared":
+                if owner.thread.shared is None:
+                    owner.thread.shared = {}
+                owner.thread.shared[handler] = thread
+        if self.steps is not None:
+            self.steps.append(
+                facts.ThreadOpened(
+                    thread=id_, kind=kind, handler=handler, budget=budget, owner=_ref(owner), labels=labels
+                )
+            )
+        return thread
+
+    def end(self, thread: Thread) -> None:
+        """Ends a thread: its record is made, its node and everything else of it leave the live registries."""
+        for shared in list((thread.shared or {}).values()):
+            if not shared.ended:
+                self.end(shared)
+        record = record_of(thread, self.now)
+        thread.ended = True
+        del self.threads[thread.id]
+        if thread.owner is not None:
+            above = thread.owner.thread
+            if above.subs is not None:
+                above.subs.pop(thread.id, None)
+            above.records = [*(above.records or ()), record]
+        self.ended.append((thread, record))
+
+    # Messages and frames
+
+    def post(
+        self, thread: Thread, to: str, payload: Any, sender: str, kind: str, *, frame: Frame, charged: bool = True
+    ) -> Message:
+        """Puts a message into a frame that is open."""
+        thread.seq += 1
+        message = Message(thread, thread.seq, to, payload, sender, frame, kind)
+        frame.open += 1
+        self._enter(message, charged=charged)
+        if self.steps is not None:
+            self.steps.append(_posted(message, charged=charged))
+        return message
+
+    def post_opening(
+        self,
+        thread: Thread,
+        to: str,
+        payload: Any,
+        sender: str,
+        kind: str,
+        *,
+        parent: Frame | None,
+        depth: int,
+        asker: Message | None = None,
+        asked: Ask | None = None,
+        charged: bool = True,
+    ) -> Message:
+        """Puts a message into a new frame, below ``parent``. ``asker`` is the delivery that waits for its reply, ``asked``
+        an ask that waits already.
+        """
+        thread.seq += 1
+        ask = asked if asker is None else Ask(asker)
+        top = parent is None or parent.thread is not thread
+        frame = Frame(thread, thread.seq, to, parent, depth, ask, top=top)
+        message = Message(thread, thread.seq, to, payload, sender, frame, kind)
+        frame.open = 1
+        self._count_up(frame)
+        if ask is not None:
+            ask.frame = frame
+        if asker is not None and ask is not None:
+            asker.asks = [*(asker.asks or ()), ask]
+        if self.index is not None:
+            self.index.opened(frame)
+        self._enter(message, charged=charged)
+        if self.steps is not None:
+            self.steps.append(_posted(message, charged=charged, opens=True))
+        return message
+
+    def _count_up(self, frame: Frame) -> None:
+        if frame.top:
+            frame.thread.open += 1
+        above = frame.parent or (frame.thread.owner if frame.top else None)
+        if above is not None:
+            above.open += 1
+
+    def _enter(self, message: Message, *, charged: bool) -> None:
+        if charged:
+            charge_messages(message.thread.node, 1)
+            self.tally("handler", message.to).amounts[MESSAGES] += 1
+            for label in message.thread.labels.items():
+                self.tally("label", "=".join(label)).amounts[MESSAGES] += 1
+        if self.index is not None:
+            self.index.posted(message)
+        self.schedule.put(message)
+
+    def resolve(self, ask: Ask, answer: Any) -> None:
+        """Gives an ask its answer: a payload or a Failure. It is the frame's one answer."""
+        ask.done = True
+        ask.answer = answer
+        if ask.message.asks is not None:
+            ask.message.asks = [each for each in ask.message.asks if each is not ask] or None
+        if ask.frame is not None:
+            ask.frame.answered = True
+        if self.steps is not None and ask.frame is not None:
+            self.steps.append(facts.Resolved(ask=_ref(ask.frame), answer=answer))
+        if not ask.message.dropped:
+            self.woken.append(ask)
+
+    def leave(self, frame: Frame, payload: Any) -> None:
+        """A reply leaves the thread; from a called sub-thread that answers for its caller, the caller's thread as well."""
+        frame.answered = True
+        for thread in leaving(frame.thread):
+            thread.replies.append((frame.handler, payload))
+        if self.steps is not None:
+            self.steps.append(facts.Left(thread=frame.thread.id, sender=frame.handler, payload=payload))
+
+    def come_late(self, frame: Frame, payload: Any) -> None:
+        """Notes a reply that nobody waits for any more."""
+        if self.steps is not None:
+            self.steps.append(facts.CameLate(frame=_ref(frame), payload=payload))
+
+    def hand_over(self, frame: Frame, to: Frame | None) -> None:
+        """``frame`` answers no more: ``to`` does in its place, or a failure has."""
+        if to is not None:
+            to.answered = frame.answered
+            frame.asker = None
+        frame.answered = True
+        if self.steps is not None:
+            self.steps.append(facts.Handed(frame=_ref(frame), to=_ref(to)))
+
+    def not_handled(self, thread: Thread, failure: Failure, *, at_root: bool) -> None:
+        """A failure reached the root of a thread: it colours the outcome. ``at_root``: there is no caller to hear it."""
+        for each in leaving(thread) if at_root else (thread,):
+            each.failures = [*(each.failures or ()), failure]
+        if self.steps is not None:
+            self.steps.append(facts.Unhandled(thread=thread.id, failure=failure, at_root=at_root))
+
+    def cut(self, ask: Ask, dropped: Iterable[Message]) -> None:
+        """An ask is not waited for any more; the queued messages of its branch go with it."""
+        ask.done = True
+        if ask.message.asks is not None:
+            ask.message.asks = [each for each in ask.message.asks if each is not ask] or None
+        gone = tuple(dropped)
+        if ask.frame is not None:
+            ask.frame.answered = True
+            if self.steps is not None:
+                refs = tuple(ref_of(each) for each in gone)
+                self.steps.append(facts.Cut(ask=_ref(ask.frame), dropped=refs))
+        for message in gone:
+            self.drop(message)
+
+    def set_state(self, thread: Thread, handler: str, changes: Mapping[str, tuple[Any] | None]) -> None:
+        """Writes what a finished delivery changed of its handler's state: ``(value,)``, or ``None`` for a key that went."""
+        if thread.state is None:
+            thread.state = {}
+        state = thread.state.setdefault(handler, {})
+        for key, value in changes.items():
+            if value is None:
+                state.pop(key, None)
+            else:
+                state[key] = value[0]
+
+    def finish(self, message: Message, *, placed: bool) -> None:
+        """A delivery is over: its mailbox goes to the next, its frame counts down."""
+        self.occupied.pop((message.thread, message.to), None)
+        self.taken.pop(message, None)
+        self.schedule.done(message, placed=placed)
+        self._forget(message)
+
+    def drop(self, message: Message) -> None:
+        """Takes back a message that was queued; its frame counts down."""
+        message.dropped = True
+        self.schedule.drop(message)
+        self._forget(message)
+
+    def _forget(self, message: Message) -> None:
+        if self.index is not None:
+            self.index.forget(message)
+        self._count_down(message.frame)
+
+    def _count_down(self, frame: Frame | None) -> None:
+        while frame is not None:
+            frame.open -= 1
+            if frame.open:
+                return
+            thread = frame.thread
+            if frame.top and thread.open == 1 and self._last_word(thread, frame):
+                return
+            if frame.asker is not None and not frame.asker.done:
+                steps, self.steps = self.steps, None
+                self.resolve(frame.asker, NO_REPLY)
+                self.steps = steps
+            if self.index is not None:
+                self.index.closed(frame)
+            above = frame.parent
+            if frame.top:
+                above = above or thread.owner
+                thread.open -= 1
+                if thread.open == 0 and thread.kind != "shared":
+                    self.end(thread)
+            frame = above
+
+    def _last_word(self, thread: Thread, frame: Frame) -> bool:
+        """Whether an exhausted thread that is about to end is given its last delivery instead (R17)."""
+        if not thread.last_due:
+            return False
+        thread.last_due = False
+        if thread.stopping is not None or thread.replies or thread.exhausted is None:
+            return False
+        from_ = thread.exhausted
+        payload = self.last_payload(thread, from_)
+        steps, self.steps = self.steps, None
+        self.post_opening(
+            thread, thread.handler, payload, ORGANISM, "last",
+            parent=frame.parent, depth=frame.depth, asked=_unanswered(frame), charged=False,
+        )  # fmt: skip
+        self.steps = steps
+        if frame.asker is not None:
+            frame.asker = None
+        # The new frame has been counted beside the one that closes here.
+        if self.index is not None:
+            self.index.closed(frame)
+        thread.open -= 1
+        above = frame.parent or thread.owner
+        if above is not None:
+            above.open -= 1
+        return True
+
+    def last_payload(self, thread: Thread, failure: Failure) -> Any:
+        """The ``BudgetExhausted`` that a thread's last delivery carries."""
+        return exhausted_payload(thread.node, failure)
+
+    # Warnings and sums
+
+    def raise_warning(self, thread: Thread, warned: Warned, node: Node, pending_for: str | None) -> None:
+        """Writes a crossing into the warnings of the thread whose call made it.
+
+        ``pending_for`` is the agent that is yet to be told in its next prompt.
+        """
+        root = root_of(thread)
+        root.seq = max(root.seq, warned.seq)
+        thread.warnings = [*(thread.warnings or ()), warned]
+        if pending_for is not None:
+            if thread.pending is None:
+                thread.pending = {}
+            thread.pending.setdefault(pending_for, []).append(warned)
+        if self.steps is not None:
+            self.steps.append(_raised(thread, warned, node, pending_for))
+
+    def tell(self, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
+        """Notes that a handler was told of warnings that waited for it."""
+        told = list(warned)
+        if thread.pending is not None:
+            left = [each for each in thread.pending.get(handler, ()) if each not in told]
+            if left:
+                thread.pending[handler] = left
+            else:
+                thread.pending.pop(handler, None)
+                thread.pending = thread.pending or None
+        for each in told:
+            each.to = handler
+            if self.steps is not None:
+                self.steps.append(facts.WarningTold(thread=thread.id, seq=each.seq, to=handler))
+
+    def tally(self, kind: str, name: str) -> Tally:
+        """The running sum for one name of a kind (``handler``, ``model``, ``backend``, ``label``)."""
+        key = (kind, name)
+        found = self.totals.get(key)
+        if found is None:
+            found = self.totals[key] = Tally()
+        return found
+
+    def _held_by_streams(self, message: Any) -> Vector:
+        total = [0, 0, 0, 0, 0, 0]
+        for hold in self.streams.get(message, ()):
+            for unit, amount in enumerate(hold.need):
+                total[unit] += amount
+        return tuple(total)  # type: ignore[return-value]
+
+
+def leaving(thread: Thread) -> Iterator[Thread]:
+    """The threads that a reply without a caller leaves: its own, and those that called it and passed their caller on."""
+    yield thread
+    while thread.kind in {"call", "shared"} and thread.owner is not None:
+        thread = thread.owner.thread
+        yield thread
+
+
+def _unanswered(frame: Frame) -> Ask | None:
+    return frame.asker if frame.asker is not None and not frame.asker.done else None
+
+
+def _ref(frame: Frame | None) -> Any:
+    return None if frame is None else (frame.thread.id, frame.seq)
+
+
+def _posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Posted:
+    frame = message.frame
+    posted = facts.Posted(
+        thread=message.thread.id,
+        seq=message.seq,
+        to=message.to,
+        payload=message.payload,
+        sender=message.sender,
+        kind=message.kind,
+        frame=_ref(frame),
+        opens=opens,
+        charged=charged,
+    )
+    return evolve(posted, parent=_ref(frame.parent), depth=frame.depth) if opens else posted
+
+
+def _raised(thread: Thread, warned: Warned, node: Node, pending_for: str | None) -> facts.WarningRaised:
+    return facts.WarningRaised(
+        thread=thread.id,
+        seq=warned.seq,
+        node=node.thread,
+        unit=warned.unit,
+        level=warned.level,
+        threshold=warned.threshold,
+        used=warned.used,
+        held=warned.held,
+        limit=warned.limit,
+        remaining=warned.remaining,
+        scope=warned.scope,
+        calls_left=warned.calls_left,
+        to=warned.to,
+        pending_for=pending_for,
+    )
+
+
+def ref_of(message: Message) -> Ref:
+    """(thread, seq) of a message."""
+    return (message.thread.id, message.seq)

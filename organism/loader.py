@@ -1,0 +1,234 @@
+"""Loads what a configuration names in Python: handlers, payload classes, providers.
+
+A mistake is a ConfigurationError with one line and without a place: whoever read the name knows where it stands.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+import traceback
+import types
+import typing
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from organism.errors import ConfigurationError
+from organism.names import suggestion
+from organism.payloads import is_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_REFERENCE: Final = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
+_SHAPE: Final = "a handler is 'async def h(message: P, ctx: Context)'"
+
+
+def load_object(reference: str, folder: Path | None) -> Any:
+    """The object that ``package.module:name`` names; ``name`` may have dots.
+
+    The module is imported as Python does, with ``folder`` first on the path, where it stays: handlers may import from there
+    later. Raises ConfigurationError when the text is no reference, the module or name is not there, its import fails, or a
+    module of that name was loaded from elsewhere.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise ConfigurationError([f"{reference!r} is no reference to code: write it as in 'package.module:name'"])
+    module_name, name = match.groups()
+    if folder is not None:
+        folder = folder.resolve()
+        _first_on_the_path(folder)
+        _must_be_from(folder, module_name)
+    found: Any = _imported(module_name, folder)
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            near = suggestion(part, [known for known in dir(found) if not known.startswith("_")])
+            raise ConfigurationError([f"module '{module_name}' has no '{name}'{near}"]) from None
+        except Exception as error:  # a module's own __getattr__ may run anything
+            raise _failed(module_name, folder, error) from error
+    return found
+
+
+def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
+    """The payload classes that a handler takes, from the annotation of its first parameter.
+
+    ``handler`` is an async function, a bound method, a partial of one, or an object whose ``__call__`` is one. Raises
+    ConfigurationError when it is no handler, or when the annotation is missing, cannot be resolved or is no payload class.
+    """
+    name = _name_of(handler)
+    _must_be_async(handler, name)
+    parameter = _message_parameter(handler, name)
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        raise ConfigurationError([f"{name} does not say what it takes: annotate '{parameter.name}' with a payload class"])
+    resolved = _resolved(annotation, handler, name, parameter.name)
+    classes: list[type] = []
+    for one in _members(resolved):
+        if not isinstance(one, type) or not is_payload(one):
+            shown = getattr(one, "__qualname__", None) or str(one)
+            raise ConfigurationError(
+                [f"{name} takes '{shown}', which is no payload class: put @payload on it, or annotate another one"]
+            )
+        if one not in classes:
+            classes.append(one)
+    return tuple(classes)
+
+
+def description_of(handler: Callable[..., Any]) -> str:
+    """The docstring of a handler, or of its class where it is an object; empty where there is none."""
+    inner = _function_of(handler)
+    doc = inner.__doc__ if inspect.isroutine(inner) else type(inner).__doc__ or type(inner).__call__.__doc__
+    return inspect.cleandoc(doc) if doc else ""
+
+
+def _first_on_the_path(folder: Path) -> None:
+    if str(folder) in sys.path:
+        sys.path.remove(str(folder))
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()  # files may have been written since it was looked into
+
+
+def _must_be_from(folder: Path, module_name: str) -> None:
+    """Raises when the folder has such a module, but Python has loaded another one of that name already."""
+    search = [str(folder)]
+    name = ""
+    for part in module_name.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = PathFinder.find_spec(name, search)
+        if spec is None:
+            return
+        loaded = sys.modules.get(name)
+        if loaded is not None and not _is_same(spec, loaded):
+            there = _origin(getattr(loaded, "__spec__", None)) or getattr(loaded, "__file__", None) or "Python itself"
+            raise ConfigurationError(
+                [f"module '{name}' is {_origin(spec)} here, but was loaded from {there} before: rename one of them"]
+            )
+        if spec.submodule_search_locations is None:
+            return
+        search = list(spec.submodule_search_locations)
+
+
+def _is_same(spec: ModuleSpec, loaded: types.ModuleType) -> bool:
+    if spec.origin is None:
+        # Packages without an __init__ are open: they span every folder of the path.
+        return getattr(loaded, "__file__", None) is None and hasattr(loaded, "__path__")
+    file = getattr(loaded, "__file__", None)
+    return file is not None and Path(file).resolve() == Path(spec.origin).resolve()
+
+
+def _origin(spec: ModuleSpec | None) -> str | None:
+    if spec is None:
+        return None
+    if spec.origin is None and spec.submodule_search_locations:
+        return next(iter(spec.submodule_search_locations), None)
+    return spec.origin
+
+
+def _imported(module_name: str, folder: Path | None) -> types.ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module_name != missing and not module_name.startswith(f"{missing}."):
+            raise _failed(module_name, folder, error) from error
+        raise ConfigurationError([_not_there(module_name, missing, folder)]) from None
+    # Whatever the user's module raises is its mistake, also where it leaves by sys.exit.
+    except (Exception, SystemExit) as error:
+        raise _failed(module_name, folder, error) from error
+
+
+def _not_there(module_name: str, missing: str, folder: Path | None) -> str:
+    above, _, last = missing.rpartition(".")
+    package = sys.modules.get(above) if above else None
+    if above and not hasattr(package, "__path__"):
+        return f"there is no module '{module_name}': '{above}' is no package"
+    search = list(package.__path__) if package else [str(folder)] if folder else []
+    near = suggestion(last, [found.name for found in pkgutil.iter_modules(search)])
+    where = f" in {search[0]}" if search else ""
+    return f"there is no module '{missing}'{where}{near}"
+
+
+def _failed(module_name: str, folder: Path | None, error: BaseException) -> ConfigurationError:
+    """One line that names the line of the user's code at which the import failed."""
+    place = ""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{error.filename}:{error.lineno}: "
+        said = error.msg
+    else:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+        mine = [frame for frame in frames if folder is not None and Path(frame.filename).is_relative_to(folder)]
+        if mine or len(frames) > 1:
+            frame = (mine or frames)[-1]
+            place = f"{frame.filename}:{frame.lineno}: "
+        said = str(error).partition("\n")[0]
+    return ConfigurationError([f"cannot import '{module_name}': {place}{type(error).__name__}: {said}"])
+
+
+def _function_of(handler: Any) -> Any:
+    """Below the layers of functools.partial."""
+    while isinstance(handler, functools.partial):
+        handler = cast("functools.partial[Any]", handler).func
+    return handler
+
+
+def _name_of(handler: Any) -> str:
+    inner = _function_of(handler)
+    return f"'{getattr(inner, '__qualname__', type(inner).__qualname__)}'"
+
+
+def _must_be_async(handler: Any, name: str) -> None:
+    """Raises where calling it does not give a coroutine."""
+    if inspect.isclass(handler):
+        raise ConfigurationError([f"{name} is a class: name an object of it, or a function; {_SHAPE}"])
+    if not callable(handler):
+        raise ConfigurationError([f"{name} cannot be called; {_SHAPE}"])
+    ways = (handler, getattr(handler, "__call__", None))  # noqa: B004 - the method itself, whether it is async
+    if any(inspect.iscoroutinefunction(way) for way in ways):
+        return
+    if any(inspect.isasyncgenfunction(way) or inspect.isgeneratorfunction(way) for way in ways):
+        raise ConfigurationError([f"{name} yields: return the answers, in a list where there are several; {_SHAPE}"])
+    raise ConfigurationError([f"{name} is a plain 'def', which is not available yet: write 'async def'"])
+
+
+def _message_parameter(handler: Any, name: str) -> inspect.Parameter:
+    """Its first parameter, once it is sure that it can be called with a message and a context."""
+    try:
+        signature = inspect.signature(handler)
+        signature.bind(None, None)
+    except (TypeError, ValueError):
+        raise ConfigurationError([f"{name} cannot be called with a message and a context; {_SHAPE}"]) from None
+    first = next(iter(signature.parameters.values()))
+    if first.kind is inspect.Parameter.VAR_POSITIONAL:
+        raise ConfigurationError([f"{name} does not name its message: '*{first.name}' takes anything; {_SHAPE}"])
+    return first
+
+
+def _resolved(annotation: object, handler: Any, name: str, parameter: str) -> object:
+    """The annotation as an object. Only this one is evaluated: that of the context may exist for type checkers alone."""
+    inner = inspect.unwrap(_function_of(handler))
+    if not inspect.isroutine(inner):
+        inner = inspect.unwrap(type(inner).__call__)
+    holder = types.SimpleNamespace(__annotations__={parameter: annotation})
+    try:
+        return typing.get_type_hints(holder, getattr(inner, "__globals__", {}))[parameter]
+    except Exception as error:
+        raise ConfigurationError(
+            [
+                f"{name}: the annotation of '{parameter}' cannot be resolved ({type(error).__name__}: {error}): payload"
+                " classes must be known at the top of the module, and not only to type checkers"
+            ]
+        ) from error
+
+
+def _members(annotation: object) -> tuple[object, ...]:
+    """The members of a union, or the one class."""
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        return typing.get_args(annotation)
+    return (annotation,)

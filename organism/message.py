@@ -1,0 +1,36 @@
+"""What a handler answers with: a reply to its caller, a message to a peer, a handoff."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from attrs import frozen
+
+P = TypeVar("P")
+
+
+@frozen
+class Reply(Generic[P]):
+    """Answers whoever called: an asker goes on with it, a sender gets it as a message; at the root it leaves the thread."""
+
+    payload: P
+
+
+@frozen
+class Send(Generic[P]):
+    """Sends ``payload`` to the peer ``to``; its reply comes back as a message."""
+
+    to: str
+    payload: P
+
+
+@frozen
+class Forward(Generic[P]):
+    """Hands the conversation to the peer ``to``: its reply goes to my caller."""
+
+    to: str
+    payload: P
+
+
+Outgoing = Reply[Any] | Send[Any] | Forward[Any]
+"""What a handler may answer with, besides ``None`` and several of these."""

@@ -1,0 +1,223 @@
+"""The chat-completions dialect, which most servers speak: requests into bodies, bodies and chunks into responses.
+
+Pure. It takes bodies as they come, since servers differ in what they leave out: only an answer without any choice is none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from attrs import define, field
+
+from organism.models.contract import BackendError, Piece, RawUsage, Response, ToolCall
+
+if TYPE_CHECKING:
+    from organism.models.contract import FinishReason, Message, Request, ToolSpec
+
+OWNED: Final = frozenset({
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+})  # fmt: skip
+"""What options may not say: the router holds budget for exactly one answer of the length that it asks for."""
+
+_REASONS: Final[Mapping[str, FinishReason]] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+_NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def body_of(request: Request, *, limit: str) -> dict[str, Any]:
+    """The body of a request; ``limit`` is what the server calls the most tokens that it may answer.
+
+    Options of the backend give way to what the call says, and both to its ``extra``. Raises BackendError where these say
+    something that only the router may.
+    """
+    passed = dict(request.options) | _said(request) | dict(request.extra)
+    if wrong := sorted(OWNED.intersection(passed)):
+        text = f"'{wrong[0]}' cannot be passed through: the budget is held for what the call itself says"
+        raise BackendError("rejected", text)
+    body = passed | {"model": request.model, "messages": list(request.messages), limit: request.max_output_tokens}
+    return cast("dict[str, Any]", plain(body))
+
+
+def _said(request: Request) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "temperature": request.temperature,
+        "seed": request.seed,
+        "reasoning_effort": request.reasoning_effort,
+    }
+    if request.tools:
+        said["tools"] = [_tool(tool) for tool in request.tools]
+        named = request.tool_choice not in {"auto", "required", "none"}
+        said["tool_choice"] = (
+            {"type": "function", "function": {"name": request.tool_choice}} if named else request.tool_choice
+        )
+    if request.returns is not None:
+        name = _NO_NAME.sub("_", str(request.returns.get("title", "answer")))[:64]
+        # Not `strict`: that takes only schemas without optional fields, and refuses the call for any other.
+        schema = {"name": name, "schema": request.returns}
+        said["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _tool(tool: ToolSpec) -> dict[str, Any]:
+    spec = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": spec}
+
+
+def plain(value: object) -> object:
+    """The same value of dicts and lists, which is what JSON encoders take."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in cast("Mapping[str, object]", value).items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(item) for item in cast("Sequence[object]", value)]
+    return value
+
+
+def response_of(body: object) -> Response:
+    """The response in a body. Raises BackendError (``broken``) where there is no choice in it."""
+    document = _mapping(body)
+    choices = document.get("choices")
+    if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
+        raise BackendError("broken", f"the answer has no choices: {str(body)[:200]}", usage=usage_of(document))
+    choice = _mapping(cast("Sequence[object]", choices)[0])
+    answer = _Answer()
+    answer.add(_mapping(choice.get("message")))
+    answer.reason = _text(choice.get("finish_reason"))
+    return answer.response(usage_of(document), _text(document.get("model")))
+
+
+def usage_of(document: Mapping[str, Any]) -> RawUsage | None:
+    """What a body or chunk reports, unchecked; cached input is part of ``prompt_tokens``."""
+    if document.get("usage") is None:
+        return None
+    usage = _mapping(document["usage"])
+    given = _mapping(usage.get("prompt_tokens_details"))
+    answered = _mapping(usage.get("completion_tokens_details"))
+    return RawUsage(
+        input_tokens=usage.get("prompt_tokens"),
+        output_tokens=usage.get("completion_tokens"),
+        cache_read_tokens=given.get("cached_tokens"),
+        cache_write_tokens=given.get("cache_write_tokens"),
+        reasoning_tokens=answered.get("reasoning_tokens"),
+    )
+
+
+class Gathering:
+    """The chunks of a stream on their way to a response."""
+
+    def __init__(self) -> None:
+        self.usage: RawUsage | None = None
+        self._answer = _Answer()
+        self._model = ""
+
+    def add(self, chunk: object) -> list[Piece]:
+        """Takes a chunk in; the pieces that it brought."""
+        document = _mapping(chunk)
+        self.usage = usage_of(document) or self.usage  # in the last chunk, which has no choices
+        self._model = self._model or _text(document.get("model"))
+        choices = document.get("choices")
+        if not isinstance(choices, Sequence) or not choices:
+            return []
+        choice = _mapping(cast("Sequence[object]", choices)[0])
+        self._answer.reason = _text(choice.get("finish_reason")) or self._answer.reason
+        return self._answer.add(_mapping(choice.get("delta")))
+
+    def response(self) -> Response:
+        """The response at the end of the stream. Raises BackendError (``cut``) where the end came too early."""
+        if not self._answer.reason:
+            raise BackendError("cut", "the stream ended before its answer did", usage=self.usage)
+        return self._answer.response(self.usage, self._model)
+
+
+@define
+class _Call:
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@define
+class _Answer:
+    """An assistant's message, whole or in the making."""
+
+    text: str = ""
+    refusal: str = ""
+    reason: str = ""
+    calls: dict[int, _Call] = field(factory=dict[int, _Call])
+
+    def add(self, delta: Mapping[str, Any]) -> list[Piece]:
+        text, refusal = _text(delta.get("content")), _text(delta.get("refusal"))
+        self.text += text
+        self.refusal += refusal
+        # Reasoning is billed as output, and never part of the answer.
+        other = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+        calls = delta.get("tool_calls")
+        if isinstance(calls, Sequence):
+            for position, call in enumerate(cast("Sequence[object]", calls)):
+                other += self._add_call(_mapping(call), position)
+        pieces = [Piece(text=text + refusal)] if text or refusal else []
+        return [*pieces, Piece(text=other, kind="other")] if other else pieces
+
+    def _add_call(self, call: Mapping[str, Any], position: int) -> str:
+        index = call.get("index")
+        number = index if isinstance(index, int) else position
+        named, function = _text(call.get("id")), _mapping(call.get("function"))
+        if (known := self.calls.get(number)) and named and known.id and named != known.id:
+            number = len(self.calls)  # some servers give every call of a turn the index 0
+        gathered = self.calls.setdefault(number, _Call())
+        gathered.id = gathered.id or named
+        name, arguments = _text(function.get("name")), function.get("arguments")
+        written = arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else ""
+        gathered.name += name
+        gathered.arguments += written
+        return name + written
+
+    def response(self, usage: RawUsage | None, model: str) -> Response:
+        calls = tuple(
+            ToolCall(id=call.id or f"call_{number}", name=call.name, arguments=call.arguments)
+            for number, call in sorted(self.calls.items())
+            if call.name
+        )
+        reason = _REASONS.get(self.reason, "other")
+        if calls and reason == "stop":
+            reason = "tool_calls"
+        elif self.refusal and not self.text:
+            reason = "content_filter"
+        return Response(
+            text=self.text or self.refusal,
+            message=self._message(calls),
+            tool_calls=calls,
+            finish_reason=reason,
+            usage=usage,
+            model=model,
+        )
+
+    def _message(self, calls: Sequence[ToolCall]) -> Message:
+        message: dict[str, Any] = {"role": "assistant", "content": self.text or (None if calls else self.refusal)}
+        if calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in calls
+            ]
+        return message
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

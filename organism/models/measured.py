@@ -1,0 +1,56 @@
+"""What a call used, as far as the provider's word can be taken: a report is either whole or worth nothing (R18)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from organism.models.contract import RawUsage
+
+LARGEST: Final = 10**9
+"""The most tokens that a report may name: more is a garbled number, and no call."""
+
+
+@frozen(kw_only=True)
+class Measured:
+    """Tokens of one attempt. ``input_tokens`` includes cached input, ``output_tokens`` includes reasoning."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+def measured(report: RawUsage | None) -> Measured | None:
+    """The report as numbers; ``None`` where it is missing, partial, negative, not integer or above :data:`LARGEST`.
+
+    Input and output must be there. The details may be missing (``None``: none), but a wrong one spoils the whole: a
+    provider that garbles one figure has not earned trust in the others.
+    """
+    if report is None:
+        return None
+    whole = (_count(report.input_tokens), _count(report.output_tokens))
+    details = tuple(
+        0 if figure is None else _count(figure)
+        for figure in (report.cache_read_tokens, report.cache_write_tokens, report.reasoning_tokens)
+    )
+    match (*whole, *details):
+        case (int(given), int(answered), int(read), int(written), int(reasoned)):
+            return Measured(
+                input_tokens=given,
+                output_tokens=answered,
+                cache_read_tokens=read,
+                cache_write_tokens=written,
+                reasoning_tokens=reasoned,
+            )
+        case _:
+            return None
+
+
+def _count(figure: object) -> int | None:
+    if isinstance(figure, int) and not isinstance(figure, bool) and 0 <= figure <= LARGEST:
+        return figure
+    return None

@@ -1,0 +1,216 @@
+"""The ``openai`` provider: any server that speaks chat completions, through the official SDK.
+
+The SDK carries requests and nothing more. Its retries are off, because their waits (up to two minutes each) would be
+invisible to budgets; its timeouts are off but for connecting, because the router owns the deadline of an attempt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from contextlib import asynccontextmanager, contextmanager
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+import httpx2
+import openai
+
+from organism.models.chat import OWNED, Gathering, body_of, response_of
+from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
+
+    from organism.models.contract import Failure, Request
+    from organism.settings import BackendSettings
+
+_SERVER: Final = "https://api.openai.com/v1"
+_SECONDS_TO_CONNECT: Final = 10.0
+"""A host that does not even take the connection costs nothing, and that is told apart from a slow answer by this."""
+_NO_KEY: Final = "none"
+"""What is sent to servers that want no key; the SDK insists on some."""
+_OURS: Final = frozenset({"max_tokens_parameter", "extra_headers", "extra_query"})
+"""Options that are not part of the body."""
+_NEVER_SENT: Final = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+)
+_TOO_LONG: Final = re.compile(r"context.?(length|size|window)|too many tokens|prompt is too long", re.IGNORECASE)
+
+
+class OpenAIBackend:
+    """One backend, bound to its server and its key. The key goes into the client and nowhere else."""
+
+    def __init__(self, settings: BackendSettings, key: str | None) -> None:
+        self._options = {name: value for name, value in settings.options.items() if name not in _OURS}
+        self._headers: Mapping[str, str] | None = settings.options.get("extra_headers")
+        self._query: Mapping[str, object] | None = settings.options.get("extra_query")
+        # Only OpenAI's own server is sure to know the new name; most others know the old one only.
+        usual = "max_completion_tokens" if settings.base_url is None else "max_tokens"
+        self._limit = str(settings.options.get("max_tokens_parameter", usual))
+        self._secret = key or _NO_KEY
+        self._client = openai.AsyncOpenAI(
+            api_key=self._secret,
+            base_url=settings.base_url or _SERVER,
+            max_retries=0,
+            timeout=httpx2.Timeout(None, connect=_SECONDS_TO_CONNECT),
+            http_client=openai.DefaultAsyncHttpxClient(
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.max_concurrent)
+            ),
+        )
+        # The SDK takes these from the environment by itself; another company's server must not get to see them.
+        self._client.organization = None
+        self._client.project = None
+
+    async def complete(self, request: Request) -> Response:
+        """See :class:`~organism.models.contract.Backend`."""
+        body = body_of(request, limit=self._limit)
+        with self._failures():
+            answer = await self._client.post(
+                "/chat/completions", cast_to=object, body=body, options=self._request_options()
+            )
+        return response_of(answer)
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[_Stream]:
+        """See :class:`~organism.models.contract.Backend`."""
+        body = body_of(request, limit=self._limit) | {"stream": True, "stream_options": {"include_usage": True}}
+        with self._failures():
+            chunks = await self._client.post(
+                "/chat/completions",
+                cast_to=object,
+                body=body,
+                options=self._request_options(),
+                stream=True,
+                stream_cls=openai.AsyncStream[object],
+            )
+        # Without this block a stream that is left half-way goes on, and is billed, behind everybody's back.
+        async with chunks:
+            yield _Stream(chunks, self._failures)
+
+    async def aclose(self) -> None:
+        """See :class:`~organism.models.contract.Backend`."""
+        await self._client.close()
+
+    def _request_options(self) -> openai.RequestOptions:
+        options: openai.RequestOptions = {"security": {"bearer_auth": True}}
+        if self._headers:
+            options["headers"] = self._headers
+        if self._query:
+            options["params"] = self._query
+        return options
+
+    @contextmanager
+    def _failures(self) -> Generator[None]:
+        """Tells what went wrong on the way. The SDK's own errors are left behind: they may quote the key."""
+        try:
+            yield
+        except openai.APIStatusError as error:
+            raise self._refusal(error) from None
+        except openai.APIConnectionError as error:
+            raise self._lost(error.__cause__ or error, late=isinstance(error, openai.APITimeoutError)) from None
+        except openai.APIError as error:  # an error in the middle of a stream
+            raise BackendError("cut", self._clean(error.message)) from None
+        except httpx2.HTTPError as error:  # what the SDK lets through, such as an error whose body is cut
+            raise self._lost(error, late=False) from None
+        except ValueError as error:
+            raise BackendError("broken", f"the answer is no JSON: {self._clean(str(error))}") from None
+
+    def _refusal(self, error: openai.APIStatusError) -> BackendError:
+        said = error.body.get("message") if isinstance(error.body, dict) else None
+        kind = kind_of(error.status_code, error.code or "", str(said or error.message))
+        # OpenAI quotes most of a wrong key in its answer to it.
+        text = "the key was refused" if error.status_code == 401 else self._clean(str(said or error.message))
+        return BackendError(kind, f"{error.status_code}: {text}", retry_after=retry_after(error.response.headers))
+
+    def _lost(self, cause: BaseException, *, late: bool) -> BackendError:
+        name = self._clean(str(cause) or type(cause).__name__)
+        if isinstance(cause, _NEVER_SENT):
+            return BackendError("connection", f"no connection to {self._client.base_url}: {name}")
+        return BackendError("timeout" if late else "cut", f"the connection to {self._client.base_url} broke: {name}")
+
+    def _clean(self, text: str) -> str:
+        return text if self._secret == _NO_KEY else text.replace(self._secret, "[key]")
+
+
+class _Stream:
+    """A stream of chunks. An iterator of its own: a generator would stay open where reading stops half-way."""
+
+    def __init__(
+        self, chunks: openai.AsyncStream[object], failures: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self.response: Response | None = None
+        self.usage: RawUsage | None = None
+        self._chunks = chunks
+        self._failures = failures
+        self._gathering = Gathering()
+        self._pieces: deque[Piece] = deque()
+
+    def __aiter__(self) -> _Stream:
+        return self
+
+    async def __anext__(self) -> Piece:
+        while not self._pieces:
+            try:
+                with self._failures():
+                    chunk = await self._chunks.__anext__()
+            except StopAsyncIteration:
+                self.response = self.response or self._gathering.response()
+                raise
+            self._pieces += self._gathering.add(chunk)
+            self.usage = self._gathering.usage
+        return self._pieces.popleft()
+
+
+def kind_of(status: int, code: str, text: str) -> Failure:
+    """What a refusal means: an HTTP status of 400 or more, with the code and the text that came with it."""
+    match status:
+        case 401 | 403:
+            return "auth"
+        case 429:
+            # A quota that is used up does not come back by waiting.
+            return "rejected" if code == "insufficient_quota" else "rate_limited"
+        case 408 | 409 | 425:
+            return "server"
+        case _ if status >= 500:
+            return "server"
+        case _:
+            return "context" if status == 413 or _TOO_LONG.search(f"{code} {text}") else "rejected"
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a server asks to wait. A date counts from the server's own ``Date``, so no clock is needed."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+    try:
+        then, now = (parsedate_to_datetime(headers[name]) for name in ("retry-after", "date"))
+        return max(0.0, (then - now).total_seconds())
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def check(settings: BackendSettings) -> Sequence[str]:
+    """What is wrong with the options, one line each."""
+    wrong = [
+        f"options.{name}: the router says this itself; `max_output_tokens` of the alias or the call sets the length"
+        for name in sorted(OWNED.intersection(settings.options))
+    ]
+    if not isinstance(settings.options.get("max_tokens_parameter", ""), str):
+        wrong.append("options.max_tokens_parameter: must be the name of a parameter, such as max_completion_tokens")
+    return wrong + [
+        f"options.{name}: must be a mapping of names to values"
+        for name in ("extra_headers", "extra_query")
+        if not isinstance(settings.options.get(name, {}), Mapping)
+    ]
+
+
+PROVIDER: Final = BackendFactory(make=OpenAIBackend, key_env="OPENAI_API_KEY", needs_key=True, check=check)
+"""See :mod:`organism.models.providers`."""

@@ -1,0 +1,72 @@
+"""A backend's place in the router: what all calls to it share, and how its failures are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from attrs import define
+
+from organism.models.contract import Backend
+from organism.models.estimates import Estimates
+from organism.settings import BackendSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from organism.models.contract import BackendError, Failure
+
+_TOO_LONG: Final = 400
+"""Characters of what a provider says that go into one line."""
+
+_WAYS_OUT: Final[Mapping[Failure, str]] = {
+    "auth": "check the key ({key})",
+    "rejected": "check `model` ('{model}') and `options`",
+    "context": "send less, or use a model with a longer context",
+    "connection": "is {server} reachable?",
+    "timeout": "a longer `timeout` may help (now {timeout:g} s)",
+    "rate_limited": "a lower `max_concurrent` or a second backend may help",
+    "server": "a second backend may help",
+    "cut": "a second backend may help",
+    "broken": "a second backend may help",
+}
+
+
+@define(kw_only=True, eq=False)
+class Seat:
+    """One backend. ``name`` is ``provider/model`` and its server; ``place`` is where it stands in the configuration."""
+
+    settings: BackendSettings
+    name: str
+    place: str
+    make: Callable[[], Backend]
+    estimates: Estimates
+    slots: anyio.Semaphore
+    closed: str = ""
+    """Why strict calls are refused here; empty while they are not."""
+
+    def close(self, excess: int) -> None:
+        """Bars strict calls: the provider charged ``excess`` tokens more than the bound that was held (R13)."""
+        needed = self.settings.overhead + excess
+        self.closed = (
+            f"it charged {excess} tokens more than the bound of a strict budget, and is closed to strict calls; "
+            f"raise its `overhead` to {needed} or more (now {self.settings.overhead})"
+        )
+
+    def told(self, error: BackendError) -> str:
+        """What happened and the way out, in one line."""
+        key = self.settings.api_key_file or self.settings.api_key_env or "`api_key_env`"
+        way_out = _WAYS_OUT[error.kind].format(
+            key=key,
+            model=self.settings.model,
+            server=self.settings.base_url or "the network",
+            timeout=self.settings.timeout,
+        )
+        return f"{one_line(str(error))}; {way_out}"
+
+
+def one_line(text: str) -> str:
+    """On one line, and not too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _TOO_LONG else f"{line[:_TOO_LONG]}..."

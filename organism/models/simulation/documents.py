@@ -1,0 +1,273 @@
+"""Reading: the XML and JSON documents that stand in a text, the prose around them, and the records they hold.
+
+A reader, not a parser: what is broken is taken as prose, nothing raises, and the time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+from attrs import field, frozen
+
+from organism.models.simulation.words import name_words, normal, singular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Scalar: TypeAlias = "bool | int | float | str"
+
+_TAG: Final = re.compile(r"<(/?)([A-Za-z_][\w.:-]{0,100})((?:\s[^<>]{0,2000})?)>")
+_SKIP: Final = {"<!--": "-->", "<?": "?>"}
+_NIL: Final = re.compile(r"\bnil\s*=\s*[\"'](?:true|1)")
+_FALSE_STARTS: Final = 24
+"""How many brackets that open no document are tried, so that a text of brackets costs no more than prose."""
+_DEEPEST: Final = 60
+_BRACKET: Final = re.compile(r"[{\[]")
+
+
+@frozen
+class Document:
+    """A document in a text. ``name``: its root element or only key, else empty; ``start`` and ``end``: its place."""
+
+    name: str
+    tree: Json
+    start: int
+    end: int
+
+
+@frozen
+class Record:
+    """Fields that belong together: a dictionary's scalars, with those of the dictionaries around it.
+
+    ``fields`` are by normalised name, in order; ``listed``: it was one of a list.
+    """
+
+    name: str
+    fields: Mapping[str, Scalar] = field(factory=dict[str, "Scalar"])
+    listed: bool = False
+
+
+def plain(value: object) -> Json:
+    """A value as JSON has it: mappings of any kind as dictionaries, sequences as lists, the rest as text."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[object, object]", value)
+        return {str(key): plain(entry) for key, entry in entries.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in cast("list[object]", value)]
+    return str(value)
+
+
+def loads(text: str) -> Json:
+    """A JSON text, or ``None`` where it is none."""
+    try:
+        return cast("Json", json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+class _Element:
+    """An element that is being read."""
+
+    __slots__ = ("children", "name", "nil", "start", "texts")
+
+    def __init__(self, name: str, start: int, *, nil: bool) -> None:
+        self.name = name
+        self.start = start
+        self.nil = nil
+        self.texts: list[str] = []
+        self.children: list[tuple[str, Json]] = []
+
+    def tree(self) -> Json:
+        """Children as a dictionary, several of one name as a list; without children the text."""
+        if not self.children:
+            return None if self.nil else "".join(self.texts)
+        found: dict[str, Json] = {}
+        lists: set[str] = set()
+        for name, value in self.children:
+            if name not in found:
+                found[name] = value
+            elif name in lists:
+                cast("list[Json]", found[name]).append(value)
+            else:
+                found[name] = [found[name], value]
+                lists.add(name)
+        if (
+            len(found) == 1
+            and (only := next(iter(found))) in lists
+            and only.casefold() in {"item", "entry", "value", "li"}
+        ):
+            return found[only]
+        return found
+
+
+def _read_element(text: str, start: int) -> Document | None:
+    """The element whose start tag is at ``start``, or nothing where it never ends."""
+    stack: list[_Element] = []
+    at = start
+    while True:
+        opening = text.find("<", at)
+        if opening < 0:
+            return None
+        if stack and opening > at:
+            stack[-1].texts.append(html.unescape(text[at:opening]))
+        skipped = _skipped(text, opening, stack)
+        if skipped is not None:
+            at = skipped
+            continue
+        tag = _TAG.match(text, opening)
+        if tag is None:
+            if stack:
+                stack[-1].texts.append("<")
+            at = opening + 1
+            continue
+        at = tag.end()
+        closing, name, rest = tag.group(1), tag.group(2).rpartition(":")[2], tag.group(3)
+        if not closing:
+            if len(stack) >= _DEEPEST:
+                return None
+            stack.append(_Element(name, opening, nil=_NIL.search(rest) is not None))
+        elif not any(element.name == name for element in stack):
+            continue
+        if closing or rest.rstrip().endswith("/"):
+            done = _close(stack, name)
+            if not stack:
+                return Document(done.name, done.tree(), done.start, at)
+
+
+def _skipped(text: str, at: int, stack: list[_Element]) -> int | None:
+    """Where a comment, instruction or character section that opens at ``at`` ends; nothing where none opens."""
+    if text.startswith("<![CDATA[", at):
+        end = text.find("]]>", at)
+        stop = len(text) if end < 0 else end
+        if stack:
+            stack[-1].texts.append(text[at + 9 : stop])
+        return stop + 3
+    for opener, closer in _SKIP.items():
+        if text.startswith(opener, at):
+            end = text.find(closer, at)
+            return len(text) if end < 0 else end + len(closer)
+    return None
+
+
+def _close(stack: list[_Element], name: str) -> _Element:
+    """Closes elements up to the nearest of that name; each becomes a child of the one around it."""
+    while True:
+        done = stack.pop()
+        if stack:
+            stack[-1].children.append((done.name, done.tree()))
+        if done.name == name or not stack:
+            return done
+
+
+def _elements(text: str) -> Iterator[Document]:
+    at = tries = 0
+    while tries < _FALSE_STARTS and (tag := _TAG.search(text, at)) is not None:
+        found = None if tag.group(1) else _read_element(text, tag.start())
+        # A lone lower-case element in prose is markup of a word, not a payload.
+        if found is None or not (isinstance(found.tree, dict) or found.name[:1].isupper()):
+            tries += 1
+            at = tag.end() if found is None else found.end
+            continue
+        yield found
+        at = found.end
+
+
+def _values(text: str, start: int, end: int) -> Iterator[Document]:
+    decoder = json.JSONDecoder()
+    at, tries = start, 0
+    while tries < _FALSE_STARTS and (match := _BRACKET.search(text, at, end)) is not None:
+        try:
+            value, stop = cast("tuple[Json, int]", decoder.raw_decode(text, match.start()))
+        except (ValueError, RecursionError):
+            value, stop = None, match.end()
+        if stop > end or not _is_document(value, first=not text[start : match.start()].strip()):
+            tries += 1
+            at = match.end()
+            continue
+        yield _named(value, match.start(), stop)
+        at = stop
+
+
+def _is_document(value: Json, *, first: bool) -> bool:
+    """An object with keys, or a list that opens the text: brackets within prose are notes and links."""
+    return bool(value) and (isinstance(value, dict) or (first and isinstance(value, list)))
+
+
+def _named(value: Json, start: int, end: int) -> Document:
+    """``{"Question": {...}}`` is a document of that name, anything else one without a name."""
+    if isinstance(value, dict) and len(value) == 1:
+        name, inner = next(iter(value.items()))
+        if name[:1].isupper() and isinstance(inner, dict):
+            return Document(name, inner, start, end)
+    return Document("", value, start, end)
+
+
+def documents(text: str) -> list[Document]:
+    """The XML and JSON documents of a text in order of place; none overlap."""
+    found = list(_elements(text)) if "<" in text else []
+    if "{" not in text and "[" not in text:
+        return found
+    at = 0
+    values: list[Document] = []
+    for document in [*found, Document("", None, len(text), len(text))]:
+        values.extend(_values(text, at, document.start))
+        at = document.end
+    return sorted([*found, *values], key=lambda document: document.start)
+
+
+def prose(text: str, inside: list[Document]) -> str:
+    """What of a text stands outside its documents."""
+    kept: list[str] = []
+    at = 0
+    for document in inside:
+        kept.append(text[at : document.start])
+        at = document.end
+    kept.append(text[at:])
+    return "\n".join(part.strip() for part in kept if part.strip())
+
+
+def records(document: Document) -> list[Record]:
+    """All records of a document, outer before inner."""
+    found: list[Record] = []
+    _collect(document.name, document.tree, {}, found, depth=0, listed=False)
+    return found
+
+
+def _collect(name: str, tree: Json, around: dict[str, Scalar], into: list[Record], *, depth: int, listed: bool) -> None:
+    if depth > _DEEPEST:
+        return
+    if isinstance(tree, list):
+        for entry in tree:
+            _collect(name, entry, around, into, depth=depth + 1, listed=True)
+    elif isinstance(tree, dict):
+        own = {normal(key): value for key, value in tree.items() if isinstance(value, (bool, int, float, str))}
+        fields = {**own, **{key: value for key, value in around.items() if key not in own}}
+        if own:
+            into.append(Record(name, fields, listed))
+        for key, value in tree.items():
+            if isinstance(value, (list, dict)):
+                _collect(key, value, fields, into, depth=depth + 1, listed=False)
+    elif tree is not None:
+        key = singular("".join(name_words(name)[-1:])) or "value"
+        into.append(Record(name, {key: tree, **{k: v for k, v in around.items() if k != key}}, listed))
+
+
+def leaves(tree: Json, name: str = "", depth: int = 0) -> Iterator[tuple[str, Scalar]]:
+    """Every scalar of a tree with the name of the nearest key, in order."""
+    if depth > _DEEPEST or tree is None:
+        return
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from leaves(value, key, depth + 1)
+    elif isinstance(tree, list):
+        for entry in tree:
+            yield from leaves(entry, name, depth + 1)
+    else:
+        yield name, tree

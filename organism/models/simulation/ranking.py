@@ -1,0 +1,110 @@
+"""Finding the sentences that answer a question: BM25 over sentences, then as many different ones as are wanted."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from organism.models.simulation.words import sentences, terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from organism.models.simulation.dice import Dice
+
+_SATURATION: Final = 1.2
+_LENGTH: Final = 0.6
+_ALIKE: Final = 0.7
+_MOST: Final = 4000
+"""Sentences that are read at most; a prompt that holds more has been seen enough."""
+
+
+@frozen
+class Passage:
+    """A text at hand. ``source`` is what it is called (a path, an id; empty: unknown)."""
+
+    text: str
+    source: str = ""
+
+
+@frozen
+class Sentence:
+    """A sentence of a passage. ``score`` is its weight for the question; 0: nothing in common; ``place`` its order."""
+
+    text: str
+    source: str
+    score: float
+    place: int
+    terms: frozenset[str]
+
+
+def read(passages: Iterable[Passage], question: str, dice: Dice, *, jitter: float) -> list[Sentence]:
+    """All sentences of the passages in order, scored against the question.
+
+    ``jitter`` in [0, 1] is how much a score may be drawn up by the dice; 0 leaves the order to the words alone.
+    """
+    found: list[tuple[str, str, list[str]]] = []
+    seen: set[str] = set()
+    for passage in passages:
+        for text in sentences(passage.text):
+            if text not in seen and len(found) < _MOST:
+                seen.add(text)
+                found.append((text, passage.source, terms(text)))
+    wanted = Counter(terms(question))
+    weights = _weights(wanted, found)
+    average = sum(len(own) for _, _, own in found) / len(found) if found else 1.0
+    scored: list[Sentence] = []
+    for place, (text, source, own) in enumerate(found):
+        score = _score(Counter(own), weights, len(own) / (average or 1.0))
+        if score and text.endswith("?"):
+            score *= 0.5
+        if score and jitter:
+            score *= 1 + 0.25 * jitter * dice.share(text)
+        scored.append(Sentence(text, source, score, place, frozenset(own)))
+    return scored
+
+
+def _weights(wanted: Counter[str], found: Sequence[tuple[str, str, list[str]]]) -> dict[str, float]:
+    """How much each term of the question tells, by how rare it is among the sentences."""
+    carriers = Counter(term for _, _, own in found for term in set(own) & wanted.keys())
+    return {term: math.log(1 + (len(found) - carriers[term] + 0.5) / (carriers[term] + 0.5)) for term in wanted}
+
+
+def _score(own: Counter[str], weights: Mapping[str, float], length: float) -> float:
+    bend = _SATURATION * (1 - _LENGTH + _LENGTH * length)
+    return sum(
+        weight * own[term] * (_SATURATION + 1) / (own[term] + bend) for term, weight in weights.items() if term in own
+    )
+
+
+def best(found: Sequence[Sentence], most: int) -> list[Sentence]:
+    """At most ``most`` sentences that say different things, best first; where none fits the question, the first ones.
+
+    Texts that hardly hold words (a heading, a name) only stand in where there is nothing else.
+    """
+    fitting = sorted((s for s in found if s.score > 0), key=lambda s: (-s.score, s.place))
+    chosen: list[Sentence] = []
+    for candidates in ([s for s in fitting if len(s.terms) >= 3], fitting, found):
+        for sentence in candidates:
+            if len(chosen) >= most:
+                return chosen
+            if not any(_alike(sentence, other) for other in chosen):
+                chosen.append(sentence)
+        if chosen:
+            break
+    return chosen
+
+
+def _alike(one: Sentence, other: Sentence) -> bool:
+    smaller = min(len(one.terms), len(other.terms))
+    return one.text == other.text or (smaller > 0 and len(one.terms & other.terms) / smaller > _ALIKE)
+
+
+def coverage(question: str, found: Iterable[Sentence]) -> float:
+    """The share of the question's terms that the sentences contain, in [0, 1]; 0 where it has none."""
+    wanted = set(terms(question))
+    said = {term for sentence in found for term in sentence.terms}
+    return len(wanted & said) / len(wanted) if wanted else 0.0

@@ -1,0 +1,49 @@
+"""How much effort an answer is worth: thorough by nature, less so the more a notice presses and is heeded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from organism.models.simulation.dice import Dice
+    from organism.models.simulation.options import Options
+
+_EFFORTS: Final = {"none": 0.5, "minimal": 0.5, "low": 0.7, "medium": 1.0, "high": 1.4, "xhigh": 1.8}
+_HURRIED: Final = 0.7
+"""From this degree on nothing more is asked: the answer comes at once."""
+_ROUNDS: Final = 4.0
+_BREADTH: Final = 3.0
+_SENTENCES: Final = 4.0
+
+
+@frozen(kw_only=True)
+class Style:
+    """What one answer may take. ``rounds``: turns of tool calls since the task began; ``breadth``: calls of one tool in a
+    turn; ``sentences``: of a text; ``hurried``: answer now, with what there is; ``restraint`` in [0, 1] is how far a
+    notice was heeded.
+    """
+
+    rounds: int
+    breadth: int
+    sentences: int
+    hurried: bool = False
+    restraint: float = 0.0
+
+    @classmethod
+    def of(cls, options: Options, pressure: float, dice: Dice, reasoning_effort: str | None) -> Style:
+        """The style under a pressure in [0, 1]. The same prompt and seed draw the same lot at every obedience, so a more
+        obedient model never heeds less.
+        """
+        heeds = dice.share("obedience") < options.obedience
+        restraint = pressure * (1 + options.obedience) / 2 if heeds else 0.0
+        effort = options.verbosity * _EFFORTS.get(reasoning_effort or "medium", 1.0)
+        scale = effort * (1 - restraint)
+        return cls(
+            rounds=0 if restraint >= _HURRIED else max(1, min(12, round(_ROUNDS * scale))),
+            breadth=max(1, min(16, round(_BREADTH * scale))),
+            sentences=max(1, min(40, round(_SENTENCES * scale))),
+            hurried=restraint >= _HURRIED,
+            restraint=restraint,
+        )

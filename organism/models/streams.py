@@ -1,0 +1,123 @@
+"""A stream as its reader has it: pieces of text as they come, then the completion; charged whatever becomes of it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from organism.errors import NotRunningError
+from organism.models.attempts import provider_at_work
+from organism.models.contract import BackendError, Response
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from organism.models.attempts import Attempt
+    from organism.models.completion import Completion
+    from organism.models.contract import Piece, Stream
+
+
+@asynccontextmanager
+async def reading(attempt: Attempt) -> AsyncGenerator[CompletionStream]:
+    """The stream of an attempt, at its first text. Entering raises BackendError; leaving settles, then closes."""
+    async with attempt.open() as raw:
+        stream = CompletionStream(attempt, raw)
+        await stream.prime()
+        try:
+            yield stream
+        finally:
+            stream.leave()
+            await stream.aclose()
+
+
+class CompletionStream:
+    """Iterate it for the text, piece by piece (str). After the last one, or after leaving it early, ``completion`` is set.
+
+    It can be read by one task, once. Iterating raises ModelError where the stream is cut or takes longer than the
+    backend's timeout: what was already read cannot be taken back, so nothing is tried again.
+    """
+
+    def __init__(self, attempt: Attempt, stream: Stream) -> None:
+        self._attempt = attempt
+        self._stream = stream
+        self._pieces = aiter(stream)
+        self._seconds = attempt.seat.settings.timeout - (anyio.current_time() - attempt.started)
+        self._text: list[str] = []
+        self._first: str | None = None
+        self._completion: Completion | None = None
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer, and what it cost. Raises NotRunningError before the end.
+
+        Of a stream that was left early it has the text that came, and the ``finish_reason`` is ``left``.
+        """
+        if self._completion is None:
+            raise NotRunningError("the stream is not at its end: read it, or leave its block, before its completion")
+        return self._completion
+
+    def __aiter__(self) -> CompletionStream:
+        return self
+
+    async def __anext__(self) -> str:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        if self._attempt.charge is not None:
+            raise StopAsyncIteration
+        try:
+            text = await self._next_text()
+        except BackendError as error:
+            self._attempt.failed(error)
+            raise self._attempt.run.failure() from error
+        if text is None:
+            raise StopAsyncIteration
+        return text
+
+    async def prime(self) -> None:
+        """Waits for the first piece of text, so that a stream that breaks before it can be tried elsewhere.
+
+        Raises BackendError.
+        """
+        self._first = await self._next_text()
+
+    def leave(self) -> None:
+        """Settles a stream that was not read to its end: what came was paid for."""
+        if self._attempt.charge is not None:
+            return
+        self._attempt.reported = self._stream.usage
+        self._attempt.abandoned()
+        text = "".join(self._text)
+        response = Response(text=text, message={"role": "assistant", "content": text})
+        self._completion = self._attempt.run.completion(self._attempt, response, finish_reason="left")
+
+    async def aclose(self) -> None:
+        """Ends the provider's iterator where it is a generator: one that is dropped half-way closes at some later time."""
+        close = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def _next_text(self) -> str | None:
+        """The next piece that is text, or ``None`` at the end, when the answer is settled."""
+        while (piece := await self._next_piece()) is not None:
+            self._attempt.received.append(piece.text)
+            if piece.kind == "text" and piece.text:
+                self._text.append(piece.text)
+                return piece.text
+        response = self._stream.response
+        if response is None:
+            raise BackendError("broken", "the stream ended without a response", usage=self._stream.usage)
+        self._completion = self._attempt.answered(response)
+        return None
+
+    async def _next_piece(self) -> Piece | None:
+        began = anyio.current_time()
+        try:
+            with anyio.move_on_after(self._seconds), provider_at_work():
+                return await anext(self._pieces, None)
+            raise self._attempt.timed_out()
+        finally:
+            self._seconds -= anyio.current_time() - began
+            self._attempt.reported = self._stream.usage

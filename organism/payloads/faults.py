@@ -1,0 +1,76 @@
+"""What is wrong with a value or a document: said with its place, in bounded text, all at once."""
+
+from __future__ import annotations
+
+import reprlib
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from organism.errors import InvalidPayloadError
+from organism.names import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_AT_MOST: Final = 20
+_LONGEST_NAME: Final = 64
+
+_repr: Final = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 80
+_repr.maxlong = 40
+_repr.maxlevel = 2
+
+
+class Misfit(Exception):  # noqa: N818 - never leaves the room: callers see InvalidPayloadError
+    """A value does not fit its type. ``path`` leads from the field to the spot, as ``[2]`` or ``['key']``."""
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        self.problem = problem
+        self.path = path
+        super().__init__(problem)
+
+
+@frozen
+class Fault:
+    """One thing that is wrong with a document. ``where`` is a path such as ``Question.tags[2]``."""
+
+    where: str
+    problem: str
+
+
+def shown(value: object) -> str:
+    """A representation of at most about 80 characters, of any value."""
+    try:
+        return _repr.repr(value)
+    except ValueError:  # an int of more digits than Python prints
+        return f"an {type(value).__name__} too long to print"
+
+
+def expected(what: str, value: object) -> str:
+    """``expected int, got str 'x'``; of what was expected at most about 200 characters."""
+    wanted = what if len(what) <= 200 else f"{what[:200]}..."
+    return f"expected {wanted}, got None" if value is None else f"expected {wanted}, got {type(value).__name__} {shown(value)}"
+
+
+def unknown_field(name: str, known: Iterable[str]) -> str:
+    """What is wrong with a field that the class does not have, with the nearest one it has."""
+    names = list(known)
+    hint = suggestion(name, names) if len(name) <= _LONGEST_NAME else ""
+    return f"is no field{hint}" if hint or not names else f"is no field; there are {', '.join(names)}"
+
+
+def invalid(faults: Iterator[Fault], name: str) -> InvalidPayloadError | None:
+    """One error for all the faults (for the first 20 of them), or None where there are none.
+
+    Takes no more of the iterator than it shows, so that a hostile document cannot make it work for long.
+    """
+    first = list(islice(faults, _AT_MOST + 1))
+    if not first:
+        return None
+    if len(first) == 1:
+        return InvalidPayloadError(first[0].problem, where=first[0].where)
+    told = "; ".join(f"{fault.where}: {fault.problem}" for fault in first[:_AT_MOST])
+    many = f"{len(first)} problems" if len(first) <= _AT_MOST else f"more than {_AT_MOST} problems"
+    return InvalidPayloadError(f"{many}: {told}", where=name)

@@ -1,0 +1,83 @@
+"""Who may address whom, with what: the routes of an organism, and the verdict on an address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from organism.names import suggestion
+from organism.payloads.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
+from organism.settings import BudgetSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from organism.settings import HandlerSettings, Settings
+
+
+@frozen(kw_only=True, eq=False)
+class Route:
+    """What the kernel knows of a handler."""
+
+    name: str
+    accepts: frozenset[type]
+    peers: frozenset[str]
+    agent: bool
+    budget: BudgetSettings | None
+    shared: bool
+    """Calls from one thread share one sub-thread (``per: thread``)."""
+    concurrency: int | None
+    takes_failures: bool
+    takes_warnings: bool
+    takes_exhaustion: bool
+
+
+def route(handler: HandlerSettings) -> Route:
+    """The route of a handler. Agents are told of their budget in their prompts, whatever they accept."""
+    accepts = frozenset(handler.accepts)
+    agent = handler.agent is not None
+    return Route(
+        name=handler.name,
+        accepts=accepts,
+        peers=frozenset((*handler.peers, handler.name)),
+        agent=agent,
+        budget=handler.budget,
+        shared=handler.per == "thread",
+        concurrency=handler.concurrency,
+        takes_failures=HandlerFailed in accepts,
+        takes_warnings=BudgetWarning in accepts,
+        takes_exhaustion=agent or BudgetExhausted in accepts,
+    )
+
+
+def routes(settings: Settings) -> dict[str, Route]:
+    """The routes of all handlers, by name."""
+    return {name: route(handler) for name, handler in settings.handlers.items()}
+
+
+@frozen
+class Misdirected:
+    """Why an address is refused: ``code`` as in ``HandlerFailed``, and a text for the sender."""
+
+    code: str
+    text: str
+
+
+def check_address(routes: Mapping[str, Route], sender: Route | None, to: str, payload: Any) -> Route | Misdirected:
+    """The route of ``to``, where ``sender`` (``None``: the outside) may send it this payload.
+
+    A handler is told nothing of handlers that are not its peers, not even that they exist.
+    """
+    target = routes.get(to)
+    if sender is not None and to not in sender.peers:
+        return Misdirected("routing", f"'{to}' is no peer of '{sender.name}'{suggestion(to, sender.peers)}")
+    if target is None:
+        known = routes if sender is None else sender.peers
+        return Misdirected("routing", f"'{to}' is no handler{suggestion(to, known)}")
+    kind = type(payload)
+    if kind not in target.accepts:
+        wanted = ", ".join(sorted(each.__name__ for each in target.accepts))
+        return Misdirected("validation", f"'{to}' takes {wanted}, not {kind.__name__}")
+    return target

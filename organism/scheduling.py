@@ -1,0 +1,209 @@
+"""Whose turn it is: mailboxes in each thread, fair turns between threads, places for what runs at once.
+
+A thread stands in ``ready`` at most once; the rest of its messages wait in the thread. In one thread one handler handles one
+message at a time. A handler that finishes without waiting never makes a mailbox: only when a delivery is suspended is
+its handler marked busy there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from organism.frames import Message, Thread
+
+
+class Slot:
+    """The places of one handler that has a ``concurrency``: how many are taken, and the deliveries that wait for one."""
+
+    __slots__ = ("limit", "taken", "waiting")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+        self.waiting: deque[Message] = deque()
+
+
+class Schedule:
+    """The ready queue. ``concurrency`` gives the places of handlers that have a limit, ``places`` those of the organism."""
+
+    def __init__(self, concurrency: Mapping[str, int], *, places: int, depth_first: bool = False) -> None:
+        self._slots = {name: Slot(limit) for name, limit in concurrency.items()}
+        self._places = places
+        self._depth_first = depth_first
+        self._ready: deque[Thread] = deque()
+        self._returning: deque[tuple[Message, Callable[[], None]]] = deque()
+        self.queued = 0
+        """Messages that wait to be taken."""
+        self.running = 0
+        """Deliveries that have a place."""
+
+    def put(self, message: Message) -> None:
+        """Queues a message behind those of its thread."""
+        thread = message.thread
+        self.queued += 1
+        if thread.head is None and not thread.more:
+            thread.head = message
+        elif thread.more is None:
+            thread.more = deque((message,))
+        else:
+            thread.more.append(message)
+        self._make_ready(thread)
+
+    def has_work(self) -> bool:
+        """Whether :meth:`take` might give a message."""
+        return bool(self._ready) and self.running < self._places
+
+    def take(self) -> Message | None:
+        """The next message to handle, which now has a place; ``None`` where there is none, or no place."""
+        while self._ready and self.running < self._places:
+            thread = self._ready.popleft()
+            thread.in_ready = False
+            message = thread.head
+            if message is None:
+                continue
+            thread.head = thread.more.popleft() if thread.more else None
+            if thread.head is not None:
+                self._make_ready(thread)
+            if self._admit(message):
+                self.queued -= 1
+                self.running += 1
+                return message
+        return None
+
+    def _admit(self, message: Message) -> bool:
+        """Whether the message may be handled now; otherwise it waits in its handler's mailbox or for a place there."""
+        if not message.holds_mailbox:
+            busy = message.thread.busy
+            if busy is not None and message.to in busy:
+                busy[message.to].append(message)
+                return False
+        slot = self._slots.get(message.to)
+        if slot is None:
+            return True
+        if slot.taken < slot.limit:
+            slot.taken += 1
+            return True
+        self.occupy(message)
+        slot.waiting.append(message)
+        return False
+
+    def occupy(self, message: Message) -> None:
+        """Marks the message's handler busy in its thread: its delivery is suspended, or waits for a place."""
+        thread = message.thread
+        if thread.busy is None:
+            thread.busy = {}
+        message.holds_mailbox = True
+        thread.busy.setdefault(message.to, deque())
+
+    def done(self, message: Message, *, placed: bool) -> None:
+        """Ends a delivery: the next message for its handler in its thread may go. ``placed``: it has its place still."""
+        if message.holds_mailbox:
+            self._pass_mailbox(message)
+        if placed:
+            self.give_back(message)
+
+    def _pass_mailbox(self, message: Message) -> None:
+        thread = message.thread
+        busy = thread.busy
+        if busy is None:
+            return
+        queue = busy[message.to]
+        if not queue:
+            del busy[message.to]
+            if not busy:
+                thread.busy = None
+            return
+        follower = queue.popleft()
+        follower.holds_mailbox = True
+        self._put_first(follower)
+
+    def _put_first(self, message: Message) -> None:
+        thread = message.thread
+        if thread.head is not None:
+            if thread.more is None:
+                thread.more = deque()
+            thread.more.appendleft(thread.head)
+        thread.head = message
+        self._make_ready(thread)
+
+    def give_back(self, message: Message) -> None:
+        """Gives a delivery's place back, to whoever waits for it: first those that return from a wait."""
+        self.running -= 1
+        slot = self._slots.get(message.to)
+        if slot is not None:
+            slot.taken -= 1
+        self._let_return()
+        if slot is not None and slot.waiting and slot.taken < slot.limit:
+            self._put_first(slot.waiting.popleft())
+
+    def ask_back(self, message: Message, returned: Callable[[], None]) -> bool:
+        """Whether a delivery gets a place again at once; otherwise ``returned`` is called when it has one."""
+        if self._replace(message):
+            return True
+        self._returning.append((message, returned))
+        return False
+
+    def forget(self, message: Message) -> bool:
+        """Takes a delivery out of those that wait to return; whether it was among them."""
+        before = len(self._returning)
+        self._returning = deque(each for each in self._returning if each[0] is not message)
+        return len(self._returning) < before
+
+    def _replace(self, message: Message) -> bool:
+        slot = self._slots.get(message.to)
+        if self.running >= self._places or (slot is not None and slot.taken >= slot.limit):
+            return False
+        self.running += 1
+        if slot is not None:
+            slot.taken += 1
+        return True
+
+    def _let_return(self) -> None:
+        for _ in range(len(self._returning)):
+            message, returned = self._returning.popleft()
+            if self._replace(message):
+                returned()
+                return
+            self._returning.append((message, returned))
+
+    def drop(self, message: Message) -> None:
+        """Takes a queued message out of its thread, or of the line for a place; it will not be taken."""
+        thread = message.thread
+        self.queued -= 1
+        if thread.head is message:
+            thread.head = thread.more.popleft() if thread.more else None
+        elif thread.more and message in thread.more:
+            thread.more.remove(message)
+        else:
+            self._drop_from_mailbox(message)
+            return
+        if message.holds_mailbox:
+            self._pass_mailbox(message)
+
+    def _drop_from_mailbox(self, message: Message) -> None:
+        slot = self._slots.get(message.to)
+        if slot is not None and message in slot.waiting:
+            slot.waiting.remove(message)
+            self._pass_mailbox(message)
+            return
+        for queue in (message.thread.busy or {}).values():
+            if message in queue:
+                queue.remove(message)
+                return
+
+    def waiting_for_place(self, thread: Thread) -> list[Message]:
+        """The messages of a thread that were taken from its queue but wait for a place of their handler."""
+        return [message for slot in self._slots.values() for message in slot.waiting if message.thread is thread]
+
+    def _make_ready(self, thread: Thread) -> None:
+        if thread.in_ready:
+            return
+        thread.in_ready = True
+        if self._depth_first:
+            self._ready.appendleft(thread)
+        else:
+            self._ready.append(thread)

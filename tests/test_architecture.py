@@ -1,0 +1,464 @@
+"""The rooms of the package: who may import whom, which library lives where, and where clocks and dice are read.
+
+Every module is parsed, never imported. A check yields breaches; a breach is excused by name in EXCUSED, with its reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROOT: Final = Path(__file__).parent.parent
+FRONT: Final = "organism"
+"""The package itself: its ``__init__`` may name everything, and no room imports it."""
+
+ROWS: Final = (
+    ("errors", "names"),
+    ("payloads", "primitives"),
+    ("message", "facts", "settings", "usage"),
+    ("budget", "frames", "routing", "restart", "scheduling"),
+    ("kernel",),
+    ("config", "loader", "journal", "models"),
+    ("pump", "context"),
+    ("agent",),
+    ("organism", "testing"),
+    ("cli",),
+)
+"""A room imports from the rows above its own only."""
+BESIDE: Final[Mapping[tuple[str, str], str]] = {
+    ("config", "loader"): "what the file names as module:name is imported while the file is checked",
+    ("facts", "settings"): "the fact that opens a thread holds the budget it was opened with",
+    ("facts", "usage"): "the fact that ends a thread holds its final figures",
+    ("frames", "budget"): "a thread holds its budget's node",
+    ("scheduling", "frames"): "whose turn it is, is asked of threads",
+}
+"""Rooms that may import one of their own row, each with its reason. A pair that is not needed any more fails the test."""
+ROW_OF: Final = {room: number for number, row in enumerate(ROWS) for room in row}
+
+SYNCHRONOUS: Final = {room for row in ROWS[:5] for room in row}
+"""Up to the kernel everything is decided without waiting: no ``async def``, no ``await``."""
+COMPOSITION: Final = {"organism", "cli"}
+"""Where clock, environment and randomness are read, to be passed in everywhere else."""
+
+RUNTIME: Final = ("journal", "models", "pump", "context", "agent", "organism", "testing", "cli")
+LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
+    "attrs": tuple(room for row in ROWS[1:] for room in row),
+    "lxml": ("payloads",),
+    "yaml": ("config",),
+    "openai": ("models.openai",),
+    "httpx2": ("models.openai",),
+    "genai_prices": ("models.prices",),
+    "jinja2": ("agent", "config"),
+    "cyclopts": ("cli",),
+    "rich": ("cli",),
+    "anyio": RUNTIME,
+    "trio": RUNTIME,
+    # Of the standard library, what reaches outside or loads code by name has its rooms too.
+    "asyncio": (),
+    "importlib": ("loader", "models"),
+    "multiprocessing": (),
+    "runpy": (),
+    "socket": (),
+    "sqlite3": ("journal",),
+    "subprocess": (),
+}
+"""Which rooms (or modules) may import a library. Others of the standard library are free, others from elsewhere are not."""
+
+CLOCKS_AND_DICE: Final = {
+    "datetime": ("date.today", "datetime.now", "datetime.today", "datetime.utcnow"),
+    "os": ("environ", "environb", "getcwd", "getenv", "getenvb", "getrandom", "urandom"),
+    "pathlib": ("Path.cwd", "Path.home"),
+    "random": ("*",),
+    "secrets": ("*",),
+    "sys": ("argv", "stdin"),
+    "time": ("*",),
+    "uuid": ("getnode", "uuid1", "uuid4", "uuid6", "uuid7", "uuid8"),
+}
+"""What reads the clock, the environment or randomness; ``*`` is everything of the module but HARMLESS."""
+HARMLESS: Final = {"random.Random", "time.struct_time"}
+
+FUNCTION_LINES: Final = 60
+MODULE_LINES: Final = 450
+
+EXCUSED: Final[Mapping[str, str]] = {
+    "organism.models.prices imports 'genai_prices' in a function": (
+        "its tables take a fifth of a second to load; most organisms name their prices or simulate"
+    ),
+}
+"""Breaches that are meant, by name, each with its reason. One that is not needed any more fails the test."""
+
+
+@frozen
+class Breach:
+    """One broken rule. ``name`` is what EXCUSED may hold; ``place`` is the file and line."""
+
+    name: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.name}"
+
+
+@frozen
+class Module:
+    """A parsed module of the package, ``name`` dotted."""
+
+    name: str
+    source: str
+    file: str = ""
+    package: bool = False
+    tree: ast.Module = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "tree", ast.parse(self.source, self.file or self.name))
+
+    @property
+    def inside(self) -> str:
+        """The name below the package: ``budget.tree``; empty for the front."""
+        return self.name.removeprefix(FRONT).removeprefix(".")
+
+    @property
+    def room(self) -> str:
+        """The room it belongs to; empty for the front."""
+        return self.inside.partition(".")[0]
+
+    def breach(self, node: ast.AST | None, what: str) -> Breach:
+        """A breach of this module, at the line of a node."""
+        return Breach(f"{self.name} {what}", f"{self.file or self.name}:{getattr(node, 'lineno', 1)}")
+
+
+Check = Callable[[Sequence[Module]], Iterator[Breach]]
+
+
+@frozen
+class Import:
+    """One import: dotted ``target``, the statement, and whether it stands in a function."""
+
+    target: str
+    node: ast.AST
+    late: bool
+
+
+def package_modules() -> list[Module]:
+    """Every module of the package as it stands in the tree."""
+    found: list[Module] = []
+    for path in sorted((ROOT / FRONT).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        package = parts[-1] == "__init__"
+        name = ".".join(parts[:-1] if package else parts)
+        found.append(Module(name, path.read_text("utf-8"), str(path.relative_to(ROOT)), package))
+    return found
+
+
+def imports(module: Module, known: Iterable[str]) -> Iterator[Import]:
+    """Every import of a module: at its top, in functions, for type checkers, and by a constant name at run time."""
+    submodules = {*known, *(f"{FRONT}.{room}" for room in ROW_OF)}
+    late = {
+        id(inner)
+        for outer in ast.walk(module.tree)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for inner in ast.walk(outer)
+    }
+    for node in ast.walk(module.tree):
+        targets: set[str] = set()
+        match node:
+            case ast.Import(names=names):
+                targets = {alias.name for alias in names}
+            case ast.ImportFrom(names=names):
+                base = _base(module, node)
+                full = {f"{base}.{alias.name}" for alias in names}
+                targets = {name if name in submodules else base for name in full}
+            case ast.Call(args=[ast.Constant(value=str(name)), *_]) if _dotted(node.func).endswith(
+                ("import_module", "__import__")
+            ):
+                targets = {name}
+            case _:
+                pass
+        for target in sorted(targets):
+            yield Import(target, node, id(node) in late)
+
+
+def _base(module: Module, node: ast.ImportFrom) -> str:
+    """What ``from X import`` names, dots at the front resolved."""
+    if not node.level:
+        return node.module or ""
+    parts = module.name.split(".")
+    above = parts[: len(parts) - node.level + module.package]
+    return ".".join([*above, *([node.module] if node.module else [])])
+
+
+def _dotted(node: ast.expr) -> str:
+    """``a.b.c`` of an expression; empty where it is no plain name."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=attr):
+            before = _dotted(value)
+            return f"{before}.{attr}" if before else ""
+        case _:
+            return ""
+
+
+def rooms(modules: Sequence[Module]) -> Iterator[Breach]:
+    """Every module belongs to a room, and imports only from rows above it, or from its own room."""
+    known = [module.name for module in modules]
+    for module in modules:
+        if module.name == FRONT:
+            continue
+        if module.room not in ROW_OF:
+            yield module.breach(None, f"is in no room: '{module.room}' stands in no row of ROWS")
+            continue
+        for found in imports(module, known):
+            if found.target.partition(".")[0] != FRONT:
+                continue
+            room = found.target.removeprefix(FRONT).removeprefix(".").partition(".")[0]
+            if not room:
+                yield module.breach(found.node, "imports the package's front; name the module that is meant")
+            elif room not in ROW_OF:
+                yield module.breach(found.node, f"imports {found.target}, which is in no room")
+            elif room != module.room and ROW_OF[room] >= ROW_OF[module.room] and (module.room, room) not in BESIDE:
+                where = "beside" if ROW_OF[room] == ROW_OF[module.room] else "below"
+                yield module.breach(found.node, f"imports the room '{room}' {where} its own")
+
+
+def libraries(modules: Sequence[Module]) -> Iterator[Breach]:
+    """A library is imported only in its rooms; one that no table names, nowhere."""
+    for module in modules:
+        for found in imports(module, ()):
+            library = found.target.partition(".")[0]
+            if FRONT in {library, module.name}:
+                continue
+            allowed = LIBRARIES.get("attrs" if library == "attr" else library)
+            if allowed is None and library not in sys.stdlib_module_names:
+                yield module.breach(found.node, f"imports '{library}', which LIBRARIES does not name")
+            elif allowed is not None and not {module.inside, module.room} & set(allowed):
+                yield module.breach(
+                    found.node, f"imports '{library}', which belongs to {', '.join(allowed) or 'no room'}"
+                )
+
+
+def cycles(modules: Sequence[Module]) -> Iterator[Breach]:
+    """No module imports itself by way of others, neither late nor for type checkers."""
+    known = {module.name: module for module in modules}
+    graph = {module.name: {found.target for found in imports(module, known)} & known.keys() for module in modules}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        ring: list[str] = error.args[1]
+        yield known[ring[0]].breach(None, f"imports itself: {' <- '.join(ring)}")
+
+
+def clocks_and_dice(modules: Sequence[Module]) -> Iterator[Breach]:
+    """Only the composition root reads the clock, the environment and randomness."""
+    for module in modules:
+        if module.room in COMPOSITION:
+            continue
+        names = _imported_names(module)
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and not (node.args or node.keywords):
+                if _full(node.func, names) == "random.Random":
+                    yield module.breach(node, "makes a random.Random without a seed")
+            elif isinstance(node, ast.Name | ast.Attribute):
+                read = _full(node, names)
+                library, _, what = read.partition(".")
+                watched = CLOCKS_AND_DICE.get(library, ())
+                if what in watched or (watched == ("*",) and what and read not in HARMLESS and "." not in what):
+                    yield module.breach(node, f"reads {read}; take it as an argument")
+
+
+def _imported_names(module: Module) -> dict[str, str]:
+    """What each imported name stands for, in full: ``{"dt": "datetime.datetime"}``."""
+    names: dict[str, str] = {}
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Import(names=aliases):
+                for alias in aliases:
+                    top = alias.name.partition(".")[0]
+                    names[alias.asname or top] = alias.name if alias.asname else top
+            case ast.ImportFrom(names=aliases, level=0):
+                for alias in aliases:
+                    names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+            case _:
+                pass
+    return names
+
+
+def _full(node: ast.expr, names: Mapping[str, str]) -> str:
+    """The dotted name of an expression with what was imported spelled out; empty where nothing was."""
+    head, dot, rest = _dotted(node).partition(".")
+    return f"{names[head]}{dot}{rest}" if head in names else ""
+
+
+def waiting(modules: Sequence[Module]) -> Iterator[Breach]:
+    """Up to the kernel nothing waits."""
+    for module in modules:
+        if module.room not in SYNCHRONOUS:
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
+                yield module.breach(node, "waits; up to the kernel everything is synchronous")
+
+
+def late_imports(modules: Sequence[Module]) -> Iterator[Breach]:
+    """No import hides in a function."""
+    for module in modules:
+        for found in imports(module, ()):
+            if found.late and module.name != FRONT:
+                yield module.breach(found.node, f"imports '{found.target}' in a function")
+
+
+def lengths(modules: Sequence[Module]) -> Iterator[Breach]:
+    """A function can be read at a glance, a module in one sitting."""
+    for module in modules:
+        if module.source.count("\n") > MODULE_LINES:
+            yield module.breach(None, f"has more than {MODULE_LINES} lines")
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    yield module.breach(node, f"has more than {FUNCTION_LINES} lines in {node.name}()")
+
+
+CHECKS: Final[tuple[Check, ...]] = (rooms, libraries, cycles, clocks_and_dice, waiting, late_imports, lengths)
+
+
+@pytest.fixture(scope="module")
+def modules() -> list[Module]:
+    found = package_modules()
+    assert len(found) > 10, "the package was not found"
+    return found
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_package_keeps_the_rules(check: Check, modules: list[Module]) -> None:
+    breaches = [str(breach) for breach in check(modules) if breach.name not in EXCUSED]
+    if breaches:
+        pytest.fail("\n".join(breaches), pytrace=False)
+
+
+def test_every_excuse_is_needed(modules: list[Module]) -> None:
+    broken = {breach.name for check in CHECKS for breach in check(modules)}
+    names = {module.name for module in modules}
+    excused = {name for name in EXCUSED if name.split()[0] in names}
+    assert excused <= broken, "take out what is not needed any more"
+
+
+def test_every_pair_of_neighbours_is_needed(modules: list[Module]) -> None:
+    known = [module.name for module in modules]
+    pairs = {
+        (m.room, found.target.split(".")[1]) for m in modules for found in imports(m, known) if "." in found.target
+    }
+    written = {pair for pair in BESIDE if pair[0] in {module.room for module in modules}}
+    assert written <= pairs, "take out what is not needed any more"
+    assert all(ROW_OF[one] == ROW_OF[other] for one, other in BESIDE), "a neighbour stands in the same row"
+
+
+def test_handlers_import_only_what_is_public() -> None:
+    for path in sorted((ROOT / "handlers").rglob("*.py")):
+        module = Module("handlers", path.read_text("utf-8"), str(path.relative_to(ROOT)))
+        mine = {found.target for found in imports(module, ()) if found.target.partition(".")[0] == FRONT}
+        assert mine <= {FRONT, f"{FRONT}.primitives"}, path
+
+
+SOUND: Final = """
+from __future__ import annotations
+import random
+from datetime import datetime
+from typing import TYPE_CHECKING
+from attrs import frozen
+from organism.budget.claims import Claim
+from organism import settings
+from . import claims
+if TYPE_CHECKING:
+    from organism.names import suggestion
+def decide(now: datetime, time: float, dice: random.Random) -> float:
+    return datetime.fromtimestamp(time).timestamp() + random.Random(7).random() + dice.random()
+"""
+
+BROKEN: Final = [
+    # (check, module, source, what is said of it)
+    (rooms, "organism.helpers", "", "is in no room: 'helpers'"),
+    (rooms, "organism.budget.tree", "import organism.kernel.kernel", "imports the room 'kernel' below"),
+    (rooms, "organism.budget.tree", "from organism.frames import Frame", "imports the room 'frames' beside"),
+    (rooms, "organism.budget.tree", "def f():\n    from organism import pump", "imports the room 'pump' below"),
+    (
+        rooms,
+        "organism.budget.tree",
+        "if TYPE_CHECKING:\n    from ..agent.turns import T",
+        "imports the room 'agent' below",
+    ),
+    (rooms, "organism.frames", "from . import cli", "imports the room 'cli' below"),
+    (rooms, "organism.errors", "import_module('organism.names.x')", "imports the room 'names' beside"),
+    (rooms, "organism.cli.main", "from organism import Organism", "imports the package's front"),
+    (rooms, "organism.cli.main", "import organism.stray", "imports organism.stray, which is in no room"),
+    (libraries, "organism.agent.turns", "from lxml import etree", "imports 'lxml', which belongs to payloads"),
+    (libraries, "organism.models.router", "import openai.types", "imports 'openai', which belongs to models.openai"),
+    (libraries, "organism.errors", "import attr", "imports 'attr', which belongs to"),
+    (libraries, "organism.pump.loop", "import requests", "imports 'requests', which LIBRARIES does not name"),
+    (libraries, "organism.pump.loop", "import asyncio.events", "imports 'asyncio', which belongs to no room"),
+    (clocks_and_dice, "organism.kernel", "import time\nt = time.monotonic()", "reads time.monotonic"),
+    (clocks_and_dice, "organism.kernel", "from time import time as t\ndef f(now=t): ...", "reads time.time"),
+    (
+        clocks_and_dice,
+        "organism.kernel",
+        "from datetime import datetime as d, UTC\nd.now(UTC)",
+        "reads datetime.datetime.now",
+    ),
+    (clocks_and_dice, "organism.kernel", "import datetime\ndatetime.date.today()", "reads datetime.date.today"),
+    (clocks_and_dice, "organism.kernel", "import random\nrandom.shuffle([])", "reads random.shuffle"),
+    (clocks_and_dice, "organism.kernel", "from random import Random as R\nR()", "makes a random.Random without a seed"),
+    (clocks_and_dice, "organism.config.env", "import os\nos.environ.get('A')", "reads os.environ"),
+    (clocks_and_dice, "organism.config.env", "from os import getenv\ngetenv('A')", "reads os.getenv"),
+    (clocks_and_dice, "organism.pump.ids", "import uuid\nuuid.uuid4()", "reads uuid.uuid4"),
+    (clocks_and_dice, "organism.pump.ids", "import secrets\nsecrets.token_hex()", "reads secrets.token_hex"),
+    (waiting, "organism.kernel.kernel", "async def f(): ...", "waits"),
+    (
+        late_imports,
+        "organism.pump.loop",
+        "class A:\n    def f(self):\n        import json",
+        "imports 'json' in a function",
+    ),
+    (lengths, "organism.pump.loop", "def f():\n" + "    x = 1\n" * FUNCTION_LINES, "has more than 60 lines in f()"),
+    (lengths, "organism.pump.loop", "x = 1\n" * (MODULE_LINES + 1), "has more than 450 lines"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "source", "said"), BROKEN, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_a_breach_is_seen(check: Check, name: str, source: str, said: str) -> None:
+    (breach,) = check([Module(name, source)])
+    assert breach.name.startswith(f"{name} {said}")
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_what_is_allowed_is_no_breach(check: Check) -> None:
+    front = Module(FRONT, "def __getattr__(name):\n    from organism.organism import Organism", package=True)
+    root = Module("organism.organism", "import os, time\nfrom organism.pump import loop\nclock = time.time, os.environ")
+    assert not list(check([Module("organism.budget.tree", SOUND), front, root]))
+
+
+def test_a_ring_of_imports_is_seen_also_where_it_is_hidden() -> None:
+    ring = [
+        Module("organism.budget", "from organism.budget.tree import Tree", package=True),
+        Module("organism.budget.tree", "if TYPE_CHECKING:\n    from .claims import Claim"),
+        Module("organism.budget.claims", "def f():\n    from . import Tree"),
+    ]
+    (breach,) = cycles(ring)
+    assert all(module.name in breach.name for module in ring)
+    assert not list(cycles(ring[:2]))
+
+
+def test_a_breach_tells_its_place() -> None:
+    (breach,) = rooms([Module("organism.names", "\n\nimport organism.cli", "organism/names.py")])
+    assert str(breach) == "organism/names.py:3: organism.names imports the room 'cli' below its own"
