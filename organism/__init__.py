@@ -1,1 +1,81 @@
-"""organism: an actor-model message pump for swarms of LLM agents."""
+"""organism: an actor-model message pump for swarms of LLM agents, with budgets that cannot be overrun.
+
+The rooms, in the order to read them:
+
+* ``payloads`` - what can be sent: classes with an XSD, an XML codec, JSON
+* ``budget`` - hold on the whole path to the root, settle what it did cost, warn
+* ``frames``, ``routing``, ``scheduling`` - who called whom, who may, whose turn it is
+* ``facts``, ``kernel`` - what has happened, and the pure core that decides what follows
+* ``models`` - the router, and one file a provider
+* ``pump``, ``context`` - awaiting handlers; what a handler sees
+* ``agent`` - the built-in model-driven handler
+* ``config``, ``loader`` - organism.yaml to settings
+* ``organism`` - the composition root; ``cli`` - the command line
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from organism.errors import (
+    BudgetExhaustedError,
+    ConfigurationError,
+    HandlerFailedError,
+    InvalidPayloadError,
+    ModelError,
+    NotRunningError,
+    OrganismError,
+    Refused,
+    UnexpectedReplyError,
+)
+from organism.message import Forward, Outgoing, Reply, Send
+from organism.payloads import payload
+
+if TYPE_CHECKING:
+    from organism.context import Context
+    from organism.organism import Organism, Statistics
+    from organism.pump.handles import ThreadHandle
+    from organism.results import ThreadResult
+    from organism.usage import Usage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BudgetExhaustedError",
+    "ConfigurationError",
+    "Context",
+    "Forward",
+    "HandlerFailedError",
+    "InvalidPayloadError",
+    "ModelError",
+    "NotRunningError",
+    "Organism",
+    "OrganismError",
+    "Outgoing",
+    "Refused",
+    "Reply",
+    "Send",
+    "Statistics",
+    "ThreadHandle",
+    "ThreadResult",
+    "UnexpectedReplyError",
+    "Usage",
+    "payload",
+]
+
+_LATE = {
+    "Context": "organism.context",
+    "Organism": "organism.organism",
+    "Statistics": "organism.organism",
+    "ThreadHandle": "organism.pump.handles",
+    "ThreadResult": "organism.results",
+    "Usage": "organism.usage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads what needs an event loop or SDKs only when it is first used: handlers' modules import fast."""
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'organism' has no attribute '{name}'")

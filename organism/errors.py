@@ -81,12 +81,19 @@ class Refused(OrganismError):  # noqa: N818 - a verdict that handlers raise; the
 
 
 class HandlerFailedError(OrganismError):
-    """A callee failed. ``code`` is one of the codes of ``HandlerFailed``, ``retry`` whether trying again could help."""
+    """A callee failed. ``code`` is one of the codes of ``HandlerFailed``, ``retry`` whether trying again could help.
 
-    def __init__(self, code: str, text: str, *, retry: bool = False) -> None:
+    ``unit`` and ``scope`` name the limit where the code is ``exhausted``.
+    """
+
+    def __init__(
+        self, code: str, text: str, *, retry: bool = False, unit: str | None = None, scope: str | None = None
+    ) -> None:
         self.code = code
         self.text = text
         self.retry = retry
+        self.unit = unit
+        self.scope = scope
         super().__init__(f"{code}: {text}" if text else code)
 
 

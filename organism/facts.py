@@ -254,6 +254,14 @@ class CrossedByTime(Fact):
 
 
 @frozen(kw_only=True)
+class Noticed(Fact):
+    """An agent was told, in its prompt, of the warnings that waited for it."""
+
+    seq: int
+    handler: str
+
+
+@frozen(kw_only=True)
 class Exhausted(Fact):
     """Messages or time of a thread ran out: what is queued was refused; ``last``: its root handler is told at the end."""
 

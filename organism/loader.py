@@ -16,7 +16,7 @@ import types
 import typing
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import ConfigurationError
 from organism.names import suggestion
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _REFERENCE: Final = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
+_AT_TOP: Final = "payload classes must be known at the top of the module, and not to type checkers alone"
 _SHAPE: Final = "a handler is 'async def h(message: P, ctx: Context)'"
 
 
@@ -67,7 +68,9 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
     parameter = _message_parameter(handler, name)
     annotation = parameter.annotation
     if annotation is inspect.Parameter.empty:
-        raise ConfigurationError([f"{name} does not say what it takes: annotate '{parameter.name}' with a payload class"])
+        raise ConfigurationError(
+            [f"{name} does not say what it takes: annotate '{parameter.name}' with a payload class"]
+        )
     resolved = _resolved(annotation, handler, name, parameter.name)
     classes: list[type] = []
     for one in _members(resolved):
@@ -174,7 +177,7 @@ def _failed(module_name: str, folder: Path | None, error: BaseException) -> Conf
 def _function_of(handler: Any) -> Any:
     """Below the layers of functools.partial."""
     while isinstance(handler, functools.partial):
-        handler = cast("functools.partial[Any]", handler).func
+        handler = handler.func
     return handler
 
 
@@ -220,10 +223,7 @@ def _resolved(annotation: object, handler: Any, name: str, parameter: str) -> ob
         return typing.get_type_hints(holder, getattr(inner, "__globals__", {}))[parameter]
     except Exception as error:
         raise ConfigurationError(
-            [
-                f"{name}: the annotation of '{parameter}' cannot be resolved ({type(error).__name__}: {error}): payload"
-                " classes must be known at the top of the module, and not only to type checkers"
-            ]
+            [f"{name}: the annotation of '{parameter}' cannot be resolved ({type(error).__name__}: {error}); {_AT_TOP}"]
         ) from error
 
 

@@ -6,6 +6,7 @@ The law, on every node, unit and instant: ``0 <= used``, ``0 <= held``, and a ho
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -27,11 +28,12 @@ from organism.budget.claims import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from decimal import Decimal
 
     from organism.budget.claims import Charge
     from organism.settings import Policy
 
+Amount = int | Decimal
+"""A figure as users read it: Decimal for money."""
 _UNITS: Final = range(len(VECTOR))
 _FAR: Final = Mark(NO_LIMIT * 4, "", figure(COST, 0))  # type: ignore[arg-type]
 
@@ -75,6 +77,18 @@ class Node:
     def remaining(self, unit: int) -> int | None:
         """``working limit - used - held``, at least 0; ``None`` without a limit."""
         return None if self.caps.working[unit] >= NO_LIMIT else max(0, self.free(unit))
+
+    def figures(self, unit: int) -> tuple[Amount, Amount, Amount | None, Amount | None]:
+        """(used, held, limit, remaining) of a unit as users read them; no limit is ``None``."""
+        left = self.remaining(unit)
+        limit = None if left is None else figure(unit, self.caps.limit[unit])
+        remaining = None if left is None else figure(unit, left)
+        return figure(unit, self.used[unit]), figure(unit, self.held[unit]), limit, remaining
+
+    def crossed(self, unit: int) -> tuple[str, ...]:
+        """The levels of a unit that have fired, ascending; the runway last."""
+        levels = tuple(mark.level for mark in self.caps.marks[unit][: self.fired[unit]])
+        return (*levels, "runway") if self.runways >> unit & 1 else levels
 
 
 @frozen

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -35,6 +34,9 @@ from organism.loader import load_object
 from organism.names import ORGANISM, is_handler_name, suggestion
 from organism.settings import BackendSettings, ModelSettings, Price
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _PROVIDERS: Final = ("simulated", "openai")
 _PROVIDERS_LATER: Final = ("anthropic", "recorded")
 _USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY"})
@@ -62,27 +64,29 @@ class _Provider(Text):
 
     wanted: str = "a provider"
 
-    def read(self, node: Node, reading: Reading) -> _Maker | Broken:
+    def read(self, node: Node, reading: Reading) -> Any:
         if isinstance(node, Scalar) and node.style == "python" and _is_factory(node.value):
             name = getattr(node.value, "__qualname__", type(node.value).__qualname__)
             return _Maker(str(name), node.value)
         name = super().read(node, reading)
-        if name is BROKEN:
-            return BROKEN
-        if name in _PROVIDERS:
-            return _Maker(name)
-        known = (*_PROVIDERS, "package.module:factory")
+        if name is BROKEN or name in _PROVIDERS:
+            return BROKEN if name is BROKEN else _Maker(name)
+        if ":" in name:
+            return _loaded(name, node, reading)
+        use = f"use {one_of((*_PROVIDERS, 'package.module:factory'))}"
         if name in _PROVIDERS_LATER:
-            return reading.wrong(node, f"{shown(name)} is not available yet; use {one_of(known)}")
-        if ":" not in name:
-            return reading.wrong(node, f"{shown(name)} is no provider{suggestion(name, _PROVIDERS)}; use {one_of(known)}")
-        try:
-            factory = load_object(name, reading.folder)
-        except ConfigurationError as error:
-            return reading.wrong(node, str(error))
-        if not _is_factory(factory):
-            return reading.wrong(node, f"{shown(name)} makes no provider: it must be a function or a BackendFactory")
-        return _Maker(name, factory)
+            return reading.wrong(node, f"{shown(name)} is not available yet; {use}")
+        return reading.wrong(node, f"{shown(name)} is no provider{suggestion(name, _PROVIDERS) or f'; {use}'}")
+
+
+def _loaded(name: str, node: Node, reading: Reading) -> _Maker | Broken:
+    try:
+        factory = load_object(name, reading.folder)
+    except ConfigurationError as error:
+        return reading.wrong(node, str(error))
+    if not _is_factory(factory):
+        return reading.wrong(node, f"{shown(name)} makes no provider: it must be a function or a BackendFactory")
+    return _Maker(name, factory)
 
 
 def _is_factory(value: object) -> bool:
@@ -176,7 +180,7 @@ _BACKEND: Final = Record(
     },
     required=("provider", "model"),
     make=_backend,
-    refused={name: _NO_SECRETS for name in ("api_key", "apikey", "api-key", "key", "token", "secret", "password")},
+    refused=dict.fromkeys(("api_key", "apikey", "api-key", "key", "token", "secret", "password"), _NO_SECRETS),
     tolerant=True,
 )
 MODEL: Final = Record(
@@ -186,7 +190,7 @@ MODEL: Final = Record(
         "backoff": ListOf(Number()),
         "max_output_tokens": Whole(least=1),
         "downgrade": Later(),
-        "backends": ListOf(_BACKEND, least=1),
+        "backends": ListOf(_BACKEND, filled=True),
     },
     required=("backends",),
     make=_backoff,

@@ -34,7 +34,7 @@ _LIMITS: Final[Mapping[str, Shape]] = {
 }
 _LEVELS: Final = ListOf(Exact(above=0), unique=True)
 _LEVELS_BY_UNIT: Final = Record(
-    {unit: _LEVELS for unit in WARNING_UNITS},
+    dict.fromkeys(WARNING_UNITS, _LEVELS),
     make=lambda section: MappingProxyType({unit: tuple(sorted(levels)) for unit, levels in section.values.items()}),
     refused={"depth": "depth never warns: leave it out"},
 )
@@ -53,7 +53,7 @@ class _WarnAt:
         if levels is BROKEN:
             return BROKEN
         ascending = tuple(sorted(levels))
-        return MappingProxyType({unit: ascending for unit in WARNING_UNITS})
+        return MappingProxyType(dict.fromkeys(WARNING_UNITS, ascending))
 
 
 _POLICY: Final[Mapping[str, Shape]] = {
@@ -92,6 +92,4 @@ ROOT_BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, ROOT_L
 """``budget:`` of the file: messages and depth are limited where nothing is said of them."""
 BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, Limits()))
 """Every other budget: only what is named is limited."""
-CEILING: Final = Record(
-    {**_LIMITS, "window": Choice(("run",), later=("hour", "day", "month", "total"))}, make=_ceiling
-)
+CEILING: Final = Record({**_LIMITS, "window": Choice(("run",), later=("hour", "day", "month", "total"))}, make=_ceiling)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
@@ -13,7 +12,7 @@ from organism.config.budgets import CEILING, ROOT_BUDGET
 from organism.config.handlers import DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
 from organism.config.layers import from_python
 from organism.config.places import Mistakes, Place, shown
-from organism.config.shapes import Broken, Choice, Later, ListOf, MapOf, Reading, Record, Section, Text, Whole
+from organism.config.shapes import Choice, Later, ListOf, MapOf, Reading, Record, Section, Text, Whole
 from organism.config.start import START, message_of
 from organism.config.tree import Entry, Scalar, Table
 from organism.config.yamltext import unfold
@@ -21,6 +20,7 @@ from organism.names import is_organism_name, suggestion
 from organism.settings import HandlerSettings, ModelSettings, Settings, StartMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 _JOURNAL: Final = "memory:"
@@ -84,20 +84,20 @@ def with_models(tree: Table, mistakes: Mistakes) -> Table:
 def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes) -> Settings:
     """The settings; raises ConfigurationError with every mistake there is."""
     reading = Reading(mistakes, folder, TOP)
-    top: Section | Broken = TOP.read(_with_defaults(tree, mistakes), reading)
-    if isinstance(top, Broken):
-        mistakes.raise_any()
-        raise AssertionError("a section is broken, and no mistake was noted")
+    top: Section = TOP.read(_with_defaults(tree, mistakes), reading)
     handlers = _handlers(top)
     start = _start(top, handlers)
     mistakes.raise_any()
-    values = {key: value for key, value in top.values.items() if key not in {"organism", "defaults"}}
-    models = _models(top)
+    models = models_of(top.values.get("models", {}))
+    built = {"organism", "defaults", "handlers", "models", "start"}
     return Settings(
         name=top.values["organism"],
-        **{**values, "handlers": handlers, "models": models, "start": start},
+        handlers=handlers,
+        models=models,
+        start=start,
         folder=folder,
         notes=_notes(top, models),
+        **{key: value for key, value in top.values.items() if key not in built},
     )
 
 
@@ -178,11 +178,7 @@ def _start(top: Section, handlers: Mapping[str, HandlerSettings]) -> tuple[Start
     return tuple(message for message in messages if message is not None)
 
 
-def _models(top: Section) -> Mapping[str, ModelSettings]:
-    return models_of(top.values.get("models", {}))
-
-
-def _notes(top: Section, models: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(top: Section, models: Mapping[str, ModelSettings]) -> tuple[str, ...]:
     """What was assumed: the simulated model, where it was not named and nothing above changed it."""
     assumed = top.table.entries["models"].key.layer == 0
     simulated = assumed and models["default"].backends[0].provider == "simulated"

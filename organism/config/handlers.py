@@ -13,7 +13,6 @@ from organism.config.places import shown
 from organism.config.shapes import (
     BROKEN,
     Anything,
-    Broken,
     Choice,
     Found,
     Later,
@@ -60,8 +59,8 @@ class _CodeShape(Text):
 
     wanted: str = "a reference to code, as in 'module:name'"
 
-    def read(self, node: Node, reading: Reading) -> _Code | Broken:
-        function = _referenced(self, super().read, node, reading)
+    def read(self, node: Node, reading: Reading) -> Any:
+        function = _referenced(super().read, node, reading)
         if function is BROKEN:
             return BROKEN
         try:
@@ -76,8 +75,8 @@ class _PayloadShape(Text):
 
     wanted: str = "a payload class, as in 'module:Class'"
 
-    def read(self, node: Node, reading: Reading) -> type | Broken:
-        found = _referenced(self, super().read, node, reading)
+    def read(self, node: Node, reading: Reading) -> Any:
+        found = _referenced(super().read, node, reading)
         if found is BROKEN:
             return BROKEN
         if isinstance(found, type) and is_payload(found):
@@ -86,7 +85,7 @@ class _PayloadShape(Text):
         return reading.wrong(node, f"{shown(name)} is no payload class: put @payload on it, or name another one")
 
 
-def _referenced(_: Text, read: Callable[[Node, Reading], Any], node: Node, reading: Reading) -> Any:
+def _referenced(read: Callable[[Node, Reading], Any], node: Node, reading: Reading) -> Any:
     """What a reference names; in Python the thing itself may stand for it."""
     if isinstance(node, Scalar) and node.style == "python" and callable(node.value):
         return node.value
@@ -206,7 +205,7 @@ def under_defaults(handler: Node, defaults: Table) -> Node:
     return merged(evolve(defaults, entries=shared), handler) if isinstance(handler, Table) else handler
 
 
-_CLASSES: Final = ListOf(_PayloadShape(), least=1, unique=True, single=True)
+_CLASSES: Final = ListOf(_PayloadShape(), filled=True, unique=True, single=True)
 _AGENT: Final = Record(
     {
         "accepts": _CLASSES,
@@ -254,5 +253,5 @@ HANDLER: Final = Record(
     {"code": _CodeShape(), "agent": _AGENT, "human": Later(), "description": Text(), **_SHARED}, tolerant=True
 )
 """One handler, as a section; :func:`handler_of` makes the settings."""
-DEFAULTS: Final = Record(_SHARED, refused={key: _ONE for key in ("code", "agent", "human", "description")})
+DEFAULTS: Final = Record(_SHARED, refused=dict.fromkeys(("code", "agent", "human", "description"), _ONE))
 """What all handlers have unless they say otherwise."""

@@ -80,8 +80,8 @@ class _Laying:
         if isinstance(below, Scalar):
             below = None if is_null(below) else unfold(below, self._mistakes)
         if below is None:
-            empty = Items if _INDEX.fullmatch(steps[0]) else lambda entries, place, path: Table({}, place, path)
-            below = empty((), self._overlay.place, path)
+            place = self._overlay.place
+            below = Items((), place, path) if _INDEX.fullmatch(steps[0]) else Table({}, place, path)
         match below:
             case Table():
                 return self._over_key(below, steps)
@@ -140,7 +140,9 @@ class _Python:
         place = self._place_of(path)
         self._count += 1
         if isinstance(value, (Mapping, list, tuple)) and (self._deep >= MAX_DEPTH or self._count > MAX_NODES):
-            self._mistakes.note(place, path[:MAX_DEPTH], f"holds more than {MAX_NODES} values, or deeper than {MAX_DEPTH}")
+            self._mistakes.note(
+                place, path[:MAX_DEPTH], f"holds more than {MAX_NODES} values, or deeper than {MAX_DEPTH}"
+            )
             return Scalar(None, "python", place, path)
         self._deep += 1
         node: Node

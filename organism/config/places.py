@@ -47,7 +47,10 @@ class Mistakes:
 
     def note(self, place: Place, path: Path, problem: str) -> None:
         """Notes what is wrong with the value at ``path``, which was written at ``place``."""
-        self._found.setdefault(f"{where(place, path)}: {problem}", (place.layer, place.line, place.column, place.source))
+        line = f"{where(place, path)}: {problem}"
+        # A mistake is one line that can be written anywhere, whatever a file, a key or an exception of the user holds.
+        line = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
+        self._found.setdefault(line, (place.layer, place.line, place.column, place.source))
 
     def raise_any(self) -> None:
         """Raises ConfigurationError when there is any."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import frozen
 
 from organism.config.places import shown
-from organism.config.tree import Scalar
+
+if TYPE_CHECKING:
+    from organism.config.tree import Scalar
 
 Kind = Literal["null", "bool", "whole", "decimal", "infinite", "text", "yesno", "number"]
 
@@ -141,7 +143,9 @@ def number(scalar: Scalar) -> float | Wrong:
     except (OverflowError, ValueError):  # an int above all floats, a signalling NaN
         read = math.inf
     if not abs(read) <= LARGEST:
-        return Wrong(f"{shown(value)} is not finite" if math.isinf(read) else f"{shown(value)} is no number below 10^100")
+        return Wrong(
+            f"{shown(value)} is not finite" if math.isinf(read) else f"{shown(value)} is no number below 10^100"
+        )
     return read
 
 
@@ -150,9 +154,8 @@ def exact(scalar: Scalar) -> Decimal | Wrong:
     value = scalar.value
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
         return Wrong(f"{shown(value)} is no decimal number")
-    if isinstance(value, str):
-        if kind(value) not in {"whole", "decimal"}:
-            return _no_digits(scalar, "a decimal number") or Wrong(f"{shown(value)} is no decimal number")
+    if isinstance(value, str) and kind(value) not in {"whole", "decimal"}:
+        return _no_digits(scalar, "a decimal number") or Wrong(f"{shown(value)} is no decimal number")
     try:
         read = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
     except InvalidOperation:  # an exponent beyond all decimals
@@ -163,7 +166,9 @@ def exact(scalar: Scalar) -> Decimal | Wrong:
         return Wrong(f"{shown(value)} is more than 10^15")
     exponent = read.as_tuple().exponent
     # Written out without an exponent, as money is, it must not fill the memory.
-    return read if isinstance(exponent, int) and abs(exponent) <= 100 else Wrong(f"{shown(value)} has too many decimals")
+    return (
+        read if isinstance(exponent, int) and abs(exponent) <= 100 else Wrong(f"{shown(value)} has too many decimals")
+    )
 
 
 def _no_digits(scalar: Scalar, wanted: str) -> Wrong | None:

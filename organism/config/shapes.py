@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from pathlib import Path as FilePath
+from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
 
@@ -19,9 +20,6 @@ from organism.config.tree import Items, Node, Scalar, Table, kind_of
 from organism.config.yamltext import unfold
 from organism.names import suggestion
 
-if TYPE_CHECKING:
-    from pathlib import Path as FilePath
-
 
 class Broken(Enum):
     """What a shape gives when the value was wrong."""
@@ -30,6 +28,7 @@ class Broken(Enum):
 
 
 BROKEN: Final = Broken.BROKEN
+_FEW: Final = 8
 LATER: Final = "not available yet: leave it out"
 
 
@@ -88,13 +87,16 @@ class Single:
     def _value(self, scalar: Scalar) -> Any:
         raise NotImplementedError
 
-    def _bounded(self, value: Any, least: Any, above: Any = None) -> Any:
-        if least is not None and value < least:
-            if least == 0:
-                hint = "; 0 allows nothing, null sets no limit" if self.nullable and above is None else ""
-                return Wrong(f"{shown(value)} is negative{hint}")
-            return Wrong(f"{shown(value)} is too little: {least} is the least")
-        return Wrong(f"{shown(value)} is not above {above}") if above is not None and value <= above else value
+    def _bounded(self, scalar: Scalar, value: Any, least: Any, above: Any = None) -> Any:
+        said = scalar.value.strip() if isinstance(scalar.value, str) else shown(scalar.value)
+        if above is not None and value <= above:
+            return Wrong(f"{said} is not above {above}")
+        if least is None or value >= least:
+            return value
+        if least == 0:
+            hint = "; 0 allows nothing, null sets no limit" if self.nullable and above is None else ""
+            return Wrong(f"{said} is negative{hint}")
+        return Wrong(f"{said} is too little: {least} is the least")
 
 
 @frozen
@@ -128,7 +130,7 @@ class Whole(Single):
 
     def _value(self, scalar: Scalar) -> int | Wrong:
         value = scalars.whole(scalar)
-        return value if isinstance(value, Wrong) else self._bounded(value, self.least)
+        return value if isinstance(value, Wrong) else self._bounded(scalar, value, self.least)
 
 
 @frozen
@@ -143,7 +145,7 @@ class Number(Single):
 
     def _value(self, scalar: Scalar) -> float | Wrong:
         value = scalars.number(scalar)
-        return value if isinstance(value, Wrong) else self._bounded(value, self.least, self.above)
+        return value if isinstance(value, Wrong) else self._bounded(scalar, value, self.least, self.above)
 
 
 @frozen
@@ -162,7 +164,8 @@ class Exact(Single):
             return value
         if self.below is not None and value >= self.below:
             return Wrong(f"{shown(value)} is not below {self.below}")
-        return self._bounded(value, 0, self.above)
+        bounded: Decimal | Wrong = self._bounded(scalar, value, 0, self.above)
+        return bounded
 
 
 @frozen
@@ -219,10 +222,10 @@ class OrNull:
 
 @frozen
 class ListOf:
-    """A list; ``unique``: nothing may be there twice; ``single``: one item may stand for a list of it."""
+    """A list. ``filled``: it may not be empty; ``unique``: nothing may be there twice; ``single``: one item may stand alone."""
 
     item: Shape
-    least: int = 0
+    filled: bool = False
     unique: bool = False
     single: bool = False
 
@@ -237,8 +240,8 @@ class ListOf:
                 empty = isinstance(read, Scalar) and is_null(read)
                 reading.wrong(read, "has no value: write [], or leave the key out" if empty else _not(read, "a list"))
             return BROKEN
-        if len(read.items) < self.least:
-            return reading.wrong(read, f"needs {self.least} items at least and has {len(read.items)}")
+        if self.filled and not read.items:
+            return reading.wrong(read, "is an empty list: name one item at least")
         values: list[Any] = []
         for one in read.items:
             value = self.item.read(one, reading)
@@ -267,7 +270,7 @@ class MapOf:
             if problem is not None:
                 reading.mistakes.note(entry.key, (*table.path, name), problem)
             value = self.item.read(entry.node, reading)
-            if value is not BROKEN and problem is None:
+            if value is not BROKEN:
                 values[name] = value
         return values
 
@@ -283,7 +286,8 @@ class Anything:
         table = table_of(node, reading)
         if table is None:
             return BROKEN
-        return plain(table, reading, self.check, exact=False)
+        read: dict[str, Any] = plain(table, reading, self.check, exact=False)
+        return read
 
 
 @frozen
@@ -344,10 +348,12 @@ class Record:
     def _unknown(self, name: str, path: Path, reading: Reading) -> str:
         if name in self.refused:
             return self.refused[name]
-        homes = [dotted(home) or "the top" for home in homes_of(name, reading.root)]
+        homes = [dotted(home) or "the top of the file" for home in homes_of(name, reading.root)]
         if homes:
-            return f"{shown(name)} is no key of {shown(dotted(path)) if path else 'the top'}; it belongs in {one_of(homes[:3])}"
-        return f"unknown key{suggestion(name, self.keys)}"
+            return f"unknown key here; it belongs in {one_of(homes[:3])}"
+        near = suggestion(name, self.keys)
+        few = f"; there is {one_of(list(self.keys))}" if len(self.keys) <= _FEW else ""
+        return f"unknown key{near or few}"
 
 
 def homes_of(name: str, shape: Shape | None, path: Path = ()) -> Iterator[Path]:
@@ -417,4 +423,3 @@ def _unfolded(node: Node, reading: Reading) -> Node | None:
 def _not(node: Node, wanted: str) -> str:
     value = f" {shown(node.value)}" if isinstance(node, Scalar) else ""
     return f"must be {wanted} and not {kind_of(node)}{value}"
-

@@ -3,16 +3,59 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
 from organism.config.places import shown
-from organism.config.shapes import Broken, Found, Located, Reading, Record, Section, Text, one_of, plain
+from organism.config.shapes import BROKEN, Broken, Found, Located, Reading, Record, Section, Text, one_of, plain
 from organism.config.tree import Items, Node, Scalar, Table
 from organism.config.yamltext import unfold
-from organism.errors import PayloadError
+from organism.errors import InvalidPayloadError, PayloadError
 from organism.names import suggestion
-from organism.payloads import Vocabulary, is_payload
+from organism.payloads import Vocabulary
 from organism.settings import HandlerSettings, StartMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+_STEP: Final = re.compile(r"[^.\[\]']+")
+
+
+@frozen
+class _Document:
+    """A payload, before it is known which classes may stand there: the node itself."""
+
+    def read(self, node: Node, reading: Reading) -> Found | Broken:
+        read = unfold(node, reading.mistakes) if isinstance(node, Scalar) else node
+        return BROKEN if read is None else Found(None, read)
+
+
+START: Final = Record(
+    {"to": Located(Text("the name of a handler")), "payload": _Document()}, required=("to", "payload"), tolerant=True
+)
+"""One entry, as a section; :func:`message_of` decodes it."""
+
+
+def message_of(
+    section: Section, handlers: Mapping[str, HandlerSettings], names: Collection[str] | None
+) -> StartMessage | None:
+    """The message of an entry; ``None`` after its mistakes were noted, or where its handler is broken.
+
+    ``names`` are those of all handlers, also of broken ones; ``None`` where they could not be read.
+    """
+    to: Found | None = section.values.get("to")
+    document: Found | None = section.values.get("payload")
+    if to is not None and names is not None and to.value not in names:
+        hint = suggestion(to.value, names) or "; add it to 'handlers'"
+        section.wrong("to", f"{shown(to.value)} is no handler{hint}")
+    handler = handlers.get(to.value) if to is not None else None
+    if handler is None or document is None:
+        return None
+    payload = _decoded(document.node, handler, section.reading)
+    return None if payload is BROKEN else StartMessage(to=handler.name, payload=payload)
+
+
+def _decoded(node: Node, handler: HandlerSettings, reading: Reading) -> Any:
+    """The payload that a node says: JSON as a mapping, XML or plain text as a text, in Python a payload itself."""
+    raise NotImplementedError

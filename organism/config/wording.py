@@ -10,7 +10,7 @@ from jinja2 import TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 
 from organism.config.places import shown
-from organism.config.shapes import BROKEN, Broken, Reading, Text
+from organism.config.shapes import BROKEN, Broken, Reading, Text, one_of
 
 if TYPE_CHECKING:
     from organism.config.tree import Node
@@ -42,7 +42,7 @@ class Wording(Text):
         if path is not None:
             found = _content(path)
             if isinstance(found, _Unreadable):
-                return reading.wrong(node, f"{shown(text)} {found.problem}; a text that is no path needs a second line")
+                return reading.wrong(node, f"{shown(text)} {found.problem}")
             text = found
         problem = _mistake(text, f"{path}:" if path else "line ")
         return text if problem is None else reading.wrong(node, problem)
@@ -58,7 +58,7 @@ class FilePath(Text):
         """The path."""
         text = super().read(node, reading)
         if text is None or text is BROKEN:
-            return text  # type: ignore[no-any-return]
+            return text
         path = located(text, reading.folder)
         return path if _is_file(path) else reading.wrong(node, f"there is no file {shown(text)}")
 
@@ -96,7 +96,7 @@ def _content(path: Path) -> str | _Unreadable:
             return _Unreadable(f"is longer than {MAX_BYTES} bytes")
         return data.decode("utf-8-sig")
     except FileNotFoundError:
-        return _Unreadable("is no file")
+        return _Unreadable(f"is no file that is there; a line that ends in {one_of(_SUFFIXES)} is a path")
     except UnicodeDecodeError as error:
         return _Unreadable(f"is no UTF-8 at byte {error.start}")
     except (OSError, ValueError) as error:
@@ -111,7 +111,7 @@ def _mistake(text: str, line: str) -> str | None:
     try:
         _SYNTAX.parse(text)
     except TemplateSyntaxError as error:
-        return f"{line}{error.lineno}: {error.message}"
+        return f"{line}{error.lineno}: {(error.message or '').rstrip('.')}"
     except RecursionError:
         return f"{line}1: nested too deep for Jinja2"
     return None

@@ -5,14 +5,16 @@ Only the nodes of pyyaml are used: what a scalar means is decided where its key 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from attrs import frozen
+from yaml.composer import ComposerError
+from yaml.reader import ReaderError
 
 from organism.config.places import FILE, Mistakes, Path, Place, shown
 from organism.config.scalars import unclear
-from organism.config.tree import MAX_DEPTH, MAX_NODES, Entry, Items, Node, Scalar, Table
+from organism.config.tree import MAX_DEPTH, MAX_NODES, Entry, Items, Node, Scalar, Table, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,24 +39,34 @@ def read_file(path: FilePath, mistakes: Mistakes) -> Table | None:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        return _nothing(mistakes, Place(name), "there is no such file")
+        mistakes.note(Place(name), (), "there is no such file")
+        return None
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-        return _nothing(mistakes, Place(name), f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        mistakes.note(Place(name), (), f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        return None
+    text = _decoded(data, name, mistakes)
+    node = None if text is None else read_text(text, Source(name), mistakes, ())
+    if node is None or isinstance(node, Table):
+        return node
+    if isinstance(node, Scalar) and node.style == "plain" and not node.value:
+        problem = "is empty: an organism needs a name at least, as in 'organism: my-organism'"
+    else:
+        problem = f"must be a mapping of keys, as in 'organism: my-organism', and not {kind_of(node)}"
+    mistakes.note(node.place, (), problem)
+    return None
+
+
+def _decoded(data: bytes, name: str, mistakes: Mistakes) -> str | None:
     if len(data) > MAX_BYTES:
-        return _nothing(mistakes, Place(name), f"is longer than {MAX_BYTES} bytes")
+        mistakes.note(Place(name), (), f"is longer than {MAX_BYTES} bytes")
+        return None
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode("utf-8")
         place = Place(name, FILE, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        return _nothing(mistakes, place, f"byte 0x{error.object[error.start]:02x} is no UTF-8: save the file as UTF-8")
-    node = read_text(text, Source(name), mistakes, ())
-    if node is None or isinstance(node, Table):
-        return node
-    start = Place(name, line=1, column=1)
-    if isinstance(node, Scalar) and node.style == "plain" and not node.value:
-        return _nothing(mistakes, start, "is empty: an organism needs a name at least, as in 'organism: my-organism'")
-    return _nothing(mistakes, node.place, "must be a mapping of keys, as in 'organism: my-organism'")
+        mistakes.note(place, (), f"byte 0x{error.object[error.start]:02x} is no UTF-8: save the file as UTF-8")
+        return None
 
 
 @frozen
@@ -75,7 +87,7 @@ def read_text(text: str, source: Source, mistakes: Mistakes, path: Path) -> Node
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
-    except yaml.reader.ReaderError as error:
+    except ReaderError as error:
         before = text[: error.position]
         place = source.at(before.count("\n"), len(before) - before.rfind("\n") - 1)
         mistakes.note(place, path, f"character U+{ord(text[error.position]):04X} is not allowed in YAML")
@@ -110,10 +122,6 @@ def unfold(scalar: Scalar, mistakes: Mistakes) -> Node | None:
     return read_text(scalar.value, Source("", scalar.place), mistakes, scalar.path)
 
 
-def _nothing(mistakes: Mistakes, place: Place, problem: str) -> None:
-    mistakes.note(place, (), problem)
-
-
 class _TooMuchError(Exception):
     """A bound on depth or number was met."""
 
@@ -131,11 +139,11 @@ class _Loader(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             self.tagged.append(event.start_mark)
         if self._depth >= MAX_DEPTH:
-            raise yaml.composer.ComposerError(
+            raise ComposerError(
                 problem=f"is nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark
             )
         self._depth += 1

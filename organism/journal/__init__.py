@@ -1,1 +1,5 @@
-"""To be laid."""
+"""Journals: the append-only record of facts, of which the state is a fold."""
+
+from organism.journal.memory import MemoryJournal
+
+__all__ = ["MemoryJournal"]

@@ -33,6 +33,10 @@ class Book:
         """Whether facts are wanted."""
         return self._record is not None
 
+    def listen(self, record: Callable[[str, Fact], None] | None) -> None:
+        """Who is told from now on; nobody where ``None``."""
+        self._record = record
+
     def begin(self, at: float) -> None:
         """Starts a change at this instant."""
         self._state.now = at

@@ -22,7 +22,7 @@ from organism.kernel.answers import (
 )
 from organism.kernel.book import Book
 from organism.kernel.calls import Calls
-from organism.kernel.notices import warning_payload
+from organism.kernel.notices import live, warning_payload
 from organism.kernel.state import State, ref_of
 from organism.kernel.warnings import fire_rest, note_crossings, post_notices, raise_crossing
 from organism.names import ORGANISM
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from organism.budget.tree import Lack
     from organism.facts import Ended, Fact
-    from organism.frames import Message
+    from organism.frames import Message, Warned
     from organism.message import Outgoing
     from organism.settings import BudgetSettings, Settings
 
@@ -171,6 +171,17 @@ class Kernel:
         for ask in tuple(message.asks or ()):
             self._cut(ask)
         message.asks = None
+
+    def notice_for(self, message: Message, at: float) -> tuple[Warned, ...]:
+        """Takes the warnings that an agent has not been told yet, with the figures of this instant."""
+        thread = message.thread
+        waiting = tuple((thread.pending or {}).get(message.to, ()))
+        if not waiting:
+            return ()
+        self.book.begin(at)
+        self.state.tell(thread, message.to, waiting)
+        self.book.write(facts.Noticed, thread, seq=message.seq, handler=message.to)
+        return tuple(live(thread, warned) for warned in waiting)
 
     # Asking and spawning
 
@@ -360,21 +371,6 @@ class Kernel:
         if thread.time_fired < len(caps.time_marks):
             return thread.opened_at + caps.time_marks[thread.time_fired][0]
         return thread.opened_at + caps.seconds
-
-    # Questions
-
-    def budget_of(self, thread: Thread) -> dict[str, tuple[Any, Any, Any, Any]]:
-        """(used, held, limit, remaining) of the thread's own node for every unit that is spent; ``None``: no limit."""
-        node = thread.node
-        return {
-            name: (
-                figure(unit, node.used[unit]),
-                figure(unit, node.held[unit]),
-                None if node.remaining(unit) is None else figure(unit, node.caps.limit[unit]),
-                None if node.remaining(unit) is None else figure(unit, node.remaining(unit) or 0),
-            )
-            for unit, name in enumerate(VECTOR)
-        }
 
 
 def refusal_error(refusal: Refusal) -> BudgetExhaustedError | HandlerFailedError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from attrs import evolve
+
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
@@ -51,6 +53,15 @@ def sentence(warned: Warned) -> str:
     left = f"{_plain(warned.remaining)} {unit} of the {warned.scope} are left"
     calls = "" if warned.calls_left is None else f", enough for about {warned.calls_left} more calls like the last"
     return f"{_plain(warned.used)} of {_plain(warned.limit)} {unit} are used; {left}{calls}."
+
+
+def live(thread: Thread, warned: Warned) -> Warned:
+    """A warning with the figures of this instant, as one who is told later should read them."""
+    node = next((each for each in thread.node.path if each.scope == warned.scope), None)
+    if node is None or warned.unit not in VECTOR:
+        return warned
+    used, held, limit, remaining = node.figures(VECTOR.index(warned.unit))
+    return evolve(warned, used=used, held=held, limit=limit, remaining=remaining, calls_left=calls_left(thread))
 
 
 def exhausted_payload(node: Node, failure: Failure, *, grace: bool = True) -> BudgetExhausted:

@@ -15,7 +15,7 @@ from attrs import define, field
 from organism.models.contract import BackendError, Piece, RawUsage, Response, ToolCall
 
 if TYPE_CHECKING:
-    from organism.models.contract import FinishReason, Message, Request, ToolSpec
+    from organism.models.contract import Failure, FinishReason, Message, Request, ToolSpec
 
 OWNED: Final = frozenset({
     "model",
@@ -35,6 +35,7 @@ _REASONS: Final[Mapping[str, FinishReason]] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
+_TOO_LONG: Final = re.compile(r"context.?(length|size|window)|too many tokens|prompt is too long", re.IGNORECASE)
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -87,25 +88,53 @@ def plain(value: object) -> object:
 
 
 def response_of(body: object) -> Response:
-    """The response in a body. Raises BackendError (``broken``) where there is no choice in it."""
-    document = _mapping(body)
+    """The response in a body. Raises BackendError where there is no choice in it."""
+    document = mapping(body)
     choices = document.get("choices")
     if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
-        raise BackendError("broken", f"the answer has no choices: {str(body)[:200]}", usage=usage_of(document))
-    choice = _mapping(cast("Sequence[object]", choices)[0])
+        error, text = mapping(document.get("error")), f"the answer has no choices: {str(body)[:200]}"
+        raise error_of(error, text, unknown="broken", usage=usage_of(document))
+    choice = mapping(cast("Sequence[object]", choices)[0])
     answer = _Answer()
-    answer.add(_mapping(choice.get("message")))
+    answer.add(mapping(choice.get("message")))
     answer.reason = _text(choice.get("finish_reason"))
     return answer.response(usage_of(document), _text(document.get("model")))
+
+
+def kind_of(status: int, code: str, text: str) -> Failure:
+    """What a refusal means: an HTTP status of 400 or more, with the code and the text that came with it."""
+    match status:
+        case 401 | 403:
+            return "auth"
+        case 429:
+            # A quota that is used up does not come back by waiting.
+            return "rejected" if code == "insufficient_quota" else "rate_limited"
+        case 408 | 409 | 425:
+            return "server"
+        case _ if status >= 500:
+            return "server"
+        case _:
+            return "context" if status == 413 or _TOO_LONG.search(f"{code} {text}") else "rejected"
+
+
+def error_of(error: Mapping[str, Any], text: str, *, unknown: Failure, usage: RawUsage | None = None) -> BackendError:
+    """What an error object means that came with status 200: gateways put the status that they met into its ``code``.
+
+    ``unknown`` is what it is without one.
+    """
+    code = error.get("code")
+    status = code if isinstance(code, int) and code >= 400 else 0
+    kind = kind_of(status, _text(error.get("type")), text) if status else unknown
+    return BackendError(kind, f"{status}: {text}" if status else text, usage=usage)
 
 
 def usage_of(document: Mapping[str, Any]) -> RawUsage | None:
     """What a body or chunk reports, unchecked; cached input is part of ``prompt_tokens``."""
     if document.get("usage") is None:
         return None
-    usage = _mapping(document["usage"])
-    given = _mapping(usage.get("prompt_tokens_details"))
-    answered = _mapping(usage.get("completion_tokens_details"))
+    usage = mapping(document["usage"])
+    given = mapping(usage.get("prompt_tokens_details"))
+    answered = mapping(usage.get("completion_tokens_details"))
     return RawUsage(
         input_tokens=usage.get("prompt_tokens"),
         output_tokens=usage.get("completion_tokens"),
@@ -125,15 +154,15 @@ class Gathering:
 
     def add(self, chunk: object) -> list[Piece]:
         """Takes a chunk in; the pieces that it brought."""
-        document = _mapping(chunk)
+        document = mapping(chunk)
         self.usage = usage_of(document) or self.usage  # in the last chunk, which has no choices
         self._model = self._model or _text(document.get("model"))
         choices = document.get("choices")
         if not isinstance(choices, Sequence) or not choices:
             return []
-        choice = _mapping(cast("Sequence[object]", choices)[0])
+        choice = mapping(cast("Sequence[object]", choices)[0])
         self._answer.reason = _text(choice.get("finish_reason")) or self._answer.reason
-        return self._answer.add(_mapping(choice.get("delta")))
+        return self._answer.add(mapping(choice.get("delta")))
 
     def response(self) -> Response:
         """The response at the end of the stream. Raises BackendError (``cut``) where the end came too early."""
@@ -167,14 +196,14 @@ class _Answer:
         calls = delta.get("tool_calls")
         if isinstance(calls, Sequence):
             for position, call in enumerate(cast("Sequence[object]", calls)):
-                other += self._add_call(_mapping(call), position)
+                other += self._add_call(mapping(call), position)
         pieces = [Piece(text=text + refusal)] if text or refusal else []
         return [*pieces, Piece(text=other, kind="other")] if other else pieces
 
     def _add_call(self, call: Mapping[str, Any], position: int) -> str:
         index = call.get("index")
         number = index if isinstance(index, int) else position
-        named, function = _text(call.get("id")), _mapping(call.get("function"))
+        named, function = _text(call.get("id")), mapping(call.get("function"))
         if (known := self.calls.get(number)) and named and known.id and named != known.id:
             number = len(self.calls)  # some servers give every call of a turn the index 0
         gathered = self.calls.setdefault(number, _Call())
@@ -191,7 +220,7 @@ class _Answer:
             for number, call in sorted(self.calls.items())
             if call.name
         )
-        reason = _REASONS.get(self.reason, "other")
+        reason: FinishReason = _REASONS.get(self.reason, "other")
         if calls and reason == "stop":
             reason = "tool_calls"
         elif self.refusal and not self.text:
@@ -215,7 +244,8 @@ class _Answer:
         return message
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value where it is a mapping, else an empty one."""
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 

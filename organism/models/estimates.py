@@ -84,11 +84,10 @@ def _plain(value: object) -> dict[str, Any]:
 
 def _unbounded(messages: Sequence[Message]) -> Iterator[str]:
     for index, message in enumerate(messages):
-        content: object = message.get("content")
-        if isinstance(content, str) or not isinstance(content, Sequence):
+        content: Any = message.get("content")
+        if isinstance(content, str) or not hasattr(content, "__iter__"):
             continue
-        parts = cast("Sequence[Any]", content)
-        for position, part in enumerate(parts):
+        for position, part in enumerate(content):
             kind = cast("Mapping[str, Any]", part).get("type") if isinstance(part, Mapping) else None
             if kind not in {"text", "refusal"}:
                 yield f"messages[{index}].content[{position}] ({kind})"

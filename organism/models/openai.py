@@ -6,7 +6,6 @@ invisible to budgets; its timeouts are off but for connecting, because the route
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -16,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 import httpx2
 import openai
 
-from organism.models.chat import OWNED, Gathering, body_of, response_of
+from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
     from contextlib import AbstractContextManager
 
-    from organism.models.contract import Failure, Request
+    from organism.models.contract import Request
     from organism.settings import BackendSettings
 
 _SERVER: Final = "https://api.openai.com/v1"
@@ -40,7 +39,6 @@ _NEVER_SENT: Final = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
 )
-_TOO_LONG: Final = re.compile(r"context.?(length|size|window)|too many tokens|prompt is too long", re.IGNORECASE)
 
 
 class OpenAIBackend:
@@ -74,7 +72,7 @@ class OpenAIBackend:
             answer = await self._client.post(
                 "/chat/completions", cast_to=object, body=body, options=self._request_options()
             )
-        return response_of(answer)
+            return response_of(answer)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[_Stream]:
@@ -110,22 +108,25 @@ class OpenAIBackend:
         """Tells what went wrong on the way. The SDK's own errors are left behind: they may quote the key."""
         try:
             yield
+        except BackendError as error:
+            error.args = (self._clean(str(error)),)
+            raise
         except openai.APIStatusError as error:
             raise self._refusal(error) from None
         except openai.APIConnectionError as error:
             raise self._lost(error.__cause__ or error, late=isinstance(error, openai.APITimeoutError)) from None
-        except openai.APIError as error:  # an error in the middle of a stream
-            raise BackendError("cut", self._clean(error.message)) from None
+        except openai.APIError as error:  # one that came as a chunk of a stream
+            raise error_of(mapping(error.body), self._clean(error.message), unknown="cut") from None
         except httpx2.HTTPError as error:  # what the SDK lets through, such as an error whose body is cut
             raise self._lost(error, late=False) from None
         except ValueError as error:
             raise BackendError("broken", f"the answer is no JSON: {self._clean(str(error))}") from None
 
     def _refusal(self, error: openai.APIStatusError) -> BackendError:
-        said = error.body.get("message") if isinstance(error.body, dict) else None
-        kind = kind_of(error.status_code, error.code or "", str(said or error.message))
+        said = str(mapping(error.body).get("message") or error.message)
+        kind = kind_of(error.status_code, error.code or "", said)
         # OpenAI quotes most of a wrong key in its answer to it.
-        text = "the key was refused" if error.status_code == 401 else self._clean(str(said or error.message))
+        text = "the key was refused" if error.status_code == 401 else self._clean(said)
         return BackendError(kind, f"{error.status_code}: {text}", retry_after=retry_after(error.response.headers))
 
     def _lost(self, cause: BaseException, *, late: bool) -> BackendError:
@@ -149,6 +150,7 @@ class _Stream:
         self._chunks = chunks
         self._failures = failures
         self._gathering = Gathering()
+        self._begun = False
         self._pieces: deque[Piece] = deque()
 
     def __aiter__(self) -> _Stream:
@@ -162,25 +164,15 @@ class _Stream:
             except StopAsyncIteration:
                 self.response = self.response or self._gathering.response()
                 raise
+            except BackendError as error:
+                if error.billed or not self._begun:
+                    raise
+                # Whatever status a server gives its failure then, what it has sent it will bill.
+                raise BackendError("cut", str(error)) from None
+            self._begun = True
             self._pieces += self._gathering.add(chunk)
             self.usage = self._gathering.usage
         return self._pieces.popleft()
-
-
-def kind_of(status: int, code: str, text: str) -> Failure:
-    """What a refusal means: an HTTP status of 400 or more, with the code and the text that came with it."""
-    match status:
-        case 401 | 403:
-            return "auth"
-        case 429:
-            # A quota that is used up does not come back by waiting.
-            return "rejected" if code == "insufficient_quota" else "rate_limited"
-        case 408 | 409 | 425:
-            return "server"
-        case _ if status >= 500:
-            return "server"
-        case _:
-            return "context" if status == 413 or _TOO_LONG.search(f"{code} {text}") else "rejected"
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

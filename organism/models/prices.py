@@ -6,6 +6,7 @@ integer of 10^-12 USD, rounded up.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -13,7 +14,7 @@ from attrs import frozen
 
 from organism.models.measured import Measured
 from organism.settings import NOTHING, Price
-from organism.usage import pico
+from organism.usage import PICO_PER_USD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,17 +93,17 @@ class OwnRates:
     def input_cost(self, tokens: int) -> int:
         """See :class:`Rates`."""
         dearest = max(self.price.input, self._read, self._write)
-        return pico(dearest * tokens / _MILLION)
+        return _pico(dearest * tokens / _MILLION)
 
     def output_price(self, input_tokens: int) -> int:  # noqa: ARG002 - own prices do not depend on the size of the prompt
         """See :class:`Rates`."""
-        return pico(self.price.output / _MILLION)
+        return _pico(self.price.output / _MILLION)
 
     def cost(self, used: Measured) -> int:
         """See :class:`Rates`."""
         read, written, fresh = _split(used)
         usd = read * self._read + written * self._write + fresh * self.price.input
-        return pico((usd + used.output_tokens * self.price.output) / _MILLION)
+        return _pico((usd + used.output_tokens * self.price.output) / _MILLION)
 
     @property
     def _read(self) -> Decimal:
@@ -156,11 +157,11 @@ class ListedRates:
     def output_price(self, input_tokens: int) -> int:
         """See :class:`Rates`."""
         million = self._calculate(Measured(input_tokens=input_tokens, output_tokens=_MILLION)).output_price
-        return -(-pico(million) // _MILLION)
+        return -(-_pico(million) // _MILLION)
 
     def cost(self, used: Measured) -> int:
         """See :class:`Rates`."""
-        return pico(self._calculate(used).total_price)
+        return _pico(self._calculate(used).total_price)
 
     def _calculate(self, used: Measured) -> PriceCalculation:
         # Loaded where it is first needed: an organism of simulated models never pays for it.
@@ -188,7 +189,7 @@ def _sellers(settings: BackendSettings) -> tuple[tuple[str | None, str | None], 
     that name. The second is what a gateway in front of the provider costs, and too much rather than nothing for a local
     server. A provider of the user's own is found by the name of the model.
     """
-    provider = None if ":" in settings.provider else settings.provider
+    provider = settings.provider if settings.factory is None else None
     return ((provider, None),) if settings.base_url is None else ((None, settings.base_url), (provider, None))
 
 
@@ -197,3 +198,7 @@ def _split(used: Measured) -> tuple[int, int, int]:
     read = min(used.cache_read_tokens, used.input_tokens)
     written = min(used.cache_write_tokens, used.input_tokens - read)
     return read, written, used.input_tokens - read - written
+
+
+def _pico(usd: Decimal) -> int:
+    return math.ceil(usd * PICO_PER_USD)

@@ -20,12 +20,14 @@ class Definition:
     """Stands on the payload class itself, so that it is gone when the class is; there is no registry.
 
     ``resolve`` reads the field types. It may run later than the declaration, where an annotation names a class that
-    is not defined yet; it raises PayloadTypeError. ``kept`` holds what :class:`PerClass` made.
+    is not defined yet; it raises PayloadTypeError. ``hook`` is the ``__attrs_post_init__`` that the author of the class
+    or of one of its bases wrote. ``kept`` holds what :class:`PerClass` made.
     """
 
     cls: type
     namespace: str
     resolve: Callable[[], PayloadType]
+    hook: Callable[[Any], None] | None = None
     described: PayloadType | None = None
     kept: dict[Any, Any] = field(factory=dict[Any, Any])
 
@@ -34,12 +36,17 @@ class Definition:
         setattr(self.cls, _ATTRIBUTE, self)
 
 
+def definition_if_any(cls: type) -> Definition | None:
+    """The definition of a payload class, None for other classes. A subclass that is not decorated itself has none."""
+    definition: Definition | None = cls.__dict__.get(_ATTRIBUTE)
+    return definition
+
+
 def definition_of(cls: type) -> Definition:
-    """The definition of a payload class. A subclass that is not decorated itself is none: PayloadTypeError."""
-    found = cls.__dict__.get(_ATTRIBUTE)
-    if found is None:
+    """The definition of a payload class; raises PayloadTypeError for other classes."""
+    definition = definition_if_any(cls)
+    if definition is None:
         raise PayloadTypeError(f"{cls.__module__}.{cls.__qualname__} is no payload; decorate the class with @payload")
-    definition: Definition = found
     return definition
 
 

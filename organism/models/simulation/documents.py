@@ -18,7 +18,7 @@ from organism.models.simulation.words import name_words, normal, singular
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Scalar: TypeAlias = "bool | int | float | str"
 
 _TAG: Final = re.compile(r"<(/?)([A-Za-z_][\w.:-]{0,100})((?:\s[^<>]{0,2000})?)>")
@@ -111,34 +111,41 @@ def _read_element(text: str, start: int) -> Document | None:
     """The element whose start tag is at ``start``, or nothing where it never ends."""
     stack: list[_Element] = []
     at = start
-    while True:
-        opening = text.find("<", at)
-        if opening < 0:
-            return None
+    while (opening := text.find("<", at)) >= 0:
         if stack and opening > at:
             stack[-1].texts.append(html.unescape(text[at:opening]))
         skipped = _skipped(text, opening, stack)
-        if skipped is not None:
-            at = skipped
-            continue
-        tag = _TAG.match(text, opening)
+        tag = _TAG.match(text, opening) if skipped is None else None
         if tag is None:
-            if stack:
+            if skipped is None and stack:
                 stack[-1].texts.append("<")
-            at = opening + 1
+            at = opening + 1 if skipped is None else skipped
             continue
         at = tag.end()
-        closing, name, rest = tag.group(1), tag.group(2).rpartition(":")[2], tag.group(3)
-        if not closing:
-            if len(stack) >= _DEEPEST:
-                return None
-            stack.append(_Element(name, opening, nil=_NIL.search(rest) is not None))
-        elif not any(element.name == name for element in stack):
-            continue
-        if closing or rest.rstrip().endswith("/"):
-            done = _close(stack, name)
-            if not stack:
-                return Document(done.name, done.tree(), done.start, at)
+        done = _step(stack, tag)
+        if done is not None:
+            return Document(done.name, done.tree(), done.start, at)
+        if not stack:
+            return None
+    return None
+
+
+def _step(stack: list[_Element], tag: re.Match[str]) -> _Element | None:
+    """Opens or closes an element; gives the outermost one when it is closed, and empties the stack of one nested too deep.
+    An end that nothing opened is passed over.
+    """
+    closing, name, rest = tag.group(1), tag.group(2).rpartition(":")[2], tag.group(3)
+    if not closing:
+        if len(stack) >= _DEEPEST:
+            stack.clear()
+            return None
+        stack.append(_Element(name, tag.start(), nil=_NIL.search(rest) is not None))
+        if not rest.rstrip().endswith("/"):
+            return None
+    elif not any(element.name == name for element in stack):
+        return None
+    done = _close(stack, name)
+    return None if stack else done
 
 
 def _skipped(text: str, at: int, stack: list[_Element]) -> int | None:

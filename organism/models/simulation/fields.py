@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import frozen
 
-from organism.models.simulation.words import name_words, normal, singular
+from organism.models.simulation.words import name_words, normal, singular, word_set
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,29 +17,23 @@ if TYPE_CHECKING:
 Role = Literal["query", "terms", "reference", "text", "title", "count", "confidence", "unknown"]
 
 _ROLES: Final[Mapping[Role, frozenset[str]]] = {
-    "reference": frozenset(
-        """path file filename filepath id identifier ident key url uri link href ref reference source citation document doc
-        page slug location origin handle isbn doi folder directory root""".split()
+    "reference": word_set("""path file filename filepath id identifier ident key url uri link href ref reference source citation document doc
+        page slug location origin handle isbn doi folder directory root"""),
+    "terms": word_set("term keyword word tag phrase keyphrase"),
+    "query": word_set(
+        "question query q search ask topic subject about prompt request task goal problem instruction inquiry"
     ),
-    "terms": frozenset("term keyword word tag phrase keyphrase".split()),
-    "query": frozenset(
-        "question query q search ask topic subject about prompt request task goal problem instruction inquiry".split()
-    ),
-    "confidence": frozenset("confidence certainty probability likelihood score relevance share ratio".split()),
-    "title": frozenset("title heading headline caption label".split()),
-    "text": frozenset(
-        """text answer content body summary passage excerpt note message draft explanation description comment report
+    "confidence": word_set("confidence certainty probability likelihood score relevance share ratio"),
+    "title": word_set("title heading headline caption label"),
+    "text": word_set("""text answer content body summary passage excerpt note message draft explanation description comment report
         finding quote quotation reply response detail reason reasoning statement result output essay paragraph sentence
-        recap abstract snippet chunk point insight evidence rationale analysis conclusion story article""".split()
-    ),
-    "count": frozenset("count number limit max maximum top n k size total amount most least min".split()),
+        recap abstract snippet chunk point insight evidence rationale analysis conclusion story article"""),
+    "count": word_set("count number limit max maximum top n k size total amount most least min"),
 }
 _ORDER: Final[tuple[Role, ...]] = ("terms", "query", "reference", "text", "title", "confidence", "count")
-_NEGATIVE: Final = frozenset(
-    """missing failed failure error empty unknown uncertain unsure refused denied incomplete insufficient unanswered
-    unanswerable irrelevant""".split()
-)
-_BRIEF: Final = frozenset("summary headline recap abstract snippet quote quotation reason statement sentence point".split())
+_NEGATIVE: Final = word_set("""missing failed failure error empty unknown uncertain unsure refused denied incomplete insufficient unanswered
+    unanswerable irrelevant""")
+_BRIEF: Final = word_set("summary headline recap abstract snippet quote quotation reason statement sentence point")
 _NOUN: Final = re.compile(r"[a-z]+")
 _PREFERRED: Final = ("path", "filepath", "file", "url", "uri", "source", "reference", "ref", "document", "doc", "id")
 _REFERENCE: Final = re.compile(

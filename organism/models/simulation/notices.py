@@ -31,7 +31,9 @@ _STATE: Final = re.compile(
 )
 _LONGEST: Final = 1500
 """A notice without a mark is short; whatever is longer is material."""
-_GONE: Final = re.compile(r"\b(?:exhausted|used up|spent entirely|nothing (?:is )?left|last (?:call|answer|turn))\b", re.IGNORECASE)
+_GONE: Final = re.compile(
+    r"\b(?:exhausted|used up|spent entirely|nothing (?:is )?left|last (?:call|answer|turn))\b", re.IGNORECASE
+)
 _FINAL: Final = re.compile(r"\bfinal\b|\b(?:answer|reply|finish) (?:at once|now|immediately)\b", re.IGNORECASE)
 _CRITICAL: Final = re.compile(r"\b(?:critical|runway|urgent)\b", re.IGNORECASE)
 _SHARE: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*(?:%|percent|per cent)", re.IGNORECASE)
@@ -86,22 +88,16 @@ def _told_from(messages: Sequence[Message], asked: int, turned: int) -> int:
 
 def pressure_of(text: str) -> float:
     """How pressing a notice is: 0.5 for a warning up to 1 for a budget that is exhausted."""
-    if "BudgetExhausted" in text[:200]:
-        return LAST
     left = _CALLS_LEFT.search(text)
-    if left is not None and int(left.group(1) or left.group(2)) <= 1:
+    if "BudgetExhausted" in text[:200] or (left is not None and int(left.group(1) or left.group(2)) <= 1):
         return LAST
     level = _LEVEL.search(text)
     if level is not None:
         return _LEVELS[level.group(1).casefold()]
-    if _GONE.search(text) or _FINAL.search(text):
-        return LAST
-    if _CRITICAL.search(text):
-        return PRESSED
     share = max((float(found) for found in _SHARE.findall(text)), default=0.0)
-    if share >= 95:
+    if share >= 95 or _GONE.search(text) or _FINAL.search(text):
         return LAST
-    return PRESSED if share >= 90 else WARNED
+    return PRESSED if share >= 90 or _CRITICAL.search(text) else WARNED
 
 
 def pressure(found: Mapping[int, float], since: int) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
@@ -15,24 +16,25 @@ from organism.models.simulation.documents import (
     documents,
     leaves,
     loads,
-    plain,
     prose,
     records,
 )
 from organism.models.simulation.fields import reference_of, references_in, role_of
 from organism.models.simulation.notices import notices, pressure
 from organism.models.simulation.ranking import Passage
-from organism.models.simulation.tokens import compact, text_of
+from organism.models.simulation.tokens import calls_of, compact, text_of
 from organism.models.simulation.words import normal, one_line, sentences
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from organism.models.contract import Message
 
 _FAILURES: Final = frozenset({"HandlerFailed", "InvalidPayload", "BudgetExhausted", "DeadLetter"})
 _FAILED: Final = re.compile(
-    r"\s*(?:[<{\[(\"'*]|\\)*\s*(?:HandlerFailed|InvalidPayload|BudgetExhausted|error|exception|traceback)\b", re.IGNORECASE
+    r"\s*(?:<(?:[\w.-]+:)?|\{\s*\")?(?:HandlerFailed|InvalidPayload|BudgetExhausted)\b|\s*\{\s*\"error\""
+    r"|\s*(?:\w*error|\w*exception|traceback\b[^:\n]{0,40})\s*[:(]",
+    re.IGNORECASE,
 )
 _REFERENCES: Final = 64
 _LONGEST_QUESTION: Final = 600
@@ -86,9 +88,10 @@ class Situation:
 
     ``question``: what is asked, empty where nothing is. ``given``: the scalars of the task's payload by normalised name,
     earlier deliveries' behind the newest's. ``trees``: its objects and lists by normalised name. ``said``: the task's own
-    texts. ``records`` and ``passages``: what came back from calls since the task; ``older``: passages from before, the
-    task's own among them. ``calls``: made since the task; ``asked``: keys of all calls ever made. ``rounds``: assistant
-    turns since the task. ``pressure``: of the budget notices, in [0, 1]. ``rejected``: how often arguments were refused.
+    texts. ``records`` and ``passages``: what came back from calls since the task, the newest turn's first; ``found``: the fields by
+    normalised name of a newest turn that made one call; ``older``: passages from before, the task's own among them. ``calls``: made since the task; ``asked``: keys of all calls ever made. ``rounds``: assistant
+    turns since the task. ``complaints``: how often what was written was not accepted. ``pressure``: of the budget notices,
+    in [0, 1].
     """
 
     question: str
@@ -98,12 +101,14 @@ class Situation:
     said: tuple[str, ...]
     given_records: tuple[Record, ...]
     records: tuple[Record, ...]
+    found: Mapping[str, Json]
     passages: tuple[Passage, ...]
     older: tuple[Passage, ...]
     references: tuple[str, ...]
     calls: tuple[Call, ...]
     asked: frozenset[str]
     rounds: int
+    complaints: int
     pressure: float
 
     @property
@@ -137,6 +142,7 @@ class _Heard:
     records: list[Record] = field(factory=list[Record])
     passages: list[Passage] = field(factory=list[Passage])
     references: dict[str, None] = field(factory=dict[str, None])
+    trees: dict[str, Json] = field(factory=dict[str, "Json"])
 
 
 def understand(messages: Sequence[Message]) -> Situation:
@@ -150,14 +156,15 @@ def understand(messages: Sequence[Message]) -> Situation:
     tasks = [place for place, one in told.items() if not one.complaint]
     task = tasks[-1] if tasks else -1
     calls = _calls(messages)
-    since = [call for place, call in calls if place > task]
+    since = sorted((entry for entry in calls if entry[0] > task), key=lambda entry: -entry[0])
     now = told.get(task, _Told("", {}, {}, (), (), ()))
-    heard = _heard(since, now.question)
+    heard = _heard([call for _, call in since], now.question)
+    newest = [call for place, call in since if place == since[0][0]]
     before = [told[place] for place in reversed(tasks[:-1])]
     earlier = _heard([call for place, call in calls if place < task], now.question)
     given: dict[str, Scalar] = {}
     for one in [now, *before]:
-        given = one.given | given if not given else {**one.given, **given}
+        given = {**one.given, **given}
     return Situation(
         question=next((one.question for one in [now, *before] if one.question), ""),
         system="\n".join(text_of(m.get("content")) for m in messages if m.get("role") in {"system", "developer"}),
@@ -166,12 +173,15 @@ def understand(messages: Sequence[Message]) -> Situation:
         said=now.said,
         given_records=now.records,
         records=tuple(heard.records),
+        found=_heard(newest, now.question).trees if len(newest) == 1 else {},
         passages=tuple(heard.passages),
         older=(*now.passages, *earlier.passages, *(p for one in before for p in one.passages)),
         references=tuple(heard.references),
-        calls=tuple(since),
+        calls=tuple(call for _, call in since),
         asked=frozenset(call.key for _, call in calls),
         rounds=sum(1 for message in messages[task + 1 :] if message.get("role") == "assistant"),
+        complaints=sum(call.rejected for _, call in since)
+        + sum(t.complaint for place, t in told.items() if place > task),
         pressure=pressure(noticed, task),
     )
 
@@ -184,11 +194,8 @@ def _calls(messages: Sequence[Message]) -> list[tuple[int, Call]]:
             results[str(message.get("tool_call_id", ""))] = text_of(message.get("content"))
     found: list[tuple[int, Call]] = []
     for place, message in enumerate(messages):
-        for call in message.get("tool_calls") or ():
-            function: Mapping[str, Any] = call.get("function") or {}
-            arguments = function.get("arguments", "")
-            read = loads(arguments) if isinstance(arguments, str) else plain(arguments)
-            found.append((place, Call(str(function.get("name", "")), read, results.get(str(call.get("id", ""))))))
+        for name, arguments, identity in calls_of(message):
+            found.append((place, Call(name, loads(arguments), results.get(identity))))
     return found
 
 
@@ -203,7 +210,7 @@ def _told(text: str) -> _Told:
     for key, value in scalars:
         given.setdefault(normal(key), value)
     found = [record for document in inside for record in records(document)]
-    texts = [str(value) for key, value in scalars if isinstance(value, str) and value.strip()]
+    texts = [str(value) for _, value in scalars if isinstance(value, str) and value.strip()]
     passages = [*_passages_of(found, reference_of(given), question)]
     passages.extend(Passage(part) for part in rest if part)
     return _Told(
@@ -273,6 +280,7 @@ def _heard(calls: Sequence[Call], question: str) -> _Heard:
         around = prose(call.result, inside)
         found = [record for document in inside for record in records(document)]
         heard.records.extend(found)
+        heard.trees.update({normal(k): v for d in inside if isinstance(d.tree, dict) for k, v in d.tree.items()})
         heard.passages.extend(_passages_of(found, source, question) or _figures(inside, source))
         for record in found:
             if called := reference_of(record.fields):

@@ -96,32 +96,28 @@ def cut_text(text: str, tokens: int) -> str:
     return text
 
 
+def _parts(content: object) -> list[Mapping[str, object]]:
+    """The parts of a message's content that is a list; a bare string in it is a text."""
+    if not isinstance(content, (list, tuple)):
+        return []
+    found: list[Mapping[str, object]] = []
+    for part in cast("Sequence[object]", content):
+        if isinstance(part, str):
+            found.append({"type": "text", "text": part})
+        elif isinstance(part, Mapping):
+            found.append(cast("Mapping[str, object]", part))
+    return found
+
+
 def text_of(content: object) -> str:
     """The text of a message's content: a string, or a list of parts of which only texts are read."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, (list, tuple)):
-        return ""
-    parts = cast("Sequence[object]", content)
-    return "\n".join(_part_text(part) for part in parts if isinstance(part, (str, Mapping)))
-
-
-def _part_text(part: object) -> str:
-    if isinstance(part, str):
-        return part
-    found = cast("Mapping[str, object]", part).get("text")
-    return found if isinstance(found, str) else ""
+    return "\n".join(text for part in _parts(content) if isinstance(text := part.get("text"), str))
 
 
 def _images(content: object) -> int:
-    if not isinstance(content, (list, tuple)):
-        return 0
-    kinds = (
-        cast("Mapping[str, object]", part).get("type")
-        for part in cast("Sequence[object]", content)
-        if isinstance(part, Mapping)
-    )
-    return sum(isinstance(kind, str) and "image" in kind for kind in kinds)
+    return sum("image" in str(part.get("type")) for part in _parts(content))
 
 
 def compact(value: Any) -> str:
@@ -137,12 +133,20 @@ def message_tokens(message: Message) -> int:
     """The tokens of one chat-completions message, its tool calls included."""
     content = message.get("content")
     total = PER_MESSAGE + count_tokens(text_of(content)) + PER_IMAGE * _images(content)
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
-        total += (
-            PER_CALL + count_tokens(str(function.get("name", ""))) + count_tokens(str(function.get("arguments", "")))
-        )
+    for name, arguments, _ in calls_of(message):
+        total += PER_CALL + count_tokens(name) + count_tokens(arguments)
     return total
+
+
+def calls_of(message: Message) -> list[tuple[str, str, str]]:
+    """The tool calls of an assistant message: name, arguments as text, id."""
+    found: list[tuple[str, str, str]] = []
+    for call in cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ()):
+        function = cast("Mapping[str, Any]", call.get("function") or {})
+        arguments = function.get("arguments", "")
+        text = arguments if isinstance(arguments, str) else compact(arguments)
+        found.append((str(function.get("name", "")), text, str(call.get("id", ""))))
+    return found
 
 
 def tool_tokens(tool: ToolSpec) -> int:

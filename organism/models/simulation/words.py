@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STOP: Final = frozenset(
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
+_STOP: Final = word_set(
     """a about above after again against all also am an and any are as at be because been before being below between both
     but by can cannot could did do does doing done down during each either else ever every few find for from further get
     give given gives go goes had has have having he her here hers him his how however i if in into is it its itself just
@@ -16,7 +22,7 @@ _STOP: Final = frozenset(
     only or other ought our out over own per please same say says shall she should since so some such tell than that the
     their them then there these they thing things this those through thus to too under until up upon us use used using very
     via want was we were what whatever when where whether which while who whom whose why will with within without would yes
-    yet you your answer question explain describe show list mean means""".split()
+    yet you your answer question explain describe show list mean means"""
 )
 _WORD: Final = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _DENSE: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+")

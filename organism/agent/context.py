@@ -1,0 +1,49 @@
+"""What an agent sees besides what every handler sees: its warnings, and whether a last call on grace would fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from organism.budget.claims import VECTOR
+from organism.budget.tree import output_room
+from organism.context import Context
+from organism.kernel.notices import exhausted_payload, warning_payload
+from organism.pump.delivery import failure_of
+
+if TYPE_CHECKING:
+    from organism.errors import BudgetExhaustedError
+    from organism.models.completion import Call
+    from organism.payloads.primitives import BudgetExhausted, BudgetWarning
+
+
+class AgentContext(Context):
+    """The context of a handler that is an agent."""
+
+    def take_warning(self) -> BudgetWarning | None:
+        """The warnings that wait for this agent, as one message with the figures of now; they are told by this."""
+        waiting = self._pump.kernel.notice_for(self._message, self._pump.now())
+        return warning_payload(waiting) if waiting else None
+
+    def exhaustion(self, error: BudgetExhaustedError) -> BudgetExhausted:
+        """The refusal of a call, as the agent is told it."""
+        failure = failure_of(error)
+        return exhausted_payload(self._message.thread.node, failure)
+
+    @property
+    def has_grace(self) -> bool:
+        """Whether this agent handles its thread's root frame and has not made the one call on grace."""
+        thread = self._message.thread
+        return thread.handler == self.name and not thread.graced
+
+    def fits_grace(self, call: Call) -> bool:
+        """Whether a call could be made on what is kept back."""
+        path = self._message.thread.node.path
+        strict = any(node.policy.accounting == "strict" for node in path)
+        claim = self._pump.router.claim(call, strict=strict)
+        return claim is not None and output_room(path, claim, grace=True) >= min(claim.min_output, claim.wish)
+
+    def limits(self) -> dict[str, Any]:
+        """The limits of the thread's own budget by unit, as prompts may name them."""
+        node = self._message.thread.node
+        found = {unit: node.figures(index)[2] for index, unit in enumerate(VECTOR)}
+        return {unit: limit for unit, limit in found.items() if limit is not None}

@@ -1,0 +1,190 @@
+"""A delivery to an agent: turns of a model, peers asked between them, until it replies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from organism.agent.history import History
+from organism.agent.tools import Mistaken, Toolbox, Wanted, as_reply
+from organism.agent.wording import exhausted_text, incoming, system_prompt, warning_text
+from organism.errors import BudgetExhaustedError, HandlerFailedError
+from organism.message import Reply
+from organism.models.completion import Call
+from organism.payloads import encode_json_text
+from organism.payloads.primitives import BudgetExhausted, HandlerFailed, InvalidPayload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from organism.agent.context import AgentContext
+    from organism.models.completion import Completion
+    from organism.models.contract import ToolSpec
+    from organism.settings import AgentSettings, HandlerSettings
+
+CORRECTIONS: Final = 3
+"""How often an agent that neither calls nor replies is asked to correct itself."""
+
+
+def agent_handler(
+    handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]
+) -> Callable[[Any, AgentContext], Coroutine[Any, Any, Reply[Any] | None]]:
+    """The function that handles an agent's messages."""
+    agent = handler.agent
+    if agent is None:
+        msg = f"'{handler.name}' is no agent"
+        raise ValueError(msg)
+    toolbox = Toolbox(handler, handlers)
+
+    async def handle(payload: Any, ctx: AgentContext) -> Reply[Any] | None:
+        history = History(ctx.state)
+        if history.system is None:
+            now = ctx.now().isoformat(timespec="seconds")
+            history.begin(system_prompt(handler, handlers, budget=ctx.limits(), now=now, labels=ctx.labels))
+        if isinstance(payload, BudgetExhausted):
+            return await _Turns(agent, toolbox, history, ctx).last_word(payload)
+        history.add({"role": "user", "content": incoming(payload, ctx.sender)})
+        return await _Turns(agent, toolbox, history, ctx).run()
+
+    return handle
+
+
+class _Turns:
+    """The turns of one delivery."""
+
+    def __init__(self, agent: AgentSettings, toolbox: Toolbox, history: History, ctx: AgentContext) -> None:
+        self._agent = agent
+        self._toolbox = toolbox
+        self._history = history
+        self._ctx = ctx
+        self._attempt = 0
+
+    async def run(self) -> Reply[Any] | None:
+        """Turns until the model replies; the last one that it may take offers the reply tool alone."""
+        for turn in range(1, self._agent.max_turns + 1):
+            last = turn == self._agent.max_turns
+            tools = self._toolbox.reply_only if last else self._toolbox.all
+            choice = self._toolbox.reply_choice if last or len(tools) == len(self._toolbox.reply_only) else "auto"
+            try:
+                completion = await self._ctx.call_model(self._call(self._history.prompt(*self._told()), tools, choice))
+            except BudgetExhaustedError as error:
+                if not self._ctx.has_grace:
+                    raise
+                return await self.last_word(self._ctx.exhaustion(error), error)
+            reply = await self._take(completion, tools)
+            if reply is not None:
+                return reply
+        raise HandlerFailedError("no_reply", f"'{self._ctx.name}' did not reply within {self._agent.max_turns} turns")
+
+    def _told(self) -> Sequence[Mapping[str, Any]]:
+        """What the agent is told of its budget in this prompt; it is not kept."""
+        warning = self._ctx.take_warning()
+        return () if warning is None else ({"role": "user", "content": warning_text(warning, self._agent.notices)},)
+
+    def _call(self, prompt: Sequence[Mapping[str, Any]], tools: Sequence[ToolSpec], choice: str) -> Call:
+        agent = self._agent
+        return Call(
+            messages=tuple(prompt),
+            model=agent.model,
+            wish=agent.max_output_tokens,
+            min_output_tokens=agent.min_output_tokens,
+            temperature=agent.temperature,
+            seed=agent.seed,
+            reasoning_effort=agent.reasoning_effort,
+            tools=tools,
+            tool_choice=choice,
+        )
+
+    async def _take(self, completion: Completion, tools: Sequence[ToolSpec]) -> Reply[Any] | None:
+        """Carries out what a turn asks for; the reply, if it is one."""
+        self._history.add(completion.message)
+        if not completion.tool_calls:
+            reply = as_reply(completion.text, self._agent.replies)
+            if reply is None:
+                self._correct("answer by calling the reply tool; text alone is seen by nobody")
+            return None if reply is None else Reply(reply)
+        read = [self._toolbox.read(call, offered=tools) for call in completion.tool_calls]
+        answers = await self._ask_peers([each for each in read if isinstance(each, Wanted) and each.peer is not None])
+        reply = None
+        for each in read:
+            if isinstance(each, Mistaken):
+                self._attempt += 1
+                result: Any = InvalidPayload(each.error, self._attempt)
+            elif each.peer is not None:
+                result = answers[each.call.id, each.call.name]
+            elif reply is None:
+                reply = Reply(each.payload)
+                result = None
+            else:
+                result = InvalidPayload("you have replied already in this turn", self._attempt)
+            content = "Sent." if result is None else encode_json_text(result)
+            self._history.add({"role": "tool", "tool_call_id": each.call.id, "content": content})
+        if reply is None and all(isinstance(each, Mistaken) for each in read):
+            self._check_patience()
+        return reply
+
+    def _correct(self, error: str) -> None:
+        self._attempt += 1
+        self._check_patience()
+        self._history.add({"role": "user", "content": encode_json_text(InvalidPayload(error, self._attempt))})
+
+    def _check_patience(self) -> None:
+        if self._attempt > CORRECTIONS:
+            text = f"'{self._ctx.name}' was corrected {CORRECTIONS} times and still makes no valid call or reply"
+            raise HandlerFailedError("validation", text)
+
+    async def _ask_peers(self, wanted: Sequence[Wanted]) -> dict[tuple[str, str], Any]:
+        """The results of a turn's calls, made concurrently: the peers' replies, or how they failed."""
+        asks = [(each.peer or "", each.payload) for each in wanted]
+        answers = await self._ctx.ask_all(asks) if asks else []
+        return {(each.call.id, each.call.name): _result(answer) for each, answer in zip(wanted, answers, strict=True)}
+
+    async def last_word(
+        self, exhausted: BudgetExhausted, error: BudgetExhaustedError | None = None
+    ) -> Reply[Any] | None:
+        """The one answer on grace (R17): the prompt is cut to what fits, and nothing is offered but to reply."""
+        call = self._last_call(exhausted)
+        if call is None:
+            if error is not None:
+                raise error
+            return None
+        try:
+            completion = await self._ctx.call_model(call, grace=self._ctx.has_grace)
+        except BudgetExhaustedError:
+            if error is not None:
+                raise error from None
+            return None
+        self._history.add(completion.message)
+        for each in (self._toolbox.read(made, offered=self._toolbox.reply_only) for made in completion.tool_calls):
+            if isinstance(each, Wanted):
+                return Reply(each.payload)
+        reply = as_reply(completion.text, self._agent.replies)
+        if reply is None and error is not None:
+            raise error
+        return None if reply is None else Reply(reply)
+
+    def _last_call(self, exhausted: BudgetExhausted) -> Call | None:
+        """System, first message, as much of the newest as fits, and the notice; ``None`` where not even that much fits."""
+        notice = {"role": "user", "content": exhausted_text(exhausted, self._agent.notices)}
+        system, *_ = self._history.prompt()
+        first = self._history.messages[:1]
+        groups = self._history.groups()
+        found: Call | None = None
+        for count in range(len(groups) + 1):
+            newest = [message for group in groups[len(groups) - count :] for message in group]
+            prompt = (system, *first, *newest, notice)
+            call = self._call(prompt, self._toolbox.reply_only, self._toolbox.reply_choice)
+            if not self._ctx.fits_grace(call):
+                break
+            found = call
+        return found
+
+
+def _result(answer: Any) -> Any:
+    """A peer's answer as the model reads it."""
+    if isinstance(answer, HandlerFailedError):
+        return HandlerFailed(answer.code, answer.text, answer.retry)
+    if isinstance(answer, BudgetExhaustedError):
+        return HandlerFailed("exhausted", str(answer), retry=False)
+    if isinstance(answer, Exception):
+        return HandlerFailed("crashed", str(answer), retry=False)
+    return answer

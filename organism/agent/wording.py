@@ -1,0 +1,118 @@
+"""The words of an agent's prompts: its system prompt, the message it gets, and what it is told of its budget.
+
+Templates are Jinja2 in a sandbox; a name that is not there is an error, not an empty text.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import fields_dict
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from organism.errors import HandlerFailedError
+from organism.payloads import description, encode_xml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jinja2 import Template
+
+    from organism.payloads.primitives import BudgetExhausted, BudgetWarning
+    from organism.settings import HandlerSettings, Notices
+
+SYSTEM: Final = """\
+You are '{{ name }}'. {{ description }}
+
+You get a message and answer it with the tool {% if replies | length == 1 %}`reply`{% else %}{% for each in replies -%}
+`reply_{{ each.name }}`{{ " or " if not loop.last }}{%- endfor %}{% endif %}. Nothing else you write is seen by anyone.
+{% if peers %}
+You may call these first, several at once where one does not need another's answer:
+{% for peer in peers %}- {{ peer.name }}: {{ peer.description }}
+{% endfor %}{% endif %}
+Base your answer on what you are given and told, and say so where it does not suffice. A line that begins with "Budget \
+notice:" is from the system that runs you: heed it.
+"""
+
+WARNING: Final = """\
+Budget notice: {{ level }}. {{ text }} \
+{% if level == "final" or level == "runway" %}Answer now with what you have, by the reply tool.\
+{% elif level == "critical" %}Make no further calls that you can do without; answer with what you have.\
+{% else %}Make only the calls that matter most, keep them short, and answer soon.{% endif %}"""
+
+EXHAUSTED: Final = """\
+Budget notice: exhausted. {{ text }}. {% if grace %}This is your last call: answer now, by the reply tool, with what you \
+have, and say what is missing.{% endif %}"""
+
+_ENVIRONMENT: Final = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, trim_blocks=False)
+
+
+@lru_cache(maxsize=256)
+def _template(text: str) -> Template:
+    return _ENVIRONMENT.from_string(text)
+
+
+def _rendered(text: str, what: str, values: Mapping[str, Any]) -> str:
+    try:
+        return _template(text).render(values)
+    except TemplateError as error:
+        raise HandlerFailedError("crashed", f"{what} cannot be rendered: {error}") from error
+
+
+def system_prompt(
+    handler: HandlerSettings,
+    handlers: Mapping[str, HandlerSettings],
+    *,
+    budget: Mapping[str, Any],
+    now: str,
+    labels: Mapping[str, str],
+) -> str:
+    """The system prompt of an agent; ``prompt:`` of its settings, or the standard one."""
+    agent = handler.agent
+    assert agent is not None  # noqa: S101 - only agents have prompts
+    peers = [{"name": peer, "description": handlers[peer].description} for peer in handler.peers if peer in handlers]
+    values = {
+        "name": handler.name,
+        "description": handler.description,
+        "peers": peers,
+        "accepts": [_payload(each) for each in agent.accepts],
+        "replies": [_payload(each) for each in agent.replies],
+        "budget": budget,
+        "now": now,
+        "labels": labels,
+    }
+    return _rendered(agent.prompt or SYSTEM, f"the prompt of '{handler.name}'", values)
+
+
+def _payload(cls: type) -> dict[str, str]:
+    return {"name": cls.__name__, "description": description(cls)}
+
+
+def incoming(payload: Any, sender: str) -> str:
+    """A message as the agent reads it: the payload's XML, and who sent it."""
+    origin = f"Message from {sender}:" if sender else "Message:"
+    return f"{origin}\n{encode_xml(payload).decode()}"
+
+
+def warning_text(warning: BudgetWarning, notices: Notices) -> str:
+    """A warning in the words of ``notices.warning``, or the standard ones."""
+    return _rendered(notices.warning or WARNING, "notices.warning", _figures(warning))
+
+
+def exhausted_text(exhausted: BudgetExhausted, notices: Notices) -> str:
+    """A refusal in the words of ``notices.grace`` where one last answer is possible, else of ``notices.exhausted``."""
+    wording = (notices.grace if exhausted.grace else None) or notices.exhausted or EXHAUSTED
+    return _rendered(wording, "notices.grace", _figures(exhausted))
+
+
+def _figures(payload: Any) -> dict[str, Any]:
+    return {name: _plain(getattr(payload, name)) for name in fields_dict(type(payload))}
+
+
+def _plain(value: Any) -> Any:
+    """A figure as a plain number: templates compare and print it without a thought of Decimal."""
+    if hasattr(value, "to_integral_value"):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value

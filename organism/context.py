@@ -1,0 +1,387 @@
+"""What a handler sees: its message's surroundings, its budget, its state, and the ways to ask the world for something.
+
+Everything here acts for one delivery. Who it is (sender, thread, frame) was fixed by the pump before the handler was called.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import random
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+import anyio
+
+from organism.budget.view import BudgetView
+from organism.config import budget as parse_budget
+from organism.errors import BudgetExhaustedError, HandlerFailedError, NotRunningError, UnexpectedReplyError
+from organism.frames import Failure
+from organism.kernel.answers import Refusal
+from organism.kernel.kernel import refusal_error
+from organism.models.calls import asked_for, value_of
+from organism.payloads import is_payload
+from organism.pump.ledger import CallLedger
+from organism.settings import BudgetSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from datetime import datetime
+
+    from organism.frames import Message, Thread
+    from organism.models.completion import Call, Completion
+    from organism.models.streams import CompletionStream
+    from organism.pump.delivery import Delivery
+    from organism.pump.handles import ThreadHandle
+
+P = TypeVar("P")
+_NO_BUDGET: Final = BudgetSettings()
+
+
+class HandlerState(MutableMapping[str, Any]):
+    """A handler's memory in its thread: JSON values and payloads. Reads are copies; writes count when the delivery ends."""
+
+    def __init__(self, stored: Mapping[str, Any]) -> None:
+        self._stored = stored
+        self._changes: dict[str, tuple[Any] | None] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        change = self._changes.get(key, self)
+        if change is None:
+            raise KeyError(key)
+        return _copied(self._stored[key] if change is self else change[0])  # type: ignore[index]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._changes[key] = (_storable(key, value),)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._changes[key] = None
+
+    def __contains__(self, key: object) -> bool:
+        return self._changes[key] is not None if key in self._changes else key in self._stored  # type: ignore[index]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (key for key in self._stored if key in self)
+        yield from (key for key, change in self._changes.items() if change is not None and key not in self._stored)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def changes(self) -> dict[str, tuple[Any] | None]:
+        """What was changed: ``(value,)``, or ``None`` for a key that went."""
+        return self._changes
+
+
+def _copied(value: Any) -> Any:
+    return copy.deepcopy(value) if isinstance(value, (list, dict)) else value
+
+
+def _storable(key: str, value: Any) -> Any:
+    """A copy of a value that may be kept; payloads are kept as they are."""
+    if not isinstance(key, str):
+        raise TypeError(f"a key of state is a str, not {type(key).__name__}")
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_storable(key, each) for each in value]
+    if isinstance(value, dict):
+        return {_key(key, each): _storable(key, inner) for each, inner in value.items()}
+    if is_payload(value):
+        return value
+    raise TypeError(f"state['{key}'] holds JSON values and payloads, not {type(value).__name__}")
+
+
+def _key(path: str, key: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"state['{path}'] has a key that is no str: {key!r}")
+    return key
+
+
+class Context:
+    """What a handler sees of its delivery. ``thread`` and ``message_id`` are opaque ids; ``sender`` is who sent the message,
+    empty from outside; ``options`` and ``labels`` are what was configured for the handler and given to the thread.
+    """
+
+    def __init__(self, delivery: Delivery, *, wall: Callable[[], datetime], spawned: Callable[[Thread], Any]) -> None:
+        message = delivery.message
+        self._delivery = delivery
+        self._message: Message = message
+        self._pump = delivery.pump
+        self._wall = wall
+        self._spawned = spawned
+        self._state: HandlerState | None = None
+        self._random: random.Random | None = None
+
+    @property
+    def thread(self) -> str:
+        """The id of the thread the message belongs to."""
+        return self._message.thread.id
+
+    @property
+    def conversation(self) -> str | None:
+        """The id of the lasting conversation, ``None`` outside of one."""
+        return None
+
+    @property
+    def message_id(self) -> str:
+        """The id of the message."""
+        return self._message.id
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt at this message: give it to services that must not do a thing twice."""
+        return self._message.id
+
+    @property
+    def name(self) -> str:
+        """The handler's own name."""
+        return self._message.to
+
+    @property
+    def sender(self) -> str:
+        """The handler that sent the message; ``organism`` for primitives, empty from outside."""
+        return self._message.sender
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """``options`` of the handler in organism.yaml."""
+        return self._pump.handlers[self.name].options
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels that the thread was given."""
+        return self._message.thread.labels
+
+    @property
+    def budget(self) -> BudgetView:
+        """The thread's budget, live: ``ctx.budget.tokens.used``, ``held``, ``limit``, ``remaining``, ``crossed``."""
+        return BudgetView(self._message.thread.node)
+
+    @property
+    def state(self) -> HandlerState:
+        """This handler's memory in this thread (R7)."""
+        if self._state is None:
+            stored = (self._message.thread.state or {}).get(self.name, {})
+            self._state = HandlerState(stored)
+        return self._state
+
+    def changes(self) -> dict[str, tuple[Any] | None] | None:
+        """What this delivery changed of its state; for the pump."""
+        return None if self._state is None else self._state.changes() or None
+
+    @property
+    def random(self) -> random.Random:
+        """A generator seeded from the message's id: a message that is handled again draws the same numbers."""
+        if self._random is None:
+            self._random = random.Random(self.message_id)  # noqa: S311 - repeatable on purpose
+        return self._random
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return self._wall()
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger named after the handler that says the thread."""
+        return logging.LoggerAdapter(logging.getLogger(f"organism.handlers.{self.name}"), {"thread": self.thread})
+
+    # Models
+
+    async def complete(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        model: str = "default",
+        max_output_tokens: int | None = None,
+        min_output_tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        tools: Sequence[Any] = (),
+        returns: type | None = None,
+        wait: bool = True,
+        grace: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        """Calls a model, within the budget.
+
+        ``messages`` is a question or chat-completions dicts; ``tools`` payload classes or tool specifications; ``returns`` a
+        payload class that the answer is decoded into (``completion.value``). ``max_output_tokens`` is honoured or refused;
+        without it the alias's wish may be clamped, down to ``min_output_tokens``. ``wait=False`` refuses at once what would
+        have to wait. ``grace=True`` makes the one call on what is kept back, for the handler of the root frame.
+
+        Raises BudgetExhaustedError before any backend is touched, ModelError when every backend failed, and
+        InvalidPayloadError when the answer is no ``returns``.
+        """
+        call = asked_for(
+            messages,
+            model=model,
+            max_output_tokens=max_output_tokens,
+            min_output_tokens=min_output_tokens,
+            temperature=temperature,
+            seed=seed,
+            tools=tools,
+            returns=returns,
+            extra=extra,
+        )
+        return value_of(await self.call_model(call, grace=grace, wait=wait), returns)
+
+    async def call_model(self, call: Call, *, grace: bool = False, wait: bool = True) -> Completion:
+        """Makes one call whose request is ready; what :meth:`complete` does after it has made one."""
+        self._check_running()
+        ledger = CallLedger(self._pump, self._message.thread, self._message, grace=grace, wait=wait, streamed=False)
+        async with self._delivery.waiting():
+            completion = await self._pump.router.complete(call, ledger)
+        ledger.completed(completion.text)
+        return completion
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        model: str = "default",
+        max_output_tokens: int | None = None,
+        min_output_tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        wait: bool = True,
+        grace: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[ContextStream]:
+        """As :meth:`complete`, piece by piece: ``async with ctx.stream(...) as s: async for piece in s: ...``.
+
+        After the last piece ``s.completion`` is the whole; leaving early closes the connection and charges what came.
+        """
+        call = asked_for(
+            messages,
+            model=model,
+            max_output_tokens=max_output_tokens,
+            min_output_tokens=min_output_tokens,
+            temperature=temperature,
+            seed=seed,
+            tools=(),
+            returns=None,
+            extra=extra,
+        )
+        self._check_running()
+        ledger = CallLedger(self._pump, self._message.thread, self._message, grace=grace, wait=wait, streamed=True)
+        manager = self._pump.router.stream(call, ledger)
+        async with self._delivery.waiting():
+            inner = await manager.__aenter__()
+        try:
+            stream = ContextStream(inner, self._delivery)
+            yield stream
+        except BaseException as error:
+            if not await manager.__aexit__(type(error), error, error.__traceback__):
+                raise
+        else:
+            await manager.__aexit__(None, None, None)
+        ledger.completed(stream.completion.text)
+
+    # Handlers
+
+    @overload
+    async def ask(self, to: str, payload: Any, *, expect: type[P], timeout: float | None = None) -> P: ...
+    @overload
+    async def ask(self, to: str, payload: Any, *, expect: None = None, timeout: float | None = None) -> Any: ...
+
+    async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, timeout: float | None = None) -> Any:
+        """Asks a peer and waits for its first reply, ``timeout`` seconds at most.
+
+        Raises HandlerFailedError where the peer fails or may not be asked, BudgetExhaustedError where the budget cannot
+        bear the message, UnexpectedReplyError where the reply is no ``expect``.
+        """
+        answer = await self._ask(to, payload, timeout)
+        if isinstance(answer, Exception):
+            raise answer
+        if expect is not None and not isinstance(answer, expect):
+            raise UnexpectedReplyError(answer, getattr(expect, "__name__", str(expect)))
+        return answer
+
+    async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
+        """Asks several peers at once. The answers come in the order of the questions; failures are values among them."""
+        answers: list[Any] = [None] * len(asks)
+
+        async def one(index: int, to: str, payload: Any) -> None:
+            try:
+                answers[index] = await self.ask(to, payload, expect=expect)
+            except (HandlerFailedError, BudgetExhaustedError, UnexpectedReplyError) as error:
+                answers[index] = error
+
+        async with anyio.create_task_group() as group:
+            for index, (to, payload) in enumerate(asks):
+                group.start_soon(one, index, to, payload)
+        return answers
+
+    async def _ask(self, to: str, payload: Any, timeout: float | None) -> Any:
+        """The reply, or the exception to raise."""
+        self._check_running()
+        pump = self._pump
+        ask = pump.kernel.ask(self._message, to, payload, pump.now())
+        pump.carry_out()
+        if isinstance(ask, Refusal):
+            return refusal_error(ask)
+        try:
+            async with self._delivery.waiting():
+                with anyio.move_on_after(timeout):
+                    await pump.answer_to(ask)
+        finally:
+            if not ask.done:
+                pump.kernel.abandon(ask, pump.now())
+                pump.carry_out()
+                text = f"'{to}' did not reply within {timeout:g} s" if timeout is not None else "the ask was cancelled"
+                ask.answer = Failure("timeout", text, retry=True)
+        answer = ask.answer
+        if isinstance(answer, Failure):
+            return HandlerFailedError(
+                answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope
+            )
+        return answer
+
+    async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
+        """Opens a sub-thread that runs beside this handler, with a budget inside this thread's.
+
+        Its replies come by ``await handle.result()``, not as messages. Raises like :meth:`ask`.
+        """
+        self._check_running()
+        pump = self._pump
+        settings = _NO_BUDGET if budget is None else parse_budget(budget)
+        thread = pump.kernel.spawn(self._message, to, payload, settings, pump.now())
+        if isinstance(thread, Refusal):
+            pump.carry_out()
+            raise refusal_error(thread)
+        handle: ThreadHandle = self._spawned(thread)
+        pump.watch_time(thread)
+        pump.carry_out()
+        await anyio.lowlevel.checkpoint()
+        return handle
+
+    def _check_running(self) -> None:
+        if self._delivery.over:
+            raise NotRunningError(
+                f"the delivery of {self.message_id} is over: its context cannot be used by tasks that outlive it"
+            )
+
+
+class ContextStream:
+    """The pieces of a streamed completion, as ``str``; while the next one is awaited the handler's timeout stands still."""
+
+    def __init__(self, stream: CompletionStream, delivery: Delivery) -> None:
+        self._stream = stream
+        self._pieces = aiter(stream)
+        self._delivery = delivery
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        async with self._delivery.waiting():
+            return await anext(self._pieces)
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer; NotRunningError before the end."""
+        return self._stream.completion

@@ -1,0 +1,128 @@
+"""From a backend's settings to its provider: the built-in ones by name, the user's own by what the loader found.
+
+The environment comes in as a mapping: keys are looked up here, and handed to nothing but the provider itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from organism.errors import ConfigurationError
+from organism.models.contract import Backend, BackendFactory
+from organism.names import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from organism.settings import BackendSettings, ModelSettings
+
+
+def make_backend(settings: BackendSettings, *, environ: Mapping[str, str]) -> Backend:
+    """The provider of these settings, with its key.
+
+    Raises ConfigurationError, in one placed line, where the provider is unknown or cannot be made, its library is not
+    installed, its options are wrong, or it needs a key and has none.
+    """
+    place = settings.place or f"{settings.provider}/{settings.model}"
+    factory = _factory(settings, place)
+    if problems := factory.check(settings):
+        raise ConfigurationError([f"{place}: {problem}" for problem in problems])
+    key = _key(settings, factory, environ, place)
+    try:
+        return factory.make(settings, key)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        said = str(error).replace(key, "[key]") if key else str(error)
+        line = f"provider '{settings.provider}' cannot be made: {type(error).__name__}: {said}"
+        raise ConfigurationError([f"{place}: {line}"]) from error
+
+
+def check_backends(models: Mapping[str, ModelSettings], *, environ: Mapping[str, str]) -> list[str]:
+    """One placed line for each mistake that would keep a backend from being made; nothing is started."""
+    mistakes: list[str] = []
+    for alias, model in models.items():
+        for index, settings in enumerate(model.backends):
+            place = settings.place or f"models.{alias}.backends[{index}]"
+            try:
+                factory = _factory(settings, place)
+                mistakes += [f"{place}: {problem}" for problem in factory.check(settings)]
+                _key(settings, factory, environ, place)
+            except ConfigurationError as error:
+                mistakes += error.mistakes
+    return mistakes
+
+
+def _simulated() -> BackendFactory:
+    from organism.models.simulated import check_options, make
+
+    return BackendFactory(
+        make=lambda settings, _: make(settings), check=lambda settings: check_options(settings.options)
+    )
+
+
+def _openai() -> BackendFactory:
+    # The SDK takes half a second to load, and is an extra: only who names it needs it.
+    from organism.models.openai import PROVIDER
+
+    return PROVIDER
+
+
+_BUILT_IN: Final[Mapping[str, Callable[[], BackendFactory]]] = {"simulated": _simulated, "openai": _openai}
+
+
+def _factory(settings: BackendSettings, place: str) -> BackendFactory:
+    own: object = settings.factory
+    if isinstance(own, BackendFactory):
+        return own
+    if callable(own):
+        if settings.api_key_env or settings.api_key_file:
+            line = "is a function of the settings and gets no key; make it an organism BackendFactory, or name no key"
+            raise ConfigurationError([f"{place}: provider '{settings.provider}' {line}"])
+        made = cast("Callable[[BackendSettings], Backend]", own)
+        return BackendFactory(make=lambda settings, _: made(settings))
+    built_in = _BUILT_IN.get(settings.provider)
+    if built_in is None:
+        near = suggestion(settings.provider, _BUILT_IN)
+        known = ", ".join((*_BUILT_IN, "package.module:factory"))
+        raise ConfigurationError([f"{place}: '{settings.provider}' is no provider{near}; there are: {known}"])
+    try:
+        return built_in()
+    except ModuleNotFoundError as error:
+        extra = settings.provider
+        line = f"provider '{extra}' needs '{error.name}', which is not installed; pip install organism[{extra}]"
+        raise ConfigurationError([f"{place}: {line}"]) from error
+
+
+def _key(settings: BackendSettings, factory: BackendFactory, environ: Mapping[str, str], place: str) -> str | None:
+    """The key, or ``None`` where none is there and none is needed."""
+    if settings.api_key_file is not None:
+        source = str(settings.api_key_file)
+        try:
+            key = settings.api_key_file.read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                [f"{place}: the key cannot be read from {source}: {type(error).__name__}"]
+            ) from None
+        if not key:
+            raise ConfigurationError([f"{place}: {source} is empty; put the key in it, or name another `api_key_file`"])
+    else:
+        source = settings.api_key_env or ""
+        key = environ.get(source, "").strip() if source else ""
+    if not key:
+        _may_do_without(settings, factory, source, place)
+        return None
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigurationError([f"{place}: what {source} holds is no key: it has characters that no key has"])
+    return key
+
+
+def _may_do_without(settings: BackendSettings, factory: BackendFactory, variable: str, place: str) -> None:
+    """Raises where a key is needed, or was asked for by name. Servers behind a ``base_url`` may want none."""
+    asked_for = bool(variable) and variable != factory.key_env
+    if not asked_for and (settings.base_url is not None or not factory.needs_key):
+        return
+    backend = f"'{settings.model}' of provider '{settings.provider}'"
+    missing = f"{variable} is not set" if variable else "no key is named"
+    way_out = "set it, or name another variable with `api_key_env` or a file with `api_key_file`"
+    raise ConfigurationError([f"{place}: no key for {backend}: {missing}; {way_out}"])

@@ -1,0 +1,203 @@
+"""What to do next: which tools to call, about what, and when to answer.
+
+Tools that can be asked at once come first; then those that want one of the things that were found, several of them in
+one turn; then those that want all of it; then the answer. How far this goes is a matter of style.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from organism.models.contract import ToolSpec
+from organism.models.simulation.documents import Record
+from organism.models.simulation.fields import is_negative, reference_of, role_of
+from organism.models.simulation.toolbox import Tool, is_reply
+from organism.models.simulation.words import terms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.models.contract import Request
+    from organism.models.simulation.drafting import Drafts
+
+_GIVEN_UP: Final = 2
+"""After so many failures a tool is left alone."""
+
+
+@frozen
+class Intent:
+    """A tool to call, about a record or about the task; ``again``: in other words than before."""
+
+    tool: ToolSpec
+    item: Record | None = None
+    again: bool = False
+
+
+@frozen(kw_only=True)
+class Step:
+    """What comes next: calls of tools, or else an answer by ``reply``, or else (``None``) one in text."""
+
+    calls: tuple[Intent, ...] = ()
+    reply: ToolSpec | None = None
+
+
+class Planner:
+    """Plans the next step of one request."""
+
+    def __init__(self, request: Request, drafts: Drafts) -> None:
+        self._choice = request.tool_choice
+        self._drafts = drafts
+        self._situation = drafts.situation
+        self._style = drafts.style
+        self._replies = [tool for tool in request.tools if is_reply(tool.name)]
+        about = frozenset(terms(f"{self._situation.about} {self._situation.system}"))
+        others = [Tool.of(tool) for tool in request.tools if not is_reply(tool.name)]
+        self._tools = sorted(others, key=lambda tool: -len(tool.vocabulary & about))
+
+    def step(self) -> Step:
+        """The next step under the request's ``tool_choice``."""
+        if self._choice == "none":
+            return Step()
+        if self._choice not in {"auto", "required"}:
+            return self._named(self._choice)
+        calls = self._next(self._tools) if self._may_go_on() else []
+        if calls:
+            return Step(calls=tuple(calls))
+        required = self._choice == "required"
+        if self._replies and (required or self._refusals() <= _GIVEN_UP):
+            return Step(reply=self._best_reply())
+        return self._must(self._tools) if required and self._tools else Step()
+
+    def _named(self, name: str) -> Step:
+        """The step where the caller names the tool to call."""
+        reply = next((tool for tool in self._replies if tool.name == name), None)
+        return Step(reply=reply) if reply is not None else self._must([t for t in self._tools if t.name == name])
+
+    def _must(self, tools: Sequence[Tool]) -> Step:
+        """A call of one of these tools, whatever was planned: new ones where there are any, else the first in other words."""
+        calls = self._next(tools)
+        if not calls:
+            items: list[Record | None] = [*self._items(tools[0]), None]
+            calls = [self._new(tools[0], items[0]) or Intent(tools[0].spec, items[0], again=True)]
+        return Step(calls=tuple(calls))
+
+    def _may_go_on(self) -> bool:
+        """Whether more calls are worth their cost: not in a hurry, not after enough turns, not once an answer was tried."""
+        tried = any(is_reply(call.name) for call in self._situation.calls) or self._situation.complaints
+        return not self._style.hurried and not tried and self._situation.rounds < self._style.rounds
+
+    def _refusals(self) -> int:
+        """How often an answer was not accepted."""
+        failed = sum(is_reply(call.name) and call.failed for call in self._situation.calls)
+        return max(failed, self._situation.complaints)
+
+    # Which tools come next.
+
+    def _next(self, tools: Sequence[Tool]) -> list[Intent]:
+        """New calls of the first kind of tools that has any left."""
+        usable = [tool for tool in tools if not self._given_up(tool)]
+        wants = {tool.name: tool.want(self._situation) for tool in usable}
+        found = self._start([tool for tool in usable if wants[tool.name] == "start"])
+        if found:
+            return found
+        for tool in usable:
+            if wants[tool.name] == "item":
+                found.extend(self._fan(tool))
+        if found:
+            return found
+        gathering = [tool for tool in usable if wants[tool.name] == "all" and self._has_something(tool)]
+        return [intent for tool in gathering[:1] if not self._used(tool) for intent in self._fresh(tool, None)]
+
+    def _start(self, tools: Sequence[Tool]) -> list[Intent]:
+        """First calls, and corrected ones; where nothing at all came back, further tools and other words."""
+        heard = bool(self._situation.records or self._situation.passages)
+        unused = [tool for tool in tools if not self._used(tool)]
+        begun = len(unused) < len(tools)
+        if not (begun and heard) and unused:
+            return [intent for tool in unused[: self._style.breadth] for intent in self._fresh(tool, None)]
+        found = [intent for tool in tools if self._may_correct(tool) for intent in self._fresh(tool, None)]
+        if found or heard:
+            return found
+        once = [tool for tool in tools if self._used(tool) == 1]
+        return [intent for tool in once for intent in self._fresh(tool, None, again=True)][: self._style.breadth]
+
+    def _fan(self, tool: Tool) -> list[Intent]:
+        """Calls of one tool for the best of what was found, none that was made before."""
+        left = self._style.breadth - self._used(tool)
+        items = self._items(tool)
+        found: dict[str, Intent] = {}
+        for item in items:
+            if len(found) >= left:
+                break
+            for intent in self._fresh(tool, item):
+                found.setdefault(self._key(intent), intent)
+        return list(found.values())
+
+    def _has_something(self, tool: Tool) -> bool:
+        """Whether there is anything to hand to a tool that wants all that was found, or nobody else to find it."""
+        known = self._situation.records or self._situation.material
+        return bool(known) or all(other.want(self._situation) == "all" for other in self._tools if other is not tool)
+
+    def _key(self, intent: Intent) -> str:
+        return self._drafts.key(intent.tool, intent.item, again=intent.again)
+
+    def _new(self, tool: Tool, item: Record | None, *, again: bool = False) -> Intent | None:
+        """A call that was not made before."""
+        intent = Intent(tool.spec, item, again)
+        return None if self._key(intent) in self._situation.asked else intent
+
+    def _fresh(self, tool: Tool, item: Record | None, *, again: bool = False) -> list[Intent]:
+        intent = self._new(tool, item, again=again)
+        return [] if intent is None else [intent]
+
+    def _used(self, tool: Tool) -> int:
+        return sum(call.name == tool.name for call in self._situation.calls)
+
+    def _given_up(self, tool: Tool) -> bool:
+        own = [call for call in self._situation.calls if call.name == tool.name and call.failed]
+        return len(own) >= _GIVEN_UP or any(call.exhausted for call in own)
+
+    def _may_correct(self, tool: Tool) -> bool:
+        """Whether the only call of a tool had arguments that were not accepted, so that other ones may be."""
+        own = [call for call in self._situation.calls if call.name == tool.name]
+        return len(own) == 1 and own[0].rejected
+
+    # What they are called about.
+
+    def _items(self, tool: Tool) -> list[Record | None]:
+        """Records that have what a tool wants, best first; the task itself where only a text is wanted and none has one."""
+        needs = [need for need in tool.needs if need.key not in self._situation.given]
+        fitting: dict[str, tuple[float, Record]] = {}
+        for record in (*self._situation.records, *self._situation.given_records):
+            called = reference_of(record.fields)
+            texts = [v for k, v in record.fields.items() if isinstance(v, str) and role_of(k) == "text"]
+            ready = {"reference": bool(called), "text": bool(texts)}
+            if not all(need.key in record.fields or ready[need.role] for need in needs):
+                continue
+            weight = max([self._drafts.weights.get(called, 0.0) if called else 0.0, *map(self._drafts.heaviest, texts)])
+            exact = sum(need.key in record.fields for need in needs)
+            key = called or " ".join(texts)
+            score = weight + exact + record.listed
+            if key not in fitting or fitting[key][0] < score:
+                fitting[key] = (score, record)
+        ranked = sorted(fitting.values(), key=lambda entry: -entry[0])
+        if not ranked and not any(need.role == "reference" for need in needs):
+            return [None]
+        return [record for _, record in ranked]
+
+    # How to answer.
+
+    def _best_reply(self) -> ToolSpec:
+        """The reply that what is at hand fills best; one that speaks of failure only where nothing was found. After a
+        refused answer the next best.
+        """
+        found = bool(self._situation.material) or not self._situation.question
+
+        def weight(tool: ToolSpec) -> tuple[bool, int]:
+            fails = is_negative(tool.name, tool.description.partition(".")[0])
+            return fails == found, -self._drafts.arguments(tool, self._drafts.ladder[0]).grounded
+
+        ranked = sorted(self._replies, key=weight)
+        return ranked[(self._refusals() // 2) % len(ranked)]

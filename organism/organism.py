@@ -1,0 +1,403 @@
+"""The composition root: puts the rooms together, and is the only place that reads clock, environment and dice."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+import anyio
+from attrs import evolve, fields, frozen
+
+from organism import config
+from organism.agent import AgentContext, agent_handler
+from organism.context import Context
+from organism.errors import (
+    ConfigurationError,
+    HandlerFailedError,
+    NotRunningError,
+    QueueFullError,
+    UnexpectedReplyError,
+)
+from organism.frames import Failure
+from organism.journal import MemoryJournal
+from organism.kernel import Kernel
+from organism.models.prices import check_prices
+from organism.models.providers import make_backend
+from organism.models.router import Router
+from organism.pump import runtime
+from organism.pump.bare import BareThread
+from organism.pump.handles import ThreadHandle
+from organism.pump.pump import Pump
+from organism.settings import BudgetSettings, Limits
+from organism.usage import Usage, usage_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from organism.facts import Ended, Fact
+    from organism.frames import Thread
+    from organism.pump.delivery import Delivery
+    from organism.results import ThreadResult
+    from organism.settings import HandlerSettings, Settings
+
+P = TypeVar("P")
+_threads_log: Final = logging.getLogger("organism.threads")
+_log: Final = logging.getLogger("organism")
+
+
+@frozen(kw_only=True)
+class Statistics:
+    """What is there at one instant, for the curious: nothing in it is live."""
+
+    threads: int
+    queued: int
+    running: int
+    held: int
+    waiting_for_budget: int
+    timers: int
+    workers: int
+
+
+class Organism:
+    """A set of handlers on one pump. Use it as ``async with Organism.load("organism.yaml") as organism: ...``.
+
+    Without a file: ``Organism(name="demo", handlers={"greeter": greet}, budget={"tokens": 5000}, models={...})``; the keywords are
+    the keys of organism.yaml. ``set`` and ``environ`` go over them. Raises ConfigurationError with every mistake at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "organism",
+        set: Mapping[str, Any] | None = None,  # noqa: A002 - the contract names it so
+        folder: Path | None = None,
+        seed: int | None = None,
+        **document: Any,
+    ) -> None:
+        settings = config.build({"organism": name, **document}, set=set or {}, environ={}, folder=folder)
+        self._setup(settings, seed)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str] = "organism.yaml",
+        *,
+        set: Mapping[str, Any] | None = None,  # noqa: A002 - the contract names it so
+        seed: int | None = None,
+    ) -> Organism:
+        """The organism of a file. ``set`` and the environment's ``ORGANISM_...`` go over what it says."""
+        return cls.of(config.load(Path(path), set=set or {}, environ=dict(os.environ)), seed=seed)
+
+    @classmethod
+    def of(cls, settings: Settings, *, seed: int | None = None) -> Organism:
+        """The organism of settings that are ready."""
+        organism = cls.__new__(cls)
+        organism._setup(settings, seed)
+        return organism
+
+    def _setup(self, settings: Settings, seed: int | None) -> None:
+        problems = check_prices(settings.models, cost_limited=_limits_cost(settings))
+        if problems and settings.budget.on_unpriced != "ignore":
+            raise ConfigurationError(problems)
+        self.settings = settings
+        self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
+        self._seed = seed
+        self._journal: MemoryJournal | None = None
+        self._subscribers: list[Callable[[Fact], None]] = []
+        self._handlers = {name: _ready(handler, settings.handlers) for name, handler in settings.handlers.items()}
+        self._handles: dict[Thread, ThreadHandle] = {}
+        self._pump: Pump | None = None
+        self._router: Router | None = None
+        self._stop: anyio.Event | None = None
+        self._stopped: anyio.Event | None = None
+        self._crash: BaseException | None = None
+        self._now: Callable[[], float] = time.time
+        self.kernel = Kernel(settings)
+
+    # Starting and closing
+
+    async def start(self) -> None:
+        """Starts the pump in the background of the running event loop. Any task may close it again."""
+        if self._pump is not None:
+            raise NotRunningError(f"organism '{self.settings.name}' was started already; make a new one to start again")
+        loop_clock = runtime.clock()
+        offset = time.time() - loop_clock()
+        self._now = lambda: offset + loop_clock()
+        backends = partial(make_backend, environ=dict(os.environ))
+        self._router = Router(self.settings.models, backends=backends, random=self._random, clock=self._wall)
+        self._pump = Pump(
+            self.kernel,
+            self._handlers,
+            self._router,
+            now=self._now,
+            context_of=self._context_of,
+            on_end=self._on_end,
+        )
+        self._stop, self._stopped = anyio.Event(), anyio.Event()
+        started = anyio.Event()
+        runtime.spawn(self._host(started))
+        await started.wait()
+
+    async def _host(self, started: anyio.Event) -> None:
+        """Runs the pump, in a task of the event loop's own; a crash of it is raised where it is closed."""
+        assert self._pump is not None  # noqa: S101 - start() has made them
+        assert self._stop is not None  # noqa: S101
+        assert self._stopped is not None  # noqa: S101
+        try:
+            await self._pump.run(started.set, self._stop)
+        except BaseException as error:
+            self._crash = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            for handle in tuple(self._handles.values()):
+                handle._ended(None)  # noqa: SLF001 - the handle is the organism's own
+            self._handles.clear()
+            started.set()
+            self._stopped.set()
+
+    async def close(self) -> None:
+        """Cancels what still runs, lets it settle, and stops. Closing twice is once."""
+        if self._pump is None or self._stop is None or self._stopped is None or self._router is None:
+            return
+        with anyio.CancelScope(shield=True):
+            if not self._stopped.is_set():
+                for thread in [each for each in self.kernel.state.threads.values() if each.owner is None]:
+                    self.kernel.stop(thread, Failure("cancelled", "the organism was closed"), self._now())
+                self._pump.carry_out()
+                await self._pump.drained()
+                self._stop.set()
+                await self._stopped.wait()
+            await self._router.aclose()
+        crash, self._crash = self._crash, None
+        if isinstance(crash, Exception):
+            raise crash
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _running(self) -> Pump:
+        if self._pump is None or self._stopped is None or self._stopped.is_set():
+            raise NotRunningError(f"organism '{self.settings.name}' does not run; use it inside `async with`")
+        return self._pump
+
+    # Work
+
+    async def send(
+        self,
+        to: str,
+        payload: Any,
+        *,
+        budget: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        id: str | None = None,  # noqa: A002 - the contract names it so
+    ) -> ThreadHandle:
+        """Sends a message from outside, in a new thread; waits while the organism's queue is full.
+
+        ``budget`` goes over what organism.yaml says of a thread's budget. ``id`` names the thread; while a thread of that name
+        lives, sending again sends nothing and gives that thread. Raises RoutingError, BudgetExhaustedError, QueueFullError.
+        """
+        pump = self._running()
+        settings = self._budget(budget)
+        live = None if id is None else self.kernel.state.threads.get(id)
+        if live is not None and live in self._handles:
+            return self._handles[live]
+        if self.settings.on_full == "wait":
+            await pump.room()
+        elif self.kernel.schedule.queued >= self.settings.queue:
+            raise QueueFullError(f"{self.settings.queue} messages wait already (`queue`), and `on_full` is refuse")
+        thread = self.kernel.accept(id or self._new_id(), to, payload, settings, dict(labels or {}), self._now())
+        handle = self._handle(thread, settings)
+        pump.watch_time(thread)
+        pump.carry_out()
+        return handle
+
+    @overload
+    async def ask(self, to: str, payload: Any, *, expect: type[P], **how: Any) -> P: ...
+    @overload
+    async def ask(self, to: str, payload: Any, *, expect: None = None, **how: Any) -> Any: ...
+
+    async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, **how: Any) -> Any:
+        """Sends a message and waits for the reply; ``how`` is as for :meth:`send`.
+
+        Raises HandlerFailedError with the code of what went wrong where the thread ended without a reply, and
+        UnexpectedReplyError where the reply is no ``expect``. An answer made on grace is an answer.
+        """
+        handle = await self.send(to, payload, **how)
+        try:
+            result = await handle.result()
+        except BaseException:
+            if not handle.ended and not self._stopped_now():
+                handle.cancel("whoever asked waits no more")
+            raise
+        return _reply_of(result, expect)
+
+    def run_sync(self, to: str, payload: Any, *, expect: type | None = None, **how: Any) -> Any:
+        """For scripts: starts the organism, asks, and closes it."""
+
+        async def main() -> Any:
+            async with self:
+                return await self.ask(to, payload, expect=expect, **how)
+
+        return anyio.run(main, backend=self.settings.runtime)
+
+    @asynccontextmanager
+    async def thread(
+        self, *, budget: Mapping[str, Any] | None = None, labels: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[BareThread]:
+        """A thread without handlers: only the governed router. ``async with organism.thread(budget=...) as t: await t.complete(...)``."""
+        pump = self._running()
+        settings = self._budget(budget)
+        thread = self.kernel.open_bare(self._new_id(), settings, dict(labels or {}), self._now())
+        handle = self._handle(thread, settings)
+        try:
+            yield BareThread(pump, thread, handle)
+        finally:
+            self.kernel.close_bare(thread, self._now())
+            pump.carry_out()
+
+    def thread_of(self, id_: str) -> ThreadHandle | None:
+        """The live thread of this id; never makes one."""
+        thread = self.kernel.state.threads.get(id_)
+        return None if thread is None else self._handles.get(thread)
+
+    # Questions
+
+    def usage(self, by: str | None = None) -> Usage | dict[str, Usage]:
+        """What was spent since the start: of all, or ``by`` ``handler``, ``model``, ``backend`` or ``label``."""
+        state = self.kernel.state
+        if by is None:
+            node = state.root
+            return usage_of(node.used, node.details, seconds=0.0, estimated=node.estimated)
+        return {name: tally.usage() for (kind, name), tally in state.totals.items() if kind == by}
+
+    def statistics(self) -> Statistics:
+        """How much of everything there is right now."""
+        state, pump = self.kernel.state, self._pump
+        return Statistics(
+            threads=len(state.threads),
+            queued=state.schedule.queued,
+            running=state.schedule.running,
+            held=len(state.holds),
+            waiting_for_budget=len(state.line),
+            timers=0 if pump is None else len(pump.timers),
+            workers=0 if pump is None else pump.workers,
+        )
+
+    def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
+        """Calls ``callback`` with every fact from now on; gives what ends that. One that raises does no harm."""
+        self._subscribers.append(callback)
+        self._listen()
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+            self._listen()
+
+        return unsubscribe
+
+    def keep_history(self) -> MemoryJournal:
+        """Keeps the facts of live threads from now on, and gives the journal that holds them."""
+        if self._journal is None:
+            self._journal = MemoryJournal()
+            self._listen()
+        return self._journal
+
+    # The rooms' ports
+
+    def _listen(self) -> None:
+        wanted = self._journal is not None or bool(self._subscribers)
+        self.kernel.book.listen(self._record if wanted else None)
+
+    def _record(self, root: str, fact: Fact) -> None:
+        if self._journal is not None:
+            self._journal.append(root, fact)
+        for callback in tuple(self._subscribers):
+            try:
+                callback(fact)
+            except Exception:
+                _log.exception("a subscriber raised; it is called again with the next fact")
+
+    def _wall(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+    def _new_id(self) -> str:
+        return secrets.token_hex(8) if self._seed is None else f"{self._random.getrandbits(64):016x}"
+
+    def _budget(self, over: Mapping[str, Any] | None) -> BudgetSettings:
+        return self.settings.budget if over is None else merged(self.settings.budget, config.budget(over))
+
+    def _context_of(self, delivery: Delivery) -> Context:
+        agent = self._handlers[delivery.message.to].agent
+        kind = Context if agent is None else AgentContext
+        return kind(delivery, wall=self._wall, spawned=self._spawned)
+
+    def _spawned(self, thread: Thread) -> ThreadHandle:
+        return self._handle(thread, BudgetSettings(limits=Limits()))
+
+    def _handle(self, thread: Thread, budget: BudgetSettings) -> ThreadHandle:
+        handle = ThreadHandle(self._running(), thread, budget)
+        self._handles[thread] = handle
+        return handle
+
+    def _on_end(self, thread: Thread, record: Ended) -> None:
+        handle = self._handles.pop(thread, None)
+        if handle is not None:
+            handle._ended(record)  # noqa: SLF001 - the handle is the organism's own
+        if _threads_log.isEnabledFor(logging.INFO):
+            usage = record.usage
+            _threads_log.info(
+                "thread %s ended %s: %d tokens, %s USD, %d model calls, %d messages, %.3f s",
+                record.thread, record.outcome, usage.tokens, usage.cost_usd, usage.model_calls, usage.messages,
+                usage.seconds,
+            )  # fmt: skip
+
+    def _stopped_now(self) -> bool:
+        return self._stopped is None or self._stopped.is_set()
+
+
+def merged(base: BudgetSettings, over: BudgetSettings) -> BudgetSettings:
+    """``base``, with what ``over`` names in its place."""
+    limits = {field.name: value for field in fields(Limits) if (value := getattr(over.limits, field.name)) is not None}
+    rest = {
+        field.name: value
+        for field in fields(BudgetSettings)
+        if field.name != "limits" and (value := getattr(over, field.name)) is not None
+    }
+    return evolve(base, limits=evolve(base.limits, **limits), **rest)
+
+
+def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:
+    """A handler with the function that is called for it: its own, or the agents' loop."""
+    return handler if handler.agent is None else evolve(handler, code=agent_handler(handler, handlers))
+
+
+def _limits_cost(settings: Settings) -> bool:
+    budgets = [settings.budget, *(handler.budget for handler in settings.handlers.values() if handler.budget)]
+    return settings.ceiling.limits.cost_usd is not None or any(each.limits.cost_usd is not None for each in budgets)
+
+
+def _reply_of(result: ThreadResult, expect: type | None) -> Any:
+    if not result.replies:
+        code = result.code or ("no_reply" if result.outcome == "completed" else result.outcome)
+        text = result.error or f"'{result.handler}' finished without a reply"
+        raise HandlerFailedError(code, text, unit=result.unit)
+    if expect is not None and not isinstance(result.reply, expect):
+        raise UnexpectedReplyError(result.reply, expect.__name__)
+    return result.reply

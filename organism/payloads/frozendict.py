@@ -1,0 +1,59 @@
+"""A dict that nobody can change: what a payload makes of the dicts it is given."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, Self
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict from str that refuses every change with TypeError, and can be hashed where its values can.
+
+    It is a real dict, because fields are annotated as such: it equals other dicts, and ``json`` writes it. ``dict(x)``
+    or ``x | {...}`` give a dict that may be changed.
+    """
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:  # type: ignore[override] # dict says None, since it can be changed
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:
+        return type(self), (dict(self),)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def _refuse(self) -> NoReturn:
+        raise TypeError("a payload cannot be changed; build a new one, from dict(...) of this")
+
+    def __setitem__(self, *_: object) -> NoReturn:
+        self._refuse()
+
+    def __delitem__(self, *_: object) -> NoReturn:
+        self._refuse()
+
+    def __ior__(self, *_: object) -> NoReturn:  # type: ignore[override,misc] # refuses whatever dict takes
+        self._refuse()
+
+    def clear(self) -> NoReturn:
+        """Refuses."""
+        self._refuse()
+
+    def pop(self, *_: object) -> NoReturn:
+        """Refuses."""
+        self._refuse()
+
+    def popitem(self) -> NoReturn:
+        """Refuses."""
+        self._refuse()
+
+    def setdefault(self, *_: object) -> NoReturn:
+        """Refuses."""
+        self._refuse()
+
+    def update(self, *_: object, **__: object) -> NoReturn:
+        """Refuses."""
+        self._refuse()

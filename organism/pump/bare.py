@@ -1,0 +1,107 @@
+"""A thread without handlers: only the governed router, for programs that have an agent loop of their own."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from organism.budget.view import BudgetView
+from organism.errors import NotRunningError
+from organism.models.calls import asked_for, value_of
+from organism.pump.ledger import CallLedger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from organism.frames import Thread
+    from organism.models.completion import Completion
+    from organism.models.streams import CompletionStream
+    from organism.pump.handles import ThreadHandle
+    from organism.pump.pump import Pump
+
+
+class BareThread:
+    """A thread's budget and the models, without messages. ``handle`` gives its result once its block was left."""
+
+    def __init__(self, pump: Pump, thread: Thread, handle: ThreadHandle) -> None:
+        self._pump = pump
+        self._thread = thread
+        self.handle = handle
+
+    @property
+    def id(self) -> str:
+        """The thread's id."""
+        return self._thread.id
+
+    @property
+    def budget(self) -> BudgetView:
+        """The thread's budget, live, as ``ctx.budget``."""
+        return BudgetView(self._thread.node)
+
+    async def complete(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        model: str = "default",
+        max_output_tokens: int | None = None,
+        min_output_tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        tools: Sequence[Any] = (),
+        returns: type | None = None,
+        wait: bool = True,
+        grace: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        """As ``ctx.complete``."""
+        call = asked_for(
+            messages,
+            model=model,
+            max_output_tokens=max_output_tokens,
+            min_output_tokens=min_output_tokens,
+            temperature=temperature,
+            seed=seed,
+            tools=tools,
+            returns=returns,
+            extra=extra,
+        )
+        ledger = self._ledger(grace=grace, wait=wait, streamed=False)
+        completion = await self._pump.router.complete(call, ledger)
+        ledger.completed(completion.text)
+        return value_of(completion, returns)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        model: str = "default",
+        max_output_tokens: int | None = None,
+        min_output_tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        wait: bool = True,
+        grace: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[CompletionStream]:
+        """As ``ctx.stream``."""
+        call = asked_for(
+            messages,
+            model=model,
+            max_output_tokens=max_output_tokens,
+            min_output_tokens=min_output_tokens,
+            temperature=temperature,
+            seed=seed,
+            tools=(),
+            returns=None,
+            extra=extra,
+        )
+        ledger = self._ledger(grace=grace, wait=wait, streamed=True)
+        async with self._pump.router.stream(call, ledger) as stream:
+            yield stream
+        ledger.completed(stream.completion.text)
+
+    def _ledger(self, *, grace: bool, wait: bool, streamed: bool) -> CallLedger:
+        if self._thread.ended:
+            raise NotRunningError(f"thread {self.id} has ended")
+        return CallLedger(self._pump, self._thread, None, grace=grace, wait=wait, streamed=streamed)

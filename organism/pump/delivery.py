@@ -1,0 +1,206 @@
+"""One handler call: stepping it in place, its deadline, and the place it gives back while it waits."""
+
+from __future__ import annotations
+
+import types
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused
+from organism.frames import Failure
+from organism.message import Forward, Reply, Send
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Callable, Coroutine, Generator
+    from types import TracebackType
+
+    from organism.frames import Message
+    from organism.message import Outgoing
+    from organism.pump.pump import Pump
+    from organism.pump.timers import Timer
+
+
+@types.coroutine
+def step(
+    coro: Coroutine[Any, Any, Any], context: contextvars.Context, suspended: Callable[[], None]
+) -> Generator[Any, Any, Any]:
+    """Runs a handler's coroutine in this task and in a context of its own; says once when it first waits.
+
+    If it finishes without waiting, no task was spawned for it and nothing else has run in between.
+    """
+    try:
+        waits_for = context.run(coro.send, None)
+    except StopIteration as finished:
+        return finished.value
+    suspended()
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's to handle
+            go_on = partial(coro.throw, error)
+        else:
+            go_on = partial(coro.send, value)
+        try:
+            waits_for = context.run(go_on)
+        except StopIteration as finished:
+            return finished.value
+
+
+class Delivery:
+    """A message on its way through its handler. ``scope`` is the worker's; cancelling it stops this handler alone."""
+
+    __slots__ = (
+        "_deadline", "_left", "_timer", "_waits", "context", "interrupted", "message", "over", "placed", "pump", "result", "scope",
+        "started", "suspended_once",
+    )  # fmt: skip
+
+    def __init__(self, pump: Pump, message: Message, scope: anyio.CancelScope) -> None:
+        self.pump = pump
+        self.message = message
+        self.scope = scope
+        self.started = pump.now()
+        self.placed = True
+        self.over = False
+        self.interrupted: Failure | None = None
+        """Why its scope was cancelled."""
+        self.suspended_once = False
+        self.result: tuple[Outgoing, ...] | Failure = ()
+        self.context: Any = None
+        """What its handler sees."""
+        self._waits = 0
+        self._timer: Timer | None = None
+        timeout = pump.handlers[message.to].timeout
+        self._left: float | None = timeout
+        """Seconds of its own running that are left, as of the last time it began to run."""
+        self._deadline: float | None = None if timeout is None else self.started + timeout
+
+    def suspended(self) -> None:
+        """Its handler waits for the first time: others may run meanwhile."""
+        self.suspended_once = True
+        self.pump.delivery_suspended(self)
+        if self._deadline is not None and self._waits == 0:
+            self._timer = self.pump.timers.add(self._deadline, self._time_out)
+
+    def interrupt(self, failure: Failure | None) -> None:
+        """Cancels the handler; ``failure`` is what its caller hears, ``None`` when it was cancelled from above."""
+        if not self.over:
+            self.interrupted = self.interrupted or failure
+            self.scope.cancel()
+
+    def _time_out(self) -> None:
+        self._timer = None
+        self.interrupt(self.timed_out())
+
+    def timed_out(self) -> Failure:
+        """What a caller hears of a handler that ran too long."""
+        timeout = self.pump.handlers[self.message.to].timeout
+        return Failure("timeout", f"'{self.message.to}' did not finish within {timeout:g} s", retry=True)
+
+    def too_late(self) -> bool:
+        """Whether it finished after its deadline; then its answer is not carried out (R25)."""
+        return self._deadline is not None and self._waits == 0 and self.pump.now() > self._deadline
+
+    def finished(self) -> None:
+        """It will not run any more."""
+        self.over = True
+        if self._timer is not None:
+            self.pump.timers.cancel(self._timer)
+            self._timer = None
+
+    def waiting(self) -> Waiting:
+        """A block in which the delivery waits for others: it keeps no place, and its timeout stands still (R3, R8)."""
+        return Waiting(self)
+
+    def begin_waiting(self) -> None:
+        """Gives its place back, at the first of what it waits for."""
+        self._waits += 1
+        if self._waits > 1 or self.over:
+            return
+        if self._timer is not None:
+            self.pump.timers.cancel(self._timer)
+            self._timer = None
+        if self._deadline is not None:
+            self._left = self._deadline - self.pump.now()
+            self._deadline = None
+        if self.placed:
+            self.placed = False
+            self.pump.kernel.schedule.give_back(self.message)
+            self.pump.carry_out()
+
+    async def end_waiting(self) -> None:
+        """Takes a place again, after the last of what it waited for; waits for one if none is free."""
+        self._waits -= 1
+        if self._waits or self.over:
+            return
+        returned = anyio.Event()
+        if not self.pump.kernel.schedule.ask_back(self.message, returned.set):
+            try:
+                await returned.wait()
+            except BaseException:
+                # Cancelled while it stood in line: it has a place only if it was given one just now.
+                self.placed = not self.pump.kernel.schedule.forget(self.message)
+                raise
+        self.placed = True
+        if self._left is not None:
+            self._deadline = self.pump.now() + self._left
+            self._timer = self.pump.timers.add(self._deadline, self._time_out)
+
+
+class Waiting:
+    """An async context manager; see :meth:`Delivery.waiting`."""
+
+    __slots__ = ("_delivery",)
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    async def __aenter__(self) -> None:
+        self._delivery.begin_waiting()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._delivery.end_waiting()
+
+
+def outgoing_of(result: Any) -> tuple[Outgoing, ...] | Failure:
+    """What a handler returned, as a tuple; anything that is no answer is a failure."""
+    if result is None:
+        return ()
+    if isinstance(result, (Reply, Send, Forward)):
+        return (result,)
+    if isinstance(result, (list, tuple)) or (
+        hasattr(result, "__iter__") and not isinstance(result, (str, bytes, dict))
+    ):
+        try:
+            return tuple(result)
+        except Exception as error:  # noqa: BLE001 - a generator of the handler's may raise anything
+            return failure_of(error)
+    kind = type(result).__name__
+    return Failure("validation", f"a handler answers with None, Reply, Send, Forward or several of them, not {kind}")
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What a caller hears of an exception that left a handler (R2, R3, R17)."""
+    error = _leading(error)
+    match error:
+        case Refused():
+            return Failure("refused", str(error))
+        case BudgetExhaustedError():
+            return Failure("exhausted", str(error), unit=error.unit, scope=error.scope)
+        case HandlerFailedError():
+            return Failure(error.code, error.text, error.retry, error.unit, error.scope)
+        case _:
+            return Failure("crashed", f"{type(error).__name__}: {error}", retry=True)
+
+
+def _leading(error: BaseException) -> BaseException:
+    """Of a group of exceptions, the one that says most: the first that is not a plain crash."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [_leading(each) for each in error.exceptions]
+    told = (each for each in leaves if isinstance(each, (Refused, BudgetExhaustedError, HandlerFailedError)))
+    return next(told, leaves[0])

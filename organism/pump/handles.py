@@ -1,0 +1,92 @@
+"""What the embedding program holds of a thread: to wait for its end, to cancel it, to give it more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from attrs import evolve, fields
+
+from organism.config import budget as parse_budget
+from organism.errors import NotRunningError
+from organism.frames import Failure
+from organism.results import result_of
+from organism.settings import BudgetSettings, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from organism.facts import Ended
+    from organism.frames import Thread
+    from organism.pump.pump import Pump
+    from organism.results import ThreadResult
+
+
+class ThreadHandle:
+    """A thread that was opened. ``id`` is opaque; ``labels`` are what it was given."""
+
+    def __init__(self, pump: Pump, thread: Thread, budget: BudgetSettings) -> None:
+        self._pump = pump
+        self._thread = thread
+        self._budget = budget
+        self._done = anyio.Event()
+        self._result: ThreadResult | None = None
+        self._lost = False
+
+    @property
+    def id(self) -> str:
+        """The thread's id."""
+        return self._thread.id
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The thread's labels."""
+        return self._thread.labels
+
+    @property
+    def ended(self) -> bool:
+        """Whether its result is there."""
+        return self._result is not None
+
+    async def result(self) -> ThreadResult:
+        """Waits for the thread to end; how it ended is a value, whatever the outcome."""
+        await self._done.wait()
+        if self._result is None:
+            raise NotRunningError(f"thread {self.id} had not ended when its organism was closed")
+        return self._result
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """Cancels the thread with all below it; what is out settles, then it ends ``cancelled``."""
+        self._pump.kernel.stop(self._thread, Failure("cancelled", reason), self._pump.now())
+        self._pump.carry_out()
+
+    def add_budget(self, **units: float | str | Decimal) -> None:
+        """Raises limits by these amounts: ``handle.add_budget(tokens=1000)``. A unit without a limit stays without."""
+        more = parse_budget(units).limits
+        now = self._budget.limits
+        raised = {
+            field.name: have + extra
+            for field in fields(Limits)
+            if (extra := getattr(more, field.name)) is not None and (have := getattr(now, field.name)) is not None
+        }
+        self._set(evolve(self._budget, limits=evolve(now, **raised)))
+
+    def set_budget(self, **units: Any) -> None:
+        """Sets limits to these figures (``None``: no limit). Lowered below what is spent, nothing more is granted."""
+        named = parse_budget({unit: value for unit, value in units.items() if value is not None}).limits
+        changed = {unit: getattr(named, unit) for unit in units}
+        self._set(evolve(self._budget, limits=evolve(self._budget.limits, **changed)))
+
+    def _set(self, budget: BudgetSettings) -> None:
+        if self._thread.ended:
+            raise NotRunningError(f"thread {self.id} has ended; its budget was released")
+        self._budget = budget
+        self._pump.kernel.calls.set_limits(self._thread, budget, self._pump.now())
+        self._pump.rewatch_time(self._thread)
+        self._pump.carry_out()
+
+    def _ended(self, record: Ended | None) -> None:
+        """Sets the result; ``None`` when the organism was closed before."""
+        self._result = None if record is None else result_of(record)
+        self._done.set()

@@ -1,0 +1,77 @@
+"""The budget of one model call: the router's ledger, kept by the kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism.budget.caps import NO_LIMIT
+from organism.budget.claims import COST
+from organism.errors import BudgetExhaustedError
+from organism.kernel.calls import CallFor
+from organism.kernel.state import Hold
+from organism.models.ledger import Held
+
+if TYPE_CHECKING:
+    from organism.budget.claims import Charge, Claim, Crossing
+    from organism.frames import Message, Thread
+    from organism.pump.pump import Pump
+
+
+class CallLedger:
+    """Holds and settles for one call of a delivery (``message``) or of a thread without handlers."""
+
+    def __init__(
+        self, pump: Pump, thread: Thread, message: Message | None, *, grace: bool, wait: bool, streamed: bool
+    ) -> None:
+        self._pump = pump
+        self._thread = thread
+        self._message = message
+        self._grace = grace
+        self._wait = wait
+        self._streamed = streamed
+        self._holds: dict[int, Hold] = {}
+
+    @property
+    def strict(self) -> bool:
+        """Whether any node on the path counts strictly."""
+        return any(node.policy.accounting == "strict" for node in self._thread.node.path)
+
+    @property
+    def needs_price(self) -> bool:
+        """Whether any node on the path limits money and refuses what has no price."""
+        return any(
+            node.caps.limit[COST] < NO_LIMIT and node.policy.on_unpriced == "refuse" for node in self._thread.node.path
+        )
+
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
+        """See :class:`organism.models.ledger.Ledger`."""
+        call = self._call(alias, backend, attempt)
+        verdict = self._pump.kernel.calls.hold(claim, call, self._pump.now())
+        if not isinstance(verdict, (Hold, BudgetExhaustedError)):
+            verdict = await self._pump.turn_of(verdict)
+        if isinstance(verdict, BudgetExhaustedError):
+            raise verdict
+        self._holds[verdict.id] = verdict
+        return Held(id=verdict.id, output_tokens=verdict.output, clamped=verdict.clamped)
+
+    def settle(self, held: Held, charge: Charge) -> tuple[Crossing, ...]:
+        """See :class:`organism.models.ledger.Ledger`."""
+        crossed = self._pump.kernel.calls.settle(self._holds.pop(held.id), charge, self._pump.now())
+        self._pump.carry_out()
+        return crossed
+
+    def completed(self, text: str) -> None:
+        """The call has its answer."""
+        self._pump.kernel.calls.completed(self._call("", "", 0), text, self._pump.now())
+
+    def _call(self, alias: str, backend: str, attempt: int) -> CallFor:
+        return CallFor(
+            thread=self._thread,
+            message=self._message,
+            alias=alias,
+            backend=backend,
+            attempt=attempt,
+            grace=self._grace,
+            wait=self._wait,
+            streamed=self._streamed,
+        )

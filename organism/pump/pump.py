@@ -1,0 +1,376 @@
+"""The pump: workers that take ready deliveries and await their handlers, and the one timer.
+
+A worker steps a handler in place. If the handler finishes without waiting, the worker takes the next delivery at once; if it waits,
+it keeps this worker, and another one takes over.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from organism.budget.claims import Charge
+from organism.frames import Ask, Failure, Message, Thread
+from organism.kernel.state import Hold
+from organism.pump import runtime
+from organism.pump.delivery import Delivery, failure_of, outgoing_of, step
+from organism.pump.timers import Timer, Timers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anyio.abc import TaskGroup
+
+    from organism.budget.waiting import Waiter
+    from organism.errors import BudgetExhaustedError
+    from organism.facts import Ended
+    from organism.kernel import Kernel
+    from organism.models.router import Router
+    from organism.settings import HandlerSettings
+
+SLICE = 0.005
+"""Seconds that deliveries may follow one another without giving I/O a turn."""
+SPARE = 32
+"""Workers that are kept when there is nothing for them to do."""
+PATIENCE = 10.0
+"""Seconds that cancelled handlers are waited for when the organism is closed."""
+LAST_SECONDS = 10.0
+"""How long the last delivery of a thread may take whose time has run out (R17)."""
+
+_handlers_log = logging.getLogger("organism.handlers")
+
+
+class _Turn:
+    """What a worker was at when its scope was left. ``sound``: it stands in no scope but its own."""
+
+    __slots__ = ("delivery", "sound", "superfluous")
+
+    def __init__(self) -> None:
+        self.delivery: Delivery | None = None
+        self.sound = True
+        self.superfluous = False
+
+
+class Pump:
+    """Carries out what ``kernel`` decides. ``now`` is the organism's clock, ``context_of`` makes what a handler sees.
+
+    ``on_end`` is told of every thread that ended. All of it runs in the task group of :meth:`run`.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        handlers: Mapping[str, HandlerSettings],
+        router: Router,
+        *,
+        now: Callable[[], float],
+        context_of: Callable[[Delivery], Any],
+        on_end: Callable[[Thread, Ended], None],
+    ) -> None:
+        self.kernel = kernel
+        self.handlers = handlers
+        self.router = router
+        self.now = now
+        self.timers = Timers(self._timer_moved)
+        self._context_of = context_of
+        self._on_end = on_end
+        self._base = contextvars.copy_context()
+        self._group: TaskGroup | None = None
+        self._alarm: anyio.Event | None = None
+        self._active = 0
+        self._parked: list[anyio.Event] = []
+        self._running: dict[Message, Delivery] = {}
+        self._asking: dict[Ask, anyio.Event] = {}
+        self._in_line: dict[Waiter, tuple[anyio.Event, list[Hold | BudgetExhaustedError]]] = {}
+        self._thread_timers: dict[Thread, Timer] = {}
+        self._room: anyio.Event | None = None
+        self._drained: anyio.Event | None = None
+
+    async def run(self, started: Callable[[], None], stop: anyio.Event) -> None:
+        """Runs until ``stop`` is set; then whatever still runs is cancelled."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            group.start_soon(self._keep_time)
+            self.carry_out()
+            started()
+            await stop.wait()
+            self._group = None
+            group.cancel_scope.cancel()
+
+    # Commands
+
+    def carry_out(self) -> None:
+        """Does what the kernel has asked for since the last time, and sees that a worker is there for what is ready."""
+        kernel = self.kernel
+        if kernel.state.woken:
+            self._wake_askers()
+        if kernel.calls.answered:
+            self._tell_line()
+        if kernel.cancelled:
+            self._cancel_deliveries()
+        if kernel.ended:
+            self._announce_ends()
+        if self._room is not None and kernel.schedule.queued < kernel.state.settings.queue:
+            self._room.set()
+            self._room = None
+        if self._active == 0 and kernel.schedule.has_work():
+            self._wake_worker()
+
+    def _wake_askers(self) -> None:
+        woken, self.kernel.state.woken = self.kernel.state.woken, []
+        for ask in woken:
+            event = self._asking.pop(ask, None)
+            if event is not None:
+                event.set()
+
+    def _tell_line(self) -> None:
+        answered, self.kernel.calls.answered = self.kernel.calls.answered, []
+        for waiter, verdict in answered:
+            event, box = self._in_line.pop(waiter)
+            box.append(verdict)
+            event.set()
+
+    def _cancel_deliveries(self) -> None:
+        cancelled, self.kernel.cancelled = self.kernel.cancelled, []
+        for message in cancelled:
+            delivery = self._running.get(message)
+            if delivery is not None:
+                delivery.interrupt(None)
+
+    def _announce_ends(self) -> None:
+        ended, self.kernel.ended = self.kernel.ended, []
+        for thread, record in ended:
+            self._forget_time(thread)
+            self._on_end(thread, record)
+        if self._drained is not None and not self.kernel.state.threads:
+            self._drained.set()
+
+    async def room(self) -> None:
+        """Waits until fewer messages are queued than ``queue`` allows."""
+        while self.kernel.schedule.queued >= self.kernel.state.settings.queue:
+            if self._room is None:
+                self._room = anyio.Event()
+            await self._room.wait()
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are: at work, waiting in a handler, or for work."""
+        return self._active + len(self._parked) + sum(each.suspended_once for each in self._running.values())
+
+    async def drained(self) -> None:
+        """Waits until no thread lives, :data:`PATIENCE` seconds at most: a handler may not hold the end up for ever."""
+        with anyio.move_on_after(PATIENCE):
+            while self.kernel.state.threads:
+                self._drained = anyio.Event()
+                await self._drained.wait()
+
+    async def answer_to(self, ask: Ask) -> Any:
+        """Waits for an ask's answer: a payload or a Failure."""
+        if not ask.done:
+            event = self._asking[ask] = anyio.Event()
+            self.carry_out()
+            try:
+                await event.wait()
+            finally:
+                self._asking.pop(ask, None)
+        return ask.answer
+
+    async def turn_of(self, waiter: Waiter) -> Hold | BudgetExhaustedError:
+        """Waits until a waiting call is granted or refused. Cancelled, it takes nothing."""
+        event = anyio.Event()
+        box: list[Hold | BudgetExhaustedError] = []
+        self._in_line[waiter] = (event, box)
+        try:
+            await event.wait()
+        except BaseException:
+            if self._in_line.pop(waiter, None) is not None:
+                self.kernel.calls.leave_line(waiter)
+                self.carry_out()
+            elif isinstance(box[0], Hold):
+                self.give_up(box[0])
+            raise
+        return box[0]
+
+    def give_up(self, hold: Hold) -> None:
+        """Releases a hold that nobody will use."""
+        self.kernel.calls.settle(hold, Charge(), self.now())
+        self.carry_out()
+
+    # Workers
+
+    def _wake_worker(self) -> None:
+        self._active += 1
+        if self._parked:
+            self._parked.pop().set()
+        elif self._group is not None:
+            self._group.start_soon(self._work)
+        else:
+            self._active -= 1
+
+    async def _work(self) -> None:
+        """A worker: one cancel scope after the other, each for as many deliveries as nobody cancels."""
+        while True:
+            turn = _Turn()
+            try:
+                with anyio.CancelScope() as scope:
+                    await self._work_in(scope, turn)
+            except RuntimeError:
+                # A handler left a cancel scope open: the library finds it when the worker's own is closed.
+                if turn.sound:
+                    raise
+            if turn.delivery is not None:
+                self._conclude_interrupted(turn.delivery, sound=turn.sound)
+            if not turn.sound:
+                # This task stands in a scope that is not its own; a fresh one takes its place.
+                self._active -= 1
+                self.carry_out()
+                return
+            if turn.superfluous:
+                return
+
+    async def _work_in(self, scope: anyio.CancelScope, turn: _Turn) -> None:
+        """Handles deliveries until one of them was cancelled or broke the worker; that one is left in ``turn``."""
+        mark = runtime.scope_mark()
+        until = self.now() + SLICE
+        while True:
+            message = self.kernel.take()
+            if message is None:
+                turn.superfluous = not await self._park()
+                if turn.superfluous:
+                    return
+                until = self.now() + SLICE
+                continue
+            turn.delivery = delivery = Delivery(self, message, scope)
+            await self._deliver(delivery)
+            turn.sound = runtime.scope_mark() == mark
+            if not turn.sound or scope.cancel_called:
+                return
+            turn.delivery = None
+            self._conclude(delivery)
+            if self.now() >= until:
+                await runtime.checkpoint()
+                until = self.now() + SLICE
+
+    async def _park(self) -> bool:
+        """Waits for work. False: there are enough that wait."""
+        self._active -= 1
+        if len(self._parked) >= SPARE:
+            return False
+        event = anyio.Event()
+        self._parked.append(event)
+        try:
+            await event.wait()
+        except BaseException:
+            if event in self._parked:
+                self._parked.remove(event)
+            raise
+        return True
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        """Awaits the handler; whatever comes of it is kept in ``delivery`` for :meth:`_conclude`."""
+        message = delivery.message
+        handler = self.handlers[message.to]
+        self._running[message] = delivery
+        context = self._context_of(delivery)
+        delivery.context = context
+        try:
+            coro = handler.code(message.payload, context)
+            result = await step(coro, self._base.copy(), delivery.suspended)
+        except Exception as error:  # noqa: BLE001 - no failure of a handler goes quiet, and none stops the pump
+            delivery.result = failure_of(error)
+            if delivery.result.code == "crashed":
+                _handlers_log.error("handler '%s' crashed in thread %s", message.to, message.thread.id, exc_info=error)
+        else:
+            delivery.result = outgoing_of(result)
+        finally:
+            delivery.finished()
+            del self._running[message]
+            if delivery.suspended_once:
+                self._active += 1
+
+    def delivery_suspended(self, delivery: Delivery) -> None:
+        """A handler waits: its mailbox is taken, and another worker goes on with what is ready."""
+        self.kernel.suspended(delivery.message)
+        self._active -= 1
+        self.carry_out()
+
+    def _conclude(self, delivery: Delivery) -> None:
+        """Hands what a handler answered to the kernel."""
+        result = delivery.result
+        if not isinstance(result, Failure) and delivery.too_late():
+            result = delivery.timed_out()
+        message, now = delivery.message, self.now()
+        if isinstance(result, Failure):
+            self.kernel.failed(message, result, now, placed=delivery.placed)
+        else:
+            changes = delivery.context.changes()
+            failure = self.kernel.answered(message, result, changes, now, placed=delivery.placed)
+            if failure is not None:
+                _handlers_log.warning("answer of handler '%s' refused: %s", message.to, failure.text)
+        self.carry_out()
+
+    def _conclude_interrupted(self, delivery: Delivery, *, sound: bool) -> None:
+        """Ends a delivery whose scope was cancelled, or that broke the worker it ran on."""
+        message = delivery.message
+        if not sound:
+            text = f"'{message.to}' left a cancel scope open"
+            _handlers_log.error("%s in thread %s", text, message.thread.id)
+            delivery.result = Failure("crashed", text, retry=True)
+        elif delivery.interrupted is not None:
+            delivery.result = delivery.interrupted
+        self._conclude(delivery)
+
+    # Time
+
+    def watch_time(self, thread: Thread) -> None:
+        """Sees that a thread with a limit of seconds hears of its levels and of its end."""
+        at = self.kernel.next_time(thread)
+        if at is not None:
+            self._thread_timers[thread] = self.timers.add(at, lambda: self._time_reached(thread))
+
+    def rewatch_time(self, thread: Thread) -> None:
+        """Looks again when a thread's time is due, after its limits were changed."""
+        if not thread.closing:
+            self._forget_time(thread)
+            self.watch_time(thread)
+
+    def _time_reached(self, thread: Thread) -> None:
+        self._thread_timers.pop(thread, None)
+        if thread.ended:
+            return
+        self.kernel.reach_time(thread, self.now())
+        if thread.closing:
+            stop_at = self.now() + LAST_SECONDS
+            self._thread_timers[thread] = self.timers.add(stop_at, lambda: self._last_seconds_over(thread))
+        else:
+            self.watch_time(thread)
+        self.carry_out()
+
+    def _last_seconds_over(self, thread: Thread) -> None:
+        self._thread_timers.pop(thread, None)
+        if not thread.ended and thread.exhausted is not None:
+            self.kernel.stop(thread, thread.exhausted, self.now())
+            self.carry_out()
+
+    def _forget_time(self, thread: Thread) -> None:
+        timer = self._thread_timers.pop(thread, None)
+        if timer is not None:
+            self.timers.cancel(timer)
+
+    def _timer_moved(self) -> None:
+        if self._alarm is not None:
+            self._alarm.set()
+
+    async def _keep_time(self) -> None:
+        while True:
+            for call in self.timers.due(self.now()):
+                call()
+            at = self.timers.next()
+            self._alarm = anyio.Event()
+            with anyio.move_on_after(math.inf if at is None else max(0.0, at - self.now())):
+                await self._alarm.wait()
+            self._alarm = None

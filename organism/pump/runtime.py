@@ -1,0 +1,68 @@
+"""What differs between trio and asyncio, where anyio does not hide it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import sniffio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+def clock() -> Callable[[], float]:
+    """The running loop's clock, without the cost of finding the loop at each reading."""
+    if sniffio.current_async_library() == "trio":
+        import trio
+
+        return trio.current_time
+    import asyncio
+
+    return asyncio.get_running_loop().time
+
+
+def scope_mark() -> object:
+    """What tells the innermost cancel scope of the running task from any other.
+
+    A handler that leaves a scope open leaves it on the worker that ran it: the next delivery there would be cancelled
+    with it. Neither library shows the innermost scope, so this looks where they keep it; tests fail should that move.
+    """
+    if sniffio.current_async_library() == "trio":
+        import trio
+
+        current: Any = trio.lowlevel.current_task()
+        return current._cancel_status  # noqa: SLF001 - see above
+    import asyncio
+
+    from anyio._backends import _asyncio
+
+    task: Any = asyncio.current_task()
+    state = _asyncio._task_states.get(task)  # noqa: SLF001 - see above
+    return (None if state is None else state.cancel_scope, task.cancelling())
+
+
+async def checkpoint() -> None:
+    """Lets everything else have a turn."""
+    await anyio.lowlevel.checkpoint()
+
+
+def spawn(main: Coroutine[Any, Any, None]) -> None:
+    """Runs ``main`` beside whatever the event loop runs, in nobody's scope."""
+    if sniffio.current_async_library() == "trio":
+        import trio
+
+        async def run() -> None:
+            await main
+
+        trio.lowlevel.spawn_system_task(run)
+        return
+    import asyncio
+
+    task = asyncio.get_running_loop().create_task(main)
+    _beside.add(task)
+    task.add_done_callback(_beside.discard)
+
+
+_beside: set[Any] = set()
+"""asyncio keeps only weak references to its tasks."""

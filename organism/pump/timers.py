@@ -1,0 +1,72 @@
+"""Things that are due at an instant: one heap, one sleeper. Pure; the pump sleeps."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Timer:
+    """Something that is due at ``at``, until it is cancelled."""
+
+    __slots__ = ("at", "call", "number")
+
+    def __init__(self, at: float, number: int, call: Callable[[], None]) -> None:
+        self.at = at
+        self.number = number
+        self.call: Callable[[], None] | None = call
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.at, self.number) < (other.at, other.number)
+
+
+class Timers:
+    """All timers of a pump. ``moved`` is called when the nearest of them has come nearer."""
+
+    def __init__(self, moved: Callable[[], None]) -> None:
+        self._heap: list[Timer] = []
+        self._moved = moved
+        self._count = 0
+        self._stale = 0
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._stale
+
+    def add(self, at: float, call: Callable[[], None]) -> Timer:
+        """Calls ``call`` at ``at``; gives what :meth:`cancel` takes."""
+        timer = Timer(at, self._count, call)
+        self._count += 1
+        heapq.heappush(self._heap, timer)
+        if self._heap[0] is timer:
+            self._moved()
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Forgets a timer. Cancelled ones leave the heap when they come up, or when they are half of it."""
+        if timer.call is None:
+            return
+        timer.call = None
+        self._stale += 1
+        if self._stale > 64 and self._stale * 2 > len(self._heap):
+            self._heap = [each for each in self._heap if each.call is not None]
+            heapq.heapify(self._heap)
+            self._stale = 0
+
+    def next(self) -> float | None:
+        """When the nearest timer is due."""
+        while self._heap and self._heap[0].call is None:
+            heapq.heappop(self._heap)
+            self._stale -= 1
+        return self._heap[0].at if self._heap else None
+
+    def due(self, now: float) -> list[Callable[[], None]]:
+        """Takes out what is due, in order."""
+        calls: list[Callable[[], None]] = []
+        while (at := self.next()) is not None and at <= now:
+            call = heapq.heappop(self._heap).call
+            if call is not None:
+                calls.append(call)
+        return calls

@@ -1,0 +1,101 @@
+"""How a thread ended, as the embedding program and the command line see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from organism.frames import Warned
+from organism.payloads import encode_json, encode_xml
+from organism.usage import Usage
+
+if TYPE_CHECKING:
+    from organism.facts import Ended
+
+
+@frozen(kw_only=True)
+class ThreadResult:
+    """What a thread came to.
+
+    ``outcome`` is ``completed``, ``exhausted``, ``failed``, ``stopped`` or ``cancelled``; ``unit`` is the unit that ran out.
+    ``replies`` are (handler, payload); ``reply`` is the first payload, or ``None``. ``partial`` is the last text of an exhausted
+    thread without an answer. ``usage`` counts sub-threads, which ``threads`` lists. ``error`` says why it did not complete,
+    ``code`` is that failure's code.
+    """
+
+    thread: str
+    outcome: str
+    unit: str | None
+    replies: tuple[tuple[str, Any], ...]
+    partial: str | None
+    usage: Usage
+    warnings: tuple[Warned, ...]
+    threads: tuple[ThreadResult, ...]
+    error: str | None
+    code: str | None
+    labels: Mapping[str, str]
+    handler: str = ""
+
+    @property
+    def reply(self) -> Any:
+        """The first reply's payload; ``None`` without one."""
+        return self.replies[0][1] if self.replies else None
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``organism run --json`` prints, one line a root thread."""
+        return {
+            "thread": self.thread,
+            "conversation": None,
+            "outcome": self.outcome,
+            "unit": self.unit,
+            "labels": dict(self.labels),
+            "replies": [
+                {"from": sender, "payload": encode_json(payload), "xml": encode_xml(payload).decode()}
+                for sender, payload in self.replies
+            ],
+            "partial": self.partial,
+            "usage": self.usage.as_json(),
+            "warnings": [_warning(warned) for warned in self.warnings],
+            "threads": [each.as_json() for each in self.threads],
+            "error": self.error,
+        }
+
+
+def result_of(record: Ended) -> ThreadResult:
+    """The result that a final record tells of."""
+    return ThreadResult(
+        thread=record.thread,
+        outcome=record.outcome,
+        unit=record.unit,
+        replies=record.replies,
+        partial=record.partial,
+        usage=record.usage,
+        warnings=record.warnings,
+        threads=tuple(result_of(each) for each in record.threads),
+        error=record.error,
+        code=record.code,
+        labels=record.labels,
+        handler=record.handler,
+    )
+
+
+def _warning(warned: Warned) -> dict[str, Any]:
+    return {
+        "seq": warned.seq,
+        "unit": warned.unit,
+        "level": warned.level,
+        "threshold": _number(warned.threshold),
+        "used": _number(warned.used),
+        "limit": _number(warned.limit),
+        "scope": warned.scope,
+        "to": warned.to,
+    }
+
+
+def _number(value: Any) -> Any:
+    """A figure as JSON has it: whole numbers and shares as numbers."""
+    if isinstance(value, (int, float)):
+        return value
+    return int(value) if value == value.to_integral() else float(value)

@@ -1,0 +1,106 @@
+"""A folder with an organism.yaml and the code beside it, for every test that wants one."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from organism import config
+from organism.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from organism.settings import Settings
+
+
+DESK = '''
+    """What a user writes beside organism.yaml."""
+
+    from __future__ import annotations
+
+    from decimal import Decimal
+    from typing import TYPE_CHECKING
+
+    from organism.payloads import payload
+
+    if TYPE_CHECKING:
+        from organism import Context
+
+
+    @payload
+    class Question:
+        """A question."""
+
+        text: str
+        copies: int = 1
+        price: Decimal | None = None
+        share: float | None = None
+        tags: list[str] = []
+
+
+    @payload
+    class Answer:
+        text: str
+
+
+    async def look(question: Question, ctx: Context) -> None:
+        """Looks it up."""
+
+
+    async def mute(question: Question, ctx: Context) -> None:
+        pass
+
+
+    def plain(question: Question, ctx: Context) -> None:
+        """Waits for nothing."""
+'''
+
+
+class Project:
+    """A folder with an organism.yaml and the code beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "organism.yaml"
+        self.write("desk.py", DESK)
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else textwrap.dedent(text).lstrip("\n").encode())
+        return path
+
+    def load(self, text: str | bytes, **layers: Mapping[str, Any]) -> Settings:
+        self.write("organism.yaml", text)
+        return config.load(self.file, **layers)
+
+    def mistakes(self, text: str | bytes, **layers: Mapping[str, Any]) -> list[str]:
+        """The lines of the mistakes, the folder cut off."""
+        return [line.replace(f"{self.folder}/", "") for line in self.wrong(text, **layers).mistakes]
+
+    def wrong(self, text: str | bytes, **layers: Mapping[str, Any]) -> ConfigurationError:
+        try:
+            settings = self.load(text, **layers)
+        except ConfigurationError as error:
+            return error
+        raise AssertionError(f"no mistake was found: {settings}")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    yield Project(tmp_path)
+    forget(tmp_path)
+
+
+def forget(folder: Path) -> None:
+    """Takes what was loaded from a folder out of Python again."""
+    for name, module in list(sys.modules.items()):
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+        if any(place and Path(place).is_relative_to(folder) for place in places):
+            del sys.modules[name]
+    sys.path[:] = [entry for entry in sys.path if not Path(entry).is_relative_to(folder)]

@@ -1,0 +1,176 @@
+"""What tokens cost, and when nobody knows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from organism.models.measured import Measured
+from organism.models.prices import check_prices, rates
+from organism.settings import BackendSettings, ModelSettings, Price
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+OWN = BackendSettings(
+    provider="openai",
+    model="of-our-own",
+    price=Price(input=Decimal(3), output=Decimal(15), cache_read=Decimal("0.30"), cache_write=Decimal("3.75")),
+)
+LISTED = BackendSettings(provider="openai", model="gpt-4o-mini")
+
+
+def _coins(usd: Decimal) -> int:
+    """The same in 10^-12 USD."""
+    return int(usd * 10**12)
+
+
+def test_own_prices_by_kind_of_token() -> None:
+    own = rates(OWN, NOON)
+    assert own is not None
+    used = Measured(input_tokens=9600, output_tokens=100, cache_read_tokens=9000, cache_write_tokens=500)
+    assert own.cost(used) == _coins(Decimal("0.0003") + Decimal("0.0027") + Decimal("0.001875") + Decimal("0.0015"))
+    assert own.input_cost(1_000_000) == _coins(Decimal("3.75"))
+    assert own.output_price(10) == 15_000_000
+
+
+def test_caches_cost_what_input_costs_where_nothing_else_is_said() -> None:
+    own = rates(evolve(OWN, price=Price(input=Decimal(2), output=Decimal(4))), NOON)
+    assert own is not None
+    used = Measured(input_tokens=10, output_tokens=0, cache_read_tokens=5, cache_write_tokens=2)
+    assert own.cost(used) == _coins(Decimal(20) / 10**6)
+
+
+def test_fractions_of_the_smallest_coin_are_rounded_up() -> None:
+    own = rates(evolve(OWN, price=Price(input=Decimal("0.0000001"), output=Decimal("0.0000001"))), NOON)
+    assert own is not None
+    assert own.input_cost(1) == own.output_price(1) == 1
+    assert own.cost(Measured(input_tokens=1, output_tokens=0)) == 1
+
+
+def test_listed_prices() -> None:
+    listed = rates(LISTED, NOON)
+    assert listed is not None
+    assert listed.input_cost(1000) == _coins(Decimal("0.00015"))
+    assert listed.output_price(1000) == 600_000
+    used = Measured(input_tokens=1000, output_tokens=100, cache_read_tokens=400)
+    assert listed.cost(used) == _coins(Decimal("0.00009") + Decimal("0.00003") + Decimal("0.00006"))
+
+
+def test_prices_by_size_of_the_prompt_and_for_writing_a_cache() -> None:
+    listed = rates(BackendSettings(provider="anthropic", model="claude-sonnet-4-5"), NOON)
+    assert listed is not None
+    assert listed.output_price(200_000) == 15_000_000
+    assert listed.output_price(200_001) == 22_500_000
+    assert listed.input_cost(100_000) == _coins(Decimal("0.375"))
+    assert listed.input_cost(300_000) == _coins(Decimal("2.25"))
+
+
+def test_what_a_request_costs_by_itself_is_part_of_its_worst_case() -> None:
+    listed = rates(BackendSettings(provider="perplexity", model="sonar"), NOON)
+    assert listed is not None
+    assert listed.input_cost(0) > 0
+
+
+def test_a_service_tier_has_its_own_price_from_the_call_or_the_backend() -> None:
+    model = BackendSettings(provider="openai", model="gpt-5.2")
+    usual, fast = rates(model, NOON), rates(model, NOON, extra={"service_tier": "priority"})
+    configured = rates(evolve(model, options={"service_tier": "priority"}), NOON)
+    assert usual is not None
+    assert fast is not None
+    assert configured is not None
+    assert usual.input_cost(1000) < fast.input_cost(1000) == configured.input_cost(1000)
+
+
+def test_prices_are_those_of_the_moment() -> None:
+    model = BackendSettings(provider="deepseek", model="deepseek-chat")
+    by_hour = {
+        r.input_cost(10**6)
+        for hour in range(24)
+        if (r := rates(model, datetime(2025, 3, 1, hour, tzinfo=UTC))) is not None
+    }
+    assert len(by_hour) == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        BackendSettings(provider="openai", model="never-heard-of"),
+        BackendSettings(provider="openai", model="llama3.2", base_url="http://localhost:11434/v1"),
+        BackendSettings(provider="of_my.own:make", factory=object, model="mine"),
+        BackendSettings(provider="openai", model="text-embedding-3-small"),
+    ],
+)
+def test_nobody_knows(settings: BackendSettings) -> None:
+    assert rates(settings, NOON) is None
+
+
+def test_a_known_server_has_its_own_prices_and_an_unknown_one_those_of_the_name() -> None:
+    known = rates(
+        BackendSettings(provider="openai", model="openai/gpt-4o-mini", base_url="https://openrouter.ai/api/v1"), NOON
+    )
+    gateway = rates(evolve(LISTED, base_url="http://gateway.example/v1"), NOON)
+    own_class = rates(BackendSettings(provider="m:make", factory=object, model="gpt-4o-mini"), NOON)
+    listed = rates(LISTED, NOON)
+    assert known is not None
+    assert listed is not None
+    assert gateway is not None
+    assert own_class is not None
+    assert known.output_price(1) == gateway.output_price(1) == own_class.output_price(1) == listed.output_price(1)
+
+
+def test_the_simulated_model_is_free_and_known_to_be() -> None:
+    simulated = BackendSettings(provider="simulated", model="sim-1")
+    free = rates(simulated, NOON)
+    assert free is not None
+    assert free.input_cost(10**6) == free.output_price(1) == free.cost(Measured(input_tokens=1, output_tokens=1)) == 0
+    priced = rates(evolve(simulated, price=OWN.price), NOON)
+    assert priced is not None
+    assert priced.output_price(1) > 0
+
+
+def test_the_check_names_each_backend_without_a_price_only_where_money_is_limited() -> None:
+    unknown = evolve(OWN, price=None, place="organism.yaml:9:9 models.a.backends[1]")
+    models = {
+        "a": ModelSettings(name="a", backends=(OWN, unknown)),
+        "b": ModelSettings(name="b", backends=(evolve(unknown, place=""),)),
+    }
+    lines = check_prices(models, cost_limited=True, at=NOON)
+    assert [line.partition(": ")[0] for line in lines] == [
+        "organism.yaml:9:9 models.a.backends[1]",
+        "models.b.backends[0]",
+    ]
+    assert "'of-our-own'" in lines[0]
+    assert "price:" in lines[0]
+    assert "on_unpriced: ignore" in lines[0]
+    assert check_prices(models, cost_limited=False, at=NOON) == []
+
+
+@given(
+    st.sampled_from([OWN, LISTED, BackendSettings(provider="anthropic", model="claude-sonnet-4-5")]),
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.integers(0, 10**5),
+    st.integers(0, 10**5),
+)
+def test_what_was_held_for_is_never_exceeded_by_what_stays_within_it(
+    settings: BackendSettings, read: int, written: int, fresh: int, answered: int
+) -> None:
+    price = rates(settings, NOON)
+    assert price is not None
+    used = Measured(
+        input_tokens=read + written + fresh, output_tokens=answered, cache_read_tokens=read, cache_write_tokens=written
+    )
+    assert (
+        0 <= price.cost(used) <= price.input_cost(used.input_tokens) + answered * price.output_price(used.input_tokens)
+    )
+
+
+def test_more_cached_than_there_was_input_is_not_paid_back() -> None:
+    own = rates(OWN, NOON)
+    assert own is not None
+    used = Measured(input_tokens=10, output_tokens=0, cache_read_tokens=50, cache_write_tokens=50)
+    assert own.cost(used) == _coins(Decimal("0.30") * 10 / 10**6)
