@@ -102,16 +102,19 @@ class Organism:
     def of(cls, settings: Settings, *, seed: int | None = None) -> Organism:
         """The organism of settings that are ready."""
         organism = cls.__new__(cls)
-        organism._setup(settings, seed)
+        organism._setup(settings, seed)  # noqa: SLF001 - its own
         return organism
 
     def _setup(self, settings: Settings, seed: int | None) -> None:
-        problems = check_prices(settings.models, cost_limited=_limits_cost(settings))
+        self._now: Callable[[], float] = time.time
+        problems = check_prices(settings.models, cost_limited=_limits_cost(settings), at=self._wall())
         if problems and settings.budget.on_unpriced != "ignore":
             raise ConfigurationError(problems)
         self.settings = settings
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
         self._seed = seed
+        self.watch: Any = None
+        """What ``organism.testing.running`` looks with."""
         self._journal: MemoryJournal | None = None
         self._subscribers: list[Callable[[Fact], None]] = []
         self._handlers = {name: _ready(handler, settings.handlers) for name, handler in settings.handlers.items()}
@@ -121,7 +124,6 @@ class Organism:
         self._stop: anyio.Event | None = None
         self._stopped: anyio.Event | None = None
         self._crash: BaseException | None = None
-        self._now: Callable[[], float] = time.time
         self.kernel = Kernel(settings)
 
     # Starting and closing
@@ -331,7 +333,7 @@ class Organism:
         for callback in tuple(self._subscribers):
             try:
                 callback(fact)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, it is the subscriber's; it is logged
                 _log.exception("a subscriber raised; it is called again with the next fact")
 
     def _wall(self) -> datetime:

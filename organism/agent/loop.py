@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.agent.history import History
@@ -10,7 +11,7 @@ from organism.agent.wording import exhausted_text, incoming, system_prompt, warn
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.message import Reply
 from organism.models.completion import Call
-from organism.payloads import encode_json_text
+from organism.payloads import encode_json
 from organism.payloads.primitives import BudgetExhausted, HandlerFailed, InvalidPayload
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class _Turns:
                 result = None
             else:
                 result = InvalidPayload("you have replied already in this turn", self._attempt)
-            content = "Sent." if result is None else encode_json_text(result)
+            content = "Sent." if result is None else _json(result)
             self._history.add({"role": "tool", "tool_call_id": each.call.id, "content": content})
         if reply is None and all(isinstance(each, Mistaken) for each in read):
             self._check_patience()
@@ -125,7 +126,7 @@ class _Turns:
     def _correct(self, error: str) -> None:
         self._attempt += 1
         self._check_patience()
-        self._history.add({"role": "user", "content": encode_json_text(InvalidPayload(error, self._attempt))})
+        self._history.add({"role": "user", "content": _json(InvalidPayload(error, self._attempt))})
 
     def _check_patience(self) -> None:
         if self._attempt > CORRECTIONS:
@@ -188,3 +189,8 @@ def _result(answer: Any) -> Any:
     if isinstance(answer, Exception):
         return HandlerFailed("crashed", str(answer), retry=False)
     return answer
+
+
+def _json(payload: Any) -> str:
+    """A payload as models read it in results."""
+    return json.dumps(encode_json(payload), ensure_ascii=False)

@@ -11,7 +11,7 @@ from organism.errors import InvalidPayloadError, PayloadError
 from organism.models.contract import ToolCall, ToolSpec
 from organism.names import suggestion
 from organism.payloads import decode_fields, describe, json_schema
-from organism.payloads.primitives import PRIMITIVES
+from organism.payloads.primitives import ORGANISM_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,7 +86,7 @@ def _arguments(call: ToolCall) -> Any:
 
 
 def _peer_tools(peer: HandlerSettings) -> Iterable[Tool]:
-    accepted = [payload for payload in peer.accepts if payload not in PRIMITIVES]
+    accepted = [payload for payload in peer.accepts if payload not in ORGANISM_ONLY]
     for payload in accepted:
         name = peer.name if len(accepted) == 1 else f"{peer.name}_{payload.__name__}"[:_LONGEST]
         doc = describe(payload).doc

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PREFIX: Final = "ORGANISM_"
-_STEP: Final = re.compile(r"[^.\[\]]+|\[[0-9]+\]")
+_PATH: Final = re.compile(r"[^.\[\]]+(\.[^.\[\]]+|\[[0-9]+\])*")
+_STEP: Final = re.compile(r"[^.\[\]]+")
 _INDEX: Final = re.compile(r"[0-9]{1,6}")
 
 
@@ -38,10 +39,10 @@ def overlays_of_set(values: Mapping[str, object], mistakes: Mistakes) -> Iterato
     """``{"budget.tokens": 500, "handlers.writer.peers[0]": "shouter"}``; a text means what its key says it means."""
     for name, value in values.items():
         place = Place(f"--set {name}", SET)
-        steps = tuple(step.strip("[]") for step in _STEP.findall(name))
-        if not steps or ".".join(steps) != name.replace("[", ".").replace("]", ""):
+        if not _PATH.fullmatch(name):
             mistakes.note(place, (), "is no path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'")
             continue
+        steps = tuple(_STEP.findall(name))
         yield Overlay(steps, value, evolve(place, says=_path(steps)))
 
 
@@ -73,20 +74,22 @@ class _Laying:
         self._overlay = overlay
         self._mistakes = mistakes
 
-    def over(self, below: Node | None, path: Path, steps: Sequence[str]) -> Node:
-        """``below`` with the overlay's value at the end of ``steps``."""
+    def over(self, below: Node | None, path: Path, steps: Sequence[str]) -> Node | None:
+        """``below`` with the overlay's value at the end of ``steps``; as it was, after a mistake was noted."""
         if not steps:
             return self._value(below, path)
         if isinstance(below, Scalar):
             below = None if is_null(below) else unfold(below, self._mistakes)
-        if below is None:
-            place = self._overlay.place
-            below = Items((), place, path) if _INDEX.fullmatch(steps[0]) else Table({}, place, path)
+        place = self._overlay.place
         match below:
+            case None if _INDEX.fullmatch(steps[0]):
+                return self._over_item(Items((), place, path), steps) or below
+            case None:
+                return self._over_key(Table({}, place, path), steps) or below
             case Table():
-                return self._over_key(below, steps)
+                return self._over_key(below, steps) or below
             case Items():
-                return self._over_item(below, steps)
+                return self._over_item(below, steps) or below
             case Scalar():
                 self._wrong(path, f"holds no keys, so {shown(steps[0])} cannot be set in it")
                 return below
@@ -101,24 +104,26 @@ class _Laying:
         above = unfold(given, self._mistakes)
         return below if above is None else merged(below, above)
 
-    def _over_key(self, below: Table, steps: Sequence[str]) -> Table:
+    def _over_key(self, below: Table, steps: Sequence[str]) -> Table | None:
         name = steps[0]
         if self._overlay.fold and name not in below.entries:
             name = next((one for one in below.entries if one.lower().replace("-", "_") == name), name)
         old = below.entries.get(name)
         node = self.over(old.node if old else None, (*below.path, name), steps[1:])
+        if node is None:
+            return None
         entry = Entry(old.key if old else self._overlay.place, node)
         return evolve(below, entries={**below.entries, name: entry})
 
-    def _over_item(self, below: Items, steps: Sequence[str]) -> Items:
+    def _over_item(self, below: Items, steps: Sequence[str]) -> Items | None:
         items = below.items
         index = int(steps[0]) if _INDEX.fullmatch(steps[0]) else -1
         if not 0 <= index <= len(items):
             has = f"its {len(items)} items are counted from 0" if items else "it has no items"
             self._wrong(below.path, f"{shown(steps[0])} is no item of the list: {has}, and {len(items)} adds one")
-            return below
+            return None
         node = self.over(items[index] if index < len(items) else None, (*below.path, index), steps[1:])
-        return evolve(below, items=(*items[:index], node, *items[index + 1 :]))
+        return None if node is None else evolve(below, items=(*items[:index], node, *items[index + 1 :]))
 
     def _wrong(self, path: Path, problem: str) -> None:
         self._mistakes.note(self._overlay.place, path, problem)

@@ -369,7 +369,9 @@ def homes_of(name: str, shape: Shape | None, path: Path = ()) -> Iterator[Path]:
             case MapOf(item=item):
                 within.append(((*path, "NAME"), item))
             case ListOf(item=item):
-                within.append(((*path, "0"), item))
+                within.append(((*path, 0), item))
+            case OrNull(shape=inner):
+                within.append((path, inner))
             case _:
                 pass
 
@@ -421,5 +423,4 @@ def _unfolded(node: Node, reading: Reading) -> Node | None:
 
 
 def _not(node: Node, wanted: str) -> str:
-    value = f" {shown(node.value)}" if isinstance(node, Scalar) else ""
-    return f"must be {wanted} and not {kind_of(node)}{value}"
+    return f"must be {wanted} and not {kind_of(node)}"

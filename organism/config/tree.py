@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from attrs import evolve, frozen
 
-from organism.config.places import Path, Place
+from organism.config.places import Path, Place, shown
 
 Style = Literal["plain", "quoted", "given", "python"]
 """How a scalar was written. ``plain``: in YAML without quotes, so that its text may mean several things. ``quoted``: in YAML
@@ -86,7 +86,5 @@ def kind_of(node: Node) -> str:
             return "a mapping"
         case Items():
             return "a list"
-        case Scalar(value=value, style="python"):
-            return f"a value of type {type(value).__name__}"
-        case Scalar():
-            return "a single value"
+        case Scalar(value=value):
+            return shown(value)

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 import openai
+from attrs import evolve
 
 from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
@@ -30,7 +31,7 @@ _SECONDS_TO_CONNECT: Final = 10.0
 """A host that does not even take the connection costs nothing, and that is told apart from a slow answer by this."""
 _NO_KEY: Final = "none"
 """What is sent to servers that want no key; the SDK insists on some."""
-_OURS: Final = frozenset({"max_tokens_parameter", "extra_headers", "extra_query"})
+_BESIDE: Final = frozenset({"max_tokens_parameter", "extra_headers", "extra_query"})
 """Options that are not part of the body."""
 _NEVER_SENT: Final = (
     httpx2.ConnectError,
@@ -45,9 +46,6 @@ class OpenAIBackend:
     """One backend, bound to its server and its key. The key goes into the client and nowhere else."""
 
     def __init__(self, settings: BackendSettings, key: str | None) -> None:
-        self._options = {name: value for name, value in settings.options.items() if name not in _OURS}
-        self._headers: Mapping[str, str] | None = settings.options.get("extra_headers")
-        self._query: Mapping[str, object] | None = settings.options.get("extra_query")
         # Only OpenAI's own server is sure to know the new name; most others know the old one only.
         usual = "max_completion_tokens" if settings.base_url is None else "max_tokens"
         self._limit = str(settings.options.get("max_tokens_parameter", usual))
@@ -67,23 +65,22 @@ class OpenAIBackend:
 
     async def complete(self, request: Request) -> Response:
         """See :class:`~organism.models.contract.Backend`."""
-        body = body_of(request, limit=self._limit)
+        body, options = self._prepared(request)
         with self._failures():
-            answer = await self._client.post(
-                "/chat/completions", cast_to=object, body=body, options=self._request_options()
-            )
+            answer = await self._client.post("/chat/completions", cast_to=object, body=body, options=options)
             return response_of(answer)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[_Stream]:
         """See :class:`~organism.models.contract.Backend`."""
-        body = body_of(request, limit=self._limit) | {"stream": True, "stream_options": {"include_usage": True}}
+        body, options = self._prepared(request)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
         with self._failures():
             chunks = await self._client.post(
                 "/chat/completions",
                 cast_to=object,
                 body=body,
-                options=self._request_options(),
+                options=options,
                 stream=True,
                 stream_cls=openai.AsyncStream[object],
             )
@@ -95,13 +92,16 @@ class OpenAIBackend:
         """See :class:`~organism.models.contract.Backend`."""
         await self._client.close()
 
-    def _request_options(self) -> openai.RequestOptions:
-        options: openai.RequestOptions = {"security": {"bearer_auth": True}}
-        if self._headers:
-            options["headers"] = self._headers
-        if self._query:
-            options["params"] = self._query
-        return options
+    def _prepared(self, request: Request) -> tuple[dict[str, Any], openai.RequestOptions]:
+        """The body, and what goes beside it."""
+        passed = dict(request.options) | dict(request.extra)
+        beside: openai.RequestOptions = {"security": {"bearer_auth": True}}
+        if headers := passed.get("extra_headers"):
+            beside["headers"] = headers
+        if query := passed.get("extra_query"):
+            beside["params"] = query
+        inside = evolve(request, options=_inside(request.options), extra=_inside(request.extra))
+        return body_of(inside, limit=self._limit), beside
 
     @contextmanager
     def _failures(self) -> Generator[None]:
@@ -137,6 +137,10 @@ class OpenAIBackend:
 
     def _clean(self, text: str) -> str:
         return text if self._secret == _NO_KEY else text.replace(self._secret, "[key]")
+
+
+def _inside(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in options.items() if name not in _BESIDE}
 
 
 class _Stream:

@@ -5,14 +5,17 @@ The environment comes in as a mapping: keys are looked up here, and handed to no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 from organism.errors import ConfigurationError
+from organism.models import simulated
 from organism.models.contract import Backend, BackendFactory
 from organism.names import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from organism.settings import BackendSettings, ModelSettings
 
@@ -53,22 +56,11 @@ def check_backends(models: Mapping[str, ModelSettings], *, environ: Mapping[str,
     return mistakes
 
 
-def _simulated() -> BackendFactory:
-    from organism.models.simulated import check_options, make
-
-    return BackendFactory(
-        make=lambda settings, _: make(settings), check=lambda settings: check_options(settings.options)
-    )
-
-
-def _openai() -> BackendFactory:
-    # The SDK takes half a second to load, and is an extra: only who names it needs it.
-    from organism.models.openai import PROVIDER
-
-    return PROVIDER
-
-
-_BUILT_IN: Final[Mapping[str, Callable[[], BackendFactory]]] = {"simulated": _simulated, "openai": _openai}
+_SIMULATED: Final = BackendFactory(
+    make=lambda settings, _: simulated.make(settings), check=lambda settings: simulated.check_options(settings.options)
+)
+_EXTRAS: Final[Mapping[str, str]] = {"openai": "organism.models.openai"}
+"""Providers whose SDK is an extra of the same name, and half a second to load: only who names one needs it."""
 
 
 def _factory(settings: BackendSettings, place: str) -> BackendFactory:
@@ -81,17 +73,19 @@ def _factory(settings: BackendSettings, place: str) -> BackendFactory:
             raise ConfigurationError([f"{place}: provider '{settings.provider}' {line}"])
         made = cast("Callable[[BackendSettings], Backend]", own)
         return BackendFactory(make=lambda settings, _: made(settings))
-    built_in = _BUILT_IN.get(settings.provider)
-    if built_in is None:
-        near = suggestion(settings.provider, _BUILT_IN)
-        known = ", ".join((*_BUILT_IN, "package.module:factory"))
-        raise ConfigurationError([f"{place}: '{settings.provider}' is no provider{near}; there are: {known}"])
+    if settings.provider == "simulated":
+        return _SIMULATED
+    module = _EXTRAS.get(settings.provider)
+    if module is None:
+        known = ("simulated", *_EXTRAS)
+        near, names = suggestion(settings.provider, known), ", ".join((*known, "package.module:factory"))
+        raise ConfigurationError([f"{place}: '{settings.provider}' is no provider{near}; there are: {names}"])
     try:
-        return built_in()
+        provider: BackendFactory = import_module(module).PROVIDER
     except ModuleNotFoundError as error:
-        extra = settings.provider
-        line = f"provider '{extra}' needs '{error.name}', which is not installed; pip install organism[{extra}]"
-        raise ConfigurationError([f"{place}: {line}"]) from error
+        line = f"needs '{error.name}', which is not installed; pip install organism[{settings.provider}]"
+        raise ConfigurationError([f"{place}: provider '{settings.provider}' {line}"]) from error
+    return provider
 
 
 def _key(settings: BackendSettings, factory: BackendFactory, environ: Mapping[str, str], place: str) -> str | None:

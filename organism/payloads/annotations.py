@@ -109,7 +109,8 @@ def _read_enum(annotation: type[Enum]) -> Choice:
         raise _Refused(annotation, "is an Enum without members of its own, or a Flag; use list[...] of a plain Enum")
     by_value = all(isinstance(member.value, str) for member in members)
     return Choice(
-        tuple((_option(annotation, member.value if by_value else member.name), member) for member in members), annotation
+        tuple((_option(annotation, member.value if by_value else member.name), member) for member in members),
+        annotation,
     )
 
 
@@ -167,7 +168,8 @@ def _read_union(annotation: Any, docs: list[str], depth: int) -> FieldType:
             classes += one.classes
         else:
             raise _Refused(
-                annotation, "is a union of other things than payloads, which texts could not tell apart; make each a payload"
+                annotation,
+                "is a union of other things than payloads, which texts could not tell apart; make each a payload",
             )
     distinct = tuple(dict.fromkeys(classes))
     named = {cls.__name__: cls for cls in distinct}
@@ -184,7 +186,9 @@ def _read_list(annotation: Any, docs: list[str], depth: int) -> FieldType:
 def _read_tuple(annotation: Any, docs: list[str], depth: int) -> FieldType:
     args = get_args(annotation)
     if len(args) != 2 or args[1] is not Ellipsis:
-        raise _Refused(annotation, "has places of different meaning; make it a payload with named fields, or tuple[X, ...]")
+        raise _Refused(
+            annotation, "has places of different meaning; make it a payload with named fields, or tuple[X, ...]"
+        )
     return Many(_read(args[0], docs, depth + 1))
 
 

@@ -101,14 +101,18 @@ def _refuse_class(cls: Any) -> None:
     if is_payload(cls):
         raise PayloadTypeError(f"{name} is a payload already; decorate it once")
     if _NAME.fullmatch(cls.__name__) is None:
-        raise PayloadTypeError(f"{name}: the name of a payload must be of ASCII letters, digits and '_'; rename the class")
-    if Generic in cls.__mro__ or getattr(cls, "__type_params__", ()):
+        raise PayloadTypeError(
+            f"{name}: the name of a payload must be of ASCII letters, digits and '_'; rename the class"
+        )
+    if Generic in cls.__mro__ or getattr(cls, "__type_params__", False):
         raise PayloadTypeError(
             f"{name} is generic: a document could not say which type it holds; write one payload for each type"
         )
     for base in cls.__mro__[1:-1]:
         if base.__module__ == "builtins" or issubclass(base, Enum):
-            raise PayloadTypeError(f"{name} derives from {base.__name__}; a payload has fields only, make that one of them")
+            raise PayloadTypeError(
+                f"{name} derives from {base.__name__}; a payload has fields only, make that one of them"
+            )
     _refuse_kind(cls, name)
 
 
@@ -123,7 +127,9 @@ def _refuse_kind(cls: Any, name: str) -> None:
             )
     frozen = attrs.inspect(cls).is_frozen if kind == "attrs" else kind is None or cls.__dataclass_params__.frozen
     if not frozen:
-        raise PayloadTypeError(f"{name} can be changed, and receivers share it; use @attrs.frozen or @dataclass(frozen=True)")
+        raise PayloadTypeError(
+            f"{name} can be changed, and receivers share it; use @attrs.frozen or @dataclass(frozen=True)"
+        )
     if kind is not None and cls.__eq__ is object.__eq__:
         raise PayloadTypeError(f"{name} has no equality of its own; leave out eq=False")
 

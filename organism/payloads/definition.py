@@ -80,6 +80,7 @@ class PerClass(Generic[T]):
         self.__doc__ = make.__doc__
 
     def __call__(self, cls: type) -> T:
+        """What was made for the class; raises PayloadTypeError where it is no payload."""
         kept = definition_of(cls).kept
         try:
             made: T = kept[self]
@@ -102,7 +103,10 @@ def within(cls: type) -> tuple[type, ...]:
         if known is not one:
             raise PayloadTypeError(clash(known, one))
         waiting += [
-            inner for field in describe(one).fields for inner in _held(field.type) if found.get(inner.__name__) is not inner
+            inner
+            for field in describe(one).fields
+            for inner in _held(field.type)
+            if found.get(inner.__name__) is not inner
         ]
     return tuple(found.values())
 

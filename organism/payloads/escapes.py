@@ -45,7 +45,7 @@ def element_text(text: str) -> str:
     raw = text.encode()
     if raw.translate(None, _NOTABLE) == raw:
         return text
-    return hidden(text).translate(_MARKUP)
+    return marked_up(hidden(text))
 
 
 def attribute_text(text: str) -> str:
@@ -53,4 +53,14 @@ def attribute_text(text: str) -> str:
     raw = text.encode()
     if raw.translate(None, _NOTABLE_IN_ATTRIBUTES) == raw:
         return text
-    return hidden(text).translate(_IN_ATTRIBUTES)
+    return marked_up_attribute(hidden(text))
+
+
+def marked_up(text: str) -> str:
+    """The text with references for what would be markup between tags, or be lost there."""
+    return text.translate(_MARKUP)
+
+
+def marked_up_attribute(text: str) -> str:
+    """The text with references for what would be markup in an attribute, or be lost there."""
+    return text.translate(_IN_ATTRIBUTES)

@@ -12,7 +12,7 @@ from organism.errors import InvalidPayloadError
 from organism.names import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 _AT_MOST: Final = 20
 _LONGEST_NAME: Final = 64
@@ -51,13 +51,17 @@ def shown(value: object) -> str:
 def expected(what: str, value: object) -> str:
     """``expected int, got str 'x'``; of what was expected at most about 200 characters."""
     wanted = what if len(what) <= 200 else f"{what[:200]}..."
-    return f"expected {wanted}, got None" if value is None else f"expected {wanted}, got {type(value).__name__} {shown(value)}"
+    return (
+        f"expected {wanted}, got None"
+        if value is None
+        else f"expected {wanted}, got {type(value).__name__} {shown(value)}"
+    )
 
 
 def unknown_field(name: str, known: Iterable[str]) -> str:
     """What is wrong with a field that the class does not have, with the nearest one it has."""
     names = list(known)
-    hint = suggestion(name, names) if len(name) <= _LONGEST_NAME else ""
+    hint = _near(name, names)
     return f"is no field{hint}" if hint or not names else f"is no field; there are {', '.join(names)}"
 
 
@@ -74,3 +78,19 @@ def invalid(faults: Iterator[Fault], name: str) -> InvalidPayloadError | None:
     told = "; ".join(f"{fault.where}: {fault.problem}" for fault in first[:_AT_MOST])
     many = f"{len(first)} problems" if len(first) <= _AT_MOST else f"more than {_AT_MOST} problems"
     return InvalidPayloadError(f"{many}: {told}", where=name)
+
+
+def chosen(name: str, classes: Mapping[str, type], expect: Collection[type] | None) -> type:
+    """The class of a document that says it is a ``name``; InvalidPayloadError if there is none, or not among ``expect``."""
+    cls = classes.get(name)
+    if cls is not None and (expect is None or cls in expect):
+        return cls
+    wanted = sorted(classes if expect is None else {one.__name__ for one in expect})
+    short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+    if expect is not None:
+        raise InvalidPayloadError(f"expected {' or '.join(wanted) or 'no payload'}, got {short!r}{_near(name, wanted)}")
+    raise InvalidPayloadError(f"{short!r} is no payload of this organism{_near(name, wanted)}")
+
+
+def _near(name: str, known: list[str]) -> str:
+    return suggestion(name, known) if len(name) <= _LONGEST_NAME and name not in known else ""

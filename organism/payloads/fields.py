@@ -13,7 +13,7 @@ from typing import Any, Final, get_type_hints
 import attrs
 
 from organism.errors import PayloadTypeError
-from organism.payloads import annotations
+from organism.payloads.annotations import read
 from organism.payloads.definition import describe, is_payload
 from organism.payloads.faults import Misfit
 from organism.payloads.normal import normaliser
@@ -59,7 +59,7 @@ def documentation(cls: type) -> str:
     return "" if doc.startswith(f"{cls.__name__}(") else _sayable(inspect.cleandoc(doc))
 
 
-def fields_of(cls: type, scope: Scope) -> tuple[Field, ...]:
+def fields_of(cls: Any, scope: Scope) -> tuple[Field, ...]:
     """The fields in the order of the class.
 
     Raises NotYetError where an annotation names what does not exist (yet), PayloadTypeError for what cannot be a field.
@@ -124,7 +124,7 @@ def _dataclass_fields(cls: Any) -> list[_Given]:
                 argument=one.name,
                 annotation=one.type,
                 default=default if one.default_factory is dataclasses.MISSING else MADE,
-                keyword_only=one.kw_only,
+                keyword_only=one.kw_only is True,
                 owner=owner,
             )
         )
@@ -142,7 +142,7 @@ def _field(cls: type, given: _Given, scope: Scope) -> Field:
         known = next(field for field in describe(given.owner).fields if field.attribute == given.attribute)
         type_, doc = known.type, known.doc
     else:
-        type_, doc = annotations.read(_evaluated(cls, given, scope, where), where=where)
+        type_, doc = read(_evaluated(cls, given, scope, where), where=where)
     default = given.default
     if default is not attrs.NOTHING and default is not MADE:
         try:

@@ -14,7 +14,7 @@ class FrozenDict(dict[str, Any]):
 
     __slots__ = ()
 
-    def __hash__(self) -> int:  # type: ignore[override] # dict says None, since it can be changed
+    def __hash__(self) -> int:
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:

@@ -23,7 +23,7 @@ _MINUTE: Final = timedelta(minutes=1)
 _NO_TIME: Final = timedelta(0)
 
 
-def normaliser(type_: FieldType) -> Normaliser:
+def normaliser(type_: FieldType) -> Normaliser:  # noqa: PLR0911 - a case for each type
     """The function that checks values of the type and gives their normal form."""
     match type_:
         case Scalar():
@@ -85,7 +85,9 @@ def _float_of_int(value: int) -> float:
     except OverflowError:
         converted = math.inf
     if converted != value:
-        raise Misfit(f"the int {shown(value)} is no float exactly; convert it with float(...), or make the field an int")
+        raise Misfit(
+            f"the int {shown(value)} is no float exactly; convert it with float(...), or make the field an int"
+        )
     return converted
 
 
@@ -160,7 +162,7 @@ def _choice(type_: Choice) -> Normaliser:
 
         return member
     # By type too: True == 1, but Literal[1] does not take True.
-    values = {(type(value), value): value for _, value in type_.options}
+    values: dict[tuple[type, Any], Any] = {(type(value), value): value for _, value in type_.options}
 
     def literal(value: Any) -> Any:
         if isinstance(value, str) and type(value) is not str:
@@ -194,7 +196,7 @@ def _many(type_: Many) -> Normaliser:
     def items(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
             raise Misfit(expected(spelled(type_), value))
-        given = cast("list[Any] | tuple[Any, ...]", value)
+        given: list[Any] | tuple[Any, ...] = value
         normal: list[Any] = []
         same = type(given) is tuple
         for index, one in enumerate(given):
@@ -215,7 +217,7 @@ def _table(type_: Table) -> Normaliser:
     def entries(value: Any) -> FrozenDict:
         if not isinstance(value, Mapping):
             raise Misfit(expected(spelled(type_), value))
-        given = cast("Mapping[Any, Any]", value)
+        given: Mapping[Any, Any] = value
         normal: dict[str, Any] = {}
         same = type(given) is FrozenDict
         for key, one in given.items():

@@ -112,7 +112,7 @@ class PayloadType:
     fields: tuple[Field, ...]
 
 
-def spelled(type_: FieldType) -> str:
+def spelled(type_: FieldType) -> str:  # noqa: PLR0911 - a case for each type
     """The type as a person would write it: ``list[str]``, ``'low' | 'high'``, ``Cat | Dog | None``."""
     match type_:
         case Scalar():

@@ -81,7 +81,9 @@ class _Walk:
         """The faults of an element whose name fits its place."""
         yield from _attributes(element, path, keyed=keyed)
         if namespace(element.tag) != self.namespace:
-            yield Fault(path, f"is in {_place(namespace(element.tag))}, not in {_place(self.namespace)} like the document")
+            yield Fault(
+                path, f"is in {_place(namespace(element.tag))}, not in {_place(self.namespace)} like the document"
+            )
         elif isinstance(type_, Maybe) and element.tag.endswith(".none"):
             yield from _stray_text(element, path, empty=True)
             yield from _strangers(element, path, "says None, and holds nothing")
@@ -138,7 +140,7 @@ class _Walk:
                 yield Fault(spot, f'expected <{names[0]} {KEY}="...">, got <{local(child.tag)[:_SHOWN]}>')
                 continue
             if key is None:
-                yield Fault(spot, f"has no key; write <{local(child.tag)} {KEY}=\"...\">")
+                yield Fault(spot, f'has no key; write <{local(child.tag)} {KEY}="...">')
             elif key in seen:
                 yield Fault(spot, "stands twice")
             seen.add(key or "")
@@ -154,7 +156,7 @@ def _place(uri: str) -> str:
 
 
 def _attributes(element: Element, path: str, *, keyed: bool) -> Faults:
-    for name in element.keys():
+    for name in element.attrib:
         if not keyed or name != KEY:
             yield Fault(path, f"has the attribute {shown(name)}; only the entries of a dict have one, {KEY!r}")
 
@@ -164,7 +166,9 @@ def _stray_text(element: Element, path: str, *, empty: bool = False) -> Faults:
     texts = [element.text, *(child.tail for child in element)]
     for text in texts:
         if text and (text.strip(SPACE) or empty):
-            yield Fault(path, f"holds the text {shown(text)}, where only elements may stand" if not empty else "must be empty")
+            yield Fault(
+                path, f"holds the text {shown(text)}, where only elements may stand" if not empty else "must be empty"
+            )
 
 
 def _strangers(element: Element, path: str, why: str) -> Faults:

@@ -10,21 +10,31 @@ names only is written down again in the plain form, and what does not is refused
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
-from xml.etree import ElementTree as ET  # noqa: S405 - document types are refused before it sees them
+from xml.etree import ElementTree as ET
 
 from attrs import frozen
 from lxml import etree
 
 from organism.errors import InvalidPayloadError
-from organism.payloads.escapes import attribute_text, element_text
+from organism.payloads.escapes import attribute_text, marked_up, marked_up_attribute
 from organism.payloads.faults import shown
 from organism.payloads.types import none_of
-from organism.payloads.xsd import ENTRY, ITEM, KEY
+from organism.payloads.xsd import ENTRY, KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from organism.payloads.limits import Limits
+
+_MARK: Final = b"\xef\xbb\xbf"
+_ENDS: Final = (("", ""), ("/", ""), ("", "/"))
+_TAG: Final = re.compile(rb"<([^<>]+)")
+_KEYED: Final = re.compile(f'(?:{ENTRY}|{re.escape(none_of(ENTRY))}) {KEY}="[^"<>]*"/?'.encode())
+_ODD_REFERENCE: Final = re.compile(rb"&(?!amp;|lt;|gt;|quot;|apos;|#)")
+_ENCODING: Final = re.compile(rb"<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([^\"'>]*)")
+_BLANKS: Final = frozenset({b" ", b"\t", b"\n", b"\r"})
+_UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 class Element(Protocol):
@@ -45,14 +55,15 @@ class Element(Protocol):
         """The text behind the element."""
         ...
 
+    @property
+    def attrib(self) -> Mapping[str, str]:
+        """The attributes."""
+        ...
+
     def __iter__(self) -> Iterator[Element]: ...
 
     def get(self, key: str, /) -> str | None:
         """The value of an attribute."""
-        ...
-
-    def keys(self) -> Iterable[str]:
-        """The names of the attributes."""
         ...
 
 
@@ -64,3 +75,170 @@ def local(tag: str) -> str:
 def namespace(tag: str) -> str:
     """The namespace of ``{namespace}name``, empty for none."""
     return tag[1 : tag.rfind("}")] if tag[:1] == "{" else ""
+
+
+@frozen
+class Tree:
+    """A well-formed document. ``known``: it is made of known names in one namespace, and ``root`` is lxml's."""
+
+    root: Element
+    known: bool
+
+
+class Parser:
+    """Parses documents for one vocabulary.
+
+    ``names``: every name that an element may have. ``roots``: name and namespace of those that may stand at the top.
+    """
+
+    def __init__(self, names: Iterable[str], roots: Iterable[tuple[str, str]], limits: Limits) -> None:
+        self._names = frozenset(names)
+        self._limits = limits
+        heads = [f'{name} xmlns="{attribute_text(uri)}"' for name, uri in roots]
+        tags = [*heads, *(f"{head}/" for head in heads), *(f"{a}{name}{b}" for name in self._names for a, b in _ENDS)]
+        self._tags = frozenset(tag.encode() for tag in tags)
+        self._lxml = etree.XMLParser(
+            encoding="utf-8",
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            dtd_validation=False,
+            attribute_defaults=False,
+            huge_tree=False,
+            recover=False,
+            collect_ids=False,
+        )
+        self._too_deep = etree.XPath("boolean(" + "/*" * (limits.depth + 1) + ")")
+
+    def parse(self, data: bytes | str) -> Tree:
+        """The tree of a document; raises InvalidPayloadError for what is not well-formed or over a limit."""
+        raw = self._bytes(data)
+        if self._is_plain(raw):
+            return Tree(self._fast(raw), known=True)
+        root = self._careful(raw, declared=isinstance(data, bytes))
+        uri = namespace(root.tag)
+        if not all(self._is_known(element, uri) for element in root.iter()):
+            return Tree(root, known=False)
+        return Tree(self._fast(_plain(root)), known=True)
+
+    def _bytes(self, data: bytes | str) -> bytes:
+        if len(data) <= self._limits.size:
+            try:
+                raw = data.encode() if isinstance(data, str) else data
+                raw.decode()
+            except UnicodeError as error:
+                raise InvalidPayloadError(f"is not in UTF-8: {error}") from None
+            if len(raw) <= self._limits.size:
+                return raw.removeprefix(_MARK)
+        raise InvalidPayloadError(f"is longer than {self._limits.size} bytes")
+
+    def _is_plain(self, raw: bytes) -> bool:
+        """Whether libxml2 would meet no name that the vocabulary lacks, be it of an element, an attribute or an entity."""
+        tags = _TAG.findall(raw)
+        if not self._tags.issuperset(tags) and not all(_KEYED.fullmatch(tag) for tag in set(tags) - self._tags):
+            return False
+        return b"&" not in raw or _ODD_REFERENCE.search(raw) is None
+
+    def _is_known(self, element: Element, uri: str) -> bool:
+        tag = element.tag
+        return namespace(tag) == uri and local(tag) in self._names and all(key == KEY for key in element.attrib)
+
+    def _fast(self, raw: bytes) -> Element:
+        try:
+            root = etree.fromstring(raw, self._lxml)
+        except etree.XMLSyntaxError as error:
+            raise InvalidPayloadError(f"is not well-formed XML: {error.msg}") from None
+        # Each level has an end tag of its own, but perhaps the last.
+        if raw.count(b"</") >= self._limits.depth and self._too_deep(root):
+            raise _too_deep(self._limits)
+        tree = cast("Element", root)
+        if len(raw) > self._limits.text:
+            _refuse_long_texts(root.iter(), self._limits)
+        return tree
+
+    def _careful(self, raw: bytes, *, declared: bool) -> ET.Element:
+        """Expat's tree. ``declared``: an encoding that the document declares is that of the bytes."""
+        _refuse_prolog(raw, declared=declared)
+        parser = ET.XMLParser(target=_Builder(self._limits), encoding="utf-8")  # noqa: S314 - it has no document type
+        try:
+            parser.feed(raw)
+            root: ET.Element = parser.close()
+        except ET.ParseError as error:
+            raise InvalidPayloadError(f"is not well-formed XML: {error}") from None
+        _refuse_long_texts(root.iter(), self._limits)
+        return root
+
+
+class _Builder:
+    """Builds expat's tree as far down as is allowed. Comments and processing instructions are left out."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._depth = 0
+        self._tree = ET.TreeBuilder()
+        self.data = self._tree.data
+        self.close = self._tree.close
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > self._limits.depth:
+            raise _too_deep(self._limits)
+        self._tree.start(tag, attributes)
+
+    def end(self, tag: str) -> None:
+        self._depth -= 1
+        self._tree.end(tag)
+
+
+def _too_deep(limits: Limits) -> InvalidPayloadError:
+    return InvalidPayloadError(f"has elements nested more than {limits.depth} deep")
+
+
+def _refuse_long_texts(elements: Iterable[Any], limits: Limits) -> None:
+    for element in elements:
+        texts = [element.text, element.tail, *element.attrib.values()]
+        if any(text and len(text) > limits.text for text in texts):
+            raise InvalidPayloadError(
+                f"has a text of more than {limits.text} characters in <{local(element.tag)[:64]}>"
+            )
+
+
+def _refuse_prolog(raw: bytes, *, declared: bool) -> None:
+    """Refuses other encodings and document types, before any parser sees them."""
+    encoding = _ENCODING.match(raw) if declared else None
+    if encoding and encoding[1].decode().lower() not in _UTF8:
+        raise InvalidPayloadError(f"declares the encoding {shown(encoding[1].decode())}; only UTF-8 is read")
+    position = 0
+    while True:
+        position = _blanks_end(raw, position)
+        closing = b"?>" if raw.startswith(b"<?", position) else b"-->" if raw.startswith(b"<!--", position) else None
+        end = raw.find(closing, position) if closing else -1
+        if closing is None or end < 0:
+            break
+        position = end + len(closing)
+    if raw.startswith(b"<!DOCTYPE", position):
+        raise InvalidPayloadError("has a document type (<!DOCTYPE); leave it out, entities are not read")
+
+
+def _blanks_end(raw: bytes, position: int) -> int:
+    while raw[position : position + 1] in _BLANKS:
+        position += 1
+    return position
+
+
+def _plain(root: ET.Element) -> bytes:
+    """The document as :func:`~organism.payloads.encode_xml` would write it."""
+    parts: list[str] = []
+    head = f' xmlns="{marked_up_attribute(namespace(root.tag))}"' if namespace(root.tag) else ""
+
+    def write(element: ET.Element, attributes: str) -> None:
+        name = local(element.tag)
+        parts.append(f"<{name}{attributes}>{marked_up(element.text or '')}")
+        for child in element:
+            key = child.get(KEY)
+            write(child, "" if key is None else f' {KEY}="{marked_up_attribute(key)}"')
+            parts.append(marked_up(child.tail or ""))
+        parts.append(f"</{name}>")
+
+    write(root, head)
+    return "".join(parts).encode()

@@ -10,7 +10,19 @@ from organism.errors import InvalidPayloadError
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import attribute_text, element_text
 from organism.payloads.lexical import LEXIS
-from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, none_of, present
+from organism.payloads.types import (
+    Choice,
+    Field,
+    FieldType,
+    Many,
+    Maybe,
+    Nested,
+    OneOf,
+    Scalar,
+    Table,
+    none_of,
+    present,
+)
 from organism.payloads.xsd import ENTRY, ITEM, KEY
 
 Writer = Callable[[Any], str]
@@ -72,7 +84,7 @@ def _element(name: str, type_: FieldType) -> Writer:
     return lambda value: f"{opening}{content(value)}{closing}"
 
 
-def _content(type_: FieldType) -> Writer:
+def _content(type_: FieldType) -> Writer:  # noqa: PLR0911 - a case for each type
     match type_:
         case Scalar.TEXT:
             return element_text
@@ -82,7 +94,7 @@ def _content(type_: FieldType) -> Writer:
             return _choice(type_)
         case Nested():
             cls = type_.cls
-            return lambda value: _fields(cls)(value)
+            return lambda value: _fields(cls)(value)  # noqa: PLW0108 - later: a class may hold itself
         case OneOf():
             return _one_of
         case Many():
@@ -94,13 +106,13 @@ def _content(type_: FieldType) -> Writer:
 
 
 def _choice(type_: Choice) -> Writer:
-    texts = {(type(value), value): element_text(text) for text, value in type_.options}
+    texts: dict[tuple[type, Any], str] = {(type(value), value): element_text(text) for text, value in type_.options}
     return lambda value: texts[type(value), value]
 
 
 def _one_of(value: Any) -> str:
-    name = type(value).__name__
-    return f"<{name}>{_fields(type(value))(value)}</{name}>"
+    cls: type = type(value)
+    return f"<{cls.__name__}>{_fields(cls)(value)}</{cls.__name__}>"
 
 
 def _many(type_: Many) -> Writer:

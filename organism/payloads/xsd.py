@@ -63,7 +63,11 @@ class _Schema:
         payloads = [line for cls in within(self._root.cls) for line in self._payload(describe(cls))]
         simple = [line for type_, named in self._simple.items() for line in _simple_type(type_, named)]
         namespace = attribute_text(self._root.namespace)
-        home = f' xmlns="{namespace}" targetNamespace="{namespace}" elementFormDefault="qualified"' if self._qualified else ""
+        home = (
+            f' xmlns="{namespace}" targetNamespace="{namespace}" elementFormDefault="qualified"'
+            if self._qualified
+            else ""
+        )
         head = f'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"{home}>'
         root = f'<xs:element name="{name}" type="{name}"/>'
         return "\n".join([head, *_indented([root, *payloads, *simple]), "</xs:schema>", ""])

@@ -113,7 +113,7 @@ def test_every_key_reaches_the_settings(project: Project) -> None:
     assert (openai.model, openai.base_url, openai.priority) == ("4", "http://localhost:11434/v1", 2)
     assert (openai.max_concurrent, openai.timeout, openai.overhead) == (1, 7.5, 0)
     assert openai.price == Price(input=Decimal(3), output=Decimal(15), cache_read=Decimal("0.30"))
-    assert openai.place == f"{project.file}:26:9 models.default.backends[1]"
+    assert openai.place == f"{project.file}:25:9 models.default.backends[1]"
     assert [backend.api_key_env for backend in default.backends] == [None, "OPENAI_API_KEY"]
     assert settings.models["local"].backends[0].api_key_env is None
 
@@ -244,7 +244,7 @@ def test_levels_as_a_list_are_for_every_unit_that_warns(project: Project) -> Non
 TRAPS = [
     # (text of the file, mistakes)
     ("", ["organism.yaml:1:1: is empty: an organism needs a name at least, as in 'organism: my-organism'"]),
-    ("# nothing\n", ["organism.yaml:2:1: is empty: an organism needs a name at least, as in 'organism: my-organism'"]),
+    ("# nothing\n", ["organism.yaml:1:1: is empty: an organism needs a name at least, as in 'organism: my-organism'"]),
     ("{}", ["organism.yaml:1:1: 'organism' is missing"]),
     ("- a\n", ["organism.yaml:1:1: must be a mapping of keys, as in 'organism: my-organism', and not a list"]),
     ("organism: no\n", ["organism.yaml:1:11 organism: 'no' is true or false to some readers of YAML and a text to others: quote it"]),
@@ -254,8 +254,8 @@ TRAPS = [
     ("organism:\n", ["organism.yaml:1:10 organism: has no value: give a name, or leave the key out"]),
     ("organism: ' '\n", ["organism.yaml:1:11 organism: is an empty text: give a name, or leave the key out"]),
     ("name: demo\n", [
-        "organism.yaml:1:1: 'organism' is missing",
         "organism.yaml:1:1 name: the name of the organism has the key 'organism'",
+        "organism.yaml:1:1: 'organism' is missing",
     ]),
     (HEAD + "no: 1\n", [
         "organism.yaml:2:1: the key 'no' is true or false to some readers of YAML and a text to others: quote it",
@@ -264,7 +264,7 @@ TRAPS = [
     (HEAD + "queue: 5\nbudget: {}\nqueue: 6\n", ["organism.yaml:4:1 queue: the key 'queue' is there twice; first at 2:1: keep one of them"]),
     (HEAD + "? [a]\n: b\n", ["organism.yaml:2:3: a key must be a text and not a list or a mapping"]),
     (HEAD + "timeout: 5\n", [
-        "organism.yaml:2:1 timeout: unknown key here; it belongs in 'defaults', 'handlers.NAME' or 'models.NAME.backends.0'"
+        "organism.yaml:2:1 timeout: unknown key here; it belongs in 'defaults', 'handlers.NAME' or 'models.NAME.backends[0]'"
     ]),
     (HEAD + "ceiling: {warn_at: []}\n", ["organism.yaml:2:11 ceiling.warn_at: unknown key here; it belongs in 'budget', 'defaults.budget' or 'handlers.NAME.budget'"]),
     (HEAD + "budget: !!map {}\n", ["organism.yaml:2:9: tags ('!...') are not read: leave it out"]),
@@ -368,7 +368,7 @@ def test_wordings(project: Project) -> None:
         agent_read = project.load(head.replace("PROMPT", prompt)).handlers["writer"].agent
         assert agent_read is not None
         assert agent_read.prompt == text
-    place = "organism.yaml:5:60 handlers.writer.agent.prompt: "
+    place = "organism.yaml:5:67 handlers.writer.agent.prompt: "
     wrong = {
         "broken.md": "broken.md:2: unexpected end of template, expected 'end of print statement'",
         "'{% if %}'": "line 1: Expected an expression, got 'end of statement block'",
@@ -383,7 +383,7 @@ def test_wordings(project: Project) -> None:
 HANDLERS = [
     ("a: {description: x}", ["3:6 handlers.a: needs 'code: module:function' or 'agent: {...}'"]),
     ("a: {code: desk:look, agent: {accepts: desk:Question, replies: desk:Answer}}", [
-        "3:24 handlers.a.agent: is there beside 'code': a handler is one of them"
+        "3:31 handlers.a.agent: is there beside 'code': a handler is one of them"
     ]),
     ("a: {human: {}}", ["3:7 handlers.a.human: not available yet: leave it out"]),
     ("a: {code: desk:mute}", ["3:6 handlers.a: 'description' is missing: agents read it; or give the function a docstring"]),
@@ -404,16 +404,16 @@ HANDLERS = [
         "3:82 handlers.a.agent.model: 'defautl' is no model; did you mean 'default'?"
     ]),
     ("a: {description: x, agent: {accepts: desk:Answer, replies: desk:Answer, max_output_tokens: 9, min_output_tokens: 10}}", [
-        "3:117 handlers.a.agent.min_output_tokens: 10 is more than the 9 output tokens that are wished for"
+        "3:116 handlers.a.agent.min_output_tokens: 10 is more than the 9 output tokens that are wished for"
     ]),
     ("a: {code: desk:look, peers: [a, b, b]}", [
         "3:35 handlers.a.peers[1]: 'b' is no handler; add it to 'handlers'",
         "3:38 handlers.a.peers[2]: is in the list twice",
     ]),
-    ("a: {code: desk:look, per: call}", ["3:24 handlers.a.per: says how calls share a budget, and there is no 'budget' beside it"]),
+    ("a: {code: desk:look, per: call}", ["3:29 handlers.a.per: says how calls share a budget, and there is no 'budget' beside it"]),
     ("a: {code: desk:look, timeout: 0}", ["3:33 handlers.a.timeout: 0 is not above 0"]),
     ("a: {code: desk:look, model: default}", [
-        "3:24 handlers.a.model: unknown key here; it belongs in 'handlers.NAME.agent' or 'models.NAME.backends.0'"
+        "3:24 handlers.a.model: unknown key here; it belongs in 'handlers.NAME.agent' or 'models.NAME.backends[0]'"
     ]),
     ("a: {code: desk:look, options: {x: no}}", [
         "3:37 handlers.a.options.x: 'no' is true or false to some readers of YAML and a text to others: quote it"
@@ -421,7 +421,7 @@ HANDLERS = [
     ("A: {code: desk:look}", ["3:3 handlers.A: 'A' is no name of a handler: small letters, digits, '_' and '-', a letter first, 64 at most"]),
     ("organism: {code: desk:look}", ["3:3 handlers.organism: 'organism' is the organism's own name for itself: choose another one"]),
     ("reply: {code: desk:look}", ["3:3 handlers.reply: 'reply' is the tool with which agents answer: choose another one"]),
-    ("a: desk:look", ["3:6 handlers.a: must be a mapping of keys and not a single value 'desk:look'"]),
+    ("a: desk:look", ["3:6 handlers.a: must be a mapping of keys and not 'desk:look'"]),
 ]  # fmt: skip
 
 
@@ -443,7 +443,7 @@ def test_a_broken_handler_hides_no_other_mistake(project: Project) -> None:
         f"organism.yaml:3:13 handlers.a.code: there is no module 'nowhere' in {project.folder}",
         "organism.yaml:3:32 handlers.a.peers[0]: 'c' is no handler; add it to 'handlers'",
         "organism.yaml:4:35 handlers.b.peers[1]: 'd' is no handler; add it to 'handlers'",
-        "organism.yaml:5:46 start[1].to: 'c' is no handler; add it to 'handlers'",
+        "organism.yaml:5:47 start[1].to: 'c' is no handler; add it to 'handlers'",
         "organism.yaml:5:63 start[2]: 'to' is missing",
         "organism.yaml:6:9 models: must be a mapping of keys and not a list",
     ]

@@ -167,7 +167,13 @@ class Purse:
 
 
 def _settings(number: int, **more: Any) -> BackendSettings:
-    usual: dict[str, Any] = {"provider": "scripted", "factory": object, "model": f"m-{number}", "priority": number + 1, "overhead": 0}
+    usual: dict[str, Any] = {
+        "provider": "scripted",
+        "factory": object,
+        "model": f"m-{number}",
+        "priority": number + 1,
+        "overhead": 0,
+    }
     return BackendSettings(**usual | more)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,9 +12,7 @@ from hypothesis import strategies as st
 from organism.errors import BudgetExhaustedError, ModelError
 from organism.models.contract import BackendError, RawUsage
 from organism.models.measured import measured
-
-sys.path.append(str(Path(__file__).parent))
-from router_world import Purse, Say, Script, World, ask
+from tests.models.router_world import Purse, Say, Script, World, ask
 
 if TYPE_CHECKING:
     from organism.budget.claims import Claim

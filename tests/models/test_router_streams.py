@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Self
 
 import anyio
@@ -17,9 +15,7 @@ from organism.errors import BudgetExhaustedError, ModelError, NotRunningError
 from organism.models.contract import BackendError
 from organism.models.estimates import prompt_of
 from organism.settings import Price
-
-sys.path.append(str(Path(__file__).parent))
-from router_world import Purse, Say, Script, World, ask, fail, usage
+from tests.models.router_world import Purse, Say, Script, World, ask, fail, usage
 
 
 def _estimate() -> int:

@@ -52,7 +52,7 @@ def same(one: Json, other: Json) -> bool:
 
 def number_fits(rules: Schema, value: float) -> bool:
     """Whether a number keeps the limits of resolved rules."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if not -math.inf < value < math.inf:
         return False
     limits = [(limit, keeps) for keyword, keeps in _LIMITS.items() if _is_number(limit := rules.get(keyword))]
     return all(keeps(value, cast("float", limit)) for limit, keeps in limits)

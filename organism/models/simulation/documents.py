@@ -23,7 +23,10 @@ Scalar: TypeAlias = "bool | int | float | str"
 
 _TAG: Final = re.compile(r"<(/?)([A-Za-z_][\w.:-]{0,100})((?:\s[^<>]{0,2000})?)>")
 _SKIP: Final = {"<!--": "-->", "<?": "?>"}
-_NIL: Final = re.compile(r"\bnil\s*=\s*[\"'](?:true|1)")
+_ATTRIBUTE: Final = re.compile(r"([\w:.-]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
+_ITEMS: Final = frozenset({"item", "li"})
+_NONE: Final = ".none"
+"""An empty element of this ending says that the one it is named after has no value."""
 _FALSE_STARTS: Final = 24
 """How many brackets that open no document are tried, so that a text of brackets costs no more than prose."""
 _DEEPEST: Final = 60
@@ -75,36 +78,41 @@ def loads(text: str) -> Json:
 class _Element:
     """An element that is being read."""
 
-    __slots__ = ("children", "name", "nil", "start", "texts")
+    __slots__ = ("children", "key", "name", "start", "texts")
 
-    def __init__(self, name: str, start: int, *, nil: bool) -> None:
+    def __init__(self, name: str, start: int, attributes: str) -> None:
         self.name = name
         self.start = start
-        self.nil = nil
+        self.key: str | None = None
         self.texts: list[str] = []
         self.children: list[tuple[str, Json]] = []
+        for match in _ATTRIBUTE.finditer(attributes):
+            said, value = match.group(1), html.unescape(match.group(2)[1:-1])
+            if said == "key":
+                self.key = value
+            elif not said.startswith(("xmlns", "xsi:", "xml:")):
+                self.children.append((said, value))
+
+    @property
+    def called(self) -> str:
+        """What it is called within the element around it: its key where it is an entry of a table."""
+        return self.name.removesuffix(_NONE) if self.key is None else self.key
 
     def tree(self) -> Json:
-        """Children as a dictionary, several of one name as a list; without children the text."""
+        """Children and attributes as a dictionary, several of one name as a list; without any the text."""
+        if self.name.endswith(_NONE):
+            return None
+        text = "".join(self.texts)
         if not self.children:
-            return None if self.nil else "".join(self.texts)
-        found: dict[str, Json] = {}
-        lists: set[str] = set()
+            return text
+        if all(name in _ITEMS for name, _ in self.children):
+            return [value for _, value in self.children]
+        found: dict[str, list[Json]] = {}
         for name, value in self.children:
-            if name not in found:
-                found[name] = value
-            elif name in lists:
-                cast("list[Json]", found[name]).append(value)
-            else:
-                found[name] = [found[name], value]
-                lists.add(name)
-        if (
-            len(found) == 1
-            and (only := next(iter(found))) in lists
-            and only.casefold() in {"item", "entry", "value", "li"}
-        ):
-            return found[only]
-        return found
+            found.setdefault(name, []).append(value)
+        if text.strip():
+            found.setdefault("text", []).append(text.strip())
+        return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 def _read_element(text: str, start: int) -> Document | None:
@@ -139,7 +147,7 @@ def _step(stack: list[_Element], tag: re.Match[str]) -> _Element | None:
         if len(stack) >= _DEEPEST:
             stack.clear()
             return None
-        stack.append(_Element(name, tag.start(), nil=_NIL.search(rest) is not None))
+        stack.append(_Element(name, tag.start(), rest))
         if not rest.rstrip().endswith("/"):
             return None
     elif not any(element.name == name for element in stack):
@@ -168,7 +176,7 @@ def _close(stack: list[_Element], name: str) -> _Element:
     while True:
         done = stack.pop()
         if stack:
-            stack[-1].children.append((done.name, done.tree()))
+            stack[-1].children.append((done.called, done.tree()))
         if done.name == name or not stack:
             return done
 

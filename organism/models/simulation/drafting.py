@@ -9,8 +9,7 @@ from organism.models.simulation.evidence import Brief, Evidence
 from organism.models.simulation.fields import Field
 from organism.models.simulation.filling import Filler, Made
 from organism.models.simulation.ranking import Passage, Sentence, best, coverage, read
-from organism.models.simulation.situation import call_key
-from organism.models.simulation.toolbox import is_reply
+from organism.models.simulation.situation import call_key, is_reply
 from organism.models.simulation.words import sentences
 
 if TYPE_CHECKING:

@@ -107,7 +107,7 @@ class Evidence:
             return
         if wanted.role == "reference" and (called := reference_of(fields)):
             yield called
-        if wanted.role == "text":
+        if wanted.role == "text" and (wanted.required or self.answering):
             own = [v for k, v in fields.items() if isinstance(v, str) and role_of(k) in {"text", "unknown"}]
             if own:
                 yield self._cut(max(own, key=len))
@@ -121,7 +121,7 @@ class Evidence:
         if wanted.key in self.situation.given:
             found = self.situation.given[wanted.key]
             yield found
-            yield [found]
+            yield [] if found == "" else [found]  # XML writes an empty list as an empty element
 
     def _strings(self, wanted: Field) -> Iterator[Json]:
         words = " ".join(self.key_terms())
@@ -132,7 +132,9 @@ class Evidence:
                 yield words
             case "reference":
                 yield from self._references()
-            case "text" if (self.answering or self.item is not None) and (text := self.prose(wanted)):
+            case "text" if (self.answering or (wanted.required and self.item is not None)) and (
+                text := self.prose(wanted)
+            ):
                 yield text
             case "title" if self.answering and words:
                 yield words.capitalize()
@@ -235,11 +237,10 @@ class Evidence:
     def entries(self, names: Iterable[str]) -> list[Evidence]:
         """Evidence for each entry of a list of objects with these properties: records that have such fields, else quotes."""
         keys = {"".join(name_words(name)) for name in names}
-        about = [
-            record
-            for record in (*self.situation.records, *self.situation.given_records)
-            if sum(key in record.fields for key in keys) * 2 >= len(keys) > 0
-        ]
+        known = (*self.situation.records, *self.situation.given_records)
+        shared = {id(record): sum(key in record.fields for key in keys) for record in known}
+        most = max(shared.values(), default=0)
+        about = [record for record in known if shared[id(record)] == most and most * 2 >= len(keys) > 0]
         cited = {sentence.source: place for place, sentence in reversed(list(enumerate(self.sentences)))}
         ranked = sorted(about, key=lambda record: cited.get(reference_of(record.fields), len(cited)))
         unique = list({tuple(record.fields.items()): record for record in ranked}.values())

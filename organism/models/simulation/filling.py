@@ -165,7 +165,7 @@ class Filler:
             case "boolean":
                 return candidate if isinstance(candidate, bool) else {"true": True, "false": False}.get(str(candidate))
             case "array" if isinstance(candidate, list):
-                return self._trimmed(candidate, rules)
+                return self._trimmed(candidate, rules) or (None if candidate else [])
             case "object" if isinstance(candidate, dict):
                 return candidate
             case _:
@@ -252,7 +252,9 @@ class Filler:
                 made.append(one.value)
                 grounded += one.grounded
         while len(made) < whole(rules, "minItems", 0):
-            made.append(self._another(items, shape, inner, evidence, depth, made, rules.get("uniqueItems") is True))
+            made.append(
+                self._another(items, shape, inner, evidence, depth, made, unique=rules.get("uniqueItems") is True)
+            )
         return Made(made, grounded)
 
     def _another(

@@ -38,9 +38,10 @@ _FINAL: Final = re.compile(r"\bfinal\b|\b(?:answer|reply|finish) (?:at once|now|
 _CRITICAL: Final = re.compile(r"\b(?:critical|runway|urgent)\b", re.IGNORECASE)
 _SHARE: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*(?:%|percent|per cent)", re.IGNORECASE)
 _CALLS_LEFT: Final = re.compile(
-    r"calls_?left\W{1,4}(\d+)|(\d+)(?: model)? calls?(?: are| is)? (?:left|remaining|remains?)", re.IGNORECASE
+    r"calls_?left\W{1,4}(\d+)|(\d+)(?: model)? calls?(?: are| is)? (?:left|remaining|remains?)|(\d+) more(?: model)? calls?",
+    re.IGNORECASE,
 )
-_LEVEL: Final = re.compile(r"level\W{1,4}(warning|critical|final|runway|exhausted)\b", re.IGNORECASE)
+_LEVEL: Final = re.compile(r"(?:level|budget notice)\W{1,4}(warning|critical|final|runway|exhausted)\b", re.IGNORECASE)
 _LEVELS: Final = {"warning": WARNED, "runway": PRESSED, "critical": PRESSED, "final": LAST, "exhausted": LAST}
 
 
@@ -89,7 +90,7 @@ def _told_from(messages: Sequence[Message], asked: int, turned: int) -> int:
 def pressure_of(text: str) -> float:
     """How pressing a notice is: 0.5 for a warning up to 1 for a budget that is exhausted."""
     left = _CALLS_LEFT.search(text)
-    if "BudgetExhausted" in text[:200] or (left is not None and int(left.group(1) or left.group(2)) <= 1):
+    if "BudgetExhausted" in text[:200] or (left is not None and int(left.group(left.lastindex or 0)) <= 1):
         return LAST
     level = _LEVEL.search(text)
     if level is not None:

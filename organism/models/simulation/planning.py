@@ -13,7 +13,8 @@ from attrs import frozen
 from organism.models.contract import ToolSpec
 from organism.models.simulation.documents import Record
 from organism.models.simulation.fields import is_negative, reference_of, role_of
-from organism.models.simulation.toolbox import Tool, is_reply
+from organism.models.simulation.situation import is_reply
+from organism.models.simulation.toolbox import Tool
 from organism.models.simulation.words import terms
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import frozen
 
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 
 _SATURATION: Final = 1.2
 _LENGTH: Final = 0.6
+_SHORT: Final = 0.6
+"""No sentence counts as shorter than this share of the average: the shortest are headings and asides."""
 _ALIKE: Final = 0.7
+_WORTH: Final = 0.35
+"""A sentence of less than this share of the best one's score is not worth saying."""
+_FOCUS: Final = 1.6
+_DEFINES: Final = 1.4
+_ASKED: Final = re.compile(r"\b(?:what|who)(?:'s|\s+(?:is|are|was|were|do|does))\s", re.IGNORECASE)
+_Split: TypeAlias = tuple[str, str, list[str], float]
 _MOST: Final = 4000
 """Sentences that are read at most; a prompt that holds more has been seen enough."""
 
@@ -46,31 +55,49 @@ def read(passages: Iterable[Passage], question: str, dice: Dice, *, jitter: floa
 
     ``jitter`` in [0, 1] is how much a score may be drawn up by the dice; 0 leaves the order to the words alone.
     """
-    found: list[tuple[str, str, list[str]]] = []
-    seen: set[str] = set()
-    for passage in passages:
-        for text in sentences(passage.text):
-            if text not in seen and len(found) < _MOST:
-                seen.add(text)
-                found.append((text, passage.source, terms(text)))
     wanted = Counter(terms(question))
-    weights = _weights(wanted, found)
-    average = sum(len(own) for _, _, own in found) / len(found) if found else 1.0
+    found = _split(passages, wanted)
+    focus = _focus(question)
+    weights = _weights(wanted, found, focus)
+    average = sum(len(own) for _, _, own, _ in found) / len(found) if found else 1.0
     scored: list[Sentence] = []
-    for place, (text, source, own) in enumerate(found):
-        score = _score(Counter(own), weights, len(own) / (average or 1.0))
+    for place, (text, source, own, fit) in enumerate(found):
+        score = _score(Counter(own), weights, max(_SHORT, len(own) / (average or 1.0))) * (1 + fit) / 2
         if score and text.endswith("?"):
             score *= 0.5
+        if score and own[:1] == [focus]:
+            score *= _DEFINES
         if score and jitter:
             score *= 1 + 0.25 * jitter * dice.share(text)
         scored.append(Sentence(text, source, score, place, frozenset(own)))
     return scored
 
 
-def _weights(wanted: Counter[str], found: Sequence[tuple[str, str, list[str]]]) -> dict[str, float]:
-    """How much each term of the question tells, by how rare it is among the sentences."""
-    carriers = Counter(term for _, _, own in found for term in set(own) & wanted.keys())
-    return {term: math.log(1 + (len(found) - carriers[term] + 0.5) / (carriers[term] + 0.5)) for term in wanted}
+def _split(passages: Iterable[Passage], wanted: Counter[str]) -> list[_Split]:
+    """Every different sentence with its source, its terms, and the share of the wanted terms that its passage has."""
+    found: list[_Split] = []
+    seen: set[str] = set()
+    for passage in passages:
+        new = [text for text in dict.fromkeys(sentences(passage.text)) if text not in seen][: _MOST - len(found)]
+        seen.update(new)
+        own = [terms(text) for text in new]
+        said = {term for entry in own for term in entry}
+        fit = len(said & wanted.keys()) / len(wanted) if wanted else 0.0
+        found.extend((text, passage.source, entry, fit) for text, entry in zip(new, own, strict=True))
+    return found
+
+
+def _focus(question: str) -> str:
+    """The term that a question asks the meaning of: the frame of "What is a frame?"; empty where it asks otherwise."""
+    asked = _ASKED.search(question)
+    return next(iter(terms(question[asked.end() :])), "") if asked is not None else ""
+
+
+def _weights(wanted: Counter[str], found: Sequence[_Split], focus: str) -> dict[str, float]:
+    """How much each term of the question tells: by how rare it is among the sentences, and more if it is the focus."""
+    carriers = Counter(term for _, _, own, _ in found for term in set(own) & wanted.keys())
+    weights = {term: math.log(1 + (len(found) - carriers[term] + 0.5) / (carriers[term] + 0.5)) for term in wanted}
+    return {term: weight * (_FOCUS if term == focus else 1.0) for term, weight in weights.items()}
 
 
 def _score(own: Counter[str], weights: Mapping[str, float], length: float) -> float:
@@ -85,7 +112,8 @@ def best(found: Sequence[Sentence], most: int) -> list[Sentence]:
 
     Texts that hardly hold words (a heading, a name) only stand in where there is nothing else.
     """
-    fitting = sorted((s for s in found if s.score > 0), key=lambda s: (-s.score, s.place))
+    least = _WORTH * max((s.score for s in found), default=0.0)
+    fitting = sorted((s for s in found if s.score > 0 and s.score >= least), key=lambda s: (-s.score, s.place))
     chosen: list[Sentence] = []
     for candidates in ([s for s in fitting if len(s.terms) >= 3], fitting, found):
         for sentence in candidates:

@@ -71,6 +71,11 @@ class Call:
         return call_key(self.name, self.arguments)
 
 
+def is_reply(name: str) -> bool:
+    """Whether a tool hands in the answer: ``reply``, or ``reply_<Payload>`` where there are several."""
+    return name == "reply" or name.startswith(("reply_", "reply-"))
+
+
 def call_key(name: str, arguments: Json) -> str:
     """What makes two calls the same: the name and the arguments, whatever their order."""
     return f"{name}({compact(_sorted(arguments))})"
@@ -237,7 +242,8 @@ def _question(scalars: Sequence[tuple[str, Scalar]], around: str) -> tuple[str, 
             if asks > weight:
                 best, weight = one_line(value), asks
     if weight or scalars:
-        return best, (around,)
+        # Beside a payload, a short line only says where it comes from.
+        return best, (around,) if len(around) >= _MATERIAL else ()
     found = sentences(around)
     if not found:
         return "", ()
@@ -272,7 +278,7 @@ def _heard(calls: Sequence[Call], question: str) -> _Heard:
     """Reads what came back, failures left out."""
     heard = _Heard()
     for call in calls:
-        if call.result is None or call.failed or not call.result.strip():
+        if call.result is None or call.failed or not call.result.strip() or is_reply(call.name):
             continue
         given = {normal(k): v for k, v in leaves(call.arguments)}
         source = reference_of(given)

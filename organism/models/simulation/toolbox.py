@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 Want = Literal["start", "item", "all"]
 """``start``: can be asked at once; ``item``: wants something that was found; ``all``: wants everything that was found."""
 
-_REPLY = "reply"
-
-
-def is_reply(name: str) -> bool:
-    """Whether a tool hands in the answer: ``reply``, or ``reply_<Payload>`` where there are several."""
-    return name == _REPLY or name.startswith((_REPLY + "_", _REPLY + "-"))
-
 
 @frozen
 class Tool:

@@ -1,0 +1,144 @@
+"""JSON values to payloads, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeVar, cast
+
+from organism.errors import InvalidPayloadError
+from organism.payloads.construction import builder
+from organism.payloads.definition import describe
+from organism.payloads.faults import Fault, Misfit, chosen, expected, invalid, shown, unknown_field
+from organism.payloads.frozendict import FrozenDict
+from organism.payloads.json_values import simple
+from organism.payloads.normal import text as normal_text
+from organism.payloads.types import Choice, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, spelled
+
+Faults = Iterator[Fault]
+
+T = TypeVar("T")
+
+
+def decode_fields(cls: type[T], fields: Mapping[str, Any]) -> T:
+    """The payload of a JSON object with its fields, as ``{"name": "Ada"}``; the arguments of a model's tool call are such.
+
+    Raises one InvalidPayloadError with everything that is wrong, each with its path, and PayloadTypeError where ``cls`` is
+    no payload.
+    """
+    try:
+        error = invalid(_faults_of_fields(fields, cls, cls.__name__), cls.__name__)
+        if error is None:
+            return cast("T", _fields(fields, cls))
+    except RecursionError:
+        error = InvalidPayloadError("is nested too deep to be read", where=cls.__name__)
+    raise error
+
+
+def decode_document(document: object, classes: Mapping[str, type], expect: Collection[type] | None) -> Any:
+    """The payload of ``{"Greeting": {"name": "Ada"}}``, for one of the classes by name; raises InvalidPayloadError."""
+    given: Mapping[Any, Any] = document if isinstance(document, Mapping) else {}
+    if len(given) != 1:
+        raise InvalidPayloadError(expected('an object like {"Name": {...}}, with the name of one payload', document))
+    ((name, fields),) = given.items()
+    return decode_fields(chosen(str(name), classes, expect), fields)
+
+
+# ---- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+def _faults_of_fields(value: Any, cls: type, path: str) -> Faults:
+    """The faults of the JSON object with the fields of a payload. Lazy: looks no further than is asked for."""
+    if not isinstance(value, Mapping):
+        yield Fault(path, expected(f"an object with the fields of {cls.__name__}", value))
+        return
+    given: Mapping[Any, Any] = value
+    fields = {field.name: field for field in describe(cls).fields}
+    for name in given:
+        if name not in fields:
+            yield Fault(f"{path}.{str(name)[:64]}", unknown_field(str(name), fields))
+    for name, field in fields.items():
+        if name in given:
+            yield from _faults(given[name], field.type, f"{path}.{name}")
+        elif field.required:
+            yield Fault(f"{path}.{name}", f"is missing ({spelled(field.type)})")
+
+
+def _faults(value: Any, type_: FieldType, path: str) -> Faults:
+    match type_:
+        case Scalar() | Choice():
+            try:
+                simple(value, type_)
+            except Misfit as misfit:
+                yield Fault(path, misfit.problem)
+        case Nested():
+            yield from _faults_of_fields(value, type_.cls, path)
+        case OneOf():
+            yield from _faults_of_union(value, type_, path)
+        case Many():
+            yield from _faults_of_list(value, type_, path)
+        case Table():
+            yield from _faults_of_dict(value, type_, path)
+        case Maybe():
+            if value is not None:
+                yield from _faults(value, type_.inner, path)
+
+
+def _faults_of_union(value: Any, type_: OneOf, path: str) -> Faults:
+    classes = {cls.__name__: cls for cls in type_.classes}
+    given: Mapping[Any, Any] = value if isinstance(value, Mapping) else {}
+    name = next(iter(given), None)
+    if len(given) != 1 or name not in classes:
+        yield Fault(path, expected(" or ".join(f'{{"{one}": {{...}}}}' for one in classes), value))
+    else:
+        yield from _faults_of_fields(given[name], classes[name], f"{path}.{name}")
+
+
+def _faults_of_list(value: Any, type_: Many, path: str) -> Faults:
+    if not isinstance(value, list | tuple):
+        yield Fault(path, expected("a list", value))
+        return
+    items: list[Any] | tuple[Any, ...] = value
+    for index, item in enumerate(items):
+        yield from _faults(item, type_.item, f"{path}[{index}]")
+
+
+def _faults_of_dict(value: Any, type_: Table, path: str) -> Faults:
+    if not isinstance(value, Mapping):
+        yield Fault(path, expected("an object", value))
+        return
+    given: Mapping[Any, Any] = value
+    for key, item in given.items():
+        try:
+            normal_text(key)
+        except Misfit as misfit:
+            yield Fault(f"{path}[{shown(key)}]", f"the key is wrong: {misfit.problem}")
+        yield from _faults(item, type_.value, f"{path}[{shown(key)}]")
+
+
+# ---- what it says -----------------------------------------------------------------------------------------------------
+
+
+def _fields(value: Mapping[str, Any], cls: type) -> Any:
+    """The payload of an object without faults; raises InvalidPayloadError only for what the class's validators refuse."""
+    given = {
+        field.argument: _read(value[field.name], field.type) for field in describe(cls).fields if field.name in value
+    }
+    absent = {field.argument: None for field in describe(cls).fields if field.absent_is_none}
+    return builder(cls)(**{**absent, **given})
+
+
+def _read(value: Any, type_: FieldType) -> Any:
+    match type_:
+        case Scalar() | Choice():
+            return simple(value, type_)
+        case Nested():
+            return _fields(value, type_.cls)
+        case OneOf():
+            ((name, fields),) = value.items()
+            return _fields(fields, next(cls for cls in type_.classes if cls.__name__ == name))
+        case Many():
+            return tuple(_read(item, type_.item) for item in value)
+        case Table():
+            return FrozenDict({key: _read(item, type_.value) for key, item in value.items()})
+        case Maybe():
+            return None if value is None else _read(value, type_.inner)

@@ -1,0 +1,265 @@
+"""For tests of organisms: a model that follows a script, failures at will, and a check of the organism's own laws.
+
+A fake stands only where the world would be: handlers, budgets, warnings and ends are the real ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from attrs import define, field, frozen
+
+from organism.facts import Accepted, Answered, CallRefused, Dropped, Failed
+from organism.kernel.fold import Fold
+from organism.kernel.snapshot import snapshot
+from organism.models.contract import Backend, BackendError, Piece, RawUsage, Request, Response, ToolCall
+from organism.organism import Organism
+from organism.payloads import encode_json, payload_name
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+
+    from organism.facts import Fact
+    from organism.settings import BackendSettings
+
+_UNSAID: Final = RawUsage()
+
+
+@frozen(kw_only=True)
+class Says:
+    """One scripted answer.
+
+    ``text`` and ``calls`` ((tool name, payload or arguments)) are what it says; ``usage`` is (input, output) tokens, ``None``
+    for what the texts amount to at four bytes a token, or a RawUsage as the provider would report it. ``seconds`` is how
+    long it takes, ``error`` what it raises instead.
+    """
+
+    text: str = ""
+    calls: tuple[tuple[str, Any], ...] = ()
+    usage: tuple[int, int] | RawUsage | None = None
+    seconds: float = 0.0
+    error: BackendError | None = None
+    finish_reason: str | None = None
+
+
+Script = Callable[[Request], Says] | list[Says]
+
+
+@define(eq=False)
+class ScriptedModel:
+    """A model that says what it is told to: a list of answers, one a call (the last one again and again), or a function
+    of the request.
+
+    Give it as a provider: ``models={"default": {"backends": [{"provider": model.backend, "model": "scripted"}]}}``, or whole by
+    ``models=model.models()``. ``requests`` are those that it got.
+    """
+
+    script: Script
+    requests: list[Request] = field(factory=list)
+    finished: int = 0
+    """How many calls it has answered."""
+
+    def models(self, **settings: Any) -> dict[str, Any]:
+        """The ``models:`` section of an organism that uses it; ``settings`` are further keys of the backend."""
+        backend = {"provider": self.backend, "model": "scripted", "price": {"input": "1", "output": "2"}, **settings}
+        return {"default": {"backends": [backend]}}
+
+    def backend(self, _settings: BackendSettings) -> Backend:
+        """Makes the provider."""
+        return _ScriptedBackend(self)
+
+    def next(self, request: Request) -> Says:
+        """The answer to a request, which is noted."""
+        self.requests.append(request)
+        if callable(self.script):
+            return self.script(request)
+        return self.script[min(len(self.requests), len(self.script)) - 1]
+
+
+class _ScriptedBackend:
+    def __init__(self, model: ScriptedModel) -> None:
+        self._model = model
+
+    async def complete(self, request: Request) -> Response:
+        says = self._model.next(request)
+        await anyio.sleep(says.seconds)
+        if says.error is not None:
+            raise says.error
+        self._model.finished += 1
+        return _response(says, request)
+
+    def stream(self, request: Request) -> Any:
+        return self._stream(request)
+
+    @asynccontextmanager
+    async def _stream(self, request: Request) -> AsyncGenerator[_ScriptedStream]:
+        says = self._model.next(request)
+        yield _ScriptedStream(says, _response(says, request))
+        self._model.finished += 1
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class _ScriptedStream:
+    def __init__(self, says: Says, response: Response) -> None:
+        self._says = says
+        self._whole = response
+        self.response: Response | None = None
+        self.usage: RawUsage | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        words = self._whole.text.split(" ")
+        for index, word in enumerate(words):
+            await anyio.sleep(self._says.seconds / len(words))
+            yield Piece(text=word if index == len(words) - 1 else f"{word} ")
+        if self._says.error is not None:
+            raise self._says.error
+        self.response, self.usage = self._whole, self._whole.usage
+
+
+def _response(says: Says, request: Request) -> Response:
+    calls = tuple(
+        ToolCall(id=f"call_{number}", name=name, arguments=_arguments(what))
+        for number, (name, what) in enumerate(says.calls)
+    )
+    message: dict[str, Any] = {"role": "assistant", "content": says.text}
+    if calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in calls
+        ]
+    reason: Any = says.finish_reason or ("tool_calls" if calls else "stop")
+    return Response(
+        text=says.text,
+        message=message,
+        tool_calls=calls,
+        finish_reason=reason,
+        usage=_usage(says, request),
+        model=request.model,
+    )
+
+
+def _arguments(what: Any) -> str:
+    if isinstance(what, str):
+        return what
+    if isinstance(what, Mapping):
+        return json.dumps(what)
+    return json.dumps(encode_json(what)[payload_name(type(what))])
+
+
+def _usage(says: Says, request: Request) -> RawUsage | None:
+    if isinstance(says.usage, RawUsage):
+        return None if says.usage is _UNSAID else says.usage
+    if says.usage is not None:
+        return RawUsage(input_tokens=says.usage[0], output_tokens=says.usage[1])
+    given = sum(len(str(message.get("content") or "")) for message in request.messages)
+    said = len(says.text) + sum(len(_arguments(what)) for _, what in says.calls)
+    return RawUsage(input_tokens=given // 4 + 1, output_tokens=said // 4 + 1)
+
+
+NO_USAGE: Final = _UNSAID
+"""For ``Says(usage=NO_USAGE)``: the provider reports none."""
+
+
+@define(eq=False)
+class FailAfter:
+    """Lets ``calls`` calls pass and fails the one after them: ``fail = FailAfter(3, OSError()); ...; fail()``."""
+
+    calls: int
+    error: BaseException
+    made: int = 0
+
+    def __call__(self) -> None:
+        """Counts one call; raises when its turn has come."""
+        self.made += 1
+        if self.made == self.calls + 1:
+            raise self.error
+
+
+class Watch:
+    """Folds an organism's facts as they come, and compares with the live state; ``broken`` holds what differed."""
+
+    def __init__(self, organism: Organism) -> None:
+        self._organism = organism
+        self._fold = Fold(organism.settings)
+        self.facts: list[Fact] = []
+        self.broken: list[str] = []
+        organism.subscribe(self._see)
+
+    def _see(self, fact: Fact) -> None:
+        self.facts.append(fact)
+        try:
+            self._fold.apply(fact)
+        except Exception as error:
+            self.broken.append(f"fact {len(self.facts)} cannot be folded: {type(error).__name__}: {error}; {fact}")
+            raise
+        # In between, a change may be half recorded: one settlement can let several waiting calls go, each a fact.
+        if len(self.facts) < 400 and isinstance(fact, (Accepted, Answered, Failed, Dropped, CallRefused)):
+            self.compare(f"after fact {len(self.facts)}, {type(fact).__name__}")
+
+    def compare(self, when: str) -> None:
+        """Compares now."""
+        if self.broken:
+            return
+        live, folded = snapshot(self._organism.kernel.state), snapshot(self._fold.state)
+        self.broken += [f"{when}: {line}" for line in differences(live, folded)]
+
+    def of(self, kind: type[Fact]) -> list[Any]:
+        """The facts of one kind, in order."""
+        return [fact for fact in self.facts if isinstance(fact, kind)]
+
+    def check(self) -> None:
+        """Raises AssertionError where the live state and the fold of the record differ, or figures do not add up."""
+        self.compare("at the end")
+        self.broken += _sums(self)
+        if self.broken:
+            raise AssertionError("\n".join(self.broken[:10]))
+
+
+def _sums(watch: Watch) -> Iterable[str]:
+    """R19: what the root threads spent is what the organism spent, and nothing is left held."""
+    state = watch._organism.kernel.state  # noqa: SLF001 - the watch is the organism's
+    if state.threads:
+        return
+    if any(state.root.held):
+        yield f"the organism still holds {state.root.held}"
+    by_handler = [0] * 6
+    for (kind, _), tally in state.totals.items():
+        if kind == "handler":
+            by_handler = [have + more for have, more in zip(by_handler, tally.amounts, strict=True)]
+    if by_handler != state.root.used:
+        yield f"sums by handler are {by_handler}, the organism's {state.root.used}"
+
+
+def differences(live: Any, folded: Any, path: str = "") -> list[str]:
+    """Where two plain values differ, one line a place."""
+    if isinstance(live, dict) and isinstance(folded, dict):
+        lines: list[str] = []
+        for key in {**live, **folded}:
+            lines += differences(live.get(key), folded.get(key), f"{path}.{key}")
+        return lines
+    return [] if live == folded else [f"{path}: live {live!r}, folded {folded!r}"]
+
+
+@asynccontextmanager
+async def running(organism: Organism | None = None, *, check: bool = True, **document: Any) -> AsyncGenerator[Organism]:
+    """A running organism: the one given, or one made from the keys of organism.yaml.
+
+    When its block is left without an error, its laws are checked (``check``): the fold of its facts equals its live state,
+    nothing stays held, sums agree. ``organism.watch`` has the facts.
+    """
+    made = organism or Organism(**{"name": "test", **document})
+    watch = Watch(made)
+    made.watch = watch
+    async with made:
+        yield made
+    if check:
+        watch.check()
+
+
+__all__ = ["NO_USAGE", "FailAfter", "Says", "ScriptedModel", "Watch", "differences", "running"]

@@ -1,0 +1,229 @@
+"""Every key that is documented for organism.yaml is read, or refused by name: none is accepted and ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from organism import config
+from organism.config.document import TOP
+from organism.config.shapes import ListOf, MapOf, OrNull, Record, Shape
+from organism.errors import ConfigurationError
+from organism.payloads import payload
+
+
+@payload
+class Question:
+    text: str
+
+
+async def look(question: Question, ctx: object) -> None:
+    """Looks it up."""
+
+
+# Every key of the documentation with its example, in its order. What `later` holds is refused.
+DOCUMENTED: dict[str, Any] = {
+    "organism": "research-desk",
+    "runtime": "trio",
+    "defaults.timeout": 30,
+    "budget.tokens": 100000,
+    "budget.input_tokens": None,
+    "budget.output_tokens": None,
+    "budget.cost_usd": 0.50,
+    "budget.model_calls": 50,
+    "budget.messages": 300,
+    "budget.seconds": 600,
+    "budget.depth": 50,
+    "budget.warn_at": [0.75, 0.9, 0.95],
+    "budget.runway": 2,
+    "budget.grace": {"model_calls": 1, "share": 0.1, "tokens": 2000},
+    "budget.accounting": "estimate",
+    "budget.on_unpriced": "refuse",
+    "budget.notify": ["agent"],
+    "budget.grants_by": "boss",
+    "budget.grants_up_to": {"tokens": 20000},
+    "conversation": {"messages": 1000, "cost_usd": 2, "on_cap": "end"},
+    "accounts": {"tenant": {"cost_usd": 5, "window": "day"}},
+    "ceiling.cost_usd": 20,
+    "ceiling.window": "run",
+    "models.default.strategy": "failover",
+    "models.default.retries": 3,
+    "models.default.backoff": [0.5, 30],
+    "models.default.max_output_tokens": 4096,
+    "models.default.downgrade": {"at": "critical", "to": "small"},
+    "models.default.backends.0.provider": "simulated",
+    "models.default.backends.0.model": "sim-1",
+    "models.default.backends.0.base_url": None,
+    "models.default.backends.0.api_key_env": "OPENAI_API_KEY",
+    "models.default.backends.0.api_key_file": None,
+    "models.default.backends.0.priority": 1,
+    "models.default.backends.0.requests_per_minute": None,
+    "models.default.backends.0.tokens_per_minute": None,
+    "models.default.backends.0.max_concurrent": 20,
+    "models.default.backends.0.timeout": 120,
+    "models.default.backends.0.overhead": 16,
+    "models.default.backends.0.prompt_cache": True,
+    "models.default.backends.0.price": {"input": 3, "output": 15, "cache_read": 0.30, "cache_write": 3.75},
+    "models.default.backends.0.options": {},
+    "handlers.shouter.code": look,
+    "handlers.shouter.description": "Says it loudly.",
+    "handlers.shouter.peers": [],
+    "handlers.shouter.timeout": 30,
+    "handlers.shouter.concurrency": None,
+    "handlers.shouter.budget": {"tokens": 5000},
+    "handlers.shouter.per": "call",
+    "handlers.shouter.on_failure": {"do": "reply"},
+    "handlers.shouter.options": {"root": "docs"},
+    "handlers.shouter.effects": "world",
+    "handlers.writer.agent.accepts": Question,
+    "handlers.writer.agent.replies": [Question],
+    "handlers.writer.agent.model": "default",
+    "handlers.writer.agent.prompt": "Be brief.",
+    "handlers.writer.agent.peers_as": "tools",
+    "handlers.writer.agent.tools": ["handlers.tools:search"],
+    "handlers.writer.agent.max_turns": 20,
+    "handlers.writer.agent.max_output_tokens": 1024,
+    "handlers.writer.agent.min_output_tokens": 64,
+    "handlers.writer.agent.temperature": 0,
+    "handlers.writer.agent.seed": 7,
+    "handlers.writer.agent.reasoning_effort": None,
+    "handlers.writer.agent.tool_calls": {"default": 10},
+    "handlers.writer.agent.tool_output": {"max_bytes": 16384},
+    "handlers.writer.agent.compaction": {"at": 0.6},
+    "handlers.writer.agent.prune": {"protect_turns": 3},
+    "handlers.writer.agent.notices.deliver": True,
+    "handlers.writer.agent.notices.figures": True,
+    "handlers.writer.agent.notices.warning": None,
+    "handlers.writer.agent.notices.exhausted": None,
+    "handlers.writer.agent.notices.grace": None,
+    "handlers.writer.peers": ["shouter"],
+    "handlers.boss.human": {"accepts": "organism.primitives:BudgetRequest"},
+    "hooks": {"before_model_call": ["handlers.hooks:redact"]},
+    "loops": {"repeats": 4, "within": 12},
+    "dead_letters": None,
+    "scheduling": "breadth-first",
+    "max_handlers": 1000,
+    "queue": 10000,
+    "on_full": "wait",
+    "journal": "memory:",
+    "durability": "full",
+    "session_log": None,
+    "record": None,
+    "start": [{"to": "shouter", "payload": {"Question": {"text": "What is an organism?"}}}],
+}  # fmt: skip
+
+LATER = {
+    "budget.grants_by",
+    "budget.grants_up_to",
+    "conversation",
+    "accounts",
+    "models.default.downgrade",
+    "models.default.backends.0.requests_per_minute",
+    "models.default.backends.0.tokens_per_minute",
+    "models.default.backends.0.prompt_cache",
+    "handlers.shouter.on_failure",
+    "handlers.shouter.effects",
+    "handlers.writer.agent.tools",
+    "handlers.writer.agent.tool_calls",
+    "handlers.writer.agent.tool_output",
+    "handlers.writer.agent.compaction",
+    "handlers.writer.agent.prune",
+    "handlers.writer.agent.notices.deliver",
+    "handlers.writer.agent.notices.figures",
+    "handlers.boss.human",
+    "hooks",
+    "loops",
+    "dead_letters",
+    "durability",
+    "session_log",
+    "record",
+}
+
+LATER_VALUES = [
+    ("ceiling.window", "day"),
+    ("models.default.strategy", "round-robin"),
+    ("models.default.strategy", "least-loaded"),
+    ("models.default.backends.0.provider", "anthropic"),
+    ("models.default.backends.0.provider", "recorded"),
+    ("handlers.writer.agent.peers_as", "xml"),
+    ("journal", "sqlite:organism.db"),
+    ("journal", "jsonl:journal"),
+]
+
+
+def base() -> dict[str, Any]:
+    """What a document needs, so that any key can be put into it."""
+    return {
+        "organism": "demo",
+        "models": {"default": {"backends": [{"provider": "simulated", "model": "sim-1"}]}},
+        "handlers": {
+            "shouter": {"code": look, "budget": {}},
+            "writer": {"description": "Writes.", "agent": {"accepts": Question, "replies": Question}},
+        },
+    }
+
+
+@pytest.mark.parametrize("path", sorted(DOCUMENTED.keys() - LATER))
+def test_a_documented_key_is_read(path: str) -> None:
+    config.build(base(), set={path: DOCUMENTED[path]})
+
+
+@pytest.mark.parametrize("path", sorted(LATER))
+def test_a_key_of_a_later_version_is_refused_by_name(path: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        config.build(base(), set={path: DOCUMENTED[path]})
+    assert caught.value.mistakes == (f"--set {path}: not available yet: leave it out",)
+
+
+@pytest.mark.parametrize(("path", "value"), LATER_VALUES)
+def test_a_value_of_a_later_version_is_refused_by_name(path: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        config.build(base(), set={path: value})
+    (mistake,) = caught.value.mistakes
+    assert mistake.startswith(f"--set {path}: '{value}' is not available yet; use ")
+
+
+def test_no_key_is_read_that_is_not_documented() -> None:
+    documented = {_neutral(path) for path in DOCUMENTED}
+    inner = {path for known in documented for path in _prefixes(known)}
+    shared = {"peers", "timeout", "concurrency", "budget", "per", "on_failure", "options", "effects"}
+    limits = {path.removeprefix("budget.") for path in documented if path.startswith("budget.")}
+    for path in _keys(TOP, ""):
+        head, _, rest = path.rpartition(".")
+        if head in {"defaults", "handlers.*"}:
+            assert rest in shared | {"code", "agent", "human", "description"}, path
+        elif head.split(".")[-1] in {"budget", "ceiling"}:
+            assert rest in limits | {"window"}, path
+        elif not head.endswith(("warn_at", "grace", "price", "start")):
+            assert path in inner, path
+
+
+def _neutral(path: str) -> str:
+    parts = path.split(".")
+    if parts[0] in {"handlers", "models"} and len(parts) > 1:
+        parts[1] = "*"
+    return ".".join(part for part in parts if part != "0")
+
+
+def _prefixes(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def _keys(shape: Shape, path: str) -> list[str]:
+    match shape:
+        case Record(keys=keys):
+            found: list[str] = []
+            for name, below in keys.items():
+                inner = f"{path}.{name}" if path else name
+                found += [inner, *_keys(below, inner)]
+            return found
+        case MapOf(item=item):
+            return _keys(item, f"{path}.*")
+        case ListOf(item=item):
+            return _keys(item, path)
+        case OrNull(shape=inner_shape):
+            return _keys(inner_shape, path)
+        case _:
+            return []

@@ -1,0 +1,257 @@
+"""What stands over the file: the environment, ``--set``, and keyword arguments in place of a file."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from organism import config
+from organism.errors import ConfigurationError
+from organism.payloads import payload
+from organism.settings import BudgetSettings, Grace, Limits
+
+if TYPE_CHECKING:
+    from organism import Context
+    from organism.settings import Settings
+    from tests.config.conftest import Project
+
+FILE = """
+organism: demo
+budget: {tokens: 1, messages: 2, warn_at: [0.5]}
+handlers:
+  book-keeper: {code: desk:look, peers: [two]}
+  two: {code: desk:look, description: two, options: {Root: docs, deep: {er: 1}}}
+"""
+
+
+@payload
+class Note:
+    """A note."""
+
+    text: str
+
+
+@payload
+class Other:
+    """Another one."""
+
+    text: str
+
+
+async def note(note: Note, ctx: Context) -> None:
+    """Notes it."""
+
+
+def test_the_strongest_layer_wins(project: Project) -> None:
+    settings = project.load(FILE, environ={"ORGANISM_BUDGET__TOKENS": "10", "ORGANISM_BUDGET__SECONDS": "3"}, set={"budget.tokens": "100"})
+    assert settings.budget.limits == Limits(tokens=100, messages=2, seconds=3.0, depth=50)
+
+
+def test_what_the_environment_says(project: Project) -> None:
+    settings = project.load(
+        FILE,
+        environ={
+            "HOME": "/nowhere",
+            "ORGANISM_ORGANISM": "no",
+            "ORGANISM_BUDGET__COST_USD": "0.1000000000000000055",
+            "ORGANISM_BUDGET__MESSAGES": "null",
+            "ORGANISM_HANDLERS__BOOK_KEEPER__PEERS__0": "book-keeper",
+            "ORGANISM_HANDLERS__BOOK_KEEPER__PEERS__1": "two",
+            "ORGANISM_HANDLERS__TWO__OPTIONS__ROOT": "08",
+            "ORGANISM_HANDLERS__TWO__OPTIONS__DEEP": "{er: 2, on_top: [3]}",
+            "ORGANISM_CEILING": "{tokens: 7}",
+            "ORGANISM_CEILING__MESSAGES": "8",
+        },
+    )
+    assert settings.name == "no"
+    assert settings.budget.limits == Limits(tokens=1, depth=50, cost_usd=Decimal("0.1000000000000000055"))
+    assert settings.handlers["book-keeper"].peers == ("book-keeper", "two")
+    assert settings.handlers["two"].options == {"Root": "08", "deep": {"er": 2, "on_top": [3]}}
+    assert settings.ceiling.limits == Limits(tokens=7, messages=8)
+
+
+def test_what_set_says(project: Project) -> None:
+    settings = project.load(
+        FILE,
+        set={
+            "budget": {"tokens": 5, "cost_usd": 0.1},
+            "budget.warn_at": "[0.25, 1000]",
+            "budget.grace": {},
+            "handlers.two.description": "[draft] no: not yet",
+            "handlers.two.budget": "{tokens: 3}",
+            "handlers.two.budget.messages": 4,
+            "handlers.book-keeper.peers[0]": "book-keeper",
+            "models.default.backends.0.provider": "openai",
+            "models.default.backends.0.model": "4",
+            "max_handlers": 7,
+        },
+    )
+    budget = settings.budget
+    assert budget.limits == Limits(tokens=5, messages=2, cost_usd=Decimal("0.1"), depth=50)
+    assert budget.warn_at is not None
+    assert budget.warn_at["tokens"] == (Decimal("0.25"), Decimal(1000))
+    assert budget.grace == Grace()
+    two = settings.handlers["two"]
+    assert two.description == "[draft] no: not yet"
+    assert two.budget == BudgetSettings(limits=Limits(tokens=3, messages=4))
+    assert settings.handlers["book-keeper"].peers == ("book-keeper",)
+    (backend,) = settings.models["default"].backends
+    assert (backend.provider, backend.model, backend.api_key_env) == ("openai", "4", "OPENAI_API_KEY")
+    assert settings.max_handlers == 7
+    assert settings.notes == ()
+
+
+def test_defaults_are_below_what_is_set_for_a_handler(project: Project) -> None:
+    settings = project.load(FILE, set={"defaults": "{timeout: 3, budget: {tokens: 1}}", "handlers.two": "{timeout: 4}"})
+    assert [handler.timeout for handler in settings.handlers.values()] == [3.0, 4.0]
+    assert settings.handlers["two"].budget == BudgetSettings(limits=Limits(tokens=1))
+
+
+WRONG = [
+    # (set, environment, mistakes)
+    ({"budget.tokens": "some"}, {}, ["--set budget.tokens: 'some' is no whole number"]),
+    ({"budget": {"tokens": True}}, {}, ["--set budget budget.tokens: True is no whole number"]),
+    ({"budget": "{tokens: no}"}, {}, ["--set budget budget.tokens: 'no' is no whole number"]),
+    ({"budget": "{tokens: "}, {}, ["--set budget: expected the node content, but found '<stream end>'"]),
+    ({"budget.warn_at": "[0.5"}, {}, ["--set budget.warn_at: expected ',' or ']', but got '<stream end>'"]),
+    ({"budgt.tokens": 5}, {}, ["--set budgt.tokens budgt: unknown key; did you mean 'budget'?"]),
+    ({"durability": "full"}, {}, ["--set durability: not available yet: leave it out"]),
+    ({"": 5, "a..b": 5, "budget.": 5, "x[1": 5}, {}, [
+        f"--set {name}: is no path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'"
+        for name in ("", "a..b", "budget.", "x[1")
+    ]),
+    ({"organism.x": 5}, {}, ["--set organism.x organism: holds no keys, so 'x' cannot be set in it"]),
+    ({"handlers.two.peers.1": "two"}, {}, [
+        "--set handlers.two.peers.1 handlers.two.peers: '1' is no item of the list: it has no items, and 0 adds one"
+    ]),
+    ({"handlers.book-keeper.peers.3": "two"}, {}, [
+        "--set handlers.book-keeper.peers.3 handlers.book-keeper.peers: '3' is no item of the list: its 1 items are counted from 0, and 1 adds one"
+    ]),
+    ({}, {"ORGANISM_BUDGET__TOKENZ": "5"}, ["ORGANISM_BUDGET__TOKENZ budget.tokenz: unknown key; did you mean 'tokens'?"]),
+    ({}, {"ORGANISM_": "5", "ORGANISM_BUDGET__": "5"}, [
+        f"{name}: is no name of a key; write it as in ORGANISM_BUDGET__TOKENS" for name in ("ORGANISM_", "ORGANISM_BUDGET__")
+    ]),
+    ({}, {"ORGANISM_MAX_HANDLERS": ""}, ["ORGANISM_MAX_HANDLERS max_handlers: '' is no whole number"]),
+    ({}, {"ORGANISM_RUNTIME": "\udcff"}, ["ORGANISM_RUNTIME runtime: '\\udcff' is not 'trio' or 'asyncio'"]),
+    ({}, {"ORGANISM_HANDLERS__TWO__DESCRIPTION": "\udcff"}, [
+        "ORGANISM_HANDLERS__TWO__DESCRIPTION handlers.two.description: '\\udcff' holds half a character (a lone surrogate)"
+    ]),
+    ({"queue": "0"}, {"ORGANISM_QUEUE": "-1", "ORGANISM_ON_FULL": "fail"}, [
+        "ORGANISM_ON_FULL on_full: 'fail' is not 'wait' or 'refuse'", "--set queue: 0 is too little: 1 is the least",
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sets", "environ", "mistakes"), WRONG)
+def test_a_mistake_names_the_layer_it_was_made_in(
+    project: Project, sets: dict[str, object], environ: dict[str, str], mistakes: list[str]
+) -> None:
+    assert project.mistakes(FILE, set=sets, environ=environ) == mistakes
+
+
+def test_a_mistake_of_the_file_that_a_layer_repairs_is_none(project: Project) -> None:
+    assert project.load("organism: NO\n", set={"organism": "yes"}).name == "yes"
+
+
+def test_without_a_file() -> None:
+    settings = config.build(
+        {
+            "organism": "demo",
+            "handlers": {
+                "note": note,
+                "scribe": {"code": note, "description": "Writes.", "peers": ["note"], "options": {"to": object}},
+                "agent": {"description": "Thinks.", "agent": {"accepts": Note, "replies": [Note, Other]}},
+            },
+            "budget": {"tokens": 5000, "cost_usd": 0.1, "warn_at": [Decimal("0.5")]},
+            "models": {"default": {"backends": [{"provider": "simulated", "model": "sim-1"}]}},
+            "journal": "memory:",
+        },
+        set={"handlers.note.timeout": 5},
+        environ={"ORGANISM_HANDLERS__SCRIBE__TIMEOUT": "6"},
+    )
+    assert settings.name == "demo"
+    assert settings.folder is None
+    first, scribe, agent = settings.handlers.values()
+    assert (first.code, first.accepts, first.description, first.timeout) == (note, (Note,), "Notes it.", 5.0)
+    assert (scribe.description, scribe.peers, scribe.timeout) == ("Writes.", ("note",), 6.0)
+    assert scribe.options == {"to": object}
+    assert agent.agent is not None
+    assert (agent.agent.accepts, agent.agent.replies) == ((Note,), (Note, Other))
+    assert settings.budget.limits == Limits(tokens=5000, cost_usd=Decimal("0.1"), messages=300, depth=50)
+    assert settings.notes == ()
+
+
+def test_a_provider_may_be_given_as_what_makes_it() -> None:
+    def script(settings: object) -> None: ...
+
+    settings = config.build(
+        {"organism": "demo", "models": {"default": {"backends": [{"provider": script, "model": "m"}]}}}
+    )
+    (backend,) = settings.models["default"].backends
+    assert backend.factory is script
+    assert backend.place == "Organism(models=...) models.default.backends[0]"
+
+
+def _mistakes(document: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        config.build(document)
+    return list(caught.value.mistakes)
+
+
+def test_keyword_arguments_are_named_in_mistakes() -> None:
+    deep: list[Any] = []
+    deep.append(deep)
+    assert _mistakes({"organism": "Demo", "budget": {"tokens": -1, 5: 6}, "handlers": {"a": 5}, "models": None}) == [
+        "Organism(budget=...): the key 5 of budget is no text",
+        "Organism(budget=...) budget.tokens: -1 is negative; 0 allows nothing, null sets no limit",
+        "Organism(handlers=...) handlers.a: must be a mapping of keys and not 5",
+        "Organism(models=...): has no value: write {}, or leave the key out",
+        "Organism(name=...): 'Demo' is no name of an organism: small letters, digits and '-', a letter first",
+    ]
+    assert _mistakes({}) == ["Organism(...): 'organism' is missing"]
+    depth, shape = _mistakes({"organism": "demo", "budget": deep})
+    assert shape == "Organism(budget=...): must be a mapping of keys and not a list"
+    assert depth.startswith("Organism(budget=...) budget[0][0]")
+    assert depth.endswith("holds more than 20000 values, or deeper than 50")
+
+
+def test_two_payloads_of_one_name_are_a_mistake(project: Project) -> None:
+    project.write("other.py", project.folder.joinpath("desk.py").read_text())
+    (mistake,) = project.mistakes("""
+        organism: demo
+        handlers:
+          a: {code: desk:look}
+          b: {code: other:look}
+    """)
+    assert mistake == (
+        "organism.yaml:4:6 handlers.b: payload 'Question' is other.Question here, and desk.Question in handler 'a':"
+        " rename one of them"
+    )
+
+
+def test_the_budget_of_one_message() -> None:
+    assert config.budget({"tokens": 5, "warn_at": {"tokens": [0.5]}}) == BudgetSettings(
+        limits=Limits(tokens=5), warn_at={"tokens": (Decimal("0.5"),)}
+    )
+    assert config.budget({}) == BudgetSettings()
+    with pytest.raises(ConfigurationError) as caught:
+        config.budget({"tokens": 1.5, "messges": 3, "warn_at": [0.5, 0], "grants_by": None})
+    assert caught.value.mistakes == (
+        "budget.tokens: 1.5 is no whole number",
+        "budget.messges: unknown key; did you mean 'messages'?",
+        "budget.warn_at[1]: 0 is not above 0",
+        "budget.grants_by: not available yet: leave it out",
+    )
+
+
+def test_settings_do_not_change_with_what_they_were_made_from() -> None:
+    options = {"list": [1]}
+    document: dict[str, Any] = {"organism": "demo", "handlers": {"a": {"code": note, "options": options}}}
+    settings: Settings = config.build(document)
+    options["list"].append(2)
+    document["handlers"].clear()
+    assert settings.handlers["a"].options == {"list": [1]}
+    with pytest.raises(TypeError):
+        settings.handlers["a"].options["more"] = 1  # type: ignore[index]

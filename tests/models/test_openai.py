@@ -1,0 +1,419 @@
+"""The openai provider against a server of our own: real sockets, real HTTP, the official SDK."""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute
+from attrs import define, field, frozen
+
+from organism.errors import ModelError
+from organism.models.completion import Call
+from organism.models.contract import BackendError, Request
+from organism.models.ledger import Held
+from organism.models.openai import PROVIDER, OpenAIBackend, check, retry_after
+from organism.models.router import Router
+from organism.settings import BackendSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from anyio.abc import SocketStream
+
+    from organism.budget.claims import Charge, Claim
+
+KEY = "sk-never-to-be-seen"
+ANSWER = {
+    "model": "m-1",
+    "choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 2},
+}
+
+# trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|openai)\\.:ResourceWarning")
+
+
+@pytest.fixture(params=["trio", "asyncio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
+    """Real clocks: a virtual one jumps while a socket is waited for."""
+    return request.param, {}
+
+
+@frozen
+class Reply:
+    """What the server answers: ``parts`` one after the other, then nothing for ``silence`` seconds, then the end."""
+
+    parts: Sequence[bytes]
+    status: int = 200
+    headers: Mapping[str, str] = field(factory=dict[str, str])
+    cut: bool = False
+    silence: float = 0.0
+
+    @classmethod
+    def of(cls, body: object, **more: Any) -> Reply:
+        return cls([body if isinstance(body, bytes) else json.dumps(body).encode()], **more)
+
+    @classmethod
+    def events(cls, *chunks: object, done: bool = True, **more: Any) -> Reply:
+        parts = [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks]
+        return cls(
+            [*parts, *([b"data: [DONE]\n\n"] if done else [])], headers={"content-type": "text/event-stream"}, **more
+        )
+
+
+@define
+class Server:
+    """Chat completions as a script has them; it keeps what it was asked."""
+
+    replies: list[Reply]
+    url: str = ""
+    asked: list[tuple[str, dict[str, str], dict[str, Any]]] = field(factory=list)
+    hung_up: anyio.Event = field(factory=anyio.Event)
+
+    async def serve(self, stream: SocketStream) -> None:
+        async with stream:
+            head, body = b"", b""
+            while b"\r\n\r\n" not in head:
+                head += await stream.receive()
+            head, _, body = head.partition(b"\r\n\r\n")
+            first, *lines = head.decode().split("\r\n")
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+            while len(body) < int(headers.get("content-length", 0)):
+                body += await stream.receive()
+            self.asked.append((first, headers, json.loads(body)))
+            await self._reply(stream, self.replies.pop(0))
+
+    async def _reply(self, stream: SocketStream, reply: Reply) -> None:
+        headers = {"content-type": "application/json", "transfer-encoding": "chunked", "connection": "close"}
+        lines = [
+            f"HTTP/1.1 {reply.status} Whatever",
+            *(f"{n}: {v}" for n, v in (headers | dict(reply.headers)).items()),
+        ]
+        try:
+            await stream.send("\r\n".join([*lines, "", ""]).encode())
+            for part in reply.parts:
+                await stream.send(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            if reply.silence:
+                with anyio.move_on_after(reply.silence):
+                    await stream.receive()
+            if not reply.cut:
+                await stream.send(b"0\r\n\r\n")
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            self.hung_up.set()
+
+
+@asynccontextmanager
+async def serving(*replies: Reply) -> AsyncGenerator[Server]:
+    server = Server(list(replies))
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - this is a socket's, and no database's
+        server.url = f"http://127.0.0.1:{port}/v1"
+        tasks.start_soon(listener.serve, server.serve)
+        yield server
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def provider(server: Server, *, key: str | None = KEY, **more: Any) -> AsyncGenerator[OpenAIBackend]:
+    backend = OpenAIBackend(BackendSettings(provider="openai", model="m", base_url=server.url, **more), key)
+    try:
+        yield backend
+    finally:
+        await backend.aclose()
+        gc.collect()
+
+
+def ask(**said: Any) -> Request:
+    usual: dict[str, Any] = {"model": "m", "messages": ({"role": "user", "content": "hi"},), "max_output_tokens": 9}
+    return Request(**usual | said)
+
+
+async def refused(*replies: Reply) -> BackendError:
+    async with serving(*replies) as server, provider(server) as backend:
+        with pytest.raises(BackendError) as caught:
+            await backend.complete(ask())
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+    return caught.value
+
+
+async def test_an_answer() -> None:
+    async with serving(Reply.of(ANSWER)) as server, provider(server) as backend:
+        response = await backend.complete(ask(temperature=0.5))
+    assert (response.text, response.model, response.finish_reason) == ("Hello", "m-1", "stop")
+    assert response.usage is not None
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (9, 2)
+    (first, headers, body), *more = server.asked
+    assert not more
+    assert first.startswith("POST /v1/chat/completions ")
+    assert headers["authorization"] == f"Bearer {KEY}"
+    messages = [{"role": "user", "content": "hi"}]
+    assert body == {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.5}
+
+
+async def test_options_reach_the_server_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-somebody")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project-of-somebody")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin")
+    options = {
+        "top_k": 5,
+        "max_tokens_parameter": "max_completion_tokens",
+        "extra_headers": {"X-Title": "nobody's"},
+        "extra_query": {"version": "2"},
+    }
+    async with serving(Reply.of(ANSWER)) as server, provider(server, options=options, key=None) as backend:
+        await backend.complete(ask(options=options, extra={"extra_headers": {"X-Title": "desk"}}))
+    ((first, headers, body),) = server.asked
+    assert first.startswith("POST /v1/chat/completions?version=2 ")
+    assert headers["x-title"] == "desk"
+    assert headers["authorization"] == "Bearer none"
+    assert "somebody" not in str(headers)
+    assert body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_completion_tokens": 9,
+        "top_k": 5,
+    }
+
+
+def test_openais_own_server_gets_the_new_name_of_the_limit() -> None:
+    backend = OpenAIBackend(BackendSettings(provider="openai", model="m"), KEY)
+    assert (backend._limit, str(backend._client.base_url)) == ("max_completion_tokens", "https://api.openai.com/v1/")
+
+
+async def test_a_status_is_told_with_what_the_server_said_and_never_tried_again() -> None:
+    error = await refused(
+        Reply.of({"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}, status=404)
+    )
+    assert (error.kind, str(error)) == ("rejected", "404: The model `m` does not exist")
+    error = await refused(Reply.of(b"<html>bad gateway</html>", status=502, headers={"content-type": "text/html"}))
+    assert error.kind == "server"
+    error = await refused(Reply.of({"error": {"message": "too long", "code": "context_length_exceeded"}}, status=400))
+    assert error.kind == "context"
+
+
+async def test_rate_limits_say_how_long() -> None:
+    error = await refused(Reply.of({}, status=429, headers={"retry-after": "7"}))
+    assert (error.kind, error.retry_after) == ("rate_limited", 7.0)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_the_key_is_nowhere_to_be_seen(status: int) -> None:
+    error = await refused(Reply.of({"error": {"message": f"Incorrect API key provided: {KEY}"}}, status=status))
+    assert error.kind == "auth"
+    assert str(error).startswith(f"{status}: ")
+
+
+async def test_neither_in_an_answer_that_is_none() -> None:
+    error = await refused(Reply.of({"error": f"no such key {KEY}"}))
+    assert "[key]" in str(error)
+
+
+def test_nor_in_its_representation() -> None:
+    backend = OpenAIBackend(BackendSettings(provider="openai", model="m"), KEY)
+    assert KEY not in repr(backend) + repr(backend._client)
+
+
+@pytest.mark.parametrize(
+    "body", [b"not json", b'"text"', b"[]", b"{}", b'{"choices": [', b'{"error": {"message": "oops"}}', b""]
+)
+async def test_what_is_no_answer_is_broken(body: bytes) -> None:
+    assert (await refused(Reply.of(body))).kind == "broken"
+
+
+@pytest.mark.parametrize(
+    ("usage", "seen"),
+    [(None, None), ("lots", (None, None)), ({"prompt_tokens": "9", "completion_tokens": -2}, ("9", -2))],
+)
+async def test_usage_is_handed_on_as_it_came(usage: object, seen: object) -> None:
+    async with serving(Reply.of(ANSWER | {"usage": usage})) as server, provider(server) as backend:
+        report = (await backend.complete(ask())).usage
+    assert (report and (report.input_tokens, report.output_tokens)) == seen
+
+
+async def test_a_connection_that_breaks_is_a_cut() -> None:
+    error = await refused(Reply.of(b'{"choices": [', cut=True))
+    assert error.kind == "cut"
+    assert error.billed
+
+
+async def test_a_host_that_is_not_there() -> None:
+    async with serving() as server:
+        pass
+    async with provider(server) as backend:
+        with pytest.raises(BackendError, match=r"no connection to http://127\.0\.0\.1") as caught:
+            await backend.complete(ask())
+    assert caught.value.kind == "connection"
+    assert not caught.value.billed
+
+
+def _chunk(delta: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
+    return {"model": "m-1", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+
+
+WORDS = [_chunk({"role": "assistant", "content": "Hel"}), _chunk({"content": "lo"}), _chunk({}, "stop")]
+USAGE = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
+
+
+async def test_a_stream() -> None:
+    async with serving(Reply.events(*WORDS, USAGE)) as server, provider(server) as backend:
+        async with backend.stream(ask()) as stream:
+            assert stream.response is None
+            assert [piece.text async for piece in stream] == ["Hel", "lo"]
+        assert stream.response is not None
+        assert (stream.response.text, stream.response.finish_reason) == ("Hello", "stop")
+        assert stream.response.usage == stream.usage
+        assert stream.usage is not None
+        assert stream.usage.input_tokens == 9
+    body = server.asked[0][2]
+    assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
+
+
+async def test_a_stream_that_is_left_hangs_up() -> None:
+    async with serving(Reply.events(*WORDS, silence=5)) as server, provider(server) as backend:
+        async with backend.stream(ask()) as stream:
+            async for _ in stream:
+                break
+        with anyio.fail_after(2):
+            await server.hung_up.wait()
+
+
+async def test_a_stream_that_is_cancelled_hangs_up() -> None:
+    async with serving(Reply.events(WORDS[0], silence=5)) as server, provider(server) as backend:
+        with anyio.move_on_after(0.05):
+            async with backend.stream(ask()) as stream:
+                [piece async for piece in stream]
+        with anyio.fail_after(2):
+            await server.hung_up.wait()
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply.events(WORDS[0], cut=True, done=False), "cut"),
+        (Reply.events(WORDS[0], done=False), "cut"),
+        (Reply.events(WORDS[0], {"error": {"message": "overloaded"}}), "cut"),
+        (Reply.events(WORDS[0], {"error": {"message": "overloaded", "code": 503}}), "cut"),
+        (Reply.events({"error": {"message": "overloaded", "code": 503}}), "server"),
+        (Reply.of({"error": {"message": "slow down"}}, status=429), "rate_limited"),
+        (Reply([b"data: {not json}\n\n"], headers={"content-type": "text/event-stream"}), "broken"),
+    ],
+)
+async def test_a_stream_that_breaks(reply: Reply, kind: str) -> None:
+    async with serving(reply) as server, provider(server) as backend:
+        with pytest.raises(BackendError) as caught:
+            async with backend.stream(ask()) as stream:
+                [piece async for piece in stream]
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "2"}, 2.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "Sun, 01 Nov 2026 12:00:30 GMT", "date": "Sun, 01 Nov 2026 12:00:00 GMT"}, 30.0),
+        ({"retry-after": "Sun, 01 Nov 2026 12:00:00 GMT", "date": "Sun, 01 Nov 2026 12:00:30 GMT"}, 0.0),
+        ({"retry-after": "Sun, 01 Nov 2026 12:00:30 GMT"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds
+
+
+def test_options_are_checked() -> None:
+    options = {"n": 5, "max_tokens": 7, "max_tokens_parameter": 3, "extra_headers": "X: y", "top_k": 5}
+    lines = check(BackendSettings(provider="openai", model="m", options=options))
+    assert [line.split(":")[0] for line in lines] == [
+        "options.max_tokens",
+        "options.n",
+        "options.max_tokens_parameter",
+        "options.extra_headers",
+    ]
+    assert not check(BackendSettings(provider="openai", model="m"))
+    assert PROVIDER.check is check
+
+
+class Purse:
+    """A ledger without limits."""
+
+    strict = False
+    needs_price = False
+
+    def __init__(self) -> None:
+        self.held: set[int] = set()
+        self.charges: list[Charge] = []
+
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
+        assert backend.startswith("openai/m@127.0.0.1:"), alias
+        self.held.add(attempt)
+        return Held(id=attempt, output_tokens=claim.wish)
+
+    def settle(self, held: Held, charge: Charge) -> tuple[()]:
+        self.held.remove(held.id)
+        self.charges.append(charge)
+        return ()
+
+
+@asynccontextmanager
+async def routing(server: Server, **more: Any) -> AsyncGenerator[Router]:
+    settings = BackendSettings(provider="openai", model="m", base_url=server.url, **more)
+    alias = ModelSettings(name="default", backends=(settings,), backoff=(0.0, 0.0))
+    router = Router(
+        {"default": alias},
+        backends=lambda settings: PROVIDER.make(settings, KEY),
+        random=random.Random(7),
+        clock=lambda: datetime(2026, 11, 1, tzinfo=UTC),
+    )
+    try:
+        yield router
+    finally:
+        await router.aclose()
+        gc.collect()
+
+
+CALL = Call(messages=({"role": "user", "content": "hi"},))
+
+
+async def test_through_the_router_with_every_kind_of_trouble_first() -> None:
+    purse = Purse()
+    trouble = [Reply.of({}, status=500), Reply.of({}, status=429), Reply.of(b"{", cut=True)]
+    async with serving(*trouble, Reply.of(ANSWER)) as server, routing(server) as router:
+        done = await router.complete(CALL, purse)
+    assert (done.text, done.attempts, purse.held) == ("Hello", 4, set())
+    assert [charge.estimated for charge in purse.charges] == [False, False, True, False]
+    assert [charge.input_tokens > 0 for charge in purse.charges] == [False, False, True, True]
+    assert done.backend == f"openai/m@{server.url[7:-3]}"
+
+
+async def test_through_the_router_a_stream_and_a_slow_server() -> None:
+    purse = Purse()
+    slow = Reply.events(silence=5, done=False)
+    async with serving(slow, Reply.events(*WORDS, USAGE)) as server, routing(server, timeout=0.1) as router:
+        async with router.stream(CALL, purse) as stream:
+            assert "".join([piece async for piece in stream]) == "Hello"
+        assert (stream.completion.attempts, stream.completion.usage.output_tokens) == (2, 2)
+    assert not purse.held
+
+
+async def test_through_the_router_a_wrong_key_is_one_clear_line() -> None:
+    said: dict[str, Any] = {"api_key_env": "MY_KEY", "place": "organism.yaml:3:5"}
+    refusal = Reply.of({"error": {"message": KEY}}, status=401)
+    async with serving(refusal) as server, routing(server, **said) as router:
+        with pytest.raises(ModelError) as caught:
+            await router.complete(CALL, Purse())
+    (line,) = caught.value.causes
+    assert line.endswith("(organism.yaml:3:5): attempt 1: 401: the key was refused; check the key (MY_KEY)")
+    assert KEY not in "".join(traceback.format_exception(caught.value))

@@ -1,0 +1,263 @@
+"""The chat-completions dialect: bodies out, bodies and chunks in, as servers really write them."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from organism.models.chat import OWNED, Gathering, body_of, kind_of, response_of, usage_of
+from organism.models.contract import BackendError, Piece, RawUsage, Request, ToolCall, ToolSpec
+
+
+def _request(**said: Any) -> Request:
+    usual: dict[str, Any] = {"model": "m", "messages": ({"role": "user", "content": "hi"},), "max_output_tokens": 9}
+    return Request(**usual | said)
+
+
+def _body(message: Any, **more: Any) -> dict[str, Any]:
+    return {"model": "m-1", "choices": [{"message": message, "finish_reason": "stop"} | more]}
+
+
+def test_a_body_says_only_what_was_said() -> None:
+    body = body_of(_request(), limit="max_tokens")
+    assert body == {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+
+
+def test_a_body_says_all_that_was_said_in_plain_json() -> None:
+    schema = MappingProxyType({"title": "An answer!", "type": "object", "required": ("a",)})
+    tool = ToolSpec(name="search", description="Searches.", parameters=MappingProxyType({"type": "object"}))
+    body = body_of(
+        _request(
+            temperature=0.0, seed=7, reasoning_effort="low", tools=(tool,), tool_choice="required", returns=schema
+        ),
+        limit="max_completion_tokens",
+    )
+    assert (body["temperature"], body["seed"], body["reasoning_effort"], body["max_completion_tokens"]) == (
+        0.0,
+        7,
+        "low",
+        9,
+    )
+    assert body["tools"] == [
+        {
+            "type": "function",
+            "function": {"name": "search", "description": "Searches.", "parameters": {"type": "object"}},
+        }
+    ]
+    assert body["tool_choice"] == "required"
+    wanted = {"name": "An_answer_", "schema": {"title": "An answer!", "type": "object", "required": ["a"]}}
+    assert body["response_format"] == {"type": "json_schema", "json_schema": wanted}
+    assert json.loads(json.dumps(body)) == body
+
+
+def test_a_tool_may_be_chosen_by_name_and_none_is_chosen_where_there_is_none() -> None:
+    tool = ToolSpec(name="search", description="", parameters={})
+    body = body_of(_request(tools=(tool,), tool_choice="search"), limit="max_tokens")
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "search"}}
+    assert "tool_choice" not in body_of(_request(tool_choice="required"), limit="max_tokens")
+
+
+def test_options_give_way_to_the_call_and_both_to_its_extra() -> None:
+    options = {"temperature": 0.9, "seed": 1, "top_k": 5}
+    body = body_of(_request(options=options, temperature=0.1, extra={"seed": 3, "user": "ada"}), limit="max_tokens")
+    assert {name: body[name] for name in ("temperature", "seed", "top_k", "user")} == {
+        "temperature": 0.1,
+        "seed": 3,
+        "top_k": 5,
+        "user": "ada",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(OWNED))
+def test_nobody_passes_through_what_the_budget_is_held_for(name: str) -> None:
+    with pytest.raises(BackendError, match=f"'{name}' cannot be passed through") as caught:
+        body_of(_request(extra={name: 5}), limit="max_tokens")
+    assert caught.value.kind == "rejected"
+
+
+def test_an_answer() -> None:
+    body = _body({"role": "assistant", "content": "Hello", "annotations": []})
+    response = response_of(body | {"usage": {"prompt_tokens": 9, "completion_tokens": 2}})
+    assert (response.text, response.model, response.finish_reason) == ("Hello", "m-1", "stop")
+    assert response.message == {"role": "assistant", "content": "Hello"}
+    assert response.usage == RawUsage(
+        input_tokens=9, output_tokens=2, cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None
+    )
+
+
+def test_an_answer_that_calls_tools() -> None:
+    calls: list[Any] = [
+        {"id": "a", "type": "function", "function": {"name": "search", "arguments": '{"q": 1}'}},
+        {"id": None, "function": {"name": "read", "arguments": {"page": 2}}},
+        {"id": "c", "type": "custom", "custom": {"name": "x", "input": "y"}},
+    ]
+    response = response_of(_body({"content": None, "tool_calls": calls}))
+    assert response.tool_calls == (
+        ToolCall(id="a", name="search", arguments='{"q": 1}'),
+        ToolCall(id="call_1", name="read", arguments='{"page": 2}'),
+    )
+    assert response.finish_reason == "tool_calls"
+    assert response.message["content"] is None
+    assert [call["id"] for call in response.message["tool_calls"]] == ["a", "call_1"]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("stop", "stop"),
+        ("length", "length"),
+        ("tool_calls", "tool_calls"),
+        ("function_call", "tool_calls"),
+        ("content_filter", "content_filter"),
+        ("eos", "other"),
+        (None, "other"),
+    ],
+)
+def test_reasons_to_finish(said: str | None, meant: str) -> None:
+    assert response_of(_body({"content": "x"}, finish_reason=said)).finish_reason == meant
+
+
+def test_a_refusal_is_the_text() -> None:
+    response = response_of(_body({"content": None, "refusal": "I will not."}))
+    assert (response.text, response.finish_reason) == ("I will not.", "content_filter")
+    assert response.message == {"role": "assistant", "content": "I will not."}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [None, "<html>", [], {}, {"choices": None}, {"choices": []}, {"choices": "stop"}, {"error": {"message": "x"}}],
+)
+def test_an_answer_without_a_choice_is_broken(body: object) -> None:
+    with pytest.raises(BackendError, match="no choices") as caught:
+        response_of(body)
+    assert caught.value.kind == "broken"
+
+
+@pytest.mark.parametrize(
+    "choice", [None, {}, {"message": None}, {"message": "x"}, {"message": {"content": 5, "tool_calls": 7}}]
+)
+def test_a_choice_that_says_nothing_is_an_empty_answer(choice: object) -> None:
+    assert response_of({"choices": [choice]}).text == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(429, "rate_limited"), (502, "server"), (402, "rejected"), ("429", "broken")]
+)
+def test_gateways_put_a_status_into_the_body(code: object, kind: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        response_of({"error": {"code": code, "message": "upstream"}})
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text", "kind"),
+    [
+        (400, "", "what?", "rejected"),
+        (400, "context_length_exceeded", "", "context"),
+        (400, "", "This model's maximum context length is 8192 tokens", "context"),
+        (400, "exceed_context_size_error", "", "context"),
+        (413, "", "", "context"),
+        (401, "", "", "auth"),
+        (403, "", "", "auth"),
+        (404, "model_not_found", "", "rejected"),
+        (408, "", "", "server"),
+        (409, "", "", "server"),
+        (422, "", "", "rejected"),
+        (429, "", "", "rate_limited"),
+        (429, "insufficient_quota", "", "rejected"),
+        (500, "", "", "server"),
+        (529, "", "", "server"),
+    ],
+)
+def test_what_a_status_means(status: int, code: str, text: str, kind: str) -> None:
+    assert kind_of(status, code, text) == kind
+
+
+def test_usage_with_its_details() -> None:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 8},
+        "completion_tokens_details": {"reasoning_tokens": 12},
+    }
+    assert usage_of({"usage": usage}) == RawUsage(
+        input_tokens=100, output_tokens=20, cache_read_tokens=60, cache_write_tokens=8, reasoning_tokens=12
+    )
+    assert usage_of({}) is None
+    assert usage_of({"usage": "lots"}) == RawUsage(
+        cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None
+    )
+
+
+def _chunk(delta: Any, reason: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"model": "m-1", "choices": [{"delta": delta, "finish_reason": reason}]} | more
+
+
+def test_chunks_make_an_answer() -> None:
+    gathering = Gathering()
+    pieces = [
+        piece
+        for chunk in (
+            _chunk({"role": "assistant", "content": ""}),
+            _chunk({"content": "Hel"}),
+            _chunk({"content": "lo"}),
+            _chunk({}, "stop"),
+            {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}},
+        )
+        for piece in gathering.add(chunk)
+    ]
+    assert pieces == [Piece(text="Hel"), Piece(text="lo")]
+    response = gathering.response()
+    assert (response.text, response.model, response.finish_reason) == ("Hello", "m-1", "stop")
+    assert response.usage is not None
+    assert response.usage.input_tokens == 9
+
+
+def test_chunks_make_tool_calls_side_by_side() -> None:
+    gathering = Gathering()
+    for calls in (
+        [{"index": 0, "id": "a", "function": {"name": "search", "arguments": ""}}],
+        [{"index": 1, "id": "b", "function": {"name": "read", "arguments": "{"}}],
+        [{"index": 0, "function": {"arguments": '{"q"'}}],
+        [{"index": 0, "function": {"arguments": ": 1}"}}, {"index": 1, "function": {"arguments": "}"}}],
+    ):
+        pieces = gathering.add(_chunk({"tool_calls": calls}))
+        assert [piece.kind for piece in pieces] == ["other"]
+    gathering.add(_chunk({}, "tool_calls"))
+    assert gathering.response().tool_calls == (
+        ToolCall(id="a", name="search", arguments='{"q": 1}'),
+        ToolCall(id="b", name="read", arguments="{}"),
+    )
+
+
+def test_calls_that_all_have_the_same_index_or_none_are_told_apart_by_their_ids() -> None:
+    for index in ({"index": 0}, {}):
+        gathering = Gathering()
+        for name in ("a", "b"):
+            call = {"id": name, "function": {"name": name, "arguments": "{}"}} | index
+            gathering.add(_chunk({"tool_calls": [call]}))
+        gathering.add(_chunk({}, "stop"))
+        assert [call.name for call in gathering.response().tool_calls] == ["a", "b"]
+
+
+def test_reasoning_is_output_that_is_not_shown() -> None:
+    gathering = Gathering()
+    assert gathering.add(_chunk({"reasoning_content": "hmm", "content": "A"})) == [
+        Piece(text="A"),
+        Piece(text="hmm", kind="other"),
+    ]
+    gathering.add(_chunk({}, "stop"))
+    assert gathering.response().text == "A"
+
+
+def test_a_stream_without_an_end_was_cut() -> None:
+    gathering = Gathering()
+    gathering.add(_chunk({"content": "Hel"}, usage={"prompt_tokens": 9, "completion_tokens": 1}))
+    with pytest.raises(BackendError, match="ended before its answer did") as caught:
+        gathering.response()
+    assert caught.value.kind == "cut"
+    assert caught.value.usage is not None
+    assert caught.value.usage.output_tokens == 1
