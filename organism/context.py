@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import anyio
 
@@ -53,7 +53,7 @@ class HandlerState(MutableMapping[str, Any]):
         return _copied(self._stored[key] if change is self else change[0])  # type: ignore[index]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._changes[key] = (_storable(key, value),)
+        self._changes[_key("", key)] = (_storable(key, value),)
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
@@ -61,7 +61,8 @@ class HandlerState(MutableMapping[str, Any]):
         self._changes[key] = None
 
     def __contains__(self, key: object) -> bool:
-        return self._changes[key] is not None if key in self._changes else key in self._stored  # type: ignore[index]
+        change = self._changes.get(cast("str", key), self)
+        return key in self._stored if change is self else change is not None
 
     def __iter__(self) -> Iterator[str]:
         yield from (key for key in self._stored if key in self)
@@ -76,19 +77,18 @@ class HandlerState(MutableMapping[str, Any]):
 
 
 def _copied(value: Any) -> Any:
-    return copy.deepcopy(value) if isinstance(value, (list, dict)) else value
+    return copy.deepcopy(cast("Any", value)) if isinstance(value, (list, dict)) else value
 
 
 def _storable(key: str, value: Any) -> Any:
     """A copy of a value that may be kept; payloads are kept as they are."""
-    if not isinstance(key, str):
-        raise TypeError(f"a key of state is a str, not {type(key).__name__}")
+    whole: Any = value  # what isinstance makes of a container has no types inside
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if isinstance(value, (list, tuple)):
-        return [_storable(key, each) for each in value]
+        return [_storable(key, each) for each in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {_key(key, each): _storable(key, inner) for each, inner in value.items()}
+        return {_key(key, each): _storable(key, held) for each, held in whole.items()}
     if is_payload(value):
         return value
     raise TypeError(f"state['{key}'] holds JSON values and payloads, not {type(value).__name__}")
@@ -96,7 +96,8 @@ def _storable(key: str, value: Any) -> Any:
 
 def _key(path: str, key: Any) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"state['{path}'] has a key that is no str: {key!r}")
+        where = f"state['{path}']" if path else "state"
+        raise TypeError(f"{where} has keys of type str, not {key!r}")
     return key
 
 
@@ -271,8 +272,8 @@ class Context:
         manager = self._pump.router.stream(call, ledger)
         async with self._delivery.waiting():
             inner = await manager.__aenter__()
+        stream = ContextStream(inner, self._delivery)
         try:
-            stream = ContextStream(inner, self._delivery)
             yield stream
         except BaseException as error:
             if not await manager.__aexit__(type(error), error, error.__traceback__):

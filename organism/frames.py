@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import define, frozen
 
+from organism.payloads.primitives import FailureCode
+
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterator, Mapping
@@ -24,7 +26,7 @@ thread (``per: thread``). ``spawn``: opened by ``ctx.spawn``; its replies leave 
 class Failure:
     """Why a branch has no answer. ``code`` as in ``HandlerFailed``; ``unit`` and ``scope`` are set where it is ``exhausted``."""
 
-    code: str
+    code: FailureCode
     text: str
     retry: bool = False
     unit: str | None = None

@@ -23,7 +23,7 @@ from organism.names import suggestion
 from organism.payloads import is_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _REFERENCE: Final = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 _AT_TOP: Final = "payload classes must be known at the top of the module, and not to type checkers alone"
@@ -104,12 +104,12 @@ def _must_be_from(folder: Path, module_name: str) -> None:
     name = ""
     for part in module_name.split("."):
         name = f"{name}.{part}" if name else part
-        spec = PathFinder.find_spec(name, search)
+        spec = PathFinder.find_spec(part, search)  # by its last name alone: open packages look for their parents
         if spec is None:
             return
         loaded = sys.modules.get(name)
         if loaded is not None and not _is_same(spec, loaded):
-            there = _origin(getattr(loaded, "__spec__", None)) or getattr(loaded, "__file__", None) or "Python itself"
+            there = vars(loaded).get("__file__") or _origin(vars(loaded).get("__spec__")) or "Python itself"
             raise ConfigurationError(
                 [f"module '{name}' is {_origin(spec)} here, but was loaded from {there} before: rename one of them"]
             )
@@ -121,8 +121,8 @@ def _must_be_from(folder: Path, module_name: str) -> None:
 def _is_same(spec: ModuleSpec, loaded: types.ModuleType) -> bool:
     if spec.origin is None:
         # Packages without an __init__ are open: they span every folder of the path.
-        return getattr(loaded, "__file__", None) is None and hasattr(loaded, "__path__")
-    file = getattr(loaded, "__file__", None)
+        return vars(loaded).get("__file__") is None and "__path__" in vars(loaded)
+    file = vars(loaded).get("__file__")
     return file is not None and Path(file).resolve() == Path(spec.origin).resolve()
 
 
@@ -149,10 +149,13 @@ def _imported(module_name: str, folder: Path | None) -> types.ModuleType:
 
 def _not_there(module_name: str, missing: str, folder: Path | None) -> str:
     above, _, last = missing.rpartition(".")
-    package = sys.modules.get(above) if above else None
-    if above and not hasattr(package, "__path__"):
-        return f"there is no module '{module_name}': '{above}' is no package"
-    search = list(package.__path__) if package else [str(folder)] if folder else []
+    path: Iterable[str] = [str(folder)] if folder else []
+    if above:
+        package = vars(sys.modules[above]) if above in sys.modules else {}
+        if "__path__" not in package:
+            return f"there is no module '{module_name}': '{above}' is no package"
+        path = package["__path__"]
+    search = list(path)
     near = suggestion(last, [found.name for found in pkgutil.iter_modules(search)])
     where = f" in {search[0]}" if search else ""
     return f"there is no module '{missing}'{where}{near}"

@@ -163,7 +163,7 @@ class Organism:
                 raise
         finally:
             for handle in tuple(self._handles.values()):
-                handle._ended(None)  # noqa: SLF001 - the handle is the organism's own
+                handle.end(None)
             self._handles.clear()
             started.set()
             self._stopped.set()
@@ -252,12 +252,14 @@ class Organism:
 
     def run_sync(self, to: str, payload: Any, *, expect: type | None = None, **how: Any) -> Any:
         """For scripts: starts the organism, asks, and closes it."""
+        answers: list[Any] = []
 
-        async def main() -> Any:
+        async def main() -> None:
             async with self:
-                return await self.ask(to, payload, expect=expect, **how)
+                answers.append(await self.ask(to, payload, expect=expect, **how))
 
-        return anyio.run(main, backend=self.settings.runtime)
+        anyio.run(main, backend=self.settings.runtime)
+        return answers[0]
 
     @asynccontextmanager
     async def thread(
@@ -361,7 +363,7 @@ class Organism:
     def _on_end(self, thread: Thread, record: Ended) -> None:
         handle = self._handles.pop(thread, None)
         if handle is not None:
-            handle._ended(record)  # noqa: SLF001 - the handle is the organism's own
+            handle.end(record)
         if _threads_log.isEnabledFor(logging.INFO):
             usage = record.usage
             _threads_log.info(

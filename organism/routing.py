@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from attrs import frozen
 
 from organism.names import suggestion
-from organism.payloads.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
+from organism.payloads.primitives import BudgetExhausted, BudgetWarning, FailureCode, HandlerFailed
 from organism.settings import BudgetSettings
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def routes(settings: Settings) -> dict[str, Route]:
 class Misdirected:
     """Why an address is refused: ``code`` as in ``HandlerFailed``, and a text for the sender."""
 
-    code: str
+    code: FailureCode
     text: str
 
 
@@ -76,7 +76,7 @@ def check_address(routes: Mapping[str, Route], sender: Route | None, to: str, pa
     if target is None:
         known = routes if sender is None else sender.peers
         return Misdirected("routing", f"'{to}' is no handler{suggestion(to, known)}")
-    kind = type(payload)
+    kind = cast("type[object]", type(payload))
     if kind not in target.accepts:
         wanted = ", ".join(sorted(each.__name__ for each in target.accepts))
         return Misdirected("validation", f"'{to}' takes {wanted}, not {kind.__name__}")

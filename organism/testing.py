@@ -18,7 +18,7 @@ from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
 from organism.models.contract import Backend, BackendError, Piece, RawUsage, Request, Response, ToolCall
 from organism.organism import Organism
-from organism.payloads import encode_json, payload_name
+from organism.payloads import encode_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -59,7 +59,7 @@ class ScriptedModel:
     """
 
     script: Script
-    requests: list[Request] = field(factory=list)
+    requests: list[Request] = field(factory=list[Request])
     finished: int = 0
     """How many calls it has answered."""
 
@@ -149,7 +149,7 @@ def _arguments(what: Any) -> str:
         return what
     if isinstance(what, Mapping):
         return json.dumps(what)
-    return json.dumps(encode_json(what)[payload_name(type(what))])
+    return json.dumps(next(iter(encode_json(what).values())))
 
 
 def _usage(says: Says, request: Request) -> RawUsage | None:
@@ -185,7 +185,7 @@ class Watch:
     """Folds an organism's facts as they come, and compares with the live state; ``broken`` holds what differed."""
 
     def __init__(self, organism: Organism) -> None:
-        self._organism = organism
+        self.organism = organism
         self._fold = Fold(organism.settings)
         self.facts: list[Fact] = []
         self.broken: list[str] = []
@@ -206,7 +206,7 @@ class Watch:
         """Compares now."""
         if self.broken:
             return
-        live, folded = snapshot(self._organism.kernel.state), snapshot(self._fold.state)
+        live, folded = snapshot(self.organism.kernel.state), snapshot(self._fold.state)
         self.broken += [f"{when}: {line}" for line in differences(live, folded)]
 
     def of(self, kind: type[Fact]) -> list[Any]:
@@ -223,7 +223,7 @@ class Watch:
 
 def _sums(watch: Watch) -> Iterable[str]:
     """R19: what the root threads spent is what the organism spent, and nothing is left held."""
-    state = watch._organism.kernel.state  # noqa: SLF001 - the watch is the organism's
+    state = watch.organism.kernel.state
     if state.threads:
         return
     if any(state.root.held):
@@ -238,12 +238,12 @@ def _sums(watch: Watch) -> Iterable[str]:
 
 def differences(live: Any, folded: Any, path: str = "") -> list[str]:
     """Where two plain values differ, one line a place."""
-    if isinstance(live, dict) and isinstance(folded, dict):
-        lines: list[str] = []
-        for key in {**live, **folded}:
-            lines += differences(live.get(key), folded.get(key), f"{path}.{key}")
-        return lines
-    return [] if live == folded else [f"{path}: live {live!r}, folded {folded!r}"]
+    ours: Any = live
+    theirs: Any = folded
+    if not (isinstance(live, dict) and isinstance(folded, dict)):
+        return [] if ours == theirs else [f"{path}: live {ours!r}, folded {theirs!r}"]
+    keys: dict[Any, Any] = {**ours, **theirs}
+    return [line for key in keys for line in differences(ours.get(key), theirs.get(key), f"{path}.{key}")]
 
 
 @asynccontextmanager
@@ -253,7 +253,8 @@ async def running(organism: Organism | None = None, *, check: bool = True, **doc
     When its block is left without an error, its laws are checked (``check``): the fold of its facts equals its live state,
     nothing stays held, sums agree. ``organism.watch`` has the facts.
     """
-    made = organism or Organism(**{"name": "test", **document})
+    document.setdefault("name", "test")
+    made = organism or Organism(**document)
     watch = Watch(made)
     made.watch = watch
     async with made:

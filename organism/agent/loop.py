@@ -13,6 +13,7 @@ from organism.message import Reply
 from organism.models.completion import Call
 from organism.payloads import encode_json
 from organism.payloads.primitives import BudgetExhausted, HandlerFailed, InvalidPayload
+from organism.pump.delivery import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -99,13 +100,13 @@ class _Turns:
         """Carries out what a turn asks for; the reply, if it is one."""
         self._history.add(completion.message)
         if not completion.tool_calls:
-            reply = as_reply(completion.text, self._agent.replies)
-            if reply is None:
+            text = as_reply(completion.text, self._agent.replies)
+            if text is None:
                 self._correct("answer by calling the reply tool; text alone is seen by nobody")
-            return None if reply is None else Reply(reply)
+            return None if text is None else Reply(text)
         read = [self._toolbox.read(call, offered=tools) for call in completion.tool_calls]
         answers = await self._ask_peers([each for each in read if isinstance(each, Wanted) and each.peer is not None])
-        reply = None
+        reply: Reply[Any] | None = None
         for each in read:
             if isinstance(each, Mistaken):
                 self._attempt += 1
@@ -182,12 +183,9 @@ class _Turns:
 
 def _result(answer: Any) -> Any:
     """A peer's answer as the model reads it."""
-    if isinstance(answer, HandlerFailedError):
-        return HandlerFailed(answer.code, answer.text, answer.retry)
-    if isinstance(answer, BudgetExhaustedError):
-        return HandlerFailed("exhausted", str(answer), retry=False)
     if isinstance(answer, Exception):
-        return HandlerFailed("crashed", str(answer), retry=False)
+        failure = failure_of(answer)
+        return HandlerFailed(failure.code, failure.text, failure.retry)
     return answer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import frozen
 
@@ -104,7 +104,7 @@ def _spec(name: str, description: str, payload: type) -> ToolSpec:
     return ToolSpec(name=name, description=description, parameters=json_schema(payload))
 
 
-def as_reply(text: str, replies: tuple[type, ...]) -> Any:
+def as_reply(text: str, replies: tuple[type, ...]) -> object | None:
     """Plain text as the reply, where there is one class of replies and it needs nothing but one text; else ``None``."""
     if len(replies) != 1 or not text.strip():
         return None
@@ -112,6 +112,6 @@ def as_reply(text: str, replies: tuple[type, ...]) -> Any:
     if len(required) != 1:
         return None
     try:
-        return decode_fields(replies[0], {required[0].name: text})
+        return cast("object", decode_fields(replies[0], {required[0].name: text}))
     except PayloadError:
         return None

@@ -8,12 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import fields_dict
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from organism.errors import HandlerFailedError
-from organism.payloads import description, encode_xml
+from organism.payloads import describe, description, encode_xml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,8 +106,8 @@ def exhausted_text(exhausted: BudgetExhausted, notices: Notices) -> str:
     return _rendered(wording, "notices.grace", _figures(exhausted))
 
 
-def _figures(payload: Any) -> dict[str, Any]:
-    return {name: _plain(getattr(payload, name)) for name in fields_dict(type(payload))}
+def _figures(payload: BudgetWarning | BudgetExhausted) -> dict[str, Any]:
+    return {name: _plain(getattr(payload, name)) for name in (each.name for each in describe(type(payload)).fields)}
 
 
 def _plain(value: Any) -> Any:

@@ -7,8 +7,8 @@ read by the shapes that the keys are declared with (``shapes``; ``budgets``, ``b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from organism.config.budgets import BUDGET
 from organism.config.document import settings_of, with_models
@@ -60,7 +60,8 @@ def build(
     mistakes = Mistakes()
     handlers = document.get("handlers")
     if isinstance(handlers, Mapping):
-        document = {**document, "handlers": {name: _as_code(one) for name, one in handlers.items()}}
+        named = cast("Mapping[object, object]", handlers)
+        document = {**document, "handlers": {name: _as_code(one) for name, one in named.items()}}
     tree = from_python(document, _argument, mistakes, ())
     assert isinstance(tree, Table)  # noqa: S101 - a mapping becomes a table
     return _settings(tree, set, environ, folder, mistakes)
@@ -88,8 +89,7 @@ def _settings(
 
 
 def _as_code(handler: object) -> object:
-    is_function: Callable[[object], bool] = callable
-    return {"code": handler} if is_function(handler) else handler
+    return {"code": handler} if callable(handler) else handler
 
 
 def _argument(path: Keys) -> Place:

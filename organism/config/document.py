@@ -16,7 +16,9 @@ from organism.config.shapes import Choice, Later, ListOf, MapOf, Reading, Record
 from organism.config.start import START, message_of
 from organism.config.tree import Entry, Scalar, Table
 from organism.config.yamltext import unfold
+from organism.errors import PayloadTypeError
 from organism.names import is_organism_name, suggestion
+from organism.payloads import Vocabulary
 from organism.settings import HandlerSettings, ModelSettings, Settings, StartMessage
 
 if TYPE_CHECKING:
@@ -158,13 +160,18 @@ def _wish(section: Section | None) -> int | None:
 
 
 def _one_class_a_name(top: Section, handlers: Mapping[str, HandlerSettings]) -> None:
-    """Notes two payload classes of one name: they could not be told apart on the wire."""
+    """Notes two payload classes of one name, which could not be told apart on the wire, and classes that are none."""
     first: dict[str, tuple[type, str]] = {}
     for name, handler in handlers.items():
-        for cls in (*handler.accepts, *(handler.agent.replies if handler.agent else ())):
+        section: Section = top.values["handlers"][name]
+        try:
+            words = Vocabulary((*handler.accepts, *(handler.agent.replies if handler.agent else ())))
+        except PayloadTypeError as error:
+            section.reading.wrong(section.table, str(error))
+            continue
+        for cls in words:
             other, where = first.setdefault(cls.__name__, (cls, name))
             if other is not cls:
-                section: Section = top.values["handlers"][name]
                 problem = (
                     f"payload {shown(cls.__name__)} is {cls.__module__}.{cls.__qualname__} here, and"
                     f" {other.__module__}.{other.__qualname__} in handler {shown(where)}: rename one of them"

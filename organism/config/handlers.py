@@ -33,6 +33,7 @@ from organism.errors import ConfigurationError
 from organism.loader import accepts_of, description_of, load_object
 from organism.names import ORGANISM, is_handler_name, suggestion
 from organism.payloads import is_payload
+from organism.payloads.primitives import ORGANISM_ONLY
 from organism.settings import AgentSettings, HandlerSettings, Notices
 
 if TYPE_CHECKING:
@@ -71,14 +72,17 @@ class _CodeShape(Text):
 
 @frozen
 class _PayloadShape(Text):
-    """``module:Class``, or the payload class itself in Python."""
+    """``module:Class``, or the payload class itself in Python. ``sent``: it is one that a handler sends."""
 
     wanted: str = "a payload class, as in 'module:Class'"
+    sent: bool = False
 
     def read(self, node: Node, reading: Reading) -> Any:
         found = _referenced(super().read, node, reading)
         if found is BROKEN:
             return BROKEN
+        if self.sent and found in ORGANISM_ONLY:
+            return reading.wrong(node, f"{shown(found.__name__)} is sent by the organism alone: name another one")
         if isinstance(found, type) and is_payload(found):
             return found
         name = getattr(found, "__qualname__", None) or f"a value of type {type(found).__name__}"
@@ -205,11 +209,10 @@ def under_defaults(handler: Node, defaults: Table) -> Node:
     return merged(evolve(defaults, entries=shared), handler) if isinstance(handler, Table) else handler
 
 
-_CLASSES: Final = ListOf(_PayloadShape(), filled=True, unique=True, single=True)
 _AGENT: Final = Record(
     {
-        "accepts": _CLASSES,
-        "replies": _CLASSES,
+        "accepts": ListOf(_PayloadShape(), filled=True, unique=True, single=True),
+        "replies": ListOf(_PayloadShape(sent=True), filled=True, unique=True, single=True),
         "model": Located(Text("the name of a model")),
         "prompt": Wording(nullable=True),
         "peers_as": Choice(("tools",), later=("xml",)),

@@ -329,7 +329,7 @@ class Record:
         for name, entry in table.entries.items():
             shape = self.keys.get(name)
             if shape is None or isinstance(shape, Later):
-                problem = self._unknown(name, table.path, reading) if shape is None else LATER
+                problem = self._unknown(name, reading) if shape is None else LATER
                 # The node's own path: what stands in `defaults` is read again below each handler.
                 reading.mistakes.note(entry.key, entry.node.path, problem)
                 broken = True
@@ -345,7 +345,7 @@ class Record:
                 broken = True
         return BROKEN if broken and not self.tolerant else self.make(Section(values, table, reading, broken))
 
-    def _unknown(self, name: str, path: Path, reading: Reading) -> str:
+    def _unknown(self, name: str, reading: Reading) -> str:
         if name in self.refused:
             return self.refused[name]
         homes = [dotted(home) or "the top of the file" for home in homes_of(name, reading.root)]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import frozen
 
+from organism.config import scalars
 from organism.config.places import shown
 from organism.config.shapes import BROKEN, Broken, Found, Located, Reading, Record, Section, Text, one_of, plain
 from organism.config.tree import Items, Node, Scalar, Table
 from organism.config.yamltext import unfold
-from organism.errors import InvalidPayloadError, PayloadError
+from organism.errors import InvalidPayloadError
 from organism.names import suggestion
-from organism.payloads import Vocabulary
+from organism.payloads import Vocabulary, is_payload
+from organism.payloads.primitives import ORGANISM_ONLY
 from organism.settings import HandlerSettings, StartMessage
 
 if TYPE_CHECKING:
@@ -58,4 +60,43 @@ def message_of(
 
 def _decoded(node: Node, handler: HandlerSettings, reading: Reading) -> Any:
     """The payload that a node says: JSON as a mapping, XML or plain text as a text, in Python a payload itself."""
-    raise NotImplementedError
+    expect = tuple(cls for cls in handler.accepts if cls not in ORGANISM_ONLY)
+    if isinstance(node, Scalar) and is_payload(node.value) and not isinstance(node.value, type):
+        if type(node.value) in expect:
+            return node.value
+        takes = one_of([cls.__name__ for cls in expect]) if expect else "none from outside"
+        return reading.wrong(node, f"{shown(handler.name)} takes {takes}, and no {shown(type(node.value).__name__)}")
+    document = _document(node, reading)
+    if document is BROKEN:
+        return BROKEN
+    words = Vocabulary(handler.accepts)
+    try:
+        if isinstance(document, str):
+            return words.decode_text(document, expect)
+        return words.decode_json(cast("Mapping[str, Any]", document), expect)
+    except InvalidPayloadError as error:
+        spot, rest = _spot(node, error.where)
+        return reading.wrong(spot, f"{rest}: {error.problem}" if rest else error.problem)
+
+
+def _document(node: Node, reading: Reading) -> Any:
+    """The text, or the JSON value; ``BROKEN`` where a mistake in it was noted."""
+    if isinstance(node, Scalar):
+        text = scalars.text(node)
+        return reading.wrong(node, text.problem) if isinstance(text, scalars.Wrong) else text
+    before = len(reading.mistakes)
+    value = plain(node, reading, exact=True)
+    return BROKEN if len(reading.mistakes) > before else value
+
+
+def _spot(node: Node, where: str) -> tuple[Node, str]:
+    """The node that a path such as ``Question.tags[2]`` leads to; before it ends, the last one there is, and the path."""
+    for step in _STEP.findall(where):
+        match node:
+            case Table() if step in node.entries:
+                node = node.entries[step].node
+            case Items() if step.isdecimal() and int(step) < len(node.items):
+                node = node.items[int(step)]
+            case _:
+                return node, where
+    return node, ""

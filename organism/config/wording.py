@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
-from jinja2 import TemplateSyntaxError
+from jinja2 import TemplateSyntaxError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from organism.config.places import shown
 from organism.config.shapes import BROKEN, Broken, Reading, Text, one_of
+from organism.names import suggestion
 
 if TYPE_CHECKING:
     from organism.config.tree import Node
@@ -109,9 +110,30 @@ def _mistake(text: str, line: str) -> str | None:
     ``line`` is what is written before a line's number.
     """
     try:
-        _SYNTAX.parse(text)
+        tree = _SYNTAX.parse(text)
+        for node in tree.find_all(
+            (nodes.Filter, nodes.Test, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+        ):
+            problem = _unknown(node)
+            if problem is not None:
+                return f"{line}{node.lineno}: {problem}"
     except TemplateSyntaxError as error:
         return f"{line}{error.lineno}: {(error.message or '').rstrip('.')}"
     except RecursionError:
         return f"{line}1: nested too deep for Jinja2"
     return None
+
+
+def _unknown(node: nodes.Node) -> str | None:
+    """What would fail only when the text is rendered: filters and tests that there are not, and other files."""
+    match node:
+        case nodes.Filter(name=name):
+            return (
+                None
+                if name in _SYNTAX.filters
+                else f"there is no filter {shown(name)}{suggestion(name, _SYNTAX.filters)}"
+            )
+        case nodes.Test(name=name):
+            return None if name in _SYNTAX.tests else f"there is no test {shown(name)}{suggestion(name, _SYNTAX.tests)}"
+        case _:
+            return "it cannot take in another file: write it in one"

@@ -5,7 +5,7 @@ Only the nodes of pyyaml are used: what a scalar means is decided where its key 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import yaml
 from attrs import frozen
@@ -134,18 +134,30 @@ class _Loader(yaml.SafeLoader):
     """Composes nodes, remembers tags, and stops before the recursion of pyyaml gets too deep."""
 
     def __init__(self, stream: str) -> None:
+        self._plain = False
         super().__init__(stream)
         self.tagged: list[yaml.Mark] = []
         self._depth = 0
 
+    def scan_plain(self) -> Any:
+        """Reads an unquoted text, of which a question mark is a part, as YAML 1.2 has it: ``{text: Why?}``."""
+        self._plain = True
+        try:
+            return super().scan_plain()
+        finally:
+            self._plain = False
+
+    def peek(self, index: int = 0) -> str:
+        """The character to come. To pyyaml a ``?`` ends a text in braces; hidden while one is read, it does not."""
+        character = cast("str", super().peek(index))
+        return "x" if self._plain and character == "?" else character
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event = cast("Any", self.peek_event())  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             self.tagged.append(event.start_mark)
         if self._depth >= MAX_DEPTH:
-            raise ComposerError(
-                problem=f"is nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark
-            )
+            raise ComposerError(problem=f"is nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1

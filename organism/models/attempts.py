@@ -278,7 +278,16 @@ class Run:
     async def _held(self, turn: Turn, seat: Seat, backend: Backend) -> Attempt:
         # The price of now, after all the waiting; one that nobody knows was refused above, or is to be ignored.
         price = self._rates(seat) or FREE
-        claim = self._claim(seat, price)
+        counted = any(charge.model_calls for charge in self._charges)
+        claim = claim_of(
+            self.call,
+            self._alias,
+            seat,
+            price,
+            prompt=self.prompt,
+            strict=self.ledger.strict,
+            model_calls=0 if counted else 1,
+        )
         number = self._attempts + 1
         try:
             held = await self.ledger.hold(claim, alias=self._alias.name, backend=seat.name, attempt=number)
@@ -299,24 +308,6 @@ class Run:
             started=anyio.current_time(),
         )
 
-    def _claim(self, seat: Seat, price: Rates) -> Claim:
-        call = self.call
-        wish = next(w for w in (call.max_output_tokens, call.wish, self._alias.max_output_tokens) if w is not None)
-        if self.ledger.strict:
-            given = bound(self.prompt, sent_along=(seat.settings.options, call.extra))
-        else:
-            given = seat.estimates.input_tokens(self.prompt)
-        given += seat.settings.overhead
-        return Claim(
-            input_tokens=given,
-            wish=wish,
-            exact=call.max_output_tokens is not None,
-            min_output=min(call.min_output_tokens, wish),
-            input_cost=price.input_cost(given),
-            output_price=price.output_price(given),
-            model_calls=0 if any(charge.model_calls for charge in self._charges) else 1,
-        )
-
     def _rates(self, seat: Seat) -> Rates | None:
         return rates(seat.settings, self._clock(), extra=self.call.extra)
 
@@ -324,6 +315,27 @@ class Run:
         cause = f"{self._alias.name} via {seat.name} ({seat.place}): {what}"
         self._causes.append(cause)
         log.warning("%s", cause)
+
+
+def claim_of(
+    call: Call, alias: ModelSettings, seat: Seat, price: Rates, *, prompt: Prompt, strict: bool, model_calls: int = 1
+) -> Claim:
+    """The need of one attempt at a backend (R13)."""
+    wish = next(w for w in (call.max_output_tokens, call.wish, alias.max_output_tokens) if w is not None)
+    if strict:
+        given = bound(prompt, sent_along=(seat.settings.options, call.extra))
+    else:
+        given = seat.estimates.input_tokens(prompt)
+    given += seat.settings.overhead
+    return Claim(
+        input_tokens=given,
+        wish=wish,
+        exact=call.max_output_tokens is not None,
+        min_output=min(call.min_output_tokens, wish),
+        input_cost=price.input_cost(given),
+        output_price=price.output_price(given),
+        model_calls=model_calls,
+    )
 
 
 @contextmanager

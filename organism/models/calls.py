@@ -34,8 +34,9 @@ def asked_for(
     extra: Mapping[str, Any] | None,
 ) -> Call:
     """The call that ``ctx.complete`` was asked to make. Raises ValueError or TypeError for what is no request."""
-    for name, value in (("max_output_tokens", max_output_tokens), ("min_output_tokens", min_output_tokens)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+    figures: dict[str, Any] = {"max_output_tokens": max_output_tokens, "min_output_tokens": min_output_tokens}
+    for name, value in figures.items():
+        if value is not None and (type(value) is not int or value < 1):
             raise ValueError(f"{name} is a whole number from 1 on, not {value!r}")
     return Call(
         messages=messages_of(messages),

@@ -119,6 +119,8 @@ class OpenAIBackend:
             raise error_of(mapping(error.body), self._clean(error.message), unknown="cut") from None
         except httpx2.HTTPError as error:  # what the SDK lets through, such as an error whose body is cut
             raise self._lost(error, late=False) from None
+        except UnicodeEncodeError as error:  # half of a surrogate pair, which no encoding of text can carry
+            raise BackendError("rejected", f"the request cannot be encoded: {self._clean(str(error))}") from None
         except ValueError as error:
             raise BackendError("broken", f"the answer is no JSON: {self._clean(str(error))}") from None
 

@@ -5,7 +5,6 @@ The environment comes in as a mapping: keys are looked up here, and handed to no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
@@ -15,7 +14,7 @@ from organism.models.contract import Backend, BackendFactory
 from organism.names import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from organism.settings import BackendSettings, ModelSettings
 

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 import anyio
 
 from organism.errors import ModelError, NotRunningError
-from organism.models.attempts import Run
+from organism.models.attempts import Run, claim_of
 from organism.models.estimates import Estimates, prompt_of
 from organism.models.failover import Way
+from organism.models.prices import FREE, rates
 from organism.models.seats import Seat
 from organism.models.streams import reading
 from organism.names import suggestion
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from datetime import datetime
 
+    from organism.budget.claims import Claim
     from organism.models.completion import Call, Completion
     from organism.models.contract import Backend
     from organism.models.ledger import Ledger
@@ -79,11 +81,26 @@ class Router:
     @asynccontextmanager
     async def stream(self, call: Call, ledger: Ledger) -> AsyncGenerator[CompletionStream]:
         """The answer to one call as it comes. Entering waits for its first text, and raises like :meth:`complete`; leaving
-        closes the connection, and charges what came.
+        closes the connection, and charges what came. Until then it keeps its place among the backend's ``max_concurrent``.
         """
         stream, opened = await _open(self._run(call, ledger))
         async with opened:
             yield stream
+
+    def claim(self, call: Call, *, strict: bool) -> Claim | None:
+        """What the first attempt of a call would hold if it were made now; ``None`` where no backend would be asked.
+
+        Nothing is held, made or waited for: it is for those who must know beforehand whether a call fits.
+        """
+        alias = self._models.get(call.model)
+        prompt = prompt_of(call.messages, tools=call.tools, returns=call.returns)
+        if alias is None or (strict and prompt.unbounded):
+            return None
+        for seat in self._order[call.model]:
+            if not (strict and seat.closed):
+                price = rates(seat.settings, self._clock(), extra=call.extra) or FREE
+                return claim_of(call, alias, seat, price, prompt=prompt, strict=strict)
+        return None
 
     async def aclose(self) -> None:
         """Closes every backend that was made, also where closing one fails. No call is taken afterwards."""

@@ -52,7 +52,8 @@ class CompletionStream:
     def completion(self) -> Completion:
         """The whole answer, and what it cost. Raises NotRunningError before the end.
 
-        Of a stream that was left early it has the text that came, and the ``finish_reason`` is ``left``.
+        Of a stream that was left early, or that broke, it has the text that came, and the ``finish_reason`` is ``left`` or
+        ``broken``.
         """
         if self._completion is None:
             raise NotRunningError("the stream is not at its end: read it, or leave its block, before its completion")
@@ -71,6 +72,7 @@ class CompletionStream:
             text = await self._next_text()
         except BackendError as error:
             self._attempt.failed(error)
+            self._completion = self._so_far("broken")
             raise self._attempt.run.failure() from error
         if text is None:
             raise StopAsyncIteration
@@ -89,15 +91,18 @@ class CompletionStream:
             return
         self._attempt.reported = self._stream.usage
         self._attempt.abandoned()
-        text = "".join(self._text)
-        response = Response(text=text, message={"role": "assistant", "content": text})
-        self._completion = self._attempt.run.completion(self._attempt, response, finish_reason="left")
+        self._completion = self._so_far("left")
 
     async def aclose(self) -> None:
         """Ends the provider's iterator where it is a generator: one that is dropped half-way closes at some later time."""
         close = getattr(self._pieces, "aclose", None)
         if close is not None:
             await close()
+
+    def _so_far(self, reason: str) -> Completion:
+        text = "".join(self._text)
+        response = Response(text=text, message={"role": "assistant", "content": text})
+        return self._attempt.run.completion(self._attempt, response, finish_reason=reason)
 
     async def _next_text(self) -> str | None:
         """The next piece that is text, or ``None`` at the end, when the answer is settled."""

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import Enum, Flag
 from fractions import Fraction
 from pathlib import PurePath
-from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
 from uuid import UUID
 
 from organism.errors import PayloadTypeError
@@ -96,11 +96,15 @@ def _read_plain(annotation: Any, docs: list[str], depth: int) -> FieldType:
         raise _Refused(annotation, "is a type variable; payloads are not generic, name the type itself")
     if not isinstance(annotation, type):
         raise _Refused(annotation, f"cannot be sent; {_SENDABLE}")
+    return _read_class(annotation)
+
+
+def _read_class(annotation: type) -> FieldType:
     if is_payload(annotation):
         return Nested(annotation)
     if issubclass(annotation, Enum):
         return _read_enum(annotation)
-    raise _Refused(annotation, _way_out(annotation))
+    raise _Refused(cast("object", annotation), _way_out(annotation))
 
 
 def _read_enum(annotation: type[Enum]) -> Choice:
@@ -220,13 +224,11 @@ def _way_out(cls: Any) -> str:
         return f"cannot be sent; {_SENDABLE}"
     if hasattr(cls, "__attrs_attrs__") or hasattr(cls, "__dataclass_fields__"):
         return "is no payload; decorate the class with @payload"
-    for scalar in _SCALARS:
-        if issubclass(cls, scalar):
-            return f"cannot be sent; use {scalar.__name__}, values of it are converted"
-    for kind, way_out in _WAYS_OUT:
-        if issubclass(cls, kind):
-            return f"cannot be sent; {way_out}"
-    return f"cannot be sent; make it a payload, or use what can: {_SENDABLE}"
+    derived = next(
+        (f"use {scalar.__name__}, values are converted" for scalar in _SCALARS if issubclass(cls, scalar)), None
+    )
+    other = next((way_out for kind, way_out in _WAYS_OUT if issubclass(cls, kind)), None)
+    return f"cannot be sent; {derived or other or f'make it a payload, or use what can: {_SENDABLE}'}"
 
 
 def _written(annotation: Any) -> str:

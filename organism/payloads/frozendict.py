@@ -14,7 +14,7 @@ class FrozenDict(dict[str, Any]):
 
     __slots__ = ()
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override] # dict says None, since it can be changed
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:
@@ -35,7 +35,7 @@ class FrozenDict(dict[str, Any]):
     def __delitem__(self, *_: object) -> NoReturn:
         self._refuse()
 
-    def __ior__(self, *_: object) -> NoReturn:  # type: ignore[override,misc] # refuses whatever dict takes
+    def __ior__(self, *_: object) -> NoReturn:  # type: ignore[misc] # refuses whatever dict takes
         self._refuse()
 
     def clear(self) -> NoReturn:

@@ -11,6 +11,7 @@ from organism.payloads.definition import describe
 from organism.payloads.faults import Fault, Misfit, chosen, expected, invalid, shown, unknown_field
 from organism.payloads.frozendict import FrozenDict
 from organism.payloads.json_values import simple
+from organism.payloads.normal import is_listing, is_mapping
 from organism.payloads.normal import text as normal_text
 from organism.payloads.types import Choice, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, spelled
 
@@ -36,11 +37,13 @@ def decode_fields(cls: type[T], fields: Mapping[str, Any]) -> T:
 
 def decode_document(document: object, classes: Mapping[str, type], expect: Collection[type] | None) -> Any:
     """The payload of ``{"Greeting": {"name": "Ada"}}``, for one of the classes by name; raises InvalidPayloadError."""
-    given: Mapping[Any, Any] = document if isinstance(document, Mapping) else {}
+    nothing: Mapping[Any, Any] = {}
+    given = document if is_mapping(document) else nothing
     if len(given) != 1:
         raise InvalidPayloadError(expected('an object like {"Name": {...}}, with the name of one payload', document))
     ((name, fields),) = given.items()
-    return decode_fields(chosen(str(name), classes, expect), fields)
+    cls: Any = chosen(str(name), classes, expect)
+    return decode_fields(cls, fields)
 
 
 # ---- what is wrong ----------------------------------------------------------------------------------------------------
@@ -48,17 +51,16 @@ def decode_document(document: object, classes: Mapping[str, type], expect: Colle
 
 def _faults_of_fields(value: Any, cls: type, path: str) -> Faults:
     """The faults of the JSON object with the fields of a payload. Lazy: looks no further than is asked for."""
-    if not isinstance(value, Mapping):
+    if not is_mapping(value):
         yield Fault(path, expected(f"an object with the fields of {cls.__name__}", value))
         return
-    given: Mapping[Any, Any] = value
     fields = {field.name: field for field in describe(cls).fields}
-    for name in given:
+    for name in value:
         if name not in fields:
             yield Fault(f"{path}.{str(name)[:64]}", unknown_field(str(name), fields))
     for name, field in fields.items():
-        if name in given:
-            yield from _faults(given[name], field.type, f"{path}.{name}")
+        if name in value:
+            yield from _faults(value[name], field.type, f"{path}.{name}")
         elif field.required:
             yield Fault(f"{path}.{name}", f"is missing ({spelled(field.type)})")
 
@@ -85,7 +87,8 @@ def _faults(value: Any, type_: FieldType, path: str) -> Faults:
 
 def _faults_of_union(value: Any, type_: OneOf, path: str) -> Faults:
     classes = {cls.__name__: cls for cls in type_.classes}
-    given: Mapping[Any, Any] = value if isinstance(value, Mapping) else {}
+    nothing: Mapping[Any, Any] = {}
+    given = value if is_mapping(value) else nothing
     name = next(iter(given), None)
     if len(given) != 1 or name not in classes:
         yield Fault(path, expected(" or ".join(f'{{"{one}": {{...}}}}' for one in classes), value))
@@ -94,20 +97,18 @@ def _faults_of_union(value: Any, type_: OneOf, path: str) -> Faults:
 
 
 def _faults_of_list(value: Any, type_: Many, path: str) -> Faults:
-    if not isinstance(value, list | tuple):
+    if not is_listing(value):
         yield Fault(path, expected("a list", value))
         return
-    items: list[Any] | tuple[Any, ...] = value
-    for index, item in enumerate(items):
+    for index, item in enumerate(value):
         yield from _faults(item, type_.item, f"{path}[{index}]")
 
 
 def _faults_of_dict(value: Any, type_: Table, path: str) -> Faults:
-    if not isinstance(value, Mapping):
+    if not is_mapping(value):
         yield Fault(path, expected("an object", value))
         return
-    given: Mapping[Any, Any] = value
-    for key, item in given.items():
+    for key, item in value.items():
         try:
             normal_text(key)
         except Misfit as misfit:

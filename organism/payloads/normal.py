@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from organism.payloads.definition import is_payload
 from organism.payloads.faults import Misfit, expected, shown
@@ -41,6 +42,16 @@ def normaliser(type_: FieldType) -> Normaliser:  # noqa: PLR0911 - a case for ea
         case Maybe():
             inner = normaliser(type_.inner)
             return lambda value: None if value is None else inner(value)
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    """Whether it may become a dict."""
+    return isinstance(value, Mapping)
+
+
+def is_listing(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Whether it may become a tuple."""
+    return isinstance(value, list | tuple)
 
 
 def text(value: Any) -> str:
@@ -194,39 +205,46 @@ def _many(type_: Many) -> Normaliser:
     item = normaliser(type_.item)
 
     def items(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list | tuple):
+        if not is_listing(value):
             raise Misfit(expected(spelled(type_), value))
-        given: list[Any] | tuple[Any, ...] = value
-        normal: list[Any] = []
-        same = type(given) is tuple
-        for index, one in enumerate(given):
-            try:
-                kept = item(one)
-            except Misfit as misfit:
-                raise Misfit(misfit.problem, f"[{index}]{misfit.path}") from None
-            same = same and kept is one
-            normal.append(kept)
-        return cast("tuple[Any, ...]", given) if same else tuple(normal)
+        try:
+            normal = [item(one) for one in value]
+        except Misfit:
+            raise _first_misfit(item, value) from None
+        return value if type(value) is tuple and _same(normal, value) else tuple(normal)
 
     return items
+
+
+def _first_misfit(item: Normaliser, values: Iterable[Any]) -> Misfit:
+    """The misfit that is there, with its index: found again, so that what fits is not slowed by counting."""
+    for index, one in enumerate(values):
+        try:
+            item(one)
+        except Misfit as misfit:
+            return Misfit(misfit.problem, f"[{index}]{misfit.path}")
+    raise AssertionError("one of them did not fit")
+
+
+def _same(normal: Iterable[Any], given: Iterable[Any]) -> bool:
+    return all(map(operator.is_, normal, given))
 
 
 def _table(type_: Table) -> Normaliser:
     item = normaliser(type_.value)
 
     def entries(value: Any) -> FrozenDict:
-        if not isinstance(value, Mapping):
+        if not is_mapping(value):
             raise Misfit(expected(spelled(type_), value))
-        given: Mapping[Any, Any] = value
         normal: dict[str, Any] = {}
-        same = type(given) is FrozenDict
-        for key, one in given.items():
+        same = type(value) is FrozenDict
+        for key, one in value.items():
             try:
                 name, kept = text(key), item(one)
             except Misfit as misfit:
                 raise Misfit(misfit.problem, f"[{shown(key)}]{misfit.path}") from None
             same = same and name is key and kept is one
             normal[name] = kept
-        return cast("FrozenDict", given) if same else FrozenDict(normal)
+        return cast("FrozenDict", value) if same else FrozenDict(normal)
 
     return entries

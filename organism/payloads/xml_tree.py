@@ -13,7 +13,6 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from xml.etree import ElementTree as ET
 
-from attrs import frozen
 from lxml import etree
 
 from organism.errors import InvalidPayloadError
@@ -77,14 +76,6 @@ def namespace(tag: str) -> str:
     return tag[1 : tag.rfind("}")] if tag[:1] == "{" else ""
 
 
-@frozen
-class Tree:
-    """A well-formed document. ``known``: it is made of known names in one namespace, and ``root`` is lxml's."""
-
-    root: Element
-    known: bool
-
-
 class Parser:
     """Parses documents for one vocabulary.
 
@@ -110,16 +101,19 @@ class Parser:
         )
         self._too_deep = etree.XPath("boolean(" + "/*" * (limits.depth + 1) + ")")
 
-    def parse(self, data: bytes | str) -> Tree:
-        """The tree of a document; raises InvalidPayloadError for what is not well-formed or over a limit."""
+    def parse(self, data: bytes | str) -> tuple[Element, bool]:
+        """The root of a document, and whether it is lxml's; otherwise there are names in it that no payload has.
+
+        Raises InvalidPayloadError for what is not well-formed or over a limit.
+        """
         raw = self._bytes(data)
         if self._is_plain(raw):
-            return Tree(self._fast(raw), known=True)
+            return self._fast(raw), True
         root = self._careful(raw, declared=isinstance(data, bytes))
         uri = namespace(root.tag)
         if not all(self._is_known(element, uri) for element in root.iter()):
-            return Tree(root, known=False)
-        return Tree(self._fast(_plain(root)), known=True)
+            return root, False
+        return self._fast(_plain(root)), True
 
     def _bytes(self, data: bytes | str) -> bytes:
         if len(data) <= self._limits.size:

@@ -1,28 +1,16 @@
-"""Payloads to XML: functions made once for each class, that put strings together."""
+"""Payloads to XML."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 from organism.errors import InvalidPayloadError
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import attribute_text, element_text
+from organism.payloads.generated import Source
 from organism.payloads.lexical import LEXIS
-from organism.payloads.types import (
-    Choice,
-    Field,
-    FieldType,
-    Many,
-    Maybe,
-    Nested,
-    OneOf,
-    Scalar,
-    Table,
-    none_of,
-    present,
-)
+from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, none_of, present
 from organism.payloads.xsd import ENTRY, ITEM, KEY
 
 Writer = Callable[[Any], str]
@@ -42,93 +30,72 @@ def encode_xml(value: object) -> bytes:
 
 @PerClass
 def _document(cls: type) -> Writer:
+    """The writer of whole documents."""
     described = describe(cls)
     opening = f'<{described.name} xmlns="{attribute_text(described.namespace)}">'
-    closing = f"</{described.name}>"
-    fields = _fields(cls)
-    return lambda value: f"{opening}{fields(value)}{closing}"
+    source = Source(f"XML of {cls.__module__}.{cls.__qualname__}")
+    return source.function("p", [f"return {opening!r} + {_fields(cls, source)} + {f'</{described.name}>'!r}"])
 
 
 @PerClass
-def _fields(cls: type) -> Writer:
-    """What stands inside of the element of a payload."""
-    fields = describe(cls).fields
-    if not fields:
-        return lambda _: ""
-    writers = [_field(field) for field in fields]
-    values = attrgetter(*(field.attribute for field in fields))
-    if len(writers) == 1:
-        only = writers[0]
-        return lambda value: only(values(value))
-    return lambda value: "".join([write(one) for write, one in zip(writers, values(value), strict=True)])
+def _inside(cls: type) -> Writer:
+    """The writer of what stands inside of a payload's element."""
+    source = Source(f"XML in {cls.__module__}.{cls.__qualname__}")
+    return source.function("p", [f"return {_fields(cls, source)}"])
 
 
-def _field(field: Field) -> Writer:
+def _one_of(value: object) -> str:
+    """What stands inside of an element that holds one of several payloads."""
+    cls = type(value)
+    return f"<{cls.__name__}>{_inside(cls)(value)}</{cls.__name__}>"
+
+
+# Each of these gives an expression for the XML of the value that the expression ``v`` has.
+
+
+def _fields(cls: type, source: Source) -> str:
+    parts = [_field(field, source) for field in describe(cls).fields]
+    return f"''.join(({', '.join(parts)},))" if parts else "''"
+
+
+def _field(field: Field, source: Source) -> str:
+    v = f"p.{field.attribute}"
     if not field.absent_is_none:
-        return _slot(field.name, field.type)
-    write = _element(field.name, present(field.type))
-    return lambda value: "" if value is None else write(value)
+        return _slot(field.name, field.type, v, source)
+    return f"('' if {v} is None else {_element(field.name, present(field.type), v, source)})"
 
 
-def _slot(name: str, type_: FieldType) -> Writer:
+def _slot(name: str, type_: FieldType, v: str, source: Source, attribute: str = "''") -> str:
     if not isinstance(type_, Maybe):
-        return _element(name, type_)
-    write = _element(name, type_.inner)
-    none = f"<{none_of(name)}/>"
-    return lambda value: none if value is None else write(value)
+        return _element(name, type_, v, source, attribute)
+    none = f"{f'<{none_of(name)}'!r} + {attribute} + '/>'"
+    return f"({none} if {v} is None else {_element(name, type_.inner, v, source, attribute)})"
 
 
-def _element(name: str, type_: FieldType) -> Writer:
-    opening, closing = f"<{name}>", f"</{name}>"
-    content = _content(type_)
-    return lambda value: f"{opening}{content(value)}{closing}"
+def _element(name: str, type_: FieldType, v: str, source: Source, attribute: str = "''") -> str:
+    opening = f"{f'<{name}>'!r}" if attribute == "''" else f"{f'<{name}'!r} + {attribute} + '>'"
+    return f"{opening} + {_content(type_, v, source)} + {f'</{name}>'!r}"
 
 
-def _content(type_: FieldType) -> Writer:  # noqa: PLR0911 - a case for each type
+def _content(type_: FieldType, v: str, source: Source) -> str:  # noqa: PLR0911 - a case for each type
     match type_:
         case Scalar.TEXT:
-            return element_text
+            return f"{source.constant(element_text)}({v})"
         case Scalar():
-            return LEXIS[type_].write
+            return f"{source.constant(LEXIS[type_].write)}({v})"
         case Choice():
-            return _choice(type_)
+            texts: dict[tuple[type, Any], str] = {(type(one), one): element_text(text) for text, one in type_.options}
+            return f"{source.constant(texts)}[type({v}), {v}]"
         case Nested():
-            cls = type_.cls
-            return lambda value: _fields(cls)(value)  # noqa: PLW0108 - later: a class may hold itself
+            return f"{source.constant(_inside)}({source.constant(type_.cls)})({v})"
         case OneOf():
-            return _one_of
+            return f"{source.constant(_one_of)}({v})"
         case Many():
-            return _many(type_)
+            item = _slot(ITEM, type_.item, f"i{len(v)}", source)
+            return f"''.join([{item} for i{len(v)} in {v}])"
         case Table():
-            return _table(type_)
+            key = f"{f' {KEY}=\"'!r} + {source.constant(attribute_text)}(k{len(v)}) + '\"'"
+            entry = _slot(ENTRY, type_.value, f"i{len(v)}", source, key)
+            return f"''.join([{entry} for k{len(v)}, i{len(v)} in {v}.items()])"
         case Maybe():
             raise AssertionError("None has an element of its own")
-
-
-def _choice(type_: Choice) -> Writer:
-    texts: dict[tuple[type, Any], str] = {(type(value), value): element_text(text) for text, value in type_.options}
-    return lambda value: texts[type(value), value]
-
-
-def _one_of(value: Any) -> str:
-    cls: type = type(value)
-    return f"<{cls.__name__}>{_fields(cls)(value)}</{cls.__name__}>"
-
-
-def _many(type_: Many) -> Writer:
-    item = _slot(ITEM, type_.item)
-    return lambda value: "".join(map(item, value))
-
-
-def _table(type_: Table) -> Writer:
-    content = _content(present(type_.value))
-
-    def entries(value: dict[str, Any]) -> str:
-        return "".join(
-            f'<{none_of(ENTRY)} {KEY}="{attribute_text(key)}"/>'
-            if one is None
-            else f'<{ENTRY} {KEY}="{attribute_text(key)}">{content(one)}</{ENTRY}>'
-            for key, one in value.items()
-        )
-
-    return entries

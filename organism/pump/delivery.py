@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import anyio
 
 from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused
 from organism.frames import Failure
 from organism.message import Forward, Reply, Send
+from organism.payloads.primitives import FailureCode
 
 if TYPE_CHECKING:
     import contextvars
@@ -168,18 +170,17 @@ class Waiting:
 
 def outgoing_of(result: Any) -> tuple[Outgoing, ...] | Failure:
     """What a handler returned, as a tuple; anything that is no answer is a failure."""
+    whole: Any = result  # what isinstance makes of a generic has no types inside
     if result is None:
         return ()
     if isinstance(result, (Reply, Send, Forward)):
-        return (result,)
-    if isinstance(result, (list, tuple)) or (
-        hasattr(result, "__iter__") and not isinstance(result, (str, bytes, dict))
-    ):
+        return (whole,)
+    if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
         try:
-            return tuple(result)
+            return tuple(whole)
         except Exception as error:  # noqa: BLE001 - a generator of the handler's may raise anything
             return failure_of(error)
-    kind = type(result).__name__
+    kind = type(whole).__name__
     return Failure("validation", f"a handler answers with None, Reply, Send, Forward or several of them, not {kind}")
 
 
@@ -192,7 +193,10 @@ def failure_of(error: BaseException) -> Failure:
         case BudgetExhaustedError():
             return Failure("exhausted", str(error), unit=error.unit, scope=error.scope)
         case HandlerFailedError():
-            return Failure(error.code, error.text, error.retry, error.unit, error.scope)
+            code = next((each for each in get_args(FailureCode) if each == error.code), None)
+            if code is None:  # the handler made it up: what callers may hear is a closed list
+                return Failure("crashed", f"{error.code}: {error.text}", error.retry)
+            return Failure(code, error.text, error.retry, error.unit, error.scope)
         case _:
             return Failure("crashed", f"{type(error).__name__}: {error}", retry=True)
 
@@ -201,6 +205,7 @@ def _leading(error: BaseException) -> BaseException:
     """Of a group of exceptions, the one that says most: the first that is not a plain crash."""
     if not isinstance(error, BaseExceptionGroup):
         return error
-    leaves = [_leading(each) for each in error.exceptions]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    leaves = [_leading(each) for each in group.exceptions]
     told = (each for each in leaves if isinstance(each, (Refused, BudgetExhaustedError, HandlerFailedError)))
     return next(told, leaves[0])

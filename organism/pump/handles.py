@@ -86,7 +86,7 @@ class ThreadHandle:
         self._pump.rewatch_time(self._thread)
         self._pump.carry_out()
 
-    def _ended(self, record: Ended | None) -> None:
-        """Sets the result; ``None`` when the organism was closed before."""
+    def end(self, record: Ended | None) -> None:
+        """Sets the result, for the organism; ``None`` when it was closed before."""
         self._result = None if record is None else result_of(record)
         self._done.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -35,10 +36,9 @@ def scope_mark() -> object:
         return current._cancel_status  # noqa: SLF001 - see above
     import asyncio
 
-    from anyio._backends import _asyncio
-
+    backend: Any = import_module("anyio._backends._asyncio")
     task: Any = asyncio.current_task()
-    state = _asyncio._task_states.get(task)  # noqa: SLF001 - see above
+    state = backend._task_states.get(task)  # noqa: SLF001 - see above
     return (None if state is None else state.cancel_scope, task.cancelling())
 
 
@@ -55,7 +55,8 @@ def spawn(main: Coroutine[Any, Any, None]) -> None:
         async def run() -> None:
             await main
 
-        trio.lowlevel.spawn_system_task(run)
+        lowlevel: Any = trio.lowlevel
+        lowlevel.spawn_system_task(run)
         return
     import asyncio
 

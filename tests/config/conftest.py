@@ -99,8 +99,9 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 def forget(folder: Path) -> None:
     """Takes what was loaded from a folder out of Python again."""
-    for name, module in list(sys.modules.items()):
-        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-        if any(place and Path(place).is_relative_to(folder) for place in places):
+    # First all that are there: the path of an open package cannot be read any more once the one above it is gone.
+    places = {name: [vars(one).get("__file__"), *vars(one).get("__path__", [])] for name, one in sys.modules.items()}
+    for name, known in places.items():
+        if any(place and Path(place).is_relative_to(folder) for place in known):
             del sys.modules[name]
     sys.path[:] = [entry for entry in sys.path if not Path(entry).is_relative_to(folder)]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.config.conftest import Project
 
 HEAD = "organism: demo\n"
+UNCLEAR = "is not the same number to all readers of YAML"
 
 
 def test_the_shortest_file(project: Project) -> None:
@@ -100,7 +101,9 @@ def test_every_key_reaches_the_settings(project: Project) -> None:
     assert settings.notes == ()
 
     budget = settings.budget
-    assert budget.limits == Limits(tokens=100000, cost_usd=Decimal("0.1000000000000000055511151231257827"), seconds=600.0, depth=50)
+    assert budget.limits == Limits(
+        tokens=100000, cost_usd=Decimal("0.1000000000000000055511151231257827"), seconds=600.0, depth=50
+    )
     assert budget.warn_at == {"tokens": (Decimal("0.5"), Decimal(5000)), "messages": ()}
     assert (budget.runway, budget.grace) == (Decimal("1.5"), Grace(share=Decimal("0.2")))
     assert (budget.accounting, budget.on_unpriced, budget.notify) == ("strict", "ignore", ("agent", "caller"))
@@ -182,14 +185,12 @@ def test_seven_mistakes_at_once(project: Project) -> None:
         "organism.yaml:5:1 modls: unknown key; did you mean 'models'?",
         "organism.yaml:8:11 handlers.librarian.code: module 'desk' has no 'luok'; did you mean 'look'?",
         "organism.yaml:11:22 handlers.writer.peers[1]: 'shoter' is no handler; did you mean 'shouter'?",
-        "organism.yaml:12:14 handlers.writer.timeout: '08' is not the same number to all readers of YAML: "
-        "write a number in plain digits",
+        f"organism.yaml:12:14 handlers.writer.timeout: '08' {UNCLEAR}: write a number in plain digits",
         "organism.yaml:16:7 handlers.writer.agent.tools: not available yet: leave it out",
     ]
 
 
 NUMBERS = [
-    # (key, what is written, problem)
     ("tokens", "1_000", "'1_000' is not the same number to all readers of YAML: write a whole number in plain digits"),
     ("tokens", "010", "'010' is not the same number to all readers of YAML: write a whole number in plain digits"),
     ("tokens", "0x10", "'0x10' is not the same number to all readers of YAML: write a whole number in plain digits"),
@@ -242,7 +243,6 @@ def test_levels_as_a_list_are_for_every_unit_that_warns(project: Project) -> Non
 
 
 TRAPS = [
-    # (text of the file, mistakes)
     ("", ["organism.yaml:1:1: is empty: an organism needs a name at least, as in 'organism: my-organism'"]),
     ("# nothing\n", ["organism.yaml:1:1: is empty: an organism needs a name at least, as in 'organism: my-organism'"]),
     ("{}", ["organism.yaml:1:1: 'organism' is missing"]),

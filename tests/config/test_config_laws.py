@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import string
 import tempfile
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,13 @@ from hypothesis import strategies as st
 from organism import config
 from organism.config import scalars
 from organism.config.places import Mistakes, Place, dotted
-from organism.config.tree import Scalar
+from organism.config.tree import Scalar, Style
 from organism.errors import ConfigurationError
 from organism.payloads import payload
 from organism.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 FILE = """
 organism: demo
@@ -79,14 +78,16 @@ def _holds(make: Callable[[], object]) -> None:
     try:
         made = make()
     except ConfigurationError as error:
-        assert error.mistakes
-        assert len(set(error.mistakes)) == len(error.mistakes)
-        for line in error.mistakes:
-            assert line.isprintable(), line
-            assert ": " in line
-        str(error).encode()
+        mistakes = error.mistakes
     else:
         assert isinstance(made, Settings)
+        return
+    assert mistakes
+    assert len(set(mistakes)) == len(mistakes)
+    for line in mistakes:
+        assert line.isprintable(), line
+        assert ": " in line
+        assert line.encode()
 
 
 def _changed(data: bytes, changes: list[tuple[float, float, bytes]]) -> bytes:
@@ -98,8 +99,37 @@ def _changed(data: bytes, changes: list[tuple[float, float, bytes]]) -> bytes:
 
 _SHARE = st.floats(0, 1, exclude_max=True)
 _PIECES = st.sampled_from(
-    [b"no", b": ", b"\n", b"\n  ", b"- ", b"[", b"{", b"}", b"&a ", b"*a", b"!x ", b"|\n", b'"', b"\t", b"---\n", b"08", b"-1"]
-    + [b".nan", b"null", b"1e999", b"<<: ", b"\xff", b"\x00", b"\xe2\x80\xa8", b'"\\ud800"', b"? ", b"%", b"organism", b"''"]
+    [
+        b"no",
+        b": ",
+        b"\n",
+        b"\n  ",
+        b"- ",
+        b"[",
+        b"{",
+        b"}",
+        b"&a ",
+        b"*a",
+        b"!x ",
+        b"|\n",
+        b'"',
+        b"\t",
+        b"---\n",
+        b"08",
+        b"-1",
+        b".nan",
+        b"null",
+        b"1e999",
+        b"<<: ",
+        b"\xff",
+        b"\x00",
+        b"\xe2\x80\xa8",
+        b'"\\ud800"',
+        b"? ",
+        b"%",
+        b"organism",
+        b"''",
+    ]
 )
 
 
@@ -115,7 +145,7 @@ _ODD = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(),
-    st.sampled_from([10**5000, -(10**400), 2**63]),
+    st.builds(pow, st.sampled_from([10, -10]), st.sampled_from([19, 101, 401, 5000])),
     st.floats(),
     st.decimals(),
     st.text(max_size=8),
@@ -124,7 +154,10 @@ _ODD = st.one_of(
 )
 _VALUE = st.recursive(
     _ODD,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["tokens", "to", "agent", "a", ""]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["tokens", "to", "agent", "a", ""]), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
@@ -156,13 +189,13 @@ def test_the_unchanged_document_is_right(folder: Path) -> None:
 _PATHS = [".".join(path) for path in _paths(_document())]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(_PATHS), _VALUE, min_size=1, max_size=3))
 def test_values_of_any_kind_anywhere(sets: dict[str, object]) -> None:
     _holds(lambda: config.build(_document(), set=sets))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(st.text(max_size=12) | st.sampled_from(_PATHS).map(lambda path: path + ".x"), st.text(max_size=12)),
     st.dictionaries(
@@ -173,7 +206,7 @@ def test_layers_of_any_kind(sets: dict[str, object], environ: dict[str, str]) ->
     _holds(lambda: config.build(_document(), set=sets, environ=environ))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(_VALUE)
 def test_arguments_of_any_kind(value: object) -> None:
     for key in ("organism", "handlers", "models", "budget", "defaults", "start", "unknown"):
@@ -181,12 +214,13 @@ def test_arguments_of_any_kind(value: object) -> None:
         _holds(lambda document=document: config.build(document))  # type: ignore[misc]
 
 
-@given(st.decimals(0, 10**15, allow_nan=False, allow_infinity=False).filter(lambda d: abs(d.as_tuple().exponent) <= 100))  # type: ignore[arg-type]
+@given(st.decimals(0, 10**15, allow_nan=False, places=12) | st.decimals(0, 1, allow_nan=False, places=90))
 @example(Decimal("0.1"))
 def test_money_is_exactly_what_was_written(amount: Decimal) -> None:
     text = format(amount, "f")
-    for style in ("plain", "quoted", "given"):
-        scalar = Scalar(text, style, Place(""), ())  # type: ignore[arg-type]
+    styles: tuple[Style, ...] = ("plain", "quoted", "given")
+    for style in styles:
+        scalar = Scalar(text, style, Place(""), ())
         assert scalars.exact(scalar) == Decimal(text)
 
 
@@ -195,13 +229,14 @@ def test_a_whole_number_is_what_was_written(number: int) -> None:
     assert scalars.whole(Scalar(str(number), "plain", Place(""), ())) == number
 
 
-@given(st.text())
+@settings(max_examples=300, deadline=None)
+@given(st.text("0123456789_.:eE+-xob", max_size=6) | st.text("nulNUyesYonOfFTtraiI.~", max_size=5) | st.text())
 def test_an_unquoted_text_is_clear_or_refused(text: str) -> None:
     """What pyyaml takes for a text is one for us too, or is refused as unclear: never the other way round."""
     resolver = yaml.SafeLoader("")
-    is_text = resolver.resolve(yaml.ScalarNode, text, (True, False)) == "tag:yaml.org,2002:str"
+    tag: str = resolver.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     if scalars.unclear(text) is None and not _moment(text):
-        assert is_text or text in {"=", "<<"}
+        assert tag == "tag:yaml.org,2002:str" or text in {"=", "<<", "*", "&", "!"}
 
 
 def _moment(text: str) -> bool:

@@ -45,7 +45,9 @@ async def note(note: Note, ctx: Context) -> None:
 
 
 def test_the_strongest_layer_wins(project: Project) -> None:
-    settings = project.load(FILE, environ={"ORGANISM_BUDGET__TOKENS": "10", "ORGANISM_BUDGET__SECONDS": "3"}, set={"budget.tokens": "100"})
+    settings = project.load(
+        FILE, environ={"ORGANISM_BUDGET__TOKENS": "10", "ORGANISM_BUDGET__SECONDS": "3"}, set={"budget.tokens": "100"}
+    )
     assert settings.budget.limits == Limits(tokens=100, messages=2, seconds=3.0, depth=50)
 
 
@@ -110,7 +112,6 @@ def test_defaults_are_below_what_is_set_for_a_handler(project: Project) -> None:
 
 
 WRONG = [
-    # (set, environment, mistakes)
     ({"budget.tokens": "some"}, {}, ["--set budget.tokens: 'some' is no whole number"]),
     ({"budget": {"tokens": True}}, {}, ["--set budget budget.tokens: True is no whole number"]),
     ({"budget": "{tokens: no}"}, {}, ["--set budget budget.tokens: 'no' is no whole number"]),

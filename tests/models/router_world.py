@@ -41,6 +41,8 @@ class Say:
     seconds: float = 0.0
     error: BaseException | None = None
     hidden: str = ""
+    pace: float = 0.0
+    """Seconds before each word of a stream."""
     early: RawUsage | None = None
     """Usage that is reported from the first piece on."""
 
@@ -105,7 +107,7 @@ class ScriptedStream:
         if self._step.hidden:
             yield Piece(text=self._step.hidden, kind="other")
         for word in self._step.text.split():
-            await anyio.lowlevel.checkpoint()
+            await anyio.sleep(self._step.pace)
             yield Piece(text=word + " ")
         await anyio.sleep(self._step.seconds)
         if self._step.error is not None:

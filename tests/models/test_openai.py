@@ -240,6 +240,14 @@ async def test_usage_is_handed_on_as_it_came(usage: object, seen: object) -> Non
     assert (report and (report.input_tokens, report.output_tokens)) == seen
 
 
+async def test_text_that_no_encoding_can_carry_is_not_sent() -> None:
+    async with serving() as server, provider(server) as backend:
+        with pytest.raises(BackendError, match="cannot be encoded") as caught:
+            await backend.complete(ask(messages=({"role": "user", "content": "\ud800"},)))
+    assert not caught.value.billed
+    assert not server.asked
+
+
 async def test_a_connection_that_breaks_is_a_cut() -> None:
     error = await refused(Reply.of(b'{"choices": [', cut=True))
     assert error.kind == "cut"

@@ -76,7 +76,7 @@ async def test_the_backend_is_asked_what_the_call_and_its_settings_say() -> None
         ({"max_output_tokens": 30, "wish": 1000}, 30, 30, True),
     ],
 )
-async def test_the_need_of_a_call(said: dict[str, int], wish: int, least: int, exact: bool) -> None:  # noqa: FBT001
+async def test_the_need_of_a_call(said: dict[str, Any], wish: int, least: int, exact: bool) -> None:  # noqa: FBT001
     world, purse = World(Script(), each=[{"overhead": 16, "price": PRICE}]), Purse()
     await world.router.complete(ask(**said), purse)
     (claim,) = purse.claims
@@ -84,6 +84,24 @@ async def test_the_need_of_a_call(said: dict[str, int], wish: int, least: int, e
     assert (claim.wish, claim.min_output, claim.exact, claim.model_calls) == (wish, least, exact, 1)
     assert claim.input_cost == claim.input_tokens * 3_000_000
     assert claim.output_price == 15_000_000
+
+
+async def test_the_need_of_a_call_can_be_asked_for_beforehand() -> None:
+    script, purse = Script(Say("fine", usage(5000, 10))), Purse()
+    world = World(script, each=[{"overhead": 16, "price": PRICE}])
+    beforehand = world.router.claim(ask(wish=70), strict=False)
+    assert not world.made
+    await world.router.complete(ask(wish=70), purse)
+    assert purse.claims == [beforehand]
+    strict = Purse(strict=True)
+    bound = world.router.claim(ask(), strict=True)
+    await world.router.complete(ask(), strict)
+    assert strict.claims == [bound]
+    assert world.router.claim(ask(), strict=True) is None  # it passed its bound, and is closed
+    assert world.router.claim(ask(), strict=False) is not None
+    assert world.router.claim(ask(model="other"), strict=False) is None
+    picture = ({"role": "user", "content": [{"type": "image_url"}]},)
+    assert World(script).router.claim(type(ask())(messages=picture), strict=True) is None
 
 
 async def test_a_wish_that_was_lowered_is_what_the_backend_is_told_and_the_caller_sees() -> None:

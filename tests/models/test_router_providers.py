@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
@@ -15,16 +14,20 @@ from organism.models.providers import check_backends, make_backend
 from organism.models.simulated import SimulatedModel
 from organism.settings import BackendSettings, ModelSettings
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PLACE = "organism.yaml:7:9 models.default.backends[0]"
 OPENAI = BackendSettings(provider="openai", model="gpt-x", api_key_env="OPENAI_API_KEY", place=PLACE)
 LOCAL = evolve(OPENAI, base_url="http://localhost:11434/v1")
 KEY = "sk-never-to-be-seen"
 
 
-class Keyed:
+class Keyed(SimulatedModel):
     """A provider that shows its key."""
 
     def __init__(self, settings: BackendSettings, key: str | None) -> None:
+        super().__init__()
         self.model = settings.model
         self.key = key
 

@@ -128,6 +128,7 @@ async def test_a_break_can_be_caught_in_the_block() -> None:
         with pytest.raises(ModelError):
             [piece async for piece in stream]
         assert [piece async for piece in stream] == []
+        assert (stream.completion.text, stream.completion.finish_reason) == ("one ", "broken")
     assert len(purse.charges) == 1
 
 
@@ -150,6 +151,18 @@ async def test_a_stream_that_stops_coming_times_out_where_it_is_read() -> None:
     assert anyio.current_time() - started == pytest.approx(5)
     assert purse.charges[0].estimated
     assert not purse.held
+
+
+async def test_the_timeout_is_of_the_attempt_and_not_of_each_piece() -> None:
+    purse = Purse()
+    texts: list[str] = []
+    async with World(Script(Say("one two three", pace=2)), each=[{"timeout": 5.0}]).router.stream(
+        ask(), purse
+    ) as stream:
+        with pytest.raises(ModelError, match="no answer within 5 s"):  # noqa: PT012 - each piece may raise
+            while True:
+                texts.append(await anext(stream))
+    assert texts == ["one ", "two "]
 
 
 async def test_a_stream_that_does_not_open_in_time() -> None:

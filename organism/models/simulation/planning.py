@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _GIVEN_UP: Final = 2
 """After so many failures a tool is left alone."""
+_UNWANTED: Final = 5
+"""After so many refused answers one is given in plain text."""
 
 
 @frozen
@@ -67,7 +69,7 @@ class Planner:
         if calls:
             return Step(calls=tuple(calls))
         required = self._choice == "required"
-        if self._replies and (required or self._refusals() <= _GIVEN_UP):
+        if self._replies and (required or self._refusals() <= _UNWANTED):
             return Step(reply=self._best_reply())
         return self._must(self._tools) if required and self._tools else Step()
 

@@ -95,7 +95,7 @@ class Situation:
     earlier deliveries' behind the newest's. ``trees``: its objects and lists by normalised name. ``said``: the task's own
     texts. ``records`` and ``passages``: what came back from calls since the task, the newest turn's first; ``found``: the fields by
     normalised name of a newest turn that made one call; ``older``: passages from before, the task's own among them. ``calls``: made since the task; ``asked``: keys of all calls ever made. ``rounds``: assistant
-    turns since the task. ``complaints``: how often what was written was not accepted. ``pressure``: of the budget notices,
+    turns since the task. ``complaints``: how often an answer was not accepted. ``pressure``: of the budget notices,
     in [0, 1].
     """
 
@@ -185,7 +185,7 @@ def understand(messages: Sequence[Message]) -> Situation:
         calls=tuple(call for _, call in since),
         asked=frozenset(call.key for _, call in calls),
         rounds=sum(1 for message in messages[task + 1 :] if message.get("role") == "assistant"),
-        complaints=sum(call.rejected for _, call in since)
+        complaints=sum(call.rejected and is_reply(call.name) for _, call in since)
         + sum(t.complaint for place, t in told.items() if place > task),
         pressure=pressure(noticed, task),
     )

@@ -1,0 +1,36 @@
+"""Budget warnings in words, one line each."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from organism.cli.report import money
+from organism.cli.text import one_line
+
+if TYPE_CHECKING:
+    from organism.facts import WarningRaised
+
+
+def warning_line(warning: WarningRaised, handler: str) -> str:
+    """Who is near which limit, with the figures. ``handler`` is who works in the thread where nobody is told.
+
+    ::
+
+        budget warning: reader: tokens critical, 1,830 of 2,000 used, 50 held, 20 left (about 1 call), of the sub-thread [thread 3f.2]
+    """
+    who = warning.pending_for or warning.to or handler or "thread"
+    held = f", {_figure(warning.unit, warning.held)} held" if warning.held else ""
+    calls = warning.calls_left
+    room = "" if calls is None else f" (about {calls} {'call' if calls == 1 else 'calls'} like the last)"
+    return (
+        f"budget warning: {one_line(who)}: {warning.unit} {warning.level}, "
+        f"{_figure(warning.unit, warning.used)} of {_figure(warning.unit, warning.limit)} used{held}, "
+        f"{_figure(warning.unit, warning.remaining)} left{room}, of the {warning.scope} [thread {one_line(warning.thread)}]"
+    )
+
+
+def _figure(unit: str, value: Any) -> str:
+    if unit == "cost_usd":
+        return f"{money(Decimal(value))} USD"
+    return f"{value:,.1f} s" if unit == "seconds" else f"{value:,}"

@@ -1,0 +1,164 @@
+"""What a run came to, for people: replies, what went wrong, and a table of what was spent. ``--json`` is for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from organism.cli.text import cut, harmless, one_line, padded, wrapped
+from organism.payloads import encode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from organism.results import ThreadResult
+    from organism.usage import Usage
+
+SHOWN_THREADS: Final = 20
+"""Sub-threads of one thread that get a row of the table each; the others share one."""
+
+_HEAD: Final = ("thread", "outcome", "calls", "tokens in", "out", "cost USD", "messages", "seconds")
+_MILLIONTH: Final = Decimal("0.000001")
+_NAME: Final = 44
+
+
+def reply_text(result: ThreadResult, *, width: int) -> str:
+    """The replies of a thread in lines: who said it, the payload's name, its fields; empty without a reply."""
+    return "\n\n".join(
+        "\n".join(_payload(sender, encode_json(payload), width=width)) for sender, payload in result.replies
+    )
+
+
+def partial_text(result: ThreadResult, *, width: int) -> str:
+    """The last text of a thread that was exhausted before it answered; empty where there is none."""
+    if result.partial is None:
+        return ""
+    lines = [f"  {line}" for line in wrapped(harmless(result.partial), width - 2)]
+    return "\n".join([f"{result.handler}, unfinished", *lines])
+
+
+def problem_line(result: ThreadResult) -> str | None:
+    """One line on how a thread ended that did not complete; ``None`` for one that did."""
+    if result.outcome == "completed":
+        return None
+    why = f": {one_line(result.error)}" if result.error else ""
+    if result.outcome == "exhausted":
+        came = "answered with what it had" if result.replies else "ended without an answer"
+        return f"exhausted: {result.handler} {came}{why} [thread {result.thread}]"
+    code = f" ({result.code})" if result.code and result.code != result.outcome else ""
+    return f"{result.outcome}: {result.handler}{code}{why} [thread {result.thread}]"
+
+
+def _payload(sender: str, document: Mapping[str, Any], *, width: int) -> Iterator[str]:
+    for name, fields in document.items():
+        yield f"{sender}: {name}"
+        yield from _fields(fields, 2, width)
+
+
+def _fields(fields: Mapping[str, Any], indent: int, width: int) -> Iterator[str]:
+    for name, value in fields.items():
+        yield from _value(f"{' ' * indent}{one_line(name)}:", value, indent + 2, width)
+
+
+def _value(head: str, value: Any, indent: int, width: int) -> Iterator[str]:
+    """A value behind its head where that fits into a line, else below it."""
+    if isinstance(value, dict) and value:
+        yield head
+        yield from _fields(value, indent, width)
+    elif isinstance(value, list) and value:
+        yield head
+        for item in value:
+            yield from _value(f"{' ' * indent}-", item, indent + 2, width)
+    else:
+        lines = wrapped(harmless(_scalar(value)), width - indent)
+        if len(lines) == 1 and len(f"{head} {lines[0]}") <= width:
+            yield f"{head} {lines[0]}".rstrip()
+        else:
+            yield head
+            yield from (f"{' ' * indent}{line}".rstrip() for line in lines)
+
+
+def _scalar(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | dict():
+            return "none"
+        case _:
+            return str(value)
+
+
+# The table
+
+
+def usage_table(results: Sequence[ThreadResult]) -> str:
+    """What the threads spent, their sub-threads indented below them, and the sum where there are several.
+
+    Figures of a thread hold those of its sub-threads. Where a figure is an estimate, its row says so with ``~``.
+    """
+    rows = [_HEAD, *(row for result in results for row in _rows(result, 0))]
+    if len(results) > 1:
+        rows.append(_row(f"all {len(results)} threads", _tally(results), _sum([result.usage for result in results])))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    lines = [
+        "  ".join(padded(cell, width, right=column > 1) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+    rule = "-" * len(lines[0])
+    estimated = ["~ holds an estimate: a provider did not say what it charged"] if any("~" in row[3] for row in rows) else []
+    return "\n".join([lines[0], rule, *lines[1:], *estimated])
+
+
+def _rows(result: ThreadResult, depth: int) -> Iterator[tuple[str, ...]]:
+    name = f"{'  ' * depth}{result.handler or 'thread'}"
+    outcome = f"{result.outcome} ({result.unit})" if result.unit else result.outcome
+    yield _row(name if depth else f"{name} {result.thread}", outcome, result.usage)
+    shown, others = result.threads[:SHOWN_THREADS], result.threads[SHOWN_THREADS:]
+    for sub in shown:
+        yield from _rows(sub, depth + 1)
+    if others:
+        usage = _sum([other.usage for other in others])
+        yield _row(f"{'  ' * (depth + 1)}{len(others)} more", _tally(others), usage)
+
+
+def _tally(results: Sequence[ThreadResult]) -> str:
+    counts = Counter(result.outcome for result in results)
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+
+
+def _sum(usages: Sequence[Usage]) -> Usage:
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        tokens=sum(usage.tokens for usage in usages),
+        cost_usd=sum((usage.cost_usd for usage in usages), Decimal(0)),
+        model_calls=sum(usage.model_calls for usage in usages),
+        messages=sum(usage.messages for usage in usages),
+        seconds=max(usage.seconds for usage in usages),  # they ran side by side
+        estimated=any(usage.estimated for usage in usages),
+    )
+
+
+def _row(name: str, outcome: str, usage: Usage) -> tuple[str, ...]:
+    about = "~" if usage.estimated else ""
+    return (
+        cut(one_line(name) if not name.startswith(" ") else name, _NAME),
+        outcome,
+        f"{usage.model_calls:,}",
+        f"{about}{usage.input_tokens:,}",
+        f"{about}{usage.output_tokens:,}",
+        money(usage.cost_usd),
+        f"{usage.messages:,}",
+        f"{usage.seconds:.2f}",
+    )
+
+
+def money(usd: Decimal) -> str:
+    """USD to the millionth, without trailing zeros; never 0 for what is more than that."""
+    if 0 < usd < _MILLIONTH:
+        return "<0.000001"
+    text = f"{usd:.6f}".rstrip("0")
+    return text + "00" if text.endswith(".") else text

@@ -1,0 +1,91 @@
+"""Text as a terminal may be given it: harmless, wrapped, and as wide as it looks."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Control characters of both sets but line feed and tab, what else breaks lines or turns the direction of writing over,
+# and lone surrogates. A terminal acts on the first and shows the rest other than it was written.
+_HARMFUL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORTEST: Final = 20
+
+
+def harmless(text: str) -> str:
+    r"""The text with every character that a terminal would act on written out, as ``\x1b``; line feeds stay.
+
+    ``\r\n`` counts as one line feed, and a tab becomes blanks.
+    """
+    plain = text.replace("\r\n", "\n").expandtabs(4)
+    return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), plain)
+
+
+def one_line(text: str) -> str:
+    """The text, harmless, in one line: its line feeds and the blanks around them become one blank."""
+    return re.sub(r"\s*\n\s*", " ", harmless(text)).strip()
+
+
+def width_of(text: str) -> int:
+    """How many columns a terminal needs for a line: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(one) for one in text)
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """The text with blanks up to a width in columns; they come first where it stands at the ``right``."""
+    blanks = " " * (width - width_of(text))
+    return blanks + text if right else text + blanks
+
+
+def cut(text: str, width: int) -> str:
+    """The text, its end replaced by ``…`` where it needs more columns than ``width``."""
+    if width_of(text) <= width:
+        return text
+    return _start(text, width - 1) + "…"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text that is harmless already, broken at blanks to fit ``width`` columns; empty lines stay."""
+    return [line for paragraph in text.split("\n") for line in _broken(paragraph, max(width, _SHORTEST))]
+
+
+def _broken(paragraph: str, width: int) -> Iterator[str]:
+    if width_of(paragraph) <= width:
+        yield paragraph.rstrip()
+        return
+    indent = paragraph[: len(paragraph) - len(paragraph.lstrip(" "))][: width // 2]
+    line = ""
+    for word in paragraph.split():
+        longer = f"{line} {word}" if line else indent + word
+        if width_of(longer) <= width:
+            line = longer
+            continue
+        if line:
+            yield line
+        line = indent + word
+        while width_of(line) > width:
+            fits = _start(line, width)
+            yield fits
+            line = line[len(fits) :]
+    yield line
+
+
+def _start(text: str, width: int) -> str:
+    """As much of the beginning as fits."""
+    used = 0
+    for index, one in enumerate(text):
+        used += _columns(one)
+        if used > width:
+            return text[:index]
+    return text
+
+
+def _columns(one: str) -> int:
+    if unicodedata.combining(one):
+        return 0
+    return 2 if unicodedata.east_asian_width(one) in "WF" else 1
