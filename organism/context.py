@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from organism.models.streams import CompletionStream
     from organism.pump.delivery import Delivery
     from organism.pump.handles import ThreadHandle
+    from organism.pump.pump import Pump
 
 P = TypeVar("P")
 _NO_BUDGET: Final = BudgetSettings()
@@ -106,11 +107,13 @@ class Context:
     empty from outside; ``options`` and ``labels`` are what was configured for the handler and given to the thread.
     """
 
-    def __init__(self, delivery: Delivery, *, wall: Callable[[], datetime], spawned: Callable[[Thread], Any]) -> None:
+    def __init__(
+        self, pump: Pump, delivery: Delivery, *, wall: Callable[[], datetime], spawned: Callable[[Thread], Any]
+    ) -> None:
         message = delivery.message
         self._delivery = delivery
         self._message: Message = message
-        self._pump = delivery.pump
+        self._pump = pump
         self._wall = wall
         self._spawned = spawned
         self._state: HandlerState | None = None

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _REFERENCE: Final = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
+_OWN: Final = __name__.partition(".")[0]
+"""The package that runs: a reference into it means it, also beside a checkout of another version."""
 _AT_TOP: Final = "payload classes must be known at the top of the module, and not to type checkers alone"
 _SHAPE: Final = "a handler is 'async def h(message: P, ctx: Context)'"
 
@@ -44,7 +46,8 @@ def load_object(reference: str, folder: Path | None) -> Any:
     if folder is not None:
         folder = folder.resolve()
         _first_on_the_path(folder)
-        _must_be_from(folder, module_name)
+        if module_name.partition(".")[0] != _OWN:
+            _must_be_from(folder, module_name)
     found: Any = _imported(module_name, folder)
     for part in name.split("."):
         try:
@@ -87,7 +90,13 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
 def description_of(handler: Callable[..., Any]) -> str:
     """The docstring of a handler, or of its class where it is an object; empty where there is none."""
     inner = _function_of(handler)
-    doc = inner.__doc__ if inspect.isroutine(inner) else type(inner).__doc__ or type(inner).__call__.__doc__
+    if inspect.isroutine(inner):
+        doc = inner.__doc__
+    else:
+        cls = type(inner)
+        # A dataclass without a docstring is given its signature for one.
+        own = cls.__doc__ if not (cls.__doc__ or "").startswith(f"{cls.__name__}(") else None
+        doc = own or cls.__call__.__doc__
     return inspect.cleandoc(doc) if doc else ""
 
 

@@ -350,7 +350,7 @@ class Organism:
     def _context_of(self, delivery: Delivery) -> Context:
         agent = self._handlers[delivery.message.to].agent
         kind = Context if agent is None else AgentContext
-        return kind(delivery, wall=self._wall, spawned=self._spawned)
+        return kind(self._running(), delivery, wall=self._wall, spawned=self._spawned)
 
     def _spawned(self, thread: Thread) -> ThreadHandle:
         return self._handle(thread, BudgetSettings(limits=Limits()))

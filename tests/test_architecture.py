@@ -25,9 +25,9 @@ FRONT: Final = "organism"
 ROWS: Final = (
     ("errors", "names"),
     ("payloads", "primitives"),
-    ("message", "facts", "settings", "usage"),
-    ("budget", "frames", "routing", "restart", "scheduling"),
-    ("kernel",),
+    ("message", "settings", "usage"),
+    ("budget", "frames", "facts", "routing", "restart", "scheduling"),
+    ("kernel", "results"),
     ("config", "loader", "journal", "models"),
     ("pump", "context"),
     ("agent",),
@@ -37,10 +37,10 @@ ROWS: Final = (
 """A room imports from the rows above its own only."""
 BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("config", "loader"): "what the file names as module:name is imported while the file is checked",
-    ("facts", "settings"): "the fact that opens a thread holds the budget it was opened with",
-    ("facts", "usage"): "the fact that ends a thread holds its final figures",
+    ("facts", "budget"): "facts of calls hold the amounts that were held and charged",
     ("frames", "budget"): "a thread holds its budget's node",
     ("scheduling", "frames"): "whose turn it is, is asked of threads",
+    ("context", "pump"): "a context acts for one delivery of the pump",
 }
 """Rooms that may import one of their own row, each with its reason. A pair that is not needed any more fails the test."""
 ROW_OF: Final = {room: number for number, row in enumerate(ROWS) for room in row}
@@ -64,7 +64,7 @@ LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
     "anyio": RUNTIME,
     "trio": RUNTIME,
     # Of the standard library, what reaches outside or loads code by name has its rooms too.
-    "asyncio": (),
+    "asyncio": ("pump.runtime",),
     "importlib": ("loader", "models"),
     "multiprocessing": (),
     "runpy": (),
@@ -91,6 +91,9 @@ FUNCTION_LINES: Final = 60
 MODULE_LINES: Final = 450
 
 EXCUSED: Final[Mapping[str, str]] = {
+    "organism.pump.runtime imports 'anyio._backends._asyncio' in a function": (
+        "its innermost cancel scope is looked up there, and only where the loop is asyncio's"
+    ),
     "organism.models.prices imports 'genai_prices' in a function": (
         "its tables take a fifth of a second to load; most organisms name their prices or simulate"
     ),
@@ -405,7 +408,7 @@ BROKEN: Final = [
     (libraries, "organism.models.router", "import openai.types", "imports 'openai', which belongs to models.openai"),
     (libraries, "organism.errors", "import attr", "imports 'attr', which belongs to"),
     (libraries, "organism.pump.loop", "import requests", "imports 'requests', which LIBRARIES does not name"),
-    (libraries, "organism.pump.loop", "import asyncio.events", "imports 'asyncio', which belongs to no room"),
+    (libraries, "organism.pump.loop", "import asyncio.events", "imports 'asyncio', which belongs to pump.runtime"),
     (clocks_and_dice, "organism.kernel", "import time\nt = time.monotonic()", "reads time.monotonic"),
     (clocks_and_dice, "organism.kernel", "from time import time as t\ndef f(now=t): ...", "reads time.time"),
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.budget.claims import VECTOR
-from organism.budget.tree import output_room
+from organism.budget.tree import lack
 from organism.context import Context
 from organism.kernel.notices import exhausted_payload, warning_payload
 from organism.pump.delivery import failure_of
@@ -40,7 +40,7 @@ class AgentContext(Context):
         path = self._message.thread.node.path
         strict = any(node.policy.accounting == "strict" for node in path)
         claim = self._pump.router.claim(call, strict=strict)
-        return claim is not None and output_room(path, claim, grace=True) >= min(claim.min_output, claim.wish)
+        return claim is not None and lack(path, claim.need(min(claim.min_output, claim.wish)), grace=True) is None
 
     def limits(self) -> dict[str, Any]:
         """The limits of the thread's own budget by unit, as prompts may name them."""

@@ -144,7 +144,7 @@ class _Turns:
         self, exhausted: BudgetExhausted, error: BudgetExhaustedError | None = None
     ) -> Reply[Any] | None:
         """The one answer on grace (R17): the prompt is cut to what fits, and nothing is offered but to reply."""
-        call = self._last_call(exhausted)
+        call = self._last_call(exhausted, self._told())
         if call is None:
             if error is not None:
                 raise error
@@ -164,8 +164,8 @@ class _Turns:
             raise error
         return None if reply is None else Reply(reply)
 
-    def _last_call(self, exhausted: BudgetExhausted) -> Call | None:
-        """System, first message, as much of the newest as fits, and the notice; ``None`` where not even that much fits."""
+    def _last_call(self, exhausted: BudgetExhausted, told: Sequence[Mapping[str, Any]]) -> Call | None:
+        """System, first message, as much of the newest as fits, and the notices; ``None`` where not even that much fits."""
         notice = {"role": "user", "content": exhausted_text(exhausted, self._agent.notices)}
         system, *_ = self._history.prompt()
         first = self._history.messages[:1]
@@ -173,7 +173,7 @@ class _Turns:
         found: Call | None = None
         for count in range(len(groups) + 1):
             newest = [message for group in groups[len(groups) - count :] for message in group]
-            prompt = (system, *first, *newest, notice)
+            prompt = (system, *first, *newest, *told, notice)
             call = self._call(prompt, self._toolbox.reply_only, self._toolbox.reply_choice)
             if not self._ctx.fits_grace(call):
                 break

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from organism.cli.report import money
-from organism.cli.text import one_line
 
 if TYPE_CHECKING:
     from organism.facts import WarningRaised
@@ -24,9 +23,9 @@ def warning_line(warning: WarningRaised, handler: str) -> str:
     calls = warning.calls_left
     room = "" if calls is None else f" (about {calls} {'call' if calls == 1 else 'calls'} like the last)"
     return (
-        f"budget warning: {one_line(who)}: {warning.unit} {warning.level}, "
+        f"budget warning: {who}: {warning.unit} {warning.level}, "
         f"{_figure(warning.unit, warning.used)} of {_figure(warning.unit, warning.limit)} used{held}, "
-        f"{_figure(warning.unit, warning.remaining)} left{room}, of the {warning.scope} [thread {one_line(warning.thread)}]"
+        f"{_figure(warning.unit, warning.remaining)} left{room}, of the {warning.scope} [thread {warning.thread}]"
     )
 
 

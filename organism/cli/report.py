@@ -145,7 +145,7 @@ def _sum(usages: Sequence[Usage]) -> Usage:
 def _row(name: str, outcome: str, usage: Usage) -> tuple[str, ...]:
     about = "~" if usage.estimated else ""
     return (
-        cut(one_line(name) if not name.startswith(" ") else name, _NAME),
+        cut(name, _NAME),
         outcome,
         f"{usage.model_calls:,}",
         f"{about}{usage.input_tokens:,}",

@@ -10,23 +10,8 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from organism.config.places import shown, where
-from organism.config.shapes import (
-    BROKEN,
-    Anything,
-    Broken,
-    Choice,
-    Exact,
-    Later,
-    ListOf,
-    Number,
-    OrNull,
-    Reading,
-    Record,
-    Section,
-    Text,
-    Whole,
-    one_of,
-)
+from organism.config.sections import Anything, Later, ListOf, Record, Section
+from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, OrNull, Reading, Text, Whole, one_of
 from organism.config.tree import Node, Scalar
 from organism.config.wording import FilePath
 from organism.errors import ConfigurationError
@@ -41,7 +26,7 @@ _PROVIDERS: Final = ("simulated", "openai")
 _PROVIDERS_LATER: Final = ("anthropic", "recorded")
 _USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRETS: Final = {"apikey", "key", "token", "secret", "accesstoken", "authorization", "password", "xapikey"}
+_SECRETS: Final = ("apikey", "accesstoken", "authorization", "password", "secret", "secretkey")
 _NO_SECRETS: Final = (
     "a key does not belong here: name the environment variable that holds it (api_key_env) or a file (api_key_file)"
 )
@@ -97,11 +82,12 @@ def _url_problem(text: str) -> str | None:
     try:
         parts = urlsplit(text)
         fine = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        secret = parts.password is not None or ("@" in text and not fine)
     except ValueError:
-        fine = False
-    # What is before an @ may be a password.
-    value = "this" if "@" in text else shown(text)
-    return None if fine else f"{value} is no address of a server, as in 'http://localhost:11434/v1'"
+        fine, secret = False, "@" in text
+    if secret:
+        return _NO_SECRETS  # what stands before an @ is not shown
+    return None if fine else f"{shown(text)} is no address of a server, as in 'http://localhost:11434/v1'"
 
 
 def _variable_problem(text: str) -> str | None:
@@ -112,7 +98,7 @@ def _variable_problem(text: str) -> str | None:
 
 def _secret_problem(name: str) -> str | None:
     letters = re.sub(r"[^a-z]", "", name.lower())
-    return _NO_SECRETS if letters in _SECRETS - {"key", "token"} else None
+    return _NO_SECRETS if letters.endswith(_SECRETS) else None
 
 
 def _backend(section: Section) -> BackendSettings | Broken:

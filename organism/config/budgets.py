@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
-from organism.config.shapes import BROKEN, Broken, Choice, Exact, Later, ListOf, Number, Reading, Record, Section, Whole
+from organism.config.sections import Later, ListOf, Record, Section
+from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, Reading, Whole
 from organism.config.tree import Scalar, Table
 from organism.config.yamltext import unfold
 from organism.settings import ROOT_LIMITS, UNITS, BudgetSettings, Ceiling, Grace, Limits
@@ -56,7 +57,7 @@ class _WarnAt:
         return MappingProxyType(dict.fromkeys(WARNING_UNITS, ascending))
 
 
-_POLICY: Final[Mapping[str, Shape]] = {
+_POLICY: Final[Mapping[str, Shape | Later]] = {
     "warn_at": _WarnAt(),
     "runway": Exact(),
     "grace": Record(

@@ -12,7 +12,8 @@ from organism.config.budgets import CEILING, ROOT_BUDGET
 from organism.config.handlers import DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
 from organism.config.layers import from_python
 from organism.config.places import Mistakes, Place, shown
-from organism.config.shapes import Choice, Later, ListOf, MapOf, Reading, Record, Section, Text, Whole
+from organism.config.sections import Later, ListOf, MapOf, Record, Section
+from organism.config.shapes import Choice, Reading, Text, Whole
 from organism.config.start import START, message_of
 from organism.config.tree import Entry, Scalar, Table
 from organism.config.yamltext import unfold

@@ -10,23 +10,8 @@ from attrs import evolve, frozen
 
 from organism.config.budgets import BUDGET
 from organism.config.places import shown
-from organism.config.shapes import (
-    BROKEN,
-    Anything,
-    Choice,
-    Found,
-    Later,
-    ListOf,
-    Located,
-    Number,
-    OrNull,
-    Reading,
-    Record,
-    Section,
-    Text,
-    Whole,
-    one_of,
-)
+from organism.config.sections import Anything, Later, ListOf, Record, Section
+from organism.config.shapes import BROKEN, Choice, Found, Located, Number, OrNull, Reading, Text, Whole, one_of
 from organism.config.tree import Node, Scalar, Table, merged
 from organism.config.wording import Wording
 from organism.errors import ConfigurationError
@@ -241,7 +226,7 @@ _AGENT: Final = Record(
     required=("accepts", "replies"),
     tolerant=True,
 )
-_SHARED: Final[Mapping[str, Shape]] = {
+_SHARED: Final[Mapping[str, Shape | Later]] = {
     "peers": ListOf(Located(Text("the name of a handler")), unique=True),
     "timeout": Number(above=0, nullable=True),
     "concurrency": Whole(least=1, nullable=True),

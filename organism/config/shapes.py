@@ -1,11 +1,11 @@
-"""The shapes that values may have. The keys of organism.yaml are declared with them; reading by them finds every mistake.
+"""The shapes of single values, and what every shape is. The keys of organism.yaml are declared with shapes.
 
 A shape reads a node and gives its value, or ``BROKEN`` after the mistake was noted; what else there is, is read on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path as FilePath
@@ -14,10 +14,9 @@ from typing import Any, Final, Protocol
 from attrs import define, field, frozen
 
 from organism.config import scalars
-from organism.config.places import Mistakes, Path, dotted, shown
+from organism.config.places import Mistakes, shown
 from organism.config.scalars import Wrong, is_null
-from organism.config.tree import Items, Node, Scalar, Table, kind_of
-from organism.config.yamltext import unfold
+from organism.config.tree import Node, Scalar, kind_of
 from organism.names import suggestion
 
 
@@ -28,8 +27,6 @@ class Broken(Enum):
 
 
 BROKEN: Final = Broken.BROKEN
-_FEW: Final = 8
-LATER: Final = "not available yet: leave it out"
 
 
 @define
@@ -53,15 +50,6 @@ class Shape(Protocol):
     def read(self, node: Node, reading: Reading) -> Any:
         """The value, or ``BROKEN`` after the mistake was noted. Never raises."""
         ...
-
-
-@frozen
-class Later:
-    """A key that a later version brings."""
-
-    def read(self, node: Node, reading: Reading) -> Broken:
-        """Refuses it."""
-        return reading.wrong(node, LATER)
 
 
 @frozen
@@ -220,207 +208,7 @@ class OrNull:
         return None if isinstance(node, Scalar) and is_null(node) else self.shape.read(node, reading)
 
 
-@frozen
-class ListOf:
-    """A list. ``filled``: it may not be empty; ``unique``: nothing may be there twice; ``single``: one item may stand alone."""
-
-    item: Shape
-    filled: bool = False
-    unique: bool = False
-    single: bool = False
-
-    def read(self, node: Node, reading: Reading) -> tuple[Any, ...] | Broken:
-        """A tuple of the items' values, those that are wrong left out."""
-        read = _unfolded(node, reading)
-        if isinstance(read, Scalar) and self.single and not is_null(read):
-            value = self.item.read(read, reading)
-            return BROKEN if value is BROKEN else (value,)
-        if not isinstance(read, Items):
-            if read is not None:
-                empty = isinstance(read, Scalar) and is_null(read)
-                reading.wrong(read, "has no value: write [], or leave the key out" if empty else _not(read, "a list"))
-            return BROKEN
-        if self.filled and not read.items:
-            return reading.wrong(read, "is an empty list: name one item at least")
-        values: list[Any] = []
-        for one in read.items:
-            value = self.item.read(one, reading)
-            if self.unique and value in values:
-                reading.wrong(one, "is in the list twice")
-            elif value is not BROKEN:
-                values.append(value)
-        return tuple(values)
-
-
-@frozen
-class MapOf:
-    """A mapping from names to values of one shape. ``check`` gives the problem of a name that is not allowed."""
-
-    item: Shape
-    check: Callable[[str], str | None]
-
-    def read(self, node: Node, reading: Reading) -> dict[str, Any] | Broken:
-        """The values by name, those that are wrong left out."""
-        table = table_of(node, reading)
-        if table is None:
-            return BROKEN
-        values: dict[str, Any] = {}
-        for name, entry in table.entries.items():
-            problem = self.check(name)
-            if problem is not None:
-                reading.mistakes.note(entry.key, (*table.path, name), problem)
-            value = self.item.read(entry.node, reading)
-            if value is not BROKEN:
-                values[name] = value
-        return values
-
-
-@frozen
-class Anything:
-    """A mapping whose keys are not ours, such as ``options``; ``check`` looks at every key in it, at any depth."""
-
-    check: Callable[[str], str | None] | None = None
-
-    def read(self, node: Node, reading: Reading) -> dict[str, Any] | Broken:
-        """A dict of dicts, lists and single values; whole numbers are int, others float."""
-        table = table_of(node, reading)
-        if table is None:
-            return BROKEN
-        read: dict[str, Any] = plain(table, reading, self.check, exact=False)
-        return read
-
-
-@frozen
-class Section:
-    """A mapping of known keys that was read. ``values`` holds the keys that were said and are right."""
-
-    values: Mapping[str, Any]
-    table: Table
-    reading: Reading
-    broken: bool
-
-    def at(self, key: str) -> Node:
-        """The node of a key; that of the section where the key was not said."""
-        return self.table.get(key) or self.table
-
-    def wrong(self, key: str, problem: str) -> Broken:
-        """Notes a mistake at a key, or at the section where the key was not said."""
-        return self.reading.wrong(self.at(key), problem)
-
-
-@frozen
-class Record:
-    """A mapping of known keys. ``refused`` are keys that are no keys here, each with the reason."""
-
-    keys: Mapping[str, Shape]
-    required: tuple[str, ...] = ()
-    make: Callable[[Section], Any] = lambda section: section
-    refused: Mapping[str, str] = field(factory=dict[str, str])
-    tolerant: bool = False
-    """Whether ``make`` is called although a key is wrong, to look for more mistakes."""
-
-    def read(self, node: Node, reading: Reading) -> Any:
-        """What ``make`` makes of the section."""
-        table = table_of(node, reading)
-        if table is None:
-            return BROKEN
-        broken = False
-        values: dict[str, Any] = {}
-        for name, entry in table.entries.items():
-            shape = self.keys.get(name)
-            if shape is None or isinstance(shape, Later):
-                problem = self._unknown(name, reading) if shape is None else LATER
-                # The node's own path: what stands in `defaults` is read again below each handler.
-                reading.mistakes.note(entry.key, entry.node.path, problem)
-                broken = True
-                continue
-            value = shape.read(entry.node, reading)
-            if value is BROKEN:
-                broken = True
-            else:
-                values[name] = value
-        for name in self.required:
-            if name not in table.entries:
-                reading.wrong(table, f"{shown(name)} is missing")
-                broken = True
-        return BROKEN if broken and not self.tolerant else self.make(Section(values, table, reading, broken))
-
-    def _unknown(self, name: str, reading: Reading) -> str:
-        if name in self.refused:
-            return self.refused[name]
-        homes = [dotted(home) or "the top of the file" for home in homes_of(name, reading.root)]
-        if homes:
-            return f"unknown key here; it belongs in {one_of(homes[:3])}"
-        near = suggestion(name, self.keys)
-        few = f"; there is {one_of(list(self.keys))}" if len(self.keys) <= _FEW else ""
-        return f"unknown key{near or few}"
-
-
-def homes_of(name: str, shape: Shape | None, path: Path = ()) -> Iterator[Path]:
-    """The sections that know a key, the outermost first."""
-    within: list[tuple[Path, Shape]] = [] if shape is None else [(path, shape)]
-    while within:
-        path, shape = within.pop(0)
-        match shape:
-            case Record(keys=keys):
-                if name in keys:
-                    yield path
-                within.extend(((*path, key), below) for key, below in keys.items())
-            case MapOf(item=item):
-                within.append(((*path, "NAME"), item))
-            case ListOf(item=item):
-                within.append(((*path, 0), item))
-            case OrNull(shape=inner):
-                within.append((path, inner))
-            case _:
-                pass
-
-
-def table_of(node: Node, reading: Reading) -> Table | None:
-    """The node as a mapping, or ``None`` after the mistake was noted."""
-    read = _unfolded(node, reading)
-    if isinstance(read, Table) or read is None:
-        return read
-    empty = isinstance(read, Scalar) and is_null(read)
-    reading.wrong(read, "has no value: write {}, or leave the key out" if empty else _not(read, "a mapping of keys"))
-    return None
-
-
-def plain(node: Node, reading: Reading, check: Callable[[str], str | None] | None = None, *, exact: bool) -> Any:
-    """A node as plain Python: dicts, lists and single values. ``exact``: decimals stay Decimal; otherwise they are float."""
-    match node:
-        case Table(entries=entries):
-            for name, entry in entries.items():
-                problem = check(name) if check else None
-                if problem is not None:
-                    reading.mistakes.note(entry.key, (*node.path, name), problem)
-            return {name: plain(entry.node, reading, check, exact=exact) for name, entry in entries.items()}
-        case Items(items=items):
-            return [plain(one, reading, check, exact=exact) for one in items]
-        case Scalar():
-            read = unfold(node, reading.mistakes)
-            if read is None:
-                return BROKEN
-            if not isinstance(read, Scalar):
-                return plain(read, reading, check, exact=exact)
-            value = scalars.anything(node) if exact else _inexact(node)
-            return reading.wrong(node, value.problem) if isinstance(value, Wrong) else value
-
-
 def one_of(words: tuple[str, ...] | list[str]) -> str:
     """``'a', 'b' or 'c'``."""
     quoted = [shown(word) for word in words]
     return f"{', '.join(quoted[:-1])} or {quoted[-1]}" if len(quoted) > 1 else quoted[0]
-
-
-def _inexact(scalar: Scalar) -> Any:
-    value = scalars.anything(scalar)
-    return scalars.number(scalar) if isinstance(value, Decimal) and scalar.style != "python" else value
-
-
-def _unfolded(node: Node, reading: Reading) -> Node | None:
-    return unfold(node, reading.mistakes) if isinstance(node, Scalar) else node
-
-
-def _not(node: Node, wanted: str) -> str:
-    return f"must be {wanted} and not {kind_of(node)}"

@@ -9,7 +9,8 @@ from attrs import frozen
 
 from organism.config import scalars
 from organism.config.places import shown
-from organism.config.shapes import BROKEN, Broken, Found, Located, Reading, Record, Section, Text, one_of, plain
+from organism.config.sections import Record, Section, plain
+from organism.config.shapes import BROKEN, Broken, Found, Located, Reading, Text, one_of
 from organism.config.tree import Items, Node, Scalar, Table
 from organism.config.yamltext import unfold
 from organism.errors import InvalidPayloadError
@@ -60,7 +61,7 @@ def message_of(
 
 def _decoded(node: Node, handler: HandlerSettings, reading: Reading) -> Any:
     """The payload that a node says: JSON as a mapping, XML or plain text as a text, in Python a payload itself."""
-    expect = tuple(cls for cls in handler.accepts if cls not in ORGANISM_ONLY)
+    expect: tuple[type[Any], ...] = tuple(cls for cls in handler.accepts if cls not in ORGANISM_ONLY)
     if isinstance(node, Scalar) and is_payload(node.value) and not isinstance(node.value, type):
         if type(node.value) in expect:
             return node.value

@@ -149,7 +149,7 @@ class _Loader(yaml.SafeLoader):
 
     def peek(self, index: int = 0) -> str:
         """The character to come. To pyyaml a ``?`` ends a text in braces; hidden while one is read, it does not."""
-        character = cast("str", super().peek(index))
+        character = cast("str", super().peek(index))  # pyright: ignore[reportUnknownMemberType] - pyyaml has no types
         return "x" if self._plain and character == "?" else character
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:

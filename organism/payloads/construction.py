@@ -51,7 +51,7 @@ def _look(field: Field, fix: str, source: Source) -> list[str]:
     ]
 
 
-def _doubt(type_: FieldType, v: str, source: Source) -> str:
+def _doubt(type_: FieldType, v: str, source: Source) -> str:  # noqa: PLR0911 - a case for each type
     match type_:
         case Scalar():
             return _DOUBTS[type_].format(v=v)
@@ -84,6 +84,18 @@ def _fixer(name: str) -> Callable[[object, str, Any, Normaliser], None]:
     return fix
 
 
-def refused_by(cls: type, error: Exception) -> InvalidPayloadError:
-    """What becomes of a ValueError or TypeError that a class's own validators raise for a document."""
-    return InvalidPayloadError(f"is refused by the class itself: {error}", where=cls.__name__)
+def builder(cls: type) -> Callable[..., Any]:
+    """A function that constructs the class from what a document says.
+
+    What the class's own validators raise (ValueError, TypeError) becomes InvalidPayloadError.
+    """
+
+    def build(*values: Any, **named: Any) -> Any:
+        try:
+            return cls(*values, **named)
+        except InvalidPayloadError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise InvalidPayloadError(f"is refused by the class itself: {error}", where=cls.__name__) from error
+
+    return build

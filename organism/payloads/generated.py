@@ -6,8 +6,10 @@ source but names of attributes and of classes, which are identifiers; all other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 class Source:
@@ -16,12 +18,18 @@ class Source:
     def __init__(self, about: str) -> None:
         self._about = about
         self._names: dict[str, Any] = {}
+        self._variables = 0
 
     def constant(self, value: Any) -> str:
         """A name for a value."""
         name = f"c{len(self._names)}"
         self._names[name] = value
         return name
+
+    def variable(self) -> str:
+        """A name that the source does not use yet."""
+        self._variables += 1
+        return f"v{self._variables}"
 
     def function(self, parameter: str, lines: Sequence[str]) -> Callable[[Any], Any]:
         """The function of one parameter with these lines as its body."""

@@ -8,55 +8,75 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 
 from organism.errors import InvalidPayloadError
-from organism.payloads.definition import PerClass, describe
+from organism.payloads.definition import PerClass, describe, within
+from organism.payloads.escapes import attribute_text
 from organism.payloads.faults import chosen, invalid, shown
 from organism.payloads.types import none_of
 from organism.payloads.xml_faults import faults_of
 from organism.payloads.xml_reader import Reader, reader
-from organism.payloads.xml_tree import Element, Parser, local, namespace
-from organism.payloads.xsd import ENTRY, ITEM, bare_xsd, xsd
+from organism.payloads.xml_tree import Element, Parser, local, namespace, plain, stranger_in
+from organism.payloads.xsd import ENTRY, ITEM, KEY, bare_xsd, xsd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from organism.payloads.limits import Limits
 
 
 class _Root:
-    """What may stand at the top of a document, under one tag. Its schema is compiled when the first one comes."""
+    """A class as the root of documents. What it needs is made when the first document comes, once for the class."""
 
-    def __init__(self, cls: type, source: Callable[[type], str]) -> None:
+    def __init__(self, cls: type) -> None:
         self.cls = cls
-        self._source = source
+        self.namespace = describe(cls).namespace
+        self.head = f'{cls.__name__} xmlns="{attribute_text(self.namespace)}"'
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What elements of its documents may be called."""
+        classes = within(self.cls)
+        fields = {field.name for cls in classes for field in describe(cls).fields}
+        names = {ITEM, *fields, *(cls.__name__ for cls in classes)}
+        return frozenset({*names, *map(none_of, names), ENTRY, none_of(ENTRY)})
+
+    @cached_property
+    def stranger_in(self) -> Any:
+        """Whether a document is not plain."""
+        return stranger_in(self.names, [self.head])
 
     @cached_property
     def schema(self) -> Any:
-        """The compiled schema, of lxml."""
-        return etree.XMLSchema(etree.fromstring(self._source(self.cls)))
+        """The compiled schema, of lxml, for documents in its namespace."""
+        return etree.XMLSchema(etree.fromstring(xsd(self.cls)))
+
+    @cached_property
+    def bare_schema(self) -> Any:
+        """The compiled schema for documents without a namespace."""
+        return etree.XMLSchema(etree.fromstring(bare_xsd(self.cls)))
 
     @cached_property
     def read(self) -> Reader:
-        """The reader of what the schema accepts."""
+        """The reader of what a schema accepts."""
         return reader(self.cls)
 
-    def refused(self, element: Element) -> InvalidPayloadError:
+    def has(self, element: Element, uri: str) -> bool:
+        """Whether a plain document of the class could have the element."""
+        tag = element.tag
+        return namespace(tag) == uri and local(tag) in self.names and all(key == KEY for key in element.attrib)
+
+    def refused(self, element: Element, schema: Any = None) -> InvalidPayloadError:
         """The error for a document that the schema refuses, or that was kept from it."""
         error = invalid(faults_of(element, self.cls), self.cls.__name__)
         if error is not None:
             return error
         # Not reached as long as faults_of agrees with the schema; should it not, libxml2's words are better than none.
-        log = self.schema.error_log
-        return InvalidPayloadError(log.last_error.message if log else "is not valid", where=self.cls.__name__)
+        problem = schema.error_log.last_error.message if schema and schema.error_log else "is not valid"
+        return InvalidPayloadError(problem, where=self.cls.__name__)
 
 
 @PerClass
-def _qualified(cls: type) -> _Root:
-    return _Root(cls, xsd)
-
-
-@PerClass
-def _bare(cls: type) -> _Root:
-    return _Root(cls, bare_xsd)
+def _root(cls: type) -> _Root:
+    return _Root(cls)
 
 
 class XmlDecoder:
@@ -64,33 +84,43 @@ class XmlDecoder:
 
     def __init__(self, classes: Mapping[str, type], limits: Limits) -> None:
         self._classes = classes
-        types = [describe(cls) for cls in classes.values()]
-        names = {ITEM, ENTRY, *classes, *(field.name for type_ in types for field in type_.fields)}
-        self._parser = Parser(
-            names | {none_of(name) for name in names}, [(type_.name, type_.namespace) for type_ in types], limits
-        )
-        self._roots = {f"{{{type_.namespace}}}{type_.name}": _qualified(type_.cls) for type_ in types}
-        self._roots |= {type_.name: _bare(type_.cls) for type_ in types}
+        self._parser = Parser(limits)
+        roots = [_root(cls) for cls in classes.values()]
+        self._by_tag = {f"{{{root.namespace}}}{root.cls.__name__}": root for root in roots}
+        self._by_tag |= {root.cls.__name__: root for root in roots}
+        heads = {head: root for root in roots for head in (root.head, root.cls.__name__)}
+        self._by_head = {f"<{head}{end}".encode(): root for head, root in heads.items() for end in (">", "/>")}
 
     def decode(self, data: bytes | str, expect: Collection[type] | None) -> Any:
         """The payload of a document; raises InvalidPayloadError with everything that is wrong with it."""
-        element, known = self._parser.parse(data)
-        root = self._roots.get(element.tag)
-        if root is None:
-            raise self._no_root(element.tag, expect)
+        raw = self._parser.in_utf8(data)
+        root = self._by_head.get(raw[: raw.find(b">") + 1])
+        if root is None or root.stranger_in(raw):
+            return self._decode_carefully(raw, expect, declared=isinstance(data, bytes))
         if expect is not None:
             chosen(root.cls.__name__, self._classes, expect)
-        if not known or not root.schema.validate(element):
-            raise root.refused(element)
+        return self._decode_plain(raw, root)
+
+    def _decode_plain(self, raw: bytes, root: _Root) -> Any:
+        element = self._parser.fast(raw)
+        schema = root.schema if element.tag[0] == "{" else root.bare_schema
+        if not schema.validate(element):
+            raise root.refused(element, schema)
         try:
             return root.read(element)
         except RecursionError:
             raise InvalidPayloadError("is nested too deep to be read", where=root.cls.__name__) from None
 
-    def _no_root(self, tag: str, expect: Collection[type] | None) -> InvalidPayloadError:
-        cls = chosen(local(tag), self._classes, expect)
-        right = describe(cls).namespace
-        return InvalidPayloadError(
-            f"is in the namespace {shown(namespace(tag))}; write xmlns={right!r}, or no namespace at all",
-            where=cls.__name__,
-        )
+    def _decode_carefully(self, raw: bytes, expect: Collection[type] | None, *, declared: bool) -> Any:
+        element = self._parser.careful(raw, declared=declared)
+        name, uri = local(element.tag), namespace(element.tag)
+        cls = chosen(name, self._classes, expect)
+        root = self._by_tag.get(element.tag)
+        if root is None:
+            right = describe(cls).namespace
+            raise InvalidPayloadError(
+                f"is in the namespace {shown(uri)}; write xmlns={right!r}, or no namespace at all", where=name
+            )
+        if not all(root.has(one, uri) for one in element.iter()):
+            raise root.refused(element)
+        return self._decode_plain(plain(element), root)

@@ -1,4 +1,4 @@
-"""XML to payloads, after the XSD has found it valid: functions made once for each class, that look at nothing twice."""
+"""XML to payloads, after the XSD has found it valid: nothing is looked at twice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,22 @@ from organism.payloads.construction import builder
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import hidden, shown
 from organism.payloads.frozendict import FrozenDict
+from organism.payloads.generated import Source
 from organism.payloads.lexical import LEXIS, SPACE, collapsed
-from organism.payloads.types import Choice, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, present, slot_names
+from organism.payloads.types import (
+    Choice,
+    Field,
+    FieldType,
+    Many,
+    Maybe,
+    Nested,
+    OneOf,
+    PayloadType,
+    Scalar,
+    Table,
+    present,
+    slot_names,
+)
 from organism.payloads.xml_tree import Element, local
 from organism.payloads.xsd import KEY
 
@@ -21,69 +35,89 @@ Reader = Callable[[Element], Any]
 @PerClass
 def reader(cls: type) -> Reader:
     """The reader of an element that holds the fields of a payload, whatever the element is called."""
-    fields = describe(cls).fields
-    build = builder(cls)
-    readers = [_content(present(field.type)) if field.absent_is_none else _slot(field.type) for field in fields]
-    arguments = [field.argument for field in fields]
-    places = {name: place for place, field in enumerate(fields) for name in slot_names(field.name, field.type)}
-    absent = {field.argument: None for field in fields if field.absent_is_none}
-    positional = not any(field.keyword_only for field in fields)
+    described = describe(cls)
+    source = Source(f"XML to {cls.__module__}.{cls.__qualname__}")
+    elements = [source.variable() for _ in described.fields]
+    build = source.constant(builder(cls))
+    values = [
+        f"{field.argument}={_value(field, element, source)}" if field.keyword_only else _value(field, element, source)
+        for field, element in sorted(
+            zip(described.fields, elements, strict=True), key=lambda pair: pair[0].keyword_only
+        )
+    ]
+    # The schema lets each field stand once, and in order: either all of them are there, or some are left out.
+    return source.function(
+        "e",
+        [
+            f"if len(e) != {len(elements)}:",
+            f"    return {source.constant(_sparse_reader(described))}(e)",
+            f"[{', '.join(elements)}] = e",
+            f"return {build}({', '.join(values)})",
+        ],
+    )
+
+
+def _sparse_reader(described: PayloadType) -> Reader:
+    """The reader of elements that leave some fields out."""
+    build = builder(described.cls)
+    places: dict[str, tuple[str, Reader]] = {}
+    for field in described.fields:
+        source = Source(f"XML to {described.name}.{field.attribute}")
+        read_field = source.function("e", [f"return {_value(field, 'e', source)}"])
+        places |= dict.fromkeys(slot_names(field.name, field.type), (field.argument, read_field))
+    absent = {field.argument: None for field in described.fields if field.absent_is_none}
 
     def read(element: Element) -> Any:
-        children = list(element)
-        if positional and len(children) == len(readers):  # the XSD lets each field stand once, in order
-            return build(*[read_one(child) for read_one, child in zip(readers, children, strict=True)])
-        named: dict[str, Any] = dict(absent)
-        for child in children:
-            place = places[local(child.tag)]
-            named[arguments[place]] = readers[place](child)
-        return build(**named)
+        values: dict[str, Any] = dict(absent)
+        for child in element:
+            argument, read_field = places[local(child.tag)]
+            values[argument] = read_field(child)
+        return build(**values)
 
     return read
 
 
-def _slot(type_: FieldType) -> Reader:
-    content = _content(present(type_))
-    if not isinstance(type_, Maybe):
-        return content
-    return lambda element: None if element.tag.endswith(".none") else content(element)
+# Each of these gives an expression for the value of the element that the expression ``e`` has.
 
 
-def _content(type_: FieldType) -> Reader:  # noqa: PLR0911 - a case for each type
+def _value(field: Field, e: str, source: Source) -> str:
+    return _content(present(field.type), e, source) if field.absent_is_none else _slot(field.type, e, source)
+
+
+def _slot(type_: FieldType, e: str, source: Source) -> str:
+    content = _content(present(type_), e, source)
+    return f"(None if {e}.tag.endswith('.none') else {content})" if isinstance(type_, Maybe) else content
+
+
+def _content(type_: FieldType, e: str, source: Source) -> str:  # noqa: PLR0911 - a case for each type
     match type_:
         case Scalar.TEXT:
-            return _text
+            return f"{source.constant(shown)}({e}.text or '')"
+        case Scalar.INTEGER | Scalar.FLOAT:
+            return f"{type_.value}({e}.text)"  # which take off the white space by themselves
         case Scalar():
-            read = LEXIS[type_].read
-            return lambda element: read((element.text or "").strip(SPACE))
+            return f"{source.constant(LEXIS[type_].read)}(({e}.text or '').strip({SPACE!r}))"
         case Choice():
-            return _choice(type_)
+            return f"{source.constant(_choice(type_))}({e}.text or '')"
         case Nested():
-            cls = type_.cls
-            return lambda element: reader(cls)(element)  # noqa: PLW0108 - later: a class may hold itself
+            return f"{source.constant(reader)}({source.constant(type_.cls)})({e})"
         case OneOf():
-            return _one_of(type_)
+            return f"{source.constant(_one_of(type_))}({e})"
         case Many():
-            return _many(type_)
+            item = source.variable()
+            return f"tuple([{_slot(type_.item, item, source)} for {item} in {e}])"
         case Table():
-            return _table(type_)
+            entry = source.variable()
+            key = f"{source.constant(shown)}({entry}.get({KEY!r}))"
+            pairs = f"[({key}, {_slot(type_.value, entry, source)}) for {entry} in {e}]"
+            return f"{source.constant(FrozenDict)}({pairs})"
         case Maybe():
             raise AssertionError("None has an element of its own")
 
 
-def _text(element: Element) -> str:
-    text = element.text
-    return shown(text) if text else ""
-
-
-def _choice(type_: Choice) -> Reader:
+def _choice(type_: Choice) -> Callable[[str], Any]:
     values = {hidden(text): value for text, value in type_.options}
-
-    def read(element: Element) -> Any:
-        text = element.text or ""
-        return values[text] if text in values else values[collapsed(text)]
-
-    return read
+    return lambda text: values[text] if text in values else values[collapsed(text)]
 
 
 def _one_of(type_: OneOf) -> Reader:
@@ -94,13 +128,3 @@ def _one_of(type_: OneOf) -> Reader:
         return reader(classes[local(child.tag)])(child)
 
     return read
-
-
-def _many(type_: Many) -> Reader:
-    item = _slot(type_.item)
-    return lambda element: tuple([item(child) for child in element])
-
-
-def _table(type_: Table) -> Reader:
-    entry = _slot(type_.value)
-    return lambda element: FrozenDict([(shown(child.get(KEY) or ""), entry(child)) for child in element])

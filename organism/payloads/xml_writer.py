@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from organism.errors import InvalidPayloadError
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import attribute_text, element_text
 from organism.payloads.generated import Source
 from organism.payloads.lexical import LEXIS
-from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, none_of, present
+from organism.payloads.types import (
+    Choice,
+    Field,
+    FieldType,
+    Many,
+    Maybe,
+    Nested,
+    OneOf,
+    Scalar,
+    Table,
+    none_of,
+    present,
+)
 from organism.payloads.xsd import ENTRY, ITEM, KEY
 
 Writer = Callable[[Any], str]
 """Gives the XML of a value."""
+
+_KEY: Final = f' {KEY}="'
+_QUOTE: Final = '"'
 
 
 def encode_xml(value: object) -> bytes:
@@ -91,11 +106,11 @@ def _content(type_: FieldType, v: str, source: Source) -> str:  # noqa: PLR0911 
         case OneOf():
             return f"{source.constant(_one_of)}({v})"
         case Many():
-            item = _slot(ITEM, type_.item, f"i{len(v)}", source)
-            return f"''.join([{item} for i{len(v)} in {v}])"
+            item = source.variable()
+            return f"''.join([{_slot(ITEM, type_.item, item, source)} for {item} in {v}])"
         case Table():
-            key = f"{f' {KEY}=\"'!r} + {source.constant(attribute_text)}(k{len(v)}) + '\"'"
-            entry = _slot(ENTRY, type_.value, f"i{len(v)}", source, key)
-            return f"''.join([{entry} for k{len(v)}, i{len(v)} in {v}.items()])"
+            key, value = source.variable(), source.variable()
+            attribute = f"{_KEY!r} + {source.constant(attribute_text)}({key}) + {_QUOTE!r}"
+            return f"''.join([{_slot(ENTRY, type_.value, value, source, attribute)} for {key}, {value} in {v}.items()])"
         case Maybe():
             raise AssertionError("None has an element of its own")

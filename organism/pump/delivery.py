@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
 
 import anyio
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from organism.frames import Message
+    from organism.kernel import Kernel
     from organism.message import Outgoing
-    from organism.pump.pump import Pump
-    from organism.pump.timers import Timer
+    from organism.pump.timers import Timer, Timers
+    from organism.settings import HandlerSettings
 
 
 @types.coroutine
@@ -51,19 +52,36 @@ def step(
             return finished.value
 
 
+class Host(Protocol):
+    """What a delivery needs of the pump that runs it."""
+
+    kernel: Kernel
+    handlers: Mapping[str, HandlerSettings]
+    timers: Timers
+    now: Callable[[], float]
+
+    def carry_out(self) -> None:
+        """Does what the kernel has asked for."""
+        ...
+
+    def delivery_suspended(self, delivery: Delivery) -> None:
+        """A handler waits for the first time."""
+        ...
+
+
 class Delivery:
     """A message on its way through its handler. ``scope`` is the worker's; cancelling it stops this handler alone."""
 
     __slots__ = (
-        "_deadline", "_left", "_timer", "_waits", "context", "interrupted", "message", "over", "placed", "pump", "result", "scope",
+        "_deadline", "_host", "_left", "_timer", "_waits", "context", "interrupted", "message", "over", "placed", "result", "scope",
         "started", "suspended_once",
     )  # fmt: skip
 
-    def __init__(self, pump: Pump, message: Message, scope: anyio.CancelScope) -> None:
-        self.pump = pump
+    def __init__(self, host: Host, message: Message, scope: anyio.CancelScope) -> None:
+        self._host = host
         self.message = message
         self.scope = scope
-        self.started = pump.now()
+        self.started = host.now()
         self.placed = True
         self.over = False
         self.interrupted: Failure | None = None
@@ -74,7 +92,7 @@ class Delivery:
         """What its handler sees."""
         self._waits = 0
         self._timer: Timer | None = None
-        timeout = pump.handlers[message.to].timeout
+        timeout = host.handlers[message.to].timeout
         self._left: float | None = timeout
         """Seconds of its own running that are left, as of the last time it began to run."""
         self._deadline: float | None = None if timeout is None else self.started + timeout
@@ -82,9 +100,9 @@ class Delivery:
     def suspended(self) -> None:
         """Its handler waits for the first time: others may run meanwhile."""
         self.suspended_once = True
-        self.pump.delivery_suspended(self)
+        self._host.delivery_suspended(self)
         if self._deadline is not None and self._waits == 0:
-            self._timer = self.pump.timers.add(self._deadline, self._time_out)
+            self._timer = self._host.timers.add(self._deadline, self._time_out)
 
     def interrupt(self, failure: Failure | None) -> None:
         """Cancels the handler; ``failure`` is what its caller hears, ``None`` when it was cancelled from above."""
@@ -98,18 +116,18 @@ class Delivery:
 
     def timed_out(self) -> Failure:
         """What a caller hears of a handler that ran too long."""
-        timeout = self.pump.handlers[self.message.to].timeout
+        timeout = self._host.handlers[self.message.to].timeout
         return Failure("timeout", f"'{self.message.to}' did not finish within {timeout:g} s", retry=True)
 
     def too_late(self) -> bool:
         """Whether it finished after its deadline; then its answer is not carried out (R25)."""
-        return self._deadline is not None and self._waits == 0 and self.pump.now() > self._deadline
+        return self._deadline is not None and self._waits == 0 and self._host.now() > self._deadline
 
     def finished(self) -> None:
         """It will not run any more."""
         self.over = True
         if self._timer is not None:
-            self.pump.timers.cancel(self._timer)
+            self._host.timers.cancel(self._timer)
             self._timer = None
 
     def waiting(self) -> Waiting:
@@ -122,15 +140,15 @@ class Delivery:
         if self._waits > 1 or self.over:
             return
         if self._timer is not None:
-            self.pump.timers.cancel(self._timer)
+            self._host.timers.cancel(self._timer)
             self._timer = None
         if self._deadline is not None:
-            self._left = self._deadline - self.pump.now()
+            self._left = self._deadline - self._host.now()
             self._deadline = None
         if self.placed:
             self.placed = False
-            self.pump.kernel.schedule.give_back(self.message)
-            self.pump.carry_out()
+            self._host.kernel.schedule.give_back(self.message)
+            self._host.carry_out()
 
     async def end_waiting(self) -> None:
         """Takes a place again, after the last of what it waited for; waits for one if none is free."""
@@ -138,17 +156,17 @@ class Delivery:
         if self._waits or self.over:
             return
         returned = anyio.Event()
-        if not self.pump.kernel.schedule.ask_back(self.message, returned.set):
+        if not self._host.kernel.schedule.ask_back(self.message, returned.set):
             try:
                 await returned.wait()
             except BaseException:
                 # Cancelled while it stood in line: it has a place only if it was given one just now.
-                self.placed = not self.pump.kernel.schedule.forget(self.message)
+                self.placed = not self._host.kernel.schedule.forget(self.message)
                 raise
         self.placed = True
         if self._left is not None:
-            self._deadline = self.pump.now() + self._left
-            self._timer = self.pump.timers.add(self._deadline, self._time_out)
+            self._deadline = self._host.now() + self._left
+            self._timer = self._host.timers.add(self._deadline, self._time_out)
 
 
 class Waiting:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import sniffio
+import trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -15,11 +16,7 @@ if TYPE_CHECKING:
 def clock() -> Callable[[], float]:
     """The running loop's clock, without the cost of finding the loop at each reading."""
     if sniffio.current_async_library() == "trio":
-        import trio
-
         return trio.current_time
-    import asyncio
-
     return asyncio.get_running_loop().time
 
 
@@ -30,13 +27,11 @@ def scope_mark() -> object:
     with it. Neither library shows the innermost scope, so this looks where they keep it; tests fail should that move.
     """
     if sniffio.current_async_library() == "trio":
-        import trio
-
         current: Any = trio.lowlevel.current_task()
         return current._cancel_status  # noqa: SLF001 - see above
-    import asyncio
+    from anyio._backends import _asyncio
 
-    backend: Any = import_module("anyio._backends._asyncio")
+    backend: Any = _asyncio
     task: Any = asyncio.current_task()
     state = backend._task_states.get(task)  # noqa: SLF001 - see above
     return (None if state is None else state.cancel_scope, task.cancelling())
@@ -50,7 +45,6 @@ async def checkpoint() -> None:
 def spawn(main: Coroutine[Any, Any, None]) -> None:
     """Runs ``main`` beside whatever the event loop runs, in nobody's scope."""
     if sniffio.current_async_library() == "trio":
-        import trio
 
         async def run() -> None:
             await main
@@ -58,8 +52,6 @@ def spawn(main: Coroutine[Any, Any, None]) -> None:
         lowlevel: Any = trio.lowlevel
         lowlevel.spawn_system_task(run)
         return
-    import asyncio
-
     task = asyncio.get_running_loop().create_task(main)
     _beside.add(task)
     task.add_done_callback(_beside.discard)

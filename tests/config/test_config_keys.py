@@ -8,7 +8,8 @@ import pytest
 
 from organism import config
 from organism.config.document import TOP
-from organism.config.shapes import ListOf, MapOf, OrNull, Record, Shape
+from organism.config.sections import ListOf, MapOf, Record
+from organism.config.shapes import OrNull, Shape
 from organism.errors import ConfigurationError
 from organism.payloads import payload
 

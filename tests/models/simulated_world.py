@@ -251,11 +251,12 @@ def play(
         replied = False
         for call in answered.tool_calls:
             calls.append((call.name, json.loads(call.arguments)))
-            result = respond(call)
             if call.name.startswith("reply"):
                 refused = accept(call)
                 replied = replied or refused is None
                 result = refused or "Sent."
+            else:
+                result = respond(call)
             messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
         if replied:
             return Played(answers, calls, replied=True)

@@ -23,7 +23,6 @@ _POSITIVE: Final = word_set("found ok success answered relevant granted approved
 _COVERED: Final = 0.3
 """From this share of the question's terms on, what was found is an answer."""
 _TERMS: Final = 6
-_FEW: Final = 2
 
 
 @frozen
@@ -187,7 +186,8 @@ class Evidence:
 
     def key_terms(self) -> list[str]:
         """What to search for."""
-        return key_words(self.situation.about, _FEW if self.again else _TERMS)
+        found = key_words(self.situation.about, _TERMS)
+        return key_words(self.situation.about, max(1, len(found) // 2)) if self.again else found
 
     def choice(self, options: Iterable[Json], wanted: Field) -> Json | None:
         """The entry of an enumeration that is given, or named in the task, or (answering) in what was found."""

@@ -18,7 +18,7 @@ Role = Literal["query", "terms", "reference", "text", "title", "count", "confide
 
 _ROLES: Final[Mapping[Role, frozenset[str]]] = {
     "reference": word_set("""path file filename filepath id identifier ident key url uri link href ref reference source citation document doc
-        page slug location origin handle isbn doi folder directory root"""),
+        page slug location origin handle isbn doi"""),
     "terms": word_set("term keyword word tag phrase keyphrase"),
     "query": word_set(
         "question query q search ask topic subject about prompt request task goal problem instruction inquiry"

@@ -105,13 +105,13 @@ class Planner:
         found = self._start([tool for tool in usable if wants[tool.name] == "start"])
         if found:
             return found
+        gathering = [tool for tool in usable if wants[tool.name] == "all" and self._has_something(tool)]
+        if any(self._used(tool) for tool in gathering):
+            return []
         for tool in usable:
             if wants[tool.name] == "item":
                 found.extend(self._fan(tool))
-        if found:
-            return found
-        gathering = [tool for tool in usable if wants[tool.name] == "all" and self._has_something(tool)]
-        return [intent for tool in gathering[:1] if not self._used(tool) for intent in self._fresh(tool, None)]
+        return found or [intent for tool in gathering[:1] for intent in self._fresh(tool, None)]
 
     def _start(self, tools: Sequence[Tool]) -> list[Intent]:
         """First calls, and corrected ones; where nothing at all came back, further tools and other words."""
@@ -128,7 +128,10 @@ class Planner:
 
     def _fan(self, tool: Tool) -> list[Intent]:
         """Calls of one tool for the best of what was found, none that was made before."""
-        left = self._style.breadth - self._used(tool)
+        used = self._used(tool)
+        left = self._style.breadth - used
+        if used and left < max(2, self._style.breadth // 2):
+            return []  # a turn costs more than one more item is worth
         items = self._items(tool)
         found: dict[str, Intent] = {}
         for item in items:

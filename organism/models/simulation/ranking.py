@@ -24,7 +24,8 @@ _ALIKE: Final = 0.7
 _WORTH: Final = 0.35
 """A sentence of less than this share of the best one's score is not worth saying."""
 _FOCUS: Final = 1.6
-_DEFINES: Final = 1.4
+_DEFINES: Final = 1.8
+_DEFINITION: Final = re.compile(r"(?:(?:an?|the)\s+)?\S+\s+(?:is|are|was|were|means?)\b", re.IGNORECASE)
 _ASKED: Final = re.compile(r"\b(?:what|who)(?:'s|\s+(?:is|are|was|were|do|does))\s", re.IGNORECASE)
 _Split: TypeAlias = tuple[str, str, list[str], float]
 _MOST: Final = 4000
@@ -41,13 +42,16 @@ class Passage:
 
 @frozen
 class Sentence:
-    """A sentence of a passage. ``score`` is its weight for the question; 0: nothing in common; ``place`` its order."""
+    """A sentence of a passage. ``score`` is its weight for the question; 0: nothing in common; ``place`` its order, ``own`` its
+    terms that the question does not have.
+    """
 
     text: str
     source: str
     score: float
     place: int
     terms: frozenset[str]
+    own: frozenset[str]
 
 
 def read(passages: Iterable[Passage], question: str, dice: Dice, *, jitter: float) -> list[Sentence]:
@@ -65,11 +69,11 @@ def read(passages: Iterable[Passage], question: str, dice: Dice, *, jitter: floa
         score = _score(Counter(own), weights, max(_SHORT, len(own) / (average or 1.0))) * (1 + fit) / 2
         if score and text.endswith("?"):
             score *= 0.5
-        if score and own[:1] == [focus]:
+        if score and own[:1] == [focus] and _DEFINITION.match(text):
             score *= _DEFINES
         if score and jitter:
             score *= 1 + 0.25 * jitter * dice.share(text)
-        scored.append(Sentence(text, source, score, place, frozenset(own)))
+        scored.append(Sentence(text, source, score, place, said := frozenset(own), said - wanted.keys()))
     return scored
 
 
@@ -127,8 +131,9 @@ def best(found: Sequence[Sentence], most: int) -> list[Sentence]:
 
 
 def _alike(one: Sentence, other: Sentence) -> bool:
-    smaller = min(len(one.terms), len(other.terms))
-    return one.text == other.text or (smaller > 0 and len(one.terms & other.terms) / smaller > _ALIKE)
+    """Whether two sentences say the same, but for the question's own terms, which every fitting sentence has."""
+    smaller = min(len(one.own), len(other.own))
+    return one.text == other.text or len(one.own & other.own) > _ALIKE * smaller or one.terms == other.terms
 
 
 def coverage(question: str, found: Iterable[Sentence]) -> float:

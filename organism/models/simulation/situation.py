@@ -19,14 +19,14 @@ from organism.models.simulation.documents import (
     prose,
     records,
 )
-from organism.models.simulation.fields import reference_of, references_in, role_of
+from organism.models.simulation.fields import Role, reference_of, references_in, role_of
 from organism.models.simulation.notices import notices, pressure
 from organism.models.simulation.ranking import Passage
 from organism.models.simulation.tokens import calls_of, compact, text_of
 from organism.models.simulation.words import normal, one_line, sentences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from organism.models.contract import Message
 
@@ -38,6 +38,7 @@ _FAILED: Final = re.compile(
 )
 _REFERENCES: Final = 64
 _LONGEST_QUESTION: Final = 600
+_SCRAPS: Final[tuple[Role, ...]] = ("text", "title", "unknown")
 _MATERIAL: Final = 40
 """A leaf of so many characters is something to read; a shorter one only where there is nothing longer."""
 
@@ -216,7 +217,8 @@ def _told(text: str) -> _Told:
         given.setdefault(normal(key), value)
     found = [record for document in inside for record in records(document)]
     texts = [str(value) for _, value in scalars if isinstance(value, str) and value.strip()]
-    passages = [*_passages_of(found, reference_of(given), question)]
+    # What comes with a question are its circumstances, and nothing to quote unless it is meant to be read.
+    passages = [*_passages_of(found, reference_of(given), question, {"text"} if question else _SCRAPS)]
     passages.extend(Passage(part) for part in rest if part)
     return _Told(
         question=question,
@@ -257,8 +259,12 @@ def _question(scalars: Sequence[tuple[str, Scalar]], around: str) -> tuple[str, 
     return chosen, (around[:at].strip(), around[at + len(chosen) :].strip())
 
 
-def _passages_of(found: Sequence[Record], source: str, question: str) -> list[Passage]:
-    """What there is to read in records; their short texts only where they hold no long one."""
+def _passages_of(
+    found: Sequence[Record], source: str, question: str, scraps: Collection[Role] = _SCRAPS
+) -> list[Passage]:
+    """What there is to read in records; their short texts, of fields with the roles of ``scraps``, only where they hold no
+    long one.
+    """
     long: dict[str, Passage] = {}
     short: dict[str, Passage] = {}
     for record in found:
@@ -269,7 +275,7 @@ def _passages_of(found: Sequence[Record], source: str, question: str) -> list[Pa
             role = role_of(key)
             if len(value) >= _MATERIAL and role != "reference":
                 long[value] = Passage(value, called)
-            elif role in {"text", "unknown", "title"} and value != called:
+            elif role in scraps and value != called:
                 short[value] = Passage(value, called)
     return list((long or short).values())
 

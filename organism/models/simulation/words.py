@@ -59,10 +59,13 @@ def stem(word: str) -> str:
     return low[:-1] if len(low) > 3 and low[-1] == "e" else low
 
 
+_STOP_STEMS: Final = frozenset(stem(word) for word in _STOP if len(word) > 3)
+
+
 def is_stop(word: str) -> bool:
     """Whether a word says nothing by itself."""
     low = word.casefold()
-    return low in _STOP or (len(low) == 1 and low.isascii() and not low.isdigit())
+    return low in _STOP or stem(low) in _STOP_STEMS or (len(low) == 1 and low.isascii() and not low.isdigit())
 
 
 def words(text: str) -> Iterator[str]:

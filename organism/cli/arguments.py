@@ -1,0 +1,48 @@
+"""What several commands take on their command line, and what it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
+
+from organism.cli.streams import Streams
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DEFAULT_FILE: Final = Path("organism.yaml")
+
+File = Annotated[Path, Parameter(name="FILE", help="The organism's file.")]
+Sets = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--set",
+        negative=(),
+        allow_leading_hyphen=True,
+        json_list=False,
+        metavar="KEY=VALUE",
+        help="A key of the file that is to have another value, as in budget.tokens=500; may be repeated.",
+    ),
+]
+Debug = Annotated[bool, Parameter(name="--debug", negative=(), help="Show tracebacks.")]
+Given = Annotated[Streams, Parameter(parse=False)]
+"""What a command is given by ``main``, and not on the command line."""
+
+
+def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
+    """``KEY=VALUE`` texts as a mapping, the last of one key wins. Raises ConfigurationError for every text that is none."""
+    found: dict[str, str] = {}
+    wrong: list[str] = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if equals and key:
+            found[key] = value
+        else:
+            wrong.append(f"{option} {one_line(text)}: is no KEY=VALUE")
+    if wrong:
+        raise ConfigurationError(wrong)
+    return found

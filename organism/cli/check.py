@@ -1,0 +1,109 @@
+"""``organism check``: every mistake with its place, and what the organism would be. Nothing is started."""
+
+from __future__ import annotations
+
+import os
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from organism import config
+from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError
+from organism.models.prices import check_prices
+from organism.models.providers import check_backends
+from organism.settings import UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from organism.cli.streams import Streams
+    from organism.settings import BackendSettings, BudgetSettings, HandlerSettings, Settings
+
+
+def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False, streams: Given) -> int:  # noqa: A002, ARG001 - names of options; main reads --debug
+    """Says every mistake in the file, with its place, and starts nothing.
+
+    Exits with 0 where there is none, else with 2. What is written over the file by --set and by ORGANISM_ variables
+    is checked with it.
+    """
+    try:
+        settings = checked(file, pairs("--set", set), streams)
+    except ConfigurationError as error:
+        for mistake in error.mistakes:
+            streams.result(one_line(mistake))
+        return 2
+    streams.result("\n".join(_summary(file, settings)))
+    return 0
+
+
+def checked(file: Path, over: Mapping[str, str], streams: Streams) -> Settings:
+    """The settings of a file with ``--set`` and the environment over it, their models checked as well.
+
+    What the user's modules print while they are imported goes to standard error. Raises ConfigurationError with every
+    mistake.
+    """
+    environ = dict(os.environ)
+    with redirect_stdout(streams.err):
+        settings = config.load(file, set=over, environ=environ)
+        mistakes = check_backends(settings.models, environ=environ)
+        if settings.budget.on_unpriced != "ignore":
+            limited = _limits_cost(settings)
+            mistakes += check_prices(settings.models, cost_limited=limited, at=datetime.now(UTC))
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return settings
+
+
+def _limits_cost(settings: Settings) -> bool:
+    budgets = [settings.budget, *(handler.budget for handler in settings.handlers.values() if handler.budget)]
+    return settings.ceiling.limits.cost_usd is not None or any(each.limits.cost_usd is not None for each in budgets)
+
+
+def _summary(file: Path, settings: Settings) -> Iterator[str]:
+    handlers, models = settings.handlers, settings.models
+    yield f"{one_line(str(file))}: no mistakes"
+    yield (
+        f"organism '{settings.name}': {_count(len(handlers), 'handler')}, {_count(len(models), 'model')}, "
+        f"runtime {settings.runtime}, journal {settings.journal}"
+    )
+    yield f"budget of a thread: {_limits(settings.budget)}"
+    width = max(map(len, [*handlers, *models]), default=0)
+    for name, handler in handlers.items():
+        yield f"handler {name:<{width}}  {_handler(handler)}"
+    for name, model in models.items():
+        yield f"model   {name:<{width}}  {', else '.join(_backend(backend) for backend in model.backends)}"
+    sent = [f"{type(message.payload).__name__} to {message.to}" for message in settings.start]
+    yield f"start: {', '.join(sent) or 'nothing; organism run needs --send'}"
+    for note in settings.notes:
+        yield f"note: {note}"
+
+
+def _handler(handler: HandlerSettings) -> str:
+    takes = " | ".join(cls.__name__ for cls in handler.accepts)
+    about = [f"code, takes {takes}"]
+    if handler.agent is not None:
+        replies = " | ".join(cls.__name__ for cls in handler.agent.replies)
+        about = [f"agent, takes {takes}, replies {replies}, model {handler.agent.model}"]
+    if handler.peers:
+        about.append(f"peers {', '.join(handler.peers)}")
+    if handler.budget is not None:
+        about.append(f"own budget: {_limits(handler.budget)}")
+    return "; ".join(about)
+
+
+def _backend(backend: BackendSettings) -> str:
+    where = f" at {backend.base_url}" if backend.base_url else ""
+    return one_line(f"{backend.provider}/{backend.model}{where}")
+
+
+def _limits(budget: BudgetSettings) -> str:
+    figures = ((unit, getattr(budget.limits, unit)) for unit in UNITS)
+    named = [f"{unit} {value:,}" for unit, value in figures if value is not None]
+    return ", ".join(named) or "no limits"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,114 @@
+"""What goes on right now, drawn on a terminal: threads, who works, bars of their budgets."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from organism.cli.report import money
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from organism.cli.board import Board, Line, Share
+
+_BAR: Final = 12
+_HEADER_LINES: Final = 2
+_LEVELS: Final = {"warning": "yellow", "critical": "dark_orange", "final": "red", "runway": "yellow"}
+
+
+class LiveBoard:
+    """The board on a terminal, while the block is open; afterwards nothing of it is left there.
+
+    ``now`` is the clock of the facts. :meth:`draw` draws it anew; between ``aside()`` lines can be written that stay.
+    """
+
+    def __init__(self, board: Board, file: TextIO, *, now: Callable[[], float]) -> None:
+        self._board = board
+        self._now = now
+        self._console = Console(file=file, highlight=False, markup=False, emoji=False)
+        self._live = self._new()
+
+    def _new(self) -> Live:
+        # Without a thread of its own: it is drawn from the event loop, where the board is not half changed.
+        return Live(console=self._console, auto_refresh=False, transient=True, get_renderable=self._drawing)
+
+    def __enter__(self) -> LiveBoard:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the board off the terminal for good, and gives it its cursor back. Closing twice is once."""
+        self._live.stop()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Takes the board off the terminal for lines that stay, and puts it back below them."""
+        if not self._live.is_started:
+            yield
+            return
+        self._live.stop()
+        try:
+            yield
+        finally:
+            # A new one: the old one would move the cursor up over what it drew last, and erase the lines above.
+            self._live = self._new()
+            self._live.start()
+
+    def draw(self) -> None:
+        """Draws what the board says now."""
+        self._live.refresh()
+
+    def _drawing(self) -> Group:
+        lines = self._board.lines()
+        room = max(1, self._console.height - _HEADER_LINES - 1)
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for line in lines[:room]:
+            table.add_row(*self._row(line))
+        rest = [Text(f"... and {len(lines) - room} more threads", style="dim")] if len(lines) > room else []
+        return Group(self._head(lines), table, *rest)
+
+    def _head(self, lines: list[Line]) -> Text:
+        running = sum(line.above is None for line in lines)
+        counts = [f"{running} running", *(f"{count} {outcome}" for outcome, count in self._board.ended.items())]
+        calls = sum(len(line.calls) for line in lines)
+        out = f", {calls} model {'call' if calls == 1 else 'calls'} out" if calls else ""
+        return Text(f"threads: {', '.join(counts)}{out}", style="bold")
+
+    def _row(self, line: Line) -> tuple[Text, ...]:
+        name = Text("  " * line.depth + line.handler, style=_LEVELS.get(line.level, ""))
+        working = ", ".join(one if count == 1 else f"{one} x{count}" for one, count in line.working())
+        models = ", ".join(sorted({backend for backend, _ in line.calls.values()}))
+        doing = Text(working + (f" > {models}" if models else "") or "waits", overflow="ellipsis", no_wrap=True)
+        seconds = Text(f"{max(0.0, self._now() - line.since):.0f} s", justify="right")
+        # The two limits that are nearest to their end say enough.
+        bars = Text("  ").join([_bar(share) for share in line.shares()[:2]])
+        return name, doing, bars, seconds
+
+
+def _bar(share: Share) -> Text:
+    """``tokens ████▒▒░░░░░░ 1,520/5,000``: used, held, free."""
+    full = min(_BAR, round(share.part * _BAR))
+    held = min(_BAR - full, round(float(share.held / share.limit) * _BAR)) if share.limit else 0
+    style = "green" if share.part < 0.75 else "yellow" if share.part < 0.95 else "red"
+    bar = Text(f"{share.unit} ", style="dim")
+    bar.append("█" * full, style=style)
+    bar.append("▒" * held, style=style)
+    bar.append("░" * (_BAR - full - held), style="dim")
+    bar.append(f" {_figure(share, share.used)}/{_figure(share, share.limit)}")
+    return bar
+
+
+def _figure(share: Share, value: object) -> str:
+    return money(value) if share.unit == "cost_usd" else f"{value:,}"  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""The entry point: what was typed, the command it names, and the exit code.
+
+Nobody is ever shown a traceback who has not asked for it with ``--debug``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
+
+from organism.cli.logs import in_full, in_short
+from organism.cli.streams import Streams
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError, OrganismError
+from organism.names import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+WRONG: Final = 2
+FAILED: Final = 1
+INTERRUPTED: Final = 130
+
+COMMANDS: Final = {
+    "run": ("organism.cli.run:run", "Runs an organism until every thread has ended."),
+    "check": ("organism.cli.check:check", "Says every mistake in an organism's file, and starts nothing."),
+}
+LATER: Final = (
+    "chat", "resume", "threads", "show", "log", "usage", "dead", "inbox", "answer", "pause", "cancel", "add-budget",
+    "verify", "replay", "fork", "prune", "export", "import", "graph", "schema", "models", "init",
+)  # fmt: skip
+"""Commands that are named, and that nothing stands behind yet."""
+
+
+def main() -> None:
+    """Runs the command of this process's command line, and exits with its code."""
+    streams = Streams(
+        out=_sound(sys.stdout, os.O_WRONLY), err=_sound(sys.stderr, os.O_WRONLY), input=_sound(sys.stdin, os.O_RDONLY)
+    )
+    sys.exit(execute(sys.argv[1:], streams))
+
+
+def execute(arguments: Sequence[str], streams: Streams) -> int:
+    """Runs the command that ``arguments`` name; gives the exit code."""
+    debug = False
+    try:
+        command, bound, given = _application(streams).parse_args(list(arguments), print_error=False, exit_on_error=False)
+        debug = bool(bound.arguments.get("debug"))
+        code = command(*bound.args, **bound.kwargs, **dict.fromkeys(given, streams))
+    except CycloptsError as error:
+        streams.note(f"organism: {_usage_problem(error)}")
+        return WRONG
+    except ConfigurationError as error:
+        for mistake in error.mistakes:
+            streams.note(mistake)
+        return WRONG
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a line for people, whatever it is
+        if debug:
+            streams.note(in_full(error))
+        else:
+            about = one_line(str(error)) if isinstance(error, OrganismError) else f"unexpected {in_short(error)}"
+            streams.note(f"error: {about}; --debug shows the traceback")
+        return FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _application(streams: Streams) -> App:
+    app = App(
+        name="organism",
+        help="An actor-model message pump for swarms of LLM agents, with budgets that cannot be overrun.",
+        help_formatter="default" if streams.out.isatty() else "plain",
+        help_format="plaintext",
+    )
+    for name, (place, about) in COMMANDS.items():
+        app.command(place, name=name, help=about)
+    for name in LATER:
+        app.command(_later(name), name=name, show=False)
+    return app
+
+
+def _later(name: str) -> Any:
+    def later(*_words: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+        raise ConfigurationError([f"organism {name}: is not available yet"])
+
+    return later
+
+
+def _usage_problem(error: CycloptsError) -> str:
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        name = error.unused_tokens[0]
+        return f"{one_line(name)!r} is no command{suggestion(name, (*COMMANDS, *LATER))}; there are: {', '.join(COMMANDS)}"
+    error.verbose = False
+    chain = " ".join(["organism", *(error.command_chain or ())])
+    return f"{one_line(str(error))} See '{chain} --help'."
+
+
+def _sound(stream: TextIO | None, mode: int) -> TextIO:
+    """A standard stream that takes any text, where Python has it; one that was closed goes nowhere."""
+    if stream is None:
+        return os.fdopen(os.open(os.devnull, mode), "w" if mode == os.O_WRONLY else "r", encoding="utf-8")
+    if mode == os.O_WRONLY and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+    return stream

@@ -1,0 +1,122 @@
+"""What a run sends to whom: ``--to`` and ``--send``, else ``start:``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError, InvalidPayloadError
+from organism.names import suggestion
+from organism.payloads import Vocabulary, description
+from organism.payloads.primitives import ORGANISM_ONLY
+from organism.settings import StartMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from typing import TextIO
+
+    from organism.settings import HandlerSettings, Settings
+
+_WAYS: Final = "give it as XML, JSON, @FILE, - (standard input), or plain text"
+
+
+def messages(settings: Settings, *, to: str | None, send: str | None, stdin: TextIO) -> tuple[StartMessage, ...]:
+    """The messages of a run. ``send`` is XML, JSON, ``@FILE``, ``-``, or plain text where one required str takes it.
+
+    Without ``to`` it goes to the only handler that takes it, else to the only one that ``start:`` sends to. Raises
+    ConfigurationError where there is nothing to send, or it is not clear to whom, or no payload of that handler.
+    """
+    if send is None:
+        if to is not None:
+            raise ConfigurationError([f"--to {to}: nothing is sent to it; add --send, and {_WAYS}"])
+        if not settings.start:
+            raise ConfigurationError(["there is nothing to do: use --to and --send, or write 'start:' into the file"])
+        return settings.start
+    if to is not None and to not in settings.handlers:
+        near = suggestion(to, settings.handlers) or f"; there are: {', '.join(settings.handlers)}"
+        raise ConfigurationError([f"--to {one_line(to)}: is no handler{near}"])
+    text = _text_of(send, stdin)
+    handler = _taker(settings, text) if to is None else settings.handlers[to]
+    return (StartMessage(to=handler.name, payload=_payload(handler, text)),)
+
+
+def _text_of(send: str, stdin: TextIO) -> str:
+    """The text itself, or what the file or standard input holds."""
+    if send == "-":
+        try:
+            return stdin.read()
+        except UnicodeDecodeError as error:
+            raise ConfigurationError([f"--send -: standard input is no UTF-8: {error.reason}"]) from error
+    if not send.startswith("@"):
+        return send
+    name = one_line(send[1:])
+    if not name:
+        raise ConfigurationError(["--send @: names no file; write it as in --send @question.xml"])
+    try:
+        return Path(send[1:]).read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError([f"--send @{name}: the file is no UTF-8 (at byte {error.start})"]) from error
+    except FileNotFoundError as error:
+        hint = "a text that begins with '@' can come from standard input: --send -"
+        raise ConfigurationError([f"--send @{name}: there is no such file; {hint}"]) from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError([f"--send @{name}: cannot be read: {reason}"]) from error
+
+
+def _payload(handler: HandlerSettings, text: str) -> Any:
+    expect = _from_outside(handler)
+    if not expect:
+        raise ConfigurationError([f"--send: '{handler.name}' takes nothing from outside, only what the organism says"])
+    try:
+        return Vocabulary(handler.accepts).decode_text(text, expect)
+    except InvalidPayloadError as error:
+        takes = [f"  {line}".rstrip() for cls in expect for line in description(cls).splitlines()]
+        head = f"--send: {one_line(str(error))}"
+        raise ConfigurationError([head, f"'{handler.name}' takes:", *takes]) from error
+
+
+def _taker(settings: Settings, text: str) -> HandlerSettings:
+    """The handler that a text goes to when nobody says which."""
+    able = [handler for handler in settings.handlers.values() if _takes(handler, text)]
+    if len(able) == 1:
+        return able[0]
+    started = {message.to for message in settings.start}
+    if len(started) == 1:
+        return settings.handlers[next(iter(started))]
+    if able:
+        raise ConfigurationError([f"--send: {_listed(able)} could take it; say which with --to"])
+    if not settings.handlers:
+        raise ConfigurationError(["--send: there is no handler to send to"])
+    raise ConfigurationError(
+        ["--send: no handler takes this; say with --to which is meant. There are:", *_takers(settings.handlers)]
+    )
+
+
+def _takes(handler: HandlerSettings, text: str) -> bool:
+    expect = _from_outside(handler)
+    if not expect:
+        return False
+    try:
+        Vocabulary(handler.accepts).decode_text(text, expect)
+    except InvalidPayloadError:
+        return False
+    return True
+
+
+def _from_outside(handler: HandlerSettings) -> tuple[type, ...]:
+    """What may be sent to a handler; what only the organism itself says may not."""
+    return tuple(cls for cls in handler.accepts if cls not in ORGANISM_ONLY)
+
+
+def _listed(handlers: Collection[HandlerSettings]) -> str:
+    names = [f"'{handler.name}'" for handler in handlers]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _takers(handlers: Mapping[str, HandlerSettings]) -> list[str]:
+    return [
+        f"  {name} takes {' or '.join(cls.__name__ for cls in _from_outside(handler)) or 'nothing from outside'}"
+        for name, handler in handlers.items()
+    ]
