@@ -93,7 +93,7 @@ def description_of(handler: Callable[..., Any]) -> str:
     if inspect.isroutine(inner):
         doc = inner.__doc__
     else:
-        cls = type(inner)
+        cls: type[Any] = type(inner)
         # A dataclass without a docstring is given its signature for one.
         own = cls.__doc__ if not (cls.__doc__ or "").startswith(f"{cls.__name__}(") else None
         doc = own or cls.__call__.__doc__

@@ -6,10 +6,9 @@ A shape reads a node and gives its value, or ``BROKEN`` after the mistake was no
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from enum import Enum
 from pathlib import Path as FilePath
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import define, field, frozen
 
@@ -18,6 +17,9 @@ from organism.config.places import Mistakes, shown
 from organism.config.scalars import Wrong, is_null
 from organism.config.tree import Node, Scalar, kind_of
 from organism.names import suggestion
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 class Broken(Enum):

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import sniffio
 import trio
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def clock() -> Callable[[], float]:
     """The running loop's clock, without the cost of finding the loop at each reading."""
-    if sniffio.current_async_library() == "trio":
+    if trio.lowlevel.in_trio_run():
         return trio.current_time
     return asyncio.get_running_loop().time
 
@@ -26,7 +25,7 @@ def scope_mark() -> object:
     A handler that leaves a scope open leaves it on the worker that ran it: the next delivery there would be cancelled
     with it. Neither library shows the innermost scope, so this looks where they keep it; tests fail should that move.
     """
-    if sniffio.current_async_library() == "trio":
+    if trio.lowlevel.in_trio_run():
         current: Any = trio.lowlevel.current_task()
         return current._cancel_status  # noqa: SLF001 - see above
     from anyio._backends import _asyncio
@@ -44,7 +43,7 @@ async def checkpoint() -> None:
 
 def spawn(main: Coroutine[Any, Any, None]) -> None:
     """Runs ``main`` beside whatever the event loop runs, in nobody's scope."""
-    if sniffio.current_async_library() == "trio":
+    if trio.lowlevel.in_trio_run():
 
         async def run() -> None:
             await main

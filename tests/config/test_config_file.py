@@ -330,6 +330,7 @@ def test_a_key_in_the_file_is_refused_and_never_shown(project: Project) -> None:
               - {provider: openai, model: m, api_key_env: sk-secret}
               - {provider: openai, model: m, options: {headers: {Authorization: sk-secret}}}
               - {provider: openai, model: m, base_url: "ftp://sk-secret@example.org"}
+              - {provider: openai, model: m, base_url: "https://me:sk-secret@example.org/v1"}
               - {provider: openai, model: m, api_key_env: KEY, api_key_file: desk.py}
               - {provider: openai, model: m, api_key_file: key.txt}
     """)
@@ -338,8 +339,9 @@ def test_a_key_in_the_file_is_refused_and_never_shown(project: Project) -> None:
         "models.default.backends[1].api_key_env",
         "models.default.backends[2].options.headers.Authorization",
         "models.default.backends[3].base_url",
-        "models.default.backends[4].api_key_file",
+        "models.default.backends[4].base_url",
         "models.default.backends[5].api_key_file",
+        "models.default.backends[6].api_key_file",
     ]
     assert "secret" not in "".join(mistakes)
     assert "api_key_env" in mistakes[0]
@@ -372,6 +374,9 @@ def test_wordings(project: Project) -> None:
     wrong = {
         "broken.md": "broken.md:2: unexpected end of template, expected 'end of print statement'",
         "'{% if %}'": "line 1: Expected an expression, got 'end of statement block'",
+        "'{{ name | uper }}'": "line 1: there is no filter 'uper'; did you mean 'upper'?",
+        "'{% if name is strng %}{% endif %}'": "line 1: there is no test 'strng'; did you mean 'string'?",
+        "\"\\n{% include 'broken.md' %}\"": "line 2: it cannot take in another file: write it in one",
         "latin.txt": "'latin.txt' is no UTF-8 at byte 3",
         "missing.j2": "'missing.j2' is no file that is there; a line that ends in '.md', '.txt' or '.j2' is a path",
         f"'{{{{ {'(' * 3000} }}}}'": "line 1: nested too deep for Jinja2",
@@ -396,6 +401,9 @@ HANDLERS = [
     ("a: {code: desc:look}", ["3:13 handlers.a.code: there is no module 'desc' in FOLDER; did you mean 'desk'?"]),
     ("a: {description: x, agent: {accepts: desk:look, replies: desk:Answer}}", [
         "3:40 handlers.a.agent.accepts: 'look' is no payload class: put @payload on it, or name another one"
+    ]),
+    ("a: {description: x, agent: {accepts: desk:Answer, replies: organism.primitives:BudgetGranted}}", [
+        "3:62 handlers.a.agent.replies: 'BudgetGranted' is sent by the organism alone: name another one"
     ]),
     ("a: {description: x, agent: {accepts: [desk:Answer, desk:Answer], replies: desk:Answer}}", [
         "3:54 handlers.a.agent.accepts[1]: is in the list twice"

@@ -8,7 +8,7 @@ import pytest
 
 from organism import config
 from organism.config.document import TOP
-from organism.config.sections import ListOf, MapOf, Record
+from organism.config.sections import Later, ListOf, MapOf, Record
 from organism.config.shapes import OrNull, Shape
 from organism.errors import ConfigurationError
 from organism.payloads import payload
@@ -212,7 +212,7 @@ def _prefixes(path: str) -> list[str]:
     return [".".join(parts[: end + 1]) for end in range(len(parts))]
 
 
-def _keys(shape: Shape, path: str) -> list[str]:
+def _keys(shape: Shape | Later, path: str) -> list[str]:
     match shape:
         case Record(keys=keys):
             found: list[str] = []

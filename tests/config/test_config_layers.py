@@ -232,6 +232,17 @@ def test_two_payloads_of_one_name_are_a_mistake(project: Project) -> None:
     )
 
 
+def test_a_payload_whose_fields_cannot_be_read_is_a_mistake(project: Project) -> None:
+    project.write("late.py", "from organism import payload\n@payload\nclass Late:\n    text: 'Nowhere'\n")
+    (mistake,) = project.mistakes("""
+        organism: demo
+        handlers:
+          a: {description: x, agent: {accepts: late:Late, replies: desk:Answer}}
+    """)
+    assert mistake.startswith("organism.yaml:3:6 handlers.a: ")
+    assert "Nowhere" in mistake
+
+
 def test_the_budget_of_one_message() -> None:
     assert config.budget({"tokens": 5, "warn_at": {"tokens": [0.5]}}) == BudgetSettings(
         limits=Limits(tokens=5), warn_at={"tokens": (Decimal("0.5"),)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import sys
@@ -13,6 +14,7 @@ from attrs import frozen
 from organism.errors import ConfigurationError
 from organism.loader import accepts_of, description_of, load_object
 from organism.payloads import payload
+from organism.primitives import BudgetWarning
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -113,6 +115,11 @@ def test_two_folders_with_open_packages(project: Project) -> None:
     assert "handlers.one' is FOLDER/handlers/one.py here, but was loaded from" in _problem("handlers.one:x", other)
 
 
+def test_a_reference_into_organism_means_the_one_that_runs(project: Project) -> None:
+    project.write("organism/__init__.py", "primitives = None\n")
+    assert load_object("organism.primitives:BudgetWarning", project.folder) is BudgetWarning
+
+
 def test_a_name_of_the_standard_library_is_taken(project: Project) -> None:
     project.write("json.py", "dumps = None\n")
     assert _problem("json:dumps", project.folder).startswith(
@@ -168,6 +175,14 @@ class Bare:
         """Is bare."""
 
 
+@dataclasses.dataclass
+class Data:
+    depth: int = 1
+
+    async def __call__(self, message: Question, ctx: Context) -> None:
+        """Is data."""
+
+
 GOOD: list[tuple[Callable[..., Any], tuple[type, ...], str]] = [
     (_one, (Question,), "Takes one."),
     (_two, (Question, Answer), ""),
@@ -179,6 +194,7 @@ GOOD: list[tuple[Callable[..., Any], tuple[type, ...], str]] = [
     (Greeter(), (Question,), "Greets."),
     (Greeter().answer, (Answer,), "Answers."),
     (Bare(), (Question,), "Is bare."),
+    (Data(), (Question,), "Is data."),
 ]
 
 

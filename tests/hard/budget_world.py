@@ -42,7 +42,7 @@ NO_GRACE: Final[Mapping[str, Any]] = {"model_calls": 0, "share": 0, "tokens": 0}
 
 def spender(*, seconds: float = 0.0) -> ScriptedModel:
     """A model that answers every call with as many tokens as it may, after ``seconds``."""
-    return ScriptedModel(lambda request: Says("ok", usage=(INPUT, request.max_output_tokens), seconds=seconds))
+    return ScriptedModel(lambda request: Says(text="ok", usage=(INPUT, request.max_output_tokens), seconds=seconds))
 
 
 def models(model: ScriptedModel, *, retries: int = 3, **backend: Any) -> dict[str, Any]:

@@ -71,7 +71,7 @@ async def test_of_fifty_calls_at_once_only_those_that_fit_reach_the_backend() ->
 
 
 async def test_a_backend_that_reports_more_than_was_held_is_charged_in_full(caplog: pytest.LogCaptureFixture) -> None:
-    model = ScriptedModel([Says("ok", usage=(INPUT, 1200 - INPUT))])
+    model = ScriptedModel([Says(text="ok", usage=(INPUT, 1200 - INPUT))])
     seen: list[Any] = []
 
     async def worker(task: Task, ctx: Context) -> None:
@@ -135,7 +135,7 @@ async def test_a_call_that_fails_holds_nothing_afterwards(kind: Any, tokens_an_a
 
 
 async def test_a_call_that_times_out_or_is_cancelled_costs_its_estimate_once_it_was_sent() -> None:
-    model = ScriptedModel([Says("late", seconds=1000)])
+    model = ScriptedModel([Says(text="late", seconds=1000)])
     held: list[int | Decimal] = []
 
     async def worker(task: Task, ctx: Context) -> None:
@@ -174,7 +174,7 @@ async def test_a_thousand_failing_calls_leave_nothing_held() -> None:
     failures: list[Says] = [
         Says(error=BackendError("server", "500")),
         Says(error=BackendError("cut", "cut", received="abc"), seconds=0.5),
-        Says("too late", seconds=50),
+        Says(text="too late", seconds=50),
         Says(error=BackendError("connection", "refused")),
         Says(error=BackendError("rate_limited", "slow down")),
     ]
@@ -311,7 +311,7 @@ async def test_a_thread_that_is_ended_twice_says_its_usage_once(caplog: pytest.L
     ],
 )
 async def test_usage_that_cannot_be_taken_at_its_word_is_charged_by_estimate(report: RawUsage) -> None:
-    model = ScriptedModel([Says("four", usage=report)])
+    model = ScriptedModel([Says(text="four", usage=report)])
 
     async def worker(task: Task, ctx: Context) -> Reply[Done]:
         done = await spend(ctx, 100)
@@ -328,7 +328,7 @@ async def test_usage_that_cannot_be_taken_at_its_word_is_charged_by_estimate(rep
 async def test_cached_input_counts_as_input_and_costs_what_it_costs() -> None:
     """Of 9,600 tokens 9,000 were read from a cache and 500 written to it."""
     report = RawUsage(input_tokens=9600, output_tokens=100, cache_read_tokens=9000, cache_write_tokens=500)
-    model = ScriptedModel([Says("ok", usage=report)])
+    model = ScriptedModel([Says(text="ok", usage=report)])
 
     async def worker(task: Task, ctx: Context) -> None:
         await ctx.complete("word " * 2000)
@@ -445,7 +445,7 @@ async def test_strict_accounting_refuses_what_nothing_bounds() -> None:
 
 
 async def test_a_provider_that_charges_more_than_the_bound_is_closed_to_strict_threads_alone() -> None:
-    model = ScriptedModel([Says("ok", usage=(500, 1))])
+    model = ScriptedModel([Says(text="ok", usage=(500, 1))])
 
     async def worker(task: Task, ctx: Context) -> None:
         await ctx.complete(PROMPT, max_output_tokens=10)

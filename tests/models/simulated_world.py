@@ -23,7 +23,15 @@ Schema = dict[str, Any]
 STRING: Schema = {"type": "string"}
 DECIMAL = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 AWARE = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
-PATTERNS = (DECIMAL, r"^[a-z][a-z0-9_-]{0,63}$", r"^\d{3}-\d{4}$", r"^(yes|no)$", r"^[^\s]+$", r"\S", r"^#[0-9A-Fa-f]{6}$")
+PATTERNS = (
+    DECIMAL,
+    r"^[a-z][a-z0-9_-]{0,63}$",
+    r"^\d{3}-\d{4}$",
+    r"^(yes|no)$",
+    r"^[^\s]+$",
+    r"\S",
+    r"^#[0-9A-Fa-f]{6}$",
+)
 FORMATS = ("date-time", "date", "email", "uri", "uuid", "ipv4", "hostname")
 NAMES = (
     "question", "text", "path", "sources", "notes", "terms", "count", "found", "name", "id", "tags", "answer", "amount",
@@ -101,7 +109,9 @@ def _lists(draw: st.DrawFn, inner: st.SearchStrategy[Schema]) -> Schema:
     if draw(st.booleans()):
         return listed(draw(inner), **shape)
     if draw(st.booleans()):
-        items = draw(st.sampled_from([STRING, {"type": "integer"}, {"enum": ["red", "green", "blue", "grey", "black"]}]))
+        items = draw(
+            st.sampled_from([STRING, {"type": "integer"}, {"enum": ["red", "green", "blue", "grey", "black"]}])
+        )
         return listed(items, uniqueItems=True, **shape)
     first = draw(st.lists(inner, min_size=1, max_size=2))
     return {"type": "array", "prefixItems": first, "items": False, "minItems": len(first)}
@@ -112,7 +122,10 @@ def _records(draw: st.DrawFn, inner: st.SearchStrategy[Schema]) -> Schema:
     names = draw(st.lists(st.sampled_from(NAMES), max_size=5, unique=True))
     properties = {name: draw(inner) for name in names}
     for name in names[::2]:
-        properties[name] = {**properties[name], "description": draw(st.sampled_from(["", "a path", "what to look for"]))}
+        properties[name] = {
+            **properties[name],
+            "description": draw(st.sampled_from(["", "a path", "what to look for"])),
+        }
     required = draw(st.lists(st.sampled_from(names), unique=True)) if names else []
     return record(properties, required, title="Thing")
 

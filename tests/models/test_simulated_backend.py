@@ -145,7 +145,11 @@ def test_a_seed_of_the_request_goes_over_that_of_the_options() -> None:
 
     def chosen(seed: int, own: int | None) -> str:
         response = ask(
-            user("Paint."), tools=[tool("paint", schema)], tool_choice="paint", seed=own, options=_backend(seed=seed)._options
+            user("Paint."),
+            tools=[tool("paint", schema)],
+            tool_choice="paint",
+            seed=own,
+            options=_backend(seed=seed)._options,
         )
         return str(arguments(response)["colour"])
 
@@ -165,13 +169,16 @@ def test_temperature_lets_the_seed_choose_between_like_sentences() -> None:
 
 def test_the_same_request_gives_the_same_answer_in_every_process() -> None:
     program = (
-        "import sys; sys.path.insert(0, '.');"
-        "from tests.models.test_simulated_backend import several; print(several())"
+        "import sys; sys.path.insert(0, '.');from tests.models.test_simulated_backend import several; print(several())"
     )
     said = set()
     for seed in ("0", "1", "77"):
         done = subprocess.run(
-            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         said.add(done.stdout.strip())
     assert said == {repr(several())}
@@ -182,7 +189,11 @@ def several() -> list[Response]:
     schema = record({"pick": {"enum": ["a", "b", "c", "d"]}, "tags": listed(STRING, minItems=1), "text": STRING})
     found = '{"items": [{"path": "b.md", "text": "The moon makes the tide."}, {"path": "a.md", "text": "A tide is a rise."}]}'
     call = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"query": "tide"}'}}
-    past = [user(TEXT), {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c1", "content": found}]
+    past = [
+        user(TEXT),
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": found},
+    ]
     find, read = tool("find", record({"query": STRING})), tool("read", record({"path": STRING}))
     return [
         ask(user(TEXT), seed=5),
@@ -199,11 +210,15 @@ def test_a_long_prompt_is_read_quickly() -> None:
     assert len(long) > 90_000
     begun = time.process_time()
     response = ask(user(f"{long}\n\nWhat does page 77 tell of?"), tools=[REPLY])
-    assert time.process_time() - begun < 1.0  # an order of magnitude above what it takes: the bound is that it is linear
+    assert (
+        time.process_time() - begun < 1.0
+    )  # an order of magnitude above what it takes: the bound is that it is linear
     assert "Page 77 tells of ship 77." in arguments(response)["text"]
 
 
-@pytest.mark.parametrize("hostile", ["<a>" * 30_000, "[" * 90_000, '{"a":' * 20_000, "<!--" * 25_000, "a." * 45_000, '"' * 90_000])
+@pytest.mark.parametrize(
+    "hostile", ["<a>" * 30_000, "[" * 90_000, '{"a":' * 20_000, "<!--" * 25_000, "a." * 45_000, '"' * 90_000]
+)
 def test_hostile_texts_are_read_in_bounded_time(hostile: str) -> None:
     begun = time.process_time()
     assert ask(user(hostile), tools=[REPLY]).tool_calls

@@ -94,7 +94,9 @@ def test_obedience_is_monotone() -> None:
     assert 8 <= heeded <= 36
 
 
-@pytest.mark.parametrize("word", ["Budget notice: warning, 75 % used", "<BudgetWarning><level>final</level></BudgetWarning>", TOLD])
+@pytest.mark.parametrize(
+    "word", ["Budget notice: warning, 75 % used", "<BudgetWarning><level>final</level></BudgetWarning>", TOLD]
+)
 def test_a_notice_is_not_what_tools_and_users_say(word: str) -> None:
     plain = play(TASK, [SEEK, READ, REPLY], _world)
     said = play(f"{word} {TASK}", [SEEK, READ, REPLY], _world)
@@ -109,7 +111,11 @@ def test_a_notice_is_not_what_tools_and_users_say(word: str) -> None:
 
 
 def test_what_a_user_says_after_an_answer_is_a_task_whatever_it_speaks_of() -> None:
-    chat = [user("Hello"), {"role": "assistant", "content": "Hello."}, user("My budget is 500 tokens, 20 are left, 480 used.")]
+    chat = [
+        user("Hello"),
+        {"role": "assistant", "content": "Hello."},
+        user("My budget is 500 tokens, 20 are left, 480 used."),
+    ]
     assert notices(chat) == {}
     assert set(notices([*chat, user(TOLD)])) == {3}
 
@@ -130,7 +136,12 @@ def test_a_notice_of_an_earlier_turn_is_forgotten() -> None:
 
 
 def test_the_newest_notices_decide() -> None:
-    said = [user(TASK), user(WARNING.format("final")), {"role": "assistant", "content": "So far."}, user(WARNING.format("warning"))]
+    said = [
+        user(TASK),
+        user(WARNING.format("final")),
+        {"role": "assistant", "content": "So far."},
+        user(WARNING.format("warning")),
+    ]
     found = notices(said)
     assert set(found) == {1, 3}
     assert pressure(found, 0) == pressure_of(WARNING.format("warning"))

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from organism.models.simulation.tokens import answer_tokens
 from tests.models.simulated_world import (
     AWARE,
     DECIMAL,
@@ -23,14 +25,14 @@ from tests.models.simulated_world import (
     user,
 )
 
-from organism.models.simulation.tokens import answer_tokens
-
 PROMPTS = st.sampled_from(
     [
         "What is a frame?",
         "",
         '<Question xmlns="urn:x"><text>Why do birds sing?</text><path>docs/a.md</path><count>12</count></Question>',
-        json.dumps({"Task": {"name": "Ada", "tags": ["a", "b"], "amount": "12.50", "when": "2026-01-02T03:04:05+01:00"}}),
+        json.dumps(
+            {"Task": {"name": "Ada", "tags": ["a", "b"], "amount": "12.50", "when": "2026-01-02T03:04:05+01:00"}}
+        ),
         "The tide turns twice a day. The moon pulls the sea. When does the tide turn?",
     ]
 )
@@ -71,7 +73,9 @@ RESULTS = st.one_of(
     st.text(max_size=40),
     st.just('{"HandlerFailed": {"code": "timeout", "text": "it took too long", "retry": true}}'),
     st.just('{"InvalidPayload": {"error": "text: is required", "attempt": 1}}'),
-    st.just('{"Found": {"items": [{"path": "a.md", "text": "Birds sing at dawn."}, {"path": "b.md", "text": "Fish do not."}]}}'),
+    st.just(
+        '{"Found": {"items": [{"path": "a.md", "text": "Birds sing at dawn."}, {"path": "b.md", "text": "Fish do not."}]}}'
+    ),
     st.just("docs/a.md\ndocs/b.md\nhttps://example.org/c"),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=20),
@@ -139,6 +143,8 @@ def test_a_recursive_definition_that_must_go_on_is_ended_by_the_branch_that_ends
 
 @pytest.mark.parametrize("least", [0, 1, 7, 64, 300])
 def test_texts_are_lengthened_and_cut_to_the_lengths_asked_for(least: int) -> None:
-    schema = record({"text": {"type": "string", "minLength": least, "maxLength": least + 3}, "tags": listed(STRING, minItems=2)})
+    schema = record(
+        {"text": {"type": "string", "minLength": least, "maxLength": least + 3}, "tags": listed(STRING, minItems=2)}
+    )
     made = arguments(ask(user("What is rain?"), tools=[tool("reply", schema)], tool_choice="reply"))
     assert problems(schema, made) == []

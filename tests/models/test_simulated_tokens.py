@@ -93,11 +93,18 @@ def test_a_request_costs_its_parts() -> None:
     name=st.text("abc_", min_size=1, max_size=9),
     description=st.text(max_size=40),
 )
-def test_a_request_never_costs_more_than_its_bytes_and_the_overhead(texts: list[str], name: str, description: str) -> None:
+def test_a_request_never_costs_more_than_its_bytes_and_the_overhead(
+    texts: list[str], name: str, description: str
+) -> None:
     """Strict accounting holds the bytes of all that is sent and 16 tokens more; the model must keep below that."""
     messages = [user(text) for text in texts]
-    messages += [{"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": name, "arguments": text}}]} for text in texts]
+    messages += [
+        {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": name, "arguments": text}}]}
+        for text in texts
+    ]
     tools = [tool(name, record({name: STRING}), description)]
     request = Request(model="m", messages=messages, tools=tools, max_output_tokens=1)
-    sent = json.dumps(messages, ensure_ascii=False) + json.dumps([tools[0].name, tools[0].description, tools[0].parameters])
+    sent = json.dumps(messages, ensure_ascii=False) + json.dumps(
+        [tools[0].name, tools[0].description, tools[0].parameters]
+    )
     assert request_tokens(request) <= len(sent.encode("utf-8", "surrogatepass")) + 16

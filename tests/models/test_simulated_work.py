@@ -27,7 +27,9 @@ TASK = f'Message from ada:\n<Question xmlns="urn:organism:payloads"><text>{QUEST
 SEEK = tool("uno", record({"words": listed(STRING), "folder": STRING}), "Searches a folder for words.")
 READ = tool("due", record({"question": STRING, "path": STRING}), "Reads a file and takes notes.")
 NOTES = {"$defs": {"Note": record({"path": STRING, "text": STRING})}}
-EDIT = tool("tre", record({"question": STRING, "notes": listed({"$ref": "#/$defs/Note"})}, **NOTES), "Writes from notes.")
+EDIT = tool(
+    "tre", record({"question": STRING, "notes": listed({"$ref": "#/$defs/Note"})}, **NOTES), "Writes from notes."
+)
 REPLY = tool("reply", record({"text": STRING, "sources": listed(STRING)}), "Ends your work with your answer.")
 
 
@@ -50,7 +52,9 @@ def desk(call: ToolCall) -> str:
         case "due":
             return json.dumps({"Note": {"path": given["path"], "text": sentences(FILES[given["path"]])[1]}})
         case _:
-            return json.dumps({"Answer": {"text": " ".join(note["text"] for note in given["notes"]), "sources": ["edited"]}})
+            return json.dumps(
+                {"Answer": {"text": " ".join(note["text"] for note in given["notes"]), "sources": ["edited"]}}
+            )
 
 
 def test_a_desk_searches_reads_gathers_and_answers() -> None:
@@ -211,7 +215,9 @@ def test_required_without_a_reply_tool_calls_something_every_time() -> None:
         response = ask(*messages, tools=[SEEK], tool_choice="required")
         assert response.tool_calls
         messages.append(response.message)
-        messages.extend({"role": "tool", "tool_call_id": call.id, "content": desk(call)} for call in response.tool_calls)
+        messages.extend(
+            {"role": "tool", "tool_call_id": call.id, "content": desk(call)} for call in response.tool_calls
+        )
 
 
 def test_tools_without_a_reply_tool_end_in_text() -> None:

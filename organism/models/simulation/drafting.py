@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _INSTRUCTED: Final = 0.5
 """A system prompt is quoted only where it holds so much of the question: it mostly instructs."""
 _SOURCES: Final = 4
+_TELLING: Final = 30
+"""A shorter sentence is a heading or a name, and no remark."""
 
 
 class Drafts:
@@ -84,7 +86,7 @@ class Drafts:
 
     def remark(self) -> str:
         """What was found so far, in one sentence, to say along with further calls; empty while there is nothing."""
-        fitting = [quote for quote in self.quotes[:1] if quote.score > 0]
+        fitting = [quote for quote in self.quotes[:1] if quote.score > 0 and len(quote.text) >= _TELLING]
         return f"So far: {fitting[0].text}" if fitting and self.situation.passages else ""
 
     @cached_property

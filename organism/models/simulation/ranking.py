@@ -21,6 +21,8 @@ _LENGTH: Final = 0.6
 _SHORT: Final = 0.6
 """No sentence counts as shorter than this share of the average: the shortest are headings and asides."""
 _ALIKE: Final = 0.7
+_SPREAD: Final = 0.15
+"""How much the dice may add to a score."""
 _WORTH: Final = 0.35
 """A sentence of less than this share of the best one's score is not worth saying."""
 _FOCUS: Final = 1.6
@@ -72,7 +74,7 @@ def read(passages: Iterable[Passage], question: str, dice: Dice, *, jitter: floa
         if score and own[:1] == [focus] and _DEFINITION.match(text):
             score *= _DEFINES
         if score and jitter:
-            score *= 1 + 0.25 * jitter * dice.share(text)
+            score *= 1 + _SPREAD * jitter * dice.share(text)
         scored.append(Sentence(text, source, score, place, said := frozenset(own), said - wanted.keys()))
     return scored
 

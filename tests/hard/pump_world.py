@@ -1,0 +1,60 @@
+"""What the tests of the pump share: three payloads, a short way to name handlers, and a step of the virtual clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sniffio
+
+from organism import payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@payload
+class Go:
+    """A task."""
+
+    text: str = ""
+    n: int = 0
+
+
+@payload
+class Said:
+    """An answer."""
+
+    text: str = ""
+
+
+@payload
+class Odd:
+    """What none of the handlers here takes."""
+
+    text: str = ""
+
+
+@payload
+class Pile:
+    """Something that holds others."""
+
+    items: list[str]
+
+
+def code(function: Callable[..., Any], *peers: str, **keys: Any) -> dict[str, Any]:
+    """The entry of a handler in ``handlers``."""
+    return {"code": function, "description": "One of a test's.", "peers": list(peers), **keys}
+
+
+def pass_time(seconds: float) -> None:
+    """Lets the virtual clock go on while nothing is awaited, as a handler that only computes would."""
+    if sniffio.current_async_library() == "trio":
+        import trio
+
+        clock: Any = trio.lowlevel.current_clock()
+        clock.jump(seconds)
+        return
+    import asyncio
+
+    loop: Any = asyncio.get_running_loop()
+    loop._jumping.now += seconds
