@@ -90,14 +90,14 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
 def description_of(handler: Callable[..., Any]) -> str:
     """The docstring of a handler, or of its class where it is an object; empty where there is none."""
     inner = _function_of(handler)
-    if inspect.isroutine(inner):
-        doc = inner.__doc__
-    else:
-        cls: type[Any] = type(inner)
-        # A dataclass without a docstring is given its signature for one.
-        own = cls.__doc__ if not (cls.__doc__ or "").startswith(f"{cls.__name__}(") else None
-        doc = own or cls.__call__.__doc__
+    doc = inner.__doc__ if inspect.isroutine(inner) else _doc_of_class(type(inner))
     return inspect.cleandoc(doc) if doc else ""
+
+
+def _doc_of_class(cls: type[Any]) -> str | None:
+    """Its own docstring, not the signature that a dataclass is given for one; else that of its call."""
+    own = cls.__doc__ or ""
+    return own if own and not own.startswith(f"{cls.__name__}(") else cls.__call__.__doc__
 
 
 def _first_on_the_path(folder: Path) -> None:

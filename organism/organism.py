@@ -30,7 +30,7 @@ from organism.frames import Failure
 from organism.journal import MemoryJournal
 from organism.kernel import Kernel
 from organism.models.prices import check_prices
-from organism.models.providers import make_backend
+from organism.models.providers import check_backends, make_backend
 from organism.models.router import Router
 from organism.pump import runtime
 from organism.pump.bare import BareThread
@@ -135,7 +135,11 @@ class Organism:
         loop_clock = runtime.clock()
         offset = time.time() - loop_clock()
         self._now = lambda: offset + loop_clock()
-        backends = partial(make_backend, environ=dict(os.environ))
+        environ = dict(os.environ)
+        problems = check_backends(self.settings.models, environ=environ)
+        if problems:
+            raise ConfigurationError(problems)
+        backends = partial(make_backend, environ=environ)
         self._router = Router(self.settings.models, backends=backends, random=self._random, clock=self._wall)
         self._pump = Pump(
             self.kernel,

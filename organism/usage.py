@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ PICO_PER_USD = 10**12
 
 def pico(usd: Decimal) -> int:
     """USD as an integer of 10^-12 USD, rounded up: a limit may only be met early, never late."""
-    return -int(-(usd * PICO_PER_USD) // 1)
+    return math.ceil(usd * PICO_PER_USD)
 
 
 def usd(amount: int) -> Decimal:

@@ -16,19 +16,18 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE: Final = Path("organism.yaml")
 
-File = Annotated[Path, Parameter(name="FILE", help="The organism's file.")]
+File = Annotated[Path, Parameter(name="FILE", show_default=True, help="The organism's file.")]
 Sets = Annotated[
     tuple[str, ...],
     Parameter(
         name="--set",
-        negative=(),
         allow_leading_hyphen=True,
         json_list=False,
         metavar="KEY=VALUE",
         help="A key of the file that is to have another value, as in budget.tokens=500; may be repeated.",
     ),
 ]
-Debug = Annotated[bool, Parameter(name="--debug", negative=(), help="Show tracebacks.")]
+Debug = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.")]
 Given = Annotated[Streams, Parameter(parse=False)]
 """What a command is given by ``main``, and not on the command line."""
 

@@ -6,20 +6,19 @@ Plain state without a terminal; ``live`` draws it. Threads leave the board when 
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
 from organism import facts
 from organism.budget.caps import NO_LIMIT, caps, figure
-from organism.budget.claims import MESSAGES, VECTOR
+from organism.budget.claims import MESSAGES, VECTOR, Vector
 from organism.settings import BudgetSettings, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from decimal import Decimal
 
-    from organism.budget.claims import Vector
     from organism.facts import Fact, Ref, Step
 
 

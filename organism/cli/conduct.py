@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -12,16 +13,14 @@ from organism.cli.interrupts import Interrupts, exit_code
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
 from organism.cli.text import one_line
 from organism.errors import BudgetExhaustedError, NotRunningError, OrganismError
+from organism.settings import StartMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from organism.cli.live import LiveBoard
     from organism.cli.streams import Streams
     from organism.organism import Organism
     from organism.pump.handles import ThreadHandle
     from organism.results import ThreadResult
-    from organism.settings import StartMessage
 
 COMPLETED: Final = 0
 FAILED: Final = 1
@@ -50,15 +49,14 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
     """
     run = _Run(organism, orders, streams)
     with Interrupts((lambda: None) if display is None else display.close) as interrupts:
-        async with organism:
-            async with anyio.create_task_group() as beside:
-                beside.start_soon(run.stop_on_signal, interrupts)
-                if orders.timeout is not None:
-                    beside.start_soon(run.stop_after, orders.timeout)
-                if display is not None:
-                    beside.start_soon(_keep_drawing, display)
-                await run.all_threads()
-                beside.cancel_scope.cancel()
+        async with organism, anyio.create_task_group() as beside:
+            beside.start_soon(run.stop_on_signal, interrupts)
+            if orders.timeout is not None:
+                beside.start_soon(run.stop_after, orders.timeout)
+            if display is not None:
+                beside.start_soon(_keep_drawing, display)
+            await run.all_threads()
+            beside.cancel_scope.cancel()
         await run.say_what_is_left()
     if interrupts.number is not None:
         return exit_code(interrupts.number)

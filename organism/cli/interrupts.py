@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 from anyio.lowlevel import current_token
@@ -38,7 +38,7 @@ class Interrupts:
         """Waits until a signal came."""
         await self._event.wait()
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             # anyio's receiver would hear nothing while a handler keeps the event loop busy, however often Ctrl-C is typed.
             self._before = {number: signal.signal(number, self._came) for number in _SIGNALS}

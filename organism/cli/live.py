@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,7 +13,7 @@ from rich.text import Text
 from organism.cli.report import money
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from types import TracebackType
 
     from organism.cli.board import Board, Line, Share
@@ -39,7 +39,7 @@ class LiveBoard:
         # Without a thread of its own: it is drawn from the event loop, where the board is not half changed.
         return Live(console=self._console, auto_refresh=False, transient=True, get_renderable=self._drawing)
 
-    def __enter__(self) -> LiveBoard:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -53,7 +53,7 @@ class LiveBoard:
         self._live.stop()
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> Generator[None]:
         """Takes the board off the terminal for lines that stay, and puts it back below them."""
         if not self._live.is_started:
             yield

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from organism.cli.text import harmless, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from organism.cli.streams import Streams
 
 
 @contextmanager
-def logging_to(streams: Streams, *, verbose: bool, debug: bool) -> Iterator[None]:
+def logging_to(streams: Streams, *, verbose: bool, debug: bool) -> Generator[None]:
     """While the block is open, warnings and errors of every logger are written, each in a line.
 
     ``verbose``: what ``organism`` tells at INFO as well, as a line for every thread that ended. ``debug``: with tracebacks.
@@ -57,12 +57,19 @@ class _Lines(logging.Handler):
 
 def in_short(error: BaseException) -> str:
     """An exception in a line: its type, what it says, and where it was raised; of a group with one exception, that one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    error = _inner(error)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     said = one_line(str(error))
     return f"{type(error).__name__}: {said}{place}" if said else f"{type(error).__name__}{place}"
+
+
+def _inner(error: BaseException) -> BaseException:
+    if isinstance(error, BaseExceptionGroup):
+        inside: tuple[BaseException, ...] = error.exceptions
+        if len(inside) == 1:
+            return _inner(inside[0])
+    return error
 
 
 def in_full(error: BaseException) -> str:

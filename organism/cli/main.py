@@ -5,6 +5,7 @@ Nobody is ever shown a traceback who has not asked for it with ``--debug``.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -48,7 +49,9 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
     """Runs the command that ``arguments`` name; gives the exit code."""
     debug = False
     try:
-        command, bound, given = _application(streams).parse_args(list(arguments), print_error=False, exit_on_error=False)
+        command, bound, given = _application(streams).parse_args(
+            list(arguments), print_error=False, exit_on_error=False
+        )
         debug = bool(bound.arguments.get("debug"))
         code = command(*bound.args, **bound.kwargs, **dict.fromkeys(given, streams))
     except CycloptsError as error:
@@ -76,6 +79,7 @@ def _application(streams: Streams) -> App:
         help="An actor-model message pump for swarms of LLM agents, with budgets that cannot be overrun.",
         help_formatter="default" if streams.out.isatty() else "plain",
         help_format="plaintext",
+        default_parameter=Parameter(negative=(), show_default=False),
     )
     for name, (place, about) in COMMANDS.items():
         app.command(place, name=name, help=about)
@@ -94,7 +98,9 @@ def _later(name: str) -> Any:
 def _usage_problem(error: CycloptsError) -> str:
     if isinstance(error, UnknownCommandError) and error.unused_tokens:
         name = error.unused_tokens[0]
-        return f"{one_line(name)!r} is no command{suggestion(name, (*COMMANDS, *LATER))}; there are: {', '.join(COMMANDS)}"
+        return (
+            f"{one_line(name)!r} is no command{suggestion(name, (*COMMANDS, *LATER))}; there are: {', '.join(COMMANDS)}"
+        )
     error.verbose = False
     chain = " ".join(["organism", *(error.command_chain or ())])
     return f"{one_line(str(error))} See '{chain} --help'."
@@ -104,6 +110,6 @@ def _sound(stream: TextIO | None, mode: int) -> TextIO:
     """A standard stream that takes any text, where Python has it; one that was closed goes nowhere."""
     if stream is None:
         return os.fdopen(os.open(os.devnull, mode), "w" if mode == os.O_WRONLY else "r", encoding="utf-8")
-    if mode == os.O_WRONLY and hasattr(stream, "reconfigure"):
+    if mode == os.O_WRONLY and isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return stream

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from organism.cli.text import cut, harmless, one_line, padded, wrapped
 from organism.payloads import encode_json
+from organism.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from organism.results import ThreadResult
-    from organism.usage import Usage
 
 SHOWN_THREADS: Final = 20
 """Sub-threads of one thread that get a row of the table each; the others share one."""
@@ -104,11 +104,15 @@ def usage_table(results: Sequence[ThreadResult]) -> str:
         rows.append(_row(f"all {len(results)} threads", _tally(results), _sum([result.usage for result in results])))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = [
-        "  ".join(padded(cell, width, right=column > 1) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            padded(cell, width, right=column > 1) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     rule = "-" * len(lines[0])
-    estimated = ["~ holds an estimate: a provider did not say what it charged"] if any("~" in row[3] for row in rows) else []
+    estimated = (
+        ["~ holds an estimate: a provider did not say what it charged"] if any("~" in row[3] for row in rows) else []
+    )
     return "\n".join([lines[0], rule, *lines[1:], *estimated])
 
 
@@ -126,7 +130,9 @@ def _rows(result: ThreadResult, depth: int) -> Iterator[tuple[str, ...]]:
 
 def _tally(results: Sequence[ThreadResult]) -> str:
     counts = Counter(result.outcome for result in results)
-    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    return (
+        next(iter(counts)) if len(counts) == 1 else ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    )
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:

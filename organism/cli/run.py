@@ -49,7 +49,6 @@ def run(
     label: Annotated[
         tuple[str, ...],
         Parameter(
-            negative=(),
             allow_leading_hyphen=True,
             json_list=False,
             metavar="KEY=VALUE",
@@ -57,12 +56,14 @@ def run(
         ),
     ] = (),
     journal: Annotated[str | None, Parameter(metavar="URL", help="As --set journal=URL.")] = None,
-    resume: Annotated[bool, Parameter(negative=(), show=False)] = False,
+    resume: Annotated[bool, Parameter(show=False)] = False,
     timeout: Annotated[float | None, Parameter(metavar="SECONDS", help="Cancel what still runs after that.")] = None,
-    seed: Annotated[int | None, Parameter(metavar="N", help="Names threads and spreads retries the same each time.")] = None,
-    quiet: Annotated[bool, Parameter(negative=(), help="Only the replies.")] = False,
-    json: Annotated[bool, Parameter(negative=(), help="One JSON object a root thread, in a line.")] = False,
-    verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), negative=(), help="Log every thread that ends.")] = False,
+    seed: Annotated[
+        int | None, Parameter(metavar="N", help="Names threads and spreads retries the same each time.")
+    ] = None,
+    quiet: Annotated[bool, Parameter(help="Only the replies.")] = False,
+    json: Annotated[bool, Parameter(help="One JSON object a root thread, in a line.")] = False,
+    verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), help="Log every thread that ends.")] = False,
     debug: Debug = False,
     streams: Given,
 ) -> int:

@@ -45,7 +45,7 @@ def _text_of(send: str, stdin: TextIO) -> str:
     """The text itself, or what the file or standard input holds."""
     if send == "-":
         try:
-            return stdin.read()
+            return _unended(stdin.read())
         except UnicodeDecodeError as error:
             raise ConfigurationError([f"--send -: standard input is no UTF-8: {error.reason}"]) from error
     if not send.startswith("@"):
@@ -54,7 +54,7 @@ def _text_of(send: str, stdin: TextIO) -> str:
     if not name:
         raise ConfigurationError(["--send @: names no file; write it as in --send @question.xml"])
     try:
-        return Path(send[1:]).read_text("utf-8-sig")
+        return _unended(Path(send[1:]).read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConfigurationError([f"--send @{name}: the file is no UTF-8 (at byte {error.start})"]) from error
     except FileNotFoundError as error:
@@ -65,16 +65,23 @@ def _text_of(send: str, stdin: TextIO) -> str:
         raise ConfigurationError([f"--send @{name}: cannot be read: {reason}"]) from error
 
 
+def _unended(text: str) -> str:
+    """Without the line feed that ends every file and every ``echo``: it belongs to neither."""
+    return text.rstrip("\r\n")
+
+
 def _payload(handler: HandlerSettings, text: str) -> Any:
     expect = _from_outside(handler)
     if not expect:
         raise ConfigurationError([f"--send: '{handler.name}' takes nothing from outside, only what the organism says"])
+    read: Any
     try:
-        return Vocabulary(handler.accepts).decode_text(text, expect)
+        read = Vocabulary(handler.accepts).decode_text(text, expect)
     except InvalidPayloadError as error:
         takes = [f"  {line}".rstrip() for cls in expect for line in description(cls).splitlines()]
         head = f"--send: {one_line(str(error))}"
         raise ConfigurationError([head, f"'{handler.name}' takes:", *takes]) from error
+    return read
 
 
 def _taker(settings: Settings, text: str) -> HandlerSettings:

@@ -255,8 +255,13 @@ def apply_limits(thread: Thread, budget: BudgetSettings) -> None:
     recap(node, caps(budget.limits, budget.policy(node.path[1].policy), keeps_back=True))
 
 
-def overdrafts(path: tuple[Node, ...]) -> list[tuple[Node, str, Any]]:
-    """Where more was charged than a limit allows, on a path."""
+def overdrafts(hold: Hold, charge: Charge) -> list[str]:
+    """Where this charge passed its hold and, with that, a limit: one line each (R12)."""
     return [
-        (node, VECTOR[unit], figure(unit, over)) for node in path for unit, over in enumerate(node.overdraft) if over
+        f"{VECTOR[unit]} of the {node.scope} are overdrawn: {figure(unit, node.used[unit])} used, "
+        f"limit {figure(unit, node.caps.limit[unit])}; a call to {hold.backend} was charged {figure(unit, spent)} "
+        f"where {figure(unit, held)} were held"
+        for node in hold.path
+        for unit, (held, spent) in enumerate(zip(hold.need, charge.amounts, strict=True))
+        if spent > held and node.used[unit] + node.held[unit] > node.caps.limit[unit]
     ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Final
 
 from organism.budget.caps import NO_LIMIT
 from organism.budget.claims import COST
 from organism.errors import BudgetExhaustedError
-from organism.kernel.calls import CallFor
+from organism.kernel.calls import CallFor, overdrafts
 from organism.kernel.state import Hold
 from organism.models.ledger import Held
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from organism.budget.claims import Charge, Claim, Crossing
     from organism.frames import Message, Thread
     from organism.pump.pump import Pump
+
+_log: Final = logging.getLogger("organism.budget")
 
 
 class CallLedger:
@@ -56,7 +59,10 @@ class CallLedger:
 
     def settle(self, held: Held, charge: Charge) -> tuple[Crossing, ...]:
         """See :class:`organism.models.ledger.Ledger`."""
-        crossed = self._pump.kernel.calls.settle(self._holds.pop(held.id), charge, self._pump.now())
+        hold = self._holds.pop(held.id)
+        crossed = self._pump.kernel.calls.settle(hold, charge, self._pump.now())
+        for line in overdrafts(hold, charge):
+            _log.error("thread %s: %s", self._thread.id, line)
         self._pump.carry_out()
         return crossed
 

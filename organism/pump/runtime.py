@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import trio
+import trio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -16,7 +16,7 @@ from organism.models.simulated import Options
 from organism.models.simulation.writing import answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 Schema = dict[str, Any]
 
@@ -55,25 +55,18 @@ def tool(name: str, parameters: Schema, description: str = "") -> ToolSpec:
 
 @st.composite
 def _strings(draw: st.DrawFn) -> Schema:
-    kind = draw(st.sampled_from(["plain", "length", "pattern", "format", "base64", "enum", "const", "when"]))
-    match kind:
-        case "length":
-            least = draw(st.integers(0, 40))
-            return {"type": "string", "minLength": least, "maxLength": least + draw(st.integers(0, 60))}
-        case "pattern":
-            return {"type": "string", "pattern": draw(st.sampled_from(PATTERNS))}
-        case "format":
-            return {"type": "string", "format": draw(st.sampled_from(FORMATS))}
-        case "base64":
-            return {"type": "string", "contentEncoding": "base64", "maxLength": 4 * draw(st.integers(0, 9))}
-        case "enum":
-            return {"enum": draw(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=4, unique=True))}
-        case "const":
-            return {"const": draw(st.sampled_from(["Note", "", 3, True, None]))}
-        case "when":
-            return {"type": "string", "format": "date-time", "pattern": AWARE}
-        case _:
-            return dict(STRING)
+    least = draw(st.integers(0, 40))
+    shapes: list[Schema] = [
+        dict(STRING),
+        {"type": "string", "minLength": least, "maxLength": least + draw(st.integers(0, 60))},
+        {"type": "string", "pattern": draw(st.sampled_from(PATTERNS))},
+        {"type": "string", "format": draw(st.sampled_from(FORMATS))},
+        {"type": "string", "contentEncoding": "base64", "maxLength": 4 * (least // 4)},
+        {"enum": draw(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=4, unique=True))},
+        {"const": draw(st.sampled_from(["Note", "", 3, True, None]))},
+        {"type": "string", "format": "date-time", "pattern": AWARE},
+    ]
+    return draw(st.sampled_from(shapes))
 
 
 @st.composite
@@ -205,7 +198,7 @@ def _unreadable(root: Schema, schema: Any, value: Any) -> list[str]:
 
 
 def ask(
-    *messages: dict[str, Any],
+    *messages: Mapping[str, Any],
     tools: Sequence[ToolSpec] = (),
     options: Options | None = None,
     max_output_tokens: int = 2000,

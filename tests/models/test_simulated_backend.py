@@ -45,7 +45,7 @@ def _request(text: str = TEXT, **more: Any) -> Request:
 def test_wrong_options_are_named_with_their_way_out(options: dict[str, Any], says: list[str]) -> None:
     (problem,) = check_options(options)
     assert all(part in problem for part in says)
-    with pytest.raises(ConfigurationError, match="organism.yaml:7:9 options of model 'sim-1'"):
+    with pytest.raises(ConfigurationError, match=r"organism\.yaml:7:9 options of model 'sim-1'"):
         _backend(**options)
 
 
@@ -158,7 +158,7 @@ def test_a_seed_of_the_request_goes_over_that_of_the_options() -> None:
 
 
 def test_temperature_lets_the_seed_choose_between_like_sentences() -> None:
-    text = " ".join(f"Tide number {word} is high." for word in ("one", "two", "three", "four", "five", "six", "seven"))
+    text = " ".join(f"Tide number {word} is high." for word in ("seven", "eight", "nine", "ten", "eleven", "twelve"))
 
     def said(seed: int, temperature: float) -> str:
         return ask(user(f"{text} What is the tide?"), seed=seed, temperature=temperature).text
@@ -173,7 +173,7 @@ def test_the_same_request_gives_the_same_answer_in_every_process() -> None:
     )
     said = set()
     for seed in ("0", "1", "77"):
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - its own program
             [sys.executable, "-c", program],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,

@@ -79,7 +79,7 @@ def test_a_pressing_notice_ends_it_at_once(notice: str) -> None:
 
 def test_without_obedience_nothing_changes() -> None:
     for notice in (WARNING.format("warning"), WARNING.format("final"), TOLD):
-        assert [call for call in _played(notice, obedience=0).calls] == [call for call in _played(None).calls]
+        assert _played(notice, obedience=0).calls == _played(None).calls
 
 
 def test_obedience_is_monotone() -> None:

@@ -19,6 +19,11 @@ PROSE = (
     "half of the day; then the channel fills again, slowly at first, and by the evening every mast is upright. Visitors "
     "often believe that the difference is small, but in some bays it is more than fifteen metres between high and low."
 )
+SAMPLE = (
+    "Many words map to one token, but some don't: indivisible.\n\nUnicode characters like emojis may be split into many "
+    "tokens containing the underlying bytes: \U0001f91a\U0001f3fe\n\nSequences of characters commonly found next to each "
+    "other may be grouped together: 1234567890"
+)
 
 
 @pytest.mark.parametrize(
@@ -28,12 +33,7 @@ PROSE = (
         ("The quick brown fox jumps over the lazy dog.", 10),
         ("Hello, world!", 4),
         ("1234567890", 4),
-        (
-            "Many words map to one token, but some don't: indivisible.\n\nUnicode characters like emojis may be split into "
-            "many tokens containing the underlying bytes: \U0001f91a\U0001f3fe\n\nSequences of characters commonly found next "
-            "to each other may be grouped together: 1234567890",
-            53,
-        ),
+        (SAMPLE, 53),
     ],
 )
 def test_known_counts(text: str, tokens: int) -> None:

@@ -26,7 +26,7 @@ TASK = f'Message from ada:\n<Question xmlns="urn:organism:payloads"><text>{QUEST
 # The names say nothing on purpose: what a tool is for stands in its schema and description.
 SEEK = tool("uno", record({"words": listed(STRING), "folder": STRING}), "Searches a folder for words.")
 READ = tool("due", record({"question": STRING, "path": STRING}), "Reads a file and takes notes.")
-NOTES = {"$defs": {"Note": record({"path": STRING, "text": STRING})}}
+NOTES: dict[str, Any] = {"$defs": {"Note": record({"path": STRING, "text": STRING})}}
 EDIT = tool(
     "tre", record({"question": STRING, "notes": listed({"$ref": "#/$defs/Note"})}, **NOTES), "Writes from notes."
 )

@@ -205,5 +205,5 @@ class Planner:
             fails = is_negative(tool.name, tool.description.partition(".")[0])
             return fails == found, -self._drafts.arguments(tool, self._drafts.ladder[0]).grounded
 
-        ranked = sorted(self._replies, key=weight)
+        ranked = sorted(self._replies, key=weight) if len(self._replies) > 1 else self._replies
         return ranked[(self._refusals() // 2) % len(ranked)]
