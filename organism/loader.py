@@ -90,12 +90,13 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
 def description_of(handler: Callable[..., Any]) -> str:
     """The docstring of a handler, or of its class where it is an object; empty where there is none."""
     inner = _function_of(handler)
-    doc = inner.__doc__ if inspect.isroutine(inner) else _doc_of_class(type(inner))
+    doc = inner.__doc__ if inspect.isroutine(inner) else _doc_of_class(inner)
     return inspect.cleandoc(doc) if doc else ""
 
 
-def _doc_of_class(cls: type[Any]) -> str | None:
-    """Its own docstring, not the signature that a dataclass is given for one; else that of its call."""
+def _doc_of_class(handler: Any) -> str | None:
+    """The docstring of a handler's class, but not the signature that a dataclass is given for one; else that of its call."""
+    cls: Any = handler.__class__
     own = cls.__doc__ or ""
     return own if own and not own.startswith(f"{cls.__name__}(") else cls.__call__.__doc__
 

@@ -49,9 +49,9 @@ class Line:
     used: list[int] = field(factory=lambda: [0] * len(VECTOR))
     held: list[int] = field(factory=lambda: [0] * len(VECTOR))
     level: str = ""
-    at_work: dict[int, str] = field(factory=dict)
+    at_work: dict[int, str] = field(factory=dict[int, str])
     """The handler of every message that is queued or being handled, by the message's number."""
-    calls: dict[int, tuple[str, Vector]] = field(factory=dict)
+    calls: dict[int, tuple[str, Vector]] = field(factory=dict[int, tuple[str, Vector]])
     """The backend and what is held of every model call that is out, by the number of its hold."""
 
     @property

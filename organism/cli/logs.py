@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from organism.cli.text import harmless, one_line
 
@@ -65,11 +65,10 @@ def in_short(error: BaseException) -> str:
 
 
 def _inner(error: BaseException) -> BaseException:
-    if isinstance(error, BaseExceptionGroup):
-        inside: tuple[BaseException, ...] = error.exceptions
-        if len(inside) == 1:
-            return _inner(inside[0])
-    return error
+    inside = (
+        cast("BaseExceptionGroup[BaseException]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
+    )
+    return _inner(inside[0]) if len(inside) == 1 else error
 
 
 def in_full(error: BaseException) -> str:

@@ -5,7 +5,6 @@ Nobody is ever shown a traceback who has not asked for it with ``--debug``.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -110,6 +109,7 @@ def _sound(stream: TextIO | None, mode: int) -> TextIO:
     """A standard stream that takes any text, where Python has it; one that was closed goes nowhere."""
     if stream is None:
         return os.fdopen(os.open(os.devnull, mode), "w" if mode == os.O_WRONLY else "r", encoding="utf-8")
-    if mode == os.O_WRONLY and isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
+    reconfigure = getattr(stream, "reconfigure", None)
+    if mode == os.O_WRONLY and reconfigure is not None:
+        reconfigure(errors="backslashreplace")
     return stream

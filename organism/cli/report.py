@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from organism.cli.text import cut, harmless, one_line, padded, wrapped
-from organism.payloads import encode_json
+from organism.payloads import encode_fields, payload_name
 from organism.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from organism.results import ThreadResult
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | bool | None"
 
 SHOWN_THREADS: Final = 20
 """Sub-threads of one thread that get a row of the table each; the others share one."""
@@ -25,9 +27,11 @@ _NAME: Final = 44
 
 def reply_text(result: ThreadResult, *, width: int) -> str:
     """The replies of a thread in lines: who said it, the payload's name, its fields; empty without a reply."""
-    return "\n\n".join(
-        "\n".join(_payload(sender, encode_json(payload), width=width)) for sender, payload in result.replies
-    )
+    replies: list[str] = []
+    for sender, payload in result.replies:
+        head = f"{sender}: {payload_name(type(payload))}"
+        replies.append("\n".join([head, *_fields(encode_fields(payload), 2, width)]))
+    return "\n\n".join(replies)
 
 
 def partial_text(result: ThreadResult, *, width: int) -> str:
@@ -50,18 +54,12 @@ def problem_line(result: ThreadResult) -> str | None:
     return f"{result.outcome}: {result.handler}{code}{why} [thread {result.thread}]"
 
 
-def _payload(sender: str, document: Mapping[str, Any], *, width: int) -> Iterator[str]:
-    for name, fields in document.items():
-        yield f"{sender}: {name}"
-        yield from _fields(fields, 2, width)
-
-
-def _fields(fields: Mapping[str, Any], indent: int, width: int) -> Iterator[str]:
+def _fields(fields: Mapping[str, Json], indent: int, width: int) -> Iterator[str]:
     for name, value in fields.items():
         yield from _value(f"{' ' * indent}{one_line(name)}:", value, indent + 2, width)
 
 
-def _value(head: str, value: Any, indent: int, width: int) -> Iterator[str]:
+def _value(head: str, value: Json, indent: int, width: int) -> Iterator[str]:
     """A value behind its head where that fits into a line, else below it."""
     if isinstance(value, dict) and value:
         yield head
@@ -79,7 +77,7 @@ def _value(head: str, value: Any, indent: int, width: int) -> Iterator[str]:
             yield from (f"{' ' * indent}{line}".rstrip() for line in lines)
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: Json) -> str:
     match value:
         case None:
             return "-"

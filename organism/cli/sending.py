@@ -74,14 +74,12 @@ def _payload(handler: HandlerSettings, text: str) -> Any:
     expect = _from_outside(handler)
     if not expect:
         raise ConfigurationError([f"--send: '{handler.name}' takes nothing from outside, only what the organism says"])
-    read: Any
     try:
-        read = Vocabulary(handler.accepts).decode_text(text, expect)
+        return Vocabulary(handler.accepts).decode_text(text, expect)
     except InvalidPayloadError as error:
         takes = [f"  {line}".rstrip() for cls in expect for line in description(cls).splitlines()]
         head = f"--send: {one_line(str(error))}"
         raise ConfigurationError([head, f"'{handler.name}' takes:", *takes]) from error
-    return read
 
 
 def _taker(settings: Settings, text: str) -> HandlerSettings:
@@ -112,7 +110,7 @@ def _takes(handler: HandlerSettings, text: str) -> bool:
     return True
 
 
-def _from_outside(handler: HandlerSettings) -> tuple[type, ...]:
+def _from_outside(handler: HandlerSettings) -> tuple[type[Any], ...]:
     """What may be sent to a handler; what only the organism itself says may not."""
     return tuple(cls for cls in handler.accepts if cls not in ORGANISM_ONLY)
 

@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 WARNING_UNITS: Final = tuple(unit for unit in UNITS if unit != "depth")
 
+_LIMIT: Final = "0 allows nothing, null sets no limit"
 _LIMITS: Final[Mapping[str, Shape]] = {
-    "tokens": Whole(nullable=True),
-    "input_tokens": Whole(nullable=True),
-    "output_tokens": Whole(nullable=True),
-    "cost_usd": Exact(nullable=True),
-    "model_calls": Whole(nullable=True),
-    "messages": Whole(nullable=True),
-    "seconds": Number(nullable=True),
-    "depth": Whole(nullable=True),
+    "tokens": Whole(nullable=True, hint=_LIMIT),
+    "input_tokens": Whole(nullable=True, hint=_LIMIT),
+    "output_tokens": Whole(nullable=True, hint=_LIMIT),
+    "cost_usd": Exact(nullable=True, hint=_LIMIT),
+    "model_calls": Whole(nullable=True, hint=_LIMIT),
+    "messages": Whole(nullable=True, hint=_LIMIT),
+    "seconds": Number(nullable=True, hint=_LIMIT),
+    "depth": Whole(nullable=True, hint=_LIMIT),
 }
 _LEVELS: Final = ListOf(Exact(above=0), unique=True)
 _LEVELS_BY_UNIT: Final = Record(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from attrs import evolve
+from attrs import evolve, fields
 
 from organism.config.backends import MODEL, SIMULATED, alias_problem, models_of
 from organism.config.budgets import CEILING, ROOT_BUDGET
@@ -156,7 +156,7 @@ def _wish(section: Section | None) -> int | None:
     """What an alias wishes for where nobody says otherwise; ``None`` where it is broken."""
     if section is None or ("max_output_tokens" in section.table.entries and "max_output_tokens" not in section.values):
         return None
-    wish: int = section.values.get("max_output_tokens", 4096)
+    wish: int = section.values.get("max_output_tokens", fields(ModelSettings).max_output_tokens.default)
     return wish
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 
 from organism.config.budgets import BUDGET
 from organism.config.places import shown
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 REPLY: Final = "reply"
 """The tool with which an agent answers; peers are tools too, so none may be called so."""
+_LEAST_OUTPUT: Final = cast("int", fields(AgentSettings).min_output_tokens.default)
 CODE_TIMEOUT: Final = 30.0
 """Seconds that a code handler may run where nothing is said; agents have no timeout."""
 
@@ -66,9 +67,9 @@ class _PayloadShape(Text):
         found = _referenced(super().read, node, reading)
         if found is BROKEN:
             return BROKEN
-        if self.sent and found in ORGANISM_ONLY:
-            return reading.wrong(node, f"{shown(found.__name__)} is sent by the organism alone: name another one")
         if isinstance(found, type) and is_payload(found):
+            if self.sent and found in ORGANISM_ONLY:
+                return reading.wrong(node, f"{shown(found.__name__)} is sent by the organism alone: name another one")
             return found
         name = getattr(found, "__qualname__", None) or f"a value of type {type(found).__name__}"
         return reading.wrong(node, f"{shown(name)} is no payload class: put @payload on it, or name another one")
@@ -163,7 +164,7 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
         wish = known.aliases.get(model) if wish is None else wish
     least = said.get("min_output_tokens")
     if wish is not None and least is None:
-        said["min_output_tokens"] = min(64, wish)
+        said["min_output_tokens"] = min(_LEAST_OUTPUT, wish)
     elif wish is not None and least is not None and least > wish:
         section.wrong("min_output_tokens", f"{least} is more than the {wish} output tokens that are wished for")
     if section.broken or not (said["accepts"] and said["replies"]):

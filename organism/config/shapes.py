@@ -56,9 +56,13 @@ class Shape(Protocol):
 
 @frozen
 class Single:
-    """A single value, read by ``_value``. ``nullable``: ``null`` is allowed, and means what the key says."""
+    """A single value, read by ``_value``.
+
+    ``nullable``: ``null`` is allowed, and means what the key says. ``hint`` is told where a number is too little.
+    """
 
     nullable: bool = field(default=False, kw_only=True)
+    hint: str = field(default="", kw_only=True)
 
     def read(self, node: Node, reading: Reading) -> Any:
         """The value; ``None`` for a ``null`` that is allowed."""
@@ -78,15 +82,13 @@ class Single:
         raise NotImplementedError
 
     def _bounded(self, scalar: Scalar, value: Any, least: Any, above: Any = None) -> Any:
-        said = scalar.value.strip() if isinstance(scalar.value, str) else shown(scalar.value)
+        said = shown(scalar.value).strip("'")
+        hint = f"; {self.hint}" if self.hint else ""
         if above is not None and value <= above:
-            return Wrong(f"{said} is not above {above}")
+            return Wrong(f"{said} is not above {above}{hint}")
         if least is None or value >= least:
             return value
-        if least == 0:
-            hint = "; 0 allows nothing, null sets no limit" if self.nullable and above is None else ""
-            return Wrong(f"{said} is negative{hint}")
-        return Wrong(f"{said} is too little: {least} is the least")
+        return Wrong(f"{said} is negative{hint}" if least == 0 else f"{said} is too little: {least} is the least{hint}")
 
 
 @frozen
@@ -171,12 +173,15 @@ class Choice(Single):
     def _value(self, scalar: Scalar) -> str | Wrong:
         # Looked at before the traps: `window: on` is no choice, quoted or not.
         value = scalar.value
-        if value in self.words:
-            return str(value)
+        if not isinstance(value, str):
+            return Wrong(f"{shown(value)} is not {one_of(self.words)}")
         if value in self.later:
             return Wrong(f"{shown(value)} is not available yet; use {one_of(self.words)}")
-        near = suggestion(value, self.words) if isinstance(value, str) else ""
-        return Wrong(f"{shown(value)} is not {one_of(self.words)}{near}")
+        return (
+            value
+            if value in self.words
+            else Wrong(f"{shown(value)} is not {one_of(self.words)}{suggestion(value, self.words)}")
+        )
 
 
 @frozen

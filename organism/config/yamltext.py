@@ -228,8 +228,8 @@ class _Reader:
 
     def _duplicate(self, place: Place, first: Place, path: Path) -> None:
         name = shown(path[-1])
-        at = f"{first.line}:{first.column}" if first.line else "before"
-        self._mistakes.note(place, path, f"the key {name} is there twice; first at {at}: keep one of them")
+        at = f"; first at {first.line}:{first.column}" if first.line else ""
+        self._mistakes.note(place, path, f"the key {name} is there twice{at}: keep one of them")
 
     def _place(self, node: yaml.Node) -> Place:
         return self._source.at(node.start_mark.line, node.start_mark.column)

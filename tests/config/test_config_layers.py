@@ -10,7 +10,7 @@ import pytest
 from organism import config
 from organism.errors import ConfigurationError
 from organism.payloads import payload
-from organism.settings import BudgetSettings, Grace, Limits
+from organism.settings import DEFAULT_LEVELS, BudgetSettings, Grace, Limits, Policy
 
 if TYPE_CHECKING:
     from organism import Context
@@ -256,6 +256,13 @@ def test_the_budget_of_one_message() -> None:
         "budget.warn_at[1]: 0 is not above 0",
         "budget.grants_by: not available yet: leave it out",
     )
+
+
+def test_levels_of_units_that_are_not_named_are_those_above() -> None:
+    above = config.budget({"warn_at": {"tokens": [0.1], "messages": [0.2]}}).policy(Policy())
+    below = config.budget({"warn_at": {"messages": []}}).policy(above)
+    assert (below.warn_at["tokens"], below.warn_at["messages"]) == ((Decimal("0.1"),), ())
+    assert below.warn_at["seconds"] == DEFAULT_LEVELS
 
 
 def test_settings_do_not_change_with_what_they_were_made_from() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
-import sniffio
+import trio
 
 from organism import payload
 
@@ -48,13 +49,9 @@ def code(function: Callable[..., Any], *peers: str, **keys: Any) -> dict[str, An
 
 def pass_time(seconds: float) -> None:
     """Lets the virtual clock go on while nothing is awaited, as a handler that only computes would."""
-    if sniffio.current_async_library() == "trio":
-        import trio
-
+    if trio.lowlevel.in_trio_run():
         clock: Any = trio.lowlevel.current_clock()
         clock.jump(seconds)
         return
-    import asyncio
-
     loop: Any = asyncio.get_running_loop()
     loop._jumping.now += seconds

@@ -611,6 +611,7 @@ class _Unprintable(Exception):
         (ExceptionGroup("both", [ValueError("x"), Refused("no")]), "refused", "no"),
         (ExceptionGroup("both", [ValueError("x"), ExceptionGroup("in", [OSError("y")])]), "crashed", "ValueError: x"),
     ],
+    ids=["unknown-code", "surrogate", "bell", "unprintable", "empty", "group", "nested-group"],
 )
 async def test_whatever_a_handler_raises_its_caller_hears_of_it(error: Exception, code_: str, text: str) -> None:
     async def root(message: Go | HandlerFailed, ctx: Context) -> Any:

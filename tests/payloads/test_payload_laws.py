@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from lxml import etree
-from payload_strategies import payload_classes, payload_values, texts
+from tests.payloads.payload_classes import payload_classes, payload_values, texts
 
 from organism.payloads import (
     Vocabulary,

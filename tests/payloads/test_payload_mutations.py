@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 from lxml import etree
-from payload_strategies import payload_values, texts
+from tests.payloads.payload_classes import payload_values, texts
 
 from organism.errors import InvalidPayloadError
 from organism.payloads import Vocabulary, decode_fields, encode_fields, encode_xml, json_schema, xsd
