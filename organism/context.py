@@ -358,7 +358,6 @@ class Context:
             pump.carry_out()
             raise refusal_error(thread)
         handle: ThreadHandle = self._spawned(thread)
-        pump.watch_time(thread)
         pump.carry_out()
         await anyio.lowlevel.checkpoint()
         return handle

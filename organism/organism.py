@@ -40,7 +40,7 @@ from organism.settings import BudgetSettings, Limits
 from organism.usage import Usage, usage_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -230,7 +230,6 @@ class Organism:
             raise QueueFullError(f"{self.settings.queue} messages wait already (`queue`), and `on_full` is refuse")
         thread = self.kernel.accept(id or self._new_id(), to, payload, settings, dict(labels or {}), self._now())
         handle = self._handle(thread, settings)
-        pump.watch_time(thread)
         pump.carry_out()
         return handle
 
@@ -349,7 +348,7 @@ class Organism:
         return secrets.token_hex(8) if self._seed is None else f"{self._random.getrandbits(64):016x}"
 
     def _budget(self, over: Mapping[str, Any] | None) -> BudgetSettings:
-        return self.settings.budget if over is None else merged(self.settings.budget, config.budget(over))
+        return self.settings.budget if over is None else merged(self.settings.budget, config.budget(over), over)
 
     def _context_of(self, delivery: Delivery) -> Context:
         agent = self._handlers[delivery.message.to].agent
@@ -380,14 +379,16 @@ class Organism:
         return self._stopped is None or self._stopped.is_set()
 
 
-def merged(base: BudgetSettings, over: BudgetSettings) -> BudgetSettings:
-    """``base``, with what ``over`` names in its place."""
-    limits = {field.name: value for field in fields(Limits) if (value := getattr(over.limits, field.name)) is not None}
-    rest = {
+def merged(base: BudgetSettings, over: BudgetSettings, named: Collection[str]) -> BudgetSettings:
+    """``base``, with what ``over`` names in its place; ``named`` are its keys, since a named ``None`` lifts a limit."""
+    limits = {field.name: getattr(over.limits, field.name) for field in fields(Limits) if field.name in named}
+    rest: dict[str, Any] = {
         field.name: value
         for field in fields(BudgetSettings)
         if field.name != "limits" and (value := getattr(over, field.name)) is not None
     }
+    if base.warn_at is not None and over.warn_at is not None:
+        rest["warn_at"] = {**base.warn_at, **over.warn_at}
     return evolve(base, limits=evolve(base.limits, **limits), **rest)
 
 

@@ -51,6 +51,7 @@ class Fold:
                 self._parted[thread.id] = thread  # its open calls are still to be settled
         state.ended.clear()
         state.woken.clear()
+        state.timed.clear()
 
     def _message(self, fact: Fact) -> Message | None:
         seq = getattr(fact, "seq", 0)

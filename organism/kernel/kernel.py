@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from organism import facts
 from organism.budget.caps import figure
-from organism.budget.claims import MESSAGES, VECTOR, Crossing
+from organism.budget.claims import MESSAGES, VECTOR
 from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
 from organism.frames import Ask, Failure, Thread, descendants, is_below, pending, root_of
 from organism.kernel.answers import (
@@ -22,10 +22,10 @@ from organism.kernel.answers import (
 )
 from organism.kernel.book import Book
 from organism.kernel.calls import Calls
-from organism.kernel.notices import live, warning_payload
+from organism.kernel.notices import live
 from organism.kernel.state import State, ref_of
-from organism.kernel.warnings import fire_rest, note_crossings, post_notices, raise_crossing
-from organism.names import ORGANISM
+from organism.kernel.times import Times
+from organism.kernel.warnings import fire_rest, note_crossings, post_notices
 from organism.routing import Misdirected, check_address, routes
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Kernel:
 
     ``record`` gets every fact with the id of its root thread (``None``: none is built). The pump carries out what these collect: ``cancelled`` (deliveries
     to be cancelled), ``state.woken`` (asks that have their answer), ``calls.answered`` (waiting calls whose turn has come),
-    ``ended`` (threads that ended).
+    ``ended`` (threads that ended), ``state.timed`` (threads whose time is to be watched).
     """
 
     def __init__(self, settings: Settings, record: Callable[[str, Fact], None] | None = None) -> None:
@@ -53,6 +53,9 @@ class Kernel:
         self.cancelled: list[Message] = []
         self.book = Book(self.state, record, lambda thread, end: self.ended.append((thread, end)))
         self.calls = Calls(self.state, self.book)
+        self.times = Times(
+            self.state, self.book, lambda thread, failure, at: self.exhaust(thread, failure, at, cancel=True)
+        )
         self.schedule = self.state.schedule
 
     # From outside
@@ -64,6 +67,9 @@ class Kernel:
         found = check_address(self.routes, None, to, payload)
         if isinstance(found, Misdirected):
             raise RoutingError(found.text)
+        late = self.times.refusal(at)
+        if late is not None:
+            raise late
         missing = check_messages([(self.state.root, budget)])
         if missing is not None:
             raise refusal_error(too_many_messages(missing))
@@ -322,55 +328,6 @@ class Kernel:
         for message in queued:
             self.state.drop(message)
         self.book.write(facts.Exhausted, thread, failure=failure, last=last, dropped=refs)
-
-    # Time
-
-    def reach_time(self, thread: Thread, at: float) -> None:
-        """A thread's running time reached its next level, or its limit."""
-        caps, elapsed = thread.node.caps, at - thread.opened_at
-        if thread.ended or caps.seconds is None:
-            return
-        self.book.begin(at)
-        while thread.time_fired < len(caps.time_marks) and elapsed >= caps.time_marks[thread.time_fired][0]:
-            _, level, threshold = caps.time_marks[thread.time_fired]
-            thread.time_fired += 1
-            said = Crossing(
-                unit="seconds",
-                level=level,
-                threshold=threshold,
-                used=round(elapsed, 3),
-                held=0,
-                limit=caps.seconds,
-                remaining=round(max(0.0, caps.seconds - elapsed), 3),
-                scope=thread.node.scope,
-                thread=thread.id,
-            )
-            self._tell_of_time(thread, said)
-        self.book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
-        if elapsed >= caps.seconds:
-            text = f"seconds of the {thread.node.scope}: limit {caps.seconds:g}"
-            failure = Failure("exhausted", text, unit="seconds", scope=thread.node.scope)
-            self.exhaust(thread, failure, at, cancel=True)
-
-    def _tell_of_time(self, thread: Thread, said: Crossing) -> None:
-        """The handler of the root frame hears of time: an agent in its next prompt, code by a message once it is free."""
-        running = self.state.occupied.get((thread, thread.handler))
-        route = self.routes.get(thread.handler)
-        raise_crossing(self.state, thread, thread.handler if route else None, running, thread.node, said, at_once=False)
-        if route is not None and route.takes_warnings and not route.agent and running is None and thread.owner is None:
-            payload = warning_payload((thread.warnings or ())[-1:])
-            self.state.post_opening(
-                thread, thread.handler, payload, ORGANISM, "notice", parent=None, depth=1, charged=False
-            )
-
-    def next_time(self, thread: Thread) -> float | None:
-        """When :meth:`reach_time` is due for a thread."""
-        caps = thread.node.caps
-        if caps.seconds is None or thread.closing:
-            return None
-        if thread.time_fired < len(caps.time_marks):
-            return thread.opened_at + caps.time_marks[thread.time_fired][0]
-        return thread.opened_at + caps.seconds
 
 
 def refusal_error(refusal: Refusal) -> BudgetExhaustedError | HandlerFailedError:

@@ -81,6 +81,7 @@ class State:
         self.index: Index | None = None
         self.ended: list[tuple[Thread, Ended]] = []
         self.woken: list[Ask] = []
+        self.timed: list[Thread] = []
 
     # Threads
 
@@ -100,6 +101,8 @@ class State:
         node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=above)
         thread = Thread(id_, kind, handler, node, owner, labels, self.now)
         self.threads[id_] = thread
+        if node.caps.seconds is not None:
+            self.timed.append(thread)
         if owner is not None:
             owner.thread.seq += 1
             if owner.thread.subs is None:

@@ -95,6 +95,8 @@ class Pump:
         async with anyio.create_task_group() as group:
             self._group = group
             group.start_soon(self._keep_time)
+            self.kernel.times.start(self.now())
+            self._watch_ceiling()
             self.carry_out()
             started()
             await stop.wait()
@@ -110,6 +112,10 @@ class Pump:
             self._wake_askers()
         if kernel.calls.answered:
             self._tell_line()
+        if kernel.state.timed:
+            timed, kernel.state.timed = kernel.state.timed, []
+            for thread in timed:
+                self._watch_time(thread)
         if kernel.cancelled:
             self._cancel_deliveries()
         if kernel.ended:
@@ -326,9 +332,9 @@ class Pump:
 
     # Time
 
-    def watch_time(self, thread: Thread) -> None:
+    def _watch_time(self, thread: Thread) -> None:
         """Sees that a thread with a limit of seconds hears of its levels and of its end."""
-        at = self.kernel.next_time(thread)
+        at = self.kernel.times.due(thread)
         if at is not None:
             self._thread_timers[thread] = self.timers.add(at, lambda: self._time_reached(thread))
 
@@ -336,18 +342,37 @@ class Pump:
         """Looks again when a thread's time is due, after its limits were changed."""
         if not thread.closing:
             self._forget_time(thread)
-            self.watch_time(thread)
+            self._watch_time(thread)
 
     def _time_reached(self, thread: Thread) -> None:
         self._thread_timers.pop(thread, None)
         if thread.ended:
             return
-        self.kernel.reach_time(thread, self.now())
+        self.kernel.times.reach(thread, self.now())
         if thread.closing:
-            stop_at = self.now() + LAST_SECONDS
-            self._thread_timers[thread] = self.timers.add(stop_at, lambda: self._last_seconds_over(thread))
+            self._watch_last(thread)
         else:
-            self.watch_time(thread)
+            self._watch_time(thread)
+        self.carry_out()
+
+    def _watch_last(self, thread: Thread) -> None:
+        stop_at = self.now() + LAST_SECONDS
+        self._thread_timers[thread] = self.timers.add(stop_at, lambda: self._last_seconds_over(thread))
+
+    def _watch_ceiling(self) -> None:
+        at = self.kernel.times.ceiling_due()
+        if at is not None:
+            self.timers.add(at, self._ceiling_reached)
+
+    def _ceiling_reached(self) -> None:
+        now = self.now()
+        threads = [thread for thread in self.kernel.state.threads.values() if thread.owner is None]
+        self.kernel.times.reach_ceiling(now)
+        if self.kernel.times.refusal(now) is None:
+            self._watch_ceiling()
+        for thread in threads:
+            if thread.closing and not thread.ended:
+                self._watch_last(thread)
         self.carry_out()
 
     def _last_seconds_over(self, thread: Thread) -> None:

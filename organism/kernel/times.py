@@ -1,0 +1,125 @@
+"""Running time: its levels and its end, for threads and for the whole organism (R11, R17). Time itself is an argument."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism import facts
+from organism.budget.claims import Crossing
+from organism.errors import BudgetExhaustedError
+from organism.frames import Failure
+from organism.kernel.notices import warning_payload
+from organism.kernel.warnings import raise_crossing
+from organism.names import ORGANISM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from organism.budget.tree import Node
+    from organism.frames import Thread
+    from organism.kernel.book import Book
+    from organism.kernel.state import State
+
+
+class Times:
+    """What becomes due by time alone. ``exhaust`` ends a thread whose time ran out; ``opened`` collects threads to watch."""
+
+    def __init__(self, state: State, book: Book, exhaust: Callable[[Thread, Failure, float], None]) -> None:
+        self._state = state
+        self._book = book
+        self._exhaust = exhaust
+        self._started = 0.0
+        self._fired = 0
+
+    def start(self, at: float) -> None:
+        """The organism runs from now on; its ceiling's seconds count from here."""
+        self._started = at
+
+    def due(self, thread: Thread) -> float | None:
+        """When :meth:`reach` is to be called for a thread next."""
+        if thread.closing or thread.ended:
+            return None
+        return _due(thread.node, thread.opened_at, thread.time_fired)
+
+    def reach(self, thread: Thread, at: float) -> None:
+        """A thread's running time has come to its next level, or to its limit."""
+        if thread.ended or thread.node.caps.seconds is None:
+            return
+        elapsed = at - thread.opened_at
+        self._book.begin(at)
+        for said in _crossed(thread.node, thread.time_fired, elapsed):
+            thread.time_fired += 1
+            self._tell(thread, thread.node, said)
+        self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
+        if elapsed >= thread.node.caps.seconds:
+            self._exhaust(thread, _run_out(thread.node), at)
+
+    def ceiling_due(self) -> float | None:
+        """When :meth:`reach_ceiling` is to be called next."""
+        return _due(self._state.root, self._started, self._fired)
+
+    def reach_ceiling(self, at: float) -> None:
+        """The organism's running time has come to its next level, or to its limit: every thread hears it."""
+        root = self._state.root
+        if root.caps.seconds is None:
+            return
+        elapsed = at - self._started
+        said = tuple(_crossed(root, self._fired, elapsed))
+        self._fired += len(said)
+        for thread in [each for each in self._state.threads.values() if each.owner is None]:
+            self._book.begin(at)
+            for each in said:
+                self._tell(thread, root, each)
+            self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
+            if elapsed >= root.caps.seconds:
+                self._exhaust(thread, _run_out(root), at)
+
+    def refusal(self, at: float) -> BudgetExhaustedError | None:
+        """Why nothing more is taken in, once the organism's time has run out."""
+        seconds = self._state.root.caps.seconds
+        if seconds is None or at - self._started < seconds:
+            return None
+        used = int(at - self._started)
+        return BudgetExhaustedError("seconds", ORGANISM, used, 0, int(seconds), 1)
+
+    def _tell(self, thread: Thread, node: Node, said: Crossing) -> None:
+        """The handler of the root frame hears of time: an agent in its next prompt, code by a message once it is free."""
+        state = self._state
+        running = state.occupied.get((thread, thread.handler))
+        route = state.routes.get(thread.handler)
+        raise_crossing(state, thread, thread.handler if route else None, running, node, said, at_once=False)
+        if route is not None and route.takes_warnings and not route.agent and running is None and thread.owner is None:
+            payload = warning_payload((thread.warnings or ())[-1:])
+            state.post_opening(thread, thread.handler, payload, ORGANISM, "notice", parent=None, depth=1, charged=False)
+
+
+def _due(node: Node, since: float, fired: int) -> float | None:
+    caps = node.caps
+    if caps.seconds is None:
+        return None
+    return since + (caps.time_marks[fired][0] if fired < len(caps.time_marks) else caps.seconds)
+
+
+def _crossed(node: Node, fired: int, elapsed: float) -> Iterator[Crossing]:
+    caps = node.caps
+    if caps.seconds is None:
+        return
+    for at, level, threshold in caps.time_marks[fired:]:
+        if elapsed < at:
+            return
+        yield Crossing(
+            unit="seconds",
+            level=level,
+            threshold=threshold,
+            used=round(elapsed, 3),
+            held=0,
+            limit=caps.seconds,
+            remaining=round(max(0.0, caps.seconds - elapsed), 3),
+            scope=node.scope,
+            thread=node.thread,
+        )
+
+
+def _run_out(node: Node) -> Failure:
+    text = f"seconds of the {node.scope}: limit {node.caps.seconds:g}"
+    return Failure("exhausted", text, unit="seconds", scope=node.scope)
