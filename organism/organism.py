@@ -113,8 +113,6 @@ class Organism:
         self.settings = settings
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
         self._seed = seed
-        self.watch: Any = None
-        """What ``organism.testing.running`` looks with."""
         self._journal: MemoryJournal | None = None
         self._subscribers: list[Callable[[Fact], None]] = []
         self._handlers = {name: _ready(handler, settings.handlers) for name, handler in settings.handlers.items()}

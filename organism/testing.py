@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
     from organism.facts import Fact
-    from organism.settings import BackendSettings
+    from organism.settings import BackendSettings, Settings
 
 _UNSAID: Final = RawUsage()
 
@@ -246,21 +246,29 @@ def differences(live: Any, folded: Any, path: str = "") -> list[str]:
     return [line for key in keys for line in differences(ours.get(key), theirs.get(key), f"{path}.{key}")]
 
 
+class Watched(Organism):
+    """An organism whose laws are looked after; ``watch`` has its facts."""
+
+    watch: Watch
+
+    def _setup(self, settings: Settings, seed: int | None) -> None:
+        super()._setup(settings, seed)
+        self.watch = Watch(self)
+
+
 @asynccontextmanager
-async def running(organism: Organism | None = None, *, check: bool = True, **document: Any) -> AsyncGenerator[Organism]:
+async def running(organism: Watched | None = None, *, check: bool = True, **document: Any) -> AsyncGenerator[Watched]:
     """A running organism: the one given, or one made from the keys of organism.yaml.
 
     When its block is left without an error, its laws are checked (``check``): the fold of its facts equals its live state,
     nothing stays held, sums agree. ``organism.watch`` has the facts.
     """
     document.setdefault("name", "test")
-    made = organism or Organism(**document)
-    watch = Watch(made)
-    made.watch = watch
+    made = organism or Watched(**document)
     async with made:
         yield made
     if check:
-        watch.check()
+        made.watch.check()
 
 
-__all__ = ["NO_USAGE", "FailAfter", "Says", "ScriptedModel", "Watch", "differences", "running"]
+__all__ = ["NO_USAGE", "FailAfter", "Says", "ScriptedModel", "Watch", "Watched", "differences", "running"]

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from organism import Context, HandlerFailedError, Refused, Reply, payload
+from organism.facts import Answered
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ async def test_a_call_that_makes_no_sense_is_told_and_may_be_corrected(name: str
 
 
 async def test_every_call_gets_exactly_one_result() -> None:
-    calls = (
+    calls: tuple[tuple[str, Any], ...] = (
         ("librarian", Search("x", 1)),
         ("nobody", {}),
         ("grump", Search("y")),
@@ -150,14 +151,10 @@ async def test_every_call_gets_exactly_one_result() -> None:
         handle = await organism.send("desk", Question("?"))
         result = await handle.result()
         assert result.reply == Answer("first", [])
-        state = [
-            fact.state
-            for fact in organism.watch.facts
-            if getattr(fact, "handler", "") == "desk" and getattr(fact, "state", None)
-        ]
-    kept = [value[0] for value in state[0].values() if isinstance(value[0], dict)]
-    answered = Counter(message["tool_call_id"] for message in kept if message["role"] == "tool")
-    assert answered == {f"call_{n}": 1 for n in range(5)}
+        (answered,) = [fact for fact in organism.watch.of(Answered) if fact.handler == "desk"]
+    kept = [value[0] for value in answered.state.values() if isinstance(value[0], dict)]
+    counted = Counter(message["tool_call_id"] for message in kept if message["role"] == "tool")
+    assert counted == {f"call_{n}": 1 for n in range(5)}
     by_call = {message["tool_call_id"]: message["content"] for message in kept if message["role"] == "tool"}
     assert json.loads(by_call["call_2"]) == {"HandlerFailed": {"code": "refused", "text": "not today", "retry": False}}
     assert "replied already" in by_call["call_4"]

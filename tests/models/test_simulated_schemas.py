@@ -148,3 +148,149 @@ def test_texts_are_lengthened_and_cut_to_the_lengths_asked_for(least: int) -> No
     )
     made = arguments(ask(user("What is rain?"), tools=[tool("reply", schema)], tool_choice="reply"))
     assert problems(schema, made) == []
+
+
+FOUND = """{"Hits": {"hits": [
+    {"id": 7, "path": "docs/tides.md", "title": "Tides", "excerpt": "A tide is the rise and fall of the sea."},
+    {"id": 9, "path": "docs/moon.md", "title": "Moon", "excerpt": "The moon pulls the sea and so makes the tide."}]}}"""
+TASK = "<Inquiry><question>What is a tide?</question><level>2</level><lang>en</lang></Inquiry>"
+
+
+def _past(result: str) -> list[Any]:
+    call = {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "find", "arguments": '{"question": "What is a tide?"}'},
+    }
+    return [
+        user(TASK),
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": result},
+    ]
+
+
+def _filled(properties: dict[str, Any], required: list[str] | None = None, name: str = "reply") -> Any:
+    offered = [tool(name, record(properties, required))]
+    return arguments(ask(*_past(FOUND), tools=offered, tool_choice=name, temperature=0))
+
+
+def test_an_answer_is_filled_by_what_its_fields_mean() -> None:
+    quote = record({"quote": STRING, "source": STRING})
+    made = _filled(
+        {
+            "question": STRING,
+            "answer": STRING,
+            "headline": STRING,
+            "key_points": listed(STRING),
+            "quotes": listed(quote),
+            "sources": listed(STRING, maxItems=1),
+            "by_file": {"type": "object", "additionalProperties": STRING},
+            "keywords": listed(STRING),
+            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            "hit_count": {"type": "integer"},
+            "found": {"type": "boolean"},
+            "unanswered": {"type": "boolean"},
+            "aside": {"type": ["string", "null"]},
+        }
+    )
+    assert made["question"] == "What is a tide?"
+    assert made["answer"].startswith("A tide is the rise and fall of the sea.")
+    assert made["headline"] == "Tide"
+    assert made["key_points"][0] == "A tide is the rise and fall of the sea."
+    assert {"quote": "A tide is the rise and fall of the sea.", "source": "docs/tides.md"} in made["quotes"]
+    assert made["sources"] == ["docs/tides.md"]
+    assert made["by_file"]["docs/moon.md"] == "The moon pulls the sea and so makes the tide."
+    assert made["keywords"] == ["tide"]
+    assert made["confidence"] == 1
+    assert made["hit_count"] == 2
+    assert (made["found"], made["unanswered"], made["aside"]) == (True, False, None)
+
+
+def test_a_call_about_a_thing_is_filled_from_it() -> None:
+    shapes: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"id": {"type": "integer"}, "name": STRING}, {"id": 7}),
+        (
+            {"document": STRING, "passage": STRING},
+            {"document": "docs/tides.md", "passage": "A tide is the rise and fall of the sea."},
+        ),
+        ({"path": STRING, "heading": STRING}, {"path": "docs/tides.md", "heading": "Tides"}),
+        ({"of": record({"path": STRING}), "lang": STRING}, {"of": {"path": "docs/tides.md"}, "lang": "en"}),
+    ]
+    for properties, expected in shapes:
+        made = _filled(properties, name="peer")
+        assert {key: made[key] for key in expected} == expected
+
+
+def test_an_optional_field_is_left_out_where_nothing_speaks_for_it() -> None:
+    properties = {"question": STRING, "limit": {"type": "integer", "default": 5}, "shout": STRING, "lang": STRING}
+    assert _filled(properties, ["question"], name="peer") == {"question": "What is a tide?", "lang": "en"}
+
+
+def test_stated_values_are_taken_where_nothing_better_is_known() -> None:
+    properties = {"depth": {"type": "integer", "default": 4}, "zone": {"type": "string", "examples": ["UTC"]}}
+    assert _filled(properties, name="peer") == {"depth": 4, "zone": "UTC"}
+
+
+def test_an_enumeration_of_numbers_is_chosen_by_a_text() -> None:
+    assert _filled({"level": {"enum": [1, 2, 3]}}, name="peer") == {"level": 2}
+    assert _filled({"level": {"enum": [True, 2]}}, name="peer") == {"level": 2}
+
+
+def test_refused_arguments_are_not_written_again() -> None:
+    schema = record(
+        {"colour": {"enum": ["red", "green", "blue"]}, "of": {"oneOf": [record({"a": STRING}), record({"b": STRING})]}}
+    )
+    messages: list[Any] = [user("Paint it.")]
+    made = []
+    for _ in range(3):
+        response = ask(*messages, tools=[tool("paint", schema)], tool_choice="paint", temperature=0)
+        made.append(response.tool_calls[0].arguments)
+        refused = '{"InvalidPayload": {"error": "not that", "attempt": 1}}'
+        messages += [response.message, {"role": "tool", "tool_call_id": response.tool_calls[0].id, "content": refused}]
+    assert len(set(made)) == 3
+    assert all(problems(schema, json.loads(text)) == [] for text in made)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object"},
+        {"$ref": "#/$defs/Nowhere"},
+        {
+            "type": "object",
+            "properties": {"any": True, "of": {"$ref": "https://example.org/x"}},
+            "required": ["any", "of", "more"],
+        },
+        {
+            "allOf": [{"$ref": "#/$defs/A"}, {"required": ["b"]}],
+            "$defs": {"A": record({"a": STRING, "b": STRING}, ["a"])},
+        },
+        {
+            "allOf": [
+                {"properties": {"n": {"minimum": 3}}},
+                {"properties": {"n": {"type": "integer", "maximum": 4}}, "required": ["n"]},
+            ]
+        },
+        {
+            "type": "object",
+            "minProperties": 2,
+            "propertyNames": {"pattern": "^[a-z]{3}$"},
+            "additionalProperties": {"type": "integer"},
+        },
+        {
+            "type": "object",
+            "patternProperties": {"^x": {"type": "integer"}},
+            "additionalProperties": STRING,
+            "required": ["xa", "b"],
+        },
+        record({"no": {"type": "string", "not": {"enum": ["What is a tide?", "nothing"]}}}),
+    ],
+)
+def test_odd_schemas_are_filled_too(schema: dict[str, Any]) -> None:
+    response = ask(user("What is a tide?"), tools=[tool("odd", schema)], tool_choice="odd")
+    made = arguments(response)
+    if "$ref" not in schema and "of" not in schema.get("properties", {}):  # what these refer to is nowhere
+        assert problems(schema, made) == []
+    elif "required" in schema:
+        assert set(schema["required"]) <= set(made)

@@ -1,7 +1,9 @@
 """The parts of the simulated model, in the order to read them.
 
-``tokens`` counts, ``words`` knows language, ``documents`` reads XML and JSON, ``fields`` guesses what a name means,
-``notices`` hears budgets, ``situation`` is the whole prompt understood, ``ranking`` finds sentences, ``style`` is how
-much effort, ``schemas`` and ``strings`` are JSON Schema, ``evidence`` says what could stand in a field, ``filling``
-builds arguments, ``planning`` chooses the next step, ``writing`` makes it fit the output.
+How it behaves: ``options``, ``dice`` (its only chance), ``style`` (effort). What it reads: ``tokens`` counts, ``words`` knows
+language, ``documents`` finds XML and JSON, ``fields`` guesses what a name means, ``notices`` hears budgets, ``ranking`` finds
+sentences, ``situation`` is the whole prompt understood. What it fills: ``schemas`` and ``checking`` are JSON Schema,
+``patterns`` and ``defaults`` the plainest values, ``evidence`` what could stand in a field, ``filling`` puts it there. What
+it does: ``toolbox`` tells tools apart, ``drafting`` makes arguments at any length, ``planning`` chooses the next step,
+``writing`` makes it fit the output.
 """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Scalar: TypeAlias = "bool | int | float | str"
 
-_TAG: Final = re.compile(r"<(/?)([A-Za-z_][\w.:-]{0,100})((?:\s[^<>]{0,2000})?)>")
+_TAG: Final = re.compile(r"<(/?)([A-Za-z_][\w.:-]{0,100})((?:[\s/][^<>]{0,2000})?)>")
 _SKIP: Final = {"<!--": "-->", "<?": "?>"}
 _ATTRIBUTE: Final = re.compile(r"([\w:.-]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _ITEMS: Final = frozenset({"item", "li"})

@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field, frozen
 
+from organism.models.simulation.checking import same
 from organism.models.simulation.documents import Json, Record
 from organism.models.simulation.fields import reference_of, references_in, role_of
 from organism.models.simulation.ranking import Sentence, coverage
 from organism.models.simulation.situation import Situation
-from organism.models.simulation.words import key_words, name_words, one_line, shortened, singular, stem, terms, word_set
+from organism.models.simulation.words import (
+    joined,
+    key_words,
+    name_words,
+    one_line,
+    sentences,
+    shortened,
+    singular,
+    stem,
+    terms,
+    word_set,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,7 +67,8 @@ class Evidence:
     """What a set of arguments is filled from.
 
     ``item``: the record that this call is about. ``sentences``: what to quote, best first. ``answering``: the arguments
-    are the answer to the task, not a question to somebody. ``again``: what was asked before found nothing. ``told``: how many sentences were already written.
+    are the answer to the task, not a question to somebody. ``again``: what was asked before found nothing. ``told``: how
+    many sentences were already written.
     """
 
     situation: Situation
@@ -73,7 +86,7 @@ class Evidence:
         yield from self._of_item(wanted, kind)
         if self.answering and wanted.key in self.situation.found:
             found = self.situation.found[wanted.key]
-            if not isinstance(found, str) or len(found) <= self.brief.characters:
+            if not isinstance(found, str) or self._is_short(found):
                 yield found
         quoted = wanted.role == "text" and (self.answering or self.item is not None)
         if not quoted:
@@ -194,8 +207,9 @@ class Evidence:
         known = list(options)
         copied = [*self._of_item(wanted, ""), *self._of_task(wanted)]
         for value in copied:
-            if value in known:
-                return value
+            for option in known:
+                if same(option, value) or (isinstance(value, str) and value == str(option)):  # XML knows texts only
+                    return option
         places = [self.situation.question, " ".join(self.situation.said)]
         if self.answering:
             places.append(" ".join(sentence.text for sentence in self.sentences))
@@ -208,6 +222,9 @@ class Evidence:
 
     # Texts.
 
+    def _is_short(self, text: str) -> bool:
+        return len(text) <= self.brief.characters and len(sentences(text)) <= self.brief.sentences
+
     def _cut(self, text: str) -> str:
         return shortened(text, max(self.brief.characters, 1))
 
@@ -218,7 +235,7 @@ class Evidence:
         chosen = list(rest[:most])
         self.told += len(chosen)
         ordered = chosen[:1] + sorted(chosen[1:], key=lambda sentence: sentence.place)
-        return self._cut(" ".join(sentence.text for sentence in ordered))
+        return self._cut(joined(sentence.text for sentence in ordered))
 
     def words(self, wanted: Field) -> str:
         """What to say in a text that nothing speaks for."""

@@ -104,23 +104,21 @@ class Filler:
         """The alternative that evidence speaks for most; where it is silent ``null``, else the first that is valid."""
         outer = {key: value for key, value in rules.items() if key != keyword}
         whole_options: list[Json] = [{"allOf": [option, outer]} if outer else option for option in options]
-        ranked = sorted(whole_options, key=self._schemas.height)
+        ending = [option for option in whole_options if self._schemas.height(option) < ENDLESS] or whole_options
         if self._minimal(depth):
-            whole_options = ranked[:1]
-        elif any(self._schemas.height(option) < ENDLESS for option in ranked):
-            whole_options = [option for option in whole_options if self._schemas.height(option) < ENDLESS]
+            ending = [min(ending, key=self._schemas.height)]
         made: list[Made] = []
         told = evidence.told
-        for option in whole_options:
+        for option in ending:
             evidence.told = told  # only one of them will be written
             made.append(self._make(option, field, evidence, depth + 1))
         fitting = [one for one in made if self._checker.valid(schema, one.value)] or made
-        if self._attempt and len(fitting) > 1 and not field.required:
-            return fitting[self._attempt % len(fitting)]
-        if not any(one.grounded for one in fitting):
-            empty = [one for one in fitting if one.value is None]
-            fitting = empty or fitting
-        return max(fitting, key=lambda one: one.grounded)
+        ranked = sorted(fitting, key=lambda one: -one.grounded)
+        empty = [one for one in fitting if one.value is None]
+        if empty and not ranked[0].grounded:
+            return empty[0]
+        said = [one for one in ranked if one.value is not None] or ranked
+        return said[self._attempt % len(said)]
 
     def _typed(self, schema: Json, rules: Schema, kind: str, field: Field, evidence: Evidence, depth: int) -> Made:
         """A value of one JSON type."""

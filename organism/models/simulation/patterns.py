@@ -22,6 +22,7 @@ _UNBOUNDED: Final = 1 << 30
 _LONGEST: Final = 4096
 _VARIANTS: Final = 12
 _DEEPEST: Final = 50
+_PAD: Final = "x"
 
 
 @frozen
@@ -199,6 +200,7 @@ def matching(pattern: str, least: int, most: int) -> Iterator[str]:
     for variant in range(_VARIANTS):
         for extra in (*range(min(least, 64) + 3), least, least - len(node.text(0, variant))):
             text = node.text(max(0, extra), variant)
-            if text not in seen and least <= len(text) <= most and compiled.search(text):
-                seen.add(text)
-                yield text
+            for whole in (text, text.ljust(least, _PAD)):  # a pattern that says nothing of the end takes any end
+                if whole not in seen and least <= len(whole) <= most and compiled.search(whole):
+                    seen.add(whole)
+                    yield whole

@@ -174,22 +174,22 @@ class Planner:
 
     def _items(self, tool: Tool) -> list[Record | None]:
         """Records that have what a tool wants, best first; the task itself where only a text is wanted and none has one."""
-        needs = [need for need in tool.needs if need.key not in self._situation.given]
+        needs = [(need, exactly) for need, exactly in tool.needs if need.key not in self._situation.given]
         fitting: dict[str, tuple[float, Record]] = {}
         for record in (*self._situation.records, *self._situation.given_records):
             called = reference_of(record.fields)
             texts = [v for k, v in record.fields.items() if isinstance(v, str) and role_of(k) == "text"]
             ready = {"reference": bool(called), "text": bool(texts)}
-            if not all(need.key in record.fields or ready[need.role] for need in needs):
+            if not all(need.key in record.fields or (not exactly and ready[need.role]) for need, exactly in needs):
                 continue
             weight = max([self._drafts.weights.get(called, 0.0) if called else 0.0, *map(self._drafts.heaviest, texts)])
-            exact = sum(need.key in record.fields for need in needs)
+            exact = sum(need.key in record.fields for need, _ in needs)
             key = called or " ".join(texts)
             score = weight + exact + record.listed
             if key not in fitting or fitting[key][0] < score:
                 fitting[key] = (score, record)
         ranked = sorted(fitting.values(), key=lambda entry: -entry[0])
-        if not ranked and not any(need.role == "reference" for need in needs):
+        if not ranked and not any(need.role == "reference" for need, _ in needs):
             return [None]
         return [record for _, record in ranked]
 

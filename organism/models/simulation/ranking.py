@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import frozen
 
-from organism.models.simulation.words import sentences, terms
+from organism.models.simulation.words import STOPS, sentences, terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +28,8 @@ _WORTH: Final = 0.35
 _FOCUS: Final = 1.6
 _DEFINES: Final = 1.8
 _DEFINITION: Final = re.compile(r"(?:(?:an?|the)\s+)?\S+\s+(?:is|are|was|were|means?)\b", re.IGNORECASE)
+_FRAGMENT: Final = 0.6
+"""What a question or a piece of a table is worth beside a sentence."""
 _ASKED: Final = re.compile(r"\b(?:what|who)(?:'s|\s+(?:is|are|was|were|do|does))\s", re.IGNORECASE)
 _Split: TypeAlias = tuple[str, str, list[str], float]
 _MOST: Final = 4000
@@ -69,8 +71,8 @@ def read(passages: Iterable[Passage], question: str, dice: Dice, *, jitter: floa
     scored: list[Sentence] = []
     for place, (text, source, own, fit) in enumerate(found):
         score = _score(Counter(own), weights, max(_SHORT, len(own) / (average or 1.0))) * (1 + fit) / 2
-        if score and text.endswith("?"):
-            score *= 0.5
+        if text.endswith("?") or not text.endswith(STOPS):
+            score *= _FRAGMENT
         if score and own[:1] == [focus] and _DEFINITION.match(text):
             score *= _DEFINES
         if score and jitter:

@@ -38,9 +38,9 @@ _FAILED: Final = re.compile(
 )
 _REFERENCES: Final = 64
 _LONGEST_QUESTION: Final = 600
-_SCRAPS: Final[tuple[Role, ...]] = ("text", "title", "unknown")
+_SCRAPS: Final[tuple[Role, ...]] = ("title", "unknown")
 _MATERIAL: Final = 40
-"""A leaf of so many characters is something to read; a shorter one only where there is nothing longer."""
+"""A leaf of so many characters is something to read, whatever it is called."""
 
 
 @frozen
@@ -218,7 +218,7 @@ def _told(text: str) -> _Told:
     found = [record for document in inside for record in records(document)]
     texts = [str(value) for _, value in scalars if isinstance(value, str) and value.strip()]
     # What comes with a question are its circumstances, and nothing to quote unless it is meant to be read.
-    passages = [*_passages_of(found, reference_of(given), question, {"text"} if question else _SCRAPS)]
+    passages = [*_passages_of(found, reference_of(given), question, () if question else _SCRAPS)]
     passages.extend(Passage(part) for part in rest if part)
     return _Told(
         question=question,
@@ -262,8 +262,8 @@ def _question(scalars: Sequence[tuple[str, Scalar]], around: str) -> tuple[str, 
 def _passages_of(
     found: Sequence[Record], source: str, question: str, scraps: Collection[Role] = _SCRAPS
 ) -> list[Passage]:
-    """What there is to read in records; their short texts, of fields with the roles of ``scraps``, only where they hold no
-    long one.
+    """What there is to read in records: texts, and whatever is long; short ones with the roles of ``scraps`` only where
+    there is nothing else.
     """
     long: dict[str, Passage] = {}
     short: dict[str, Passage] = {}
@@ -273,7 +273,7 @@ def _passages_of(
             if not isinstance(value, str) or not value.strip() or value in long or one_line(value) == question:
                 continue
             role = role_of(key)
-            if len(value) >= _MATERIAL and role != "reference":
+            if role == "text" or (len(value) >= _MATERIAL and role != "reference"):
                 long[value] = Passage(value, called)
             elif role in scraps and value != called:
                 short[value] = Passage(value, called)

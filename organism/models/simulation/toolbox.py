@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import field, frozen
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Want = Literal["start", "item", "all"]
 """``start``: can be asked at once; ``item``: wants something that was found; ``all``: wants everything that was found."""
+
+
+_WANTED: Final = frozenset({"array", "integer", "string"})
 
 
 @frozen
@@ -42,9 +45,13 @@ class Tool:
         return self.spec.name
 
     @property
-    def needs(self) -> list[Field]:
-        """The required fields that want a text or a reference."""
-        return [found for found, _ in self.fields if found.required and found.role in {"text", "reference"}]
+    def needs(self) -> list[tuple[Field, bool]]:
+        """The required fields that want a text or a reference, each with whether only its very name will do: a number."""
+        return [
+            (found, not {"string", "array"} & set(kinds(rules)))
+            for found, rules in self.fields
+            if found.required and found.role in {"text", "reference"}
+        ]
 
     def want(self, situation: Situation) -> Want:
         """What must be at hand before the tool is worth calling."""
@@ -53,7 +60,7 @@ class Tool:
             named = kinds(rules)
             plural = "array" in named
             known = found.key in situation.given or found.key in situation.trees
-            if known or not found.required or not (plural or "string" in named) or "const" in rules or "enum" in rules:
+            if known or not found.required or not _WANTED & set(named) or "const" in rules or "enum" in rules:
                 continue
             if plural and (found.role in {"text", "reference"} or _holds_objects(rules)):
                 return "all"

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -34,6 +34,7 @@ _END: Final = re.compile(
     r"(?<!\b[A-Z]\.)[\"')\]\u201d\u2019*_]{0,3}\s+(?=[\"'(\[\u201c\u2018*_`]{0,3}[^\W_a-z])"
     "|(?<=[\u3002\uff01\uff1f])"
 )
+STOPS: Final = (".", "!", "?", '."', ".)", "\u3002", "\u2026")
 _RULED: Final = re.compile(r"^[\s|:=+*_#~.\-]+$")
 
 
@@ -155,6 +156,15 @@ def sentences(text: str) -> list[str]:
             start = end.end()
         found.append(one_line(block[start:]))
     return [sentence for sentence in found if sentence]
+
+
+def joined(quotes: Iterable[str]) -> str:
+    """Quotes as one text. What is no whole sentence stands by itself, so that whoever reads the text can part them again."""
+    text = ""
+    for quote in quotes:
+        flows = text.endswith(STOPS) and not quote[:1].islower()
+        text += (" " if flows else "\n\n") * bool(text) + quote
+    return text
 
 
 def shortened(text: str, most: int) -> str:
