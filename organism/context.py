@@ -9,7 +9,7 @@ import copy
 import logging
 import random
 from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import anyio
@@ -23,7 +23,7 @@ from organism.kernel.kernel import refusal_error
 from organism.models.calls import asked_for, value_of
 from organism.payloads import is_payload
 from organism.pump.ledger import CallLedger
-from organism.settings import BudgetSettings
+from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -43,8 +43,9 @@ _NO_BUDGET: Final = BudgetSettings()
 class HandlerState(MutableMapping[str, Any]):
     """A handler's memory in its thread: JSON values and payloads. Reads are copies; writes count when the delivery ends."""
 
-    def __init__(self, stored: Mapping[str, Any]) -> None:
+    def __init__(self, stored: Mapping[str, Any], check_running: Callable[[], None]) -> None:
         self._stored = stored
+        self._check_running = check_running
         self._changes: dict[str, tuple[Any] | None] = {}
 
     def __getitem__(self, key: str) -> Any:
@@ -54,9 +55,11 @@ class HandlerState(MutableMapping[str, Any]):
         return _copied(self._stored[key] if change is self else change[0])  # type: ignore[index]
 
     def __setitem__(self, key: str, value: Any) -> None:
+        self._check_running()
         self._changes[_key("", key)] = (_storable(key, value),)
 
     def __delitem__(self, key: str) -> None:
+        self._check_running()
         if key not in self:
             raise KeyError(key)
         self._changes[key] = None
@@ -169,7 +172,7 @@ class Context:
         """This handler's memory in this thread (R7)."""
         if self._state is None:
             stored = (self._message.thread.state or {}).get(self.name, {})
-            self._state = HandlerState(stored)
+            self._state = HandlerState(stored, self._check_running)
         return self._state
 
     def changes(self) -> dict[str, tuple[Any] | None] | None:
@@ -272,17 +275,11 @@ class Context:
         )
         self._check_running()
         ledger = CallLedger(self._pump, self._message.thread, self._message, grace=grace, wait=wait, streamed=True)
-        manager = self._pump.router.stream(call, ledger)
-        async with self._delivery.waiting():
-            inner = await manager.__aenter__()
-        stream = ContextStream(inner, self._delivery)
-        try:
+        async with AsyncExitStack() as stack:
+            async with self._delivery.waiting():
+                inner = await stack.enter_async_context(self._pump.router.stream(call, ledger))
+            stream = ContextStream(inner, self._delivery)
             yield stream
-        except BaseException as error:
-            if not await manager.__aexit__(type(error), error, error.__traceback__):
-                raise
-        else:
-            await manager.__aexit__(None, None, None)
         ledger.completed(stream.completion.text)
 
     # Handlers
@@ -352,7 +349,10 @@ class Context:
         """
         self._check_running()
         pump = self._pump
-        settings = _NO_BUDGET if budget is None else parse_budget(budget)
+        callee = pump.handlers.get(to) if to != self.name else None
+        settings = callee.budget if callee is not None and callee.budget is not None else _NO_BUDGET
+        if budget is not None:
+            settings = laid_over(settings, parse_budget(budget), budget)
         thread = pump.kernel.spawn(self._message, to, payload, settings, pump.now())
         if isinstance(thread, Refusal):
             pump.carry_out()
@@ -360,7 +360,7 @@ class Context:
         handle: ThreadHandle = self._spawned(thread)
         pump.carry_out()
         await anyio.lowlevel.checkpoint()
-        return handle
+        return handle.held_by(self._delivery.waiting())
 
     def _check_running(self) -> None:
         if self._delivery.over:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from organism.budget.tree import Node
+    from organism.settings import BudgetSettings
 
 ThreadKind = Literal["root", "call", "shared", "spawn"]
 """``root``: opened by ingress. ``call``: one call to a handler with a budget of its own. ``shared``: all calls to one from a
@@ -135,6 +136,7 @@ class Thread:
     """One chain of handling: its budget, its frames by count, its mailboxes, and what it has come to so far."""
 
     __slots__ = (
+        "budget",
         "busy",
         "calls_like",
         "closing",
@@ -176,6 +178,7 @@ class Thread:
         owner: Frame | None,
         labels: Mapping[str, str],
         at: float,
+        budget: BudgetSettings,
     ) -> None:
         self.id = id_
         self.kind: ThreadKind = kind
@@ -186,6 +189,8 @@ class Thread:
         """The frame whose delivery opened it; ``None`` for a root thread."""
         self.labels = labels
         self.opened_at = at
+        self.budget = budget
+        """What its node was made from; it changes when its limits do."""
         self.seq = 0
         self.open = 0
         """Open top frames; at 0 the thread ends (a shared one with the thread that calls it)."""
@@ -251,11 +256,14 @@ def root_of(thread: Thread) -> Thread:
     return thread
 
 
-def would_wait_for_ever(thread: Thread, to: str, sender: Frame, running: dict[tuple[Thread, str], Message]) -> bool:
+def would_wait_for_ever(
+    thread: Thread, to: str, sender: Message, running: dict[tuple[Thread, str], Message], *, asks: bool
+) -> bool:
     """Whether the handler ``to`` in ``thread`` waits, however indirectly, for the sender's own branch (R3).
 
     ``running`` holds the delivery that occupies each mailbox (thread, handler). A delivery waits for the frames it asks;
     such a frame waits for the mailboxes of the handlers in whose frames below it work is queued or a reply is due.
+    ``asks``: the sender keeps its own mailbox until it is answered; otherwise it is done with what it sends.
     """
     start = running.get((thread, to))
     if start is None:
@@ -264,13 +272,17 @@ def would_wait_for_ever(thread: Thread, to: str, sender: Frame, running: dict[tu
     stack = [start]
     while stack:
         message = stack.pop()
+        if message is sender:
+            if asks:
+                return True
+            continue
         if id(message) in seen:
             continue
         seen.add(id(message))
         for ask in message.asks or ():
             if ask.done or ask.frame is None:
                 continue
-            if is_below(sender, ask.frame):
+            if is_below(sender.frame, ask.frame):
                 return True
             stack += _needed_by(ask.frame, running)
     return False

@@ -7,6 +7,7 @@ import os
 import random
 import secrets
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import anyio
-from attrs import evolve, fields, frozen
+from attrs import evolve, frozen
 
 from organism import config
 from organism.agent import AgentContext, agent_handler
@@ -24,6 +25,7 @@ from organism.errors import (
     HandlerFailedError,
     NotRunningError,
     QueueFullError,
+    RoutingError,
     UnexpectedReplyError,
 )
 from organism.frames import Failure
@@ -36,11 +38,11 @@ from organism.pump import runtime
 from organism.pump.bare import BareThread
 from organism.pump.handles import ThreadHandle
 from organism.pump.pump import Pump
-from organism.settings import BudgetSettings, Limits
+from organism.settings import laid_over
 from organism.usage import Usage, usage_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from organism.frames import Thread
     from organism.pump.delivery import Delivery
     from organism.results import ThreadResult
-    from organism.settings import HandlerSettings, Settings
+    from organism.settings import BudgetSettings, HandlerSettings, Settings
 
 P = TypeVar("P")
 _threads_log: Final = logging.getLogger("organism.threads")
@@ -94,12 +96,12 @@ class Organism:
         *,
         set: Mapping[str, Any] | None = None,  # noqa: A002 - the contract names it so
         seed: int | None = None,
-    ) -> Organism:
+    ) -> Self:
         """The organism of a file. ``set`` and the environment's ``ORGANISM_...`` go over what it says."""
         return cls.of(config.load(Path(path), set=set or {}, environ=dict(os.environ)), seed=seed)
 
     @classmethod
-    def of(cls, settings: Settings, *, seed: int | None = None) -> Organism:
+    def of(cls, settings: Settings, *, seed: int | None = None) -> Self:
         """The organism of settings that are ready."""
         organism = cls.__new__(cls)
         organism._setup(settings, seed)  # noqa: SLF001 - its own
@@ -115,6 +117,8 @@ class Organism:
         self._seed = seed
         self._journal: MemoryJournal | None = None
         self._subscribers: list[Callable[[Fact], None]] = []
+        self._untold: deque[Fact] = deque()
+        """What subscribers are yet to be told; the first is being told."""
         self._handlers = {name: _ready(handler, settings.handlers) for name, handler in settings.handlers.items()}
         self._handles: dict[Thread, ThreadHandle] = {}
         self._pump: Pump | None = None
@@ -219,17 +223,27 @@ class Organism:
         """
         pump = self._running()
         settings = self._budget(budget)
-        live = None if id is None else self.kernel.state.threads.get(id)
-        if live is not None and live in self._handles:
-            return self._handles[live]
-        if self.settings.on_full == "wait":
-            await pump.room()
-        elif self.kernel.schedule.queued >= self.settings.queue:
-            raise QueueFullError(f"{self.settings.queue} messages wait already (`queue`), and `on_full` is refuse")
+        if self._live(id) is None:
+            if self.settings.on_full == "wait":
+                await pump.room()
+            elif self.kernel.schedule.queued >= self.settings.queue:
+                raise QueueFullError(f"{self.settings.queue} messages wait already (`queue`), and `on_full` is refuse")
+        live = self._live(id)  # or it was sent meanwhile
+        if live is not None:
+            return live
         thread = self.kernel.accept(id or self._new_id(), to, payload, settings, dict(labels or {}), self._now())
-        handle = self._handle(thread, settings)
+        handle = self._handle(thread)
         pump.carry_out()
         return handle
+
+    def _live(self, id_: str | None) -> ThreadHandle | None:
+        """The live thread that was sent under this id; raises RoutingError where the id is that of a sub-thread."""
+        found = None if id_ is None else self.kernel.state.threads.get(id_)
+        if found is None:
+            return None
+        if found.owner is not None:
+            raise RoutingError(f"thread id {id_!r} is that of a sub-thread that runs: choose another one")
+        return self._handles.get(found)
 
     @overload
     async def ask(self, to: str, payload: Any, *, expect: type[P], **how: Any) -> P: ...
@@ -270,7 +284,7 @@ class Organism:
         pump = self._running()
         settings = self._budget(budget)
         thread = self.kernel.open_bare(self._new_id(), settings, dict(labels or {}), self._now())
-        handle = self._handle(thread, settings)
+        handle = self._handle(thread)
         try:
             yield BareThread(pump, thread, handle)
         finally:
@@ -333,6 +347,16 @@ class Organism:
     def _record(self, root: str, fact: Fact) -> None:
         if self._journal is not None:
             self._journal.append(root, fact)
+        self._untold.append(fact)
+        if len(self._untold) > 1:
+            return  # a subscriber caused it: the others first hear of what came before
+        while self._untold:
+            try:
+                self._tell(self._untold[0])
+            finally:
+                self._untold.popleft()
+
+    def _tell(self, fact: Fact) -> None:
         for callback in tuple(self._subscribers):
             try:
                 callback(fact)
@@ -346,18 +370,15 @@ class Organism:
         return secrets.token_hex(8) if self._seed is None else f"{self._random.getrandbits(64):016x}"
 
     def _budget(self, over: Mapping[str, Any] | None) -> BudgetSettings:
-        return self.settings.budget if over is None else merged(self.settings.budget, config.budget(over), over)
+        return self.settings.budget if over is None else laid_over(self.settings.budget, config.budget(over), over)
 
     def _context_of(self, delivery: Delivery) -> Context:
         agent = self._handlers[delivery.message.to].agent
         kind = Context if agent is None else AgentContext
-        return kind(self._running(), delivery, wall=self._wall, spawned=self._spawned)
+        return kind(self._running(), delivery, wall=self._wall, spawned=self._handle)
 
-    def _spawned(self, thread: Thread) -> ThreadHandle:
-        return self._handle(thread, BudgetSettings(limits=Limits()))
-
-    def _handle(self, thread: Thread, budget: BudgetSettings) -> ThreadHandle:
-        handle = ThreadHandle(self._running(), thread, budget)
+    def _handle(self, thread: Thread) -> ThreadHandle:
+        handle = ThreadHandle(self._running(), thread)
         self._handles[thread] = handle
         return handle
 
@@ -375,19 +396,6 @@ class Organism:
 
     def _stopped_now(self) -> bool:
         return self._stopped is None or self._stopped.is_set()
-
-
-def merged(base: BudgetSettings, over: BudgetSettings, named: Collection[str]) -> BudgetSettings:
-    """``base``, with what ``over`` names in its place; ``named`` are its keys, since a named ``None`` lifts a limit."""
-    limits = {field.name: getattr(over.limits, field.name) for field in fields(Limits) if field.name in named}
-    rest: dict[str, Any] = {
-        field.name: value
-        for field in fields(BudgetSettings)
-        if field.name != "limits" and (value := getattr(over, field.name)) is not None
-    }
-    if base.warn_at is not None and over.warn_at is not None:
-        rest["warn_at"] = {**base.warn_at, **over.warn_at}
-    return evolve(base, limits=evolve(base.limits, **limits), **rest)
 
 
 def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:

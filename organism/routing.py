@@ -65,11 +65,13 @@ class Misdirected:
     text: str
 
 
-def check_address(routes: Mapping[str, Route], sender: Route | None, to: str, payload: Any) -> Route | Misdirected:
+def check_address(routes: Mapping[str, Route], sender: Route | None, to: object, payload: Any) -> Route | Misdirected:
     """The route of ``to``, where ``sender`` (``None``: the outside) may send it this payload.
 
-    A handler is told nothing of handlers that are not its peers, not even that they exist.
+    A handler is told nothing of handlers that are not its peers, not even that they exist. ``to`` is whatever it wrote.
     """
+    if not isinstance(to, str):
+        return Misdirected("routing", f"an address is the name of a handler, not {to!r}")
     target = routes.get(to)
     if sender is not None and to not in sender.peers:
         return Misdirected("routing", f"'{to}' is no peer of '{sender.name}'{suggestion(to, sender.peers)}")

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, fields, frozen
 
 SPENT_UNITS: Final = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls", "messages")
 """Units that are held, settled and summed to the parents."""
@@ -90,6 +90,19 @@ class BudgetSettings:
             on_unpriced=above.on_unpriced if self.on_unpriced is None else self.on_unpriced,
             notify=above.notify if self.notify is None else self.notify,
         )
+
+
+def laid_over(base: BudgetSettings, over: BudgetSettings, named: Collection[str]) -> BudgetSettings:
+    """``base``, with what ``over`` names in its place; ``named`` are its keys, since a named ``None`` lifts a limit."""
+    limits = {field.name: getattr(over.limits, field.name) for field in fields(Limits) if field.name in named}
+    rest: dict[str, Any] = {
+        field.name: value
+        for field in fields(BudgetSettings)
+        if field.name != "limits" and (value := getattr(over, field.name)) is not None
+    }
+    if base.warn_at is not None and over.warn_at is not None:
+        rest["warn_at"] = {**base.warn_at, **over.warn_at}
+    return evolve(base, limits=evolve(base.limits, **limits), **rest)
 
 
 ROOT_LIMITS: Final = Limits(messages=300, depth=50)

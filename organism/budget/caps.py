@@ -1,21 +1,25 @@
 """From settings to integers: a node's limits, what it keeps back for grace, and the marks at which it warns.
 
-Caps are shared by all nodes of the same settings; a node gets its own only when a limit of its changes.
+Caps are shared by all nodes of the same settings; a node gets its own only when a limit of its changes. Shares are worked
+out in fractions: a handler may set the precision of its decimals, and no limit moves by that.
 """
 
 from __future__ import annotations
 
 import math
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
 from organism.budget.claims import CALLS, COST, VECTOR, Vector
-from organism.usage import pico, usd
+from organism.usage import PICO_PER_USD, usd
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.settings import Grace, Limits, Policy
 
 NO_LIMIT: Final = 1 << 80
@@ -33,12 +37,18 @@ class Mark:
 
 @frozen(kw_only=True)
 class Caps:
-    """The integers of one node's settings. ``marks`` are ascending for each unit; ``time_marks`` are in seconds."""
+    """The integers of one node's settings.
+
+    ``limited`` are the units that have a limit. ``marks`` are ascending for each unit; ``time_marks`` are in seconds.
+    ``runway_ratio`` is the runway as two integers.
+    """
 
     limit: Vector
     working: Vector
+    limited: tuple[int, ...]
     marks: tuple[tuple[Mark, ...], ...]
     runway: Decimal
+    runway_ratio: tuple[int, int]
     seconds: float | None
     time_marks: tuple[tuple[float, str, Decimal], ...]
     depth: int | None
@@ -62,62 +72,73 @@ def caps(limits: Limits, policy: Policy, *, keeps_back: bool) -> Caps:
 def _caps(
     limits: Limits, grace: Grace | None, warn_at: tuple[tuple[str, tuple[Decimal, ...]], ...], runway: Decimal
 ) -> Caps:
-    limit = tuple(_limit(limits, unit) for unit in VECTOR)
-    working = tuple(cap - _kept(unit, cap, grace) for unit, cap in enumerate(limit))
+    limit = _vector([_limit(limits, unit) for unit in VECTOR])
+    bare = [cap - _kept(unit, cap, grace) for unit, cap in enumerate(limit)]
     levels = dict(warn_at)
     return Caps(
-        limit=limit,  # type: ignore[arg-type]
-        working=working,  # type: ignore[arg-type]
-        marks=tuple(_marks(unit, working[unit], levels.get(name, ())) for unit, name in enumerate(VECTOR)),
+        limit=limit,
+        working=_vector([math.floor(cap) for cap in bare]),
+        limited=tuple(unit for unit, cap in enumerate(limit) if cap < NO_LIMIT),
+        marks=tuple(_marks(unit, bare[unit], levels.get(name, ())) for unit, name in enumerate(VECTOR)),
         runway=runway,
+        runway_ratio=runway.as_integer_ratio(),
         seconds=limits.seconds,
         time_marks=_time_marks(limits.seconds, levels.get("seconds", ())),
         depth=limits.depth,
     )
 
 
+def _vector(amounts: Sequence[int]) -> Vector:
+    tokens, given, output, cost, calls, messages = amounts
+    return tokens, given, output, cost, calls, messages
+
+
 def _limit(limits: Limits, unit: str) -> int:
-    value = getattr(limits, unit)
+    value: int | Decimal | None = getattr(limits, unit)
     if value is None:
         return NO_LIMIT
     # A limit finer than the inner unit is rounded down: it may be met early, never late.
-    return int(value * 10**12) if unit == "cost_usd" else int(value)
+    return min(NO_LIMIT, math.floor(Fraction(value) * PICO_PER_USD) if unit == "cost_usd" else int(value))
 
 
-def _kept(unit: int, limit: int, grace: Grace | None) -> int:
+def _kept(unit: int, limit: int, grace: Grace | None) -> int | Fraction:
+    """What is kept back, exactly: part of a token is no token to spend, but it moves the levels."""
     if grace is None or limit >= NO_LIMIT:
         return 0
     if unit == CALLS:
         return min(grace.model_calls, limit) if limit > 1 else 0
-    if unit == COST:
-        return int(limit * grace.share)
-    if unit < COST:
-        return min(int(limit * grace.share), grace.tokens)
-    return 0
+    if unit > COST:
+        return 0
+    share = limit * Fraction(grace.share)
+    return share if unit == COST else min(share, Fraction(grace.tokens))
 
 
-def _marks(unit: int, working: int, levels: tuple[Decimal, ...]) -> tuple[Mark, ...]:
-    ascending = sorted({_figure(unit, level, working): level for level in sorted(levels)}.items())
-    if working <= 0:
+def _marks(unit: int, working: int | Fraction, levels: tuple[Decimal, ...]) -> tuple[Mark, ...]:
+    """The levels that use can reach before calls are refused. A unit without a limit, or with nothing to spend, has none."""
+    if working < 1 or working >= NO_LIMIT:
         return ()
-    kept = [(at, level) for at, level in ascending if at <= working]
-    names = level_names(len(kept))
-    return tuple(Mark(at, name, level) for (at, level), name in zip(kept, names, strict=True))
+    ascending = sorted((_reached_at(unit, level, working), level) for level in set(levels))
+    within = [(at, level) for at, level in ascending if at <= working]
+    names = level_names(len(within))
+    return tuple(Mark(math.ceil(at), name, level) for (at, level), name in zip(within, names, strict=True))
 
 
-def _figure(unit: int, level: Decimal, working: int) -> int:
-    """The least integer amount at which ``level`` is reached."""
-    if level >= 1:
-        return pico(level) if unit == COST else math.ceil(level)
-    return NO_LIMIT * 2 if working >= NO_LIMIT else math.ceil(level * working)
+def _reached_at(unit: int, level: Decimal, working: int | Fraction) -> Fraction:
+    """The amount at which ``level`` is reached, exactly."""
+    return Fraction(level) * working if level < 1 else figure_of(unit, level)
+
+
+def figure_of(unit: int, level: Decimal) -> Fraction:
+    """A level from 1 on as an inner amount, exactly."""
+    return Fraction(level) * (PICO_PER_USD if unit == COST else 1)
 
 
 def _time_marks(seconds: float | None, levels: tuple[Decimal, ...]) -> tuple[tuple[float, str, Decimal], ...]:
     if not seconds:
         return ()
-    times = sorted({float(level) if level >= 1 else float(level) * seconds: level for level in levels}.items())
-    kept = [(at, level) for at, level in times if at < seconds]
-    return tuple((at, name, level) for (at, level), name in zip(kept, level_names(len(kept)), strict=True))
+    times = sorted((float(level) if level >= 1 else float(level) * seconds, level) for level in set(levels))
+    within = [(at, level) for at, level in times if at < seconds]
+    return tuple((at, name, level) for (at, level), name in zip(within, level_names(len(within)), strict=True))
 
 
 def figure(unit: int, amount: int) -> int | Decimal:

@@ -7,27 +7,17 @@ The law, on every node, unit and instant: ``0 <= used``, ``0 <= held``, and a ho
 from __future__ import annotations
 
 from decimal import Decimal
+from operator import ge
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from organism.budget.caps import NO_LIMIT, Caps, Mark, figure
-from organism.budget.claims import (
-    CALLS,
-    COST,
-    INPUT,
-    MESSAGES,
-    NOTHING,
-    OUTPUT,
-    TOKENS,
-    VECTOR,
-    Claim,
-    Crossing,
-    Vector,
-)
+from organism.budget.caps import NO_LIMIT, Caps, Mark, figure, figure_of
+from organism.budget.claims import CALLS, MESSAGES, NOTHING, TOKENS, VECTOR, Claim, Crossing, Vector
+from organism.budget.crowd import Crowd, bears
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from organism.budget.claims import Charge
     from organism.settings import Policy
@@ -35,18 +25,21 @@ if TYPE_CHECKING:
 Amount = int | Decimal
 """A figure as users read it: Decimal for money."""
 _UNITS: Final = range(len(VECTOR))
-_FAR: Final = Mark(NO_LIMIT * 4, "", figure(COST, 0))  # type: ignore[arg-type]
+_FAR: Final = NO_LIMIT * 4
+_NONE: Final[frozenset[Decimal]] = frozenset()
 
 
 class Node:
     """One budget: what it may spend (``caps``), has spent (``used``, sub-threads included; ``own`` without) and holds.
 
-    ``path`` goes from the node itself to the root. Amounts are lists indexed as :data:`VECTOR`.
+    ``path`` goes from the node itself to the root. Amounts are lists indexed as :data:`VECTOR`. ``fired`` has the
+    thresholds of each unit's levels that have fired, ``runways`` a bit for each unit. ``crowd`` is made by the line of those
+    who wait, while there are any.
     """
 
     __slots__ = (
-        "bar", "caps", "details", "details_own", "estimated", "fired", "granted", "held", "next_mark", "overdraft", "own", "path", "policy", "runways", "scope",
-        "thread", "used", "waiters",
+        "caps", "crowd", "details", "details_own", "estimated", "fired", "held", "next_mark", "overdraft", "own", "path",
+        "policy", "runways", "scope", "thread", "used",
     )  # fmt: skip
 
     def __init__(self, scope: str, caps: Caps, policy: Policy, *, thread: str = "", above: Node | None = None) -> None:
@@ -62,12 +55,10 @@ class Node:
         self.details = [0, 0, 0]  # cache reads, cache writes, reasoning: shown, not limited
         self.details_own = [0, 0, 0]
         self.estimated = False
-        self.fired = [0, 0, 0, 0, 0, 0]  # how many levels of each unit have fired
-        self.next_mark = [marks[0].at if marks else _FAR.at for marks in caps.marks]
-        self.runways = 0  # a bit for each unit whose runway warning has fired
-        self.waiters: dict[int, object] | None = None  # made by the line of waiting calls
-        self.bar: int | None = None
-        self.granted = 0
+        self.fired = [_NONE] * len(VECTOR)
+        self.next_mark = [marks[0].at if marks else _FAR for marks in caps.marks]
+        self.runways = 0
+        self.crowd: Crowd | None = None
 
     def free(self, unit: int, *, grace: bool = False) -> int:
         """What may still be held of a unit; negative where it is overdrawn."""
@@ -87,7 +78,7 @@ class Node:
 
     def crossed(self, unit: int) -> tuple[str, ...]:
         """The levels of a unit that have fired, ascending; the runway last."""
-        levels = tuple(mark.level for mark in self.caps.marks[unit][: self.fired[unit]])
+        levels = tuple(mark.level for mark in self.caps.marks[unit] if mark.threshold in self.fired[unit])
         return (*levels, "runway") if self.runways >> unit & 1 else levels
 
 
@@ -109,11 +100,12 @@ def lack(path: Sequence[Node], need: Vector, *, grace: bool = False, stuck: Vect
     passing: Lack | None = None
     own = path[0]
     for node in path:
-        cap = node.caps.limit if grace and node is own else node.caps.working
+        caps = node.caps
+        cap = caps.limit if grace and node is own else caps.working
         used, held = node.used, node.held
-        for unit in _UNITS:
+        for unit in caps.limited:
             amount = need[unit]
-            if amount and used[unit] + held[unit] + amount > cap[unit]:
+            if used[unit] + held[unit] + amount > cap[unit] and bears(unit, amount):
                 if used[unit] + stuck[unit] + amount > cap[unit]:
                     return Lack(node, unit, amount, for_good=True)
                 if passing is None:
@@ -123,10 +115,15 @@ def lack(path: Sequence[Node], need: Vector, *, grace: bool = False, stuck: Vect
 
 def take(path: Sequence[Node], need: Vector) -> None:
     """Holds ``need`` on the whole path; the caller has checked that it fits."""
+    tokens, given, output, cost, calls, messages = need
     for node in path:
         held = node.held
-        for unit in _UNITS:
-            held[unit] += need[unit]
+        held[0] += tokens
+        held[1] += given
+        held[2] += output
+        held[3] += cost
+        held[4] += calls
+        held[5] += messages
 
 
 def note_details(path: Sequence[Node], charge: Charge) -> None:
@@ -143,17 +140,25 @@ def note_details(path: Sequence[Node], charge: Charge) -> None:
 def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
     """Replaces what was held by what was spent, on the whole path; notes what was charged beyond the hold as overdraft."""
     own = path[0].own
+    over = False
     for unit in _UNITS:
         own[unit] += charge[unit]
+        over = over or charge[unit] > need[unit]
     for node in path:
         used, held = node.used, node.held
         for unit in _UNITS:
             held[unit] -= need[unit]
             used[unit] += charge[unit]
-            if charge[unit] > need[unit]:
-                over = used[unit] + held[unit] - node.caps.limit[unit]
-                if over > 0:
-                    node.overdraft[unit] = max(node.overdraft[unit], over)
+        if over:
+            _note_overdraft(node, need, charge)
+
+
+def _note_overdraft(node: Node, need: Vector, charge: Vector) -> None:
+    """How far use and holds are beyond a limit by what was charged more than was held: the furthest it came."""
+    for unit in node.caps.limited:
+        if charge[unit] > need[unit]:
+            over = node.used[unit] + node.held[unit] - node.caps.limit[unit]
+            node.overdraft[unit] = max(node.overdraft[unit], over)
 
 
 def charge_messages(node: Node, count: int) -> None:
@@ -164,18 +169,20 @@ def charge_messages(node: Node, count: int) -> None:
 
 
 def output_room(path: Sequence[Node], claim: Claim, *, grace: bool) -> int:
-    """How many output tokens the path could bear beside the claim's input, right now."""
+    """How many output tokens the path could bear beside the claim's input, right now; negative where not even that fits."""
     room = NO_LIMIT
     own = path[0]
+    beside, each = claim.need(0), (1, 0, 1, claim.output_price, 0, 0)
     for node in path:
-        on_grace = grace and node is own
-        room = min(
-            room,
-            node.free(TOKENS, grace=on_grace) - claim.input_tokens,
-            node.free(OUTPUT, grace=on_grace),
-        )
-        if claim.output_price:
-            room = min(room, (node.free(COST, grace=on_grace) - claim.input_cost) // claim.output_price)
+        caps = node.caps
+        cap = caps.limit if grace and node is own else caps.working
+        used, held = node.used, node.held
+        for unit in caps.limited:
+            left = cap[unit] - used[unit] - held[unit] - beside[unit]
+            if each[unit]:
+                room = min(room, left // each[unit])
+            elif left < 0 and bears(unit, beside[unit]):
+                room = min(room, -1)
     return room
 
 
@@ -195,55 +202,68 @@ def crossings(path: Sequence[Node], charge: Vector = NOTHING) -> tuple[tuple[Nod
     ``charge`` is what the call cost that has just been settled. Nothing changes; :func:`fire` marks them as fired.
     """
     found: list[tuple[Node, int, Mark]] = []
+    called = charge[CALLS] or charge[TOKENS]
     for node in path:
-        used, next_mark = node.used, node.next_mark
-        for unit in _UNITS:
-            if used[unit] >= next_mark[unit]:
-                found += ((node, unit, mark) for mark in unfired(node, unit) if used[unit] >= mark.at)
-        runway = node.caps.runway
-        if runway and (charge[CALLS] or charge[TOKENS]):
-            found += ((node, unit, mark) for unit, mark in _short_runways(node, charge, runway))
+        used = node.used
+        if any(map(ge, used, node.next_mark)):
+            for unit in node.caps.limited:
+                if used[unit] >= node.next_mark[unit]:
+                    found += [(node, unit, mark) for mark in unfired(node, unit) if used[unit] >= mark.at]
+        if called and node.caps.runway:
+            found += [(node, unit, Mark(-1, "runway", node.caps.runway)) for unit in _short(node, charge)]
     return tuple(found)
 
 
-def _short_runways(node: Node, charge: Vector, runway: Decimal) -> Iterable[tuple[int, Mark]]:
-    for unit in (TOKENS, INPUT, OUTPUT, COST, CALLS):
-        working = node.caps.working[unit]
-        if working >= NO_LIMIT or working <= 0 or node.runways >> unit & 1:
+def _short(node: Node, charge: Vector) -> Iterator[int]:
+    """The units in which what is left bears fewer calls like this one than the runway has, and that have not said so."""
+    caps, used, held, said = node.caps, node.used, node.held, node.runways
+    calls, per = caps.runway_ratio
+    for unit in caps.limited:
+        working = caps.working[unit]
+        if unit == MESSAGES or working == 0 or said >> unit & 1:
             continue
-        like_the_last = 1 if unit == CALLS else charge[unit]
-        if working - node.used[unit] - node.held[unit] < runway * like_the_last:
-            yield unit, Mark(-1, "runway", runway)
+        like_this = 1 if unit == CALLS else charge[unit]
+        if (working - used[unit] - held[unit]) * per < calls * like_this:
+            yield unit
 
 
 def unfired(node: Node, unit: int) -> tuple[Mark, ...]:
     """The levels of a unit that have not fired yet, ascending."""
-    return node.caps.marks[unit][node.fired[unit] :]
+    return tuple(mark for mark in node.caps.marks[unit] if mark.threshold not in node.fired[unit])
 
 
 def fire(node: Node, unit: int, mark: Mark) -> None:
     """Notes that a level has fired; it does not again."""
     if mark.level == "runway":
         node.runways |= 1 << unit
-        return
-    node.fired[unit] += 1
+    else:
+        node.fired[unit] |= {mark.threshold}
+        _aim(node, unit)
+
+
+def _aim(node: Node, unit: int) -> None:
     left = unfired(node, unit)
-    node.next_mark[unit] = left[0].at if left else _FAR.at
+    node.next_mark[unit] = left[0].at if left else _FAR
 
 
 def recap(node: Node, caps: Caps) -> None:
-    """Gives a node other limits. Levels above the new share are armed again, those at or below it count as fired."""
+    """Gives a node other limits. Raising one arms its levels above the new share again, and its runway; lowering arms none:
+    levels that it puts below what was used, and that have not fired, do so with the next settlement.
+    """
+    before, node.caps = node.caps, caps
     for unit in _UNITS:
-        if caps.working[unit] > node.caps.working[unit]:
+        if caps.working[unit] > before.working[unit]:
+            reached = {mark.threshold for mark in caps.marks[unit] if mark.at <= node.used[unit]}
+            # A figure is reached or not whatever the limit is, also while it lies beyond it.
+            node.fired[unit] = frozenset(
+                level
+                for level in node.fired[unit]
+                if level in reached or (level >= 1 and figure_of(unit, level) <= node.used[unit])
+            )
             node.runways &= ~(1 << unit)
-        marks = caps.marks[unit]
-        reached = sum(mark.at <= node.used[unit] for mark in marks)
-        if caps.marks[unit] != node.caps.marks[unit]:
-            # A lowered limit may put use past levels that have not fired: those fire with the next settlement.
-            node.fired[unit] = min(reached, node.fired[unit])
-        left = marks[node.fired[unit] :]
-        node.next_mark[unit] = left[0].at if left else _FAR.at
-    node.caps = caps
+        _aim(node, unit)
+    if node.crowd is not None:
+        node.crowd.measure_by(caps.limited)
 
 
 def crossing(node: Node, unit: int, mark: Mark) -> Crossing:
@@ -255,7 +275,7 @@ def crossing(node: Node, unit: int, mark: Mark) -> Crossing:
         used=figure(unit, node.used[unit]),
         held=figure(unit, node.held[unit]),
         limit=figure(unit, node.caps.limit[unit]),
-        remaining=figure(unit, node.remaining(unit) or 0),
+        remaining=figure(unit, max(0, node.free(unit))),
         scope=node.scope,
         thread=node.thread,
     )

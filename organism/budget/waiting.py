@@ -1,16 +1,20 @@
 """The line of calls that wait for budget (R14): oldest first, nobody passed over for ever, nobody waiting in vain.
 
-A waiting call takes nothing. It stands on the node it lacks; whenever something held on that node goes back, those who
-stand there are tried, oldest first. One that was passed over :data:`PATIENCE` times bars younger ones on that node.
+A waiting call takes nothing. It is passed over when a younger one is granted on a node where it lacks; after
+:data:`PATIENCE` times it bars younger ones on the nodes where it lacks. It stands at one place that keeps it from going, a unit of a
+node where it lacks or is barred, and is tried when something there goes back. Three things follow, whatever happens in
+between: one that fits and is not barred never stays, one that can never fit is refused, and only those are looked at that
+have a reason to go.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define
+from attrs import define, evolve
 
 from organism.budget.claims import NOTHING, Claim, Vector
+from organism.budget.crowd import Crowd, Measure, bears
 from organism.budget.tree import Lack, Node, lack, output_of, take
 
 if TYPE_CHECKING:
@@ -29,11 +33,13 @@ class Waiter:
     grace: bool
     owner: Any
     note: Any
+    least: Vector
+    """What it needs with the smallest output that it would take."""
     node: Node
-    """The node it lacked when it was last tried, and on which it stands."""
-    arrivals: int
-    """How many calls had been granted on arrival at that node when it came to stand there."""
+    """Where it stands: something there keeps it from going."""
+    measure: Measure
     passed: int = 0
+    """How many younger calls were granted where it lacked."""
 
 
 @define(frozen=True)
@@ -47,7 +53,7 @@ class Granted:
 
 @define(frozen=True)
 class MustWait:
-    """The claim fits once what is held has settled."""
+    """The claim fits once what is held has settled, or is barred until older calls have gone."""
 
     lack: Lack
 
@@ -59,13 +65,21 @@ class TooMuch:
     lack: Lack
 
 
-class Line:
-    """All waiting calls of one organism. ``stuck`` says what an owner holds itself while it waits (its open streams)."""
+Verdict = Granted | MustWait | TooMuch
 
-    def __init__(self, stuck: Callable[[Any], Vector] = lambda _owner: NOTHING) -> None:
+
+class Line:
+    """All waiting calls of one organism. ``stuck`` says what an owner holds itself while it waits (its open streams);
+    ``patience`` is how often a call may be passed over.
+    """
+
+    def __init__(self, stuck: Callable[[Any], Vector] = lambda _owner: NOTHING, *, patience: int = PATIENCE) -> None:
         self._stuck = stuck
+        self._patience = patience
         self._next = 0
         self._waiting: dict[int, Waiter] = {}
+        self._owned: dict[Any, dict[int, Waiter]] = {}
+        self._entangled: dict[Any, None] = {}  # owners that wait and may hold: only they can wait for themselves
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -73,62 +87,189 @@ class Line:
     def __iter__(self) -> Iterator[Waiter]:
         return iter(self._waiting.values())
 
-    def arrive(self, claim: Claim, path: tuple[Node, ...], owner: Any, *, grace: bool) -> Granted | MustWait | TooMuch:
+    def arrive(self, claim: Claim, path: tuple[Node, ...], owner: Any, *, grace: bool) -> Verdict:
         """The verdict on a new call; where it fits it is held. Older calls that bar it are respected."""
-        verdict = decide(claim, path, grace=grace, stuck=self._stuck(owner))
+        verdict = self._judge(claim, path, owner, grace=grace, number=self._next)
         if isinstance(verdict, Granted):
-            barred = next((node for node in path if node.bar is not None), None)
-            if barred is not None:
-                return MustWait(Lack(barred, 0, verdict.need[0], for_good=False))
-            take(path, verdict.need)
-            for node in path:
-                if node.waiters:
-                    node.granted += 1
+            self._take(path, verdict.need, owner, number=self._next)
         return verdict
 
     def join(self, claim: Claim, path: tuple[Node, ...], stood: Lack, *, grace: bool, owner: Any, note: Any) -> Waiter:
-        """Puts a call at the end of the line."""
-        waiter = Waiter(self._next, claim, path, grace, owner, note, stood.node, stood.node.granted)
+        """Puts a call at the end of the line, where its arrival was told to wait; nothing may happen in between."""
+        number = self._next
         self._next += 1
-        self._waiting[waiter.number] = waiter
-        _stand(waiter, stood.node)
+        least = claim.need(claim.wish if claim.exact else min(claim.min_output, claim.wish))
+        for node in path:
+            if node.crowd is None:
+                node.crowd = Crowd(node.caps.limited)
+            node.crowd.join(number, least, by_limit=grace and node is path[0])
+        measure = _crowd(stood.node).stand(number, stood.unit)
+        waiter = Waiter(number, claim, path, grace, owner, note, least, stood.node, measure)
+        self._waiting[number] = waiter
+        self._owned.setdefault(owner, {})[number] = waiter
+        if self._stuck(owner) != NOTHING:
+            self._entangled[owner] = None
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Takes a call out of the line."""
-        if self._waiting.pop(waiter.number, None) is not None:
-            _step_off(waiter)
+        """Takes a call out of the line. Those whom it barred go on with the next :meth:`freed` of its path."""
+        if waiter.number in self._waiting:
+            self._remove(waiter)
 
     def freed(self, path: Iterable[Node]) -> list[tuple[Waiter, Granted | TooMuch]]:
-        """Tries those who stand on the path, oldest first, after something held there went back or a limit changed."""
-        numbers = sorted({number for node in path if node.waiters for number in node.waiters})
+        """Tries those who wait, oldest first, after something held on the path went back or a limit there changed.
+
+        Where one that is granted here opens a stream, it is to be called again once ``stuck`` says so.
+        """
+        if not self._waiting:
+            return []
         done: list[tuple[Waiter, Granted | TooMuch]] = []
-        failed: list[Waiter] = []
-        for number in numbers:
-            waiter = self._waiting[number]
-            if any(node.bar is not None and node.bar < number for node in waiter.path):
-                continue
-            stuck = self._stuck(waiter.owner)
-            verdict = decide(waiter.claim, waiter.path, grace=waiter.grace, stuck=stuck)
+        touched = dict.fromkeys(path)
+        for suspect in self._suspects(touched):
+            verdict = self._judged(suspect)
+            if isinstance(verdict, TooMuch):
+                self._remove(suspect, touched)
+                done.append((suspect, verdict))
+        number = -1
+        while (waiter := self._next_at(touched, after=number)) is not None:
+            number = waiter.number
+            verdict = self._judged(waiter)
             if isinstance(verdict, MustWait):
-                if verdict.lack.node is not waiter.node:
-                    _step_off(waiter)
-                    _stand(waiter, verdict.lack.node)
-                failed.append(waiter)
+                self._stand(waiter, verdict.lack)
                 continue
-            self.leave(waiter)
+            self._remove(waiter, touched)
             done.append((waiter, verdict))
             if isinstance(verdict, Granted):
-                take(waiter.path, verdict.need)
-                _pass_over(failed, waiter)
-        for waiter in failed:
-            _bar_if_impatient(waiter)
+                self._take(waiter.path, verdict.need, waiter.owner, number=number)
         return done
 
+    # Judging
 
-def decide(
-    claim: Claim, path: tuple[Node, ...], *, grace: bool = False, stuck: Vector = NOTHING
-) -> Granted | MustWait | TooMuch:
+    def _judged(self, waiter: Waiter) -> Verdict:
+        return self._judge(waiter.claim, waiter.path, waiter.owner, grace=waiter.grace, number=waiter.number)
+
+    def _judge(self, claim: Claim, path: tuple[Node, ...], owner: Any, *, grace: bool, number: int) -> Verdict:
+        verdict = decide(claim, path, grace=grace)
+        if isinstance(verdict, MustWait):
+            stuck = self._stuck(owner)
+            return verdict if stuck == NOTHING else decide(claim, path, grace=grace, stuck=stuck)
+        if isinstance(verdict, TooMuch) or not self._waiting:
+            return verdict
+        bar = self._bar_on(path, verdict.need, number)
+        if bar is None:
+            return verdict
+        stuck = self._stuck(owner)
+        if stuck != NOTHING and self._barred_by_itself(path, stuck, number):
+            return TooMuch(evolve(bar, for_good=True))
+        return MustWait(bar)
+
+    def _bar_on(self, path: tuple[Node, ...], need: Vector, number: int) -> Lack | None:
+        """Where an older call that has lost its patience lacks on this path."""
+        for node in path:
+            older = self._bar(node)
+            if older is not None and older.number < number:
+                unit = next(_lacking(older, node))
+                return Lack(node, unit, need[unit], for_good=False)
+        return None
+
+    def _barred_by_itself(self, path: tuple[Node, ...], stuck: Vector, number: int) -> bool:
+        """Whether one that bars this call lacks what the call's own owner holds meanwhile: neither would ever go."""
+        return any(
+            node.used[unit] + stuck[unit] + older.least[unit] > _cap(node, unit, by_limit=_by_limit(older, node))
+            for node in path
+            if node.crowd is not None
+            for older in self._all(node.crowd.impatient.ages)
+            if older.number < number
+            for unit in _lacking(older, node)
+        )
+
+    def _bar(self, node: Node) -> Waiter | None:
+        """The oldest that has lost its patience and lacks at this node: younger ones may not pass here."""
+        crowd = node.crowd
+        if crowd is None or not crowd.impatient.ages:
+            return None
+        rankings = crowd.impatient.rankings.items()
+        if all(ranking.most <= node.free(unit, grace=by_limit) for (unit, by_limit), ranking in rankings):
+            return None
+        return next((each for each in self._all(crowd.impatient.ages) if any(True for _ in _lacking(each, node))), None)
+
+    def _suspects(self, touched: Iterable[Node]) -> list[Waiter]:
+        """Those who may never go any more: they need more than can become free, or wait for what their own streams hold."""
+        found: set[int] = set()
+        for node in touched:
+            if node.crowd is not None:
+                for (unit, by_limit), ranking in node.crowd.everyone.rankings.items():
+                    left = _cap(node, unit, by_limit=by_limit) - node.used[unit]
+                    if ranking.most > left:
+                        found.update(ranking.above(left))
+        for owner in tuple(self._entangled):
+            if self._stuck(owner) == NOTHING:
+                del self._entangled[owner]
+            else:
+                found.update(self._owned[owner])
+        return list(self._all(sorted(found)))
+
+    def _next_at(self, touched: Iterable[Node], *, after: int) -> Waiter | None:
+        """The oldest that is younger than ``after``, stands at one of these nodes, and lacks there no more."""
+        found: int | None = None
+        for node in touched:
+            if node.crowd is None:
+                continue
+            bar = self._bar(node)
+            until = self._next if bar is None else bar.number
+            for (unit, by_limit), standing in node.crowd.standing.items():
+                number = standing.oldest(node.free(unit, grace=by_limit), after=after, until=until)
+                if number is not None and (found is None or number < found):
+                    found = number
+        return None if found is None else self._waiting[found]
+
+    def _all(self, numbers: Iterable[int]) -> Iterator[Waiter]:
+        return (self._waiting[number] for number in numbers)
+
+    # Changing
+
+    def _take(self, path: tuple[Node, ...], need: Vector, owner: Any, *, number: int) -> None:
+        """Holds what was granted to the call of this age, and notes whom it has passed over."""
+        if self._waiting:
+            passed: set[int] = set()
+            for node in path:
+                if node.crowd is not None and node.crowd.everyone.ages[0] < number:
+                    for (unit, by_limit), ranking in node.crowd.everyone.rankings.items():
+                        passed.update(ranking.above(node.free(unit, grace=by_limit)))
+            for older in self._all(each for each in passed if each < number):
+                older.passed += 1
+                if older.passed == self._patience:
+                    for node in older.path:
+                        _crowd(node).lose_patience(older.number)
+            if owner in self._owned:
+                self._entangled[owner] = None  # it may open a stream, and wait for that as well
+        take(path, need)
+
+    def _stand(self, waiter: Waiter, lack: Lack) -> None:
+        _crowd(waiter.node).step_off(waiter.number, waiter.measure)
+        waiter.node = lack.node
+        waiter.measure = _crowd(lack.node).stand(waiter.number, lack.unit)
+
+    def _remove(self, waiter: Waiter, touched: dict[Node, None] | None = None) -> None:
+        """Takes a call out. Where it may have barred others they are to be tried: those nodes are touched as well."""
+        number, impatient = waiter.number, waiter.passed >= self._patience
+        _crowd(waiter.node).step_off(number, waiter.measure)
+        for node in waiter.path:
+            crowd = _crowd(node)
+            crowd.leave(number, impatient=impatient)
+            if not crowd:
+                node.crowd = None
+        del self._waiting[number]
+        owned = self._owned[waiter.owner]
+        del owned[number]
+        if not owned:
+            del self._owned[waiter.owner]
+            self._entangled.pop(waiter.owner, None)
+        if impatient and touched is not None:
+            touched.update(dict.fromkeys(waiter.path))
+
+
+def decide(claim: Claim, path: tuple[Node, ...], *, grace: bool = False, stuck: Vector = NOTHING) -> Verdict:
     """Whether a claim fits on the path now, later, or never. Changes nothing."""
     output = output_of(path, claim, grace=grace)
     need = claim.need(output)
@@ -138,31 +279,24 @@ def decide(
     return TooMuch(missing) if missing.for_good else MustWait(missing)
 
 
-def _stand(waiter: Waiter, node: Node) -> None:
-    if node.waiters is None:
-        node.waiters = {}
-    node.waiters[waiter.number] = waiter
-    waiter.node = node
-    waiter.arrivals = node.granted
+def _crowd(node: Node) -> Crowd:
+    """Those who wait below a node where somebody does."""
+    assert node.crowd is not None  # noqa: S101 - whoever waits is in the crowd of each node on its path
+    return node.crowd
 
 
-def _step_off(waiter: Waiter) -> None:
-    node = waiter.node
-    waiter.passed += node.granted - waiter.arrivals
-    if node.waiters is not None:
-        node.waiters.pop(waiter.number, None)
-    if node.bar == waiter.number:
-        node.bar = None
+def _by_limit(waiter: Waiter, node: Node) -> bool:
+    return waiter.grace and node is waiter.path[0]
 
 
-def _pass_over(failed: list[Waiter], younger: Waiter) -> None:
-    for older in failed:
-        if older.node in younger.path:
-            older.passed += 1
-            _bar_if_impatient(older)
+def _cap(node: Node, unit: int, *, by_limit: bool) -> int:
+    return node.caps.limit[unit] if by_limit else node.caps.working[unit]
 
 
-def _bar_if_impatient(waiter: Waiter) -> None:
-    node = waiter.node
-    if waiter.passed + node.granted - waiter.arrivals >= PATIENCE and (node.bar is None or node.bar > waiter.number):
-        node.bar = waiter.number
+def _lacking(waiter: Waiter, node: Node) -> Iterator[int]:
+    """The units of a node on its path in which a waiting call lacks."""
+    by_limit = _by_limit(waiter, node)
+    for unit in node.caps.limited:
+        need = waiter.least[unit]
+        if need > node.free(unit, grace=by_limit) and bears(unit, need):
+            yield unit

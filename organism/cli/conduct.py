@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 COMPLETED: Final = 0
 FAILED: Final = 1
 EXHAUSTED: Final = 3
-PATIENCE: Final = 2.0
-"""Seconds that cancelled threads are waited for before their organism is closed, which waits longer."""
 INTERVAL: Final = 0.125
 """Seconds between two drawings of what goes on."""
 
@@ -57,7 +55,9 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
                 beside.start_soon(_keep_drawing, display)
             await run.all_threads()
             beside.cancel_scope.cancel()
-        await run.say_what_is_left()
+            if display is not None:
+                display.close()
+        run.say_what_it_cost()
     if interrupts.number is not None:
         return exit_code(interrupts.number)
     return run.exit_code()
@@ -76,21 +76,19 @@ class _Run:
         self._organism = organism
         self._orders = orders
         self._streams = streams
-        self._handles: dict[str, ThreadHandle] = {}
-        """Threads whose result was not said yet, by id."""
+        self._live: dict[str, ThreadHandle] = {}
         self._results: list[ThreadResult] = []
         self._codes: set[int] = set()
         self._stopping: str | None = None
-        self._waiting = anyio.CancelScope()
+        """Why everything is cancelled, once it is."""
 
     async def all_threads(self) -> None:
         """Sends every message and waits for every thread."""
-        with self._waiting:
-            async with anyio.create_task_group() as threads:
-                for message in self._orders.messages:
-                    handle = await self._send(message)
-                    if handle is not None:
-                        threads.start_soon(self._wait_for, handle)
+        async with anyio.create_task_group() as threads:
+            for message in self._orders.messages:
+                handle = await self._send(message) if self._stopping is None else None
+                if handle is not None:
+                    threads.start_soon(self._wait_for, handle)
 
     async def _send(self, message: StartMessage) -> ThreadHandle | None:
         try:
@@ -100,7 +98,7 @@ class _Run:
             self._streams.note(f"error: {name} could not be sent to '{message.to}': {one_line(str(error))}")
             self._codes.add(EXHAUSTED if isinstance(error, BudgetExhaustedError) else FAILED)
             return None
-        self._handles[handle.id] = handle
+        self._live[handle.id] = handle
         if self._stopping is not None:
             handle.cancel(self._stopping)
         return handle
@@ -116,35 +114,27 @@ class _Run:
         """Cancels everything once a signal comes."""
         await interrupts.wait()
         self._streams.note("interrupted: cancelling what runs; once more ends it at once")
-        await self._stop("interrupted")
+        self._stop("interrupted")
 
     async def stop_after(self, seconds: float) -> None:
         """Cancels everything after so many seconds."""
         await anyio.sleep(seconds)
         self._streams.note(f"timeout: cancelling what runs after {seconds:g} s")
         self._codes.add(FAILED)
-        await self._stop(f"the run's timeout of {seconds:g} s is over")
+        self._stop(f"the run's timeout of {seconds:g} s is over")
 
-    async def _stop(self, reason: str) -> None:
+    def _stop(self, reason: str) -> None:
         self._stopping = reason
-        for handle in tuple(self._handles.values()):
+        for handle in tuple(self._live.values()):
             handle.cancel(reason)
-        await anyio.sleep(PATIENCE)
-        self._waiting.cancel()
 
-    async def say_what_is_left(self) -> None:
-        """Says what ended while the organism was closed, what never did, and what all of it cost."""
-        for handle in tuple(self._handles.values()):
-            if handle.ended:
-                self._say(await handle.result())
-            else:
-                self._streams.note(f"error: a handler of thread {handle.id} did not stop when it was cancelled")
-                self._codes.add(FAILED)
+    def say_what_it_cost(self) -> None:
+        """The table of final usage, for people."""
         if self._results and not self._orders.json and not self._orders.quiet:
             self._streams.result(usage_table(self._results))
 
     def _say(self, result: ThreadResult) -> None:
-        self._handles.pop(result.thread, None)
+        self._live.pop(result.thread, None)
         self._results.append(result)
         if result.outcome != "completed":
             self._codes.add(EXHAUSTED if result.outcome == "exhausted" else FAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
 from rich.console import Console, Group
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from organism.cli.board import Board, Line, Share
 
 _BAR: Final = 12
+_WIDE: Final = 100
 _HEADER_LINES: Final = 2
 _LEVELS: Final = {"warning": "yellow", "critical": "dark_orange", "final": "red", "runway": "yellow"}
 
@@ -87,14 +89,14 @@ class LiveBoard:
         return Text(f"threads: {', '.join(counts)}{out}", style="bold")
 
     def _row(self, line: Line) -> tuple[Text, ...]:
-        name = Text("  " * line.depth + line.handler, style=_LEVELS.get(line.level, ""))
+        name = Text("  " * line.depth + line.handler, style=_LEVELS.get(line.level, ""), no_wrap=True)
         working = ", ".join(one if count == 1 else f"{one} x{count}" for one, count in line.working())
         models = ", ".join(sorted({backend for backend, _ in line.calls.values()}))
-        doing = Text(working + (f" > {models}" if models else "") or "waits", overflow="ellipsis", no_wrap=True)
-        seconds = Text(f"{max(0.0, self._now() - line.since):.0f} s", justify="right")
-        # The two limits that are nearest to their end say enough.
-        bars = Text("  ").join([_bar(share) for share in line.shares()[:2]])
-        return name, doing, bars, seconds
+        doing = Text(working + (f" > {models}" if models else "") or "waits", no_wrap=True, overflow="ellipsis")
+        seconds = Text(f"{max(0.0, self._now() - line.since):.0f} s", justify="right", no_wrap=True)
+        # The limits that are nearest to their end say enough: two where there is room for them.
+        bars = [_bar(share) for share in line.shares()[: 2 if self._console.width >= _WIDE else 1]]
+        return name, doing, seconds, *bars
 
 
 def _bar(share: Share) -> Text:
@@ -102,7 +104,8 @@ def _bar(share: Share) -> Text:
     full = min(_BAR, round(share.part * _BAR))
     held = min(_BAR - full, round(float(share.held / share.limit) * _BAR)) if share.limit else 0
     style = "green" if share.part < 0.75 else "yellow" if share.part < 0.95 else "red"
-    bar = Text(f"{share.unit} ", style="dim")
+    bar = Text(no_wrap=True, overflow="ellipsis")
+    bar.append(f"{share.unit} ", style="dim")
     bar.append("█" * full, style=style)
     bar.append("▒" * held, style=style)
     bar.append("░" * (_BAR - full - held), style="dim")
@@ -110,5 +113,5 @@ def _bar(share: Share) -> Text:
     return bar
 
 
-def _figure(share: Share, value: object) -> str:
-    return money(value) if share.unit == "cost_usd" else f"{value:,}"  # type: ignore[arg-type]
+def _figure(share: Share, value: int | Decimal) -> str:
+    return money(Decimal(value)) if share.unit == "cost_usd" else f"{value:,}"

@@ -65,10 +65,10 @@ def in_short(error: BaseException) -> str:
 
 
 def _inner(error: BaseException) -> BaseException:
-    inside = (
-        cast("BaseExceptionGroup[BaseException]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
-    )
-    return _inner(inside[0]) if len(inside) == 1 else error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _inner(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def in_full(error: BaseException) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
@@ -38,9 +39,7 @@ LATER: Final = (
 
 def main() -> None:
     """Runs the command of this process's command line, and exits with its code."""
-    streams = Streams(
-        out=_sound(sys.stdout, os.O_WRONLY), err=_sound(sys.stderr, os.O_WRONLY), input=_sound(sys.stdin, os.O_RDONLY)
-    )
+    streams = Streams(out=sound(sys.stdout, "w"), err=sound(sys.stderr, "w"), input=sound(sys.stdin, "r"))
     sys.exit(execute(sys.argv[1:], streams))
 
 
@@ -98,18 +97,18 @@ def _usage_problem(error: CycloptsError) -> str:
     if isinstance(error, UnknownCommandError) and error.unused_tokens:
         name = error.unused_tokens[0]
         return (
-            f"{one_line(name)!r} is no command{suggestion(name, (*COMMANDS, *LATER))}; there are: {', '.join(COMMANDS)}"
+            f"'{one_line(name)}' is no command{suggestion(name, (*COMMANDS, *LATER))}; there are: {', '.join(COMMANDS)}"
         )
     error.verbose = False
     chain = " ".join(["organism", *(error.command_chain or ())])
     return f"{one_line(str(error))} See '{chain} --help'."
 
 
-def _sound(stream: TextIO | None, mode: int) -> TextIO:
-    """A standard stream that takes any text, where Python has it; one that was closed goes nowhere."""
+def sound(stream: TextIO | None, mode: Literal["r", "w"]) -> TextIO:
+    """A standard stream that can be used: it takes any text, and one that was closed before Python began is empty."""
     if stream is None:
-        return os.fdopen(os.open(os.devnull, mode), "w" if mode == os.O_WRONLY else "r", encoding="utf-8")
+        return Path(os.devnull).open(mode, encoding="utf-8")
     reconfigure = getattr(stream, "reconfigure", None)
-    if mode == os.O_WRONLY and reconfigure is not None:
+    if mode == "w" and reconfigure is not None:
         reconfigure(errors="backslashreplace")
     return stream

@@ -6,8 +6,8 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from organism.cli.text import cut, harmless, one_line, padded, wrapped
-from organism.payloads import encode_fields, payload_name
+from organism.cli.text import cut, harmless, one_line, padded, width_of, wrapped
+from organism.payloads import encode_fields
 from organism.usage import Usage
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def reply_text(result: ThreadResult, *, width: int) -> str:
     """The replies of a thread in lines: who said it, the payload's name, its fields; empty without a reply."""
     replies: list[str] = []
     for sender, payload in result.replies:
-        head = f"{sender}: {payload_name(type(payload))}"
+        head = f"{sender}: {type(payload).__name__}"
         replies.append("\n".join([head, *_fields(encode_fields(payload), 2, width)]))
     return "\n\n".join(replies)
 
@@ -55,26 +55,33 @@ def problem_line(result: ThreadResult) -> str | None:
 
 
 def _fields(fields: Mapping[str, Json], indent: int, width: int) -> Iterator[str]:
+    """A line for each field, or several: its value stands behind its name where that fits, else below it."""
     for name, value in fields.items():
-        yield from _value(f"{' ' * indent}{one_line(name)}:", value, indent + 2, width)
-
-
-def _value(head: str, value: Json, indent: int, width: int) -> Iterator[str]:
-    """A value behind its head where that fits into a line, else below it."""
-    if isinstance(value, dict) and value:
-        yield head
-        yield from _fields(value, indent, width)
-    elif isinstance(value, list) and value:
-        yield head
-        for item in value:
-            yield from _value(f"{' ' * indent}-", item, indent + 2, width)
-    else:
-        lines = wrapped(harmless(_scalar(value)), width - indent)
-        if len(lines) == 1 and len(f"{head} {lines[0]}") <= width:
-            yield f"{head} {lines[0]}".rstrip()
+        head = f"{' ' * indent}{one_line(name)}:"
+        block = list(_block(value, indent + 2, width))
+        behind = f"{head} {block[0].lstrip()}" if len(block) == 1 and not _holds_more(value) else ""
+        if behind and width_of(behind) <= width:
+            yield behind
         else:
             yield head
-            yield from (f"{' ' * indent}{line}".rstrip() for line in lines)
+            yield from block
+
+
+def _block(value: Json, indent: int, width: int) -> Iterator[str]:
+    """The lines of a value, each ``indent`` columns from the left."""
+    if isinstance(value, dict) and value:
+        yield from _fields(value, indent, width)
+    elif isinstance(value, list) and value:
+        for item in value:
+            first, *rest = _block(item, indent + 2, width)
+            yield f"{' ' * indent}- {first[indent + 2 :]}"
+            yield from rest
+    else:
+        yield from (f"{' ' * indent}{line}".rstrip() for line in wrapped(harmless(_scalar(value)), width - indent))
+
+
+def _holds_more(value: Json) -> bool:
+    return isinstance(value, (dict, list)) and bool(value)
 
 
 def _scalar(value: Json) -> str:

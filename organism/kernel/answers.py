@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES
 from organism.budget.tree import Lack, Node
 from organism.frames import Failure, Frame, Message, Thread, ThreadKind, would_wait_for_ever
@@ -57,9 +58,16 @@ def check_payload(payload: Any) -> Refusal | None:
 
 
 def check_target(
-    state: State, sender: Message, to: str, payload: Any, *, depth: int, budget: BudgetSettings | None = None
+    state: State,
+    sender: Message,
+    to: str,
+    payload: Any,
+    *,
+    depth: int,
+    budget: BudgetSettings | None = None,
+    asks: bool = False,
 ) -> Target | Refusal:
-    """Where a message to ``to`` would go, or why it may not."""
+    """Where a message to ``to`` would go, or why it may not. ``asks``: its sender waits for the reply."""
     wrong = check_payload(payload)
     if wrong is not None:
         return wrong
@@ -67,6 +75,8 @@ def check_target(
     if isinstance(found, Misdirected):
         return Refusal(Failure(found.code, found.text))
     thread = sender.thread
+    if sender.dropped and thread.stopping is None:
+        return Refusal(Failure("cancelled", f"this delivery of '{sender.to}' was cancelled"))
     if thread.closing or thread.stopping is not None:
         ended = thread.exhausted or thread.stopping or Failure("exhausted", "the thread hands in its last answer")
         return Refusal(ended)
@@ -75,26 +85,25 @@ def check_target(
         node, limit = limited
         text = f"depth of the {node.scope}: limit {limit}, needed {depth}"
         return Refusal(Failure("exhausted", text, unit="depth", scope=node.scope), Lack(node, -1, depth, for_good=True))
-    return _placed(state, sender, found, payload, depth, budget)
+    target = _placed(sender, found, payload, depth, budget)
+    occupied = state.occupied
+    waits = target.opens is None and (target.thread, target.to) in occupied
+    if waits and would_wait_for_ever(target.thread, target.to, sender, occupied, asks=asks):
+        return Refusal(Failure("cycle", f"'{target.to}' waits for this very branch"))
+    return target
 
 
-def _placed(
-    state: State, sender: Message, route: Route, payload: Any, depth: int, budget: BudgetSettings | None
-) -> Target | Refusal:
+def _placed(sender: Message, route: Route, payload: Any, depth: int, budget: BudgetSettings | None) -> Target:
     """The thread it goes into: its own, or a sub-thread where the callee has a budget and is not the sender itself."""
     thread, to = sender.thread, route.name
     opens = budget or (route.budget if to != sender.to else None)
     if opens is None:
-        target = Target(to, payload, thread, depth)
-    else:
-        shared = route.shared and budget is None
-        existing = (thread.shared or {}).get(to) if shared else None
-        if existing is None:
-            return Target(to, payload, thread, depth, opens=opens, shared=shared)
-        target = Target(to, payload, existing, depth)
-    if (target.thread, to) in state.occupied and would_wait_for_ever(target.thread, to, sender.frame, state.occupied):
-        return Refusal(Failure("cycle", f"'{to}' waits for this very branch"))
-    return target
+        return Target(to, payload, thread, depth)
+    shared = route.shared and budget is None
+    existing = (thread.shared or {}).get(to) if shared else None
+    if existing is None:
+        return Target(to, payload, thread, depth, opens=opens, shared=shared)
+    return Target(to, payload, existing, depth)
 
 
 def depth_limit(node: Node) -> tuple[Node, int] | None:
@@ -106,18 +115,30 @@ def depth_limit(node: Node) -> tuple[Node, int] | None:
     return tightest, depth
 
 
-def check_messages(targets: Sequence[tuple[Node, BudgetSettings | None]]) -> Lack | None:
+def check_messages(targets: Sequence[Goal]) -> Lack | None:
     """Whether the budgets bear these messages, each for a node or for a new sub-thread below it."""
     counts: dict[Node, int] = {}
-    for node, opens in targets:
-        if opens is not None and opens.limits.messages == 0:
-            return Lack(node, MESSAGES, 1, for_good=True)
-        for each in node.path:
+    openings: dict[tuple[Node, str], int] = {}
+    for goal in targets:
+        if goal.opens is not None:
+            # Several messages for one that calls share open it once.
+            count = openings[goal.node, goal.shared] = (
+                openings.get((goal.node, goal.shared), 0) if goal.shared else 0
+            ) + 1
+            if goal.opens.limits.messages is not None and count > goal.opens.limits.messages:
+                return Lack(_unborn(goal.node, goal.opens), MESSAGES, count, for_good=True)
+        for each in goal.node.path:
             counts[each] = counts.get(each, 0) + 1
     for node, count in counts.items():
         if node.used[MESSAGES] + node.held[MESSAGES] + count > node.caps.working[MESSAGES]:
             return Lack(node, MESSAGES, count, for_good=True)
     return None
+
+
+def _unborn(above: Node, opens: BudgetSettings) -> Node:
+    """The node of a sub-thread that is not opened, to tell its figures; it belongs to no thread."""
+    policy = opens.policy(above.policy)
+    return Node("sub-thread", caps(opens.limits, policy, keeps_back=True), policy, above=above)
 
 
 def too_many_messages(missing: Lack) -> Refusal:
@@ -128,6 +149,22 @@ def too_many_messages(missing: Lack) -> Refusal:
         f"needed {missing.need}"
     )
     return Refusal(Failure("exhausted", text, unit="messages", scope=node.scope), missing)
+
+
+@frozen
+class Goal:
+    """Whose budget a message is charged to: ``node``, or a sub-thread below it that ``opens``; ``shared`` names the handler
+    whose calls share that one.
+    """
+
+    node: Node
+    opens: BudgetSettings | None = None
+    shared: str = ""
+
+
+def goal_of(target: Target) -> Goal:
+    """Whose budget a message to there is charged to."""
+    return Goal(target.thread.node, target.opens, target.to if target.shared else "")
 
 
 @frozen
@@ -142,7 +179,7 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
     """What is to be done with an answer, all of it, or why nothing of it is."""
     frame = message.frame
     plan: list[Planned] = []
-    nodes: list[tuple[Node, BudgetSettings | None]] = []
+    goals: list[Goal] = []
     answers = 0
     for out in outgoing:
         kind = type(out)
@@ -154,7 +191,7 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
             plan.append(Planned(out))
             receiver = _receiver(state, frame, out.payload)
             if receiver is not None:
-                nodes.append((receiver.thread.node, None))
+                goals.append(Goal(receiver.thread.node))
         elif kind is Send or kind is Forward:
             answers += kind is Forward
             depth = frame.depth + (kind is Send)
@@ -162,13 +199,13 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
             if isinstance(target, Refusal):
                 return target
             plan.append(Planned(out, target))
-            nodes.append((target.thread.node, target.opens))
+            goals.append(goal_of(target))
         else:
             text = f"'{message.to}' answered with {kind.__name__}; a handler answers with None, Reply, Send or Forward"
             return invalid(text)
     if answers > 1 and not _leaves(frame):
         return invalid(f"'{message.to}' answered its caller {answers} times at once; a frame replies once")
-    missing = check_messages(nodes) if nodes else None
+    missing = check_messages(goals) if goals else None
     return plan if missing is None else too_many_messages(missing)
 
 
@@ -185,19 +222,22 @@ def _receiver(state: State, frame: Frame, payload: Any) -> Frame | None:
     return parent if type(payload) in state.routes[parent.handler].accepts else None
 
 
-def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> None:
-    """Does what was checked."""
+def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[Message]:
+    """Does what was checked; gives the messages that opened frames."""
     frame = message.frame
+    posted: list[Message] = []
     for planned in plan:
         out = planned.out
         if planned.target is None:
             _carry_reply(state, frame, out.payload)
         elif type(out) is Send:
-            open_at(state, planned.target, message, "send", parent=frame)
+            posted.append(open_at(state, planned.target, message, "send", parent=frame))
         else:
             ask = frame.asker if frame.asker is not None and not frame.asker.done else None
             sent = open_at(state, planned.target, message, "forward", parent=frame.parent, like=frame, asked=ask)
             state.hand_over(frame, sent.frame)
+            posted.append(sent)
+    return posted
 
 
 def open_at(
@@ -220,6 +260,8 @@ def open_at(
     elif target.opens is not None:
         kind_of: ThreadKind = "spawn" if kind == "spawn" else "shared" if target.shared else "call"
         id_ = f"{owner.thread.id}.{owner.thread.seq + 1}"
+        while id_ in state.threads:  # somebody outside named a thread so
+            id_ += "+"
         thread = state.open_thread(id_, kind_of, target.to, target.opens, owner, sender.thread.labels)
     return state.post_opening(
         thread, target.to, target.payload, sender.to, kind,

@@ -157,13 +157,15 @@ class Calls:
         return crossed
 
     def _try_waiting(self, path: tuple[Node, ...]) -> None:
-        for waiter, verdict in self._state.line.freed(path):
-            self._book.begin(self._state.now)
-            call: CallFor = waiter.note
-            if isinstance(verdict, Granted):
-                self.answered.append((waiter, self._grant(call, verdict)))
-            else:
-                self.answered.append((waiter, self._refuse(call, verdict.lack)))
+        # Until nobody's turn has come: what was granted may be a stream that another call of its delivery now waits for.
+        while done := self._state.line.freed(path):
+            for waiter, verdict in done:
+                self._book.begin(self._state.now)
+                call: CallFor = waiter.note
+                if isinstance(verdict, Granted):
+                    self.answered.append((waiter, self._grant(call, verdict)))
+                else:
+                    self.answered.append((waiter, self._refuse(call, verdict.lack)))
 
     def leave_line(self, waiter: Waiter) -> None:
         """A waiting call was cancelled."""
@@ -183,7 +185,7 @@ class Calls:
     def set_limits(self, thread: Thread, budget: BudgetSettings, at: float) -> None:
         """Gives a running thread other limits; those who wait are tried."""
         self._book.begin(at)
-        apply_limits(thread, budget)
+        apply_limits(thread, budget, at)
         self._book.write(facts.LimitsSet, thread, budget=budget)
         self._try_waiting((thread.node,))
 
@@ -249,10 +251,13 @@ def note_text(thread: Thread, handler: str, text: str) -> None:
         thread.partial = (handler, text)
 
 
-def apply_limits(thread: Thread, budget: BudgetSettings) -> None:
-    """Changes a node's limits and arms its levels again where the new share is below them."""
+def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:
+    """Changes a node's limits and policy, and arms its levels again where the new share is below them."""
     node = thread.node
-    recap(node, caps(budget.limits, budget.policy(node.path[1].policy), keeps_back=True))
+    thread.budget, node.policy = budget, budget.policy(node.path[1].policy)
+    recap(node, caps(budget.limits, node.policy, keeps_back=True))
+    passed = sum(mark[0] <= at - thread.opened_at for mark in node.caps.time_marks)
+    thread.time_fired = min(thread.time_fired, passed)
 
 
 def overdrafts(hold: Hold, charge: Charge) -> list[str]:

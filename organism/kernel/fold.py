@@ -97,7 +97,7 @@ class Fold:
                 for ref in dropped:
                     self.state.drop(self._index.messages[ref])
             case facts.LimitsSet(budget=budget):
-                apply_limits(self._thread(fact.thread), budget)
+                apply_limits(self._thread(fact.thread), budget, fact.at)
             case facts.Closed():
                 self.state.end(self._thread(fact.thread))
             case _:
@@ -170,7 +170,7 @@ class Fold:
 
     def _warn(self, step: facts.WarningRaised) -> None:
         thread = self._thread(step.thread)
-        node = next((node for node in thread.node.path if node.thread == step.node), thread.node)
+        node = self._thread(step.node).node if step.node else self.state.root
         warned = Warned(
             seq=step.seq, unit=step.unit, level=step.level, threshold=step.threshold, used=step.used, limit=step.limit,
             held=step.held, remaining=step.remaining, scope=step.scope, calls_left=step.calls_left, to=step.to,

@@ -10,6 +10,7 @@ from organism.budget.claims import MESSAGES, VECTOR
 from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
 from organism.frames import Ask, Failure, Thread, descendants, is_below, pending, root_of
 from organism.kernel.answers import (
+    Goal,
     Refusal,
     Target,
     carry_out,
@@ -17,6 +18,7 @@ from organism.kernel.answers import (
     check_messages,
     check_target,
     climb,
+    goal_of,
     open_at,
     too_many_messages,
 )
@@ -25,7 +27,7 @@ from organism.kernel.calls import Calls
 from organism.kernel.notices import live
 from organism.kernel.state import State, ref_of
 from organism.kernel.times import Times
-from organism.kernel.warnings import fire_rest, note_crossings, post_notices
+from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices
 from organism.routing import Misdirected, check_address, routes
 
 if TYPE_CHECKING:
@@ -70,13 +72,13 @@ class Kernel:
         late = self.times.refusal(at)
         if late is not None:
             raise late
-        missing = check_messages([(self.state.root, budget)])
+        missing = check_messages([Goal(self.state.root, budget)])
         if missing is not None:
             raise refusal_error(too_many_messages(missing))
         self.book.begin(at)
         thread = self.state.open_thread(id_, "root", to, budget, None, labels)
-        self.state.post_opening(thread, to, payload, "", "ingress", parent=None, depth=1)
-        note_crossings(self.state, thread, None)
+        posted = self.state.post_opening(thread, to, payload, "", "ingress", parent=None, depth=1)
+        note_arrival(self.state, posted)
         self.book.write(facts.Accepted, thread)
         return thread
 
@@ -119,7 +121,7 @@ class Kernel:
         placed: bool = True,
     ) -> Failure | None:
         """A delivery finished. All it answers is carried out, or nothing of it; then the failure is returned."""
-        if self._is_void(message):
+        if self.is_void(message):
             self.dropped(message, at, placed=placed)
             return None
         plan = check_answer(self.state, message, outgoing) if outgoing else []
@@ -130,8 +132,10 @@ class Kernel:
         if state:
             self.state.set_state(message.thread, message.to, state)
         if plan:
-            carry_out(self.state, message, plan)
+            posted = carry_out(self.state, message, plan)
             note_crossings(self.state, message.thread, message, at_once=False)
+            for each in posted:
+                note_arrival(self.state, each, came_from=message.thread)
         post_notices(self.state, message)
         self._leave_asks(message)
         self.state.finish(message, placed=placed)
@@ -149,7 +153,7 @@ class Kernel:
         self, message: Message, failure: Failure, at: float, *, placed: bool = True, lack: Lack | None = None
     ) -> None:
         """A delivery raised, timed out or answered badly: its caller hears it."""
-        if self._is_void(message):
+        if self.is_void(message):
             self.dropped(message, at, placed=placed)
             return
         self.book.begin(at)
@@ -169,13 +173,19 @@ class Kernel:
         self.state.finish(message, placed=placed)
         self.book.write(facts.Dropped, message.thread, seq=message.seq)
 
-    def _is_void(self, message: Message) -> bool:
+    def is_void(self, message: Message) -> bool:
+        """Whether a delivery was cancelled: whatever it answers is not carried out."""
         return message.dropped or message.thread.stopping is not None
 
     def _leave_asks(self, message: Message) -> None:
-        """What a finished delivery still asked is not waited for any more; its branches are cancelled."""
+        """What a finished delivery still asked is not waited for any more; its branches are cancelled.
+
+        A task that outlives the delivery may wait for it all the same: it is told.
+        """
         for ask in tuple(message.asks or ()):
             self._cut(ask)
+            ask.answer = Failure("cancelled", "the delivery that asked is over")
+            self.state.woken.append(ask)
         message.asks = None
 
     def notice_for(self, message: Message, at: float) -> tuple[Warned, ...]:
@@ -194,7 +204,7 @@ class Kernel:
     def ask(self, message: Message, to: str, payload: Any, at: float) -> Ask | Refusal:
         """A delivery asks ``to`` and waits for the first reply."""
         self.suspended(message)
-        target = check_target(self.state, message, to, payload, depth=message.frame.depth + 1)
+        target = check_target(self.state, message, to, payload, depth=message.frame.depth + 1, asks=True)
         refusal = self._check_cost(target)
         if refusal is not None:
             self._refuse_inside(message, refusal, at)
@@ -203,6 +213,7 @@ class Kernel:
         self.book.begin(at)
         posted = open_at(self.state, target, message, "ask", parent=message.frame, asker=message)
         note_crossings(self.state, message.thread, message)
+        note_arrival(self.state, posted, came_from=message.thread)
         self.book.write(facts.Asked, message.thread, seq=message.seq, to=to)
         ask = posted.frame.asker
         assert ask is not None  # noqa: S101 - opened with an asker
@@ -219,13 +230,14 @@ class Kernel:
         self.book.begin(at)
         posted = open_at(self.state, target, message, "spawn", parent=None)
         note_crossings(self.state, message.thread, message)
+        note_arrival(self.state, posted, came_from=message.thread)
         self.book.write(facts.Spawned, message.thread, seq=message.seq, to=to)
         return posted.thread
 
     def _check_cost(self, target: Target | Refusal) -> Refusal | None:
         if isinstance(target, Refusal):
             return target
-        missing = check_messages([(target.thread.node, target.opens)])
+        missing = check_messages([goal_of(target)])
         return None if missing is None else too_many_messages(missing)
 
     def _refuse_inside(self, message: Message, refusal: Refusal, at: float) -> None:
@@ -293,14 +305,16 @@ class Kernel:
         for message in queued:
             self.state.drop(message)
         self.book.write(facts.Stopped, thread, failure=failure, dropped=tuple(ref_of(each) for each in queued))
+        if not thread.handler:  # opened without a message: no delivery brings its end
+            self.close_bare(thread, at)
 
     def _exhausted_by(self, thread: Thread, refusal: Refusal) -> Thread | None:
         """The thread that has run out of messages by this refusal."""
         lack = refusal.lack
         if lack is None or lack.unit != MESSAGES:
             return None
-        found = self.state.threads.get(lack.node.thread) or root_of(thread)
-        return None if found.closing or found.stopping is not None else found
+        found = root_of(thread) if lack.node is self.state.root else self.state.threads.get(lack.node.thread)
+        return None if found is None or found.closing or found.stopping is not None else found
 
     def exhaust(self, thread: Thread, failure: Failure, at: float, *, cancel: bool = False) -> None:
         """Messages or time ran out (R17): what is queued is refused to its senders; at the end the root's handler is told.

@@ -99,7 +99,7 @@ class State:
         policy = budget.policy(above.policy)
         scope = "thread" if owner is None else "sub-thread"
         node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=above)
-        thread = Thread(id_, kind, handler, node, owner, labels, self.now)
+        thread = Thread(id_, kind, handler, node, owner, labels, self.now, budget)
         self.threads[id_] = thread
         if node.caps.seconds is not None:
             self.timed.append(thread)
@@ -211,8 +211,7 @@ class State:
             ask.frame.answered = True
         if self.steps is not None and ask.frame is not None:
             self.steps.append(facts.Resolved(ask=_ref(ask.frame), answer=answer))
-        if not ask.message.dropped:
-            self.woken.append(ask)
+        self.woken.append(ask)
 
     def leave(self, frame: Frame, payload: Any) -> None:
         """A reply leaves the thread; from a called sub-thread that answers for its caller, the caller's thread as well."""

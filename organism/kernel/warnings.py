@@ -28,6 +28,14 @@ def note_crossings(
     return fire_all(state, thread, message, found, at_once=at_once) if found else ()
 
 
+def note_arrival(state: State, message: Message, *, came_from: Thread | None = None) -> None:
+    """Fires the levels that a message reached by coming into its thread. No call in there made them, so the handler that
+    is about to get the message hears of them.
+    """
+    if message.thread is not came_from:
+        note_crossings(state, message.thread, message, at_once=False)
+
+
 def fire_all(
     state: State,
     thread: Thread,
@@ -80,6 +88,8 @@ def raise_crossing(
 
 def fire_rest(state: State, thread: Thread, message: Message | None, node: Node, unit: int) -> tuple[Crossing, ...]:
     """Fires all levels of a unit that have not fired: nobody is refused unwarned (R15)."""
+    if not node.thread and node is not state.root:
+        return ()  # the sub-thread was never opened
     return fire_all(state, thread, message, tuple((node, unit, mark) for mark in unfired(node, unit)))
 
 

@@ -15,11 +15,10 @@ from typing import Final
 
 _UNHOLDABLE: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff"
 _CODE: Final = "x(?:00(?:0[0-8BCEF]|1[0-9A-F])|FFF[EF])"
-_LOOKALIKE: Final = f"_((?:x005F_)*{_CODE})"
-
-_TO_HIDE: Final = re.compile(f"{_LOOKALIKE}(?=[_{_UNHOLDABLE}])|([{_UNHOLDABLE}])")
+# A chain is taken as a whole, also where it turns out to be no look-alike: so the time is linear in the text's length.
+_TO_HIDE: Final = re.compile(f"_(?=x)((?:x005F_)*+)({_CODE}(?=[_{_UNHOLDABLE}]))?|([{_UNHOLDABLE}])")
 # An escaped look-alike leaves its last underscore to the text behind it, where another may begin.
-_TO_SHOW: Final = re.compile(f"_x005F_((?:x005F_)*{_CODE})(?=_)|_({_CODE})_")
+_TO_SHOW: Final = re.compile(f"_({_CODE})_|_((?:x005F_)++)({_CODE}(?=_))?")
 
 _MARKUP: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _IN_ATTRIBUTES: Final = str.maketrans(
@@ -32,12 +31,26 @@ _NOTABLE_IN_ATTRIBUTES: Final = _NOTABLE + b"\t\n"
 
 def hidden(text: str) -> str:
     """The text with escapes for what XML cannot hold."""
-    return _TO_HIDE.sub(lambda m: f"_x005F_{m[1]}" if m[1] else f"_x{ord(m[2]):04X}_", text)
+    return _TO_HIDE.sub(_hide, text)
+
+
+def _hide(match: re.Match[str]) -> str:
+    chain, code, unholdable = match.groups()
+    if unholdable:
+        return f"_x{ord(unholdable):04X}_"
+    return f"_x005F_{chain}{code}" if code else match[0]
 
 
 def shown(text: str) -> str:
     """The text that was :func:`hidden`."""
-    return _TO_SHOW.sub(lambda m: f"_{m[1]}" if m[1] else chr(int(m[2][1:], 16)), text) if "_x" in text else text
+    return _TO_SHOW.sub(_show, text) if "_x" in text else text
+
+
+def _show(match: re.Match[str]) -> str:
+    unholdable, chain, code = match.groups()
+    if unholdable:
+        return chr(int(unholdable[1:], 16))
+    return f"_{chain.removeprefix('x005F_')}{code}" if code else match[0]
 
 
 def element_text(text: str) -> str:

@@ -123,7 +123,7 @@ def _decimal(value: Any) -> Decimal:
 
 def _datetime(value: Any) -> datetime:
     """Fixed offsets only: an XML date has no time zone rules. What xs:dateTime cannot write as an offset becomes UTC."""
-    if type(value) is datetime and value.tzinfo is UTC:
+    if type(value) is datetime and value.tzinfo is UTC and not value.fold:
         return value
     if not isinstance(value, datetime):
         raise Misfit(expected("datetime", value))

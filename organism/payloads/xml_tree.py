@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MARK: Final = b"\xef\xbb\xbf"
 _ODD_REFERENCE: Final = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos|#x?[0-9A-Fa-f]+);)")
 _ENCODING: Final = re.compile(rb"<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([^\"'>]*)")
+_HINT: Final = ", use XML_PARSE_HUGE option"
 _BLANKS: Final = frozenset({b" ", b"\t", b"\n", b"\r"})
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -121,7 +122,7 @@ class Parser:
         try:
             root = etree.fromstring(raw, self._lxml)
         except etree.XMLSyntaxError as error:
-            raise InvalidPayloadError(f"is not well-formed XML: {error.msg}") from None
+            raise InvalidPayloadError(f"is not well-formed XML: {error.msg.replace(_HINT, '')}") from None
         # Each level has an end tag of its own, but perhaps the last.
         if raw.count(b"</") >= self._limits.depth and self._too_deep(root):
             raise _too_deep(self._limits)
@@ -203,16 +204,15 @@ def _blanks_end(raw: bytes, position: int) -> int:
 def plain(root: ET.Element) -> bytes:
     """The document with that root, in the plain form, in its namespace."""
     parts: list[str] = []
-    head = f' xmlns="{marked_up_attribute(namespace(root.tag))}"' if namespace(root.tag) else ""
 
-    def write(element: ET.Element, attributes: str) -> None:
+    def write(element: ET.Element, head: str) -> None:
         name = local(element.tag)
-        parts.append(f"<{name}{attributes}>{marked_up(element.text or '')}")
+        attributes = "".join(f' {key}="{marked_up_attribute(value)}"' for key, value in element.items())
+        parts.append(f"<{name}{head}{attributes}>{marked_up(element.text or '')}")
         for child in element:
-            key = child.get(KEY)
-            write(child, "" if key is None else f' {KEY}="{marked_up_attribute(key)}"')
+            write(child, "")
             parts.append(marked_up(child.tail or ""))
         parts.append(f"</{name}>")
 
-    write(root, head)
+    write(root, f' xmlns="{marked_up_attribute(namespace(root.tag))}"' if namespace(root.tag) else "")
     return "".join(parts).encode()

@@ -207,16 +207,30 @@ def failure_of(error: BaseException) -> Failure:
     error = _leading(error)
     match error:
         case Refused():
-            return Failure("refused", str(error))
+            return Failure("refused", _said(error))
         case BudgetExhaustedError():
-            return Failure("exhausted", str(error), unit=error.unit, scope=error.scope)
+            return Failure("exhausted", _said(error), unit=error.unit, scope=error.scope)
         case HandlerFailedError():
             code = next((each for each in get_args(FailureCode) if each == error.code), None)
             if code is None:  # the handler made it up: what callers may hear is a closed list
-                return Failure("crashed", f"{error.code}: {error.text}", error.retry)
-            return Failure(code, error.text, error.retry, error.unit, error.scope)
+                return Failure("crashed", _speakable(f"{error.code}: {error.text}"), bool(error.retry))
+            return Failure(code, _speakable(error.text), bool(error.retry), error.unit, error.scope)
         case _:
-            return Failure("crashed", f"{type(error).__name__}: {error}", retry=True)
+            said = _said(error)
+            return Failure("crashed", f"{type(error).__name__}: {said}" if said else type(error).__name__, retry=True)
+
+
+def _said(error: BaseException) -> str:
+    """An exception's text; none where it cannot even tell that."""
+    try:
+        return _speakable(str(error))
+    except Exception:  # noqa: BLE001 - it is the handler's; its kind is told, and the log has the rest
+        return ""
+
+
+def _speakable(text: object) -> str:
+    """A text as payloads can hold it: half characters are escaped, since callers are told it in one."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _leading(error: BaseException) -> BaseException:

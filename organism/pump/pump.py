@@ -219,6 +219,7 @@ class Pump:
 
     async def _work(self) -> None:
         """A worker: one cancel scope after the other, each for as many deliveries as nobody cancels."""
+        undone = runtime.cancellings()
         while True:
             turn = _Turn()
             try:
@@ -228,6 +229,7 @@ class Pump:
                 # A handler left a cancel scope open: the library finds it when the worker's own is closed.
                 if turn.sound:
                     raise
+            turn.sound = turn.sound and runtime.cancellings() == undone
             if turn.delivery is not None:
                 self._conclude_interrupted(turn.delivery, sound=turn.sound)
             if not turn.sound:
@@ -251,9 +253,11 @@ class Pump:
                 until = self.now() + SLICE
                 continue
             turn.delivery = delivery = Delivery(self, message, scope)
-            await self._deliver(delivery)
-            turn.sound = runtime.scope_mark() == mark
-            if not turn.sound or scope.cancel_called:
+            try:
+                await self._deliver(delivery)
+            finally:
+                turn.sound = runtime.scope_mark() is mark
+            if not turn.sound or scope.cancel_called or runtime.cancellings():
                 return
             turn.delivery = None
             self._conclude(delivery)
@@ -287,9 +291,19 @@ class Pump:
             coro = handler.code(message.payload, context)
             result = await step(coro, self._base.copy(), delivery.suspended)
         except Exception as error:  # noqa: BLE001 - no failure of a handler goes quiet, and none stops the pump
-            delivery.result = failure_of(error)
-            if delivery.result.code == "crashed":
-                _handlers_log.error("handler '%s' crashed in thread %s", message.to, message.thread.id, exc_info=error)
+            self._failed(delivery, error)
+        except BaseExceptionGroup as group:
+            # A task group of the handler's brings its failures beside a cancelling: only that is the worker's.
+            failures, rest = group.split(Exception)
+            if failures is not None:
+                self._failed(delivery, failures)
+            if rest is not None:
+                raise rest from None
+        except anyio.get_cancelled_exc_class() as error:
+            if self._group is None or anyio.current_effective_deadline() == -math.inf:
+                raise
+            # Nobody cancelled this worker: it is a cancelling of the handler's own that left it.
+            self._failed(delivery, error)
         else:
             delivery.result = outgoing_of(result)
         finally:
@@ -298,9 +312,18 @@ class Pump:
             if delivery.suspended_once:
                 self._active += 1
 
+    def _failed(self, delivery: Delivery, error: BaseException) -> None:
+        """Keeps what a caller will hear of an exception that left a handler."""
+        message = delivery.message
+        delivery.result = failure_of(error)
+        if delivery.result.code == "crashed":
+            _handlers_log.error("handler '%s' crashed in thread %s", message.to, message.thread.id, exc_info=error)
+
     def delivery_suspended(self, delivery: Delivery) -> None:
         """A handler waits: its mailbox is taken, and another worker goes on with what is ready."""
         self.kernel.suspended(delivery.message)
+        if self.kernel.is_void(delivery.message):
+            delivery.interrupt(None)  # it was cancelled before it could be: by what it did itself
         self._active -= 1
         self.carry_out()
 
@@ -323,7 +346,7 @@ class Pump:
         """Ends a delivery whose scope was cancelled, or that broke the worker it ran on."""
         message = delivery.message
         if not sound:
-            text = f"'{message.to}' left a cancel scope open"
+            text = f"'{message.to}' left a cancel scope or a cancelling behind"
             _handlers_log.error("%s in thread %s", text, message.thread.id)
             delivery.result = Failure("crashed", text, retry=True)
         elif delivery.interrupted is not None:

@@ -34,7 +34,15 @@ def scope_mark() -> object:
     backend: Any = _asyncio
     task: Any = asyncio.current_task()
     state = backend._task_states.get(task)  # noqa: SLF001 - see above
-    return (None if state is None else state.cancel_scope, task.cancelling())
+    return None if state is None else state.cancel_scope
+
+
+def cancellings() -> int:
+    """How many cancellings of the running task are still to be undone, on asyncio: one that a handler leaves there is not
+    the worker's own. Trio knows no cancelling but by scopes.
+    """
+    task = None if trio.lowlevel.in_trio_run() else asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 async def checkpoint() -> None:

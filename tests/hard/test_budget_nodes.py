@@ -314,7 +314,7 @@ async def test_depth_is_refused_to_its_sender_alone() -> None:
     async def worker(task: Task, ctx: Context) -> Reply[Done]:
         number = int(task.text)
         try:
-            answer = await ctx.ask("worker" if number % 2 else "helper", Task(str(number + 1)), expect=Done)
+            answer = await ctx.ask("helper" if number % 2 else "worker", Task(str(number + 1)), expect=Done)
         except BudgetExhaustedError as error:
             seen.append(f"{error.unit} {error.scope} {error.used} {error.limit} {error.need}")
             return Reply(Done(f"{number} deep"))

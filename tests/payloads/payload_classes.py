@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+import operator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import attrs
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from organism.payloads import payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hypothesis.strategies import DrawFn, SearchStrategy
+    from hypothesis.strategies import DrawFn
 
 
 @attrs.frozen
@@ -45,7 +48,9 @@ decimals: SearchStrategy[Decimal] = st.builds(
     st.integers(-40, 40) | st.sampled_from([-9999, -9998, -1000, -999, 999, 1000, 9998, 9999]),
 )
 
-offsets: SearchStrategy[timezone] = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+offsets: SearchStrategy[timezone] = st.integers(-14 * 60, 14 * 60).map(
+    lambda minutes: timezone(timedelta(minutes=minutes))
+)
 
 datetimes: SearchStrategy[datetime] = st.datetimes(timezones=offsets | st.just(UTC), allow_imaginary=False)
 
@@ -63,67 +68,87 @@ SCALARS = (
     Kind(bytes, st.binary(max_size=8)),
 )
 
-FIELD_NAMES = ("name", "text", "item", "entry", "key", "none", "value", "xmlns", "class_", "from_", "None_", "a", "b", "A1")
-LITERALS = ("low", "high", " padded ", "two words", "", "1", "true", 1, -2, True, False, "_x0000_", "\x00", "a\nb", "<&>")
-
-
-@st.composite
-def enums(draw: DrawFn) -> Kind:
-    values: list[Any] = draw(
-        st.lists(st.sampled_from(["low", "high", " x ", "", "\x01", "_x0001_"]), min_size=1, max_size=4, unique=True)
-        | st.lists(st.integers(), min_size=1, max_size=4, unique=True)
-    )
-    made: Any = Enum("Level", {f"member_{number}": value for number, value in enumerate(values)})
-    return Kind(made, st.sampled_from(list(made)))
-
-
-@st.composite
-def literals(draw: DrawFn) -> Kind:
-    drawn = draw(st.lists(st.sampled_from(LITERALS), min_size=1, max_size=4))
-    by_text = {(str(value).lower() if isinstance(value, bool) else str(value)): value for value in drawn}
-    values = tuple(by_text.values())
-    return Kind(Literal[values], st.sampled_from(values))
+FIELDS = (
+    (),
+    ("name",),
+    ("text", "item"),
+    ("entry", "key", "none"),
+    ("class_", "from_", "value", "None_"),
+    ("xmlns", "a", "A1", "b", "item"),
+)
+ENUMS: tuple[tuple[Any, ...], ...] = (("low", "high"), (" x ", "", "\x01", "_x0001_"), (1, -2), ("one", 2))
+LITERALS: tuple[tuple[Any, ...], ...] = (
+    ("low", "high", "two words"),
+    (" padded ", "", "_x0000_", "\x00", "a\nb", "<&>"),
+    (1, -2, True, "yes"),
+    (False, "x"),
+)
 
 
 class Maker:
     """Makes kinds and classes. One maker never uses a name twice, so its classes can be in one vocabulary."""
 
-    def __init__(self) -> None:
+    def __init__(self, draw: DrawFn) -> None:
+        self.draw = draw
         self.numbers: Iterator[int] = itertools.count()
 
-    def kinds(self, depth: int) -> SearchStrategy[Kind]:
-        simple = st.sampled_from(SCALARS) | enums() | literals()
+    def kind(self, depth: int) -> Kind:
+        """A kind with at most so many kinds inside of each other."""
+        simple = [self.scalar, self.scalar, self.scalar, self.enum, self.literal]
+        nesting = [self.maybe, self.listed, self.tabled, self.told, self.nested, self.union]
         if depth == 0:
-            return simple
-        inner = self.kinds(depth - 1)
-        maybe = st.deferred(lambda: simple | inner)
-        return (
-            simple
-            | maybe.map(lambda kind: Kind(kind.annotation | None, st.none() | kind.values))
-            | maybe.flatmap(self._listed)
-            | maybe.flatmap(self._tabled)
-            | maybe.map(lambda kind: Kind(Annotated[kind.annotation, "told"], kind.values))
-            | self.payloads(depth - 1).map(lambda made: Kind(made[0], made[1]))
-            | st.lists(self.payloads(depth - 1), min_size=1, max_size=3).map(
-                lambda made: Kind(Union[tuple(cls for cls, _ in made)], st.one_of([values for _, values in made]))
-            )
+            return self.draw(st.sampled_from(simple))()
+        if self.draw(st.booleans()):
+            return self.draw(st.sampled_from(simple))()
+        return self.draw(st.sampled_from(nesting))(depth - 1)
+
+    def scalar(self) -> Kind:
+        return self.draw(st.sampled_from(SCALARS))
+
+    def enum(self) -> Kind:
+        values = self.draw(st.sampled_from(ENUMS))
+        make: Any = Enum  # called, it makes a class
+        made = make("Level", {f"member_{number}": value for number, value in enumerate(values)})
+        return Kind(made, st.sampled_from(list(made)))
+
+    def literal(self) -> Kind:
+        values = self.draw(st.sampled_from(LITERALS))
+        return Kind(Literal[values], st.sampled_from(values))
+
+    def maybe(self, depth: int) -> Kind:
+        kind = self.kind(depth)
+        return Kind(kind.annotation | None, st.none() | kind.values)
+
+    def listed(self, depth: int) -> Kind:
+        kind = self.kind(depth)
+        inner: Any = kind.annotation
+        form: Any = self.draw(st.sampled_from([list[inner], tuple[inner, ...]]))
+        return Kind(form, st.lists(kind.values, max_size=3).map(tuple))
+
+    def tabled(self, depth: int) -> Kind:
+        kind = self.kind(depth)
+        inner: Any = kind.annotation
+        return Kind(dict[str, inner], st.dictionaries(texts, kind.values, max_size=3))
+
+    def told(self, depth: int) -> Kind:
+        kind = self.kind(depth)
+        return Kind(Annotated[kind.annotation, "told"], kind.values)
+
+    def nested(self, depth: int) -> Kind:
+        return Kind(*self.payload(depth))
+
+    def union(self, depth: int) -> Kind:
+        members = [self.payload(depth) for _ in range(self.draw(st.integers(1, 3)))]
+        return Kind(
+            functools.reduce(operator.or_, [cls for cls, _ in members]), st.one_of([values for _, values in members])
         )
 
-    def _listed(self, kind: Kind) -> SearchStrategy[Kind]:
-        values = st.lists(kind.values, max_size=3).map(tuple)
-        return st.sampled_from([Kind(list[kind.annotation], values), Kind(tuple[kind.annotation, ...], values)])
-
-    def _tabled(self, kind: Kind) -> SearchStrategy[Kind]:
-        return st.just(Kind(dict[str, kind.annotation], st.dictionaries(texts, kind.values, max_size=3)))
-
-    @st.composite
-    @staticmethod
-    def _payload(draw: DrawFn, self: Maker, depth: int) -> tuple[type, SearchStrategy[Any]]:
-        names = draw(st.lists(st.sampled_from(FIELD_NAMES), max_size=4, unique=True))
-        fields = {name: draw(self.kinds(depth)) for name in names}
-        defaulted = {name for name in names if draw(st.integers(0, 3)) == 0}
-        defaults = {name: draw(fields[name].values) for name in sorted(defaulted)}
-        style = draw(st.sampled_from(["plain", "attrs", "dataclass", "derived"]))
+    def payload(self, depth: int) -> tuple[type, SearchStrategy[Any]]:
+        """A class, and values of it."""
+        names = self.draw(st.sampled_from(FIELDS))
+        fields = {name: self.kind(depth) for name in names}
+        defaults = {name: self.draw(kind.values) for name, kind in fields.items() if self.draw(st.integers(0, 3)) == 0}
+        style = self.draw(st.sampled_from(["plain", "attrs", "dataclass", "derived"]))
         cls = _declared(f"P{next(self.numbers)}", fields, defaults, style)
         values = st.fixed_dictionaries(
             {name: kind.values for name, kind in fields.items() if name not in defaults},
@@ -131,16 +156,14 @@ class Maker:
         )
         return cls, values.map(lambda named: cls(**named))
 
-    def payloads(self, depth: int) -> SearchStrategy[tuple[type, SearchStrategy[Any]]]:
-        return Maker._payload(self, depth)
-
 
 def _declared(name: str, fields: dict[str, Kind], defaults: dict[str, Any], style: str) -> type:
     order = sorted(fields, key=lambda field: field in defaults)
     annotations = {field: fields[field].annotation for field in order}
     if style == "dataclass":
         given: dict[str, Any] = {
-            field: dataclasses.field(default_factory=lambda value=value: value) for field, value in defaults.items()
+            field: dataclasses.field(default_factory=functools.partial(_itself, value))
+            for field, value in defaults.items()
         }
         return payload(dataclasses.dataclass(frozen=True)(_class(name, annotations, given)))
     if style == "attrs":
@@ -148,9 +171,13 @@ def _declared(name: str, fields: dict[str, Kind], defaults: dict[str, Any], styl
         return payload(attrs.frozen(kw_only=True)(_class(name, annotations, given)))
     if style == "derived" and order:
         first, *others = order
-        base = payload(_class(f"{name}Base", {first: annotations[first]}, _of(defaults, [first])))
+        base: type = payload(_class(f"{name}Base", {first: annotations[first]}, _of(defaults, [first])))
         return payload(_class(name, {field: annotations[field] for field in others}, _of(defaults, others), base))
     return payload(_class(name, annotations, defaults))
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _of(defaults: dict[str, Any], names: list[str]) -> dict[str, Any]:
@@ -164,12 +191,5 @@ def _class(name: str, annotations: dict[str, Any], body: dict[str, Any], *bases:
 @st.composite
 def payload_values(draw: DrawFn, depth: int = 2) -> Any:
     """A value of a new payload class."""
-    _, values = draw(Maker().payloads(depth))
+    _, values = Maker(draw).payload(depth)
     return draw(values)
-
-
-@st.composite
-def payload_classes(draw: DrawFn, depth: int = 2) -> tuple[type, Any]:
-    """A new payload class and a value of it."""
-    cls, values = draw(Maker().payloads(depth))
-    return cls, draw(values)

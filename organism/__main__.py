@@ -1,5 +1,0 @@
-"""``python -m organism`` is ``organism``."""
-
-from organism.cli.main import main
-
-main()

@@ -1,0 +1,206 @@
+"""Who waits below one node, found without asking each: by age, by need, and by what each is waiting for.
+
+Waiting calls are known here by their number, which is their age, and by the least they need. A *measure* is what a need is
+measured by: a unit, and whether against the limit (a grace call on its own thread's node) or the working limit. Every
+question is answered by looking at the ends of sorted lists: ten thousand calls that lack the same cost no more than ten.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from typing import TYPE_CHECKING, Final
+
+from organism.budget.claims import COST, Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Measure = tuple[int, bool]
+_FEW: Final = 16
+"""Below this many it is quicker to look at all whose need fits than to look for the oldest of them by age."""
+
+
+class Ranking:
+    """Numbers in the order of their needs."""
+
+    __slots__ = ("_order",)
+
+    def __init__(self) -> None:
+        self._order: list[tuple[int, int]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._order)
+
+    def add(self, need: int, number: int) -> None:
+        """Takes a number in."""
+        insort(self._order, (need, number))
+
+    def remove(self, need: int, number: int) -> None:
+        """Takes a number out that was added with this need."""
+        del self._order[bisect_left(self._order, (need, number))]
+
+    @property
+    def least(self) -> int:
+        """The smallest need."""
+        return self._order[0][0]
+
+    @property
+    def most(self) -> int:
+        """The largest need."""
+        return self._order[-1][0]
+
+    @property
+    def greatest(self) -> int:
+        """The number with the largest need."""
+        return self._order[-1][1]
+
+    def above(self, room: int) -> Iterator[int]:
+        """Those whose need does not fit into ``room``."""
+        return (number for _, number in self._order[bisect_left(self._order, (room + 1, -1)) :])
+
+    def within(self, room: int) -> int:
+        """How many needs fit into ``room``."""
+        return bisect_left(self._order, (room + 1, -1))
+
+    def first(self, count: int) -> Iterator[int]:
+        """So many, from the smallest need on."""
+        return (number for _, number in self._order[:count])
+
+
+class Standing:
+    """Those who stand at one measure of a node: they lack it there, or are barred there."""
+
+    __slots__ = ("_ages", "_needs", "_ranking")
+
+    def __init__(self) -> None:
+        self._ages: list[int] = []
+        self._needs: dict[int, int] = {}
+        self._ranking = Ranking()
+
+    def __bool__(self) -> bool:
+        return bool(self._ages)
+
+    def add(self, need: int, number: int) -> None:
+        """Lets a call stand here."""
+        insort(self._ages, number)
+        self._needs[number] = need
+        self._ranking.add(need, number)
+
+    def remove(self, number: int) -> None:
+        """Lets a call go from here."""
+        del self._ages[bisect_left(self._ages, number)]
+        self._ranking.remove(self._needs.pop(number), number)
+
+    def oldest(self, room: int, *, after: int, until: int) -> int | None:
+        """The oldest whose need fits into ``room``, younger than ``after`` and no younger than ``until``."""
+        fitting = self._ranking.within(room)
+        if fitting < _FEW:
+            return min((number for number in self._ranking.first(fitting) if after < number <= until), default=None)
+        for index in range(bisect_right(self._ages, after), len(self._ages)):
+            number = self._ages[index]
+            if number > until:
+                break
+            if self._needs[number] <= room:
+                return number
+        return None
+
+
+class Index:
+    """Calls by age, and for each measure by need."""
+
+    __slots__ = ("ages", "rankings")
+
+    def __init__(self) -> None:
+        self.ages: list[int] = []
+        self.rankings: dict[Measure, Ranking] = {}
+
+    def add(self, number: int, needs: Iterable[tuple[Measure, int]]) -> None:
+        """Takes a call in, with what it needs of each measure."""
+        insort(self.ages, number)
+        for measure, need in needs:
+            ranking = self.rankings.get(measure)
+            if ranking is None:
+                ranking = self.rankings[measure] = Ranking()
+            ranking.add(need, number)
+
+    def remove(self, number: int, needs: Iterable[tuple[Measure, int]]) -> None:
+        """Takes a call out that was added with these needs."""
+        del self.ages[bisect_left(self.ages, number)]
+        for measure, need in needs:
+            ranking = self.rankings[measure]
+            ranking.remove(need, number)
+            if not ranking:
+                del self.rankings[measure]
+
+
+class Crowd:
+    """All who wait and have one node on their path, where it has limits in the units ``limited``."""
+
+    __slots__ = ("_limited", "_needs", "everyone", "impatient", "standing")
+
+    def __init__(self, limited: tuple[int, ...]) -> None:
+        self._limited = limited
+        self._needs: dict[int, tuple[Vector, bool]] = {}
+        self.everyone = Index()
+        self.impatient = Index()
+        self.standing: dict[Measure, Standing] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._needs)
+
+    def join(self, number: int, least: Vector, *, by_limit: bool) -> None:
+        """Takes in a call that needs at least ``least``, measured against the limit or the working limit."""
+        self._needs[number] = (least, by_limit)
+        self.everyone.add(number, self._measured(number))
+
+    def leave(self, number: int, *, impatient: bool) -> None:
+        """Takes a call out that stands nowhere here any more. ``impatient``: it has lost its patience."""
+        needs = self._measured(number)
+        self.everyone.remove(number, needs)
+        if impatient:
+            self.impatient.remove(number, needs)
+        del self._needs[number]
+
+    def lose_patience(self, number: int) -> None:
+        """From now on a call bars younger ones where it lacks."""
+        self.impatient.add(number, self._measured(number))
+
+    def stand(self, number: int, unit: int) -> Measure:
+        """Lets a call stand at a unit; gives where that is."""
+        least, by_limit = self._needs[number]
+        measure = (unit, by_limit)
+        standing = self.standing.get(measure)
+        if standing is None:
+            standing = self.standing[measure] = Standing()
+        standing.add(least[unit], number)
+        return measure
+
+    def step_off(self, number: int, measure: Measure) -> None:
+        """Lets a call go from where it stood."""
+        standing = self.standing[measure]
+        standing.remove(number)
+        if not standing:
+            del self.standing[measure]
+
+    def measure_by(self, limited: tuple[int, ...]) -> None:
+        """The node has limits in other units than before."""
+        if limited == self._limited:
+            return
+        self._limited = limited
+        impatient = self.impatient.ages
+        self.everyone, self.impatient = Index(), Index()
+        for number in self._needs:
+            self.everyone.add(number, self._measured(number))
+        for number in impatient:
+            self.lose_patience(number)
+
+    def _measured(self, number: int) -> list[tuple[Measure, int]]:
+        least, by_limit = self._needs[number]
+        return [((unit, by_limit), least[unit]) for unit in self._limited if bears(unit, least[unit])]
+
+
+def bears(unit: int, amount: int) -> bool:
+    """Whether a need is measured in a unit. What is overdrawn bears nothing more, not even a call that is free; only a
+    further attempt, which counts as no model call, asks nothing of them, and no call asks for messages.
+    """
+    return amount > 0 or unit <= COST

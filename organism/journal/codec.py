@@ -1,0 +1,177 @@
+"""Facts as JSON objects, and back: what every journal on a disk holds, and what reads them without payload classes.
+
+A document is ``{"format": 1, "root": ..., "fact": "Accepted", "at": ..., "thread": ..., "steps": [{"step": "Posted", ...}], ...}``:
+the fields of the fact's class beside the three keys that say what it is. :mod:`organism.journal.forms` has the rules for fields.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
+
+from attrs import fields, has
+
+from organism import facts
+from organism.errors import JournalError, OrganismError
+from organism.frames import Failure, Warned
+from organism.journal.forms import Object, Tagged, form_of, slots
+from organism.journal.values import Misread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from organism.facts import Fact
+    from organism.payloads import Vocabulary
+
+FORMAT: Final = 1
+"""The version of what is written. It changes with every change that a reader of the last one would misunderstand."""
+
+FACTS: Final[tuple[type[Fact], ...]] = tuple(
+    value
+    for value in vars(facts).values()
+    if isinstance(value, type) and issubclass(value, facts.Fact) and value is not facts.Fact
+)
+"""Every fact there is."""
+STEPS: Final[tuple[type, ...]] = get_args(facts.Step)
+"""Every step there is."""
+
+_HEAD: Final = ("format", "root")
+_FACT: Final = Tagged("fact", FACTS)
+
+
+def encode(fact: Fact, root: str) -> dict[str, Any]:
+    """The JSON object of a fact of this root thread. Raises JournalError where it holds what cannot be written."""
+    try:
+        return {"format": FORMAT, "root": root, **_FACT.write(fact)}
+    except (OrganismError, TypeError, RecursionError) as error:
+        raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
+
+
+def encode_lost(root: str, count: int, at: float) -> dict[str, Any]:
+    """The object that stands where ``count`` facts are missing, up to the instant ``at``."""
+    return {"format": FORMAT, "root": root, "at": at, "lost": count}
+
+
+def decode(document: Mapping[str, Any], vocabulary: Vocabulary | None = None) -> Fact:
+    """The fact of such an object.
+
+    Without a vocabulary, payloads are :class:`organism.journal.PlainPayload`. Raises JournalError for an unknown format or fact,
+    and with the path of a field that does not say what it should; and where facts are missing.
+    """
+    known = document.get("format")
+    if type(known) is not int or known != FORMAT:
+        raise JournalError(f"format {known!r:.80} is not known; this version reads format {FORMAT}")
+    if "lost" in document:
+        raise JournalError(f"{document['lost']} facts are missing here: they could not be written")
+    rest = {key: value for key, value in document.items() if key not in _HEAD}
+    try:
+        return cast("Fact", _FACT.read(rest, vocabulary))
+    except Misread as error:
+        name = document.get("fact")
+        raise JournalError(f"{name}: {error}" if error.path else str(error)) from None
+    except RecursionError:
+        raise JournalError(f"{document.get('fact')}: is nested too deep to be read") from None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the lines that journals of JSON lines hold, derived from the classes of the facts."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"A line of an organism's journal, format {FORMAT}",
+        "oneOf": [*({"$ref": f"#/$defs/{cls.__name__}"} for cls in FACTS if cls is not facts.Ended), *_OWN],
+        "$defs": {**_VALUES, **_definitions()},
+    }
+
+
+_LINE: Final[Mapping[str, Any]] = {
+    "format": {"const": FORMAT},
+    "root": {"type": "string", "description": "The root thread that it belongs to."},
+    "n": {"type": "integer", "minimum": 1, "description": "The entry's number in its chain."},
+    "prev": {
+        "type": ["string", "null"],
+        "pattern": "^[0-9a-f]{64}$",
+        "description": "The hash of the entry before; null in the first.",
+    },
+    "hash": {
+        "type": "string",
+        "pattern": "^[0-9a-f]{64}$",
+        "description": "SHA-256 of this entry without its hash, keys sorted, no blanks, in UTF-8.",
+    },
+}
+"""What every line has beside the fields of its fact."""
+
+_OWN: Final = ({"$ref": "#/$defs/line.Ended"}, {"$ref": "#/$defs/line.Lost"})
+
+_VALUES: Final[Mapping[str, Any]] = {
+    "payload": {
+        "description": "A payload: the object of its fields under its name, and its XML.",
+        "type": "object",
+        "properties": {"$xml": {"type": "string"}},
+        "required": ["$xml"],
+        "additionalProperties": {"type": "object"},
+        "minProperties": 2,
+        "maxProperties": 2,
+    },
+    "decimal": {"description": "An exact decimal number.", "type": "string", "pattern": r"^-?[0-9.]+(E[+-]?[0-9]+)?$"},
+    "float": {
+        "description": "A number that JSON has no form for.",
+        "type": "object",
+        "properties": {"$float": {"enum": ["inf", "-inf", "nan"]}},
+        "required": ["$float"],
+        "additionalProperties": False,
+    },
+}
+
+
+def _definitions() -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for cls in FACTS:
+        if cls is not facts.Ended:
+            made[cls.__name__] = _of_line(Object(cls).definition("fact"))
+    # Ended stands in a line of its own, and inside of another as the record of a sub-thread.
+    made["line.Ended"] = _of_line(Object(facts.Ended).definition("fact"))
+    made["line.Lost"] = _of_line(
+        {
+            "description": "Facts are missing here: a session log could not keep up, or could not be written.",
+            "type": "object",
+            "properties": {"at": {"type": "number"}, "lost": {"type": "integer", "minimum": 1}},
+            "required": ["at", "lost"],
+            "additionalProperties": False,
+        }
+    )
+    made |= {cls.__name__: Object(cls).definition("step") for cls in STEPS}
+    made |= {cls.__name__: Object(cls).definition() for cls in _inner()}
+    return made
+
+
+def _of_line(definition: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **definition,
+        "properties": {**_LINE, **definition["properties"]},
+        "required": [*_LINE, *definition["required"]],
+    }
+
+
+def _inner() -> Iterator[type]:
+    """The attrs classes that stand inside of facts and steps, in no order that matters."""
+    seen: set[Any] = {Failure, Warned}
+    waiting: list[type] = [*FACTS, *STEPS, Failure, Warned]
+    while waiting:
+        for form in _forms(waiting.pop()):
+            if isinstance(form, Object) and form.cls not in seen:
+                seen.add(form.cls)
+                waiting.append(form.cls)
+    yield from sorted(seen, key=lambda cls: str(cls.__name__))
+
+
+def _forms(cls: type) -> Iterator[Any]:
+    waiting: list[Any] = [slot.form for slot in slots(cls)]
+    while waiting:
+        form = waiting.pop()
+        yield form
+        if has(type(form)) and not isinstance(form, (Object, Tagged)):
+            for each in fields(type(form)):
+                inner: Any = getattr(form, each.name)
+                waiting += inner if isinstance(inner, tuple) else [inner]
+
+
+__all__ = ["FACTS", "FORMAT", "STEPS", "decode", "encode", "encode_lost", "form_of", "schema"]

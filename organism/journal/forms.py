@@ -1,0 +1,419 @@
+"""How values stand in JSON: one form for each type that a fact may hold, made from the annotations of its attrs classes.
+
+A form writes a value, reads it back, and says in JSON Schema what it wrote. A new field or a new fact needs no code here;
+only what is annotated ``Any`` has its form by the field's name, in :data:`BY_NAME`.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Union, get_args, get_origin, get_type_hints
+
+from attrs import NOTHING, fields, frozen, has
+
+from organism.frames import Failure, Warned
+from organism.journal.values import MARK, Misread, PlainPayload, closed, opened, payload_of, xml_and_json
+
+if TYPE_CHECKING:
+    from organism.payloads import Vocabulary
+
+Schema = dict[str, Any]
+
+
+class Form(Protocol):
+    """How values of one type stand in JSON."""
+
+    def write(self, value: Any) -> Any:
+        """The JSON value."""
+        ...
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """The value; raises Misread with the path of what is wrong."""
+        ...
+
+    def schema(self) -> Schema:
+        """What the JSON value is, in JSON Schema."""
+        ...
+
+
+@frozen
+class Plain:
+    """A value that is the same in JSON: of exactly this class, written under ``name`` in JSON Schema."""
+
+    cls: type
+    name: str
+
+    def write(self, value: Any) -> Any:
+        """As it is."""
+        return value
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """As it is."""
+        del words
+        if type(value) is not self.cls:
+            raise Misread(f"is no {self.name}: {value!r:.80}")
+        return value
+
+    def schema(self) -> Schema:
+        """The type."""
+        return {"type": self.name}
+
+
+@frozen
+class Amount:
+    """A number: an int or a float as such, a Decimal as a text, so that none of its digits is lost."""
+
+    decimals: bool = True
+    numbers: bool = True
+
+    def write(self, value: Any) -> Any:
+        """A number or a text; ``{"$float": "inf"}`` for what JSON has no number for."""
+        if isinstance(value, Decimal):
+            return str(value)
+        return value if not isinstance(value, float) or math.isfinite(value) else {MARK + "float": repr(value)}
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """An int, a float or a Decimal."""
+        del words
+        if self.numbers and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return value
+        if self.numbers and isinstance(value, dict):
+            return opened(value, None)
+        try:
+            if self.decimals and isinstance(value, str):
+                return Decimal(value)
+        except InvalidOperation:
+            pass
+        raise Misread(f"is no number: {value!r:.80}")
+
+    def schema(self) -> Schema:
+        """A number, a text, or either."""
+        number: list[Schema] = [{"type": "number"}, {"$ref": "#/$defs/float"}]
+        text: list[Schema] = [{"$ref": "#/$defs/decimal"}]
+        either = [*(number if self.numbers else ()), *(text if self.decimals else ())]
+        return either[0] if len(either) == 1 else {"anyOf": either}
+
+
+@frozen
+class Word:
+    """One of some texts."""
+
+    words: tuple[Any, ...]
+
+    def write(self, value: Any) -> Any:
+        """As it is."""
+        return value
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """As it is, where it is one of them."""
+        del words
+        if value not in self.words:
+            raise Misread(f"is none of {', '.join(map(repr, self.words))}: {value!r:.80}")
+        return value
+
+    def schema(self) -> Schema:
+        """The words."""
+        return {"enum": list(self.words)}
+
+
+@frozen
+class Maybe:
+    """``null``, or what ``inner`` writes."""
+
+    inner: Form
+
+    def write(self, value: Any) -> Any:
+        """``null`` for None."""
+        return None if value is None else self.inner.write(value)
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """None for ``null``."""
+        return None if value is None else self.inner.read(value, words)
+
+    def schema(self) -> Schema:
+        """Either."""
+        return {"anyOf": [self.inner.schema(), {"type": "null"}]}
+
+
+@frozen
+class Many:
+    """A tuple of any length."""
+
+    item: Form
+
+    def write(self, value: Any) -> Any:
+        """A list."""
+        return [self.item.write(each) for each in value]
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """A tuple."""
+        return tuple(
+            _within(f"[{number}]", self.item, each, words) for number, each in enumerate(_instance(value, list))
+        )
+
+    def schema(self) -> Schema:
+        """A list."""
+        return {"type": "array", "items": self.item.schema()}
+
+
+@frozen
+class Row:
+    """A tuple of a fixed length, each place of its own type."""
+
+    places: tuple[Form, ...]
+
+    def write(self, value: Any) -> Any:
+        """A list."""
+        return [form.write(each) for form, each in zip(self.places, value, strict=True)]
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """A tuple."""
+        if len(_instance(value, list)) != len(self.places):
+            raise Misread(f"has {len(value)} items, and not {len(self.places)}")
+        pairs = enumerate(zip(self.places, value, strict=True))
+        return tuple(_within(f"[{number}]", form, each, words) for number, (form, each) in pairs)
+
+    def schema(self) -> Schema:
+        """A list of that length."""
+        return {
+            "type": "array",
+            "prefixItems": [form.schema() for form in self.places],
+            "minItems": len(self.places),
+            "maxItems": len(self.places),
+        }
+
+
+@frozen
+class Table:
+    """A mapping from texts."""
+
+    item: Form
+
+    def write(self, value: Any) -> Any:
+        """An object."""
+        return {key: self.item.write(each) for key, each in value.items()}
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """A dict."""
+        return {key: _within(f".{key}", self.item, each, words) for key, each in _instance(value, dict).items()}
+
+    def schema(self) -> Schema:
+        """An object."""
+        return {"type": "object", "additionalProperties": self.item.schema()}
+
+
+@frozen
+class PayloadForm:
+    """A payload: its JSON document, with its XML beside it."""
+
+    def write(self, value: Any) -> Any:
+        """``{"Greeting": {"name": "Ada"}, "$xml": "<Greeting ..."}``."""
+        return xml_and_json(value)
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """The payload; a :class:`PlainPayload` where no class is known."""
+        return payload_of(value, words)
+
+    def schema(self) -> Schema:
+        """An object with one payload."""
+        return {"$ref": "#/$defs/payload"}
+
+
+@frozen
+class OpenForm:
+    """Any value that may be kept: JSON values and payloads, numbers of every kind, tuples."""
+
+    def write(self, value: Any) -> Any:
+        """What JSON has no form for becomes an object whose one key begins with ``$``."""
+        return closed(value)
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """The value."""
+        return opened(value, words)
+
+    def schema(self) -> Schema:
+        """Anything."""
+        return {}
+
+
+@frozen
+class Object:
+    """An attrs value: an object of its fields, in their order. Where one may be left out, None and ``()`` are."""
+
+    cls: type
+
+    def write(self, value: Any) -> Any:
+        """The object."""
+        document: dict[str, Any] = {}
+        for slot in slots(self.cls):
+            each = getattr(value, slot.name)
+            if slot.required or not (each is None or each == ()):
+                document[slot.name] = slot.form.write(each)
+        return document
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """The value. What the class does not know, and what it lacks, is an error."""
+        known = slots(self.cls)
+        unknown = _instance(value, dict).keys() - {slot.name for slot in known}
+        if unknown:
+            raise Misread(f"{self.cls.__name__} has no field {sorted(unknown)[0]!r:.80}")
+        missing = [slot.name for slot in known if slot.required and slot.name not in value]
+        if missing:
+            raise Misread(f"{self.cls.__name__} lacks its field '{missing[0]}'")
+        given = {
+            slot.name: _within(f".{slot.name}", slot.form, value[slot.name], words)
+            for slot in known
+            if slot.name in value
+        }
+        left_out = {slot.name: slot.empty for slot in known if slot.name not in value}
+        return self.cls(**left_out, **given)
+
+    def schema(self) -> Schema:
+        """Where it is defined."""
+        return {"$ref": f"#/$defs/{self.cls.__name__}"}
+
+    def definition(self, tag: str = "") -> Schema:
+        """The object's own schema, with the class's name under ``tag``, where one is given."""
+        known = slots(self.cls)
+        tagged: Schema = {tag: {"const": self.cls.__name__}} if tag else {}
+        return {
+            "description": " ".join((self.cls.__doc__ or "").split()),
+            "type": "object",
+            "properties": {**tagged, **{slot.name: slot.form.schema() for slot in known}},
+            "required": [*tagged, *(slot.name for slot in known if slot.required)],
+            "additionalProperties": False,
+        }
+
+
+@frozen
+class Tagged:
+    """A value of one of several attrs classes, told by its class's name under the key ``tag``."""
+
+    tag: str
+    classes: tuple[type, ...]
+
+    def write(self, value: Any) -> Any:
+        """The object, the class's name first."""
+        return {self.tag: type(value).__name__, **Object(type(value)).write(value)}
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """The value; a class that is none of these is refused by name."""
+        name = _instance(value, dict).get(self.tag)
+        cls = next((each for each in self.classes if each.__name__ == name), None)
+        if cls is None:
+            raise Misread(f"there is no {self.tag} {name!r:.80} in this format")
+        return Object(cls).read({key: each for key, each in value.items() if key != self.tag}, words)
+
+    def schema(self) -> Schema:
+        """Any of them."""
+        return {"oneOf": [Object(cls).schema() for cls in self.classes]}
+
+
+@frozen
+class AnswerForm:
+    """What an ask got: a payload, or a Failure. Only a payload has its XML beside it."""
+
+    def write(self, value: Any) -> Any:
+        """The payload's or the failure's object."""
+        return Object(Failure).write(value) if isinstance(value, Failure) else xml_and_json(value)
+
+    def read(self, value: Any, words: Vocabulary | None) -> Any:
+        """Either."""
+        if isinstance(value, dict) and f"{MARK}xml" in value:
+            return payload_of(value, words)
+        return Object(Failure).read(value, words)
+
+    def schema(self) -> Schema:
+        """Either."""
+        return {"oneOf": [PayloadForm().schema(), Object(Failure).schema()]}
+
+
+BY_NAME: Final[Mapping[str, Form]] = {
+    "payload": PayloadForm(),
+    "replies": PayloadForm(),
+    "answer": AnswerForm(),
+    "failure": Object(Failure),
+    "warnings": Object(Warned),
+    **dict.fromkeys(("used", "held", "limit", "remaining", "need", "threshold"), Amount()),
+}
+"""What fields hold whose type the annotations leave open; any other such field holds any value that may be kept."""
+
+_PLAIN: Final[Mapping[Any, Form]] = {
+    str: Plain(str, "string"),
+    int: Plain(int, "integer"),
+    bool: Plain(bool, "boolean"),
+    float: Amount(decimals=False),
+    Decimal: Amount(numbers=False),
+}
+
+
+@frozen
+class Slot:
+    """A field of an attrs class. ``empty`` is what it is where it was left out, if it may be."""
+
+    name: str
+    form: Form
+    required: bool
+    empty: Any = None
+
+
+@cache
+def slots(cls: Any) -> tuple[Slot, ...]:
+    """The fields of an attrs class, with their forms."""
+    hints = get_type_hints(cls)
+    # A default that says something is written: were it left out, changing it would change what old lines say.
+    return tuple(
+        Slot(each.name, form_of(hints[each.name], each.name), each.default not in (None, ()), each.default)
+        if each.default is not NOTHING
+        else Slot(each.name, form_of(hints[each.name], each.name), required=True)
+        for each in fields(cls)
+    )
+
+
+def form_of(hint: Any, name: str) -> Form:
+    """The form of an annotation, in a field of this name; raises TypeError for one that no form is known for."""
+    if hint is Any:
+        return BY_NAME.get(name, OpenForm())
+    if has(hint):
+        return Object(hint)
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    return _generic(hint, get_origin(hint), get_args(hint), name)
+
+
+def _generic(hint: Any, origin: Any, inner: tuple[Any, ...], name: str) -> Form:
+    if origin is Literal:
+        return Word(inner)
+    if origin is tuple and inner[-1] is Ellipsis:
+        return Many(form_of(inner[0], name))
+    if origin is tuple:
+        return Row(tuple(form_of(each, name) for each in inner))
+    if origin is Mapping and inner[0] is str:
+        return Table(form_of(inner[1], name))
+    if origin in (Union, types.UnionType):
+        one = [each for each in inner if each is not types.NoneType]
+        if len(one) == 1:
+            return Maybe(form_of(one[0], name))
+        if len(one) == len(inner) and all(map(has, one)):
+            return Tagged(name.removesuffix("s"), inner)
+    raise TypeError(f"field '{name}' is annotated {hint}; the journal has no form for that type")
+
+
+def _within(step: str, form: Form, value: Any, words: Vocabulary | None) -> Any:
+    try:
+        return form.read(value, words)
+    except Misread as error:
+        raise Misread(error.problem, path=step + error.path) from None
+
+
+def _instance(value: Any, cls: type) -> Any:
+    if not isinstance(value, cls):
+        raise Misread(f"is no {'list' if cls is list else 'object'}: {value!r:.80}")
+    return value
+
+
+__all__ = ["Form", "Object", "PlainPayload", "Tagged", "form_of", "slots"]

@@ -1,0 +1,218 @@
+"""The journal of JSON lines: one append-only file a root thread, an entry a line, made for ``tail -f`` and ``jq``.
+
+The newline is the commit mark: what stands behind the last one was never committed, and is cut off by the next append. A line
+that holds anything but the canonical form of a sound entry is damage, and is reported with its place.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from attrs import field, frozen
+
+from organism.errors import JournalError
+from organism.facts import Ended
+from organism.journal.chain import Head, canonical, head_of, link, problem_of
+from organism.journal.codec import decode, encode
+from organism.journal.disk import Disk
+from organism.journal.filenames import file_name, is_file_name, root_of_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from organism.facts import Fact
+    from organism.payloads import Vocabulary
+
+_log: Final = logging.getLogger("organism.journal")
+
+
+@frozen
+class Line:
+    """A sound line of a file: its number from 1, its entry, and the bytes up to its end."""
+
+    number: int
+    entry: Mapping[str, Any]
+    end: int
+
+
+@frozen
+class _End:
+    """Where a chain goes on: its head, and how long its file is."""
+
+    head: Head = field(factory=Head)
+    size: int = 0
+
+
+class LinesJournal:
+    """One file a root thread in ``folder``, which is made with the first append.
+
+    With a ``vocabulary``, what is read has its payloads as objects, without one as PlainPayload. ``durable``: an append is over
+    when it would survive a power cut; else when it would survive the process. Append to a folder from one process only.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        vocabulary: Vocabulary | None = None,
+        *,
+        durable: bool = True,
+        disk: Disk | None = None,
+    ) -> None:
+        self.folder = folder
+        self._vocabulary = vocabulary
+        self._disk = disk if disk is not None else Disk(durable=durable)
+        self._ends: dict[str, _End] = {}
+        self._closed = False
+
+    @property
+    def lasting(self) -> bool:
+        """It outlives the process."""
+        return True
+
+    def path(self, root: str) -> Path:
+        """The file of a root thread, whether it is there or not."""
+        return self.folder / file_name(root)
+
+    def append(self, root: str, fact: Fact) -> None:
+        """Writes a fact to the end of the file of its root thread; raises JournalError, then nothing of it is there."""
+        self.extend(root, [encode(fact, root)])
+        if isinstance(fact, Ended) and fact.thread == root:
+            self.let_go(root)
+
+    def extend(self, root: str, contents: Iterable[Mapping[str, Any]]) -> None:
+        """Writes what the codec made of several facts, all or nothing; raises JournalError."""
+        if self._closed:
+            raise JournalError(f"the journal in {self.folder} is closed")
+        path = self.path(root)
+        try:
+            end = self._ends.get(root) or self._opened(root, path)
+            head, lines = end.head, b""
+            for content in contents:
+                entry = link(content, head)
+                lines += canonical(entry) + b"\n"
+                head = head_of(entry)
+            self._disk.append(path, lines, at=end.size)
+        except OSError as error:
+            raise JournalError(f"{path} cannot be written: {error.strerror or error}") from error
+        self._ends[root] = _End(head, end.size + len(lines))
+
+    def let_go(self, root: str) -> None:
+        """Forgets where the chain of a thread ends, since it has; a later append looks again."""
+        self._ends.pop(root, None)
+
+    def _opened(self, root: str, path: Path) -> _End:
+        """The end of a chain that may be there already; all of it is checked."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        end = _End()
+        if not path.exists():
+            return end
+        for line in self.lines(root):
+            end = _End(head_of(line.entry), line.end)
+        torn = path.stat().st_size - end.size
+        if torn:
+            _log.warning("%s: its last %d bytes were never committed, and are cut off", path, torn)
+        return end
+
+    def read(self, root: str) -> tuple[Fact, ...]:
+        """The facts of a root thread; raises JournalError with the file and line of what is damaged, missing or unknown."""
+        return tuple(self._facts(root))
+
+    def _facts(self, root: str) -> Iterator[Fact]:
+        for line in self.lines(root):
+            content = {key: value for key, value in line.entry.items() if key not in {"n", "prev", "hash"}}
+            try:
+                yield decode(content, self._vocabulary)
+            except JournalError as error:
+                raise JournalError(f"{self.path(root)}:{line.number}: {error}") from None
+
+    def lines(self, root: str) -> Iterator[Line]:
+        """The lines of a root thread as they stand there, each checked; none of one that is not known.
+
+        What was not committed is passed over. Raises JournalError with the file and line of the first bad one.
+        """
+        path = self.path(root)
+        # Behind what this journal has committed there may be the rest of an append that failed.
+        known = self._ends.get(root)
+        try:
+            with path.open("rb") as file:
+                yield from _checked(path, file, root, None if known is None else known.size)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+
+    def roots(self) -> tuple[str, ...]:
+        """The root threads that there are files of, in the order of their names."""
+        try:
+            names = sorted(path.name for path in self.folder.iterdir() if is_file_name(path.name))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise JournalError(f"{self.folder} cannot be read: {error.strerror or error}") from error
+        found = (self._root(name) for name in names)
+        return tuple(root for root in found if root is not None)
+
+    def _root(self, name: str) -> str | None:
+        """The thread of a file; one with a long id stands in its first line, and nothing was committed where there is none."""
+        root = root_of_name(name)
+        if root is not None:
+            return root
+        path = self.folder / name
+        with path.open("rb") as file:
+            first = file.readline()
+        if not first.endswith(b"\n"):
+            return None
+        found = _entry(first, f"{path}:1").get("root")
+        if not isinstance(found, str) or file_name(found) != name:
+            raise JournalError(f"{path}:1: belongs to thread {found!r:.80}, which has another file")
+        return found
+
+    def verify(self, root: str) -> str | None:
+        """The first bad line of a root thread, as ``FILE:LINE: problem``; ``None`` where all are sound."""
+        try:
+            for _ in self.lines(root):
+                pass
+        except JournalError as error:
+            return str(error)
+        return None
+
+    def close(self) -> None:
+        """Nothing is open between two appends; nothing more is written."""
+        self._closed = True
+        self._ends.clear()
+
+
+def _checked(path: Path, file: BinaryIO, root: str, size: int | None) -> Iterator[Line]:
+    head, end, number = Head(), 0, 0
+    for raw in file:
+        if not raw.endswith(b"\n") or (size is not None and end >= size) or _torn_page(raw, file):
+            return
+        number += 1
+        place = f"{path}:{number}"
+        entry = _entry(raw, place)
+        problem = problem_of(entry, head, root)
+        if problem is None and canonical(entry) + b"\n" != raw:
+            problem = "was changed: it says the same in another way than it was written"
+        if problem is not None:
+            raise JournalError(f"{place}: {problem}")
+        head, end = head_of(entry), end + len(raw)
+        yield Line(number, entry, end)
+
+
+def _torn_page(raw: bytes, file: BinaryIO) -> bool:
+    """Whether it is the last line, and has a hole in it: a power cut left pages of it unwritten. JSON holds no zero byte."""
+    return b"\0" in raw and not file.peek(1)  # type: ignore[attr-defined] # what Path.open gives is buffered
+
+
+def _entry(raw: bytes, place: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise JournalError(f"{place}: was changed: it is not JSON ({error})") from None
+    if not isinstance(entry, dict):
+        raise JournalError(f"{place}: was changed: it is no JSON object")
+    return cast("dict[str, Any]", entry)

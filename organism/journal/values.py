@@ -1,0 +1,135 @@
+"""Values of any type in JSON, and payloads with their XML beside them.
+
+JSON values stand for themselves. What JSON has no form for is an object with a key that begins with ``$``: ``$xml`` beside a
+payload's name, ``$decimal``, ``$float`` (not finite), ``$tuple``, ``$failure``, and ``$object`` for a dict with such keys.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from attrs import asdict, frozen
+
+from organism.errors import PayloadError
+from organism.frames import Failure
+from organism.payloads import encode_json, encode_xml, is_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from organism.payloads import Vocabulary
+
+MARK: Final = "$"
+"""Begins the keys that say what an object stands for."""
+_XML: Final = f"{MARK}xml"
+
+
+class Misread(ValueError):  # noqa: N818 - a verdict that is turned into a JournalError with its place
+    """A JSON value does not say what is expected there; ``path`` is where, as ``.steps[0].seq``."""
+
+    def __init__(self, problem: str, *, path: str = "") -> None:
+        self.problem = problem
+        self.path = path
+        super().__init__(f"{path.removeprefix('.')}: {problem}" if path else problem)
+
+
+@frozen
+class PlainPayload:
+    """A payload for readers that do not have its class: its name, the JSON object of its fields, and its XML."""
+
+    name: str
+    fields: Mapping[str, Any]
+    xml: str
+
+
+def xml_and_json(value: Any) -> dict[str, Any]:
+    """``{"Greeting": {"name": "Ada"}, "$xml": "<Greeting ..."}``; raises PayloadError for what is no payload."""
+    if isinstance(value, PlainPayload):
+        return {value.name: value.fields, _XML: value.xml}
+    return {**encode_json(value), _XML: encode_xml(value).decode()}
+
+
+def payload_of(value: Any, words: Vocabulary | None) -> Any:
+    """The payload of such an object; a PlainPayload without a vocabulary. Raises Misread."""
+    given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    names = [name for name in given if name != _XML]
+    if len(names) != 1 or not isinstance(given.get(_XML), str) or not isinstance(given[names[0]], dict):
+        raise Misread(f"is no payload, as {{'Name': {{...}}, '{_XML}': '<Name ...'}}: {value!r:.80}")
+    (name,) = names
+    if words is None:
+        return PlainPayload(name, given[name], given[_XML])
+    try:
+        return words.decode_json({name: given[name]})
+    except PayloadError as error:
+        raise Misread(f"{error}; without payload classes it can still be read") from None
+
+
+def closed(value: Any) -> Any:
+    """The JSON value of any value that may be kept; raises TypeError for any other."""
+    match value:
+        case None | bool() | str() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else {f"{MARK}float": repr(value)}
+        case Decimal():
+            return {f"{MARK}decimal": str(value)}
+        case Failure():
+            return {f"{MARK}failure": asdict(value)}
+        case list():
+            return [closed(each) for each in cast("list[Any]", value)]
+        case tuple():
+            return {f"{MARK}tuple": [closed(each) for each in cast("tuple[Any, ...]", value)]}
+        case dict():
+            return _closed_dict(cast("dict[Any, Any]", value))
+        case _:
+            if is_payload(value) or isinstance(value, PlainPayload):
+                return xml_and_json(value)
+            raise TypeError(f"{type(value).__name__} is neither a JSON value nor a payload: {value!r:.80}")
+
+
+def _closed_dict(value: dict[Any, Any]) -> dict[str, Any]:
+    wrong = next((key for key in value if not isinstance(key, str)), None)
+    if wrong is not None:
+        raise TypeError(f"a dict has the key {wrong!r:.80}, which is no text")
+    made = {key: closed(each) for key, each in value.items()}
+    return {f"{MARK}object": made} if any(key.startswith(MARK) for key in made) else made
+
+
+def opened(value: Any, words: Vocabulary | None) -> Any:
+    """The value that :func:`closed` wrote; raises Misread."""
+    if isinstance(value, list):
+        return [opened(each, words) for each in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    given = cast("dict[str, Any]", value)
+    marks = [key for key in given if key.startswith(MARK)]
+    if not marks:
+        return {key: opened(each, words) for key, each in given.items()}
+    if _XML in given:
+        return payload_of(given, words)
+    if len(given) != 1:
+        raise Misread(f"has the key '{marks[0]}' beside others")
+    return _marked(marks[0], given[marks[0]], words)
+
+
+def _marked(mark: str, value: Any, words: Vocabulary | None) -> Any:
+    try:
+        match mark.removeprefix(MARK), value:
+            case "float", str():
+                return float(value)
+            case "decimal", str():
+                return Decimal(value)
+            case "failure", dict():
+                return Failure(**cast("dict[str, Any]", value))
+            case "tuple", list():
+                return tuple(opened(each, words) for each in cast("list[Any]", value))
+            case "object", dict():
+                return {key: opened(each, words) for key, each in cast("dict[str, Any]", value).items()}
+            case _:
+                pass
+    except (ValueError, TypeError, InvalidOperation) as error:
+        if isinstance(error, Misread):
+            raise
+    raise Misread(f"'{mark}' does not say what it should: {value!r:.80}")

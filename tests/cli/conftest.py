@@ -1,0 +1,192 @@
+"""A folder with an organism in it, and the command line run on it: in this process, or in one of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import frozen
+
+from organism.cli.main import execute
+from organism.cli.streams import Streams
+from tests.config.conftest import Project, forget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+WORK = '''
+    """Small handlers that do one thing each."""
+
+    from __future__ import annotations
+
+    import signal
+    from typing import TYPE_CHECKING
+
+    import anyio
+
+    from organism import Refused, Reply, Send, payload
+    from organism.payloads.primitives import BudgetWarning
+
+    if TYPE_CHECKING:
+        from organism import Context
+
+    print("imported")
+
+
+    @payload
+    class Job:
+        """Something to be done."""
+
+        text: str
+        times: int = 1
+        tags: list[str] = []
+
+
+    @payload
+    class Pair:
+        left: str
+        right: str
+
+
+    @payload
+    class Done:
+        text: str
+        parts: list[str] = []
+
+
+    async def shout(job: Job, ctx: Context) -> Reply[Done]:
+        """Says it loudly, with the thread's labels."""
+        labels = [f"{key}={value}" for key, value in ctx.labels.items()]
+        return Reply(Done(text=job.text.upper() * job.times, parts=[*job.tags, *labels]))
+
+
+    async def join(pair: Pair, ctx: Context) -> Reply[Done]:
+        """Joins two texts."""
+        return Reply(Done(text=f"{pair.left}+{pair.right}"))
+
+
+    async def boss(job: Job, ctx: Context) -> Reply[Done]:
+        """Has it shouted."""
+        answers = await ctx.ask_all([("shouter", Job(text=f"{job.text}{n}")) for n in range(job.times)], expect=Done)
+        return Reply(Done(text="all", parts=[answer.text for answer in answers]))
+
+
+    async def crash(job: Job, ctx: Context) -> None:
+        """Crashes."""
+        raise ValueError("bo\\x1b[31mom\\nin two lines")
+
+
+    async def refuse(job: Job, ctx: Context) -> None:
+        """Refuses."""
+        raise Refused("not today")
+
+
+    async def sleep(job: Job, ctx: Context) -> None:
+        """Never ends by itself; first it sends its own process the signal that it is told."""
+        print("asleep")
+        if job.text.startswith("SIG"):
+            signal.raise_signal(signal.Signals[job.text])
+        await anyio.sleep_forever()
+
+
+    async def spend(job: Job, ctx: Context) -> Reply[Done]:
+        """Calls its model until it may not any more."""
+        while True:
+            await ctx.complete(f"Say something about {job.text}.", max_output_tokens=40)
+
+
+    async def hear(job: Job | BudgetWarning, ctx: Context) -> None:
+        """Takes what only the organism says, too."""
+
+
+    async def talk(job: Job, ctx: Context) -> Reply[Done]:
+        """Prints and replies with what a terminal would act on."""
+        print("printed by a handler")
+        return Reply(Done(text="red \\x1b[31mink\\x07\\u202e\\u009b", parts=["a\\nb"]))
+'''
+
+FILE = """
+    organism: demo
+    handlers:
+      shouter: {code: work:shout}
+      joiner: {code: work:join}
+      boss: {code: work:boss, peers: [shouter]}
+      crasher: {code: work:crash}
+      refuser: {code: work:refuse}
+      sleeper: {code: work:sleep}
+      spender: {code: work:spend}
+      hearer: {code: work:hear}
+      talker: {code: work:talk}
+    start:
+      - {to: shouter, payload: {Job: {text: ada}}}
+"""
+
+
+@frozen
+class Ran:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """The lines of ``--json``; each must be one."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def object(self) -> dict[str, Any]:
+        (one,) = self.objects
+        return one
+
+
+class Desk(Project):
+    """A project with handlers in ``work.py`` and an organism.yaml, and the command line in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.write("work.py", WORK)
+        self.write("organism.yaml", FILE)
+
+    def organism(self, *arguments: str, stdin: str = "") -> Ran:
+        """In this process, on streams that are no terminal."""
+        out, err = io.StringIO(), io.StringIO()
+        code = execute(arguments, Streams(out=out, err=err, input=io.StringIO(stdin)))
+        return Ran(code, out.getvalue(), err.getvalue())
+
+    def start(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "organism.cli"),
+        **how: Any,
+    ) -> subprocess.Popen[str]:
+        """In a process of its own."""
+        return subprocess.Popen(  # noqa: S603 - this very program
+            [sys.executable, *program, *arguments],
+            cwd=self.folder,
+            env={**os.environ, **(environ or {})},
+            text=True,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how},
+        )
+
+    def process(self, *arguments: str, **how: Any) -> Ran:
+        with self.start(*arguments, **how) as process:
+            out, err = process.communicate(timeout=60)
+        return Ran(process.returncode, out, err)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("ORGANISM_") or name in {"COLUMNS", "NO_COLOR"}]:
+        monkeypatch.delenv(name)
+    yield Desk(tmp_path)
+    forget(tmp_path)

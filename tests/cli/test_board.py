@@ -1,0 +1,176 @@
+"""The board of what goes on, against the organism it tells of; and its drawing."""
+
+from __future__ import annotations
+
+import io
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, Send, payload
+from organism.cli.board import Board, Share
+from organism.cli.live import LiveBoard
+from organism.facts import Accepted, Answered, CallSettled
+from organism.testing import Says, ScriptedModel, running
+
+if TYPE_CHECKING:
+    from organism.facts import Fact
+    from organism.organism import Organism
+
+
+@payload
+class Work:
+    depth: int
+
+
+@payload
+class Fin:
+    text: str
+
+
+async def lead(work: Work | Fin, ctx: Context) -> Any:
+    """Asks, sends and calls, as deep as it is told."""
+    if isinstance(work, Fin):
+        return Reply(work)
+    await ctx.complete("A question.", max_output_tokens=30)
+    if work.depth == 0:
+        await anyio.sleep(1)
+        return Reply(Fin(text="done"))
+    try:
+        await ctx.ask("scout", Work(depth=0))
+        await ctx.ask("sub", Work(depth=work.depth - 1), timeout=0.5 if work.depth == 1 else None)
+    except (BudgetExhaustedError, HandlerFailedError):
+        pass
+    return Send("scout", Work(depth=0))
+
+
+class Terminal(io.StringIO):
+    """What is drawn on it is kept; ``text`` is that without colours and movements."""
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.getvalue())
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    for name, value in {"TERM": "xterm", "COLUMNS": "100", "LINES": "8"}.items():
+        monkeypatch.setenv(name, value)
+    return Terminal()
+
+
+def watched(organism: Organism, board: Board) -> list[str]:
+    """Feeds the board, and compares it with the organism's own figures after every delivery; gives what differed."""
+    wrong: list[str] = []
+
+    def see(fact: Fact) -> None:
+        board.apply(fact)
+        if isinstance(fact, (Accepted, Answered, CallSettled)):
+            threads = organism.kernel.state.threads
+            lines = {line.thread: line for line in board.lines()}
+            # The end of a thread is told after what ended it.
+            if not threads.keys() <= lines.keys():
+                wrong.append(f"{fact}: threads {sorted(lines)}, not {sorted(threads)}")
+                return
+            for id_, thread in threads.items():
+                line, node = lines[id_], thread.node
+                if (line.used, line.held) != (node.used, node.held):
+                    wrong.append(f"{fact}: {id_} has {line.used} and {line.held}, not {node.used} and {node.held}")
+
+    organism.subscribe(see)
+    return wrong
+
+
+def document(**budget: Any) -> dict[str, Any]:
+    handlers = {
+        "lead": {"code": lead, "peers": ["scout", "sub"]},
+        "scout": {"code": lead},
+        "sub": {"code": lead, "peers": ["scout", "sub"], "budget": {"tokens": 200}},
+    }
+    model = ScriptedModel([Says(text="yes", usage=(20, 10), seconds=0.2)])
+    return {"handlers": handlers, "models": model.models(), "budget": {"messages": 60, **budget}}
+
+
+async def test_the_board_has_the_figures_of_the_organism() -> None:
+    board = Board()
+    async with running(**document(tokens=900)) as organism:
+        wrong = watched(organism, board)
+        threads = [await organism.send("lead", Work(depth=depth)) for depth in (2, 1, 3)]
+        await anyio.sleep(0.7)
+        threads[2].cancel()
+        outcomes = [(await thread.result()).outcome for thread in threads]
+    assert wrong == []
+    assert board.lines() == []
+    assert outcomes[2] == "cancelled"
+    assert sum(board.ended.values()) == 3
+    assert dict(board.ended) == {outcome: outcomes.count(outcome) for outcome in outcomes}
+
+
+async def test_sub_threads_stand_below_the_thread_that_opened_them() -> None:
+    board = Board()
+    async with running(**document()) as organism:
+        watched(organism, board)
+        thread = await organism.send("lead", Work(depth=1))
+        await anyio.sleep(1.7)
+        top, below = board.lines()
+        assert [(line.handler, line.depth) for line in (top, below)] == [("lead", 0), ("sub", 1)]
+        assert below.above is top
+        assert (top.working(), below.working()) == ([("lead", 1)], [("sub", 1)])
+        assert board.handler_of(below.thread) == "sub"
+        await thread.result()
+    assert board.handler_of(below.thread) == ""
+
+
+async def test_limits_follow_what_is_added_to_them() -> None:
+    board = Board()
+    async with running(**document(tokens=900)) as organism:
+        watched(organism, board)
+        thread = await organism.send("lead", Work(depth=0))
+        await anyio.sleep(0.5)
+        (line,) = board.lines()
+        first = {share.unit: (share.used, share.limit) for share in line.shares()}
+        assert first == {"tokens": (30, 900), "messages": (1, 60)}
+        thread.add_budget(tokens=100)
+        assert {share.unit: share.limit for share in line.shares()} == {"tokens": 1000, "messages": 60}
+        await thread.result()
+
+
+def test_the_limit_that_is_nearest_comes_first() -> None:
+    assert Share("tokens", 50, 0, 100).part == 0.5
+    assert Share("cost_usd", Decimal("0.3"), Decimal(0), Decimal("0.2")).part == 1.5
+    assert Share("messages", 0, 0, 0).part == 1.0
+
+
+async def test_the_drawing_says_who_works_on_what(terminal: Terminal) -> None:
+    board = Board()
+    async with running(**document(tokens=200, cost_usd=1)) as organism:
+        watched(organism, board)
+        thread = await organism.send("lead", Work(depth=0))
+        await anyio.sleep(0.1)
+        (line,) = board.lines()
+        with LiveBoard(board, terminal, now=lambda: line.since + 7) as display:
+            display.draw()
+        await thread.result()
+    text = terminal.text
+    assert "threads: 1 running, 1 model call out\n" in text
+    assert re.search(r"^lead +lead > .*scripted +7 s ", text, re.MULTILINE)
+
+
+async def test_a_terminal_that_is_too_low_says_how_many_threads_it_does_not_show(terminal: Terminal) -> None:
+    board = Board()
+    async with running(**document()) as organism:
+        watched(organism, board)
+        threads = [await organism.send("lead", Work(depth=0)) for _ in range(12)]
+        await anyio.sleep(0.5)
+        with LiveBoard(board, terminal, now=lambda: 0.0) as display:
+            display.draw()
+        for thread in threads:
+            await thread.result()
+    assert "threads: 12 running\n" in terminal.text
+    assert "... and 7 more threads\n" in terminal.text

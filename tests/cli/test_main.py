@@ -1,0 +1,121 @@
+"""The command line itself: commands that there are, are not yet, and are not."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from organism.cli import main
+from organism.cli.streams import Streams
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Desk
+
+
+def test_help_names_what_there_is(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.organism("--help").code == 0
+    shown = capsys.readouterr().out
+    assert "  run: Runs an organism until every thread has ended.\n" in shown
+    assert "  check: Says every mistake in an organism's file, and starts nothing.\n" in shown
+    assert "chat" not in shown
+
+
+def test_help_of_a_command_names_its_options(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.organism("run", "--help").code == 0
+    shown = capsys.readouterr().out
+    for option in (
+        "--to",
+        "--send",
+        "--set",
+        "--label",
+        "--journal",
+        "--timeout",
+        "--seed",
+        "--quiet",
+        "--json",
+        "--debug",
+    ):
+        assert f"  {option} " in shown.replace(":", " ")
+    assert "--resume" not in shown
+    assert "--no-" not in shown
+    assert "streams" not in shown.lower()
+
+
+def test_the_version(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.organism("--version").code == 0
+    assert capsys.readouterr().out == "0.1.0\n"
+
+
+@pytest.mark.parametrize("name", main.LATER)
+def test_a_command_of_later_is_refused_by_name(desk: Desk, name: str) -> None:
+    ran = desk.organism(name, "organism.yaml", "--to", "x")
+    assert (ran.code, ran.out, ran.err) == (2, "", f"organism {name}: is not available yet\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("runn",), "organism: 'runn' is no command; did you mean 'run'?; there are: run, check\n"),
+        (("chatt", "--to", "x"), "organism: 'chatt' is no command; did you mean 'chat'?; there are: run, check\n"),
+        (("zzz\x1b",), "organism: 'zzz\\x1b' is no command; there are: run, check\n"),
+        (("run", "--jsn"), "organism: Unknown option: --jsn. Did you mean --json? See 'organism run --help'.\n"),
+        (("run", "a", "b"), "organism: Unused Tokens: ['b']. See 'organism run --help'.\n"),
+        (("run", "--no-json"), "organism: Unknown option: --no-json."),
+        (("run", "--timeout", "soon"), 'organism: Invalid value for --timeout: unable to convert "soon" into float.'),
+        (("run", "--to"), 'organism: Command "run" parameter --to requires an argument.'),
+        (("run", "--to", "a", "--to", "b"), "organism: Parameter --to specified multiple times."),
+        (("check", "--json"), "organism: Unknown option: --json."),
+    ],
+)
+def test_what_is_no_command_line_is_said(desk: Desk, arguments: tuple[str, ...], said: str) -> None:
+    ran = desk.organism(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(said)
+    assert ran.err.count("\n") == 1
+
+
+class _Full(io.StringIO):
+    """Standard output on a disk that is full."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_what_nobody_expected_is_one_line(desk: Desk) -> None:
+    err = io.StringIO()
+    code = main.execute(["run"], Streams(out=_Full(), err=err, input=io.StringIO()))
+    assert code == 1
+    *_, line = err.getvalue().splitlines()
+    assert line.startswith("error: unexpected OSError: [Errno 28] No space left on device (")
+    assert line.endswith("; --debug shows the traceback")
+    assert "Traceback" not in err.getvalue()
+
+
+def test_and_its_traceback_where_it_is_asked_for(desk: Desk) -> None:
+    err = io.StringIO()
+    code = main.execute(["run", "--debug"], Streams(out=_Full(), err=err, input=io.StringIO()))
+    assert code == 1
+    assert "Traceback (most recent call last)" in err.getvalue()
+    assert "No space left on device" in err.getvalue()
+
+
+def test_ctrl_c_before_anything_runs(desk: Desk) -> None:
+    desk.write("work.py", "raise KeyboardInterrupt")
+    assert desk.organism("check").code == 130
+
+
+def test_a_stream_that_was_closed_is_empty_and_takes_everything() -> None:
+    with main.sound(None, "r") as given, main.sound(None, "w") as taking:
+        assert given.read() == ""
+        assert taking.write("lost\n") == 5
+
+
+def test_a_stream_takes_what_its_encoding_cannot_say() -> None:
+    under = io.BytesIO()
+    stream = io.TextIOWrapper(under, encoding="ascii")
+    with main.sound(stream, "w") as sound:
+        sound.write("café\udcff")
+        sound.flush()
+        assert under.getvalue() == b"caf\\xe9\\udcff"

@@ -1,0 +1,90 @@
+"""The command line as a process: its streams, its signals, what it loads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.cli.conftest import Desk
+
+ESCAPE = "\x1b"
+
+
+def test_a_run_without_a_terminal(desk: Desk) -> None:
+    ran = desk.process("run", environ={"FORCE_COLOR": "1", "TERM": "xterm-256color"})
+    assert (ran.code, ran.out.partition("\n")[0]) == (0, "shouter: Done")
+    assert ESCAPE not in ran.out + ran.err
+
+
+def test_seven_mistakes_are_said_without_a_traceback(desk: Desk) -> None:
+    desk.write("organism.yaml", "organism: X\nb: 1\nc: 1\nd: 1\ne: 1\nf: 1\ng: 1\n")
+    ran = desk.process("check")
+    assert (ran.code, ran.err, ran.out.count("\n")) == (2, "", 7)
+    assert "Traceback" not in ran.out
+
+
+def test_check_and_help_load_neither_an_event_loop_nor_a_provider(desk: Desk) -> None:
+    desk.write("work.py", "")
+    desk.write("organism.yaml", "organism: demo\n")
+    code = (
+        "import sys; from organism.cli import main; sys.argv = ['organism', sys.argv[1]]\n"
+        "try: main.main()\n"
+        "except SystemExit as end: print(end.code, *sorted({'trio', 'asyncio', 'openai', 'rich'} & set(sys.modules)))"
+    )
+    desk.write("loads.py", code)
+    for argument, loaded in (("check", "0"), ("--help", "0 rich"), ("chat", "2")):
+        ran = desk.process(argument, program=["loads.py"])
+        assert ran.out.splitlines()[-1] == loaded, ran.err
+
+
+def asleep(process: subprocess.Popen[str]) -> None:
+    """Waits until the handler runs that does not end by itself."""
+    assert process.stderr is not None
+    while process.stderr.readline() != "asleep\n":
+        assert process.poll() is None
+
+
+def test_ctrl_c_cancels_in_order(desk: Desk) -> None:
+    with desk.start("run", "--json", "--to", "sleeper", "--send", "x") as process:
+        asleep(process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert '"outcome": "cancelled"' in out
+    first, second = err.splitlines()
+    assert first == "interrupted: cancelling what runs; once more ends it at once"
+    assert second.startswith("cancelled: sleeper: interrupted [thread ")
+
+
+def test_ctrl_c_again_ends_what_never_waits(desk: Desk) -> None:
+    text = desk.folder.joinpath("work.py").read_text()
+    desk.write("work.py", text.replace("await anyio.sleep_forever()", "while True: pass"))
+    with desk.start("run", "--to", "sleeper", "--send", "x") as process:
+        asleep(process)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_a_reader_that_goes_away_is_no_error(desk: Desk) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with desk.start("run", "--json", stdout=writing) as process:
+        os.close(writing)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Broken" not in err
+    assert "Traceback" not in err
+
+
+def test_closed_streams_are_no_error(desk: Desk) -> None:
+    with desk.start("run", "--to", "talker", "--send", "x", preexec_fn=lambda: os.closerange(0, 3)) as process:
+        process.communicate(timeout=30)
+    assert process.returncode == 0

@@ -1,0 +1,72 @@
+"""What a terminal is given."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from organism.cli.text import cut, harmless, one_line, padded, width_of, wrapped
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain\nlines", "plain\nlines"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("bell\x07 back\x08 null\x00 del\x7f", "bell\\x07 back\\x08 null\\x00 del\\x7f"),
+        ("one\r\ntwo", "one\ntwo"),
+        ("over\rwritten", "over\\rwritten"),
+        ("\x9b31m", "\\x9b31m"),
+        ("right\u202eto left", "right\\u202eto left"),
+        ("half\ud800", "half\\ud800"),
+        ("a\tb", "a   b"),
+        ("日本 👩\u200d🚀 café", "日本 👩\u200d🚀 café"),
+    ],
+)
+def test_what_a_terminal_would_act_on_is_written_out(text: str, shown: str) -> None:
+    assert harmless(text) == shown
+
+
+@given(st.text())
+def test_nothing_harmful_is_left(text: str) -> None:
+    shown = harmless(text)
+    assert not {one for one in shown if one < " " or "\x7f" <= one <= "\x9f"} - {"\n"}
+    shown.encode()
+    assert harmless(shown) == shown
+    assert "\n" not in one_line(text)
+
+
+def test_one_line_joins_lines() -> None:
+    assert one_line("  first \n\n  second\x1b\n") == "first second\\x1b"
+
+
+@pytest.mark.parametrize(("text", "width"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0)])
+def test_width_is_what_a_terminal_needs(text: str, width: int) -> None:
+    assert width_of(text) == width
+
+
+def test_padding_and_cutting_count_columns() -> None:
+    assert padded("日", 4) == "日  "
+    assert padded("7", 3, right=True) == "  7"
+    assert cut("日本語", 6) == "日本語"
+    assert cut("日本語", 5) == "日本…"
+    assert cut("abc", 2) == "a…"
+
+
+def test_long_lines_are_broken_at_blanks() -> None:
+    assert wrapped("one two three four five", 20) == ["one two three four", "five"]
+    assert wrapped("short\n\nlines", 20) == ["short", "", "lines"]
+    assert wrapped("  " + "word " * 6, 20) == ["  word word word", "  word word word"]
+
+
+def test_a_word_longer_than_a_line_is_broken_where_it_must_be() -> None:
+    assert wrapped("x" * 45, 20) == ["x" * 20, "x" * 20, "x" * 5]
+    assert wrapped("日" * 15, 20) == ["日" * 10, "日" * 5]
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])), st.integers(20, 60))
+def test_wrapping_loses_no_word_and_keeps_the_width(text: str, width: int) -> None:
+    lines = wrapped(harmless(text), width)
+    assert all(width_of(line) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "".join(harmless(text).split())

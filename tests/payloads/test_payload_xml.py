@@ -1,0 +1,333 @@
+"""XML as people and models write it, and as nobody should."""
+
+from __future__ import annotations
+
+import re
+import time
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from organism.errors import InvalidPayloadError
+from organism.payloads import Limits, Vocabulary, encode_xml, payload, xsd
+from organism.primitives import BudgetReport
+
+
+@payload
+class Greeting:
+    """Someone to be greeted."""
+
+    name: str
+
+
+@payload
+class Note:
+    title: Annotated[str, "In one line; no <b>markup</b>."]
+    pages: list[int]
+    scores: dict[str, float | None]
+    about: Greeting | Note | None
+    level: Literal["low", "two words"] = "low"
+    rank: int | None = 3
+    tags: list[str | None] | None = None
+
+
+vocabulary = Vocabulary([Greeting, Note])
+
+
+def error_of(document: str | bytes, words: Vocabulary = vocabulary, **kwargs: Any) -> str:
+    with pytest.raises(InvalidPayloadError) as caught:
+        words.decode_xml(document, **kwargs)
+    return str(caught.value)
+
+
+def test_the_wire_form() -> None:
+    note = Note("A & B", [1, 2], {"x": 0.5, "y\n": None}, Greeting("Ada"), tags=["", None])
+    assert encode_xml(Greeting("Ada")) == b'<Greeting xmlns="urn:organism:payloads"><name>Ada</name></Greeting>'
+    assert encode_xml(note).decode() == (
+        '<Note xmlns="urn:organism:payloads"><title>A &amp; B</title><pages><item>1</item><item>2</item></pages>'
+        '<scores><entry key="x">0.5</entry><entry.none key="y&#10;"/></scores><about><Greeting><name>Ada</name></Greeting></about>'
+        "<level>low</level><rank>3</rank><tags><item></item><item.none/></tags></Note>"
+    )
+
+
+def test_empty_and_absent_are_different() -> None:
+    written = [
+        Note("", [], {}, None, rank=None),
+        Note("", [], {}, None, rank=None, tags=[]),
+        Note("", [], {}, None, rank=3, tags=[""]),
+        Note("", [], {}, None, rank=None, tags=[None]),
+    ]
+    documents = [encode_xml(note) for note in written]
+    assert [vocabulary.decode_xml(document) for document in documents] == written
+    assert b"<rank.none/></Note>" in documents[0]
+    assert vocabulary.decode_xml("<Note><title/><pages/><scores/></Note>") == Note("", [], {}, None)
+
+
+def test_it_is_read_as_people_write_it() -> None:
+    document = """<?xml version="1.0" encoding="utf-8"?>
+        <!-- a note -->
+        <Note xmlns="urn:organism:payloads">
+          <title>Two
+        lines <![CDATA[& <more>]]></title>
+          <pages> <item> 1 </item> <item>+2</item> </pages>
+          <scores>
+            <entry key='x'>1e3</entry>
+            <!-- one more -->
+          </scores>
+          <level>
+            two   words
+          </level>
+        </Note>
+    """
+    note = Note("Two\n        lines & <more>", [1, 2], {"x": 1000.0}, None, level="two words")
+    assert vocabulary.decode_xml(document.strip()) == note
+    assert vocabulary.decode_xml(document.strip().encode()) == note
+    assert vocabulary.decode_xml(
+        '<p:Greeting xmlns:p="urn:organism:payloads"><p:name>&#65;&quot;</p:name></p:Greeting>'
+    ) == (Greeting('A"'))
+
+
+def test_a_schema_for_readers() -> None:
+    text = xsd(Note)
+    assert "<xs:documentation>In one line; no &lt;b&gt;markup&lt;/b&gt;.</xs:documentation>" in text
+    assert "<xs:documentation>Someone to be greeted.</xs:documentation>" in text
+    assert text.count("<xs:complexType name=") == 2
+
+
+def test_a_primitive_inside_of_a_payload_is_in_the_namespace_of_the_document() -> None:
+    @payload
+    class Summary:
+        report: BudgetReport
+
+    summary = Summary(BudgetReport({"tokens": Decimal(5)}))
+    assert encode_xml(summary).count(b"xmlns") == 1
+    assert Vocabulary([Summary]).decode_xml(encode_xml(summary)) == summary
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (
+            "<Greeting><nme>Ada</nme></Greeting>",
+            "Greeting.nme: is no field; did you mean 'name'?; Greeting.name: is missing (str)",
+        ),
+        ("<Greeting><a>x</a></Greeting>", "Greeting.a: is no field; there are name; "),
+        ("<Greeting/>", "Greeting.name: is missing (str)"),
+        ("<Greeting><name>a</name><name>b</name></Greeting>", "Greeting.name: stands twice"),
+        ("<Greeting>x<name>a</name></Greeting>", "Greeting: holds the text 'x', where only elements may stand"),
+        ("<Greeting><name>a<b/></name></Greeting>", "Greeting.name: holds text only; it has the element <b>"),
+        (
+            "<Greeting lang='en'><name>a</name></Greeting>",
+            "Greeting: has the attribute 'lang'; only the entries of a dict have one",
+        ),
+        ("<Greting/>", "'Greting' is no payload of this organism; did you mean 'Greeting'?"),
+        ("<a:Greeting xmlns:a='urn:x'/>", "Greeting: is in the namespace 'urn:x'; write xmlns='urn:organism:payloads'"),
+        (
+            '<Greeting xmlns="urn:organism:payloads"><name xmlns="">a</name></Greeting>',
+            "Greeting.name: is in no namespace, not in the namespace 'urn:organism:payloads' like the document",
+        ),
+        (
+            "<Note><pages/><title/><scores/></Note>",
+            "Note: has its fields out of order; they come as title, pages, scores",
+        ),
+        ("<Note><title/><pages><page>1</page></pages><scores/></Note>", "Note.pages[0]: expected <item>, got <page>"),
+        ("<Note><title/><pages><item>x</item></pages><scores/></Note>", "Note.pages[0]: expected a whole number"),
+        (
+            "<Note><title/><pages/><scores><entry>1</entry></scores></Note>",
+            'Note.scores[0]: has no key; write <entry key="...">',
+        ),
+        (
+            "<Note><title/><pages/><scores><entry key='a'>1</entry><entry.none key='a'/></scores></Note>",
+            "Note.scores['a']: stands twice",
+        ),
+        (
+            "<Note><title/><pages/><scores><entry.none key='a'>1</entry.none></scores></Note>",
+            "Note.scores['a']: must be empty",
+        ),
+        (
+            "<Note><title/><pages/><scores/><about/></Note>",
+            "Note.about: holds 0 elements; expected one of <Greeting>, <Note>",
+        ),
+        ("<Note><title/><pages/><scores/><about><Dog/></about></Note>", "Note.about: holds <Dog>; expected one of"),
+        (
+            "<Note><title/><pages/><scores/><about><Greeting/></about></Note>",
+            "Note.about.Greeting.name: is missing (str)",
+        ),
+        (
+            "<Note><title/><pages/><scores/><level>high</level></Note>",
+            "Note.level: expected 'low' | 'two words', got str 'high'",
+        ),
+        ("<Note><title/><pages/><scores/><rank>1</rank><rank.none/></Note>", "Note.rank.none: stands twice"),
+    ],
+)
+def test_mistakes_are_told_with_their_place(document: str, problem: str) -> None:
+    assert problem in error_of(document)
+
+
+def test_all_mistakes_are_told_at_once_but_not_without_end() -> None:
+    told = error_of("<Note><pages><item>x</item><item/></pages><scores><entry key='a'>b</entry></scores></Note>")
+    assert told == (
+        "Note: 4 problems: Note.pages[0]: expected a whole number (at most 4300 digits), got 'x'; "
+        "Note.pages[1]: expected a whole number (at most 4300 digits), got ''; "
+        "Note.scores['a']: expected a finite number, got 'b'; Note.title: is missing (str)"
+    )
+    many = f"<Note><title/><pages>{'<item>x</item>' * 50_000}</pages><scores/></Note>"
+    assert error_of(many).startswith("Note: more than 20 problems: ")
+    assert len(error_of(many)) < 5_000
+    assert len(error_of(f"<Greeting>{''.join(f'<stranger{n}/>' for n in range(1000))}</Greeting>")) < 5_000
+
+
+def test_only_what_is_expected_is_taken() -> None:
+    greeting = encode_xml(Greeting("Ada"))
+    assert vocabulary.decode_xml(greeting, [Note, Greeting]) == Greeting("Ada")
+    assert error_of(greeting, expect=[Note]) == "expected Note, got 'Greeting'"
+    assert error_of("<!-- odd --><Nte/>", expect=[Note]) == "expected Note, got 'Nte'; did you mean 'Note'?"
+    assert error_of("<Note/>", expect=[]) == "expected no payload, got 'Note'"
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (b"", "is not well-formed XML"),
+        (b"   ", "is not well-formed XML"),
+        (b"hello", "is not well-formed XML"),
+        (b"<Greeting><name>a</name>", "is not well-formed XML"),
+        (b"<Greeting><name>a</name></Greeting", "is not well-formed XML"),
+        (b"<Greeting><name>a</nam", "is not well-formed XML"),
+        (b"<Greeting><name>a</name></Greeting><Greeting/>", "is not well-formed XML"),
+        (b"<Greeting><name>a</name></Greeting>x", "is not well-formed XML"),
+        (b"<Greeting><name>a</Greeting></name>", "is not well-formed XML"),
+        (b"<Greeting><name>a\x00</name></Greeting>", "is not well-formed XML"),
+        (b"<Greeting><name>a\x01</name></Greeting>", "is not well-formed XML"),
+        (b"<Greeting><name>&#1;</name></Greeting>", "is not well-formed XML"),
+        (b"<Greeting><name>&#xD800;</name></Greeting>", "is not well-formed XML"),
+        (b"<Greeting><name>&nbsp;</name></Greeting>", "is not well-formed XML"),
+        (b"<Greeting><name>a & b</name></Greeting>", "is not well-formed XML"),
+        (b"<x:Greeting/>", "is not well-formed XML"),
+        (b"<Greeting><name>\xff</name></Greeting>", "is not in UTF-8"),
+        (b"<Greeting><name>\xed\xa0\x80</name></Greeting>", "is not in UTF-8"),
+        ("<Greeting><name>ä</name></Greeting>".encode("latin-1"), "is not in UTF-8"),
+        ("<Greeting><name>ä</name></Greeting>".encode("utf-16"), "is not in UTF-8"),
+        ("<Greeting><name>\ud800</name></Greeting>", "is not in UTF-8"),
+        (b"<?xml version='1.0' encoding='latin-1'?><Greeting/>", "declares the encoding 'latin-1'; only UTF-8 is read"),
+        (
+            b"<?xml version='1.0' encoding='UTF-16'?><Greeting/>",
+            "declares the encoding 'UTF-16'; only UTF-8 is read",
+        ),
+    ],
+)
+def test_what_is_no_document_in_utf8_is_refused(document: bytes | str, problem: str) -> None:
+    assert error_of(document).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "<!DOCTYPE Greeting><Greeting><name>a</name></Greeting>",
+        '<!DOCTYPE Greeting SYSTEM "http://example.org/x.dtd"><Greeting><name>a</name></Greeting>',
+        '<!DOCTYPE g [<!ENTITY x SYSTEM "file:///etc/passwd">]><Greeting><name>&x;</name></Greeting>',
+        '<!DOCTYPE g [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><Greeting><name>&b;&b;</name></Greeting>',
+        '<?xml version="1.0"?>\n<?pi?><!-- x -->\n<!DOCTYPE g [<!ATTLIST name x CDATA "y">]><Greeting><name>a</name></Greeting>',
+        "\ufeff<!DOCTYPE g><Greeting/>",
+    ],
+)
+def test_document_types_are_refused_before_they_are_read(document: str) -> None:
+    assert error_of(document) == "has a document type (<!DOCTYPE); leave it out, entities are not read"
+    assert error_of(document.encode()) == "has a document type (<!DOCTYPE); leave it out, entities are not read"
+
+
+def test_nothing_is_included_or_fetched() -> None:
+    include = '<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="file:///etc/passwd" parse="text"/>'
+    assert "holds text only; it has the element <include>" in error_of(f"<Greeting><name>{include}</name></Greeting>")
+    instance = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+    for attribute in (
+        'xsi:schemaLocation="urn:organism:payloads http://example.org/x.xsd"',
+        'xsi:nil="true"',
+        'xsi:type="Note"',
+    ):
+        told = error_of(f"<Greeting {instance} {attribute}><name>a</name></Greeting>")
+        assert "only the entries of a dict have one" in told
+
+
+def test_limits() -> None:
+    small = Vocabulary([Greeting, Note], limits=Limits(size=200, depth=4, text=20))
+    assert small.decode_xml(encode_xml(Greeting("a" * 20))) == Greeting("a" * 20)
+    assert error_of(encode_xml(Greeting("a" * 200)), small) == "is longer than 200 bytes"
+    assert error_of("<Greeting><name>" + "ä" * 100 + "</name></Greeting>", small) == "is longer than 200 bytes"
+    assert error_of(encode_xml(Greeting("a" * 21)), small) == "has a text of more than 20 characters in <name>"
+    assert error_of("<!-- odd -->" + encode_xml(Greeting("a" * 21)).decode(), small).startswith(
+        "has a text of more than 20"
+    )
+    nested = "<Note><title/><pages/><scores/><about><Note><title/><pages/><scores/><about><Note/></about></Note></about></Note>"
+    for odd in ("", "<!-- odd -->"):
+        assert error_of(odd + nested, small) == "has elements nested more than 4 deep"
+    with pytest.raises(ValueError, match="depth"):
+        Limits(depth=257)
+
+
+def test_a_document_as_deep_as_is_allowed_is_read() -> None:
+    def nested(levels: int) -> Note:
+        return Note("", [], {}, nested(levels - 1) if levels > 1 else None)
+
+    assert vocabulary.decode_xml(encode_xml(nested(49))) == nested(49)
+    assert error_of(encode_xml(nested(51))) == "has elements nested more than 100 deep"
+    assert error_of("<!-- odd -->" + "<Greeting>" * 100_000) == "has elements nested more than 100 deep"
+    assert error_of("<Greeting>" * 100_000).startswith(
+        "is not well-formed XML: Excessive depth in document: 256, line 1"
+    )
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<Greeting>" + b"<!-- -->" * 200_000 + b"</Greeting>",
+        b"<!---->" * 250_000 + b"<Greeting/>",
+        b" " * 2_000_000 + b"<Greeting/>",
+        b"<Greeting>" + b"<" * 2_000_000,
+        b"<Greeting>" + b"<name/>" * 250_000 + b"</Greeting>",
+        b"<Greeting " + b"".join(b'a%d="" ' % n for n in range(100_000)) + b"/>",
+        b"<Greeting " + b"".join(b'xmlns:a%d="b" ' % n for n in range(50_000)) + b"/>",
+        b"<Greeting><name>" + b"&" * 2_000_000,
+        b"<Greeting><name>" + b"_x005F" * 150_000 + b"</name></Greeting>",
+        b"<Note><title/><pages/><scores>" + b'<entry key="a">1</entry>' * 60_000 + b"</scores></Note>",
+        b"<Note><title/><pages><item>" + b"9" * 1_000_000 + b"</item></pages><scores/></Note>",
+        b"<Note><title/><pages/><scores/><level>" + b"two " * 250_000 + b"</level></Note>",
+        b"<?xml " + b"encoding " * 200_000 + b"?><Greeting/>",
+    ],
+    ids=range(13),
+)
+def test_hostile_documents_take_no_time(document: bytes) -> None:
+    assert len(document) < Limits().size
+    begin = time.process_time()
+    assert len(error_of(document)) < 5_000
+    assert time.process_time() - begin < 3
+
+
+def test_names_of_hostile_documents_are_forgotten() -> None:
+    """The library that checks schemas keeps names for ever; it must not see those that nobody here has."""
+    resource = pytest.importorskip("resource")
+
+    def flood(first: int) -> None:
+        for number in range(first, first + 8):
+            names = [f"{kind}{number}x{n}" + "y" * 40 for kind in "tap" for n in range(2_000)]
+            tags = "".join(f"<{name}/>" for name in names[:2_000])
+            attributes = "".join(f"<name {name}=''/>" for name in names[2_000:4_000])
+            prefixes = "".join(f"<name xmlns:{name}='urn:x'/>" for name in names[4_000:])
+            error_of(f"<Greeting>{tags}{attributes}{prefixes}</Greeting>")
+            error_of(f"<Greeting><name>a</{names[0] * 300}></Greeting>")
+
+    flood(0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    flood(100)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 1_000  # of kB; 48,000 names of 46 bytes would have been kept
+
+
+def test_texts_that_xml_cannot_hold_are_escaped() -> None:
+    text = "\x00 _x0000_ _x005F_x0000_ \ufffe ]]> \r\n\t _x0041_ snake_case"
+    document = encode_xml(Greeting(text)).decode()
+    assert re.findall(r"<name>(.*)</name>", document, re.DOTALL) == [
+        "_x0000_ _x005F_x0000_ _x005F_x005F_x0000_ _xFFFE_ ]]&gt; &#13;\n\t _x0041_ snake_case"
+    ]
+    assert vocabulary.decode_xml(document) == Greeting(text)

@@ -1,0 +1,198 @@
+"""The documentation is run: every file it shows is written, every command typed, and what came is compared with the page.
+
+A block whose fence names a file (``python hello.py``) is that file. A ``console`` block holds commands after ``$`` and what they
+print; ``console repository`` runs in the repository, whose own texts are read there: its figures may move, its words may not.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import runpy
+import shlex
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import yaml
+from attrs import frozen
+
+import organism
+from organism.cli.main import COMMANDS, LATER, execute
+from organism.cli.streams import Streams
+from organism.config import backends, budgets, document, handlers
+from organism.config.sections import Later, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parent.parent
+PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+FENCE: Final = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK: Final = re.compile(r"\[[^\]]*\]\((?!https?://)(?P<target>[^)#\s]+)(?:#[^)\s]*)?\)")
+RUN: Final = {"console", "python", "yaml"}
+"""Languages of blocks that must be run: no page shows code that nobody has tried."""
+
+
+@frozen
+class Block:
+    """A fenced block. ``name`` is the second word of its fence: a file, or where a console stands."""
+
+    language: str
+    name: str
+    body: str
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    found = [(match["info"].split(), match["body"]) for match in FENCE.finditer(page.read_text("utf-8"))]
+    return [Block(*[*info, "", ""][:2], body) for info, body in found]
+
+
+class Desk:
+    """A terminal in a folder: it types what a page says, and keeps the exit code of the last command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.code = 0
+
+    def typed(self, command: str) -> str:
+        """What one command prints, standard error included, as a terminal shows it."""
+        program, *arguments = shlex.split(command)
+        printed = io.StringIO()
+        if program == "echo" and arguments == ["$?"]:
+            return f"{self.code}\n"
+        with fresh_modules(self.folder), redirect_stdout(printed), redirect_stderr(printed):
+            if program == "organism":
+                self.code = execute(arguments, Streams(printed, printed, io.StringIO()))
+            elif program == "python":
+                runpy.run_path(arguments[0], run_name="__main__")
+            elif program == "make":
+                assert arguments == ["run"]  # which is `organism run`: tests/test_repository.py looks at the Makefile
+                self.code = execute(["run"], Streams(printed, printed, io.StringIO()))
+            else:
+                pytest.fail(f"nobody has said how to run '{program}'")
+        return printed.getvalue()
+
+
+class fresh_modules:  # noqa: N801 - used as a context manager
+    """Forgets every module of a folder afterwards: the next command is a new process to the reader."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path: list[str] = []
+        self._modules: set[str] = set()
+
+    def __enter__(self) -> None:
+        self._path = list(sys.path)
+        self._modules = set(sys.modules)
+        sys.path.insert(0, str(self._folder))
+
+    def __exit__(self, *_: object) -> None:
+        sys.path[:] = self._path
+        for name in set(sys.modules) - self._modules:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and Path(file).is_relative_to(self._folder):
+                del sys.modules[name]
+        sys.path_importer_cache.pop(str(self._folder), None)
+
+
+def steadied(text: str, *, figures: bool) -> list[str]:
+    """Lines without what differs from run to run: ids, seconds, and blanks; without ``figures`` all numbers too."""
+    text = re.sub(r"\b[0-9a-f]{16}\b", "<id>", text)
+    text = re.sub(r"\d+\.\d\d$", "<seconds>", text, flags=re.MULTILINE)
+    if not figures:
+        text = re.sub(r"\d[\d,.]*\d|\d", "<n>", text)
+    text = re.sub(r"-{5,}", "-----", text)
+    return [re.sub(r" {2,}", "  ", line).rstrip() for line in text.splitlines()]
+
+
+def commands(block: Block) -> Iterator[tuple[str, str]]:
+    """The commands of a console and what each prints."""
+    for part in re.split(r"^\$ ", block.body, flags=re.MULTILINE)[1:]:
+        command, _, printed = part.partition("\n")
+        yield command, printed
+
+
+def executed(page: Path) -> bool:
+    return any(block.language == "console" for block in blocks(page))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if executed(page)], ids=lambda page: page.name)
+def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in [name for name in os.environ if name.startswith("ORGANISM_")]:
+        monkeypatch.delenv(name)
+    desk, checkout = Desk(tmp_path), Desk(ROOT)
+    for block in blocks(page):
+        if block.language == "console":
+            at_root = block.name == "repository"
+            monkeypatch.chdir(ROOT if at_root else tmp_path)
+            for command, printed in commands(block):
+                came = (checkout if at_root else desk).typed(command)
+                assert steadied(came, figures=not at_root) == steadied(printed, figures=not at_root), command
+        elif block.name:
+            path = tmp_path / block.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.body, "utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_shows_code_that_is_not_run(page: Path) -> None:
+    shown = [block for block in blocks(page) if block.language in RUN]
+    assert all(block.name or block.language == "console" for block in shown)
+    assert not shown or executed(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    targets = [match["target"] for match in LINK.finditer(page.read_text("utf-8"))]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_readme_shows_a_running_organism_at_once() -> None:
+    head = (ROOT / "README.md").read_text("utf-8").splitlines()[:40]
+    assert "$ make run" in head
+    assert any(line.startswith("desk: Answer") for line in head)
+    assert "simulated" in "\n".join(head)
+
+
+def test_two_handlers_need_ten_lines_of_python_and_twelve_of_yaml() -> None:
+    shown = {block.language: block.body.splitlines() for block in blocks(ROOT / "README.md") if block.name}
+    assert len([line for line in shown["python"] if line.strip()]) <= 10
+    assert len([line for line in shown["yaml"] if line.strip()]) <= 12
+    document = yaml.safe_load("\n".join(shown["yaml"]))
+    assert sum("code" in handler for handler in document["handlers"].values()) == 2
+
+
+def test_the_reference_names_what_there_is() -> None:
+    python = (ROOT / "docs/reference/python.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", python, re.MULTILINE)) == set(organism.__all__)
+    line = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
+    assert set(re.findall(r"^## `organism (\w+)", line, re.MULTILINE)) == set(COMMANDS)
+    later = line.partition("## Not available yet")[2]
+    assert set(re.findall(r"`([\w-]+)`", later)) == set(LATER)
+
+
+SECTIONS: Final = {
+    "Top": document.TOP,
+    "Budget": budgets.ROOT_BUDGET,
+    "Models": backends.MODEL,
+    "Backends": backends._BACKEND,
+    "Handlers": handlers.HANDLER,
+    "Agent": handlers._AGENT,
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_reference_has_every_key_of_the_file(section: str) -> None:
+    page = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
+    table = page.partition(f"## {section}\n")[2].partition("\n## ")[0]
+    record: Record = SECTIONS[section]
+    there = {name for name, shape in record.keys.items() if not isinstance(shape, Later)}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == there
+    later = re.findall(r"`(\w+)`", page.partition("## Not available yet")[2])
+    assert {name for name, shape in record.keys.items() if isinstance(shape, Later)} <= set(later)
