@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
     from datetime import datetime
 
-    from organism.frames import Message, Thread
+    from organism.frames import Message, Thread, Warned
     from organism.models.completion import Call, Completion
     from organism.models.streams import CompletionStream
     from organism.pump.delivery import Delivery
@@ -235,10 +235,15 @@ class Context:
         )
         return value_of(await self.call_model(call, grace=grace, wait=wait), returns)
 
-    async def call_model(self, call: Call, *, grace: bool = False, wait: bool = True) -> Completion:
-        """Makes one call whose request is ready; what :meth:`complete` does after it has made one."""
+    async def call_model(
+        self, call: Call, *, grace: bool = False, wait: bool = True, tells: Sequence[Warned] = ()
+    ) -> Completion:
+        """Makes one call whose request is ready; what :meth:`complete` does after it has made one. ``tells`` are the
+        warnings that its prompt tells of.
+        """
         self._check_running()
-        ledger = CallLedger(self._pump, self._message.thread, self._message, grace=grace, wait=wait, streamed=False)
+        message = self._message
+        ledger = CallLedger(self._pump, message.thread, message, grace=grace, wait=wait, streamed=False, tells=tells)
         async with self._delivery.waiting():
             completion = await self._pump.router.complete(call, ledger)
         ledger.completed(completion.text)

@@ -102,7 +102,11 @@ class Unhandled:
 
 @frozen(kw_only=True)
 class WarningRaised:
-    """A step: a level was first reached. ``node`` is the thread whose budget it is, empty for the organism's."""
+    """A step: a level was first reached. ``node`` is the thread whose budget it is, empty for the organism's.
+
+    ``pending_for`` is the agent that is to be told in its next prompt, ``pending_caller`` its caller (thread, handler) where
+    that is one that is to be told so.
+    """
 
     thread: str
     seq: int
@@ -118,6 +122,7 @@ class WarningRaised:
     calls_left: int | None
     to: str | None
     pending_for: str | None = None
+    pending_caller: tuple[str, str] | None = None
 
 
 @frozen(kw_only=True)

@@ -50,6 +50,7 @@ class Message:
         "frame",
         "graced",
         "holds_mailbox",
+        "holds_place",
         "kind",
         "payload",
         "sender",
@@ -71,6 +72,7 @@ class Message:
         self.asks: list[Ask] | None = None  # what its delivery waits for
         self.told: list[Warned] | None = None  # warnings that its handler gets as a message once it is done
         self.holds_mailbox = False  # it is the one that its handler works on, or will next, in its thread
+        self.holds_place = False  # a place of its handler is kept for it
         self.dropped = False  # cancelled: whatever its delivery answers is not carried out
         self.graced = False  # it made the grace call of its thread
 
@@ -115,9 +117,11 @@ class Ask:
         self.answer: Any = None
 
 
-@define(eq=False)
+@define
 class Warned:
-    """A crossing as results show it. ``to`` is the handler that was told, ``None`` while nobody was."""
+    """A crossing as results show it. ``to`` is the handler that was told (the first), ``None`` while nobody was; ``node``
+    is the thread whose budget it is, empty for the organism's.
+    """
 
     seq: int
     unit: str
@@ -130,6 +134,7 @@ class Warned:
     scope: str
     calls_left: int | None = None
     to: str | None = None
+    node: str = ""
 
 
 class Thread:

@@ -29,7 +29,7 @@ from organism.errors import (
     UnexpectedReplyError,
 )
 from organism.frames import Failure
-from organism.journal import MemoryJournal
+from organism.journal import MemoryJournal, SessionLog
 from organism.kernel import Kernel
 from organism.models.prices import check_prices
 from organism.models.providers import check_backends, make_backend
@@ -109,13 +109,14 @@ class Organism:
 
     def _setup(self, settings: Settings, seed: int | None) -> None:
         self._now: Callable[[], float] = time.time
-        problems = check_prices(settings.models, cost_limited=_limits_cost(settings), at=self._wall())
+        problems = check_prices(settings.models, cost_limited=settings.limits_cost, at=self._wall())
         if problems and settings.budget.on_unpriced != "ignore":
             raise ConfigurationError(problems)
         self.settings = settings
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
         self._seed = seed
         self._journal: MemoryJournal | None = None
+        self._session_log: SessionLog | None = None
         self._subscribers: list[Callable[[Fact], None]] = []
         self._untold: deque[Fact] = deque()
         """What subscribers are yet to be told; the first is being told."""
@@ -126,6 +127,7 @@ class Organism:
         self._stop: anyio.Event | None = None
         self._stopped: anyio.Event | None = None
         self._crash: BaseException | None = None
+        self._closing = False
         self.kernel = Kernel(settings)
 
     # Starting and closing
@@ -151,6 +153,10 @@ class Organism:
             context_of=self._context_of,
             on_end=self._on_end,
         )
+        if self.settings.session_log is not None:
+            self._session_log = SessionLog(self.settings.session_log)
+            self._session_log.start()
+            self._listen()
         self._stop, self._stopped = anyio.Event(), anyio.Event()
         started = anyio.Event()
         runtime.spawn(self._host(started))
@@ -178,6 +184,7 @@ class Organism:
         """Cancels what still runs, lets it settle, and stops. Closing twice is once."""
         if self._pump is None or self._stop is None or self._stopped is None or self._router is None:
             return
+        self._closing = True
         with anyio.CancelScope(shield=True):
             if not self._stopped.is_set():
                 for thread in [each for each in self.kernel.state.threads.values() if each.owner is None]:
@@ -187,6 +194,8 @@ class Organism:
                 self._stop.set()
                 await self._stopped.wait()
             await self._router.aclose()
+            if self._session_log is not None:
+                await anyio.to_thread.run_sync(self._session_log.close)
         crash, self._crash = self._crash, None
         if isinstance(crash, Exception):
             raise crash
@@ -205,6 +214,12 @@ class Organism:
             raise NotRunningError(f"organism '{self.settings.name}' does not run; use it inside `async with`")
         return self._pump
 
+    def _taking_in(self) -> Pump:
+        pump = self._running()
+        if self._closing:
+            raise NotRunningError(f"organism '{self.settings.name}' is being closed; it takes nothing more in")
+        return pump
+
     # Work
 
     async def send(
@@ -221,14 +236,15 @@ class Organism:
         ``budget`` goes over what organism.yaml says of a thread's budget. ``id`` names the thread; while a thread of that name
         lives, sending again sends nothing and gives that thread. Raises RoutingError, BudgetExhaustedError, QueueFullError.
         """
-        pump = self._running()
+        pump = self._taking_in()
         settings = self._budget(budget)
         if self._live(id) is None:
             if self.settings.on_full == "wait":
                 await pump.room()
             elif self.kernel.schedule.queued >= self.settings.queue:
                 raise QueueFullError(f"{self.settings.queue} messages wait already (`queue`), and `on_full` is refuse")
-        live = self._live(id)  # or it was sent meanwhile
+        self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
+        live = self._live(id)
         if live is not None:
             return live
         thread = self.kernel.accept(id or self._new_id(), to, payload, settings, dict(labels or {}), self._now())
@@ -281,7 +297,7 @@ class Organism:
         self, *, budget: Mapping[str, Any] | None = None, labels: Mapping[str, str] | None = None
     ) -> AsyncGenerator[BareThread]:
         """A thread without handlers: only the governed router. ``async with organism.thread(budget=...) as t: await t.complete(...)``."""
-        pump = self._running()
+        pump = self._taking_in()
         settings = self._budget(budget)
         thread = self.kernel.open_bare(self._new_id(), settings, dict(labels or {}), self._now())
         handle = self._handle(thread)
@@ -341,12 +357,14 @@ class Organism:
     # The rooms' ports
 
     def _listen(self) -> None:
-        wanted = self._journal is not None or bool(self._subscribers)
+        wanted = self._journal is not None or self._session_log is not None or bool(self._subscribers)
         self.kernel.book.listen(self._record if wanted else None)
 
     def _record(self, root: str, fact: Fact) -> None:
         if self._journal is not None:
             self._journal.append(root, fact)
+        if self._session_log is not None:
+            self._session_log.record(root, fact)
         self._untold.append(fact)
         if len(self._untold) > 1:
             return  # a subscriber caused it: the others first hear of what came before
@@ -401,11 +419,6 @@ class Organism:
 def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:
     """A handler with the function that is called for it: its own, or the agents' loop."""
     return handler if handler.agent is None else evolve(handler, code=agent_handler(handler, handlers))
-
-
-def _limits_cost(settings: Settings) -> bool:
-    budgets = [settings.budget, *(handler.budget for handler in settings.handlers.values() if handler.budget)]
-    return settings.ceiling.limits.cost_usd is not None or any(each.limits.cost_usd is not None for each in budgets)
 
 
 def _reply_of(result: ThreadResult, expect: type | None) -> Any:

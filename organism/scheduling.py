@@ -82,7 +82,8 @@ class Schedule:
                 busy[message.to].append(message)
                 return False
         slot = self._slots.get(message.to)
-        if slot is None:
+        if slot is None or message.holds_place:
+            message.holds_place = False  # it is in its delivery's hands now
             return True
         if slot.taken < slot.limit:
             slot.taken += 1
@@ -131,14 +132,22 @@ class Schedule:
         self._make_ready(thread)
 
     def give_back(self, message: Message) -> None:
-        """Gives a delivery's place back, to whoever waits for it: first those that return from a wait."""
+        """Gives a delivery's place back."""
         self.running -= 1
         slot = self._slots.get(message.to)
         if slot is not None:
             slot.taken -= 1
+        self._hand_on(slot)
+
+    def _hand_on(self, slot: Slot | None) -> None:
+        """Gives a place that was freed to whoever waits for it: first those that return from a wait."""
         self._let_return()
         if slot is not None and slot.waiting and slot.taken < slot.limit:
-            self._put_first(slot.waiting.popleft())
+            # It is kept for the one that waited longest: others may be ready before it.
+            message = slot.waiting.popleft()
+            message.holds_place = True
+            slot.taken += 1
+            self._put_first(message)
 
     def ask_back(self, message: Message, returned: Callable[[], None]) -> bool:
         """Whether a delivery gets a place again at once; otherwise ``returned`` is called when it has one."""
@@ -147,19 +156,22 @@ class Schedule:
         self._returning.append((message, returned))
         return False
 
-    def forget(self, message: Message) -> bool:
-        """Takes a delivery out of those that wait to return; whether it was among them."""
-        before = len(self._returning)
+    def force_back(self, message: Message) -> None:
+        """Gives a delivery a place again, free or not: it runs already."""
+        self.running += 1
+        slot = self._slots.get(message.to)
+        if slot is not None:
+            slot.taken += 1
+
+    def forget(self, message: Message) -> None:
+        """Takes a delivery out of those that wait to return."""
         self._returning = deque(each for each in self._returning if each[0] is not message)
-        return len(self._returning) < before
 
     def _replace(self, message: Message) -> bool:
         slot = self._slots.get(message.to)
         if self.running >= self._places or (slot is not None and slot.taken >= slot.limit):
             return False
-        self.running += 1
-        if slot is not None:
-            slot.taken += 1
+        self.force_back(message)
         return True
 
     def _let_return(self) -> None:
@@ -183,6 +195,11 @@ class Schedule:
             return
         if message.holds_mailbox:
             self._pass_mailbox(message)
+        slot = self._slots.get(message.to)
+        if slot is not None and message.holds_place:
+            message.holds_place = False
+            slot.taken -= 1
+            self._hand_on(slot)
 
     def _drop_from_mailbox(self, message: Message) -> None:
         slot = self._slots.get(message.to)

@@ -232,7 +232,15 @@ class Settings:
     queue: int = 10000
     on_full: Literal["wait", "refuse"] = "wait"
     journal: str = "memory:"
+    session_log: Path | None = None
+    """The folder of the session log; ``None``: there is none."""
     start: tuple[StartMessage, ...] = ()
     folder: Path | None = None
     notes: tuple[str, ...] = ()
     """What was assumed and should be said aloud, such as the simulated default model."""
+
+    @property
+    def limits_cost(self) -> bool:
+        """Whether anything in it limits money, so that models need a price."""
+        budgets = [self.budget, *(handler.budget for handler in self.handlers.values() if handler.budget)]
+        return self.ceiling.limits.cost_usd is not None or any(each.limits.cost_usd is not None for each in budgets)

@@ -14,6 +14,7 @@ import anyio
 from attrs import define, field, frozen
 
 from organism.facts import Accepted, Answered, CallRefused, Dropped, Failed
+from organism.journal.check import check_journal
 from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
 from organism.models.contract import Backend, BackendError, Piece, RawUsage, Request, Response, ToolCall
@@ -271,4 +272,4 @@ async def running(organism: Watched | None = None, *, check: bool = True, **docu
         made.watch.check()
 
 
-__all__ = ["NO_USAGE", "FailAfter", "Says", "ScriptedModel", "Watch", "Watched", "differences", "running"]
+__all__ = ["NO_USAGE", "FailAfter", "Says", "ScriptedModel", "Watch", "Watched", "check_journal", "differences", "running"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -35,8 +36,6 @@ QUESTIONS: Final = (
 @pytest.fixture(autouse=True)
 def _nothing_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of whoever runs the tests do not count."""
-    import os
-
     for name in [name for name in os.environ if name.startswith("ORGANISM_")]:
         monkeypatch.delenv(name)
 
@@ -118,7 +117,7 @@ async def test_a_desk_that_cannot_pay_hands_in_what_it_has(tokens: int) -> None:
     result, _ = await asked(question(QUESTIONS[2]), budget__tokens=tokens)
     assert result.outcome == "exhausted"
     assert result.usage.tokens <= tokens
-    assert any(each.to is not None for each in result.warnings), "nobody is refused unwarned"
+    assert {each.level for each in result.warnings} >= {"final"}, "nobody is refused before every level has fired"
     if tokens >= 2000:
         assert result.reply is not None or result.partial
 
@@ -241,7 +240,7 @@ async def test_the_shelf_opens_nothing_outside_of_the_root(library: Path, path: 
     from handlers.desk import Browse, Open, Search
 
     for payload in (Browse(path, "kiwi"), Open(path, "Secret")):
-        with pytest.raises(HandlerFailedError, match="outside of the library|there is no text"):
+        with pytest.raises(HandlerFailedError, match=r"outside of the library|there is no text"):
             await heard(library, "shelf", payload)
     found = await heard(library, "librarian", Search("kiwi vault", "."))
     assert [match.path for match in found.files] == ["birds/kiwi.md"]

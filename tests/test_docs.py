@@ -48,8 +48,8 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page, in order."""
-    found = [(match["info"].split(), match["body"]) for match in FENCE.finditer(page.read_text("utf-8"))]
-    return [Block(*[*info, "", ""][:2], body) for info, body in found]
+    found = [(match["info"].partition(" "), match["body"]) for match in FENCE.finditer(page.read_text("utf-8"))]
+    return [Block(language, name.strip(), body) for (language, _, name), body in found]
 
 
 class Desk:

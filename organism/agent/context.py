@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 from organism.budget.claims import VECTOR
 from organism.budget.tree import lack
 from organism.context import Context
-from organism.kernel.notices import exhausted_payload, warning_payload
+from organism.kernel.notices import exhausted_payload, live, warning_payload
 from organism.pump.delivery import failure_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.errors import BudgetExhaustedError
+    from organism.frames import Warned
     from organism.models.completion import Call
     from organism.payloads.primitives import BudgetExhausted, BudgetWarning
 
@@ -19,10 +22,14 @@ if TYPE_CHECKING:
 class AgentContext(Context):
     """The context of a handler that is an agent."""
 
-    def take_warning(self) -> BudgetWarning | None:
-        """The warnings that wait for this agent, as one message with the figures of now; they are told by this."""
-        waiting = self._pump.kernel.notice_for(self._message, self._pump.now())
-        return warning_payload(waiting) if waiting else None
+    def unheard(self) -> tuple[Warned, ...]:
+        """The warnings that this agent is to be told in its next prompt."""
+        return self._pump.kernel.unheard(self._message)
+
+    def warning(self, warned: Sequence[Warned]) -> BudgetWarning:
+        """One message for these warnings, with the figures of now."""
+        threads, thread = self._pump.kernel.state.threads, self._message.thread
+        return warning_payload([live(threads, thread, each) for each in warned])
 
     def exhaustion(self, error: BudgetExhaustedError) -> BudgetExhausted:
         """The refusal of a call, as the agent is told it."""

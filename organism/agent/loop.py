@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from organism.agent.context import AgentContext
+    from organism.frames import Warned
     from organism.models.completion import Completion
     from organism.models.contract import ToolSpec
     from organism.settings import AgentSettings, HandlerSettings
@@ -66,8 +67,10 @@ class _Turns:
             last = turn == self._agent.max_turns
             tools = self._toolbox.reply_only if last else self._toolbox.all
             choice = self._toolbox.reply_choice if last or len(tools) == len(self._toolbox.reply_only) else "auto"
+            unheard = self._ctx.unheard()
+            prompt = self._history.prompt(*self._notices(unheard))
             try:
-                completion = await self._ctx.call_model(self._call(self._history.prompt(*self._told()), tools, choice))
+                completion = await self._ctx.call_model(self._call(prompt, tools, choice), tells=unheard)
             except BudgetExhaustedError as error:
                 if not self._ctx.has_grace:
                     raise
@@ -77,10 +80,11 @@ class _Turns:
                 return reply
         raise HandlerFailedError("no_reply", f"'{self._ctx.name}' did not reply within {self._agent.max_turns} turns")
 
-    def _told(self) -> Sequence[Mapping[str, Any]]:
+    def _notices(self, unheard: Sequence[Warned]) -> Sequence[Mapping[str, Any]]:
         """What the agent is told of its budget in this prompt; it is not kept."""
-        warning = self._ctx.take_warning()
-        return () if warning is None else ({"role": "user", "content": warning_text(warning, self._agent.notices)},)
+        if not unheard:
+            return ()
+        return ({"role": "user", "content": warning_text(self._ctx.warning(unheard), self._agent.notices)},)
 
     def _call(self, prompt: Sequence[Mapping[str, Any]], tools: Sequence[ToolSpec], choice: str) -> Call:
         agent = self._agent
@@ -144,13 +148,18 @@ class _Turns:
         self, exhausted: BudgetExhausted, error: BudgetExhaustedError | None = None
     ) -> Reply[Any] | None:
         """The one answer on grace (R17): the prompt is cut to what fits, and nothing is offered but to reply."""
-        call = self._last_call(exhausted, self._told())
+        unheard = self._ctx.unheard()
+        call = self._last_call(exhausted, self._notices(unheard))
+        if call is None and unheard:
+            # Where not all fits, the answer is worth more than the warning that it is the last.
+            unheard = ()
+            call = self._last_call(exhausted, ())
         if call is None:
             if error is not None:
                 raise error
             return None
         try:
-            completion = await self._ctx.call_model(call, grace=self._ctx.has_grace)
+            completion = await self._ctx.call_model(call, grace=self._ctx.has_grace, tells=unheard)
         except BudgetExhaustedError:
             if error is not None:
                 raise error from None

@@ -119,7 +119,7 @@ class Line:
     def freed(self, path: Iterable[Node]) -> list[tuple[Waiter, Granted | TooMuch]]:
         """Tries those who wait, oldest first, after something held on the path went back or a limit there changed.
 
-        Where one that is granted here opens a stream, it is to be called again once ``stuck`` says so.
+        To be called again until it gives nothing: what it granted may be a stream that others of its owner now wait for.
         """
         if not self._waiting:
             return []
@@ -128,8 +128,9 @@ class Line:
         for suspect in self._suspects(touched):
             verdict = self._judged(suspect)
             if isinstance(verdict, TooMuch):
-                self._remove(suspect, touched)
+                self._remove(suspect)
                 done.append((suspect, verdict))
+                touched |= dict.fromkeys(suspect.path)  # it may have barred others, also where nothing was freed
         number = -1
         while (waiter := self._next_at(touched, after=number)) is not None:
             number = waiter.number
@@ -137,7 +138,7 @@ class Line:
             if isinstance(verdict, MustWait):
                 self._stand(waiter, verdict.lack)
                 continue
-            self._remove(waiter, touched)
+            self._remove(waiter)
             done.append((waiter, verdict))
             if isinstance(verdict, Granted):
                 self._take(waiter.path, verdict.need, waiter.owner, number=number)
@@ -250,8 +251,7 @@ class Line:
         waiter.node = lack.node
         waiter.measure = _crowd(lack.node).stand(waiter.number, lack.unit)
 
-    def _remove(self, waiter: Waiter, touched: dict[Node, None] | None = None) -> None:
-        """Takes a call out. Where it may have barred others they are to be tried: those nodes are touched as well."""
+    def _remove(self, waiter: Waiter) -> None:
         number, impatient = waiter.number, waiter.passed >= self._patience
         _crowd(waiter.node).step_off(number, waiter.measure)
         for node in waiter.path:
@@ -265,8 +265,6 @@ class Line:
         if not owned:
             del self._owned[waiter.owner]
             self._entangled.pop(waiter.owner, None)
-        if impatient and touched is not None:
-            touched.update(dict.fromkeys(waiter.path))
 
 
 def decide(claim: Claim, path: tuple[Node, ...], *, grace: bool = False, stuck: Vector = NOTHING) -> Verdict:

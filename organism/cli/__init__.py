@@ -1,7 +1,8 @@
 """The command line: ``organism run`` and ``organism check``.
 
 The rooms, in the order to read them: ``main`` (what was typed, and the exit code), ``streams`` and ``text`` (what a terminal
-is given), ``check``, ``sending`` (what to send to whom), ``run`` and ``conduct`` (one run, from start to its exit code),
-``interrupts``; ``report`` and ``crossings`` (results and warnings in words), ``board`` and ``live`` (what goes on right now).
-Nothing here is imported before a command needs it: ``main`` names the commands, and loads the one that was typed.
+is given), ``arguments`` (options that commands share), ``check``, ``sending`` (what to send to whom), ``run`` and
+``conduct`` (one run, from start to its exit code), ``interrupts``, ``logs``; ``report`` and ``crossings`` (results and
+warnings in words), ``board`` and ``live`` (what goes on right now). Nothing here is imported before a command needs it:
+``main`` names the commands, and loads the one that was typed.
 """

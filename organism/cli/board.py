@@ -36,6 +36,11 @@ class Share:
         """What is used of the limit, from 0 on; above 1 it was overdrawn."""
         return float(self.used / self.limit) if self.limit else 1.0
 
+    @property
+    def taken(self) -> float:
+        """What is used of it, or held."""
+        return float((self.used + self.held) / self.limit) if self.limit else 1.0
+
 
 @define(eq=False)
 class Line:
@@ -73,7 +78,7 @@ class Line:
             for at, unit in enumerate(VECTOR)
             if self.limits[at] < NO_LIMIT
         ]
-        return sorted(found, key=lambda share: -share.part)
+        return sorted(found, key=lambda share: -share.taken)
 
     def working(self) -> list[tuple[str, int]]:
         """(handler, how many of its messages are queued or being handled), in the order they came."""

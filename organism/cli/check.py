@@ -50,16 +50,10 @@ def checked(file: Path, over: Mapping[str, str], streams: Streams) -> Settings:
         settings = config.load(file, set=over, environ=environ)
         mistakes = check_backends(settings.models, environ=environ)
         if settings.budget.on_unpriced != "ignore":
-            limited = _limits_cost(settings)
-            mistakes += check_prices(settings.models, cost_limited=limited, at=datetime.now(UTC))
+            mistakes += check_prices(settings.models, cost_limited=settings.limits_cost, at=datetime.now(UTC))
     if mistakes:
         raise ConfigurationError(mistakes)
     return settings
-
-
-def _limits_cost(settings: Settings) -> bool:
-    budgets = [settings.budget, *(handler.budget for handler in settings.handlers.values() if handler.budget)]
-    return settings.ceiling.limits.cost_usd is not None or any(each.limits.cost_usd is not None for each in budgets)
 
 
 def _summary(file: Path, settings: Settings) -> Iterator[str]:
@@ -101,7 +95,7 @@ def _backend(backend: BackendSettings) -> str:
 
 def _limits(budget: BudgetSettings) -> str:
     figures = ((unit, getattr(budget.limits, unit)) for unit in UNITS)
-    named = [f"{unit} {value:,}" for unit, value in figures if value is not None]
+    named = [f"{unit} {value:,}".removesuffix(".0") for unit, value in figures if value is not None]
     return ", ".join(named) or "no limits"
 
 

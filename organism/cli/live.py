@@ -102,7 +102,7 @@ class LiveBoard:
 def _bar(share: Share) -> Text:
     """``tokens ████▒▒░░░░░░ 1,520/5,000``: used, held, free."""
     full = min(_BAR, round(share.part * _BAR))
-    held = min(_BAR - full, round(float(share.held / share.limit) * _BAR)) if share.limit else 0
+    held = min(_BAR, round(share.taken * _BAR)) - full
     style = "green" if share.part < 0.75 else "yellow" if share.part < 0.95 else "red"
     bar = Text(no_wrap=True, overflow="ellipsis")
     bar.append(f"{share.unit} ", style="dim")

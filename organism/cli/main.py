@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
 from organism.cli.logs import in_full, in_short
 from organism.cli.streams import Streams
-from organism.cli.text import one_line
+from organism.cli.text import harmless, one_line
 from organism.errors import ConfigurationError, OrganismError
 from organism.names import suggestion
 
@@ -29,10 +29,11 @@ INTERRUPTED: Final = 130
 COMMANDS: Final = {
     "run": ("organism.cli.run:run", "Runs an organism until every thread has ended."),
     "check": ("organism.cli.check:check", "Says every mistake in an organism's file, and starts nothing."),
+    "schema": ("organism.cli.schema:schema", "Prints schemas for editors and readers."),
 }
 LATER: Final = (
     "chat", "resume", "threads", "show", "log", "usage", "dead", "inbox", "answer", "pause", "cancel", "add-budget",
-    "verify", "replay", "fork", "prune", "export", "import", "graph", "schema", "models", "init",
+    "verify", "replay", "fork", "prune", "export", "import", "graph", "models", "init",
 )  # fmt: skip
 """Commands that are named, and that nothing stands behind yet."""
 
@@ -45,7 +46,7 @@ def main() -> None:
 
 def execute(arguments: Sequence[str], streams: Streams) -> int:
     """Runs the command that ``arguments`` name; gives the exit code."""
-    debug = False
+    debug = "--debug" in arguments  # until they are understood
     try:
         command, bound, given = _application(streams).parse_args(
             list(arguments), print_error=False, exit_on_error=False
@@ -57,7 +58,7 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
         return WRONG
     except ConfigurationError as error:
         for mistake in error.mistakes:
-            streams.note(mistake)
+            streams.note(harmless(mistake))
         return WRONG
     except KeyboardInterrupt:
         return INTERRUPTED

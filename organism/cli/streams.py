@@ -39,7 +39,7 @@ class Streams:
     @property
     def width(self) -> int:
         """Columns for text that people read: those of the terminal (``COLUMNS``, else its size, else 80), 100 at most."""
-        return min(shutil.get_terminal_size().columns or 80, _WIDEST)
+        return min(shutil.get_terminal_size().columns, _WIDEST)
 
     def result(self, text: str) -> None:
         """Writes one line (or several) of the command's result to standard output, at once."""

@@ -16,6 +16,7 @@ from organism.config.sections import Later, ListOf, MapOf, Record, Section
 from organism.config.shapes import Choice, Reading, Text, Whole
 from organism.config.start import START, message_of
 from organism.config.tree import Entry, Scalar, Table
+from organism.config.wording import FolderPath
 from organism.config.yamltext import unfold
 from organism.errors import PayloadTypeError
 from organism.names import is_organism_name, suggestion
@@ -64,7 +65,7 @@ TOP: Final = Record(
         "on_full": Choice(("wait", "refuse")),
         "journal": Text("a journal", check=_journal_problem),
         "durability": Later(),
-        "session_log": Later(),
+        "session_log": FolderPath(nullable=True),
         "record": Later(),
         "start": ListOf(START),
     },

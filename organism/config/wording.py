@@ -64,6 +64,21 @@ class FilePath(Text):
         return path if _is_file(path) else reading.wrong(node, f"there is no file {shown(text)}")
 
 
+@frozen
+class FolderPath(Text):
+    """The path of a folder, which need not be there yet; relative to the configuration."""
+
+    wanted: str = "the path of a folder"
+
+    def read(self, node: Node, reading: Reading) -> Path | Broken | None:
+        """The path."""
+        text = super().read(node, reading)
+        if text is None or text is BROKEN:
+            return text
+        path = located(text, reading.folder)
+        return reading.wrong(node, f"{shown(text)} is a file, and no folder") if _is_file(path) else path
+
+
 def located(text: str, folder: Path | None) -> Path:
     """A path of the configuration: relative to its folder, where it has one."""
     return Path(text) if folder is None else folder / text

@@ -49,7 +49,12 @@ def canonical(document: Mapping[str, Any]) -> bytes:
         text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise JournalError(f"an entry cannot be written as JSON: {error}") from error
-    return text.encode("utf-8", "backslashreplace")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # Two halves that stand together are read as one character: they must be hashed as one, too.
+        whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return whole.encode("utf-8", "backslashreplace")
 
 
 def digest(entry: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def encode(fact: Fact, root: str) -> dict[str, Any]:
     """The JSON object of a fact of this root thread. Raises JournalError where it holds what cannot be written."""
     try:
         return {"format": FORMAT, "root": root, **_FACT.write(fact)}
-    except (OrganismError, TypeError, RecursionError) as error:
+    except (OrganismError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
 
 
@@ -163,13 +163,18 @@ def _inner() -> Iterator[type]:
     yield from sorted(seen, key=lambda cls: str(cls.__name__))
 
 
+def _fields(form: Any) -> Iterator[Any]:
+    cls: Any = form.__class__
+    yield from fields(cls) if has(cls) else ()
+
+
 def _forms(cls: type) -> Iterator[Any]:
     waiting: list[Any] = [slot.form for slot in slots(cls)]
     while waiting:
         form = waiting.pop()
         yield form
-        if has(type(form)) and not isinstance(form, (Object, Tagged)):
-            for each in fields(type(form)):
+        if not isinstance(form, (Object, Tagged)):
+            for each in _fields(form):
                 inner: Any = getattr(form, each.name)
                 waiting += inner if isinstance(inner, tuple) else [inner]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from io import FileIO
@@ -28,6 +29,8 @@ class Disk:
         """
         with FileIO(path, "ab") as file:
             new = file.seek(0, os.SEEK_END)
+            if new < at:
+                raise OSError(errno.EIO, f"is {at - new} bytes shorter than what was written to it")
             if new > at:
                 self.cut(file, at)
             try:

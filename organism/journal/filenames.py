@@ -22,6 +22,7 @@ _SAFE: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])")
 """What Windows takes for a device, whatever the suffix."""
 _ENCODED: Final = re.compile(r"(?:[a-z0-9-]|_[0-9a-f]{2})+")
+_HASHED: Final = re.compile(rf"[a-z0-9_-]{{{_KEPT}}}{_CUT}[0-9a-f]{{64}}")
 
 
 def file_name(root: str) -> str:
@@ -40,8 +41,7 @@ def file_name(root: str) -> str:
 def is_file_name(name: str) -> bool:
     """Whether a file of this name may be one of ours."""
     stem = name.removesuffix(SUFFIX)
-    head, cut, _ = stem.partition(_CUT)
-    return stem != name and (stem == "_" or bool(_ENCODED.fullmatch(stem) or (cut and len(head) == _KEPT)))
+    return stem != name and (stem == "_" or bool(_ENCODED.fullmatch(stem) or _HASHED.fullmatch(stem)))
 
 
 def root_of_name(name: str) -> str | None:

@@ -6,6 +6,7 @@ only what is annotated ``Any`` has its form by the field's name, in :data:`BY_NA
 
 from __future__ import annotations
 
+import inspect
 import math
 import types
 from collections.abc import Mapping
@@ -242,7 +243,7 @@ class OpenForm:
 
 @frozen
 class Object:
-    """An attrs value: an object of its fields, in their order. Where one may be left out, None and ``()`` are."""
+    """An attrs value: an object of its fields, in their order. What is None or ``()`` by default is left out where it is."""
 
     cls: type
 
@@ -251,7 +252,7 @@ class Object:
         document: dict[str, Any] = {}
         for slot in slots(self.cls):
             each = getattr(value, slot.name)
-            if slot.required or not (each is None or each == ()):
+            if slot.required or each != slot.empty:
                 document[slot.name] = slot.form.write(each)
         return document
 
@@ -260,7 +261,7 @@ class Object:
         known = slots(self.cls)
         unknown = _instance(value, dict).keys() - {slot.name for slot in known}
         if unknown:
-            raise Misread(f"{self.cls.__name__} has no field {sorted(unknown)[0]!r:.80}")
+            raise Misread(f"{self.cls.__name__} has no field {min(unknown)!r:.80}")
         missing = [slot.name for slot in known if slot.required and slot.name not in value]
         if missing:
             raise Misread(f"{self.cls.__name__} lacks its field '{missing[0]}'")
@@ -298,7 +299,8 @@ class Tagged:
 
     def write(self, value: Any) -> Any:
         """The object, the class's name first."""
-        return {self.tag: type(value).__name__, **Object(type(value)).write(value)}
+        cls: Any = value.__class__
+        return {self.tag: cls.__name__, **Object(cls).write(value)}
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """The value; a class that is none of these is refused by name."""
@@ -378,11 +380,16 @@ def form_of(hint: Any, name: str) -> Form:
     """The form of an annotation, in a field of this name; raises TypeError for one that no form is known for."""
     if hint is Any:
         return BY_NAME.get(name, OpenForm())
-    if has(hint):
-        return Object(hint)
     if hint in _PLAIN:
         return _PLAIN[hint]
+    if _is_attrs(hint):
+        return Object(hint)
     return _generic(hint, get_origin(hint), get_args(hint), name)
+
+
+def _is_attrs(hint: Any) -> bool:
+    cls: Any = hint if inspect.isclass(hint) else None
+    return cls is not None and has(cls)
 
 
 def _generic(hint: Any, origin: Any, inner: tuple[Any, ...], name: str) -> Form:
@@ -398,8 +405,8 @@ def _generic(hint: Any, origin: Any, inner: tuple[Any, ...], name: str) -> Form:
         one = [each for each in inner if each is not types.NoneType]
         if len(one) == 1:
             return Maybe(form_of(one[0], name))
-        if len(one) == len(inner) and all(map(has, one)):
-            return Tagged(name.removesuffix("s"), inner)
+        if len(one) == len(inner) and all(map(_is_attrs, one)):
+            return Tagged(name.removesuffix("s"), tuple(one))
     raise TypeError(f"field '{name}' is annotated {hint}; the journal has no form for that type")
 
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import field, frozen
 
 from organism.errors import JournalError
 from organism.facts import Ended
-from organism.journal.chain import Head, canonical, head_of, link, problem_of
+from organism.journal.chain import Head, canonical, content_of, head_of, link, problem_of
 from organism.journal.codec import decode, encode
 from organism.journal.disk import Disk
 from organism.journal.filenames import file_name, is_file_name, root_of_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import BinaryIO, NoReturn
 
     from organism.facts import Fact
     from organism.payloads import Vocabulary
@@ -89,7 +91,8 @@ class LinesJournal:
             raise JournalError(f"the journal in {self.folder} is closed")
         path = self.path(root)
         try:
-            end = self._ends.get(root) or self._opened(root, path)
+            # Kept before anything is written: what an append leaves behind that fails is known by where it began.
+            end = self._ends[root] = self._ends.get(root) or self._opened(root, path)
             head, lines = end.head, b""
             for content in contents:
                 entry = link(content, head)
@@ -97,6 +100,9 @@ class LinesJournal:
                 head = head_of(entry)
             self._disk.append(path, lines, at=end.size)
         except OSError as error:
+            with suppress(OSError):
+                if not path.exists():
+                    self.let_go(root)
             raise JournalError(f"{path} cannot be written: {error.strerror or error}") from error
         self._ends[root] = _End(head, end.size + len(lines))
 
@@ -123,9 +129,8 @@ class LinesJournal:
 
     def _facts(self, root: str) -> Iterator[Fact]:
         for line in self.lines(root):
-            content = {key: value for key, value in line.entry.items() if key not in {"n", "prev", "hash"}}
             try:
-                yield decode(content, self._vocabulary)
+                yield decode(content_of(line.entry), self._vocabulary)
             except JournalError as error:
                 raise JournalError(f"{self.path(root)}:{line.number}: {error}") from None
 
@@ -187,18 +192,16 @@ class LinesJournal:
 
 
 def _checked(path: Path, file: BinaryIO, root: str, size: int | None) -> Iterator[Line]:
-    head, end, number = Head(), 0, 0
-    for raw in file:
+    head, end = Head(), 0
+    for number, raw in enumerate(file, 1):
         if not raw.endswith(b"\n") or (size is not None and end >= size) or _torn_page(raw, file):
             return
-        number += 1
-        place = f"{path}:{number}"
-        entry = _entry(raw, place)
+        entry = _entry(raw, f"{path}:{number}")
         problem = problem_of(entry, head, root)
         if problem is None and canonical(entry) + b"\n" != raw:
             problem = "was changed: it says the same in another way than it was written"
         if problem is not None:
-            raise JournalError(f"{place}: {problem}")
+            raise JournalError(f"{path}:{number}: {problem}")
         head, end = head_of(entry), end + len(raw)
         yield Line(number, entry, end)
 
@@ -208,9 +211,13 @@ def _torn_page(raw: bytes, file: BinaryIO) -> bool:
     return b"\0" in raw and not file.peek(1)  # type: ignore[attr-defined] # what Path.open gives is buffered
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _entry(raw: bytes, place: str) -> dict[str, Any]:
     try:
-        entry = json.loads(raw)
+        entry = json.loads(raw.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise JournalError(f"{place}: was changed: it is not JSON ({error})") from None
     if not isinstance(entry, dict):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +16,12 @@ from attrs import define
 
 from organism.errors import JournalError
 from organism.facts import Ended
+from organism.journal.chain import canonical
 from organism.journal.codec import encode, encode_lost
 from organism.journal.lines import LinesJournal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Any
 
@@ -37,7 +39,7 @@ PATIENCE: Final = 10.0
 _BATCH: Final = 2_000
 """Facts that are written before the next look; those of one thread in one go."""
 _MOST_LOSSES: Final = 10_000
-"""Threads of which is known what is missing in their files. Of older ones only the sum is kept."""
+"""Threads of which it is known what is missing in their files. Of older ones only the sum is kept."""
 
 
 @define
@@ -58,11 +60,11 @@ class SessionLog:
         self._journal = LinesJournal(folder, durable=False, disk=disk)
         self._room = room
         self._patience = patience
-        self._waiting: SimpleQueue[tuple[str, Fact]] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[str, Fact | _Loss]] = SimpleQueue()
         self._overflow: dict[str, _Loss] = {}
-        self._lock = threading.Lock()
         self._losses: dict[str, _Loss] = {}
         self._dropped = 0
+        self._forgotten = 0
         self._warned = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="organism session log", daemon=True)
@@ -72,12 +74,15 @@ class SessionLog:
         self._thread.start()
 
     def record(self, root: str, fact: Fact) -> None:
-        """Takes a fact; never waits, never raises."""
-        if self._waiting.qsize() < self._room:
-            self._waiting.put((root, fact))
+        """Takes a fact; never waits, never raises. Call it from one thread only."""
+        if self._waiting.qsize() >= self._room:
+            self._forgotten += _note(self._overflow, root, 1, fact.at)
             return
-        with self._lock:
-            _count(self._overflow, root, 1, fact.at)
+        if self._overflow:
+            loss = self._overflow.pop(root, None)
+            if loss is not None:
+                self._waiting.put((root, loss))
+        self._waiting.put((root, fact))
 
     def close(self) -> None:
         """Writes what waits, and stops; blocks until then, or until its patience ends. Closing twice is once.
@@ -102,64 +107,70 @@ class SessionLog:
     # In its own thread
 
     def _work(self) -> None:
-        while True:
-            last = self._closing.wait(PAUSE)
-            while batch := self._next():
-                self._write(batch)
-            self._take_overflow()
-            if last:
-                for root in tuple(self._losses):
-                    self._write_chain(root, [])
-                self._journal.close()
-                return
-
-    def _next(self) -> list[tuple[str, Fact]]:
-        batch: list[tuple[str, Fact]] = []
         try:
+            while not self._closing.wait(PAUSE):
+                self._drain()
+            self._drain()
+            # No more facts come: what the recording side has noted is no longer its own.
+            if self._forgotten:
+                self._miss(self._forgotten, self._full())
+            for root, loss in self._overflow.items():
+                self._write_chain(root, [loss])
+            for root in tuple(self._losses):
+                self._write_chain(root, [])
+            self._journal.close()
+        except Exception:  # noqa: BLE001 - whatever it is, it is told, and must not end the process's work
+            _log.exception("session log %s: nothing more is written; the work goes on", self._journal.folder)
+
+    def _drain(self) -> None:
+        while batch := self._next():
+            chains: dict[str, list[Fact | _Loss]] = {}
+            for root, item in batch:
+                chains.setdefault(root, []).append(item)
+            for root, items in chains.items():
+                self._write_chain(root, items)
+
+    def _next(self) -> list[tuple[str, Fact | _Loss]]:
+        batch: list[tuple[str, Fact | _Loss]] = []
+        with suppress(Empty):
             while len(batch) < _BATCH:
                 batch.append(self._waiting.get_nowait())
-        except Empty:
-            pass
         return batch
 
-    def _write(self, batch: Sequence[tuple[str, Fact]]) -> None:
-        chains: dict[str, list[Fact]] = {}
-        for root, fact in batch:
-            chains.setdefault(root, []).append(fact)
-        for root, some in chains.items():
-            self._write_chain(root, some)
-
-    def _write_chain(self, root: str, some: Sequence[Fact]) -> None:
+    def _write_chain(self, root: str, items: Sequence[Fact | _Loss]) -> None:
         """Writes facts of one thread, behind a word about those that are missing before them."""
-        contents: list[Mapping[str, Any]] = []
-        for fact in some:
-            try:
-                contents.append(encode(fact, root))
-            except JournalError as error:
-                self._lose(root, 1, fact.at, error)
-        loss = self._losses.get(root)
-        if loss is not None:
-            contents.insert(0, encode_lost(root, loss.count, loss.at))
+        before = self._losses.get(root)
+        contents = [] if before is None else [encode_lost(root, before.count, before.at)]
+        contents += [self._content(root, item) for item in items]
         try:
-            if contents:
-                self._journal.extend(root, contents)
-            self._losses.pop(root, None)
+            self._journal.extend(root, contents)
         except JournalError as error:
-            written = len(contents) - (loss is not None)
-            if written:
-                self._lose(root, written, some[-1].at, error)
-        if any(isinstance(fact, Ended) and fact.thread == root for fact in some):
+            self._miss(sum("lost" not in content for content in contents), error)
+            self._losses.pop(root, None)
+            _note(self._losses, root, sum(content.get("lost", 1) for content in contents), contents[-1]["at"])
+            return
+        self._losses.pop(root, None)
+        if any(isinstance(item, Ended) and item.thread == root for item in items):
             self._journal.let_go(root)
 
-    def _take_overflow(self) -> None:
-        with self._lock:
-            over, self._overflow = self._overflow, {}
-        for root, loss in over.items():
-            self._lose(root, loss.count, loss.at, f"more than {self._room} facts wait to be written")
+    def _content(self, root: str, item: Fact | _Loss) -> dict[str, Any]:
+        """What is written for a fact: where it cannot be, that it is missing."""
+        if isinstance(item, _Loss):
+            self._miss(item.count, self._full())
+            return encode_lost(root, item.count, item.at)
+        try:
+            content = encode(item, root)
+            canonical(content)
+        except JournalError as error:
+            self._miss(1, error)
+            return encode_lost(root, 1, item.at)
+        return content
 
-    def _lose(self, root: str, count: int, at: float, reason: object) -> None:
+    def _full(self) -> str:
+        return f"more than {self._room} facts wait to be written"
+
+    def _miss(self, count: int, reason: object) -> None:
         self._dropped += count
-        _count(self._losses, root, count, at)
         if not self._warned:
             self._warned = True
             _log.warning(
@@ -168,11 +179,12 @@ class SessionLog:
             )  # fmt: skip
 
 
-def _count(losses: dict[str, _Loss], root: str, count: int, at: float) -> None:
+def _note(losses: dict[str, _Loss], root: str, count: int, at: float) -> int:
+    """Adds to what is missing of a thread. Of very many threads the oldest one is forgotten; gives how many facts that were."""
     known = losses.get(root)
     if known is not None:
         known.count, known.at = known.count + count, at
-        return
-    if len(losses) >= _MOST_LOSSES:
-        losses.pop(next(iter(losses)))
+        return 0
+    forgotten = losses.pop(next(iter(losses))).count if len(losses) >= _MOST_LOSSES else 0
     losses[root] = _Loss(count, at)
+    return forgotten

@@ -7,6 +7,7 @@ payload's name, ``$decimal``, ``$float`` (not finite), ``$tuple``, ``$failure``,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -17,8 +18,6 @@ from organism.frames import Failure
 from organism.payloads import encode_json, encode_xml, is_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from organism.payloads import Vocabulary
 
 MARK: Final = "$"
@@ -66,8 +65,9 @@ def payload_of(value: Any, words: Vocabulary | None) -> Any:
         raise Misread(f"{error}; without payload classes it can still be read") from None
 
 
-def closed(value: Any) -> Any:
+def closed(value: Any) -> Any:  # noqa: PLR0911 - a case for each type
     """The JSON value of any value that may be kept; raises TypeError for any other."""
+    inner: Any = value  # what a match makes of a container has no types inside
     match value:
         case None | bool() | str() | int():
             return value
@@ -78,11 +78,11 @@ def closed(value: Any) -> Any:
         case Failure():
             return {f"{MARK}failure": asdict(value)}
         case list():
-            return [closed(each) for each in cast("list[Any]", value)]
+            return [closed(each) for each in inner]
         case tuple():
-            return {f"{MARK}tuple": [closed(each) for each in cast("tuple[Any, ...]", value)]}
+            return {f"{MARK}tuple": [closed(each) for each in inner]}
         case dict():
-            return _closed_dict(cast("dict[Any, Any]", value))
+            return _closed_dict(inner)
         case _:
             if is_payload(value) or isinstance(value, PlainPayload):
                 return xml_and_json(value)
@@ -99,11 +99,11 @@ def _closed_dict(value: dict[Any, Any]) -> dict[str, Any]:
 
 def opened(value: Any, words: Vocabulary | None) -> Any:
     """The value that :func:`closed` wrote; raises Misread."""
+    given: Any = value  # what isinstance makes of a container has no types inside
     if isinstance(value, list):
-        return [opened(each, words) for each in cast("list[Any]", value)]
+        return [opened(each, words) for each in given]
     if not isinstance(value, dict):
         return value
-    given = cast("dict[str, Any]", value)
     marks = [key for key in given if key.startswith(MARK)]
     if not marks:
         return {key: opened(each, words) for key, each in given.items()}
@@ -115,21 +115,21 @@ def opened(value: Any, words: Vocabulary | None) -> Any:
 
 
 def _marked(mark: str, value: Any, words: Vocabulary | None) -> Any:
+    inner: Any = value
     try:
         match mark.removeprefix(MARK), value:
-            case "float", str():
+            case "float", "inf" | "-inf" | "nan":
                 return float(value)
             case "decimal", str():
                 return Decimal(value)
             case "failure", dict():
-                return Failure(**cast("dict[str, Any]", value))
+                return Failure(**inner)
             case "tuple", list():
-                return tuple(opened(each, words) for each in cast("list[Any]", value))
+                return tuple(opened(each, words) for each in inner)
             case "object", dict():
-                return {key: opened(each, words) for key, each in cast("dict[str, Any]", value).items()}
+                return {key: opened(each, words) for key, each in inner.items()}
             case _:
                 pass
-    except (ValueError, TypeError, InvalidOperation) as error:
-        if isinstance(error, Misread):
-            raise
+    except (TypeError, InvalidOperation):
+        pass  # told below
     raise Misread(f"'{mark}' does not say what it should: {value!r:.80}")

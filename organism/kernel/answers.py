@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import frozen
 
 from organism.budget.caps import caps
-from organism.budget.claims import MESSAGES
+from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.tree import Lack, Node
 from organism.frames import Failure, Frame, Message, Thread, ThreadKind, would_wait_for_ever
+from organism.kernel.failures import climb
 from organism.message import Forward, Outgoing, Reply, Send
-from organism.names import ORGANISM
 from organism.payloads import is_payload
-from organism.payloads.primitives import ORGANISM_ONLY, HandlerFailed
+from organism.payloads.primitives import ORGANISM_ONLY
 from organism.routing import Misdirected, Route, check_address
 from organism.settings import BudgetSettings
 
@@ -74,23 +74,45 @@ def check_target(
     found = check_address(state.routes, state.routes[sender.to], to, payload)
     if isinstance(found, Misdirected):
         return Refusal(Failure(found.code, found.text))
-    thread = sender.thread
-    if sender.dropped and thread.stopping is None:
-        return Refusal(Failure("cancelled", f"this delivery of '{sender.to}' was cancelled"))
-    if thread.closing or thread.stopping is not None:
-        ended = thread.exhausted or thread.stopping or Failure("exhausted", "the thread hands in its last answer")
-        return Refusal(ended)
-    limited = depth_limit(thread.node)
-    if limited is not None and depth > limited[1]:
-        node, limit = limited
-        text = f"depth of the {node.scope}: limit {limit}, needed {depth}"
-        return Refusal(Failure("exhausted", text, unit="depth", scope=node.scope), Lack(node, -1, depth, for_good=True))
     target = _placed(sender, found, payload, depth, budget)
+    refused = _not_now(sender) or closed(sender.thread) or closed(target.thread) or _too_deep(target)
+    if refused is not None:
+        return refused
     occupied = state.occupied
     waits = target.opens is None and (target.thread, target.to) in occupied
     if waits and would_wait_for_ever(target.thread, target.to, sender, occupied, asks=asks):
         return Refusal(Failure("cycle", f"'{target.to}' waits for this very branch"))
     return target
+
+
+def _not_now(sender: Message) -> Refusal | None:
+    if sender.dropped and sender.thread.stopping is None:
+        return Refusal(Failure("cancelled", f"this delivery of '{sender.to}' was cancelled"))
+    return None
+
+
+def _too_deep(target: Target) -> Refusal | None:
+    node = target.thread.node if target.opens is None else unborn(target.thread.node, target.opens)
+    limited = depth_limit(node)
+    if limited is None or target.depth <= limited[1]:
+        return None
+    node, limit = limited
+    text = f"depth of the {node.scope}: limit {limit}, needed {target.depth}"
+    failure = Failure("exhausted", text, unit="depth", scope=node.scope)
+    return Refusal(failure, Lack(node, -1, target.depth, for_good=True))
+
+
+def closed(thread: Thread) -> Refusal | None:
+    """Why nothing more is sent in a thread: it was stopped, or has run out of messages or time."""
+    if thread.stopping is not None:
+        return Refusal(thread.stopping)
+    if not thread.closing:
+        return None
+    while thread.exhausted is None and thread.owner is not None:
+        thread = thread.owner.thread
+    failure = thread.exhausted or Failure("exhausted", "the thread hands in its last answer")
+    node = next((each for each in thread.node.path if each.scope == failure.scope), thread.node)
+    return Refusal(failure, Lack(node, MESSAGES, 1, for_good=True) if failure.unit == VECTOR[MESSAGES] else None)
 
 
 def _placed(sender: Message, route: Route, payload: Any, depth: int, budget: BudgetSettings | None) -> Target:
@@ -126,7 +148,7 @@ def check_messages(targets: Sequence[Goal]) -> Lack | None:
                 openings.get((goal.node, goal.shared), 0) if goal.shared else 0
             ) + 1
             if goal.opens.limits.messages is not None and count > goal.opens.limits.messages:
-                return Lack(_unborn(goal.node, goal.opens), MESSAGES, count, for_good=True)
+                return Lack(unborn(goal.node, goal.opens), MESSAGES, count, for_good=True)
         for each in goal.node.path:
             counts[each] = counts.get(each, 0) + 1
     for node, count in counts.items():
@@ -135,7 +157,7 @@ def check_messages(targets: Sequence[Goal]) -> Lack | None:
     return None
 
 
-def _unborn(above: Node, opens: BudgetSettings) -> Node:
+def unborn(above: Node, opens: BudgetSettings) -> Node:
     """The node of a sub-thread that is not opened, to tell its figures; it belongs to no thread."""
     policy = opens.policy(above.policy)
     return Node("sub-thread", caps(opens.limits, policy, keeps_back=True), policy, above=above)
@@ -151,8 +173,7 @@ def too_many_messages(missing: Lack) -> Refusal:
     return Refusal(Failure("exhausted", text, unit="messages", scope=node.scope), missing)
 
 
-@frozen
-class Goal:
+class Goal(NamedTuple):
     """Whose budget a message is charged to: ``node``, or a sub-thread below it that ``opens``; ``shared`` names the handler
     whose calls share that one.
     """
@@ -286,27 +307,3 @@ def _carry_reply(state: State, frame: Frame, payload: Any) -> None:
             text = f"'{parent.handler}' does not take {type(payload).__name__}, the reply of '{frame.handler}'"
             state.hand_over(frame, None)
             climb(state, parent, Failure("validation", text))
-
-
-def climb(state: State, frame: Frame, failure: Failure) -> None:
-    """Takes a failure to the frame's caller; past callers that do not take ``HandlerFailed``, up to the root (R2)."""
-    step: Frame | None = frame
-    while step is not None:
-        ask = step.asker
-        if step.top:
-            state.not_handled(step.thread, failure, at_root=step.parent is None and ask is None)
-        if ask is not None and not ask.done:
-            state.resolve(ask, failure)
-            return
-        if not step.answered:
-            state.hand_over(step, None)
-        parent = step.parent
-        if parent is not None and state.routes[parent.handler].takes_failures and not _is_over(parent.thread):
-            payload = HandlerFailed(failure.code, failure.text, failure.retry)
-            state.post(parent.thread, parent.handler, payload, ORGANISM, "failed", frame=parent, charged=False)
-            return
-        step = parent
-
-
-def _is_over(thread: Thread) -> bool:
-    return thread.closing or thread.stopping is not None

@@ -11,7 +11,7 @@ from organism import facts
 from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
-from organism.frames import Ask, Frame, Thread, Warned, descendants
+from organism.frames import Ask, Frame, Thread, Warned, descendants, root_of
 from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
 from organism.kernel.index import Index
 from organism.kernel.state import Hold, State
@@ -74,11 +74,7 @@ class Fold:
                 for each in list(descendants(self._thread(fact.thread))):
                     each.stopping = failure
             case facts.Exhausted(failure=failure, last=last):
-                thread = self._thread(fact.thread)
-                for each in list(descendants(thread)):
-                    each.closing = True
-                thread.exhausted = thread.exhausted or failure
-                thread.last_due = last
+                self.state.run_out(self._thread(fact.thread), failure, last=last)
             case _:
                 pass
 
@@ -124,7 +120,8 @@ class Fold:
             case facts.WarningRaised():
                 self._warn(step)
             case facts.WarningTold(thread=id_, seq=seq, to=to):
-                self.state.tell(self._thread(id_), to, [self._warned[id_, seq]])
+                hears = self._thread(id_)
+                self.state.tell(hears, to, [self._warned[root_of(hears).id, seq]])
             case facts.Unhandled(thread=id_, failure=failure, at_root=at_root):
                 self.state.not_handled(self._thread(id_), failure, at_root=at_root)
             case facts.Left(payload=payload):
@@ -174,12 +171,13 @@ class Fold:
         warned = Warned(
             seq=step.seq, unit=step.unit, level=step.level, threshold=step.threshold, used=step.used, limit=step.limit,
             held=step.held, remaining=step.remaining, scope=step.scope, calls_left=step.calls_left, to=step.to,
+            node=step.node,
         )  # fmt: skip
-        self._warned[step.thread, step.seq] = warned
+        self._warned[root_of(thread).id, step.seq] = warned
         if step.unit in VECTOR:
             unit = VECTOR.index(step.unit)
             fire(node, unit, _mark(step))
-        self.state.raise_warning(thread, warned, node, step.pending_for)
+        self.state.raise_warning(thread, warned, step.pending_for, step.pending_caller)
 
 
 def _of(message: Message | None) -> Frame:

@@ -17,14 +17,13 @@ from organism.kernel.answers import (
     check_answer,
     check_messages,
     check_target,
-    climb,
     goal_of,
     open_at,
     too_many_messages,
 )
 from organism.kernel.book import Book
 from organism.kernel.calls import Calls
-from organism.kernel.notices import live
+from organism.kernel.failures import climb
 from organism.kernel.state import State, ref_of
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices
@@ -158,7 +157,7 @@ class Kernel:
             return
         self.book.begin(at)
         if lack is not None and lack.unit >= 0:
-            fire_rest(self.state, message.thread, message, lack.node, lack.unit)
+            fire_rest(self.state, message.thread, message, lack.node, lack.unit, at_once=False)
         message.told = None
         climb(self.state, message.frame, failure)
         self._leave_asks(message)
@@ -188,16 +187,15 @@ class Kernel:
             self.state.woken.append(ask)
         message.asks = None
 
-    def notice_for(self, message: Message, at: float) -> tuple[Warned, ...]:
-        """Takes the warnings that an agent has not been told yet, with the figures of this instant."""
-        thread = message.thread
-        waiting = tuple((thread.pending or {}).get(message.to, ()))
-        if not waiting:
-            return ()
+    def unheard(self, message: Message) -> tuple[Warned, ...]:
+        """The warnings that an agent is to be told in its next prompt."""
+        return tuple((message.thread.pending or {}).get(message.to, ()))
+
+    def noticed(self, message: Message, heard: Sequence[Warned], at: float) -> None:
+        """A prompt that tells an agent of these warnings leaves now."""
         self.book.begin(at)
-        self.state.tell(thread, message.to, waiting)
-        self.book.write(facts.Noticed, thread, seq=message.seq, handler=message.to)
-        return tuple(live(thread, warned) for warned in waiting)
+        self.state.tell(message.thread, message.to, heard)
+        self.book.write(facts.Noticed, message.thread, seq=message.seq, handler=message.to)
 
     # Asking and spawning
 
@@ -325,11 +323,8 @@ class Kernel:
             return
         self.book.begin(at)
         every = list(descendants(thread))
-        for each in every:
-            each.closing = True
-        thread.exhausted = thread.exhausted or failure
         last = thread.handler in self.routes and self.routes[thread.handler].takes_exhaustion
-        thread.last_due = last
+        self.state.run_out(thread, failure, last=last)
         queued = [message for each in every for message in self._queued(each)]
         if cancel:
             for message in tuple(self.state.occupied.values()):

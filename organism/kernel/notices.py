@@ -12,7 +12,7 @@ from organism.budget.claims import VECTOR
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from organism.budget.tree import Node
     from organism.frames import Failure, Thread, Warned
@@ -55,13 +55,17 @@ def sentence(warned: Warned) -> str:
     return f"{_plain(warned.used)} of {_plain(warned.limit)} {unit} are used; {left}{calls}."
 
 
-def live(thread: Thread, warned: Warned) -> Warned:
-    """A warning with the figures of this instant, as one who is told later should read them."""
-    node = next((each for each in thread.node.path if each.scope == warned.scope), None)
+def live(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> Warned:
+    """A warning with the figures of this instant, as one in the thread ``hears`` who is told later should read them."""
+    below = threads.get(warned.node)
+    known = hears.node.path if below is None else (*hears.node.path, below.node)
+    node = next((each for each in known if each.thread == warned.node), None)
     if node is None or warned.unit not in VECTOR:
         return warned
     used, held, limit, remaining = node.figures(VECTOR.index(warned.unit))
-    return evolve(warned, used=used, held=held, limit=limit, remaining=remaining, calls_left=calls_left(thread))
+    # How many calls are left depends on what a call costs, which is told of the thread whose call it was.
+    left = calls_left(hears) if warned in (hears.warnings or ()) else warned.calls_left
+    return evolve(warned, used=used, held=held, limit=limit, remaining=remaining, calls_left=left)
 
 
 def exhausted_payload(node: Node, failure: Failure, *, grace: bool = True) -> BudgetExhausted:

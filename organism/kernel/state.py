@@ -16,7 +16,8 @@ from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, Vector
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
-from organism.frames import Ask, Failure, Frame, Message, Thread, ThreadKind, Warned, root_of
+from organism.frames import Ask, Failure, Frame, Message, Thread, ThreadKind, Warned, descendants, root_of
+from organism.kernel.failures import climb
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
 from organism.names import ORGANISM
@@ -119,6 +120,16 @@ class State:
                 )
             )
         return thread
+
+    def run_out(self, thread: Thread, failure: Failure, *, last: bool) -> None:
+        """Nothing more is delivered in a thread and below it, but for one last message where there is to be one."""
+        for each in list(descendants(thread)):
+            each.closing = True
+            if failure.unit == "seconds":
+                # Nobody below goes on either: time cancels what runs.
+                each.exhausted = each.exhausted or failure
+        thread.exhausted = thread.exhausted or failure
+        thread.last_due = last
 
     def end(self, thread: Thread) -> None:
         """Ends a thread: its record is made, its node and everything else of it leave the live registries."""
@@ -293,10 +304,7 @@ class State:
             thread = frame.thread
             if frame.top and thread.open == 1 and self._last_word(thread, frame):
                 return
-            if frame.asker is not None and not frame.asker.done:
-                steps, self.steps = self.steps, None
-                self.resolve(frame.asker, NO_REPLY)
-                self.steps = steps
+            self._close_unanswered(frame)
             if self.index is not None:
                 self.index.closed(frame)
             above = frame.parent
@@ -307,12 +315,23 @@ class State:
                     self.end(thread)
             frame = above
 
+    def _close_unanswered(self, frame: Frame) -> None:
+        """Whoever waits for a frame that closes hears that nothing comes. Counting comes to this again: it is no step."""
+        thread, ask = frame.thread, frame.asker
+        steps, self.steps = self.steps, None
+        if frame.top and frame.parent is not None and not frame.answered and thread.closing and thread.exhausted:
+            climb(self, frame, thread.exhausted)
+        elif ask is not None and not ask.done:
+            self.resolve(ask, NO_REPLY)
+        self.steps = steps
+
     def _last_word(self, thread: Thread, frame: Frame) -> bool:
         """Whether an exhausted thread that is about to end is given its last delivery instead (R17)."""
         if not thread.last_due:
             return False
         thread.last_due = False
-        if thread.stopping is not None or thread.replies or thread.exhausted is None:
+        has_answered = bool(thread.replies) if frame.parent is None else frame.answered
+        if thread.stopping is not None or has_answered or thread.exhausted is None:
             return False
         from_ = thread.exhausted
         payload = self.last_payload(thread, from_)
@@ -339,23 +358,28 @@ class State:
 
     # Warnings and sums
 
-    def raise_warning(self, thread: Thread, warned: Warned, node: Node, pending_for: str | None) -> None:
+    def raise_warning(
+        self, thread: Thread, warned: Warned, pending_for: str | None, pending_caller: tuple[str, str] | None
+    ) -> None:
         """Writes a crossing into the warnings of the thread whose call made it.
 
-        ``pending_for`` is the agent that is yet to be told in its next prompt.
+        ``pending_for`` is the agent that is yet to be told in its next prompt, ``pending_caller`` (thread, handler) another.
         """
         root = root_of(thread)
         root.seq = max(root.seq, warned.seq)
         thread.warnings = [*(thread.warnings or ()), warned]
-        if pending_for is not None:
-            if thread.pending is None:
-                thread.pending = {}
-            thread.pending.setdefault(pending_for, []).append(warned)
+        hearers = {} if pending_for is None else {(thread.id, pending_for): thread}
+        if pending_caller is not None:
+            hearers[pending_caller] = self.threads[pending_caller[0]]
+        for (_, handler), hears in hearers.items():
+            if hears.pending is None:
+                hears.pending = {}
+            hears.pending.setdefault(handler, []).append(warned)
         if self.steps is not None:
-            self.steps.append(_raised(thread, warned, node, pending_for))
+            self.steps.append(_raised(thread, warned, pending_for, pending_caller))
 
     def tell(self, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
-        """Notes that a handler was told of warnings that waited for it."""
+        """Notes that a handler of the thread was told of warnings, also of those that waited for its next prompt."""
         told = list(warned)
         if thread.pending is not None:
             left = [each for each in thread.pending.get(handler, ()) if each not in told]
@@ -365,7 +389,7 @@ class State:
                 thread.pending.pop(handler, None)
                 thread.pending = thread.pending or None
         for each in told:
-            each.to = handler
+            each.to = each.to or handler
             if self.steps is not None:
                 self.steps.append(facts.WarningTold(thread=thread.id, seq=each.seq, to=handler))
 
@@ -417,11 +441,13 @@ def _posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Po
     return evolve(posted, parent=_ref(frame.parent), depth=frame.depth) if opens else posted
 
 
-def _raised(thread: Thread, warned: Warned, node: Node, pending_for: str | None) -> facts.WarningRaised:
+def _raised(
+    thread: Thread, warned: Warned, pending_for: str | None, pending_caller: tuple[str, str] | None
+) -> facts.WarningRaised:
     return facts.WarningRaised(
         thread=thread.id,
         seq=warned.seq,
-        node=node.thread,
+        node=warned.node,
         unit=warned.unit,
         level=warned.level,
         threshold=warned.threshold,
@@ -433,6 +459,7 @@ def _raised(thread: Thread, warned: Warned, node: Node, pending_for: str | None)
         calls_left=warned.calls_left,
         to=warned.to,
         pending_for=pending_for,
+        pending_caller=pending_caller,
     )
 
 

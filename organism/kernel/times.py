@@ -9,7 +9,7 @@ from organism.budget.claims import Crossing
 from organism.errors import BudgetExhaustedError
 from organism.frames import Failure
 from organism.kernel.notices import warning_payload
-from organism.kernel.warnings import raise_crossing
+from organism.kernel.warnings import raise_crossing, tell_caller
 from organism.names import ORGANISM
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Times:
         self._book.begin(at)
         for said in _crossed(thread.node, thread.time_fired, elapsed):
             thread.time_fired += 1
-            self._tell(thread, thread.node, said)
+            self._tell(thread, said)
         self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
         if elapsed >= thread.node.caps.seconds:
             self._exhaust(thread, _run_out(thread.node), at)
@@ -69,7 +69,7 @@ class Times:
         for thread in [each for each in self._state.threads.values() if each.owner is None]:
             self._book.begin(at)
             for each in said:
-                self._tell(thread, root, each)
+                self._tell(thread, each)
             self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
             if elapsed >= root.caps.seconds:
                 self._exhaust(thread, _run_out(root), at)
@@ -82,15 +82,18 @@ class Times:
         used = int(at - self._started)
         return BudgetExhaustedError("seconds", ORGANISM, used, 0, int(seconds), 1)
 
-    def _tell(self, thread: Thread, node: Node, said: Crossing) -> None:
+    def _tell(self, thread: Thread, said: Crossing) -> None:
         """The handler of the root frame hears of time: an agent in its next prompt, code by a message once it is free."""
         state = self._state
         running = state.occupied.get((thread, thread.handler))
         route = state.routes.get(thread.handler)
-        raise_crossing(state, thread, thread.handler if route else None, running, node, said, at_once=False)
-        if route is not None and route.takes_warnings and not route.agent and running is None and thread.owner is None:
-            payload = warning_payload((thread.warnings or ())[-1:])
+        warned = raise_crossing(state, thread, running, said, hears=thread.handler if route else None)
+        if running is not None or route is None:
+            tell_caller(state, running, [warned])
+        elif route.takes_warnings and not route.agent and thread.owner is None and "agent" in thread.node.policy.notify:
+            payload = warning_payload([warned])
             state.post_opening(thread, thread.handler, payload, ORGANISM, "notice", parent=None, depth=1, charged=False)
+            state.tell(thread, thread.handler, [warned])
 
 
 def _due(node: Node, since: float, fired: int) -> float | None:

@@ -11,8 +11,10 @@ from organism.kernel.notices import calls_left, warning_payload
 from organism.names import ORGANISM
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.budget.caps import Mark
-    from organism.frames import Message
+    from organism.frames import Frame, Message
     from organism.kernel.state import State
 
 
@@ -45,29 +47,31 @@ def fire_all(
     at_once: bool = True,
 ) -> tuple[Crossing, ...]:
     """Fires these levels, in order."""
-    seen: list[Crossing] = []
+    said: list[Crossing] = []
+    warned: list[Warned] = []
     for node, unit, mark in found:
         fire(node, unit, mark)
-        said = crossing(node, unit, mark)
-        seen.append(said)
-        raise_crossing(state, thread, None if message is None else message.to, message, node, said, at_once=at_once)
-    return tuple(seen)
+        said.append(crossing(node, unit, mark))
+        warned.append(raise_crossing(state, thread, message, said[-1], at_once=at_once))
+    tell_caller(state, message, warned)
+    return tuple(said)
 
 
 def raise_crossing(
     state: State,
     thread: Thread,
-    hears: str | None,
     message: Message | None,
-    node: Node,
     said: Crossing,
     *,
-    at_once: bool,
-) -> None:
-    """Writes one crossing down. ``hears`` is the handler that is to hear of it, ``message`` its delivery if one runs."""
-    route = None if hears is None else state.routes[hears]
-    agent = route is not None and route.agent
-    told = route is not None and not agent and (at_once or route.takes_warnings)
+    hears: str | None = None,
+    at_once: bool = False,
+) -> Warned:
+    """Writes one crossing down, and for whom it waits. ``message`` is the delivery whose handler is to hear of it; where
+    none runs, ``hears`` names that handler.
+    """
+    to = hears if message is None else message.to
+    route = None if to is None else state.routes[to]
+    told = "agent" in thread.node.policy.notify
     warned = Warned(
         seq=root_of(thread).seq + 1,
         unit=said.unit,
@@ -79,35 +83,61 @@ def raise_crossing(
         remaining=said.remaining,
         scope=said.scope,
         calls_left=calls_left(thread) if said.unit in VECTOR else None,
-        to=hears if told else None,
+        # Code sees it in its completion and its budget, whoever else is told.
+        to=to if at_once and route is not None and not route.agent else None,
+        node=said.thread,
     )
-    state.raise_warning(thread, warned, node, hears if agent else None)
-    if message is not None and route is not None and route.takes_warnings and not agent:
+    caller = _caller(message)
+    state.raise_warning(
+        thread,
+        warned,
+        to if told and route is not None and route.agent else None,
+        (caller.thread.id, caller.handler) if caller is not None and state.routes[caller.handler].agent else None,
+    )
+    if told and message is not None and route is not None and route.takes_warnings and not route.agent:
         message.told = [*(message.told or ()), warned]
+    return warned
 
 
-def fire_rest(state: State, thread: Thread, message: Message | None, node: Node, unit: int) -> tuple[Crossing, ...]:
+def fire_rest(
+    state: State, thread: Thread, message: Message | None, node: Node, unit: int, *, at_once: bool = True
+) -> tuple[Crossing, ...]:
     """Fires all levels of a unit that have not fired: nobody is refused unwarned (R15)."""
     if not node.thread and node is not state.root:
         return ()  # the sub-thread was never opened
-    return fire_all(state, thread, message, tuple((node, unit, mark) for mark in unfired(node, unit)))
+    return fire_all(state, thread, message, tuple((node, unit, mark) for mark in unfired(node, unit)), at_once=at_once)
 
 
 def post_notices(state: State, message: Message) -> None:
-    """Sends what a finished delivery is to hear as one message in its frame; its caller too, where it is to be told."""
+    """Sends what a finished delivery is to hear as one message in its frame."""
     told, message.told = message.told, None
-    if not told or message.kind == "notice":
-        return
-    thread, frame = message.thread, message.frame
-    if thread.closing or thread.stopping is not None:
+    thread = message.thread
+    if not told or thread.closing or thread.stopping is not None:
         return
     payload = warning_payload(told)
-    state.post(thread, message.to, payload, ORGANISM, "notice", frame=frame, charged=False)
-    caller = frame.parent
-    if (
-        caller is not None
-        and "caller" in thread.node.policy.notify
-        and state.routes[caller.handler].takes_warnings
-        and not state.routes[caller.handler].agent
-    ):
+    state.post(thread, message.to, payload, ORGANISM, "notice", frame=message.frame, charged=False)
+    state.tell(thread, message.to, told)
+
+
+def tell_caller(state: State, message: Message | None, warned: Sequence[Warned]) -> None:
+    """Sends the caller what a delivery crossed, where callers are told and it is code that takes warnings; a caller
+    that is an agent reads it in its next prompt.
+    """
+    caller = _caller(message) if warned else None
+    if caller is None:
+        return
+    route = state.routes[caller.handler]
+    if route.takes_warnings and not route.agent:
+        payload = warning_payload(warned)
         state.post(caller.thread, caller.handler, payload, ORGANISM, "notice", frame=caller, charged=False)
+        state.tell(caller.thread, caller.handler, warned)
+
+
+def _caller(message: Message | None) -> Frame | None:
+    """The frame of whoever called the delivery, where it is told what its callees cross and can still hear it."""
+    if message is None or "caller" not in message.thread.node.policy.notify:
+        return None
+    caller = message.frame.parent
+    if caller is None or caller.thread.closing or caller.thread.stopping is not None:
+        return None
+    return caller

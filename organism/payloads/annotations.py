@@ -94,6 +94,8 @@ def _read_plain(annotation: Any, docs: list[str], depth: int) -> FieldType:
         return _read(annotation.__value__, docs, depth + 1)
     if isinstance(annotation, TypeVar):
         raise _Refused(annotation, "is a type variable; payloads are not generic, name the type itself")
+    if annotation is None or annotation is types.NoneType:
+        raise _Refused(None, "alone says nothing; leave the field out")
     if not isinstance(annotation, type):
         raise _Refused(annotation, f"cannot be sent; {_SENDABLE}")
     return _read_class(annotation)
@@ -215,8 +217,6 @@ _GENERIC: Final[dict[Any, Callable[[Any, list[str], int], FieldType]]] = {
 
 
 def _way_out(cls: Any) -> str:
-    if cls is types.NoneType:
-        return "alone says nothing; leave the field out"
     if cls in {list, tuple, dict}:
         example = {list: "list[str]", tuple: "tuple[str, ...]", dict: "dict[str, int]"}[cls]
         return f"does not say what it holds; write for example {example}"

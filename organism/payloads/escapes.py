@@ -41,7 +41,7 @@ def _hide(match: re.Match[str]) -> str:
     return f"_x005F_{chain}{code}" if code else match[0]
 
 
-def shown(text: str) -> str:
+def revealed(text: str) -> str:
     """The text that was :func:`hidden`."""
     return _TO_SHOW.sub(_show, text) if "_x" in text else text
 

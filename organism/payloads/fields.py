@@ -162,7 +162,7 @@ def _field(cls: type, given: _Given, scope: Scope) -> Field:
 
 def _evaluated(cls: type, given: _Given, scope: Scope, where: str) -> Any:
     if given.annotation is None:
-        raise PayloadTypeError(f"{where}: has no annotation; write its type, as in '{given.attribute}: str'")
+        raise PayloadTypeError(f"{where}: has no type, or None alone; write one, as in '{given.attribute}: str'")
     try:
         return scope.evaluate(given.annotation, cls, given.owner)
     except NameError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from organism.payloads.definition import describe, within
+from organism.payloads.json_writer import json_value
 from organism.payloads.types import MADE, Field, spelled
 
 
@@ -33,5 +34,5 @@ def _field(field: Field) -> str:
     if field.default is MADE or field.default is None or field.absent_is_none:
         about += ", may be left out"
     elif field.default is not attrs.NOTHING:
-        about += f", {field.default!r} if left out"
+        about += f", {json_value(field.default, field.type)!r} if left out"
     return f"- {field.name} ({about}): {field.doc}" if field.doc else f"- {field.name} ({about})"

@@ -86,7 +86,7 @@ class Field:
     attribute: str
     argument: str
     type: FieldType
-    default: Any = NOTHING
+    default: Any
     doc: str = ""
     keyword_only: bool = False
 

@@ -104,25 +104,25 @@ class XmlDecoder:
         """The payload of a document; raises InvalidPayloadError with everything that is wrong with it."""
         raw = self._parser.in_utf8(data)
         root = self._by_head.get(raw[: raw.find(b">") + 1])
-        if root is None or root.stranger_in(raw):
-            return self._decode_carefully(raw, expect, declared=isinstance(data, bytes))
-        if expect is not None:
-            chosen(root.cls.__name__, self._classes, expect)
-        return self._decode_plain(raw, root)
+        try:
+            if root is None or root.stranger_in(raw):
+                return self._decode_carefully(raw, expect, declared=isinstance(data, bytes))
+            if expect is not None:
+                chosen(root.cls.__name__, self._classes, expect)
+            return self._decode_plain(raw, root)
+        except RecursionError:
+            raise InvalidPayloadError("is nested too deep to be read from here") from None
 
     def _decode_plain(self, raw: bytes, root: _Root) -> Any:
         element = self._parser.fast(raw)
-        if raw.count(b"<") > _MANY_TAGS:
+        if len(raw) > 4 * _MANY_TAGS and raw.count(b"<") > _MANY_TAGS:
             error = root.faults(element)
             if error is not None:
                 raise error
         schema = root.schema if element.tag[0] == "{" else root.bare_schema
         if not schema.validate(element):
             raise root.refused(element, schema)
-        try:
-            return root.read(element)
-        except RecursionError:
-            raise InvalidPayloadError("is nested too deep to be read", where=root.cls.__name__) from None
+        return root.read(element)
 
     def _decode_carefully(self, raw: bytes, expect: Collection[type] | None, *, declared: bool) -> Any:
         element = self._parser.careful(raw, declared=declared)

@@ -11,8 +11,7 @@ from typing import Final
 from attrs import frozen
 
 from organism.payloads.definition import describe
-from organism.payloads.escapes import hidden
-from organism.payloads.escapes import shown as unescaped
+from organism.payloads.escapes import hidden, revealed
 from organism.payloads.faults import Fault, Misfit, expected, shown, unknown_field
 from organism.payloads.lexical import LEXIS, SPACE, collapsed
 from organism.payloads.normal import normaliser
@@ -135,7 +134,7 @@ class _Walk:
         seen: set[str] = set()
         for index, child in enumerate(element):
             key = child.get(KEY)
-            spot = f"{path}[{index}]" if key is None else f"{path}[{shown(unescaped(key))}]"
+            spot = f"{path}[{index}]" if key is None else f"{path}[{shown(revealed(key))}]"
             if local(child.tag) not in names:
                 yield Fault(spot, f'expected <{names[0]} {KEY}="...">, got <{local(child.tag)[:_SHOWN]}>')
                 continue

@@ -7,7 +7,7 @@ from typing import Any
 
 from organism.payloads.construction import builder
 from organism.payloads.definition import PerClass, describe
-from organism.payloads.escapes import hidden, shown
+from organism.payloads.escapes import hidden, revealed
 from organism.payloads.frozendict import FrozenDict
 from organism.payloads.generated import Source
 from organism.payloads.lexical import LEXIS, SPACE, collapsed
@@ -92,7 +92,7 @@ def _slot(type_: FieldType, e: str, source: Source) -> str:
 def _content(type_: FieldType, e: str, source: Source) -> str:  # noqa: PLR0911 - a case for each type
     match type_:
         case Scalar.TEXT:
-            return f"{source.constant(shown)}({e}.text or '')"
+            return f"{source.constant(revealed)}({e}.text or '')"
         case Scalar.INTEGER | Scalar.FLOAT:
             return f"{type_.value}({e}.text)"  # which take off the white space by themselves
         case Scalar():
@@ -108,7 +108,7 @@ def _content(type_: FieldType, e: str, source: Source) -> str:  # noqa: PLR0911 
             return f"tuple([{_slot(type_.item, item, source)} for {item} in {e}])"
         case Table():
             entry = source.variable()
-            key = f"{source.constant(shown)}({entry}.get({KEY!r}))"
+            key = f"{source.constant(revealed)}({entry}.get({KEY!r}))"
             pairs = f"[({key}, {_slot(type_.value, entry, source)}) for {entry} in {e}]"
             return f"{source.constant(FrozenDict)}({pairs})"
         case Maybe():

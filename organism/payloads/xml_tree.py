@@ -123,8 +123,9 @@ class Parser:
             root = etree.fromstring(raw, self._lxml)
         except etree.XMLSyntaxError as error:
             raise InvalidPayloadError(f"is not well-formed XML: {error.msg.replace(_HINT, '')}") from None
-        # Each level has an end tag of its own, but perhaps the last.
-        if raw.count(b"</") >= self._limits.depth and self._too_deep(root):
+        # Each level has an end tag of its own, but perhaps the last, and seven bytes (<a></a>): most need no look.
+        depth = self._limits.depth
+        if len(raw) > 7 * (depth - 1) and raw.count(b"</") >= depth and self._too_deep(root):
             raise _too_deep(self._limits)
         tree = cast("Element", root)
         if len(raw) > self._limits.text:

@@ -73,7 +73,7 @@ class Delivery:
     """A message on its way through its handler. ``scope`` is the worker's; cancelling it stops this handler alone."""
 
     __slots__ = (
-        "_deadline", "_host", "_left", "_timer", "_waits", "context", "interrupted", "message", "over", "placed", "result", "scope",
+        "_deadline", "_host", "_left", "_line", "_timer", "_waits", "context", "interrupted", "message", "over", "placed", "result", "scope",
         "started", "suspended_once",
     )  # fmt: skip
 
@@ -91,6 +91,8 @@ class Delivery:
         self.context: Any = None
         """What its handler sees."""
         self._waits = 0
+        self._line: anyio.Event | None = None
+        """Set when it need not stand in line for a place any more."""
         self._timer: Timer | None = None
         timeout = host.handlers[message.to].timeout
         self._left: float | None = timeout
@@ -126,6 +128,7 @@ class Delivery:
     def finished(self) -> None:
         """It will not run any more."""
         self.over = True
+        self._leave_line()
         if self._timer is not None:
             self._host.timers.cancel(self._timer)
             self._timer = None
@@ -139,6 +142,7 @@ class Delivery:
         self._waits += 1
         if self._waits > 1 or self.over:
             return
+        self._leave_line()
         if self._timer is not None:
             self._host.timers.cancel(self._timer)
             self._timer = None
@@ -153,20 +157,39 @@ class Delivery:
     async def end_waiting(self) -> None:
         """Takes a place again, after the last of what it waited for; waits for one if none is free."""
         self._waits -= 1
-        if self._waits or self.over:
+        if self._waits or self.over or self.placed:
             return
-        returned = anyio.Event()
-        if not self._host.kernel.schedule.ask_back(self.message, returned.set):
-            try:
-                await returned.wait()
-            except BaseException:
-                # Cancelled while it stood in line: it has a place only if it was given one just now.
-                self.placed = not self._host.kernel.schedule.forget(self.message)
-                raise
+        schedule = self._host.kernel.schedule
+        if schedule.ask_back(self.message, self._come_back):
+            self._come_back()
+            return
+        line = self._line = anyio.Event()
+        try:
+            await line.wait()
+        except BaseException:
+            if self._line is line:
+                # Cancelled while it stood in line. It runs on all the same, be it only to clean up: so it counts.
+                self._leave_line()
+                schedule.force_back(self.message)
+                self._come_back()
+            raise
+
+    def _come_back(self) -> None:
+        """It has a place again, and its own running counts."""
         self.placed = True
+        line, self._line = self._line, None
+        if line is not None:
+            line.set()
         if self._left is not None:
             self._deadline = self._host.now() + self._left
             self._timer = self._host.timers.add(self._deadline, self._time_out)
+
+    def _leave_line(self) -> None:
+        """It stands in line no more: it is over, or a task of its own waits for something again."""
+        line, self._line = self._line, None
+        if line is not None:
+            self._host.kernel.schedule.forget(self.message)
+            line.set()
 
 
 class Waiting:

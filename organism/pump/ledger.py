@@ -13,18 +13,31 @@ from organism.kernel.state import Hold
 from organism.models.ledger import Held
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.budget.claims import Charge, Claim, Crossing
-    from organism.frames import Message, Thread
+    from organism.frames import Message, Thread, Warned
     from organism.pump.pump import Pump
 
 _log: Final = logging.getLogger("organism.budget")
 
 
 class CallLedger:
-    """Holds and settles for one call of a delivery (``message``) or of a thread without handlers."""
+    """Holds and settles for one call of a delivery (``message``) or of a thread without handlers.
+
+    ``tells`` are the warnings that its prompt tells of: they are told once it is granted.
+    """
 
     def __init__(
-        self, pump: Pump, thread: Thread, message: Message | None, *, grace: bool, wait: bool, streamed: bool
+        self,
+        pump: Pump,
+        thread: Thread,
+        message: Message | None,
+        *,
+        grace: bool,
+        wait: bool,
+        streamed: bool,
+        tells: Sequence[Warned] = (),
     ) -> None:
         self._pump = pump
         self._thread = thread
@@ -32,6 +45,7 @@ class CallLedger:
         self._grace = grace
         self._wait = wait
         self._streamed = streamed
+        self._tells = tells
         self._holds: dict[int, Hold] = {}
 
     @property
@@ -53,7 +67,11 @@ class CallLedger:
         if not isinstance(verdict, (Hold, BudgetExhaustedError)):
             verdict = await self._pump.turn_of(verdict)
         if isinstance(verdict, BudgetExhaustedError):
+            self._pump.carry_out()
             raise verdict
+        if self._tells and self._message is not None:
+            self._pump.kernel.noticed(self._message, self._tells, self._pump.now())
+            self._tells = ()
         self._holds[verdict.id] = verdict
         return Held(id=verdict.id, output_tokens=verdict.output, clamped=verdict.clamped)
 

@@ -60,7 +60,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    for name, value in {"TERM": "xterm", "COLUMNS": "100", "LINES": "8"}.items():
+    for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": "8"}.items():
         monkeypatch.setenv(name, value)
     return Terminal()
 
@@ -141,10 +141,11 @@ async def test_limits_follow_what_is_added_to_them() -> None:
         await thread.result()
 
 
-def test_the_limit_that_is_nearest_comes_first() -> None:
+def test_a_share_is_told_as_a_part_of_its_limit() -> None:
     assert Share("tokens", 50, 0, 100).part == 0.5
     assert Share("cost_usd", Decimal("0.3"), Decimal(0), Decimal("0.2")).part == 1.5
-    assert Share("messages", 0, 0, 0).part == 1.0
+    assert Share("messages", 0, 0, 0).part == Share("messages", 0, 0, 0).taken == 1.0
+    assert Share("tokens", 50, 25, 100).taken == 0.75
 
 
 async def test_the_drawing_says_who_works_on_what(terminal: Terminal) -> None:
@@ -159,7 +160,8 @@ async def test_the_drawing_says_who_works_on_what(terminal: Terminal) -> None:
         await thread.result()
     text = terminal.text
     assert "threads: 1 running, 1 model call out\n" in text
-    assert re.search(r"^lead +lead > .*scripted +7 s ", text, re.MULTILINE)
+    row = r"^lead +lead > \S+/scripted +7 s +tokens ▒▒▒▒░░░░░░░░ 0/200 +messages ░{12} 1/60 *$"
+    assert re.search(row, text, re.MULTILINE), text
 
 
 async def test_a_terminal_that_is_too_low_says_how_many_threads_it_does_not_show(terminal: Terminal) -> None:

@@ -58,7 +58,7 @@ AGENT = """
       writer:
         description: Writes.
         agent: {accepts: work:Job, replies: [work:Done]}
-        budget: {tokens: 12000, cost_usd: 0.5}
+        budget: {tokens: 12000, cost_usd: 0.5, seconds: 300}
 """
 
 
@@ -66,7 +66,7 @@ def test_agents_models_and_budgets_are_told(desk: Desk) -> None:
     desk.write("organism.yaml", AGENT)
     lines = desk.organism("check").out.splitlines()
     assert lines[3:] == [
-        "handler writer   agent, takes Job, replies Done, model default; own budget: tokens 12,000, cost_usd 0.5",
+        "handler writer   agent, takes Job, replies Done, model default; own budget: tokens 12,000, cost_usd 0.5, seconds 300",
         "model   default  simulated/a, else simulated/b at http://here/v1",
         "start: nothing; organism run needs --send",
     ]

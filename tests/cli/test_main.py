@@ -13,6 +13,8 @@ from organism.cli.streams import Streams
 if TYPE_CHECKING:
     from tests.cli.conftest import Desk
 
+CHOICES = f"there are: {', '.join(main.COMMANDS)}\n"
+
 
 def test_help_names_what_there_is(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert desk.organism("--help").code == 0
@@ -57,9 +59,9 @@ def test_a_command_of_later_is_refused_by_name(desk: Desk, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("runn",), "organism: 'runn' is no command; did you mean 'run'?; there are: run, check\n"),
-        (("chatt", "--to", "x"), "organism: 'chatt' is no command; did you mean 'chat'?; there are: run, check\n"),
-        (("zzz\x1b",), "organism: 'zzz\\x1b' is no command; there are: run, check\n"),
+        (("runn",), f"organism: 'runn' is no command; did you mean 'run'?; {CHOICES}"),
+        (("chatt", "--to", "x"), f"organism: 'chatt' is no command; did you mean 'chat'?; {CHOICES}"),
+        (("zzz\x1b",), f"organism: 'zzz\\x1b' is no command; {CHOICES}"),
         (("run", "--jsn"), "organism: Unknown option: --jsn. Did you mean --json? See 'organism run --help'.\n"),
         (("run", "a", "b"), "organism: Unused Tokens: ['b']. See 'organism run --help'.\n"),
         (("run", "--no-json"), "organism: Unknown option: --no-json."),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.cli.test_process import interrupt_until_it_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +90,9 @@ class Terminal:
 
     def _pieces(self) -> Iterator[str]:
         while True:
+            if not select.select([self._end], [], [], 30)[0]:
+                self.process.kill()
+                raise AssertionError(f"it hangs; it has shown {self.shown!r}")
             try:
                 data = os.read(self._end, 65536)
             except OSError:  # how a pseudo terminal says that nobody is at its other end
@@ -154,9 +159,7 @@ def test_and_so_does_a_second_one_at_once(slow: Desk) -> None:
     terminal = Terminal(slow, "run", "--to", "sleeper", "--send", "x")
     terminal.until(lambda shown: "busy" in shown)
     assert HIDE in terminal.shown
-    while terminal.process.poll() is None:
-        terminal.process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
+    interrupt_until_it_ends(terminal.process)
     assert terminal.finish() == 130
     assert terminal.shown.rfind(SHOW) > terminal.shown.rfind(HIDE)
 

@@ -137,7 +137,6 @@ LATER = {
     "loops",
     "dead_letters",
     "durability",
-    "session_log",
     "record",
 }
 

@@ -615,7 +615,7 @@ async def test_an_agent_that_is_refused_early_hears_the_warning_together_with_th
     async with running(handlers=handlers, models=models(model), budget=WIDE) as organism:
         result = await outcome(organism, "writer")
     assert (result.outcome, result.unit, result.reply) == ("exhausted", "tokens", Done("all I have"))
-    last = said_to(model.requests[-1])[-1]
+    last = "\n".join(said_to(model.requests[-1])[-2:])
     assert "Budget notice: final. 3600 of 10000 tokens are used" in last
     assert "Budget notice: exhausted." in last
     assert [(warned.level, warned.to) for warned in result.warnings] == [(level, "writer") for level in ALL]
@@ -628,7 +628,7 @@ async def test_what_was_meant_for_a_prompt_that_is_refused_comes_with_the_refusa
     async with running(handlers=handlers, models=models(model), budget=WIDE) as organism:
         result = await outcome(organism, "writer")
     assert len(model.requests) == 2
-    last = said_to(model.requests[-1])[-1]
+    last = "\n".join(said_to(model.requests[-1])[-2:])
     assert "Budget notice: final. 4800 of 10000 tokens are used" in last
     assert "Budget notice: exhausted." in last
     assert [(warned.level, warned.to) for warned in result.warnings] == [(level, "writer") for level in ALL]
@@ -698,7 +698,7 @@ async def test_notify_says_whether_the_caller_hears_of_it(
     assert (result.outcome, result.reply) == ("completed", Done("written"))
     assert len(notices(model.requests[1])) == agent_hears
     assert [(warning.level, warning.used) for warning in heard] == [("warning", 80_000)] * caller_hears
-    to = "writer" if agent_hears else "boss" if caller_hears else None
+    to = "boss" if caller_hears else "writer" if agent_hears else None  # the first that was told
     assert [(warned.level, warned.to) for warned in result.warnings] == [("warning", to)]
 
 

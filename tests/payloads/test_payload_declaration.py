@@ -12,6 +12,7 @@ from uuid import UUID
 
 import attrs
 import pytest
+import typing_extensions
 
 from organism.errors import InvalidPayloadError, PayloadTypeError
 from organism.payloads import (
@@ -101,7 +102,9 @@ def test_what_a_class_is_can_be_asked() -> None:
     assert (described.cls, described.name, described.namespace) == (All, "All", "urn:example:all")
     assert described.doc == "All of it.\n\nIn two lines."
     text, colour, level, leaves, table, user, from_, made = described.fields
-    assert text == Field(name="text", attribute="text", argument="text", type=Scalar.TEXT, doc="Some words.")
+    assert text == Field(
+        name="text", attribute="text", argument="text", type=Scalar.TEXT, default=attrs.NOTHING, doc="Some words."
+    )
     assert colour.type == Choice((("red", Colour.RED),), Colour)
     assert level.type == Maybe(Choice((("low", "low"), ("2", 2))))
     assert (leaves.type, leaves.doc) == (Many(Nested(Leaf)), "Leaves.")
@@ -116,6 +119,24 @@ def test_what_a_class_is_can_be_asked() -> None:
         "list[Leaf]",
         "dict[str, Leaf | Tree | None]",
     ]
+
+
+def test_names_for_types_are_looked_through() -> None:
+    alias: Any = typing_extensions.TypeAliasType("Alias", Leaf | None)
+    annotations = {
+        "alias": alias,
+        "either": alias | Annotated[Tree | Later, "Anything."],
+        "user": list[UserId],
+        "twice": Annotated[Annotated[str, "Once."], "Twice."],
+    }
+    cls: type = payload(type("Named", (), {"__annotations__": annotations, "__module__": __name__}))
+    assert [spelled(field.type) for field in describe(cls).fields] == [
+        "Leaf | None",
+        "Leaf | Tree | Later | None",
+        "list[str]",
+        "str",
+    ]
+    assert [field.doc for field in describe(cls).fields] == ["", "Anything.", "", "Once. Twice."]
 
 
 def test_class_variables_methods_and_unannotated_names_are_no_fields() -> None:
@@ -319,7 +340,7 @@ class AnError(ValueError):
         (OwnInit, "OwnInit has an __init__ of its own; write __attrs_post_init__ instead"),
         (Box, "Box is generic: a document could not say which type it holds; write one payload for each type"),
         (Backwards, "Backwards: No mandatory attributes allowed after an attribute with a default value"),
-        (Bare, "Bare: "),
+        (Bare, "Bare.name: has no type"),
         (AnError, "AnError derives from ValueError; a payload has fields only"),
         (Leaf, "Leaf is a payload already; decorate it once"),
         (3, "@payload is for classes, not for 3"),
@@ -360,6 +381,11 @@ class NoPayload:
     name: str
 
 
+def nested_lists(levels: int) -> Any:
+    inner: Any = nested_lists(levels - 1) if levels else str
+    return list[inner]
+
+
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
@@ -375,7 +401,7 @@ class NoPayload:
         (list[NoPayload], "Bad.field: NoPayload is no payload"),
         (object, "object cannot be sent; make it a payload, or use what can"),
         (Any, "Any cannot be sent"),
-        (None, "None"),
+        (None, "has no type, or None alone; write one"),
         (T, "is a type variable; payloads are not generic, name the type itself"),
         (list[T], "is a type variable"),  # type: ignore[valid-type]
         (Box[int], "cannot be sent"),
@@ -390,6 +416,8 @@ class NoPayload:
         (Final[int], "cannot be sent"),
         ("list[", "the annotation 'list[' cannot be evaluated"),
         ("str.nothing", "cannot be evaluated"),
+        (list[None], "None alone says nothing; leave the field out"),
+        (nested_lists(60), "nests too deep, or without end"),
         (type("MyStr", (str,), {}), "MyStr cannot be sent; use str, values are converted"),
     ],
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -97,6 +98,45 @@ def test_numbers_are_taken_as_json_means_them() -> None:
     for number in (5.5, "5", True, None, Decimal("5.5"), Decimal("1E+999999999")):
         with pytest.raises(InvalidPayloadError, match=r"^Count\.number: expected int, got "):
             decode_fields(Count, {"number": number})
+
+
+def test_dicts_and_literals() -> None:
+    @payload
+    class Scale:
+        steps: dict[str, Literal[1, 2, "max"]]
+
+    assert decode_fields(Scale, {"steps": {"a": 1, "b": 2.0, "c": "max"}}) == Scale({"a": 1, "b": 2, "c": "max"})
+    assert encode_fields(Scale({"a": 1})) == {"steps": {"a": 1}}
+    for value, problem in (
+        ([], r"^Scale\.steps: expected an object, got list \[\]$"),
+        ({"a": 3}, r"^Scale\.steps\['a'\]: expected 1 \| 2 \| 'max', got int 3$"),
+        ({"a": 1.5}, r"^Scale\.steps\['a'\]: expected 1 \| 2 \| 'max', got float 1\.5$"),
+        ({"a": True}, r"^Scale\.steps\['a'\]: expected 1 \| 2 \| 'max', got bool True$"),
+        ({"\ud800": 1}, r"^Scale\.steps\['\\ud800'\]: the key is wrong: holds a lone surrogate"),
+    ):
+        with pytest.raises(InvalidPayloadError, match=problem):
+            decode_fields(Scale, {"steps": value})
+
+
+def test_a_class_may_refuse_with_an_error_of_its_own() -> None:
+    @payload
+    class Even:
+        number: int
+
+        def __attrs_post_init__(self) -> None:
+            if self.number % 2:
+                raise InvalidPayloadError("is odd", where="Even.number")
+
+    with pytest.raises(InvalidPayloadError, match=r"^Even\.number: is odd$"):
+        decode_fields(Even, {"number": 1})
+
+
+def test_what_is_nested_too_deep_cannot_be_written() -> None:
+    order = Order("", Decimal(1), None)
+    for _ in range(sys.getrecursionlimit()):
+        order = Order("", Decimal(1), None, either=order)
+    with pytest.raises(InvalidPayloadError, match=r"^Order: is nested too deep to be written$"):
+        encode_json(order)
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -245,7 +285,7 @@ def test_the_description_for_people_and_models() -> None:
         "- when (datetime | None, may be left out)\n"
         "- level ('LOW' | 'HIGH', 'LOW' if left out)\n"
         "- weight (float, 1.5 if left out)\n"
-        "- sources (list[Source], may be left out)\n"
+        "- sources (list[Source], [] if left out)\n"
         "- either (Source | Order | None, may be left out)\n"
         "- note (str | None, 'none' if left out)\n"
         "\n"

@@ -58,57 +58,75 @@ lexical = (
 )
 
 
-def local(element: Any) -> str:
-    return str(etree.QName(element).localname)
+class Blows:
+    """Damages a tree, by one method a kind of damage. The root keeps its name and its place."""
+
+    def __init__(self, draw: st.DrawFn, root: Any) -> None:
+        self.draw = draw
+        self.all = list(root.iter())
+        self.uri = draw(st.sampled_from([f"{{{etree.QName(root).namespace}}}"] * 5 + ["", "{urn:other}"]))
+        self.one = draw(st.sampled_from(self.all))
+        self.inner: Any = draw(st.sampled_from(self.all[1:])) if len(self.all) > 1 else None
+
+    def text(self) -> None:
+        self.one.text = self.draw(lexical)
+
+    def space(self) -> None:
+        self.one.text = (self.one.text or "") + self.draw(st.sampled_from([" ", "\n", "\t "]))
+
+    def key(self) -> None:
+        keys = [one.get("key") for one in self.all if one.get("key") is not None]
+        name, value = (
+            self.draw(st.sampled_from(["key", "key", "other"])),
+            self.draw(st.sampled_from([*keys, "a", "_x0001_"])),
+        )
+        self.one.set(name, value)
+
+    def no_key(self) -> None:
+        self.one.attrib.clear()
+
+    def insert(self) -> None:
+        name = self.draw(st.sampled_from(["item", "entry", "name", "a", "item.none", "P0", "P1"]))
+        etree.SubElement(self.one, self.uri + name)
+
+    def tail(self) -> None:
+        self.inner.tail = self.draw(st.sampled_from([" ", "\n  ", "x"]))
+
+    def delete(self) -> None:
+        self.inner.getparent().remove(self.inner)
+
+    def double(self) -> None:
+        parent = self.inner.getparent()
+        parent.insert(parent.index(self.inner), etree.fromstring(etree.tostring(self.inner, with_tail=False)))
+
+    def swap(self) -> None:
+        self.inner.getparent().append(self.inner)
+
+    def rename(self) -> None:
+        names = [etree.QName(one).localname for one in self.all]
+        self.inner.tag = self.uri + self.draw(st.sampled_from([*names, "item", "entry", "name", "stranger"]))
+
+    def none(self) -> None:
+        name = str(etree.QName(self.inner).localname)
+        self.inner.tag = self.uri + (name.removesuffix(".none") if name.endswith(".none") else f"{name}.none")
+
+    def emptied(self) -> None:
+        self.none()
+        self.inner[:] = []
+        self.inner.text = None
+
+
+ANYWHERE = (Blows.text, Blows.text, Blows.space, Blows.key, Blows.no_key, Blows.insert)
+INSIDE = (Blows.tail, Blows.delete, Blows.double, Blows.swap, Blows.rename, Blows.none, Blows.emptied)
 
 
 @st.composite
 def damaged(draw: st.DrawFn, document: bytes) -> bytes:
-    """The document after one to three blows; its root keeps its name."""
+    """The document after one to three blows."""
     root: Any = etree.fromstring(document)
     for _ in range(draw(st.integers(1, 3))):
-        elements = list(root.iter())
-        element = draw(st.sampled_from(elements))
-        blow = draw(
-            st.sampled_from(
-                ["text", "text", "text", "tail", "delete", "double", "swap", "rename", "none", "key", "space", "insert"]
-            )
-        )
-        uri = draw(st.sampled_from([f"{{{etree.QName(root).namespace}}}"] * 5 + ["", "{urn:other}"]))
-        parent = element.getparent()
-        if blow == "text":
-            element.text = draw(lexical)
-        elif blow == "tail" and parent is not None:
-            element.tail = draw(st.sampled_from([" ", "\n  ", "x"]))
-        elif blow == "delete" and parent is not None:
-            parent.remove(element)
-        elif blow == "double" and parent is not None:
-            parent.insert(parent.index(element), etree.fromstring(etree.tostring(element, with_tail=False)))
-        elif blow == "swap" and parent is not None:
-            parent.append(parent[draw(st.integers(0, len(parent) - 1))])
-        elif blow == "rename" and parent is not None:
-            element.tag = uri + draw(
-                st.sampled_from([local(one) for one in elements] + ["item", "entry", "name", "stranger"])
-            )
-        elif blow == "none" and parent is not None:
-            name = local(element)
-            element.tag = uri + (name.removesuffix(".none") if name.endswith(".none") else f"{name}.none")
-            if draw(st.booleans()):
-                element[:] = []
-                element.text = None
-        elif blow == "key":
-            keys = [one.get("key") for one in elements if one.get("key") is not None]
-            element.set(
-                draw(st.sampled_from(["key", "key", "other"])), draw(st.sampled_from([*keys, "a", "_x005F_x0000_"]))
-            )
-            if draw(st.booleans()):
-                element.attrib.clear()
-        elif blow == "space":
-            element.text = (element.text or "") + draw(st.sampled_from([" ", "\n", "\t "]))
-        else:
-            etree.SubElement(
-                element, uri + draw(st.sampled_from(["item", "entry", "name", "a", "item.none", "P0", "P1"]))
-            )
+        blows = Blows(draw, root)
+        draw(st.sampled_from(ANYWHERE if blows.inner is None else ANYWHERE + INSIDE))(blows)
     return etree.tostring(root)
 
 

@@ -23,6 +23,26 @@ class Word(str):
     __slots__ = ()
 
 
+class Bits(bytes):
+    __slots__ = ()
+
+
+class Number(int):
+    __slots__ = ()
+
+
+class Fast(float):
+    __slots__ = ()
+
+
+class Money(Decimal):
+    __slots__ = ()
+
+
+class Moment(datetime):
+    __slots__ = ()
+
+
 class Mood(StrEnum):
     GOOD = "good"
 
@@ -123,6 +143,12 @@ def at(year: int, *rest: int, offset: timedelta = timedelta(0)) -> datetime:
         (Exact, 5, Decimal(5)),
         (Exact, Decimal("-0E+5"), Decimal("-0E+5")),
         (Raw, b"", b""),
+        (Raw, Bits(b"ab"), b"ab"),
+        (Whole, Number(5), 5),
+        (Real, Fast(0.5), 0.5),
+        (Exact, Money("0.10"), Decimal("0.10")),
+        (When, Moment(2026, 1, 31, tzinfo=UTC), at(2026, 1, 31)),
+        (Graded, Level["HIGH"], Level.HIGH),
         (Picked, True, True),
         (Picked, 1, 1),
         (Picked, Word("low"), "low"),
@@ -189,6 +215,7 @@ def test_a_moment_that_a_clock_shows_twice_keeps_its_offset() -> None:
         (Graded, 1, "expected a member of Level, got int 1"),
         (Pet, "Tom", "expected Cat or Dog, got str 'Tom'"),
         (Pet, Puppy("Rex", 1), "which derives from it and holds more; name it in the field's type: Cat | Dog | Puppy"),
+        (Deep, {"a": [3]}, "expected list[str], got int 3"),
         (Deep, {1: []}, "expected str, got int 1"),
         (Deep, [], "expected dict[str, list[list[str] | None]], got list []"),
     ],
