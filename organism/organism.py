@@ -9,10 +9,11 @@ import secrets
 import time
 from collections import deque
 from contextlib import asynccontextmanager
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import anyio
 from attrs import evolve, frozen
@@ -24,6 +25,7 @@ from organism.errors import (
     ConfigurationError,
     HandlerFailedError,
     NotRunningError,
+    OrganismError,
     QueueFullError,
     RoutingError,
     UnexpectedReplyError,
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 _threads_log: Final = logging.getLogger("organism.threads")
 _log: Final = logging.getLogger("organism")
+_inside: Final[ContextVar[Organism | None]] = ContextVar("organism_inside", default=None)
+"""The organism whose handler runs."""
 
 
 @frozen(kw_only=True)
@@ -145,11 +149,14 @@ class Organism:
             raise ConfigurationError(problems)
         backends = partial(make_backend, environ=environ)
         self._router = Router(self.settings.models, backends=backends, random=self._random, clock=self._wall)
+        variables = copy_context()
+        variables.run(_inside.set, self)
         self._pump = Pump(
             self.kernel,
             self._handlers,
             self._router,
             now=self._now,
+            variables=variables,
             context_of=self._context_of,
             on_end=self._on_end,
         )
@@ -171,7 +178,7 @@ class Organism:
             await self._pump.run(started.set, self._stop)
         except BaseException as error:
             self._crash = error
-            if not isinstance(error, Exception):
+            if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise
         finally:
             for handle in tuple(self._handles.values()):
@@ -181,7 +188,14 @@ class Organism:
             self._stopped.set()
 
     async def close(self) -> None:
-        """Cancels what still runs, lets it settle, and stops. Closing twice is once."""
+        """Cancels what still runs, lets it settle, and stops. Closing twice is once.
+
+        Raises what the pump crashed of. A handler of its own cannot close it, since that would wait for the handler.
+        """
+        if _inside.get() is self:
+            raise OrganismError(
+                "a handler cannot close its own organism: closing waits for the handler; cancel threads, or close from outside"
+            )
         if self._pump is None or self._stop is None or self._stopped is None or self._router is None:
             return
         self._closing = True
@@ -197,8 +211,8 @@ class Organism:
             if self._session_log is not None:
                 await anyio.to_thread.run_sync(self._session_log.close)
         crash, self._crash = self._crash, None
-        if isinstance(crash, Exception):
-            raise crash
+        if crash is not None and not isinstance(crash, anyio.get_cancelled_exc_class()):
+            raise _foremost(crash)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -414,6 +428,14 @@ class Organism:
 
     def _stopped_now(self) -> bool:
         return self._stopped is None or self._stopped.is_set()
+
+
+def _foremost(crash: BaseException) -> BaseException:
+    """What of a crash ends the process, if it holds such a thing; else all of it."""
+    ends = crash.split((KeyboardInterrupt, SystemExit))[0] if isinstance(crash, BaseExceptionGroup) else None
+    while isinstance(ends, BaseExceptionGroup):
+        ends = cast("BaseExceptionGroup[BaseException]", ends).exceptions[0]
+    return ends or crash
 
 
 def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from attrs import define, field, frozen
 
-from organism.facts import Accepted, Answered, CallRefused, Dropped, Failed
+from organism.facts import Accepted, Answered, Dropped, Failed
 from organism.journal.check import check_journal
 from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
@@ -199,8 +199,8 @@ class Watch:
         except Exception as error:
             self.broken.append(f"fact {len(self.facts)} cannot be folded: {type(error).__name__}: {error}; {fact}")
             raise
-        # In between, a change may be half recorded: one settlement can let several waiting calls go, each a fact.
-        if len(self.facts) < 400 and isinstance(fact, (Accepted, Answered, Failed, Dropped, CallRefused)):
+        # In between, a change may be half recorded: one settlement can let several waiting calls go or be refused, each a fact.
+        if len(self.facts) < 400 and isinstance(fact, (Accepted, Answered, Failed, Dropped)):
             self.compare(f"after fact {len(self.facts)}, {type(fact).__name__}")
 
     def compare(self, when: str) -> None:

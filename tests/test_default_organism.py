@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent.parent
 FILE: Final = ROOT / "organism.yaml"
-UNWARNED: Final = {"budget.warn_at": [], "budget.runway": 0, "handlers.reader.budget.warn_at": []}
+UNWARNED: Final = {"budget__warn_at": [], "budget__runway": 0}
 QUESTIONS: Final = (
     "What is a frame?",
     "Why do handlers not call each other?",
@@ -92,12 +92,11 @@ async def test_any_question_is_answered_from_the_text(text: str) -> None:
 
 async def test_readers_that_are_warned_open_less_and_spend_less() -> None:
     warned, busy = await asked()
-    unwarned, calm = await asked(**{key.replace(".", "__"): value for key, value in UNWARNED.items()})
-    told = [each for each in warned.warnings if each.to == "reader"]
-    assert {each.level for each in told} == {"warning"}
-    assert len(told) == 3
-    assert not unwarned.warnings
-    assert unwarned.outcome == "completed"
+    unwarned, calm = await asked(**UNWARNED)
+    told = [each for each in warned.warnings if each.scope == "sub-thread"]
+    assert [(each.to, each.level, each.unit) for each in told] == [("reader", "warning", "tokens")] * 3
+    assert unwarned.warnings == ()
+    assert {each.outcome for each in (warned, *warned.threads, unwarned, *unwarned.threads)} == {"completed"}
     # Once for the contents of its file, and then two sections in place of three.
     assert (opened(busy), opened(calm)) == (9, 12)
     assert warned.usage.messages == unwarned.usage.messages - 3
@@ -108,18 +107,23 @@ async def test_readers_that_are_warned_open_less_and_spend_less() -> None:
 async def test_a_model_that_heeds_nothing_is_warned_for_nothing() -> None:
     backend = {"provider": "simulated", "model": "sim-1", "options": {"obedience": 0}}
     result, organism = await asked(models={"default": {"backends": [backend]}})
-    assert len([each for each in result.warnings if each.to == "reader"]) == 3
+    assert len([each for each in result.warnings if each.scope == "sub-thread"]) == 3
     assert opened(organism) == 12
 
 
-@pytest.mark.parametrize("tokens", [500, 1000, 2000, 3000, 4000, 5000, 8000, 12000])
+@pytest.mark.parametrize("tokens", [200, 500, 1500, 3000, 5000, 8000, 12000])
 async def test_a_desk_that_cannot_pay_hands_in_what_it_has(tokens: int) -> None:
     result, _ = await asked(question(QUESTIONS[2]), budget__tokens=tokens)
     assert result.outcome == "exhausted"
     assert result.usage.tokens <= tokens
     assert {each.level for each in result.warnings} >= {"final"}, "nobody is refused before every level has fired"
-    if tokens >= 2000:
-        assert result.reply is not None or result.partial
+    if tokens >= 1500:
+        assert result.reply is not None
+
+
+async def test_nothing_in_it_needs_a_limit() -> None:
+    result, _ = await asked(budget__tokens=None, handlers__reader__budget=None)
+    assert result.outcome == "completed"
 
 
 def typed(*arguments: str) -> tuple[int, str, str]:
@@ -134,7 +138,7 @@ def test_run_answers_and_says_what_is_simulated() -> None:
     assert out.startswith("desk: Answer\n")
     assert "explanation/warnings-and-grace.md" in out
     assert "'default' is simulated" in err
-    assert err.count("budget warning: reader: tokens warning") == 3
+    assert len(re.findall(r"budget warning: reader: tokens warning, .* of the sub-thread", err)) == 3
 
 
 def test_run_with_too_little_exits_with_three() -> None:
@@ -143,7 +147,9 @@ def test_run_with_too_little_exits_with_three() -> None:
     result = json.loads(out)
     assert code == 3
     assert (result["outcome"], result["unit"]) == ("exhausted", "tokens")
-    assert result["replies"] or result["partial"]
+    (reply,) = result["replies"]
+    assert reply["from"] == "desk"
+    assert reply["payload"]["Answer"]["sources"]
 
 
 def test_the_same_file_goes_to_a_real_model() -> None:

@@ -105,6 +105,7 @@ def steadied(text: str, *, figures: bool) -> list[str]:
     text = re.sub(r"\b[0-9a-f]{16}\b", "<id>", text)
     text = re.sub(r"\d+\.\d\d$", "<seconds>", text, flags=re.MULTILINE)
     if not figures:
+        text = re.sub(r", [\d,]+ held", "", text)
         text = re.sub(r"\d[\d,.]*\d|\d", "<n>", text)
     text = re.sub(r"-{5,}", "-----", text)
     return [re.sub(r" {2,}", "  ", line).rstrip() for line in text.splitlines()]

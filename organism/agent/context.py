@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.budget.claims import VECTOR
-from organism.budget.tree import lack
+from organism.budget.tree import lack, output_room
 from organism.context import Context
 from organism.kernel.notices import exhausted_payload, live, warning_payload
 from organism.pump.delivery import failure_of
@@ -42,12 +42,17 @@ class AgentContext(Context):
         thread = self._message.thread
         return thread.handler == self.name and not thread.graced
 
-    def fits_grace(self, call: Call) -> bool:
-        """Whether a call could be made on what is kept back."""
+    def fits_grace(self, call: Call, *, answer: float = 0.0) -> bool:
+        """Whether a call could be made on what is kept back, with ``answer`` of the room left for what it answers."""
         path = self._message.thread.node.path
         strict = any(node.policy.accounting == "strict" for node in path)
         claim = self._pump.router.claim(call, strict=strict)
-        return claim is not None and lack(path, claim.need(min(claim.min_output, claim.wish)), grace=True) is None
+        if claim is None:
+            return False
+        room = output_room(path, claim, grace=True)
+        wanted = min(claim.wish, int(answer * (room + claim.input_tokens)))
+        output = max(min(claim.min_output, claim.wish), wanted)
+        return lack(path, claim.need(output), grace=True) is None
 
     def limits(self) -> dict[str, Any]:
         """The limits of the thread's own budget by unit, as prompts may name them."""

@@ -5,13 +5,18 @@ Each message is one key, so that a delivery writes down only what it added. Noti
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 _SYSTEM: Final = "system"
 _COUNT: Final = "count"
+SHORTEST: Final = 200
+"""Characters of a result that a cut leaves at least."""
+_FEWEST: Final = 80
+"""Characters below which cutting the texts of a document says nothing any more."""
 
 
 class History:
@@ -45,6 +50,47 @@ class History:
             else:
                 groups.append([message])
         return list(groups)
+
+
+def shortened(group: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """A group of messages as it is, then with its results cut shorter and shorter, saying how much was cut."""
+    yield group
+    longest = max((len(str(each.get("content") or "")) for each in group if each.get("role") == "tool"), default=0)
+    while longest > SHORTEST:
+        longest = max(longest // 2, SHORTEST)
+        yield [_cut(each, longest) if each.get("role") == "tool" else each for each in group]
+
+
+def _cut(message: Mapping[str, Any], longest: int) -> Mapping[str, Any]:
+    """The message with ``longest`` characters of content at most; of a JSON document its texts are cut, and it stays one."""
+    text = str(message.get("content") or "")
+    if len(text) <= longest:
+        return message
+    said = f"[cut from {len(text)} characters]"
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return {**message, "content": f"{text[:longest]} {said}"}
+    for items in (len(text), 4, 2, 1):
+        most = longest
+        while most > _FEWEST:
+            most //= 2
+            shorter = json.dumps(_shorter(document, most, items), ensure_ascii=False)
+            if len(shorter) <= longest:
+                return {**message, "content": f"{shorter} {said}"}
+    return {**message, "content": said}
+
+
+def _shorter(value: Any, most: int, items: int) -> Any:
+    """A JSON value with texts of ``most`` characters and lists of ``items`` items at most."""
+    whole: Any = value
+    if isinstance(value, str):
+        return value if len(value) <= most else f"{value[:most]}…"
+    if isinstance(value, list):
+        return [_shorter(each, most, items) for each in whole[:items]]
+    if isinstance(value, dict):
+        return {key: _shorter(each, most, items) for key, each in whole.items()}
+    return whole
 
 
 def _key(number: int) -> str:

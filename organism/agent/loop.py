@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.agent.history import History
+from organism.agent.history import History, shortened
 from organism.agent.tools import Mistaken, Toolbox, Wanted, as_reply
 from organism.agent.wording import exhausted_text, incoming, system_prompt, warning_text
 from organism.errors import BudgetExhaustedError, HandlerFailedError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CORRECTIONS: Final = 3
 """How often an agent that neither calls nor replies is asked to correct itself."""
+FOR_THE_ANSWER: Final = 0.1
+"""Share of what is kept back that the messages of a grace call leave to its answer, beyond those that it must have."""
 
 
 def agent_handler(
@@ -178,15 +180,20 @@ class _Turns:
         notice = {"role": "user", "content": exhausted_text(exhausted, self._agent.notices)}
         system, *_ = self._history.prompt()
         first = self._history.messages[:1]
-        groups = self._history.groups()
-        found: Call | None = None
-        for count in range(len(groups) + 1):
-            newest = [message for group in groups[len(groups) - count :] for message in group]
+
+        def call_with(newest: Sequence[Mapping[str, Any]], *, answer: float = FOR_THE_ANSWER) -> Call | None:
             prompt = (system, *first, *newest, *told, notice)
             call = self._call(prompt, self._toolbox.reply_only, self._toolbox.reply_choice)
-            if not self._ctx.fits_grace(call):
-                break
-            found = call
+            return call if self._ctx.fits_grace(call, answer=answer) else None
+
+        found = call_with((), answer=0.0)
+        kept: list[Mapping[str, Any]] = []
+        for group in reversed(self._history.groups()) if found is not None else ():
+            for version in shortened(group):
+                longer = call_with([*version, *kept])
+                if longer is not None:
+                    found, kept = longer, [*version, *kept]
+                    break
         return found
 
 

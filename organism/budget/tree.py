@@ -7,7 +7,7 @@ The law, on every node, unit and instant: ``0 <= used``, ``0 <= held``, and a ho
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import ge
+from operator import ge, gt
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -115,15 +115,8 @@ def lack(path: Sequence[Node], need: Vector, *, grace: bool = False, stuck: Vect
 
 def take(path: Sequence[Node], need: Vector) -> None:
     """Holds ``need`` on the whole path; the caller has checked that it fits."""
-    tokens, given, output, cost, calls, messages = need
     for node in path:
-        held = node.held
-        held[0] += tokens
-        held[1] += given
-        held[2] += output
-        held[3] += cost
-        held[4] += calls
-        held[5] += messages
+        _add(node.held, need)
 
 
 def note_details(path: Sequence[Node], charge: Charge) -> None:
@@ -139,18 +132,24 @@ def note_details(path: Sequence[Node], charge: Charge) -> None:
 
 def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
     """Replaces what was held by what was spent, on the whole path; notes what was charged beyond the hold as overdraft."""
-    own = path[0].own
-    over = False
-    for unit in _UNITS:
-        own[unit] += charge[unit]
-        over = over or charge[unit] > need[unit]
+    _add(path[0].own, charge)
+    over = any(map(gt, charge, need))
+    back = (-need[0], -need[1], -need[2], -need[3], -need[4], -need[5])
     for node in path:
-        used, held = node.used, node.held
-        for unit in _UNITS:
-            held[unit] -= need[unit]
-            used[unit] += charge[unit]
+        _add(node.held, back)
+        _add(node.used, charge)
         if over:
             _note_overdraft(node, need, charge)
+
+
+def _add(to: list[int], amounts: Vector) -> None:
+    tokens, given, output, cost, calls, messages = amounts
+    to[0] += tokens
+    to[1] += given
+    to[2] += output
+    to[3] += cost
+    to[4] += calls
+    to[5] += messages
 
 
 def _note_overdraft(node: Node, need: Vector, charge: Vector) -> None:
@@ -186,13 +185,13 @@ def output_room(path: Sequence[Node], claim: Claim, *, grace: bool) -> int:
     return room
 
 
-def output_of(path: Sequence[Node], claim: Claim, *, grace: bool = False) -> int:
-    """How much output to hold for (R13): an argument as it is; any other wish at most half of what is free, so that
-    concurrent calls share it, and never below ``min_output``. A grace call is the last one: it may take all.
+def output_of(claim: Claim, room: int, *, grace: bool = False) -> int:
+    """How much output to hold for where there is ``room`` for so much (R13): an argument as it is; any other wish at most
+    half of the room, so that concurrent calls share it, and never below ``min_output``. A grace call is the last one: it may
+    take all.
     """
     if claim.exact:
         return claim.wish
-    room = output_room(path, claim, grace=grace)
     return max(min(claim.min_output, claim.wish), min(claim.wish, room if grace else room // 2))
 
 

@@ -15,7 +15,7 @@ from attrs import define, evolve
 
 from organism.budget.claims import NOTHING, Claim, Vector
 from organism.budget.crowd import Crowd, Measure, bears
-from organism.budget.tree import Lack, Node, lack, output_of, take
+from organism.budget.tree import Lack, Node, lack, output_of, output_room, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -69,8 +69,8 @@ Verdict = Granted | MustWait | TooMuch
 
 
 class Line:
-    """All waiting calls of one organism. ``stuck`` says what an owner holds itself while it waits (its open streams);
-    ``patience`` is how often a call may be passed over.
+    """All waiting calls of one organism. ``stuck`` says what an owner's own thread holds as long as it waits (its open
+    streams); ``patience`` is how often a call may be passed over, at least once.
     """
 
     def __init__(self, stuck: Callable[[Any], Vector] = lambda _owner: NOTHING, *, patience: int = PATIENCE) -> None:
@@ -78,8 +78,8 @@ class Line:
         self._patience = patience
         self._next = 0
         self._waiting: dict[int, Waiter] = {}
-        self._owned: dict[Any, dict[int, Waiter]] = {}
-        self._entangled: dict[Any, None] = {}  # owners that wait and may hold: only they can wait for themselves
+        self._at: dict[Node, dict[int, Waiter]] = {}  # by the thread they belong to
+        self._entangled: dict[Node, None] = {}  # threads in which one that waits may wait for a stream of its own
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -91,7 +91,7 @@ class Line:
         """The verdict on a new call; where it fits it is held. Older calls that bar it are respected."""
         verdict = self._judge(claim, path, owner, grace=grace, number=self._next)
         if isinstance(verdict, Granted):
-            self._take(path, verdict.need, owner, number=self._next)
+            self._take(path, verdict.need, self._next)
         return verdict
 
     def join(self, claim: Claim, path: tuple[Node, ...], stood: Lack, *, grace: bool, owner: Any, note: Any) -> Waiter:
@@ -106,10 +106,15 @@ class Line:
         measure = _crowd(stood.node).stand(number, stood.unit)
         waiter = Waiter(number, claim, path, grace, owner, note, least, stood.node, measure)
         self._waiting[number] = waiter
-        self._owned.setdefault(owner, {})[number] = waiter
+        self._at.setdefault(path[0], {})[number] = waiter
         if self._stuck(owner) != NOTHING:
-            self._entangled[owner] = None
+            self._entangled[path[0]] = None
         return waiter
+
+    def opened(self, node: Node) -> None:
+        """A stream was opened in the thread of this node: calls that wait there may wait for what it holds."""
+        if node in self._at:
+            self._entangled[node] = None
 
     def leave(self, waiter: Waiter) -> None:
         """Takes a call out of the line. Those whom it barred go on with the next :meth:`freed` of its path."""
@@ -119,7 +124,7 @@ class Line:
     def freed(self, path: Iterable[Node]) -> list[tuple[Waiter, Granted | TooMuch]]:
         """Tries those who wait, oldest first, after something held on the path went back or a limit there changed.
 
-        To be called again until it gives nothing: what it granted may be a stream that others of its owner now wait for.
+        To be called again until it gives nothing: what it granted may be a stream that others of its thread now wait for.
         """
         if not self._waiting:
             return []
@@ -141,7 +146,7 @@ class Line:
             self._remove(waiter)
             done.append((waiter, verdict))
             if isinstance(verdict, Granted):
-                self._take(waiter.path, verdict.need, waiter.owner, number=number)
+                self._take(waiter.path, verdict.need, number)
         return done
 
     # Judging
@@ -203,11 +208,11 @@ class Line:
                     left = _cap(node, unit, by_limit=by_limit) - node.used[unit]
                     if ranking.most > left:
                         found.update(ranking.above(left))
-        for owner in tuple(self._entangled):
-            if self._stuck(owner) == NOTHING:
-                del self._entangled[owner]
-            else:
-                found.update(self._owned[owner])
+        for node in tuple(self._entangled):
+            stuck = [number for number, waiter in self._at[node].items() if self._stuck(waiter.owner) != NOTHING]
+            found.update(stuck)
+            if not stuck:
+                del self._entangled[node]
         return list(self._all(sorted(found)))
 
     def _next_at(self, touched: Iterable[Node], *, after: int) -> Waiter | None:
@@ -229,7 +234,7 @@ class Line:
 
     # Changing
 
-    def _take(self, path: tuple[Node, ...], need: Vector, owner: Any, *, number: int) -> None:
+    def _take(self, path: tuple[Node, ...], need: Vector, number: int) -> None:
         """Holds what was granted to the call of this age, and notes whom it has passed over."""
         if self._waiting:
             passed: set[int] = set()
@@ -242,8 +247,6 @@ class Line:
                 if older.passed == self._patience:
                     for node in older.path:
                         _crowd(node).lose_patience(older.number)
-            if owner in self._owned:
-                self._entangled[owner] = None  # it may open a stream, and wait for that as well
         take(path, need)
 
     def _stand(self, waiter: Waiter, lack: Lack) -> None:
@@ -260,18 +263,19 @@ class Line:
             if not crowd:
                 node.crowd = None
         del self._waiting[number]
-        owned = self._owned[waiter.owner]
-        del owned[number]
-        if not owned:
-            del self._owned[waiter.owner]
-            self._entangled.pop(waiter.owner, None)
+        beside = self._at[waiter.path[0]]
+        del beside[number]
+        if not beside:
+            del self._at[waiter.path[0]]
+            self._entangled.pop(waiter.path[0], None)
 
 
 def decide(claim: Claim, path: tuple[Node, ...], *, grace: bool = False, stuck: Vector = NOTHING) -> Verdict:
     """Whether a claim fits on the path now, later, or never. Changes nothing."""
-    output = output_of(path, claim, grace=grace)
+    room = output_room(path, claim, grace=grace)
+    output = output_of(claim, room, grace=grace)
     need = claim.need(output)
-    missing = lack(path, need, grace=grace, stuck=stuck)
+    missing = None if output <= room else lack(path, need, grace=grace, stuck=stuck)
     if missing is None:
         return Granted(need, output, clamped=output < claim.wish)
     return TooMuch(missing) if missing.for_good else MustWait(missing)

@@ -1,7 +1,8 @@
 """The chain of one root thread: every entry holds its number, the hash of the one before it, and its own.
 
-The hash is SHA-256 over the canonical form of the entry without it, so that no entry can be changed, left out, put in or moved
-without the first bad one being found. What a chain cannot tell is whether entries are missing after its last one.
+An entry in bytes is the canonical form of its content, with ``n``, ``prev`` and ``hash`` as its last keys. The hash is SHA-256 over
+these bytes without the hash, so that no entry can be changed, left out, put in or moved without the first bad one being found.
+What a chain cannot tell is whether entries are missing after its last one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 KEYS: Final = ("n", "prev", "hash")
-"""What the chain adds to the content of an entry."""
+"""What the chain adds to the content of an entry, behind it and in this order."""
+CHANGED: Final = "was changed: its hash is not that of its content"
 
 
 @frozen
@@ -40,13 +42,16 @@ class Flaw:
         return f"entry {self.number}: {self.problem}"
 
 
-def canonical(document: Mapping[str, Any]) -> bytes:
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def canonical(content: Mapping[str, Any]) -> bytes:
     """The one form of a JSON object in bytes: keys sorted, no blanks, UTF-8, floats as Python writes them.
 
     Half characters (lone surrogates), which UTF-8 cannot say, are escaped as JSON does. Raises JournalError for what is not JSON.
     """
     try:
-        text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        text = _ENCODER.encode(content)
     except (TypeError, ValueError, RecursionError) as error:
         raise JournalError(f"an entry cannot be written as JSON: {error}") from error
     try:
@@ -57,15 +62,24 @@ def canonical(document: Mapping[str, Any]) -> bytes:
         return whole.encode("utf-8", "backslashreplace")
 
 
-def digest(entry: Mapping[str, Any]) -> str:
-    """The hash of an entry, in hex; what it says of its own is left out."""
-    return hashlib.sha256(canonical({key: value for key, value in entry.items() if key != "hash"})).hexdigest()
+def seal(content: bytes, head: Head) -> tuple[bytes, Head]:
+    """The bytes of the entry that follows ``head`` with this canonical content, and the head that it makes."""
+    before = "null" if head.hash is None else f'"{head.hash}"'
+    body = b'%b,"n":%d,"prev":%b' % (content[:-1], head.number + 1, before.encode())
+    hashed = hashlib.sha256(body + b"}").hexdigest()
+    return b'%b,"hash":"%b"}' % (body, hashed.encode()), Head(head.number + 1, hashed)
 
 
-def link(content: Mapping[str, Any], head: Head) -> dict[str, Any]:
-    """The entry that follows ``head`` and holds this content."""
-    entry = {**content, "n": head.number + 1, "prev": head.hash}
-    return {**entry, "hash": digest(entry)}
+def is_sealed(raw: bytes, entry: Mapping[str, Any]) -> bool:
+    """Whether these bytes, which were read as ``entry``, have the hash that they say."""
+    said = b',"hash":"%b"}' % str(entry.get("hash")).encode("utf-8", "replace")
+    return raw.endswith(said) and hashlib.sha256(raw[: -len(said)] + b"}").hexdigest() == entry.get("hash")
+
+
+def line_of(entry: Mapping[str, Any]) -> bytes:
+    """The bytes of an entry, as :func:`seal` wrote them."""
+    end = {key: entry.get(key) for key in KEYS}
+    return canonical(content_of(entry))[:-1] + b"," + json.dumps(end, separators=(",", ":")).encode()[1:]
 
 
 def head_of(entry: Mapping[str, Any]) -> Head:
@@ -78,12 +92,10 @@ def content_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in KEYS}
 
 
-def problem_of(entry: Mapping[str, Any], head: Head, root: str | None = None) -> str | None:
-    """What is wrong with an entry that should follow ``head``, in the chain of ``root`` where that is known."""
+def misplaced(entry: Mapping[str, Any], head: Head, root: str | None = None) -> str | None:
+    """Why an entry whose hash is sound does not follow ``head``, in the chain of ``root`` where that is known."""
     if root is not None and entry.get("root") != root:
         return f"belongs to thread {entry.get('root')!r:.80}, and not to {root!r:.80}"
-    if digest(entry) != entry.get("hash"):
-        return "was changed: its hash is not that of its content"
     if entry.get("n") != head.number + 1:
         return (
             f"has the number {entry.get('n')!r:.80}, and {head.number + 1} is due: entries are missing or out of order"
@@ -97,7 +109,7 @@ def verify(entries: Iterable[Mapping[str, Any]], root: str | None = None) -> Fla
     """The first bad entry of a chain, from its first entry on; ``None`` where all are sound."""
     head = Head()
     for number, entry in enumerate(entries, 1):
-        problem = problem_of(entry, head, root)
+        problem = misplaced(entry, head, root) if is_sealed(line_of(entry), entry) else CHANGED
         if problem is not None:
             return Flaw(number, problem)
         head = head_of(entry)

@@ -94,7 +94,7 @@ _LINE: Final[Mapping[str, Any]] = {
     "hash": {
         "type": "string",
         "pattern": "^[0-9a-f]{64}$",
-        "description": "SHA-256 of this entry without its hash, keys sorted, no blanks, in UTF-8.",
+        "description": "SHA-256 of the line up to the comma before this key, with a closing brace behind it.",
     },
 }
 """What every line has beside the fields of its fact."""

@@ -21,7 +21,7 @@ class Disk:
     def __init__(self, *, durable: bool) -> None:
         self._durable = durable
 
-    def append(self, path: Path, data: bytes, *, at: int) -> None:
+    def append(self, path: Path, data: bytes | bytearray, *, at: int) -> None:
         """Writes ``data`` at the end of a file of ``at`` bytes, and makes the file where there is none.
 
         Whatever stands behind ``at`` is what is left of an append that failed; it is cut off first. Raises OSError; then the

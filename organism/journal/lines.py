@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from organism.errors import JournalError
 from organism.facts import Ended
-from organism.journal.chain import Head, canonical, content_of, head_of, link, problem_of
+from organism.journal.chain import CHANGED, Head, canonical, content_of, head_of, is_sealed, misplaced, seal
 from organism.journal.codec import decode, encode
 from organism.journal.disk import Disk
 from organism.journal.filenames import file_name, is_file_name, root_of_name
@@ -81,23 +81,22 @@ class LinesJournal:
 
     def append(self, root: str, fact: Fact) -> None:
         """Writes a fact to the end of the file of its root thread; raises JournalError, then nothing of it is there."""
-        self.extend(root, [encode(fact, root)])
+        self.extend(root, [canonical(encode(fact, root))])
         if isinstance(fact, Ended) and fact.thread == root:
             self.let_go(root)
 
-    def extend(self, root: str, contents: Iterable[Mapping[str, Any]]) -> None:
-        """Writes what the codec made of several facts, all or nothing; raises JournalError."""
+    def extend(self, root: str, contents: Iterable[bytes]) -> None:
+        """Writes what the codec made of several facts, each in its canonical form; all or nothing. Raises JournalError."""
         if self._closed:
             raise JournalError(f"the journal in {self.folder} is closed")
         path = self.path(root)
         try:
             # Kept before anything is written: what an append leaves behind that fails is known by where it began.
             end = self._ends[root] = self._ends.get(root) or self._opened(root, path)
-            head, lines = end.head, b""
+            head, lines = end.head, bytearray()
             for content in contents:
-                entry = link(content, head)
-                lines += canonical(entry) + b"\n"
-                head = head_of(entry)
+                line, head = seal(content, head)
+                lines += line + b"\n"
             self._disk.append(path, lines, at=end.size)
         except OSError as error:
             with suppress(OSError):
@@ -197,9 +196,7 @@ def _checked(path: Path, file: BinaryIO, root: str, size: int | None) -> Iterato
         if not raw.endswith(b"\n") or (size is not None and end >= size) or _torn_page(raw, file):
             return
         entry = _entry(raw, f"{path}:{number}")
-        problem = problem_of(entry, head, root)
-        if problem is None and canonical(entry) + b"\n" != raw:
-            problem = "was changed: it says the same in another way than it was written"
+        problem = misplaced(entry, head, root) if is_sealed(raw[:-1], entry) else CHANGED
         if problem is not None:
             raise JournalError(f"{path}:{number}: {problem}")
         head, end = head_of(entry), end + len(raw)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from attrs import define
+from attrs import define, frozen
 
 from organism.errors import JournalError
 from organism.facts import Ended
@@ -23,7 +23,6 @@ from organism.journal.lines import LinesJournal
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import Any
 
     from organism.facts import Fact
     from organism.journal.disk import Disk
@@ -36,8 +35,10 @@ PAUSE: Final = 0.05
 """Seconds between two looks at what waits: what comes within is written together."""
 PATIENCE: Final = 10.0
 """Seconds that closing waits for a disk that does not answer."""
-_BATCH: Final = 2_000
-"""Facts that are written before the next look; those of one thread in one go."""
+BREATH: Final = 0.001
+"""Seconds that the work has for itself after each batch."""
+_BATCH: Final = 20
+"""Facts that are written between two breaths; those of one thread in one go. They take about a millisecond."""
 _MOST_LOSSES: Final = 10_000
 """Threads of which it is known what is missing in their files. Of older ones only the sum is kept."""
 
@@ -48,6 +49,16 @@ class _Loss:
 
     count: int
     at: float
+
+
+@frozen
+class _Content:
+    """What is written in one line. ``lost`` is how many facts it stands for that are missing; ``last``: its thread ended."""
+
+    data: bytes
+    at: float
+    lost: int = 0
+    last: bool = False
 
 
 class SessionLog:
@@ -115,7 +126,7 @@ class SessionLog:
             if self._forgotten:
                 self._miss(self._forgotten, self._full())
             for root, loss in self._overflow.items():
-                self._write_chain(root, [loss])
+                self._write_chain(root, [self._content(root, loss)])
             for root in tuple(self._losses):
                 self._write_chain(root, [])
             self._journal.close()
@@ -124,11 +135,13 @@ class SessionLog:
 
     def _drain(self) -> None:
         while batch := self._next():
-            chains: dict[str, list[Fact | _Loss]] = {}
+            chains: dict[str, list[_Content]] = {}
             for root, item in batch:
-                chains.setdefault(root, []).append(item)
-            for root, items in chains.items():
-                self._write_chain(root, items)
+                chains.setdefault(root, []).append(self._content(root, item))
+            for root, contents in chains.items():
+                self._write_chain(root, contents)
+            # Python runs one thread at a time: without a breath, the work would wait for this one to be done with all of it.
+            self._closing.wait(BREATH)
 
     def _next(self) -> list[tuple[str, Fact | _Loss]]:
         batch: list[tuple[str, Fact | _Loss]] = []
@@ -137,34 +150,30 @@ class SessionLog:
                 batch.append(self._waiting.get_nowait())
         return batch
 
-    def _write_chain(self, root: str, items: Sequence[Fact | _Loss]) -> None:
+    def _write_chain(self, root: str, contents: Sequence[_Content]) -> None:
         """Writes facts of one thread, behind a word about those that are missing before them."""
-        before = self._losses.get(root)
-        contents = [] if before is None else [encode_lost(root, before.count, before.at)]
-        contents += [self._content(root, item) for item in items]
+        before = self._losses.pop(root, None)
+        some = [*([] if before is None else [_lost(root, before)]), *contents]
         try:
-            self._journal.extend(root, contents)
+            self._journal.extend(root, [content.data for content in some])
         except JournalError as error:
-            self._miss(sum("lost" not in content for content in contents), error)
-            self._losses.pop(root, None)
-            _note(self._losses, root, sum(content.get("lost", 1) for content in contents), contents[-1]["at"])
+            self._miss(sum(not content.lost for content in some), error)
+            _note(self._losses, root, sum(content.lost or 1 for content in some), some[-1].at)
             return
-        self._losses.pop(root, None)
-        if any(isinstance(item, Ended) and item.thread == root for item in items):
+        if any(content.last for content in some):
             self._journal.let_go(root)
 
-    def _content(self, root: str, item: Fact | _Loss) -> dict[str, Any]:
+    def _content(self, root: str, item: Fact | _Loss) -> _Content:
         """What is written for a fact: where it cannot be, that it is missing."""
         if isinstance(item, _Loss):
             self._miss(item.count, self._full())
-            return encode_lost(root, item.count, item.at)
+            return _lost(root, item)
         try:
-            content = encode(item, root)
-            canonical(content)
+            data = canonical(encode(item, root))
         except JournalError as error:
             self._miss(1, error)
-            return encode_lost(root, 1, item.at)
-        return content
+            return _lost(root, _Loss(1, item.at))
+        return _Content(data, item.at, last=isinstance(item, Ended) and item.thread == root)
 
     def _full(self) -> str:
         return f"more than {self._room} facts wait to be written"
@@ -177,6 +186,10 @@ class SessionLog:
                 "session log %s: %s; what cannot be written is left out, and the work goes on",
                 self._journal.folder, reason,
             )  # fmt: skip
+
+
+def _lost(root: str, loss: _Loss) -> _Content:
+    return _Content(canonical(encode_lost(root, loss.count, loss.at)), loss.at, lost=loss.count)
 
 
 def _note(losses: dict[str, _Loss], root: str, count: int, at: float) -> int:

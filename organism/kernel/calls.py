@@ -34,6 +34,11 @@ class CallFor:
     wait: bool = True
     streamed: bool = False
 
+    @property
+    def owner(self) -> Message | Thread:
+        """Who waits while the call does, and holds its own streams meanwhile."""
+        return self.message or self.thread
+
 
 class Calls:
     """The calls of one organism. ``granted`` and ``refused`` collect the waiting calls whose turn has come."""
@@ -50,14 +55,14 @@ class Calls:
         if refused is not None:
             return refused
         self._book.begin(at)
-        verdict = self._state.line.arrive(claim, thread.node.path, call.message, grace=call.grace)
+        verdict = self._state.line.arrive(claim, thread.node.path, call.owner, grace=call.grace)
         if isinstance(verdict, Granted):
             return self._grant(call, verdict)
         if isinstance(verdict, TooMuch) or not call.wait:
             return self._refuse(call, verdict.lack)
         self._state.steps = None
         return self._state.line.join(
-            claim, thread.node.path, verdict.lack, grace=call.grace, owner=call.message, note=call
+            claim, thread.node.path, verdict.lack, grace=call.grace, owner=call.owner, note=call
         )
 
     def _out_of_turn(self, call: CallFor) -> BudgetExhaustedError | None:
@@ -93,6 +98,8 @@ class Calls:
             streamed=call.streamed,
         )
         add_hold(state, hold)
+        if hold.streamed:
+            state.line.opened(thread.node)
         self._book.write(
             facts.CallHeld,
             thread,
@@ -193,8 +200,8 @@ class Calls:
 def add_hold(state: State, hold: Hold) -> None:
     """Enters a hold whose amounts have been taken."""
     state.holds[hold.id] = hold
-    if hold.streamed and hold.message is not None:
-        state.streams.setdefault(hold.message, []).append(hold)
+    if hold.streamed:
+        state.streams.setdefault(hold.thread, []).append(hold)
     if hold.grace:
         hold.thread.graced = True
         if hold.thread.exhausted is None:
@@ -219,13 +226,10 @@ def _short_of(node: Node) -> str:
 def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
     """Settles on the whole path, and in the sums by handler, model, backend and label."""
     del state.holds[hold.id]
-    message = hold.message
-    if hold.streamed and message is not None:
-        left = [each for each in state.streams.get(message, ()) if each is not hold]
+    if hold.streamed:
+        left = [each for each in state.streams.pop(hold.thread, ()) if each is not hold]
         if left:
-            state.streams[message] = left
-        else:
-            state.streams.pop(message, None)
+            state.streams[hold.thread] = left
     put_back(hold.path, hold.need, charge.amounts)
     note_details(hold.path, charge)
     if charge.amounts[CALLS] or charge.amounts[0]:

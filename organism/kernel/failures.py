@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from organism.names import ORGANISM
 from organism.payloads.primitives import HandlerFailed
 
 if TYPE_CHECKING:
-    from organism.frames import Failure, Frame, Thread
-    from organism.kernel.state import State
+    from collections.abc import Mapping
+
+    from organism.frames import Ask, Failure, Frame, Message, Thread
+    from organism.routing import Route
 
 
-def climb(state: State, frame: Frame, failure: Failure) -> None:
+class Changes(Protocol):
+    """What a failure changes on its way; the state makes these changes."""
+
+    routes: Mapping[str, Route]
+
+    def not_handled(self, thread: Thread, failure: Failure, *, at_root: bool) -> None:
+        """It reached the root of a thread."""
+        ...
+
+    def resolve(self, ask: Ask, answer: Any) -> None:
+        """Whoever asked hears of it."""
+        ...
+
+    def hand_over(self, frame: Frame, to: Frame | None) -> None:
+        """The frame answers no more."""
+        ...
+
+    def post(
+        self, thread: Thread, to: str, payload: Any, sender: str, kind: str, *, frame: Frame, charged: bool = True
+    ) -> Message:
+        """Whoever sent hears of it."""
+        ...
+
+
+def climb(state: Changes, frame: Frame, failure: Failure) -> None:
     """Takes a failure to the frame's caller; past callers that do not take ``HandlerFailed``, up to the root (R2).
 
     A sub-thread whose handler has its last word yet keeps it: its caller hears that word, or the failure afterwards.

@@ -24,7 +24,8 @@ from organism.kernel.answers import (
 from organism.kernel.book import Book
 from organism.kernel.calls import Calls
 from organism.kernel.failures import climb
-from organism.kernel.state import State, ref_of
+from organism.kernel.state import State
+from organism.kernel.steps import ref_of
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices
 from organism.routing import Misdirected, check_address, routes

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from organism import facts
 from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, Vector
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
-from organism.frames import Ask, Failure, Frame, Message, Thread, ThreadKind, Warned, descendants, root_of
+from organism.frames import Ask, Failure, Frame, Message, Thread, ThreadKind, Warned, descendants, is_below, root_of
 from organism.kernel.failures import climb
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
+from organism.kernel.steps import posted, raised, ref, ref_of
 from organism.names import ORGANISM
 from organism.scheduling import Schedule
 from organism.settings import Policy
@@ -28,7 +29,7 @@ from organism.usage import Tally
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from organism.facts import Ended, Ref
+    from organism.facts import Ended
     from organism.kernel.index import Index
     from organism.routing import Route
     from organism.settings import BudgetSettings, Settings
@@ -65,7 +66,7 @@ class State:
         self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy)
         self.threads: dict[str, Thread] = {}
         self.holds: dict[int, Hold] = {}
-        self.streams: dict[Message, list[Hold]] = {}
+        self.streams: dict[Thread, list[Hold]] = {}
         self.last_hold = 0
         self.line = Line(self._held_by_streams)
         limited = {name: route.concurrency for name, route in routes.items() if route.concurrency is not None}
@@ -116,7 +117,7 @@ class State:
         if self.steps is not None:
             self.steps.append(
                 facts.ThreadOpened(
-                    thread=id_, kind=kind, handler=handler, budget=budget, owner=_ref(owner), labels=labels
+                    thread=id_, kind=kind, handler=handler, budget=budget, owner=ref(owner), labels=labels
                 )
             )
         return thread
@@ -157,7 +158,7 @@ class State:
         frame.open += 1
         self._enter(message, charged=charged)
         if self.steps is not None:
-            self.steps.append(_posted(message, charged=charged))
+            self.steps.append(posted(message, charged=charged))
         return message
 
     def post_opening(
@@ -192,7 +193,7 @@ class State:
             self.index.opened(frame)
         self._enter(message, charged=charged)
         if self.steps is not None:
-            self.steps.append(_posted(message, charged=charged, opens=True))
+            self.steps.append(posted(message, charged=charged, opens=True))
         return message
 
     def _count_up(self, frame: Frame) -> None:
@@ -221,7 +222,7 @@ class State:
         if ask.frame is not None:
             ask.frame.answered = True
         if self.steps is not None and ask.frame is not None:
-            self.steps.append(facts.Resolved(ask=_ref(ask.frame), answer=answer))
+            self.steps.append(facts.Resolved(ask=ref(ask.frame), answer=answer))
         self.woken.append(ask)
 
     def leave(self, frame: Frame, payload: Any) -> None:
@@ -235,7 +236,7 @@ class State:
     def come_late(self, frame: Frame, payload: Any) -> None:
         """Notes a reply that nobody waits for any more."""
         if self.steps is not None:
-            self.steps.append(facts.CameLate(frame=_ref(frame), payload=payload))
+            self.steps.append(facts.CameLate(frame=ref(frame), payload=payload))
 
     def hand_over(self, frame: Frame, to: Frame | None) -> None:
         """``frame`` answers no more: ``to`` does in its place, or a failure has."""
@@ -244,7 +245,7 @@ class State:
             frame.asker = None
         frame.answered = True
         if self.steps is not None:
-            self.steps.append(facts.Handed(frame=_ref(frame), to=_ref(to)))
+            self.steps.append(facts.Handed(frame=ref(frame), to=ref(to)))
 
     def not_handled(self, thread: Thread, failure: Failure, *, at_root: bool) -> None:
         """A failure reached the root of a thread: it colours the outcome. ``at_root``: there is no caller to hear it."""
@@ -263,7 +264,7 @@ class State:
             ask.frame.answered = True
             if self.steps is not None:
                 refs = tuple(ref_of(each) for each in gone)
-                self.steps.append(facts.Cut(ask=_ref(ask.frame), dropped=refs))
+                self.steps.append(facts.Cut(ask=ref(ask.frame), dropped=refs))
         for message in gone:
             self.drop(message)
 
@@ -376,7 +377,7 @@ class State:
                 hears.pending = {}
             hears.pending.setdefault(handler, []).append(warned)
         if self.steps is not None:
-            self.steps.append(_raised(thread, warned, pending_for, pending_caller))
+            self.steps.append(raised(thread, warned, pending_for, pending_caller))
 
     def tell(self, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
         """Notes that a handler of the thread was told of warnings, also of those that waited for its next prompt."""
@@ -401,11 +402,16 @@ class State:
             found = self.totals[key] = Tally()
         return found
 
-    def _held_by_streams(self, message: Any) -> Vector:
+    def _held_by_streams(self, owner: Any) -> Vector:
+        """What is held by streams that will not end before their owner's call: its own, and those of deliveries in its
+        thread that wait for it.
+        """
         total = [0, 0, 0, 0, 0, 0]
-        for hold in self.streams.get(message, ()):
-            for unit, amount in enumerate(hold.need):
-                total[unit] += amount
+        thread = owner.thread if isinstance(owner, Message) else owner
+        for hold in self.streams.get(thread, ()):
+            if hold.message is None or hold.message is owner or _waits_for(hold.message, owner):
+                for unit, amount in enumerate(hold.need):
+                    total[unit] += amount
         return tuple(total)  # type: ignore[return-value]
 
 
@@ -417,52 +423,10 @@ def leaving(thread: Thread) -> Iterator[Thread]:
         yield thread
 
 
+def _waits_for(delivery: Message, other: Message) -> bool:
+    asked = (ask.frame for ask in delivery.asks or () if not ask.done and ask.frame is not None)
+    return any(is_below(other.frame, frame) for frame in asked)
+
+
 def _unanswered(frame: Frame) -> Ask | None:
     return frame.asker if frame.asker is not None and not frame.asker.done else None
-
-
-def _ref(frame: Frame | None) -> Any:
-    return None if frame is None else (frame.thread.id, frame.seq)
-
-
-def _posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Posted:
-    frame = message.frame
-    posted = facts.Posted(
-        thread=message.thread.id,
-        seq=message.seq,
-        to=message.to,
-        payload=message.payload,
-        sender=message.sender,
-        kind=message.kind,
-        frame=_ref(frame),
-        opens=opens,
-        charged=charged,
-    )
-    return evolve(posted, parent=_ref(frame.parent), depth=frame.depth) if opens else posted
-
-
-def _raised(
-    thread: Thread, warned: Warned, pending_for: str | None, pending_caller: tuple[str, str] | None
-) -> facts.WarningRaised:
-    return facts.WarningRaised(
-        thread=thread.id,
-        seq=warned.seq,
-        node=warned.node,
-        unit=warned.unit,
-        level=warned.level,
-        threshold=warned.threshold,
-        used=warned.used,
-        held=warned.held,
-        limit=warned.limit,
-        remaining=warned.remaining,
-        scope=warned.scope,
-        calls_left=warned.calls_left,
-        to=warned.to,
-        pending_for=pending_for,
-        pending_caller=pending_caller,
-    )
-
-
-def ref_of(message: Message) -> Ref:
-    """(thread, seq) of a message."""
-    return (message.thread.id, message.seq)

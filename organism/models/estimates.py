@@ -36,20 +36,22 @@ _FORGET: Final = 8
 
 @frozen(kw_only=True)
 class Prompt:
-    """What is sent as input, for estimating: the head (tools and the schema of the answer), then each message.
+    """What is sent as input, for estimating: each message, and beside them the tools and the schema of the answer.
 
-    ``sizes`` are the bytes of each, ``digests`` stand for everything up to and including each. ``unbounded`` is the place
-    and type of the first part whose tokens its bytes do not bound (images, audio, files), empty where there is none.
+    ``sizes`` are the bytes of the messages, ``digests`` stand for everything up to and including each. ``beside`` has the
+    digest and the bytes of each tool and schema. ``unbounded`` is the place and type of the first part whose tokens its
+    bytes do not bound (images, audio, files), empty where there is none.
     """
 
     sizes: tuple[int, ...]
     digests: tuple[bytes, ...]
+    beside: tuple[tuple[bytes, int], ...] = ()
     unbounded: str = ""
 
     @property
     def size(self) -> int:
         """Bytes of everything."""
-        return sum(self.sizes)
+        return sum(self.sizes) + sum(size for _, size in self.beside)
 
 
 def prompt_of(
@@ -57,14 +59,20 @@ def prompt_of(
 ) -> Prompt:
     """The prompt of these messages. Raises TypeError, naming the message, where one holds what is no JSON."""
     offered = [{"name": tool.name, "description": tool.description, "parameters": tool.parameters} for tool in tools]
-    head = canonical([offered, returns], "the tools or the schema of the answer") if offered or returns else b""
-    parts = (head, *(canonical(message, f"messages[{index}]") for index, message in enumerate(messages)))
-    digests = accumulate(parts, lambda before, part: blake2b(before + part, digest_size=16).digest(), initial=b"")
+    schemas = [*offered, *([] if returns is None else [returns])]
+    heads = [canonical(schema, "the tools or the schema of the answer") for schema in schemas]
+    parts = [b"", *(canonical(message, f"messages[{index}]") for index, message in enumerate(messages))]
+    digests = accumulate(parts, lambda before, part: _digest(before + part), initial=b"")
     return Prompt(
         sizes=tuple(len(part) for part in parts),
         digests=tuple(digests)[1:],
+        beside=tuple((_digest(head), len(head) + 1) for head in heads),
         unbounded=next(_unbounded(messages), ""),
     )
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
 
 
 def canonical(value: object, what: str) -> bytes:
@@ -98,7 +106,7 @@ class Estimates:
 
     def __init__(self, *, prefixes: int = 4096) -> None:
         self._prefixes = prefixes
-        self._known: OrderedDict[bytes, int] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[frozenset[bytes], int]] = OrderedDict()
         self._ratio = 0.0
 
     @property
@@ -110,16 +118,18 @@ class Estimates:
         """The estimate, without the provider's overhead: the report for the longest known beginning, and new bytes.
 
         The answer to an earlier call counts as new where it comes back in the history: its reported output may have
-        included reasoning that is not sent again, and the report of the next call covers it anyway.
+        included reasoning that is not sent again, and the report of the next call covers it anyway. Tools that the earlier
+        call had not are new as well; those that only it had were paid for in its report, which then is a bound.
         """
         new = 0
         for digest, size in zip(reversed(prompt.digests), reversed(prompt.sizes), strict=True):
-            reported = self._known.get(digest)
-            if reported is not None:
+            known = self._known.get(digest)
+            if known is not None:
+                beside, reported = known
                 self._known.move_to_end(digest)
-                return reported + self.tokens(new)
+                return reported + self.tokens(new + sum(more for key, more in prompt.beside if key not in beside))
             new += size
-        return self.tokens(new)
+        return self.tokens(prompt.size)
 
     def tokens(self, size: int) -> int:
         """The estimate for ``size`` bytes of text, rounded up."""
@@ -129,7 +139,7 @@ class Estimates:
         """Takes in what the provider reported as the input of this prompt (validated; 0 says nothing)."""
         if reported <= 0:
             return
-        self._known[prompt.digests[-1]] = reported
+        self._known[prompt.digests[-1]] = (frozenset(key for key, _ in prompt.beside), reported)
         self._known.move_to_end(prompt.digests[-1])
         if len(self._known) > self._prefixes:
             self._known.popitem(last=False)

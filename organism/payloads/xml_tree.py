@@ -2,8 +2,8 @@
 
 Two parsers share the work. libxml2 (through lxml) is fast and checks against the XSD, but it keeps every name it has ever
 seen for as long as the process lives: whoever sends new names could fill the memory. It therefore only gets documents
-in the plain form that :func:`~organism.payloads.encode_xml` writes, made of names that the vocabulary knows. Everything
-else (declarations, comments, prefixes, CDATA, unknown names) goes through expat, which forgets: what turns out to use known
+in the plain form that :func:`~organism.payloads.encode_xml` writes, made of names that the payload has. Everything
+else (declarations, comments, prefixes, CDATA, unknown names) goes through expat, which forgets: what turns out to use its
 names only is written down again in the plain form, and what does not is refused from expat's tree.
 """
 

@@ -73,7 +73,7 @@ class Delivery:
     """A message on its way through its handler. ``scope`` is the worker's; cancelling it stops this handler alone."""
 
     __slots__ = (
-        "_deadline", "_host", "_left", "_line", "_timer", "_waits", "context", "interrupted", "message", "over", "placed", "result", "scope",
+        "_deadline", "_host", "_left", "_line", "_timer", "_waits", "context", "interrupted", "message", "over", "placed", "result", "scope", "sound",
         "started", "suspended_once",
     )  # fmt: skip
 
@@ -84,6 +84,8 @@ class Delivery:
         self.started = host.now()
         self.placed = True
         self.over = False
+        self.sound = True
+        """It left its worker's task as it found it."""
         self.interrupted: Failure | None = None
         """Why its scope was cancelled."""
         self.suspended_once = False
@@ -101,6 +103,8 @@ class Delivery:
 
     def suspended(self) -> None:
         """Its handler waits for the first time: others may run meanwhile."""
+        if self.suspended_once:
+            return
         self.suspended_once = True
         self._host.delivery_suspended(self)
         if self._deadline is not None and self._waits == 0:

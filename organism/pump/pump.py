@@ -6,7 +6,6 @@ it keeps this worker, and another one takes over.
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import math
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from organism.pump.delivery import Delivery, failure_of, outgoing_of, step
 from organism.pump.timers import Timer, Timers
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Callable, Mapping
 
     from anyio.abc import TaskGroup
@@ -56,7 +56,8 @@ class _Turn:
 
 
 class Pump:
-    """Carries out what ``kernel`` decides. ``now`` is the organism's clock, ``context_of`` makes what a handler sees.
+    """Carries out what ``kernel`` decides. ``now`` is the organism's clock, ``variables`` what every delivery starts with a copy
+    of, ``context_of`` makes what a handler sees.
 
     ``on_end`` is told of every thread that ended. All of it runs in the task group of :meth:`run`.
     """
@@ -68,6 +69,7 @@ class Pump:
         router: Router,
         *,
         now: Callable[[], float],
+        variables: contextvars.Context,
         context_of: Callable[[Delivery], Any],
         on_end: Callable[[Thread, Ended], None],
     ) -> None:
@@ -78,7 +80,7 @@ class Pump:
         self.timers = Timers(self._timer_moved)
         self._context_of = context_of
         self._on_end = on_end
-        self._base = contextvars.copy_context()
+        self._base = variables
         self._group: TaskGroup | None = None
         self._alarm: anyio.Event | None = None
         self._active = 0
@@ -225,15 +227,16 @@ class Pump:
             try:
                 with anyio.CancelScope() as scope:
                     await self._work_in(scope, turn)
-            except RuntimeError:
-                # A handler left a cancel scope open: the library finds it when the worker's own is closed.
-                if turn.sound:
+            except anyio.get_cancelled_exc_class():
+                if runtime.is_cancelled():
                     raise
-            turn.sound = turn.sound and runtime.cancellings() == undone
+                # On asyncio a handler may leave something behind that cancels its task later, such as a timeout.
+                turn.sound = False
+            sound = turn.sound and runtime.cancellings() == undone
             if turn.delivery is not None:
-                self._conclude_interrupted(turn.delivery, sound=turn.sound)
-            if not turn.sound:
-                # This task stands in a scope that is not its own; a fresh one takes its place.
+                self._conclude_interrupted(turn.delivery, sound=sound)
+            if not sound:
+                # Who knows what else a handler left on this task: a fresh one takes its place.
                 self._active -= 1
                 self.carry_out()
                 return
@@ -254,9 +257,15 @@ class Pump:
                 continue
             turn.delivery = delivery = Delivery(self, message, scope)
             try:
-                await self._deliver(delivery)
+                await self._deliver(delivery, mark)
+            except BaseException as error:
+                if not runtime.is_cancelled():
+                    # It ends the process; while that closes down, nobody is to wait for this delivery.
+                    delivery.result = failure_of(error)
+                    self._conclude(delivery)
+                raise
             finally:
-                turn.sound = runtime.scope_mark() is mark
+                turn.sound = delivery.sound
             if not turn.sound or scope.cancel_called or runtime.cancellings():
                 return
             turn.delivery = None
@@ -277,33 +286,35 @@ class Pump:
         except BaseException:
             if event in self._parked:
                 self._parked.remove(event)
+                self._active += 1
             raise
         return True
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        """Awaits the handler; whatever comes of it is kept in ``delivery`` for :meth:`_conclude`."""
+    async def _deliver(self, delivery: Delivery, mark: object) -> None:
+        """Awaits the handler; whatever comes of it is kept in ``delivery`` for :meth:`_conclude`.
+
+        ``mark`` is the worker's own scope: others that the handler leaves open are closed, and it is not sound.
+        """
         message = delivery.message
         handler = self.handlers[message.to]
         self._running[message] = delivery
         context = self._context_of(delivery)
         delivery.context = context
         try:
-            coro = handler.code(message.payload, context)
-            result = await step(coro, self._base.copy(), delivery.suspended)
-        except Exception as error:  # noqa: BLE001 - no failure of a handler goes quiet, and none stops the pump
-            self._failed(delivery, error)
-        except BaseExceptionGroup as group:
-            # A task group of the handler's brings its failures beside a cancelling: only that is the worker's.
-            failures, rest = group.split(Exception)
-            if failures is not None:
-                self._failed(delivery, failures)
-            if rest is not None:
-                raise rest from None
-        except anyio.get_cancelled_exc_class() as error:
-            if self._group is None or anyio.current_effective_deadline() == -math.inf:
-                raise
-            # Nobody cancelled this worker: it is a cancelling of the handler's own that left it.
-            self._failed(delivery, error)
+            variables = self._base.copy()
+            try:
+                coro = handler.code(message.payload, context)
+                result = await step(coro, variables, delivery.suspended)
+            finally:
+                if runtime.scope_mark() is not mark:
+                    delivery.sound = False
+                    await step(runtime.leave_scopes(mark), variables, delivery.suspended)
+        except BaseException as error:  # noqa: BLE001 - no failure of a handler goes quiet, and none stops the pump
+            own, above = runtime.parted(error)
+            if own is not None:
+                self._failed(delivery, own)
+            if above is not None:
+                raise above from None
         else:
             delivery.result = outgoing_of(result)
         finally:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import trio
@@ -35,6 +36,47 @@ def scope_mark() -> object:
     task: Any = asyncio.current_task()
     state = backend._task_states.get(task)  # noqa: SLF001 - see above
     return None if state is None else state.cancel_scope
+
+
+async def leave_scopes(mark: object) -> None:
+    """Closes the cancel scopes that the running task entered since it was at ``mark`` and did not leave, the innermost first;
+    what still runs in them is cancelled.
+    """
+    while (inner := scope_mark()) is not mark:
+        scope: Any = inner
+        if trio.lowlevel.in_trio_run():
+            scope = scope._scope  # noqa: SLF001 - as above
+        scope.cancel()
+        if trio.lowlevel.in_trio_run():
+            await _leave_nursery(scope)
+        scope.__exit__(None, None, None)
+
+
+async def _leave_nursery(scope: Any) -> None:
+    """Waits for the tasks of the nursery that a scope belongs to: trio lets no task end inside a nursery of its own."""
+    for nursery in trio.lowlevel.current_task().child_nurseries:
+        if nursery.cancel_scope is scope:
+            await nursery._nested_child_finished(None)  # noqa: SLF001 - what leaving the block of a nursery does
+
+
+def is_cancelled() -> bool:
+    """Whether a scope that the running task stands in is cancelled."""
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What of an exception is a handler's own, and what its worker must pass on: being cancelled, and what ends a process.
+
+    A task group brings both in one. A cancelling is the handler's own where nobody has cancelled the worker.
+    """
+    passed: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, GeneratorExit)
+    if is_cancelled():
+        passed = (*passed, anyio.get_cancelled_exc_class())
+    if not isinstance(error, BaseExceptionGroup):
+        return (None, error) if isinstance(error, passed) else (error, None)
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    above, own = group.split(passed)
+    return own, above
 
 
 def cancellings() -> int:

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from organism.budget.caps import NO_LIMIT, caps
+from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, NOTHING, VECTOR, Charge, Claim, Vector
 from organism.budget.tree import Node, charge_messages, crossings, fire, put_back, recap, unfired
 from organism.budget.waiting import Granted, Line, MustWait, TooMuch, Waiter
@@ -100,7 +100,7 @@ class Budgets(RuleBasedStateMachine):
         self.closed: set[Node] = set()
         self.holds: list[Hold] = []
         self.waiters: dict[int, Waiter] = {}
-        self.lowered: set[tuple[Node, int]] = set()
+        self.lowered: dict[tuple[Node, int], int] = {}
         self.fired: Counter[tuple[Node, int, Decimal]] = Counter()
 
     # The tree
@@ -150,7 +150,8 @@ class Budgets(RuleBasedStateMachine):
         self.naive.recap(self.purses[node], _whole(limits))
         for unit, (old, new) in enumerate(zip(before.working, node.caps.working, strict=True)):
             if new < old:
-                self.lowered.add((node, unit))
+                beyond = node.used[unit] + node.held[unit] - node.caps.limit[unit]
+                self.lowered[node, unit] = max(beyond, self.lowered.get((node, unit), 0))
             if new > old:
                 left = unfired(node, unit)
                 assert {mark.threshold for mark in node.caps.marks[unit] if mark.at > node.used[unit]} <= {
@@ -252,7 +253,7 @@ class Budgets(RuleBasedStateMachine):
                 assert not amount or each.used[unit] + each.held[unit] <= cap[unit]
         self.holds.append(Hold(node, granted.need, owner, streamed))
         if streamed:
-            self.naive.streams.setdefault(owner, []).append(_named(granted.need))
+            self._opened(node, owner, granted.need)
 
     def _refuse(self, verdict: TooMuch | MustWait) -> None:
         """Nobody is refused unwarned: what has not fired of that unit does so now."""
@@ -315,10 +316,14 @@ class Budgets(RuleBasedStateMachine):
         assert refused == expected_refused
 
     def _granted_later(self, waiter: Waiter, verdict: Granted) -> None:
-        # Others may have been granted with it, so that only the sums can be compared: the invariants do.
+        # Others were granted with it: what each found free is compared with the naive double's, and the sums with the limits.
         self.holds.append(Hold(waiter.path[0], verdict.need, waiter.owner, waiter.note))
         if waiter.note:
-            self.naive.streams.setdefault(waiter.owner, []).append(_named(verdict.need))
+            self._opened(waiter.path[0], waiter.owner, verdict.need)
+
+    def _opened(self, node: Node, owner: Any, need: Vector) -> None:
+        self.naive.streams.setdefault(owner, []).append(_named(need))
+        self.line.opened(node)
 
     @precondition(lambda self: self.waiters)
     @rule(which=PICK)
@@ -355,7 +360,7 @@ class Budgets(RuleBasedStateMachine):
             for unit in range(len(VECTOR)):
                 assert node.used[unit] >= 0
                 beyond = node.used[unit] + node.held[unit] - node.caps.limit[unit]
-                assert beyond <= node.overdraft[unit] or (node, unit) in self.lowered
+                assert beyond <= max(node.overdraft[unit], self.lowered.get((node, unit), 0))
                 remaining = node.remaining(unit)
                 assert remaining is None if unit not in node.caps.limited else remaining == max(0, node.free(unit))
 
@@ -395,7 +400,7 @@ class Budgets(RuleBasedStateMachine):
             hold = self.holds.pop(0)
             self._settle(hold, _charge(hold.need, "less"))
         assert len(self.line) == 0
-        assert not self.line._owned
+        assert not self.line._at
         assert not self.line._entangled
         assert all(not any(node.held) for node in self.purses)
         assert all(node.crowd is None for node in self.purses)
@@ -447,4 +452,3 @@ def _charge(need: Vector, charged: str) -> Charge:
 
 TestBudgets = Budgets.TestCase
 TestBudgets.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
-assert NO_LIMIT > 10**20

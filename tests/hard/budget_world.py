@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from organism import payload
+from organism import Reply, payload
 from organism.budget.claims import VECTOR
 from organism.facts import CallHeld, CallSettled
 from organism.models.estimates import prompt_of
@@ -79,6 +79,11 @@ def replies(text: str = "done", **how: Any) -> Says:
 def asks(*peers: str, text: str = "", **how: Any) -> Says:
     """A turn that asks peers, each once."""
     return Says(text=text, calls=tuple((peer, Task(f"for {peer}")) for peer in peers), **how)
+
+
+async def peer(task: Task, ctx: Context) -> Reply[Done]:
+    """Answers."""
+    return Reply(Done("here"))
 
 
 async def outcome(organism: Organism, to: str = "worker", **how: Any) -> ThreadResult:

@@ -14,6 +14,7 @@ from organism.journal import forms
 from organism.journal.codec import FACTS
 from organism.payloads import Vocabulary
 from organism.primitives import BudgetWarning
+from organism.usage import Usage
 
 
 @payload
@@ -30,15 +31,15 @@ class Greeting:
 
     name: str
     weight: float = 0.5
-    parts: list[Inner] = []
-    notes: dict[str, int] = {}
+    parts: list[Inner] | None = None
+    notes: dict[str, int] | None = None
     either: Inner | None = None
 
 
 WORDS = Vocabulary([Greeting])
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-half_texts = st.text(st.sampled_from("a\ud800\n\0é\u2028\U0001f600\\\""), max_size=4).filter(
+half_texts = st.text(st.sampled_from('a\ud800\n\0é\u2028\U0001f600\\"'), max_size=4).filter(
     lambda text: text == text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 )
 """Half characters too, but no two halves that make a whole one: these are read as that."""
@@ -81,7 +82,7 @@ _PLAIN: dict[type, st.SearchStrategy[Any]] = {
 }
 
 
-def values(form: forms.Form, depth: int = 0) -> st.SearchStrategy[Any]:
+def values(form: forms.Form, depth: int = 0) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911, PLR0912 - a case for each form
     """Values that a form has to carry."""
     match form:
         case forms.Plain(cls=cls):
@@ -125,3 +126,11 @@ def facts_of(cls: type) -> st.SearchStrategy[Any]:
 
 
 facts = st.one_of(*(facts_of(cls) for cls in FACTS))
+
+
+def ended(root: str) -> Ended:
+    """The fact that a thread ended."""
+    return Ended(
+        at=9.0, thread=root, kind="root", handler="h", outcome="completed", unit=None, replies=(), partial=None,
+        usage=Usage(), own=Usage(), warnings=(), labels={}, error=None, code=None, threads=(),
+    )  # fmt: skip

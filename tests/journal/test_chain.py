@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from organism.errors import JournalError
-from organism.journal.chain import Flaw, Head, canonical, content_of, digest, head_of, link, verify
+from organism.journal.chain import Flaw, Head, canonical, content_of, line_of, seal, verify
 
 CONTENTS: list[dict[str, Any]] = [{"root": "r", "at": float(number), "text": "é" * number} for number in range(6)]
 
@@ -18,9 +18,9 @@ CONTENTS: list[dict[str, Any]] = [{"root": "r", "at": float(number), "text": "é
 def chain(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     head, entries = Head(), []
     for content in contents:
-        entry = link(content, head)
-        head = head_of(entry)
-        entries.append(json.loads(canonical(entry)))
+        raw, head = seal(canonical(content), head)
+        entries.append(json.loads(raw))
+        assert line_of(entries[-1]) == raw
     return entries
 
 
@@ -47,7 +47,8 @@ def test_a_changed_entry_is_named(at: int, key: str) -> None:
 def test_a_changed_entry_with_its_hash_made_anew_is_found_by_the_next(at: int) -> None:
     entries = chain(CONTENTS)
     entries[at]["text"] = "other"
-    entries[at]["hash"] = digest(entries[at])
+    before = Head(at, entries[at]["prev"])
+    entries[at] = json.loads(seal(canonical(content_of(entries[at])), before)[0])
     found = verify(entries)
     if at == 5:
         assert found is None, "nothing follows that could tell"
@@ -71,7 +72,12 @@ def test_an_entry_of_another_thread_is_named() -> None:
     assert str(verify(entries, "r")) == "entry 2: belongs to thread 's', and not to 'r'"
 
 
-@given(st.dictionaries(st.text(max_size=5), st.one_of(st.text(st.characters(), max_size=5), st.floats(allow_nan=False, allow_infinity=False))))
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.one_of(st.text(st.characters(), max_size=5), st.floats(allow_nan=False, allow_infinity=False)),
+    )
+)
 @settings(max_examples=100, deadline=None)
 def test_the_canonical_form_says_the_same_and_is_the_only_one(document: dict[str, Any]) -> None:
     written = canonical(document)

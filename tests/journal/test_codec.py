@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 from hypothesis import HealthCheck, given, settings
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from organism.errors import JournalError
 from organism.facts import Accepted, Answered, CallRefused, Dropped, Fact, Failed, Left, LimitsSet, Posted, Unhandled
 from organism.frames import Failure
 from organism.journal import PlainPayload, codec, forms
-from organism.journal.chain import Head, canonical, link
+from organism.journal.chain import Head, canonical, seal
 from organism.journal.codec import FACTS, STEPS, decode, encode, encode_lost
 from organism.payloads import Vocabulary
 from organism.primitives import BudgetEstimate
@@ -29,6 +29,10 @@ def through_a_file(document: Any) -> Any:
     return json.loads(canonical(document))
 
 
+def line_with(document: Any) -> Any:
+    return json.loads(seal(canonical(document), Head())[0])
+
+
 @pytest.mark.parametrize("cls", FACTS, ids=lambda cls: cls.__name__)
 def test_every_fact_comes_back_as_it_was(cls: type[Fact]) -> None:
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -40,7 +44,7 @@ def test_every_fact_comes_back_as_it_was(cls: type[Fact]) -> None:
         plain = decode(written)
         assert type(plain) is cls
         assert through_a_file(encode(plain, "root")) == written, "what reads without classes loses nothing"
-        assert not [error.message for error in VALIDATOR.iter_errors(through_a_file(link(document, Head())))]
+        assert not [error.message for error in VALIDATOR.iter_errors(line_with(document))]
 
     law()
 
@@ -105,6 +109,8 @@ FACT = encode(
         ({"seq": True}, "Failed: seq: is no integer: True"),
         ({"at": "soon"}, "Failed: at: is no number: 'soon'"),
         ({"mood": 1}, "Failed has no field 'mood'"),
+        ({"steps": [{"step": "Handed", "frame": ["t"]}]}, "Failed: steps[0].frame: has 1 items, and not 2"),
+        ({"steps": [{"step": "Handed", "frame": ["t", "1"]}]}, "Failed: steps[0].frame[1]: is no integer: '1'"),
         ({"failure": {"code": "bored", "text": "", "retry": False}}, "Failed: failure.code: is none of 'routing', "),
         ({"failure": {"code": "crashed"}}, "Failed: failure: Failure lacks its field 'text'"),
     ],
@@ -163,6 +169,23 @@ def test_what_cannot_be_written_is_refused_with_its_thread(value: Any) -> None:
         encode(fact, "r")
 
 
+def test_a_text_that_is_no_amount_is_refused() -> None:
+    refused = CallRefused(at=1.0, thread="t", seq=1, handler="h", unit="tokens", scope="thread", need=5)
+    with pytest.raises(JournalError, match="CallRefused: need: is no number: 'many'"):
+        decode({**encode(refused, "t"), "need": "many"})
+
+
+def test_what_is_nested_too_deep_is_refused() -> None:
+    fact = encode(Answered(at=1.0, thread="t", seq=1, handler="h", state={"k": (1,)}), "t")
+    with pytest.raises(JournalError, match="Answered: is nested too deep to be read"):
+        decode({**fact, "state": {"k": [deep()]}})
+
+
+def test_a_kept_failure_comes_back() -> None:
+    fact = Answered(at=1.0, thread="t", seq=1, handler="h", state={"k": ([Failure("crashed", "it did", retry=True)],)})
+    assert decode(through_a_file(encode(fact, "t"))) == fact
+
+
 def test_amounts_keep_their_kind() -> None:
     refused = CallRefused(at=1.0, thread="t", seq=1, handler="h", unit="cost_usd", scope="thread", need=Decimal("0.10"))
     for need in (Decimal("0.10"), 7, 0.5, float("inf")):
@@ -174,16 +197,24 @@ def test_amounts_keep_their_kind() -> None:
 def test_a_word_of_missing_facts_is_no_fact() -> None:
     document = encode_lost("r", 3, 2.5)
     assert document == {"format": 1, "root": "r", "at": 2.5, "lost": 3}
-    assert VALIDATOR.is_valid(through_a_file(link(document, Head())))
+    assert VALIDATOR.is_valid(line_with(document))
     with pytest.raises(JournalError, match="3 facts are missing here"):
         decode(document)
 
 
 def test_the_schema_is_sound_and_refuses_what_is_none() -> None:
     Draft202012Validator.check_schema(codec.schema())
-    line = through_a_file(link(FACT, Head()))
+    line = line_with(FACT)
     assert VALIDATOR.is_valid(line)
-    for wrong in ({"format": 2}, {"fact": "Vanished"}, {"at": None}, {"mood": 1}, {"hash": "abc"}, {"steps": [{}]}):
+    wrongs: list[dict[str, Any]] = [
+        {"format": 2},
+        {"fact": "Vanished"},
+        {"at": None},
+        {"mood": 1},
+        {"hash": "abc"},
+        {"steps": [{}]},
+    ]
+    for wrong in wrongs:
         assert not VALIDATOR.is_valid({**line, **wrong}), wrong
     for key in line:
         if key != "steps":

@@ -61,6 +61,8 @@ def test_names_can_be_read(root: str, name: str) -> None:
     assert file_name(root) == name
 
 
-@pytest.mark.parametrize("name", ["a.json", "A.jsonl", ".jsonl", "a b.jsonl", "_2.jsonl", "__.jsonl", "jsonl", "a.jsonl.gz"])
+@pytest.mark.parametrize(
+    "name", ["a.json", "A.jsonl", ".jsonl", "a b.jsonl", "_2.jsonl", "__.jsonl", "jsonl", "a.jsonl.gz"]
+)
 def test_other_files_are_not_ours(name: str) -> None:
     assert not is_file_name(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +12,7 @@ from organism.journal import LinesJournal, MemoryJournal
 from organism.journal.filenames import file_name
 from organism.payloads import Vocabulary
 from organism.testing import check_journal
+from tests.journal.fact_values import ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,10 +84,12 @@ def test_a_missing_vocabulary_is_found(tmp_path: Path) -> None:
 
 def test_memory_lets_go_of_what_has_ended() -> None:
     journal = MemoryJournal()
-    from_check: list[Any] = []
-    check_journal(lambda: from_check.append(made := MemoryJournal()) or made)
-    assert [len(each) for each in from_check] == [0] * len(from_check)
-    assert len(journal) == 0
+    for root in ("one", "two"):
+        journal.append(root, Dropped(at=1.0, thread=root, seq=1))
+        journal.append(root, ended("a sub-thread of it"))
+    assert len(journal) == 2
+    journal.append("one", ended("one"))
+    assert (len(journal), journal.roots(), journal.read("one")) == (1, ("two",), ())
 
 
 def test_names_of_files_do_not_say_whose_they_are_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -42,16 +43,12 @@ async def busy(message: Go, ctx: Context) -> Reply[Said]:
     await ctx.complete("first", max_output_tokens=20)
     with anyio.move_on_after(0.5):
         await ctx.ask("slow", Go("never"))
-    try:
+    with suppress(HandlerFailedError):
         await ctx.ask("refuse", Go("?"))
-    except HandlerFailedError:
-        pass
     await ctx.spawn("echo", Go("aside"))
     answers = await ctx.ask_all([("echo", Go("a")), ("forward", Go("b")), ("sub", Go("c"))])
-    try:
+    with suppress(BudgetExhaustedError):
         await ctx.complete("too much", max_output_tokens=10_000)
-    except BudgetExhaustedError:
-        pass
     return Reply(Said(repr(answers)))
 
 

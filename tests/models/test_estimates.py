@@ -55,8 +55,6 @@ def test_the_longest_known_beginning_wins() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        prompt_of([_user("a" * 600)], tools=[_TOOL]),
-        prompt_of([_user("a" * 600)], returns={"title": "Answer"}),
         prompt_of([_user("a" * 599 + "b")]),
         prompt_of([_user("b"), _user("a" * 600)]),
     ],
@@ -65,6 +63,16 @@ def test_another_beginning_is_not_the_same(other: Prompt) -> None:
     estimates = Estimates()
     estimates.learn(prompt_of([_user("a" * 600)]), 3)
     assert estimates.input_tokens(other) == math.ceil(other.size * RATIO)
+
+
+@pytest.mark.parametrize("given", [{"tools": [_TOOL]}, {"returns": {"title": "Answer"}}])
+def test_tools_and_schemas_that_come_are_new_and_those_that_go_leave_a_bound(given: dict[str, object]) -> None:
+    estimates = Estimates()
+    plain, more = prompt_of([_user("a" * 600)]), prompt_of([_user("a" * 600)], **given)  # type: ignore[arg-type]
+    estimates.learn(plain, 3)
+    assert estimates.input_tokens(more) == 3 + math.ceil((more.size - plain.size) * RATIO)
+    estimates.learn(more, 20)
+    assert estimates.input_tokens(plain) == 20
 
 
 def test_the_order_of_keys_and_the_kind_of_mapping_do_not_matter() -> None:

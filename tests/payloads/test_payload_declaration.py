@@ -416,6 +416,7 @@ def nested_lists(levels: int) -> Any:
         (Final[int], "cannot be sent"),
         ("list[", "the annotation 'list[' cannot be evaluated"),
         ("str.nothing", "cannot be evaluated"),
+        (list[3], "3 cannot be sent; fields may be str"),  # type: ignore[valid-type]
         (list[None], "None alone says nothing; leave the field out"),
         (nested_lists(60), "nests too deep, or without end"),
         (type("MyStr", (str,), {}), "MyStr cannot be sent; use str, values are converted"),

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[impor
 from lxml import etree
 
 from organism.errors import InvalidPayloadError
-from organism.payloads import Vocabulary, decode_fields, encode_fields, encode_xml, json_schema, xsd
+from organism.payloads import Vocabulary, decode_fields, encode_fields, encode_xml, json_schema, payload, xsd
 from organism.payloads.xml_faults import faults_of
 from tests.payloads.payload_classes import payload_values, texts
 
@@ -246,3 +246,79 @@ def test_a_damaged_json_object_is_valid_exactly_where_it_is_decoded(data: st.Dat
         with pytest.raises(InvalidPayloadError) as caught:
             decode_fields(cls, document)
         assert caught.value.where.startswith(cls.__name__)
+
+
+@payload
+class Letter:
+    to: str
+    pages: list[int]
+    notes: dict[str, str | None]
+    copy: Letter | None = None
+
+
+LETTER = encode_xml(Letter("Ada & <Bob>", [1, 2], {"a b": "x\r", "c": None}, Letter("", [], {})))
+SPLINTERS = (
+    *(
+        b"<",
+        b">",
+        b"</",
+        b"/>",
+        b"&",
+        b"&amp;",
+        b"&#65;",
+        b"&#1;",
+        b"&lt",
+        b"]]>",
+        b"<![CDATA[",
+        b"<!--",
+        b"-->",
+        b"<?pi ?>",
+    ),
+    *(
+        b"<?xml version='1.0'?>",
+        b" ",
+        b"\n",
+        b'"',
+        b"'",
+        b"=",
+        b"\x00",
+        b"\x0b",
+        b"\xff",
+        b"\xc3\xa4",
+        b"\xef\xbb\xbf",
+        b"x",
+    ),
+    *(
+        b"<item>1</item>",
+        b"<item/>",
+        b"<to>",
+        b"</to>",
+        b"<entry key='z'/>",
+        b" key='a'",
+        b" xmlns=''",
+        b" xmlns:p='q'",
+        b"p:",
+    ),
+)
+
+
+@given(st.data())
+def test_garbled_bytes_are_decoded_exactly_where_they_are_valid(data: st.DataObject) -> None:
+    document = LETTER
+    for _ in range(data.draw(st.integers(1, 3))):
+        begin = data.draw(st.integers(0, len(document)))
+        end = data.draw(st.integers(begin, min(len(document), begin + 6)) | st.just(begin))
+        document = document[:begin] + data.draw(st.sampled_from(SPLINTERS) | st.just(b"")) + document[end:]
+    try:
+        root = etree.fromstring(document, etree.XMLParser(remove_comments=True, remove_pis=True, encoding="utf-8"))
+        valid = etree.XMLSchema(etree.fromstring(xsd(Letter))).validate(root)
+    except etree.XMLSyntaxError:
+        valid = False
+    if valid:
+        assert isinstance(letters.decode_xml(document), Letter)
+    else:
+        with pytest.raises(InvalidPayloadError):
+            letters.decode_xml(document)
+
+
+letters = Vocabulary([Letter])

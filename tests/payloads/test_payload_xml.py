@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 import time
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -173,6 +174,19 @@ def test_a_primitive_inside_of_a_payload_is_in_the_namespace_of_the_document() -
 )
 def test_mistakes_are_told_with_their_place(document: str, problem: str) -> None:
     assert problem in error_of(document)
+
+
+def test_texts_that_only_look_right_are_told() -> None:
+    @payload
+    class Reading:
+        when: datetime
+        value: float
+
+    told = error_of("<Reading><when>2023-02-29T00:00:00Z</when><value>1e400</value></Reading>", Vocabulary([Reading]))
+    assert told == (
+        "Reading: 2 problems: Reading.when: expected a date and time with its offset, such as 2026-01-31T12:00:00+01:00, "
+        "got '2023-02-29T00:00:00Z'; Reading.value: expected a finite number, got '1e400'"
+    )
 
 
 def test_all_mistakes_are_told_at_once_but_not_without_end() -> None:

@@ -1,0 +1,63 @@
+"""How changes of the state are written down: frames and messages by their names, values as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from organism import facts
+
+if TYPE_CHECKING:
+    from organism.facts import Ref
+    from organism.frames import Frame, Message, Thread, Warned
+
+
+def ref_of(message: Message) -> Ref:
+    """(thread, seq) of a message."""
+    return (message.thread.id, message.seq)
+
+
+def ref(frame: Frame | None) -> Any:
+    """(thread, seq) of a frame; ``None`` for none."""
+    return None if frame is None else (frame.thread.id, frame.seq)
+
+
+def posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Posted:
+    """The step of a message that was put in its mailbox."""
+    frame = message.frame
+    step = facts.Posted(
+        thread=message.thread.id,
+        seq=message.seq,
+        to=message.to,
+        payload=message.payload,
+        sender=message.sender,
+        kind=message.kind,
+        frame=ref(frame),
+        opens=opens,
+        charged=charged,
+    )
+    return evolve(step, parent=ref(frame.parent), depth=frame.depth) if opens else step
+
+
+def raised(
+    thread: Thread, warned: Warned, pending_for: str | None, pending_caller: tuple[str, str] | None
+) -> facts.WarningRaised:
+    """The step of a level that was first reached."""
+    return facts.WarningRaised(
+        thread=thread.id,
+        seq=warned.seq,
+        node=warned.node,
+        unit=warned.unit,
+        level=warned.level,
+        threshold=warned.threshold,
+        used=warned.used,
+        held=warned.held,
+        limit=warned.limit,
+        remaining=warned.remaining,
+        scope=warned.scope,
+        calls_left=warned.calls_left,
+        to=warned.to,
+        pending_for=pending_for,
+        pending_caller=pending_caller,
+    )
