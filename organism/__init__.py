@@ -34,9 +34,9 @@ from organism.payloads import payload
 
 if TYPE_CHECKING:
     from organism.context import Context
-    from organism.organism import Organism, Statistics
+    from organism.organism import Organism
     from organism.pump.handles import ThreadHandle
-    from organism.results import ThreadResult
+    from organism.results import Statistics, ThreadResult
     from organism.usage import Usage
 
 __version__ = "0.1.0"
@@ -67,7 +67,7 @@ __all__ = [
 _LATE = {
     "Context": "organism.context",
     "Organism": "organism.organism",
-    "Statistics": "organism.organism",
+    "Statistics": "organism.results",
     "ThreadHandle": "organism.pump.handles",
     "ThreadResult": "organism.results",
     "Usage": "organism.usage",

@@ -13,22 +13,20 @@ from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import anyio
-from attrs import evolve, frozen
+from attrs import evolve
 
 from organism import config
 from organism.agent import AgentContext, agent_handler
 from organism.context import Context
 from organism.errors import (
     ConfigurationError,
-    HandlerFailedError,
     NotRunningError,
     OrganismError,
     QueueFullError,
     RoutingError,
-    UnexpectedReplyError,
 )
 from organism.frames import Failure
 from organism.journal import MemoryJournal, SessionLog
@@ -40,18 +38,18 @@ from organism.pump import runtime
 from organism.pump.bare import BareThread
 from organism.pump.handles import ThreadHandle
 from organism.pump.pump import Pump
+from organism.results import Statistics
 from organism.settings import laid_over
 from organism.usage import Usage, usage_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
     from organism.facts import Ended, Fact
     from organism.frames import Thread
     from organism.pump.delivery import Delivery
-    from organism.results import ThreadResult
     from organism.settings import BudgetSettings, HandlerSettings, Settings
 
 P = TypeVar("P")
@@ -59,19 +57,6 @@ _threads_log: Final = logging.getLogger("organism.threads")
 _log: Final = logging.getLogger("organism")
 _inside: Final[ContextVar[Organism | None]] = ContextVar("organism_inside", default=None)
 """The organism whose handler runs."""
-
-
-@frozen(kw_only=True)
-class Statistics:
-    """What is there at one instant, for the curious: nothing in it is live."""
-
-    threads: int
-    queued: int
-    running: int
-    held: int
-    waiting_for_budget: int
-    timers: int
-    workers: int
 
 
 class Organism:
@@ -293,7 +278,7 @@ class Organism:
             if not handle.ended and not self._stopped_now():
                 handle.cancel("whoever asked waits no more")
             raise
-        return _reply_of(result, expect)
+        return result.reply_as(expect)
 
     def run_sync(self, to: str, payload: Any, *, expect: type | None = None, **how: Any) -> Any:
         """For scripts: starts the organism, asks, and closes it."""
@@ -432,22 +417,18 @@ class Organism:
 
 def _foremost(crash: BaseException) -> BaseException:
     """What of a crash ends the process, if it holds such a thing; else all of it."""
-    ends = crash.split((KeyboardInterrupt, SystemExit))[0] if isinstance(crash, BaseExceptionGroup) else None
-    while isinstance(ends, BaseExceptionGroup):
-        ends = cast("BaseExceptionGroup[BaseException]", ends).exceptions[0]
-    return ends or crash
+    return next((each for each in _leaves(crash) if isinstance(each, (KeyboardInterrupt, SystemExit))), crash)
+
+
+def _leaves(crash: BaseException) -> Iterator[BaseException]:
+    group: Any = crash  # what isinstance makes of a group has no types inside
+    if isinstance(crash, BaseExceptionGroup):
+        for each in group.exceptions:
+            yield from _leaves(each)
+    else:
+        yield crash
 
 
 def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:
     """A handler with the function that is called for it: its own, or the agents' loop."""
     return handler if handler.agent is None else evolve(handler, code=agent_handler(handler, handlers))
-
-
-def _reply_of(result: ThreadResult, expect: type | None) -> Any:
-    if not result.replies:
-        code = result.code or ("no_reply" if result.outcome == "completed" else result.outcome)
-        text = result.error or f"'{result.handler}' finished without a reply"
-        raise HandlerFailedError(code, text, unit=result.unit)
-    if expect is not None and not isinstance(result.reply, expect):
-        raise UnexpectedReplyError(result.reply, expect.__name__)
-    return result.reply

@@ -7,12 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from organism.errors import HandlerFailedError, UnexpectedReplyError
 from organism.frames import Warned
 from organism.payloads import encode_json, encode_xml
 from organism.usage import Usage
 
 if TYPE_CHECKING:
     from organism.facts import Ended
+
+
+@frozen(kw_only=True)
+class Statistics:
+    """What is there at one instant, for the curious: nothing in it is live."""
+
+    threads: int
+    queued: int
+    running: int
+    held: int
+    waiting_for_budget: int
+    timers: int
+    workers: int
 
 
 @frozen(kw_only=True)
@@ -42,6 +56,16 @@ class ThreadResult:
     def reply(self) -> Any:
         """The first reply's payload; ``None`` without one."""
         return self.replies[0][1] if self.replies else None
+
+    def reply_as(self, expect: type | None) -> Any:
+        """The first reply; raises HandlerFailedError where there is none, UnexpectedReplyError where it is no ``expect``."""
+        if not self.replies:
+            code = self.code or ("no_reply" if self.outcome == "completed" else self.outcome)
+            text = self.error or f"'{self.handler}' finished without a reply"
+            raise HandlerFailedError(code, text, unit=self.unit)
+        if expect is not None and not isinstance(self.reply, expect):
+            raise UnexpectedReplyError(self.reply, expect.__name__)
+        return self.reply
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``organism run --json`` prints, one line a root thread."""

@@ -190,6 +190,7 @@ class Watch:
         self._fold = Fold(organism.settings)
         self.facts: list[Fact] = []
         self.broken: list[str] = []
+        self._looked = 0
         organism.subscribe(self._see)
 
     def _see(self, fact: Fact) -> None:
@@ -200,7 +201,9 @@ class Watch:
             self.broken.append(f"fact {len(self.facts)} cannot be folded: {type(error).__name__}: {error}; {fact}")
             raise
         # In between, a change may be half recorded: one settlement can let several waiting calls go or be refused, each a fact.
-        if len(self.facts) < 400 and isinstance(fact, (Accepted, Answered, Failed, Dropped)):
+        # Each comparison looks at every live thread: of many at once, only the first are followed so closely.
+        if self._looked < 2000 and isinstance(fact, (Accepted, Answered, Failed, Dropped)):
+            self._looked += 1 + len(self.organism.kernel.state.threads)
             self.compare(f"after fact {len(self.facts)}, {type(fact).__name__}")
 
     def compare(self, when: str) -> None:
@@ -272,4 +275,14 @@ async def running(organism: Watched | None = None, *, check: bool = True, **docu
         made.watch.check()
 
 
-__all__ = ["NO_USAGE", "FailAfter", "Says", "ScriptedModel", "Watch", "Watched", "check_journal", "differences", "running"]
+__all__ = [
+    "NO_USAGE",
+    "FailAfter",
+    "Says",
+    "ScriptedModel",
+    "Watch",
+    "Watched",
+    "check_journal",
+    "differences",
+    "running",
+]

@@ -75,6 +75,8 @@ class FolderPath(Text):
         text = super().read(node, reading)
         if text is None or text is BROKEN:
             return text
+        if "\0" in text:
+            return reading.wrong(node, f"{shown(text)} holds a zero byte, which no path can")
         path = located(text, reading.folder)
         return reading.wrong(node, f"{shown(text)} is a file, and no folder") if _is_file(path) else path
 

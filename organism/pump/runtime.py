@@ -56,7 +56,8 @@ async def _leave_nursery(scope: Any) -> None:
     """Waits for the tasks of the nursery that a scope belongs to: trio lets no task end inside a nursery of its own."""
     for nursery in trio.lowlevel.current_task().child_nurseries:
         if nursery.cancel_scope is scope:
-            await nursery._nested_child_finished(None)  # noqa: SLF001 - what leaving the block of a nursery does
+            left: Any = nursery
+            await left._nested_child_finished(None)  # noqa: SLF001 - what leaving the block of a nursery does
 
 
 def is_cancelled() -> bool:

@@ -36,6 +36,8 @@ class Done:
 PROMPT: Final = "."
 INPUT: Final = -(-prompt_of([{"role": "user", "content": PROMPT}]).size * 2 // 3)
 """What the input of a call with :data:`PROMPT` is estimated at, where its backend adds nothing."""
+ALL: Final = ["warning", "critical", "final"]
+"""The names of the three levels that are there where nothing is said."""
 NO_GRACE: Final[Mapping[str, Any]] = {"model_calls": 0, "share": 0, "tokens": 0}
 """Nothing is kept back: the working limit is the limit."""
 
@@ -61,8 +63,8 @@ def agent(
     description: str = "Does what it is told.", *, model: str = "default", peers: tuple[str, ...] = (), **keys: Any
 ) -> dict[str, Any]:
     """An agent that takes a Task and replies with a Done. ``budget``, ``per`` and ``concurrency`` are the handler's keys."""
-    own = {key: keys.pop(key) for key in ("budget", "per", "concurrency") if key in keys}
-    settings = {"accepts": Task, "replies": Done, "model": model, **keys}
+    own: dict[str, Any] = {key: keys.pop(key) for key in ("budget", "per", "concurrency") if key in keys}
+    settings: dict[str, Any] = {"accepts": Task, "replies": Done, "model": model, **keys}
     return {"agent": settings, "description": description, "peers": list(peers), **own}
 
 

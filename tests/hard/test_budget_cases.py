@@ -356,7 +356,8 @@ async def test_a_model_without_a_price_is_refused_at_the_start_where_cost_is_lim
     async def worker(task: Task, ctx: Context) -> None:
         await ctx.complete(PROMPT, model="unknown")
 
-    for limited in ({"budget": {"cost_usd": 1}}, {"ceiling": {"cost_usd": 1}}):
+    limits: list[dict[str, Any]] = [{"budget": {"cost_usd": 1}}, {"ceiling": {"cost_usd": 1}}]
+    for limited in limits:
         with pytest.raises(ConfigurationError, match=r"unknown\.backends\[0\].*nobody-has-heard-of-it"):
             Organism(handlers={"worker": code(worker)}, models=_priced_and_not(model), **limited)
     with pytest.raises(ConfigurationError, match="nobody-has-heard-of-it"):

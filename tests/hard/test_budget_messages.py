@@ -12,6 +12,7 @@ from organism.facts import Ended, Exhausted
 from organism.primitives import BudgetExhausted, HandlerFailed
 from organism.testing import ScriptedModel, running
 from tests.hard.budget_world import (
+    ALL,
     Done,
     Task,
     agent,
@@ -69,7 +70,7 @@ async def test_when_messages_run_out_the_root_frames_agent_gets_one_last_deliver
 
 
 async def test_code_that_takes_it_gets_the_last_delivery() -> None:
-    got: list[BudgetExhausted] = []
+    got: list[Any] = []
 
     async def worker(message: Task | BudgetExhausted, ctx: Context) -> Any:
         if isinstance(message, BudgetExhausted):
@@ -196,7 +197,7 @@ async def test_a_sub_threads_last_delivery_answers_its_sender_as_well() -> None:
     async def mute(message: Task | BudgetExhausted, ctx: Context) -> Any:
         return None if isinstance(message, BudgetExhausted) else Send("mute", message)
 
-    own = {"budget": {"messages": 3}}
+    own: dict[str, Any] = {"budget": {"messages": 3}}
     handlers = {"boss": code(boss, peers=("worker", "mute")), "worker": code(worker, **own), "mute": code(mute, **own)}
     async with running(handlers=handlers) as organism:
         result = await outcome(organism, "boss")

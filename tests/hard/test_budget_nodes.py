@@ -17,6 +17,8 @@ from organism import (
     NotRunningError,
     Reply,
     Send,
+    ThreadResult,
+    Usage,
 )
 from organism.facts import CallHeld, CallRefused, Ended
 from organism.primitives import HandlerFailed
@@ -51,7 +53,7 @@ async def test_threads_share_the_ceiling_and_never_pass_it() -> None:
     ceiling = {"tokens": 1000}
     handlers = {"worker": code(_spend_all)}
     async with running(handlers=handlers, models=models(model), ceiling=ceiling, budget={"tokens": 600}) as organism:
-        results = []
+        results: list[ThreadResult] = []
 
         async def one() -> None:
             results.append(await outcome(organism))
@@ -60,8 +62,9 @@ async def test_threads_share_the_ceiling_and_never_pass_it() -> None:
             for _ in range(5):
                 group.start_soon(one)
         total = organism.usage()
+        assert isinstance(total, Usage)
     # The ceiling keeps nothing back.
-    assert sum(result.usage.tokens for result in results) == getattr(total, "tokens") == 1000  # noqa: B009
+    assert sum(result.usage.tokens for result in results) == total.tokens == 1000
     assert len(model.requests) == 10
     assert most_committed(organism.watch.facts) == 1000
     assert {(result.outcome, result.unit) for result in results} == {("exhausted", "tokens")}
@@ -162,7 +165,7 @@ async def test_calls_of_one_thread_may_share_one_budget() -> None:
         await spend(ctx, 100)
         return Reply(Done("cheap"))
 
-    shared = {"budget": {"tokens": 250, "grace": NO_GRACE}, "per": "thread"}
+    shared: dict[str, Any] = {"budget": {"tokens": 250, "grace": NO_GRACE}, "per": "thread"}
     handlers = {"boss": code(boss, peers=("worker",)), "worker": code(worker, **shared)}
     async with running(handlers=handlers, models=models(model), budget={"tokens": 10_000}) as organism:
         first = await outcome(organism, "boss")
@@ -184,7 +187,7 @@ async def test_a_shared_budget_bears_no_more_messages_than_it_has() -> None:
     async def worker(task: Task, ctx: Context) -> None:
         handled.append(task.text)
 
-    shared = {"budget": {"messages": 2}, "per": "thread"}
+    shared: dict[str, Any] = {"budget": {"messages": 2}, "per": "thread"}
     handlers = {"boss": code(boss, peers=("worker",)), "worker": code(worker, **shared)}
     async with running(handlers=handlers) as organism:
         result = await outcome(organism, "boss")

@@ -11,6 +11,7 @@ from organism.facts import CallHeld
 from organism.primitives import BudgetWarning
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
+    ALL,
     PROMPT,
     Done,
     Task,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from organism.models.contract import Request
 
-ALL = ["warning", "critical", "final"]
 BIG = {"tokens": 100_000, "runway": 0}
 """A budget with a working limit of 98,000 tokens and levels at 73,500, 88,200 and 93,100."""
 
@@ -125,7 +125,7 @@ async def test_a_level_crossed_by_the_last_call_is_recorded_and_told_to_nobody()
 async def test_a_warning_of_the_ceiling_names_the_ceiling() -> None:
     model = ScriptedModel([asks("peer", usage=(100, 7_900)), replies(usage=(100, 0))])
     handlers = {"writer": agent(peers=("peer",)), "peer": code(peer)}
-    settings = {"ceiling": {"tokens": 10_000}, "budget": {"runway": 0}}
+    settings: dict[str, Any] = {"ceiling": {"tokens": 10_000}, "budget": {"runway": 0}}
     async with running(handlers=handlers, models=models(model), **settings) as organism:
         result = await outcome(organism, "writer")
     (notice,) = notices(model.requests[1])
@@ -183,7 +183,7 @@ async def test_wordings_are_files_over_the_fields_with_plain_numbers(tmp_path: P
 
 async def test_refused_at_sixty_percent_and_yet_not_unwarned() -> None:
     model = spender()
-    heard: list[BudgetWarning] = []
+    heard: list[Any] = []
     crossed: list[tuple[str, ...]] = []
 
     async def worker(message: Task | BudgetWarning, ctx: Context) -> Reply[Done] | None:
@@ -215,7 +215,7 @@ async def test_refused_at_sixty_percent_and_yet_not_unwarned() -> None:
 
 WIDE = {"tokens": 10_000, "grace": {"share": 0.4, "tokens": 4000}, "runway": 0}
 """A working limit of 6,000 tokens, with 4,000 for the last word."""
-GREEDY = {"max_output_tokens": 2500, "min_output_tokens": 2500}
+GREEDY: dict[str, Any] = {"max_output_tokens": 2500, "min_output_tokens": 2500}
 
 
 async def test_an_agent_that_is_refused_early_hears_the_warning_together_with_the_refusal() -> None:
@@ -270,7 +270,7 @@ async def test_who_never_had_a_prompt_after_it_was_not_told() -> None:
 async def test_notify_says_whether_the_caller_hears_of_it(
     notify: list[str], agent_hears: int, caller_hears: int, by: str
 ) -> None:
-    heard: list[BudgetWarning] = []
+    heard: list[Any] = []
     model = ScriptedModel([asks("peer", usage=(100, 79_900)), replies("written", usage=(100, 0))])
 
     async def boss(message: Task | Done | BudgetWarning, ctx: Context) -> Any:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 async def test_time_is_told_by_a_timer_while_the_handler_works() -> None:
-    heard: list[tuple[str, float]] = []
+    heard: list[tuple[str, Any]] = []
     began = 0.0
 
     async def worker(message: Task | BudgetWarning, ctx: Context) -> Reply[Done] | None:
@@ -60,7 +60,7 @@ async def test_time_is_told_by_a_timer_while_the_handler_works() -> None:
 
 
 async def test_time_is_told_at_once_to_code_that_waits_for_a_branch() -> None:
-    heard: list[tuple[str, float]] = []
+    heard: list[tuple[str, Any]] = []
     began = 0.0
 
     async def worker(message: Task | BudgetWarning | Done, ctx: Context) -> Any:
@@ -136,7 +136,7 @@ async def test_levels_of_time_are_armed_again_when_there_is_more_of_it() -> None
 
 
 async def test_when_time_runs_out_the_root_frames_handler_has_ten_seconds_more() -> None:
-    got: list[BudgetExhausted] = []
+    got: list[Any] = []
     cancelled: list[float] = []
 
     async def worker(message: Task | BudgetExhausted, ctx: Context) -> Any:
@@ -229,7 +229,7 @@ async def test_the_time_of_a_sub_thread_runs_out_and_its_caller_hears_it() -> No
     async def deaf(task: Task, ctx: Context) -> None:
         await anyio.sleep(100)
 
-    own = {"budget": {"seconds": 5}, "timeout": None}
+    own: dict[str, Any] = {"budget": {"seconds": 5}, "timeout": None}
     handlers = {
         "boss": code(boss, peers=("willing", "deaf")),
         "willing": code(willing, **own),

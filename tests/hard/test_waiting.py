@@ -224,7 +224,7 @@ async def test_waiting_counts_neither_for_the_timeout_nor_for_the_place() -> Non
         await spend(ctx, 400)
 
     handlers = {"worker": code(worker, timeout=10, concurrency=1), "holder": code(holder)}
-    settings = {"ceiling": {"tokens": 1000}, "budget": {"warn_at": [], "runway": 0}}
+    settings: dict[str, Any] = {"ceiling": {"tokens": 1000}, "budget": {"warn_at": [], "runway": 0}}
     async with running(handlers=handlers, models=models(cheap(seconds=60)), **settings) as organism:
         holding = await organism.send("holder", Task("hold"))
         await anyio.sleep(1)
@@ -265,7 +265,7 @@ async def test_threads_wait_for_each_other_below_one_ceiling() -> None:
         await spend(ctx, 450)
         finished.append(anyio.current_time())
 
-    settings = {"ceiling": {"tokens": 1000}, "budget": {"warn_at": [], "runway": 0}}
+    settings: dict[str, Any] = {"ceiling": {"tokens": 1000}, "budget": {"warn_at": [], "runway": 0}}
     async with running(handlers={"worker": code(worker)}, models=models(cheap(seconds=10)), **settings) as organism:
         began = anyio.current_time()
         handles = [await organism.send("worker", Task("go")) for _ in range(8)]

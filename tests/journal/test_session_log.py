@@ -124,6 +124,11 @@ def test_the_folder_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.
     assert Organism(name="demo", session_log=None).settings.session_log is None
 
 
+def test_a_path_with_a_zero_byte_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="session_log.* holds a zero byte, which no path can"):
+        Organism(name="demo", session_log="a\0b")
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

@@ -1,0 +1,416 @@
+"""A kernel without a loop: what a pump would do with it is done by hand, one thing at a time, and checked after each.
+
+:class:`World` plays the pump and all handlers. Nothing in it waits; what a handler does is what a test says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from organism.budget.claims import Charge, Claim
+from organism.budget.waiting import Waiter
+from organism.errors import BudgetExhaustedError, RoutingError
+from organism.facts import Abandoned, Answered, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
+from organism.frames import Ask, Failure, Frame, Message, Thread, descendants, pending
+from organism.kernel import Kernel
+from organism.kernel.answers import Refusal
+from organism.kernel.calls import CallFor
+from organism.kernel.fold import Fold
+from organism.kernel.snapshot import snapshot
+from organism.kernel.state import Hold
+from organism.settings import BudgetSettings, HandlerSettings, Limits, Settings
+from organism.testing import differences
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from organism.budget.tree import Node
+    from organism.facts import Fact, Ref
+    from organism.message import Outgoing
+
+CRASH: Final = Failure("crashed", "ValueError: broken", retry=True)
+
+
+def handler(name: str, *accepts: type, **keys: Any) -> HandlerSettings:
+    """A handler as the kernel knows it; its code is what the test does."""
+    return HandlerSettings(name=name, accepts=accepts, description="One of a test's.", **keys)
+
+
+def organism_of(*handlers: HandlerSettings, **keys: Any) -> Settings:
+    """The settings of an organism with these handlers."""
+    return Settings(name="test", handlers={each.name: each for each in handlers}, **keys)
+
+
+@define(eq=False)
+class Delivery:
+    """A delivery under way. ``placed``: it has its place; ``in_line``: it waits for one to come back to."""
+
+    message: Message
+    placed: bool = True
+    in_line: bool = False
+    asks: list[Ask] = field(factory=list)
+    calls: list[Hold | Waiter] = field(factory=list)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it has been told to stop."""
+        return self.message.dropped or self.message.thread.stopping is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it can do nothing by itself."""
+        return self.in_line or bool(self.asks) or any(isinstance(call, Waiter) for call in self.calls)
+
+
+class World:
+    """A kernel, the deliveries under way, and the fold of what was recorded so far."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.now = 0.0
+        self.facts: list[Fact] = []
+        self.fold = Fold(settings)
+        self.kernel = Kernel(settings, self._record)
+        self.deliveries: dict[Message, Delivery] = {}
+        self.roots: list[Thread] = []
+        self.ended: list[Ended] = []
+        self.lowered = False
+        """Whether limits were set under way: then more may be used than a limit allows."""
+
+    def _record(self, _root: str, fact: Fact) -> None:
+        self.facts.append(fact)
+        self.fold.apply(fact)
+
+    # What the outside does
+
+    def accept(
+        self, to: str, payload: Any, budget: Mapping[str, Any] | None = None, id_: str = "", **labels: str
+    ) -> Thread | None:
+        """Sends a message in; ``None`` where it is refused."""
+        limits = self.settings.budget if budget is None else BudgetSettings(limits=Limits(**budget))
+        try:
+            thread = self.kernel.accept(id_ or f"t{len(self.roots)}", to, payload, limits, labels, self.now)
+        except (RoutingError, BudgetExhaustedError):
+            return None
+        self.roots.append(thread)
+        self.carry_out()
+        return thread
+
+    def stop(self, thread: Thread, failure: Failure) -> None:
+        """Cancels or stops a thread."""
+        self.kernel.stop(thread, failure, self.now)
+        self.carry_out()
+
+    def pass_time(self, seconds: float) -> None:
+        """Lets time go on; what is due by it happens."""
+        self.now += seconds
+        for thread in list(self.kernel.state.threads.values()):
+            while (due := self.kernel.times.due(thread)) is not None and due <= self.now:
+                self.kernel.times.reach(thread, self.now)
+        self.carry_out()
+
+    def limit(self, thread: Thread, **limits: Any) -> None:
+        """Sets a thread's limits."""
+        self.lowered = True
+        self.kernel.calls.set_limits(thread, BudgetSettings(limits=Limits(**limits)), self.now)
+        self.carry_out()
+
+    # What the pump does
+
+    def take(self) -> Delivery | None:
+        """Takes the next message; its handler is called."""
+        message = self.kernel.take()
+        if message is None:
+            return None
+        assert message not in self.deliveries
+        delivery = self.deliveries[message] = Delivery(message)
+        self.kernel.suspended(message)  # so that others may go on while this one decides
+        return delivery
+
+    def carry_out(self) -> None:
+        """Does what the kernel has asked for."""
+        kernel = self.kernel
+        woken, kernel.state.woken = kernel.state.woken, []
+        for ask in woken:
+            assert ask.done
+            delivery = self.deliveries.get(ask.message)
+            if delivery is not None and ask in delivery.asks:
+                delivery.asks.remove(ask)
+                self._come_back(delivery)
+        answered, kernel.calls.answered = kernel.calls.answered, []
+        for waiter, verdict in answered:
+            owner = self.deliveries[waiter.owner]
+            owner.calls.remove(waiter)
+            if isinstance(verdict, Hold):
+                owner.calls.append(verdict)
+            self._come_back(owner)
+        kernel.cancelled.clear()  # whoever is cancelled is found by `Delivery.cancelled`
+        kernel.state.timed.clear()
+        ended, kernel.ended = kernel.ended, []
+        self.ended += [record for _, record in ended]
+
+    def _wait(self, delivery: Delivery) -> None:
+        if delivery.in_line:
+            self.kernel.schedule.forget(delivery.message)
+            delivery.in_line = False
+        if delivery.placed:
+            delivery.placed = False
+            self.kernel.schedule.give_back(delivery.message)
+
+    def _come_back(self, delivery: Delivery) -> None:
+        if delivery.asks or delivery.calls or delivery.placed or delivery.in_line:
+            return
+
+        def returned() -> None:
+            delivery.placed, delivery.in_line = True, False
+
+        if self.kernel.schedule.ask_back(delivery.message, returned):
+            delivery.placed = True
+        else:
+            delivery.in_line = True
+
+    # What handlers do
+
+    def answer(
+        self, delivery: Delivery, *outgoing: Outgoing, state: Mapping[str, tuple[Any] | None] | None = None
+    ) -> Failure | None:
+        """A handler returns these."""
+        self._finish(delivery)
+        failure = self.kernel.answered(delivery.message, outgoing, state, self.now, placed=delivery.placed)
+        self.carry_out()
+        return failure
+
+    def fail(self, delivery: Delivery, failure: Failure = CRASH) -> None:
+        """A handler raises."""
+        self._finish(delivery)
+        self.kernel.failed(delivery.message, failure, self.now, placed=delivery.placed)
+        self.carry_out()
+
+    def _finish(self, delivery: Delivery) -> None:
+        for call in list(delivery.calls):
+            self.give_up(delivery, call)
+        if delivery.in_line:
+            self.kernel.schedule.forget(delivery.message)
+            delivery.in_line = False
+        del self.deliveries[delivery.message]
+
+    def ask(self, delivery: Delivery, to: str, payload: Any) -> Ask | Refusal:
+        """A handler asks, and goes on waiting unless it is refused."""
+        ask = self.kernel.ask(delivery.message, to, payload, self.now)
+        if isinstance(ask, Ask):
+            delivery.asks.append(ask)
+            self._wait(delivery)
+        self.carry_out()
+        return ask
+
+    def abandon(self, delivery: Delivery, ask: Ask) -> None:
+        """A handler waits no more for an answer."""
+        delivery.asks.remove(ask)
+        self.kernel.abandon(ask, self.now)
+        self.carry_out()
+        self._come_back(delivery)
+
+    def spawn(self, delivery: Delivery, to: str, payload: Any, **limits: Any) -> Thread | Refusal:
+        """A handler opens a sub-thread that it does not wait for."""
+        budget = BudgetSettings(limits=Limits(**limits))
+        spawned = self.kernel.spawn(delivery.message, to, payload, budget, self.now)
+        self.carry_out()
+        return spawned
+
+    def call(
+        self, delivery: Delivery, claim: Claim, *, wait: bool = True, grace: bool = False, attempt: int = 1
+    ) -> Hold | Waiter | BudgetExhaustedError:
+        """A handler calls a model: its worst case is held, waits, or is refused."""
+        message = delivery.message
+        about = CallFor(
+            thread=message.thread, message=message, alias="default", backend="b", attempt=attempt, grace=grace, wait=wait
+        )
+        verdict = self.kernel.calls.hold(claim, about, self.now)
+        if not isinstance(verdict, BudgetExhaustedError):
+            delivery.calls.append(verdict)
+            self._wait(delivery)
+        self.carry_out()
+        return verdict
+
+    def settle(self, delivery: Delivery, hold: Hold, charge: Charge) -> None:
+        """A call has come back."""
+        delivery.calls.remove(hold)
+        self.kernel.calls.settle(hold, charge, self.now)
+        self.carry_out()
+        self._come_back(delivery)
+
+    def give_up(self, delivery: Delivery, call: Hold | Waiter) -> None:
+        """A call is cancelled: what it held is released, or it leaves the line."""
+        delivery.calls.remove(call)
+        if isinstance(call, Hold):
+            self.kernel.calls.settle(call, Charge(), self.now)
+        else:
+            self.kernel.calls.leave_line(call)
+        self.carry_out()
+        self._come_back(delivery)
+
+    # Laws
+
+    def check(self) -> None:
+        """Raises AssertionError where a law is broken."""
+        state = self.kernel.state
+        assert differences(snapshot(state), snapshot(self.fold.state)) == []
+        self._check_places()
+        self._check_frames()
+        for thread in state.threads.values():
+            self._check_node(thread.node)
+            assert not thread.ended
+            assert thread.open > 0 or thread.kind == "shared"
+        self._check_node(state.root)
+        assert not self.is_stuck(), "nobody can go on, and there are threads"
+
+    def _check_places(self) -> None:
+        schedule, waiting = self.kernel.schedule, list(self._queued())
+        assert schedule.queued == len(waiting)
+        assert len(set(waiting)) == len(waiting)
+        placed = [each.message for each in self.deliveries.values() if each.placed]
+        assert schedule.running == len(placed) <= self.settings.max_handlers
+        for name, slot in schedule._slots.items():
+            kept = sum(each.holds_place for each in waiting if each.to == name)
+            assert slot.taken == sum(each.to == name for each in placed) + kept <= slot.limit
+
+    def _queued(self) -> Iterator[Message]:
+        for thread in self.kernel.state.threads.values():
+            yield from pending(thread)
+            yield from self.kernel.schedule.waiting_for_place(thread)
+
+    def _check_frames(self) -> None:
+        """A frame counts its queued and running deliveries and its open children; a thread its open top frames (R1)."""
+        found: dict[Frame, int] = {}
+        for message in (*self._queued(), *self.deliveries):
+            found[message.frame] = found.get(message.frame, 0) + 1
+        todo = list(found)
+        seen: set[Frame] = set()
+        tops: dict[Thread, int] = {}
+        while todo:
+            frame = todo.pop()
+            if frame in seen:
+                continue
+            seen.add(frame)
+            above = frame.parent or (frame.thread.owner if frame.top else None)
+            if frame.top:
+                tops[frame.thread] = tops.get(frame.thread, 0) + 1
+            if above is not None:
+                found[above] = found.get(above, 0) + 1
+                todo.append(above)
+        assert {frame: frame.open for frame in seen} == {frame: found[frame] for frame in seen}
+        for thread in self.kernel.state.threads.values():
+            assert thread.open == tops.get(thread, 0), thread.id
+
+    def _check_node(self, node: Node) -> None:
+        """R12, and that what a node holds is what its calls hold."""
+        held = [0] * 6
+        for hold in self.kernel.state.holds.values():
+            if node in hold.path:
+                held = [have + more for have, more in zip(held, hold.need, strict=True)]
+        assert node.held == held
+        assert all(used >= 0 for used in node.used)
+        if not self.lowered:
+            for unit in range(6):
+                over = node.used[unit] + node.held[unit] - node.caps.limit[unit]
+                assert over <= node.overdraft[unit], (node.thread, unit)
+
+    def is_stuck(self) -> bool:
+        """Whether there are threads, nothing can be taken, and every delivery waits for another."""
+        if not self.kernel.state.threads or self._can_take():
+            return False
+        return all(
+            each.waits and not each.cancelled and not any(isinstance(call, Hold) for call in each.calls)
+            for each in self.deliveries.values()
+        )
+
+    def _can_take(self) -> bool:
+        schedule = self.kernel.schedule
+        if schedule.running >= self.settings.max_handlers:
+            return False
+        busy = {(each.thread, each.to) for each in self.deliveries}
+        for message in self._queued():
+            slot = schedule._slots.get(message.to)
+            free = slot is None or message.holds_place or slot.taken < slot.limit
+            if free and (message.thread, message.to) not in busy:
+                return True
+        return False
+
+    # The end of all
+
+    def drain(self) -> None:
+        """Lets everything come to its end: who can go on answers nothing, what is out comes back."""
+        for _ in range(10_000):
+            if not self.kernel.state.threads:
+                return
+            self.take()
+            for delivery in list(self.deliveries.values()):
+                for call in list(delivery.calls):
+                    if isinstance(call, Hold):
+                        self.give_up(delivery, call)
+                if delivery.message in self.deliveries and (delivery.cancelled or not delivery.waits):
+                    self.answer(delivery)
+            self.check()
+        raise AssertionError("it does not come to an end")
+
+    def check_end(self) -> None:
+        """When nothing is left: every thread has ended once, every message was dealt with once, every sum agrees."""
+        state, schedule = self.kernel.state, self.kernel.schedule
+        assert not self.deliveries
+        assert not (state.threads or state.holds or state.streams or state.occupied or state.taken or len(state.line))
+        assert (schedule.queued, schedule.running, len(schedule._returning)) == (0, 0, 0)
+        assert all(slot.taken == 0 and not slot.waiting for slot in schedule._slots.values())
+        assert not (self.fold._index.messages or self.fold._index.frames)
+        opened = [thread.id for thread in self.roots] + [
+            step.thread for step in self._steps() if isinstance(step, ThreadOpened) and step.owner is not None
+        ]
+        assert sorted(opened) == sorted(record.thread for record in self.ended)
+        assert [record.thread for record in self.ended] == [
+            fact.thread for fact in self.facts if isinstance(fact, Ended)
+        ]
+        self._check_messages()
+        self._check_sums()
+
+    def _steps(self) -> Iterator[Any]:
+        for fact in self.facts:
+            yield from fact.steps
+
+    def _check_messages(self) -> None:
+        """Each message that was posted is handled, dropped or refused exactly once."""
+        posted = [(step.thread, step.seq) for step in self._steps() if isinstance(step, Posted)]
+        done = [*self._handled(), *self._dropped()]
+        assert len(set(posted)) == len(posted)
+        assert len(set(done)) == len(done), "a message was dealt with twice"
+        assert set(posted) <= set(done), "a message was lost"
+        # What was handled and not posted by a step are the last deliveries of exhausted threads, which follow by counting.
+        last = len(set(done) - set(posted))
+        assert last <= sum(isinstance(fact, Exhausted) for fact in self.facts)
+
+    def _handled(self) -> list[Ref]:
+        return [(fact.thread, fact.seq) for fact in self.facts if isinstance(fact, (Answered, Failed, Dropped))]
+
+    def _dropped(self) -> Iterator[Ref]:
+        for fact in self.facts:
+            if isinstance(fact, (Exhausted, Stopped)):
+                yield from fact.dropped
+        for step in self._steps():
+            if isinstance(step, Cut):
+                yield from step.dropped
+
+    def _check_sums(self) -> None:
+        """R19: the organism's figures are those of its root threads, of all threads' own, and of its handlers."""
+        root = self.kernel.state.root
+        assert root.held == [0] * 6
+        roots = [record for record in self.ended if record.kind == "root"]
+        assert root.used[5] == sum(record.usage.messages for record in roots)
+        assert root.used[0] == sum(record.usage.tokens for record in roots)
+        assert root.used[0] == sum(record.own.tokens for record in self.ended)
+        assert root.used[5] == sum(record.own.messages for record in self.ended)
+        by_handler = [0] * 6
+        for (kind, _), tally in self.kernel.state.totals.items():
+            if kind == "handler":
+                by_handler = [have + more for have, more in zip(by_handler, tally.amounts, strict=True)]
+        assert by_handler == root.used
