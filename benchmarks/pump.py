@@ -21,7 +21,7 @@ import anyio
 
 from organism import Context, Forward, Organism, Reply, Send, payload
 
-FREE = {"messages": None, "depth": None, "warn_at": []}
+FREE: dict[str, Any] = {"messages": None, "depth": None, "warn_at": []}
 
 
 @payload

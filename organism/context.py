@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import anyio
@@ -160,7 +161,7 @@ class Context:
     @property
     def labels(self) -> Mapping[str, str]:
         """The labels that the thread was given."""
-        return self._message.thread.labels
+        return MappingProxyType(dict(self._message.thread.labels))
 
     @property
     def budget(self) -> BudgetView:

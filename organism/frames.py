@@ -45,6 +45,7 @@ class Message:
 
     __slots__ = (
         "asks",
+        "awaits",
         "dropped",
         "first",
         "frame",
@@ -70,6 +71,7 @@ class Message:
         self.kind = kind
         # What follows changes while it is delivered.
         self.asks: list[Ask] | None = None  # what its delivery waits for
+        self.awaits = 0  # how many results of threads that it spawned it waits for
         self.told: list[Warned] | None = None  # warnings that its handler gets as a message once it is done
         self.holds_mailbox = False  # it is the one that its handler works on, or will next, in its thread
         self.holds_place = False  # a place of its handler is kept for it
@@ -86,18 +88,29 @@ class Frame:
     """One call: what opened it, and how many of its deliveries and child frames are open (R1).
 
     ``parent`` is the frame it answers to (in another thread where this one is the first of a sub-thread); ``None`` where
-    its replies leave the thread. ``asker`` is set while somebody waits for its first reply.
+    its replies leave the thread. ``above`` is the frame that counts it among its open children: the parent; where there is
+    none, the frame of another thread that opened this one. ``asker`` is set while somebody waits for its first reply.
     """
 
-    __slots__ = ("answered", "asker", "depth", "handler", "open", "parent", "seq", "thread", "top")
+    __slots__ = ("above", "answered", "asker", "depth", "handler", "open", "parent", "seq", "thread", "top")
 
     def __init__(
-        self, thread: Thread, seq: int, handler: str, parent: Frame | None, depth: int, asker: Ask | None, *, top: bool
+        self,
+        thread: Thread,
+        seq: int,
+        handler: str,
+        parent: Frame | None,
+        depth: int,
+        asker: Ask | None,
+        *,
+        above: Frame | None,
+        top: bool,
     ) -> None:
         self.thread = thread
         self.seq = seq
         self.handler = handler
         self.parent = parent
+        self.above = above
         self.depth = depth
         self.asker = asker
         self.top = top
@@ -141,6 +154,7 @@ class Thread:
     """One chain of handling: its budget, its frames by count, its mailboxes, and what it has come to so far."""
 
     __slots__ = (
+        "awaited",
         "budget",
         "busy",
         "calls_like",
@@ -226,6 +240,8 @@ class Thread:
         self.graced = False
         self.stopping: Failure | None = None
         self.time_fired = 0
+        self.awaited: list[Message] | None = None
+        """Deliveries that wait for its result."""
         self.ended = False
 
 
@@ -234,8 +250,18 @@ def is_below(frame: Frame | None, above: Frame) -> bool:
     while frame is not None:
         if frame is above:
             return True
-        frame = frame.parent or (frame.thread.owner if frame.top else None)
+        frame = frame.above
     return False
+
+
+def above_new(parent: Frame | None, sender: Frame, thread: Thread) -> Frame | None:
+    """The frame that counts a new one in ``thread`` among its children: its parent, or whoever counts the frame that it
+    replaces. One in another thread is counted by the frame that opened it, also where it answers for that: the budget of
+    a thread holds until all that was opened in it has ended.
+    """
+    if sender.thread is not thread:
+        return sender
+    return parent if parent is not None else sender.above
 
 
 def pending(thread: Thread) -> Iterator[Message]:

@@ -246,13 +246,16 @@ class Organism:
         live = self._live(id)
         if live is not None:
             return live
-        thread = self.kernel.accept(id or self._new_id(), to, payload, settings, dict(labels or {}), self._now())
+        thread = self.kernel.accept(id or self._new_id(), to, payload, settings, checked_labels(labels), self._now())
         handle = self._handle(thread)
         pump.carry_out()
         return handle
 
     def _live(self, id_: str | None) -> ThreadHandle | None:
         """The live thread that was sent under this id; raises RoutingError where the id is that of a sub-thread."""
+        given: Any = id_
+        if given is not None and not isinstance(given, str):
+            raise TypeError(f"id is a text, not {given!r}")
         found = None if id_ is None else self.kernel.state.threads.get(id_)
         if found is None:
             return None
@@ -298,7 +301,7 @@ class Organism:
         """A thread without handlers: only the governed router. ``async with organism.thread(budget=...) as t: await t.complete(...)``."""
         pump = self._taking_in()
         settings = self._budget(budget)
-        thread = self.kernel.open_bare(self._new_id(), settings, dict(labels or {}), self._now())
+        thread = self.kernel.open_bare(self._new_id(), settings, checked_labels(labels), self._now())
         handle = self._handle(thread)
         try:
             yield BareThread(pump, thread, handle)
@@ -413,6 +416,15 @@ class Organism:
 
     def _stopped_now(self) -> bool:
         return self._stopped is None or self._stopped.is_set()
+
+
+def checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Labels as a dict of their own; raises TypeError for what is no text."""
+    given: Mapping[Any, Any] = labels or {}
+    for key, value in given.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"labels are texts by name, not {key!r}: {value!r}")
+    return dict(given)
 
 
 def _foremost(crash: BaseException) -> BaseException:

@@ -45,6 +45,8 @@ class Says:
     seconds: float = 0.0
     error: BackendError | None = None
     finish_reason: str | None = None
+    call_id: str | None = None
+    """The id that all its calls have, as some models do; ``None``: each its own."""
 
 
 Script = Callable[[Request], Says] | list[Says]
@@ -125,7 +127,7 @@ class _ScriptedStream:
 
 def _response(says: Says, request: Request) -> Response:
     calls = tuple(
-        ToolCall(id=f"call_{number}", name=name, arguments=_arguments(what))
+        ToolCall(id=says.call_id or f"call_{number}", name=name, arguments=_arguments(what))
         for number, (name, what) in enumerate(says.calls)
     )
     message: dict[str, Any] = {"role": "assistant", "content": says.text}

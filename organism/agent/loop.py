@@ -111,14 +111,14 @@ class _Turns:
                 self._correct("answer by calling the reply tool; text alone is seen by nobody")
             return None if text is None else Reply(text)
         read = [self._toolbox.read(call, offered=tools) for call in completion.tool_calls]
-        answers = await self._ask_peers([each for each in read if isinstance(each, Wanted) and each.peer is not None])
+        answers = await self._ask_peers(read)
         reply: Reply[Any] | None = None
-        for each in read:
+        for number, each in enumerate(read):
             if isinstance(each, Mistaken):
                 self._attempt += 1
                 result: Any = InvalidPayload(each.error, self._attempt)
             elif each.peer is not None:
-                result = answers[each.call.id, each.call.name]
+                result = answers[number]
             elif reply is None:
                 reply = Reply(each.payload)
                 result = None
@@ -140,11 +140,18 @@ class _Turns:
             text = f"'{self._ctx.name}' was corrected {CORRECTIONS} times and still makes no valid call or reply"
             raise HandlerFailedError("validation", text)
 
-    async def _ask_peers(self, wanted: Sequence[Wanted]) -> dict[tuple[str, str], Any]:
-        """The results of a turn's calls, made concurrently: the peers' replies, or how they failed."""
-        asks = [(each.peer or "", each.payload) for each in wanted]
-        answers = await self._ctx.ask_all(asks) if asks else []
-        return {(each.call.id, each.call.name): _result(answer) for each, answer in zip(wanted, answers, strict=True)}
+    async def _ask_peers(self, read: Sequence[Wanted | Mistaken]) -> dict[int, Any]:
+        """The results of a turn's calls to peers, made concurrently: their replies, or how they failed.
+
+        They are told apart by their place in the turn: a model may give two calls one id.
+        """
+        asks = {
+            number: (each.peer, each.payload)
+            for number, each in enumerate(read)
+            if isinstance(each, Wanted) and each.peer is not None
+        }
+        answers = await self._ctx.ask_all(list(asks.values())) if asks else []
+        return {number: _result(answer) for number, answer in zip(asks, answers, strict=True)}
 
     async def last_word(
         self, exhausted: BudgetExhausted, error: BudgetExhaustedError | None = None

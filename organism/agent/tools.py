@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import frozen
@@ -10,7 +9,7 @@ from attrs import frozen
 from organism.errors import InvalidPayloadError, PayloadError
 from organism.models.contract import ToolCall, ToolSpec
 from organism.names import suggestion
-from organism.payloads import decode_fields, describe, json_schema
+from organism.payloads import decode_fields, describe, json_schema, parse_json
 from organism.payloads.primitives import ORGANISM_ONLY
 
 if TYPE_CHECKING:
@@ -80,9 +79,9 @@ class Toolbox:
 
 def _arguments(call: ToolCall) -> Any:
     try:
-        return json.loads(call.arguments or "{}")
-    except ValueError as error:
-        raise InvalidPayloadError(f"the arguments are no JSON: {error}", where=call.name) from error
+        return parse_json(call.arguments or "{}")
+    except InvalidPayloadError as error:
+        raise InvalidPayloadError(f"the arguments are no JSON: {error.problem}", where=call.name) from None
 
 
 def _peer_tools(peer: HandlerSettings) -> Iterable[Tool]:

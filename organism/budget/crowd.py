@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 Measure = tuple[int, bool]
+_NO_NEED: Final = -(1 << 99)
+"""Fits also where a unit is overdrawn."""
 _FEW: Final = 16
 """Below this many it is quicker to look at all whose need fits than to look for the oldest of them by age."""
 
@@ -40,19 +42,9 @@ class Ranking:
         del self._order[bisect_left(self._order, (need, number))]
 
     @property
-    def least(self) -> int:
-        """The smallest need."""
-        return self._order[0][0]
-
-    @property
     def most(self) -> int:
         """The largest need."""
         return self._order[-1][0]
-
-    @property
-    def greatest(self) -> int:
-        """The number with the largest need."""
-        return self._order[-1][1]
 
     def above(self, room: int) -> Iterator[int]:
         """Those whose need does not fit into ``room``."""
@@ -172,7 +164,8 @@ class Crowd:
         standing = self.standing.get(measure)
         if standing is None:
             standing = self.standing[measure] = Standing()
-        standing.add(least[unit], number)
+        # One that is barred stands where an older one lacks, perhaps in a unit of which it asks nothing itself.
+        standing.add(least[unit] if bears(unit, least[unit]) else _NO_NEED, number)
         return measure
 
     def step_off(self, number: int, measure: Measure) -> None:

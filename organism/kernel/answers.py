@@ -9,7 +9,7 @@ from attrs import frozen
 from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.tree import Lack, Node
-from organism.frames import Failure, Frame, Message, Thread, ThreadKind, would_wait_for_ever
+from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_new, would_wait_for_ever
 from organism.kernel.failures import climb
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.payloads import is_payload
@@ -50,6 +50,8 @@ def invalid(text: str) -> Refusal:
 
 def check_payload(payload: Any) -> Refusal | None:
     """Whether a handler may send this value at all."""
+    if isinstance(payload, type):
+        return invalid(f"{payload.__name__} is a class; send a value of it")
     if not is_payload(payload):
         return invalid(f"{type(payload).__name__} is no payload; declare its class with @payload")
     if type(payload) in ORGANISM_ONLY:
@@ -274,7 +276,7 @@ def open_at(
 ) -> Message:
     """Posts into a new frame, opening the sub-thread it belongs to where it needs one. ``like``: the frame it replaces."""
     thread = target.thread
-    owner = parent if parent is not None else sender.frame
+    owner = sender.frame
     opened = (owner.thread.shared or {}).get(target.to) if target.shared else None
     if opened is not None:
         thread = opened
@@ -286,7 +288,8 @@ def open_at(
         thread = state.open_thread(id_, kind_of, target.to, target.opens, owner, sender.thread.labels)
     return state.post_opening(
         thread, target.to, target.payload, sender.to, kind,
-        parent=parent, depth=like.depth if like is not None else target.depth, asker=asker, asked=asked,
+        parent=parent, above=above_new(parent, sender.frame, thread),
+        depth=like.depth if like is not None else target.depth, asker=asker, asked=asked,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from organism.budget.tree import Lack, Node, note_details, put_back, recap
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
 from organism.frames import Failure, Message, Thread
+from organism.kernel.knots import Knots
 from organism.kernel.state import Hold, State
 from organism.kernel.warnings import fire_rest, note_crossings
 
@@ -46,6 +47,7 @@ class Calls:
     def __init__(self, state: State, book: Book) -> None:
         self._state = state
         self._book = book
+        self._knots = Knots(state)
         self.answered: list[tuple[Waiter, Hold | BudgetExhaustedError]] = []
 
     def hold(self, claim: Claim, call: CallFor, at: float) -> Hold | Waiter | BudgetExhaustedError:
@@ -57,19 +59,29 @@ class Calls:
         self._book.begin(at)
         verdict = self._state.line.arrive(claim, thread.node.path, call.owner, grace=call.grace)
         if isinstance(verdict, Granted):
-            return self._grant(call, verdict)
+            hold = self._grant(call, verdict)
+            self._untie()
+            return hold
         if isinstance(verdict, TooMuch) or not call.wait:
             return self._refuse(call, verdict.lack)
         self._state.steps = None
-        return self._state.line.join(
+        waiter = self._state.line.join(
             claim, thread.node.path, verdict.lack, grace=call.grace, owner=call.owner, note=call
         )
+        tied = self._knots.joined(waiter)
+        if tied is None:
+            return waiter
+        self._leave(waiter)
+        return self._refuse(call, tied)
 
     def _out_of_turn(self, call: CallFor) -> BudgetExhaustedError | None:
         """A thread that was stopped calls no more; grace is one call, and the root frame's handler has it."""
         thread, message = call.thread, call.message
         if thread.stopping is not None or thread.ended or (message is not None and message.dropped):
             return BudgetExhaustedError("model_calls", thread.node.scope, 0, 0, 0, 1, hint="the thread has ended")
+        if message is None and thread.closing and thread.exhausted is not None:
+            seconds = int(thread.node.caps.seconds or 0)
+            return BudgetExhaustedError("seconds", thread.exhausted.scope or thread.node.scope, seconds, 0, seconds, 1)
         if not call.grace or call.attempt > 1:
             return None
         if message is not None and message.to != thread.handler:
@@ -100,6 +112,7 @@ class Calls:
         add_hold(state, hold)
         if hold.streamed:
             state.line.opened(thread.node)
+            self._knots.opened(call.owner)
         self._book.write(
             facts.CallHeld,
             thread,
@@ -144,9 +157,20 @@ class Calls:
             hint=hint,
         )
 
+    def abandoned(self, thread: Thread, message: Message | None, at: float) -> None:
+        """Charges in full what streams hold that a finished delivery (or a bare thread) has left open: nobody will say
+        what they cost, and nothing stays held.
+        """
+        for hold in [each for each in self._state.streams.get(thread, ()) if each.message is message]:
+            _, given, said, cost, calls, _ = hold.need
+            charge = Charge(input_tokens=given, output_tokens=said, cost=cost, model_calls=calls, estimated=True)
+            self.settle(hold, charge, at)
+
     def settle(self, hold: Hold, charge: Charge, at: float) -> tuple[Crossing, ...]:
         """Replaces a hold by what was spent, also after its thread has ended (R18); then those who wait are tried."""
         state, thread = self._state, hold.thread
+        if hold.id not in state.holds:
+            return ()  # its delivery left it behind, and it was charged then
         self._book.begin(at)
         apply_charge(state, hold, charge)
         crossed = note_crossings(state, thread, hold.message, charge.amounts)
@@ -167,17 +191,45 @@ class Calls:
         # Until nobody's turn has come: what was granted may be a stream that another call of its delivery now waits for.
         while done := self._state.line.freed(path):
             for waiter, verdict in done:
+                self._knots.left(waiter)
                 self._book.begin(self._state.now)
                 call: CallFor = waiter.note
                 if isinstance(verdict, Granted):
                     self.answered.append((waiter, self._grant(call, verdict)))
                 else:
                     self.answered.append((waiter, self._refuse(call, verdict.lack)))
+        self._untie()
+
+    def _untie(self) -> None:
+        """Refuses calls that wait for each other's streams, one after the other, until those who are left may go."""
+        tied = self._knots.tied()
+        if tied is not None:
+            waiter, lack = tied
+            self._leave(waiter)
+            self._book.begin(self._state.now)
+            self.answered.append((waiter, self._refuse(waiter.note, lack)))
+            self._try_waiting(waiter.path)
+
+    def _leave(self, waiter: Waiter) -> None:
+        self._state.line.leave(waiter)
+        self._knots.left(waiter)
 
     def leave_line(self, waiter: Waiter) -> None:
         """A waiting call was cancelled."""
-        self._state.line.leave(waiter)
+        self._leave(waiter)
         self._try_waiting(waiter.path)
+
+    def await_result(self, delivery: Message, thread: Thread) -> None:
+        """A delivery waits for a thread's result from now on, with whatever streams it has open."""
+        delivery.awaits += 1
+        thread.awaited = [*(thread.awaited or ()), delivery]
+        self._knots.awaits(delivery)
+        self._untie()
+
+    def await_no_more(self, delivery: Message, thread: Thread) -> None:
+        """It has the result, or was cancelled."""
+        delivery.awaits -= 1
+        thread.awaited = [each for each in thread.awaited or () if each is not delivery] or None
 
     def completed(self, hold_for: CallFor, text: str, at: float) -> None:
         """A model answered; its text is kept as what the thread can hand in."""
@@ -260,7 +312,7 @@ def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:
     node = thread.node
     thread.budget, node.policy = budget, budget.policy(node.path[1].policy)
     recap(node, caps(budget.limits, node.policy, keeps_back=True))
-    passed = sum(mark[0] <= at - thread.opened_at for mark in node.caps.time_marks)
+    passed = sum(thread.opened_at + mark[0] <= at for mark in node.caps.time_marks)
     thread.time_fired = min(thread.time_fired, passed)
 
 

@@ -11,7 +11,7 @@ from organism import facts
 from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
-from organism.frames import Ask, Frame, Thread, Warned, descendants, root_of
+from organism.frames import Ask, Frame, Thread, Warned, above_new, descendants, root_of
 from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
 from organism.kernel.index import Index
 from organism.kernel.state import Hold, State
@@ -153,7 +153,8 @@ class Fold:
         parent = None if step.parent is None else self._index.frames[step.parent]
         asked = _of(message).asker if step.kind == "forward" else None
         self.state.post_opening(
-            thread, step.to, step.payload, step.sender, step.kind, parent=parent, depth=step.depth,
+            thread, step.to, step.payload, step.sender, step.kind, parent=parent,
+            above=parent if message is None else above_new(parent, message.frame, thread), depth=step.depth,
             asker=message if step.kind == "ask" else None, asked=asked if asked is not None and not asked.done else None,
             charged=step.charged,
         )  # fmt: skip

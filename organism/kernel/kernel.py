@@ -72,12 +72,15 @@ class Kernel:
         late = self.times.refusal(at)
         if late is not None:
             raise late
+        depths = [limit for limit in (budget.limits.depth, self.state.root.caps.depth) if limit is not None]
+        if min(depths, default=1) < 1:
+            raise BudgetExhaustedError("depth", "thread", 0, 0, min(depths), 1)
         missing = check_messages([Goal(self.state.root, budget)])
         if missing is not None:
             raise refusal_error(too_many_messages(missing))
         self.book.begin(at)
         thread = self.state.open_thread(id_, "root", to, budget, None, labels)
-        posted = self.state.post_opening(thread, to, payload, "", "ingress", parent=None, depth=1)
+        posted = self.state.post_opening(thread, to, payload, "", "ingress", parent=None, above=None, depth=1)
         note_arrival(self.state, posted)
         self.book.write(facts.Accepted, thread)
         return thread
@@ -93,6 +96,7 @@ class Kernel:
         """Ends a thread that was opened without a message."""
         if thread.ended:
             return
+        self.calls.abandoned(thread, None, at)
         self.book.begin(at)
         self.state.end(thread)
         self.book.write(facts.Closed, thread)
@@ -121,6 +125,7 @@ class Kernel:
         placed: bool = True,
     ) -> Failure | None:
         """A delivery finished. All it answers is carried out, or nothing of it; then the failure is returned."""
+        self.calls.abandoned(message.thread, message, at)
         if self.is_void(message):
             self.dropped(message, at, placed=placed)
             return None
@@ -153,6 +158,7 @@ class Kernel:
         self, message: Message, failure: Failure, at: float, *, placed: bool = True, lack: Lack | None = None
     ) -> None:
         """A delivery raised, timed out or answered badly: its caller hears it."""
+        self.calls.abandoned(message.thread, message, at)
         if self.is_void(message):
             self.dropped(message, at, placed=placed)
             return
@@ -167,6 +173,7 @@ class Kernel:
 
     def dropped(self, message: Message, at: float, *, placed: bool = True) -> None:
         """A delivery that was cancelled has stopped."""
+        self.calls.abandoned(message.thread, message, at)
         self.book.begin(at)
         message.dropped = True
         self._leave_asks(message)

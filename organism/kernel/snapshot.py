@@ -76,7 +76,7 @@ def _frames(messages: Iterable[Message]) -> dict[tuple[str, int], tuple[Any, ...
                 frame.top,
                 asked,
             )
-            frame = frame.parent
+            frame = frame.above
     return found
 
 

@@ -170,18 +170,19 @@ class State:
         kind: str,
         *,
         parent: Frame | None,
+        above: Frame | None,
         depth: int,
         asker: Message | None = None,
         asked: Ask | None = None,
         charged: bool = True,
     ) -> Message:
-        """Puts a message into a new frame, below ``parent``. ``asker`` is the delivery that waits for its reply, ``asked``
-        an ask that waits already.
+        """Puts a message into a new frame, that answers to ``parent`` and is counted by ``above``. ``asker`` is the delivery
+        that waits for its reply, ``asked`` an ask that waits already.
         """
         thread.seq += 1
         ask = asked if asker is None else Ask(asker)
         top = parent is None or parent.thread is not thread
-        frame = Frame(thread, thread.seq, to, parent, depth, ask, top=top)
+        frame = Frame(thread, thread.seq, to, parent, depth, ask, above=above, top=top)
         message = Message(thread, thread.seq, to, payload, sender, frame, kind)
         frame.open = 1
         self._count_up(frame)
@@ -199,9 +200,8 @@ class State:
     def _count_up(self, frame: Frame) -> None:
         if frame.top:
             frame.thread.open += 1
-        above = frame.parent or (frame.thread.owner if frame.top else None)
-        if above is not None:
-            above.open += 1
+        if frame.above is not None:
+            frame.above.open += 1
 
     def _enter(self, message: Message, *, charged: bool) -> None:
         if charged:
@@ -308,13 +308,11 @@ class State:
             self._close_unanswered(frame)
             if self.index is not None:
                 self.index.closed(frame)
-            above = frame.parent
             if frame.top:
-                above = above or thread.owner
                 thread.open -= 1
                 if thread.open == 0 and thread.kind != "shared":
                     self.end(thread)
-            frame = above
+            frame = frame.above
 
     def _close_unanswered(self, frame: Frame) -> None:
         """Whoever waits for a frame that closes hears that nothing comes. Counting comes to this again: it is no step."""
@@ -339,7 +337,7 @@ class State:
         steps, self.steps = self.steps, None
         self.post_opening(
             thread, thread.handler, payload, ORGANISM, "last",
-            parent=frame.parent, depth=frame.depth, asked=_unanswered(frame), charged=False,
+            parent=frame.parent, above=frame.above, depth=frame.depth, asked=_unanswered(frame), charged=False,
         )  # fmt: skip
         self.steps = steps
         if frame.asker is not None:
@@ -348,9 +346,8 @@ class State:
         if self.index is not None:
             self.index.closed(frame)
         thread.open -= 1
-        above = frame.parent or thread.owner
-        if above is not None:
-            above.open -= 1
+        if frame.above is not None:
+            frame.above.open -= 1
         return True
 
     def last_payload(self, thread: Thread, failure: Failure) -> Any:

@@ -45,13 +45,12 @@ class Times:
         """A thread's running time has come to its next level, or to its limit."""
         if thread.ended or thread.node.caps.seconds is None:
             return
-        elapsed = at - thread.opened_at
         self._book.begin(at)
-        for said in _crossed(thread.node, thread.time_fired, elapsed):
+        for said in _crossed(thread.node, thread.time_fired, thread.opened_at, at):
             thread.time_fired += 1
             self._tell(thread, said)
         self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
-        if elapsed >= thread.node.caps.seconds:
+        if at >= thread.opened_at + thread.node.caps.seconds:
             self._exhaust(thread, _run_out(thread.node), at)
 
     def ceiling_due(self) -> float | None:
@@ -63,21 +62,20 @@ class Times:
         root = self._state.root
         if root.caps.seconds is None:
             return
-        elapsed = at - self._started
-        said = tuple(_crossed(root, self._fired, elapsed))
+        said = tuple(_crossed(root, self._fired, self._started, at))
         self._fired += len(said)
         for thread in [each for each in self._state.threads.values() if each.owner is None]:
             self._book.begin(at)
             for each in said:
                 self._tell(thread, each)
             self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
-            if elapsed >= root.caps.seconds:
+            if at >= self._started + root.caps.seconds:
                 self._exhaust(thread, _run_out(root), at)
 
     def refusal(self, at: float) -> BudgetExhaustedError | None:
         """Why nothing more is taken in, once the organism's time has run out."""
         seconds = self._state.root.caps.seconds
-        if seconds is None or at - self._started < seconds:
+        if seconds is None or at < self._started + seconds:
             return None
         used = int(at - self._started)
         return BudgetExhaustedError("seconds", ORGANISM, used, 0, int(seconds), 1)
@@ -92,7 +90,9 @@ class Times:
             tell_caller(state, running, [warned])
         elif route.takes_warnings and not route.agent and thread.owner is None and "agent" in thread.node.policy.notify:
             payload = warning_payload([warned])
-            state.post_opening(thread, thread.handler, payload, ORGANISM, "notice", parent=None, depth=1, charged=False)
+            state.post_opening(
+                thread, thread.handler, payload, ORGANISM, "notice", parent=None, above=None, depth=1, charged=False
+            )
             state.tell(thread, thread.handler, [warned])
 
 
@@ -103,12 +103,15 @@ def _due(node: Node, since: float, fired: int) -> float | None:
     return since + (caps.time_marks[fired][0] if fired < len(caps.time_marks) else caps.seconds)
 
 
-def _crossed(node: Node, fired: int, elapsed: float) -> Iterator[Crossing]:
-    caps = node.caps
+def _crossed(node: Node, fired: int, since: float, now: float) -> Iterator[Crossing]:
+    """The levels that have come. They are compared as :func:`_due` gives them: a difference of floats may fall just short
+    of what was added, and what is due would be due for ever.
+    """
+    caps, elapsed = node.caps, now - since
     if caps.seconds is None:
         return
-    for at, level, threshold in caps.time_marks[fired:]:
-        if elapsed < at:
+    for after, level, threshold in caps.time_marks[fired:]:
+        if now < since + after:
             return
         yield Crossing(
             unit="seconds",

@@ -204,6 +204,11 @@ class Waiting:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
 
+    @property
+    def message(self) -> Message:
+        """What is delivered."""
+        return self._delivery.message
+
     async def __aenter__(self) -> None:
         self._delivery.begin_waiting()
 

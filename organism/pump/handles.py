@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -59,11 +58,23 @@ class ThreadHandle:
 
     async def result(self) -> ThreadResult:
         """Waits for the thread to end; how it ended is a value, whatever the outcome."""
-        async with self._waiting or nullcontext():
+        if self._waiting is None:
             await self._end.come.wait()
+        else:
+            await self._wait_within(self._waiting)
         if self._end.result is None:
             raise NotRunningError(f"thread {self.id} had not ended when its organism was closed")
         return self._end.result
+
+    async def _wait_within(self, waiting: Waiting) -> None:
+        calls = self._pump.kernel.calls
+        async with waiting:
+            calls.await_result(waiting.message, self._thread)
+            self._pump.carry_out()
+            try:
+                await self._end.come.wait()
+            finally:
+                calls.await_no_more(waiting.message, self._thread)
 
     def held_by(self, waiting: Waiting) -> ThreadHandle:
         """The same, for a handler: while it waits for the result it keeps no place, and its timeout stands still."""

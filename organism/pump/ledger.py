@@ -66,8 +66,9 @@ class CallLedger:
         verdict = self._pump.kernel.calls.hold(claim, call, self._pump.now())
         if not isinstance(verdict, (Hold, BudgetExhaustedError)):
             verdict = await self._pump.turn_of(verdict)
-        if isinstance(verdict, BudgetExhaustedError):
+        if self._pump.kernel.calls.answered or isinstance(verdict, BudgetExhaustedError):
             self._pump.carry_out()
+        if isinstance(verdict, BudgetExhaustedError):
             raise verdict
         if self._tells and self._message is not None:
             self._pump.kernel.noticed(self._message, self._tells, self._pump.now())

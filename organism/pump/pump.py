@@ -261,6 +261,7 @@ class Pump:
             except BaseException as error:
                 if not runtime.is_cancelled():
                     # It ends the process; while that closes down, nobody is to wait for this delivery.
+                    turn.delivery = None
                     delivery.result = failure_of(error)
                     self._conclude(delivery)
                 raise
@@ -304,7 +305,7 @@ class Pump:
             variables = self._base.copy()
             try:
                 coro = handler.code(message.payload, context)
-                result = await step(coro, variables, delivery.suspended)
+                delivery.result = outgoing_of(await step(coro, variables, delivery.suspended))
             finally:
                 if runtime.scope_mark() is not mark:
                     delivery.sound = False
@@ -315,8 +316,6 @@ class Pump:
                 self._failed(delivery, own)
             if above is not None:
                 raise above from None
-        else:
-            delivery.result = outgoing_of(result)
         finally:
             delivery.finished()
             del self._running[message]

@@ -6,7 +6,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Timer:
@@ -62,11 +62,10 @@ class Timers:
             self._stale -= 1
         return self._heap[0].at if self._heap else None
 
-    def due(self, now: float) -> list[Callable[[], None]]:
-        """Takes out what is due, in order."""
-        calls: list[Callable[[], None]] = []
+    def due(self, now: float) -> Iterator[Callable[[], None]]:
+        """Takes out what is due, in order, one at a time: what one of them cancels does not come."""
         while (at := self.next()) is not None and at <= now:
-            call = heapq.heappop(self._heap).call
+            timer = heapq.heappop(self._heap)
+            call, timer.call = timer.call, None
             if call is not None:
-                calls.append(call)
-        return calls
+                yield call

@@ -270,6 +270,19 @@ def test_one_that_needs_no_further_call_bars_nobody_for_the_lack_of_calls() -> N
     assert isinstance(arrive(line, here, tokens(50, model_calls=0)), MustWait)
 
 
+def test_a_further_attempt_that_was_barred_for_the_lack_of_calls_goes_when_the_bar_is_lifted() -> None:
+    line, budget = Line(patience=1), thread(tokens=1_000, model_calls=3)
+    first, second = held(line, budget, 10), held(line, budget, 10)
+    held(line, budget, tokens(900, model_calls=0))
+    barring = waits(line, budget, tokens(50, model_calls=2))
+    settle(line, budget, held(line, budget, tokens(10, model_calls=0)))
+    barred = waits(line, budget, tokens(20, model_calls=0))
+    recap(budget, made(tokens=1_000, model_calls=1))
+    done = line.freed((budget,))
+    assert (refused(done), granted(done)) == ([barring], [barred])
+    assert settle(line, budget, first) == settle(line, budget, second) == []
+
+
 def test_a_grace_call_bars_where_it_lacks_of_the_working_limit_above() -> None:
     policy = warning(grace=Grace())
     line, above = Line(patience=1), node(node(), policy=policy, tokens=1_000)
@@ -318,6 +331,16 @@ def test_it_waits_for_others_as_long_as_that_can_help() -> None:
     other = held(line, budget, 300, owner="b")
     waiter = waits(line, budget, 500, owner="a")
     assert granted(settle(line, budget, other)) == [waiter]
+
+
+def test_it_is_refused_when_what_others_spend_leaves_too_little_beside_its_own_stream() -> None:
+    budget = thread(tokens=1_000)
+    open_, line = _streams()
+    _stream(open_, line, budget, 400, "a")
+    other = held(line, budget, 300, owner="b")
+    waiter, same = waits(line, budget, 500, owner="a"), waits(line, budget, 500, owner="c")
+    done = settle(line, budget, other, Charge(output_tokens=101, model_calls=1))
+    assert (refused(done), list(line)) == ([waiter], [same])
 
 
 def test_a_stream_that_opens_while_it_waits_may_be_what_it_waits_for_in_the_end() -> None:

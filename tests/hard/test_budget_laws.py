@@ -13,16 +13,18 @@ from organism import BudgetExhaustedError, Context, Forward, HandlerFailedError,
 from organism.budget.claims import MESSAGES, VECTOR
 from organism.facts import CallHeld, Ended, WarningRaised
 from organism.models.contract import BackendError, RawUsage
-from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
+from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed  # noqa: TC001 - annotations are read
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.budget_world import PROMPT, Done, Task, code, models
+from tests.hard.budget_world import PROMPT, Done, Task, agent, code, models
 
 if TYPE_CHECKING:
     from organism import Organism
     from organism.budget.tree import Node
     from organism.facts import Fact
 
-NAMES = ("h0", "h1", "h2", "h3", "h4")
+CODE = ("h0", "h1", "h2", "h3")
+AGENTS = ("a0", "a1")
+NAMES = (*CODE, *AGENTS)
 
 
 class Laws:
@@ -31,7 +33,7 @@ class Laws:
     def __init__(self, organism: Organism) -> None:
         self._state = organism.kernel.state
         self.nodes: dict[str, Node] = {"": self._state.root}
-        self.fired: Counter[tuple[str, str, str, Any]] = Counter()
+        self.fired: Counter[tuple[Any, ...]] = Counter()
         self.broken: list[str] = []
         organism.subscribe(self._see)
 
@@ -40,7 +42,7 @@ class Laws:
             self.nodes.setdefault(thread.id, thread.node)
         for step in fact.steps:
             if isinstance(step, WarningRaised):
-                self.fired[step.node, step.unit, step.level, step.threshold] += 1
+                self.fired[step.node, step.unit, step.level, step.threshold, step.limit] += 1
         for name, node in self.nodes.items():
             self._look(name, node)
         if isinstance(fact, CallHeld) and fact.hold in self._state.holds:
@@ -90,10 +92,23 @@ def fickle(seed: int) -> ScriptedModel:
         if kind < 0.3:
             return Says(text="late", seconds=99)
         return Says(
-            text="a few words", usage=(dice.randint(0, 15), dice.randint(0, request.max_output_tokens)), seconds=seconds
+            text="a few words",
+            calls=_calls(request, dice),
+            usage=(10, dice.randint(0, request.max_output_tokens)),
+            seconds=seconds,
         )
 
     return ScriptedModel(script)
+
+
+def _calls(request: Any, dice: random.Random) -> tuple[tuple[str, Any], ...]:
+    """An agent's turn: it replies, asks peers, or calls what is not there."""
+    tools = [tool.name for tool in request.tools]
+    if not tools or dice.random() < 0.1:
+        return ()
+    if dice.random() < 0.4:
+        return (("reply", Done("replied")),)
+    return tuple((dice.choice((*tools, "nobody")), Task("please")) for _ in range(dice.randint(1, 3)))
 
 
 async def restless(message: Task | Done | HandlerFailed | BudgetWarning | BudgetExhausted, ctx: Context) -> Any:
@@ -119,32 +134,47 @@ async def restless(message: Task | Done | HandlerFailed | BudgetWarning | Budget
 
 
 async def _one_thing(ctx: Context, dice: random.Random) -> None:
+    things = (_complete, _complete, _complete, _stream, _together, _ask, _ask, _spawn, _sleep)
+    await dice.choice(things)(ctx, dice)
+
+
+async def _complete(ctx: Context, dice: random.Random) -> None:
+    wish = dice.choice((None, 30, 100, 400, 900))
+    await ctx.complete(PROMPT, max_output_tokens=wish, wait=dice.random() < 0.8, grace=dice.random() < 0.1)
+
+
+async def _stream(ctx: Context, dice: random.Random) -> None:
+    async with ctx.stream(PROMPT, max_output_tokens=dice.choice((50, 300))) as stream:
+        async for _ in stream:
+            if dice.random() < 0.3:
+                break
+            if dice.random() < 0.4:
+                await dice.choice((_complete, _together, _ask, _spawn))(ctx, dice)
+
+
+async def _together(ctx: Context, dice: random.Random) -> None:
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(_quietly, ctx, dice.choice((50, 200, 500)))
+
+
+async def _ask(ctx: Context, dice: random.Random) -> None:
+    await ctx.ask_all([(dice.choice(NAMES), Task("do")) for _ in range(dice.randint(1, 3))])
+
+
+async def _spawn(ctx: Context, dice: random.Random) -> None:
+    handle = await ctx.spawn(dice.choice(NAMES), Task("go"), budget=dice.choice((None, {"tokens": 800})))
     kind = dice.random()
-    if kind < 0.35:
-        wish = dice.choice((None, 30, 100, 400, 900))
-        grace = dice.random() < 0.1
-        await ctx.complete(PROMPT, max_output_tokens=wish, wait=dice.random() < 0.8, grace=grace)
-    elif kind < 0.45:
-        async with ctx.stream(PROMPT, max_output_tokens=dice.choice((50, 300))) as stream:
-            async for _ in stream:
-                if dice.random() < 0.3:
-                    break
-                if dice.random() < 0.2:
-                    await ctx.complete(PROMPT, max_output_tokens=100)
-    elif kind < 0.6:
-        async with anyio.create_task_group() as group:
-            for _ in range(3):
-                group.start_soon(_quietly, ctx, dice.choice((50, 200, 500)))
-    elif kind < 0.8:
-        await ctx.ask_all([(dice.choice(NAMES), Task("do")) for _ in range(dice.randint(1, 3))])
-    elif kind < 0.9:
-        handle = await ctx.spawn(dice.choice(NAMES), Task("go"), budget=dice.choice((None, {"tokens": 800})))
-        if dice.random() < 0.5:
-            await handle.result()
-        elif dice.random() < 0.3:
-            handle.cancel()
-    else:
-        await anyio.sleep(dice.choice((0, 0.5, 3)))
+    if kind < 0.2:
+        handle.cancel()
+    elif kind < 0.4:
+        handle.add_budget(tokens=100, messages=1)
+    elif kind < 0.7:
+        await handle.result()
+
+
+async def _sleep(ctx: Context, dice: random.Random) -> None:
+    await anyio.sleep(dice.choice((0, 0.5, 3)))
 
 
 async def _quietly(ctx: Context, tokens: int) -> None:
@@ -157,15 +187,15 @@ async def _quietly(ctx: Context, tokens: int) -> None:
 def _document(seed: int) -> dict[str, Any]:
     dice = random.Random(seed)
 
-    def limits(chance: float) -> dict[str, Any]:
+    def limits(chance: float, *, scale: int = 1) -> dict[str, Any]:
         found = {
-            "tokens": dice.randint(0, 4000),
-            "output_tokens": dice.randint(0, 3000),
-            "cost_usd": "0.003",
-            "model_calls": dice.randint(0, 8),
-            "messages": dice.randint(0, 20),
+            "tokens": dice.randint(0, 8000 * scale),
+            "output_tokens": dice.randint(0, 6000 * scale),
+            "cost_usd": f"0.{scale:03}",
+            "model_calls": dice.randint(0, 12 * scale),
+            "messages": dice.randint(0, 20 * scale),
             "seconds": dice.choice((2, 20, 60)),
-            "depth": dice.randint(1, 6),
+            "depth": dice.randint(1, 9),
         }
         chosen = {unit: limit for unit, limit in found.items() if dice.random() < chance}
         if dice.random() < 0.3:
@@ -183,10 +213,13 @@ def _document(seed: int) -> dict[str, Any]:
             keys = {"budget": limits(0.4), "per": dice.choice(("call", "thread"))}
         if dice.random() < 0.3:
             keys["concurrency"] = dice.randint(1, 3)
-        handlers[name] = code(restless, peers=NAMES, timeout=dice.choice((None, 5, 30)), **keys)
-    budget = limits(0.5)
-    budget["messages"] = dice.randint(5, 40)
-    ceiling = {unit: limit for unit, limit in limits(0.3).items() if unit in VECTOR}
+        if name in AGENTS:
+            handlers[name] = agent(peers=NAMES, prompt="Act.", max_turns=5, **keys)
+        else:
+            handlers[name] = code(restless, peers=NAMES, timeout=dice.choice((None, 5, 30)), **keys)
+    budget = limits(0.3, scale=5)
+    budget["messages"] = dice.randint(5, 60)
+    ceiling = {unit: limit for unit, limit in limits(0.2, scale=15).items() if unit in VECTOR}
     return {"handlers": handlers, "budget": budget, "ceiling": ceiling, "max_handlers": dice.choice((2, 1000))}
 
 
@@ -199,7 +232,7 @@ async def test_whatever_handlers_do_the_laws_hold(seed: int) -> None:
         handles = []
         for number in range(4):
             try:
-                handles.append(await organism.send(NAMES[number % len(NAMES)], Task("begin")))
+                handles.append(await organism.send(NAMES[-number], Task("begin")))
             except BudgetExhaustedError:
                 continue
         with anyio.fail_after(100_000):

@@ -13,10 +13,10 @@ from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
-    from organism import Organism
+    from organism.testing import Watched
 
 
-def ended(organism: Organism) -> list[tuple[str, str]]:
+def ended(organism: Watched) -> list[tuple[str, str]]:
     """Every end, in order: handler of the root frame and outcome."""
     return [(fact.handler, fact.outcome) for fact in organism.watch.of(Ended)]
 
@@ -228,9 +228,7 @@ async def test_cancelling_takes_a_call_out_of_the_line_for_budget() -> None:
     async def root(message: Go, ctx: Context) -> Reply[Said]:
         return Reply(Said((await ctx.complete("x", max_output_tokens=500)).text))
 
-    async with running(
-        handlers={"root": code(root)}, models=model.models(), ceiling={"tokens": 1000}
-    ) as organism:
+    async with running(handlers={"root": code(root)}, models=model.models(), ceiling={"tokens": 1000}) as organism:
         first = await organism.send("root", Go())
         second = await organism.send("root", Go())
         await anyio.sleep(1)
@@ -345,7 +343,9 @@ async def test_an_ask_whose_task_is_cancelled_cancels_its_branch(how: str) -> No
 
 async def test_one_failed_ask_of_several_cancels_none_of_the_others() -> None:
     async def root(message: Go, ctx: Context) -> Reply[Said]:
-        answers = await ctx.ask_all([("fails", message), ("late", Go("late")), ("nobody", message), ("echo", Go("soon"))])
+        answers = await ctx.ask_all(
+            [("fails", message), ("late", Go("late")), ("nobody", message), ("echo", Go("soon"))]
+        )
         return Reply(Said(" ".join(str(getattr(each, "code", "") or each.text) for each in answers)))
 
     async def fails(message: Go, ctx: Context) -> None:
@@ -355,7 +355,12 @@ async def test_one_failed_ask_of_several_cancels_none_of_the_others() -> None:
         await anyio.sleep(10)
         return Reply(Said("late"))
 
-    handlers = {"root": code(root, "fails", "late", "echo"), "fails": code(fails), "late": code(late), "echo": code(echo)}
+    handlers = {
+        "root": code(root, "fails", "late", "echo"),
+        "fails": code(fails),
+        "late": code(late),
+        "echo": code(echo),
+    }
     async with running(handlers=handlers) as organism:
         assert await organism.ask("root", Go()) == Said("crashed late routing soon")
 

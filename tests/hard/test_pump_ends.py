@@ -16,7 +16,7 @@ from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Odd, Pile, Said, code
 
 if TYPE_CHECKING:
-    from organism import Organism
+    from organism.testing import Watched
 
 
 async def echo(message: Go, ctx: Context) -> Reply[Said]:
@@ -36,7 +36,7 @@ async def fails(message: Go, ctx: Context) -> None:
     raise HandlerFailedError(message.text, f"raised {message.text}")
 
 
-def ends(organism: Organism) -> list[str]:
+def ends(organism: Watched) -> list[str]:
     return [fact.thread for fact in organism.watch.of(Ended)]
 
 
@@ -135,7 +135,9 @@ async def test_an_end_is_said_once_by_fact_result_and_log(caplog: pytest.LogCapt
     async def root(message: Go, ctx: Context) -> list[Send[Go]]:
         return [Send("fails", Go("failed", 5)), Send("echo", Go())]
 
-    async with running(handlers={"root": code(root, "fails", "echo"), "fails": code(fails), "echo": code(echo)}) as organism:
+    async with running(
+        handlers={"root": code(root, "fails", "echo"), "fails": code(fails), "echo": code(echo)}
+    ) as organism:
         thread = await organism.send("root", Go())
         await anyio.sleep(2)
         thread.cancel()
@@ -147,7 +149,9 @@ async def test_an_end_is_said_once_by_fact_result_and_log(caplog: pytest.LogCapt
         assert ends(organism) == [thread.id]
         lines = [record.getMessage() for record in caplog.records if record.name == "organism.threads"]
         assert len(lines) == 1
-        assert lines[0].startswith(f"thread {thread.id} ended cancelled: 0 tokens, 0 USD, 0 model calls, 3 messages, 2.000 s")
+        assert lines[0].startswith(
+            f"thread {thread.id} ended cancelled: 0 tokens, 0 USD, 0 model calls, 3 messages, 2.000 s"
+        )
 
 
 async def test_the_log_has_one_line_for_each_sub_thread_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -157,12 +161,18 @@ async def test_the_log_has_one_line_for_each_sub_thread_too(caplog: pytest.LogCa
         await ctx.spawn("echo", message)
         return Reply(await ctx.ask("budgeted", message, expect=Said))
 
-    handlers = {"root": code(root, "echo", "budgeted"), "echo": code(echo), "budgeted": code(echo, budget={"tokens": 10})}
+    handlers = {
+        "root": code(root, "echo", "budgeted"),
+        "echo": code(echo),
+        "budgeted": code(echo, budget={"tokens": 10}),
+    }
     async with running(handlers=handlers) as organism:
         await (await organism.send("root", Go())).result()
         lines = [record for record in caplog.records if record.name == "organism.threads"]
         assert [record.levelno for record in lines] == [logging.INFO] * 3
-        assert sorted(str(record.args[0]) for record in lines if isinstance(record.args, tuple)) == sorted(ends(organism))
+        assert sorted(str(record.args[0]) for record in lines if isinstance(record.args, tuple)) == sorted(
+            ends(organism)
+        )
 
 
 async def test_an_end_takes_the_thread_out_of_the_live_registry() -> None:
@@ -339,7 +349,7 @@ async def test_a_forward_into_a_budget_of_its_own_answers_for_its_caller() -> No
         assert (result.outcome, [each.outcome for each in result.threads]) == ("completed", ["completed"])
 
 
-# State (R7)
+# What a handler remembers
 
 
 async def test_state_is_kept_between_deliveries_of_one_handler_in_one_thread() -> None:
@@ -408,7 +418,15 @@ async def test_what_is_read_from_state_is_a_copy_and_so_is_what_is_written() -> 
 
 async def test_state_holds_json_values_and_payloads_and_refuses_the_rest() -> None:
     async def root(message: Go, ctx: Context) -> Reply[Said]:
-        good: dict[str, Any] = {"n": 1, "x": 1.5, "b": True, "none": None, "t": "t", "p": Pile(items=["a"]), "l": [Go()]}
+        good: dict[str, Any] = {
+            "n": 1,
+            "x": 1.5,
+            "b": True,
+            "none": None,
+            "t": "t",
+            "p": Pile(items=["a"]),
+            "l": [Go()],
+        }
         ctx.state.update(good)
         assert dict(ctx.state) == good
         ctx.state["tuple"] = (1, (2,))

@@ -68,7 +68,7 @@ async def test_a_context_variable_of_one_delivery_is_not_seen_by_the_next() -> N
 
 async def test_handlers_see_the_context_in_which_the_organism_was_started() -> None:
     async def root(message: Go, ctx: Context) -> Reply[Said]:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return Reply(Said(mark.get()))
 
     token = mark.set("outer")
@@ -126,7 +126,9 @@ SCOPES = ["anyio", "anyio with a deadline", "anyio cancelled", "two", "fail_afte
 @pytest.mark.parametrize("waits", [False, True], ids=["at once", "waiting"])
 @pytest.mark.parametrize("kind", SCOPES)
 async def test_a_handler_that_leaves_a_cancel_scope_open_crashes_alone(
-    kind: str, waits: bool, caplog: pytest.LogCaptureFixture  # noqa: FBT001
+    kind: str,
+    waits: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def root(message: Go | HandlerFailed, ctx: Context) -> Any:
         if isinstance(message, HandlerFailed):
@@ -215,7 +217,7 @@ async def test_the_worker_of_a_scope_left_open_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["at once", "waiting"])
-async def test_a_handler_that_leaves_a_task_group_open_crashes_alone(waits: bool) -> None:  # noqa: FBT001
+async def test_a_handler_that_leaves_a_task_group_open_crashes_alone(waits: bool) -> None:
     """Its tasks are cancelled; they may take their time, and nobody else waits for them."""
     kept: list[Any] = []
     stopped: list[float] = []
@@ -347,7 +349,7 @@ class Strange(BaseException):
     ids=["group", "group-of-one", "base", "base-group", "stop", "async-stop"],
 )
 @pytest.mark.parametrize("waits", [False, True], ids=["at once", "waiting"])
-async def test_whatever_a_handler_raises_it_crashes_alone(error: BaseException, said: str, waits: bool) -> None:  # noqa: FBT001
+async def test_whatever_a_handler_raises_it_crashes_alone(error: BaseException, said: str, waits: bool) -> None:
     async def root(message: Go | HandlerFailed, ctx: Context) -> Any:
         if isinstance(message, HandlerFailed):
             return Reply(Said(f"{message.code}: {message.text}"))
@@ -369,7 +371,7 @@ async def test_whatever_a_handler_raises_it_crashes_alone(error: BaseException, 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["exit", "interrupt"])
 def test_what_ends_the_process_ends_it(backend: str, error: BaseException) -> None:
     async def wild(message: Go, ctx: Context) -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         raise error
 
     async def main() -> None:
@@ -420,7 +422,7 @@ async def test_a_crash_is_logged_with_its_traceback(caplog: pytest.LogCaptureFix
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # trio's word on it
 @pytest.mark.parametrize("waits", [False, True], ids=["at once", "waiting"])
-async def test_an_abandoned_generator_harms_nobody(waits: bool) -> None:  # noqa: FBT001
+async def test_an_abandoned_generator_harms_nobody(waits: bool) -> None:
     """Hard case 43: the generator of a broken-off loop, with a clean-up of its own."""
     closed: list[int] = []
 
@@ -449,7 +451,7 @@ async def test_an_abandoned_generator_harms_nobody(waits: bool) -> None:  # noqa
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["at once", "waiting"])
-async def test_an_abandoned_generator_with_an_open_scope_crashes_its_handler_alone(waits: bool) -> None:  # noqa: FBT001
+async def test_an_abandoned_generator_with_an_open_scope_crashes_its_handler_alone(waits: bool) -> None:
     """The scope that the generator stands in is the worker's now: the handler that abandoned it has crashed."""
     kept: list[Any] = []
 
@@ -572,7 +574,7 @@ async def test_a_subscriber_that_raises_harms_nobody(caplog: pytest.LogCaptureFi
         unsubscribe()
         unsubscribe()
         await organism.ask("root", Go())
-        assert len(seen) == len(set(id(fact) for fact in organism.watch.facts)) // 2
+        assert len(seen) == len({id(fact) for fact in organism.watch.facts}) // 2
 
 
 async def test_a_subscriber_that_raises_beside_every_answer_changes_no_record() -> None:

@@ -400,7 +400,11 @@ async def test_depth_first_finishes_what_it_began() -> None:
     for scheduling in ("breadth-first", "depth-first"):
         order: list[str] = []
         async with running(handlers=handlers, scheduling=scheduling) as organism:
-            organism.subscribe(lambda fact, order=order: order.append(getattr(fact, "handler", "")))
+
+            def note(fact: object, order: list[str] = order) -> None:
+                order.append(getattr(fact, "handler", ""))
+
+            organism.subscribe(note)
             threads = [await organism.send("root", Go(text)) for text in "ab"]
             for thread in threads:
                 await thread.result()

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from organism import Context, HandlerFailedError, ModelError, Reply, Send
-from organism.primitives import HandlerFailed
+from organism.primitives import HandlerFailed  # noqa: TC001 - the handler's annotation is read when the organism is made
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Said, code, pass_time
 

@@ -458,6 +458,88 @@ async def test_whom_a_streaming_delivery_asks_does_not_wait_for_that_stream() ->
     assert (result.outcome, result.reply) == ("completed", Done("one two")), result.error
 
 
+async def test_whom_a_streaming_delivery_waits_for_in_a_thread_of_its_own_does_not_wait_for_that_stream() -> None:
+    """As before, and the callee has a budget of its own, or was spawned."""
+    model = ScriptedModel(lambda _: Says(text="one two", usage=(INPUT, 2), seconds=2))
+
+    async def a(task: Task, ctx: Context) -> Reply[Done]:
+        heard: list[str] = []
+        async with ctx.stream(PROMPT, max_output_tokens=700) as stream:
+            try:
+                await ctx.ask("b", task)
+            except HandlerFailedError as error:
+                heard.append(f"{error.code} {error.scope}")
+            spawned = await ctx.spawn("b", task)
+            result = await spawned.result()
+            heard.append(f"{result.outcome} {result.unit}")
+            assert [piece async for piece in stream] == ["one ", "two"]
+        heard.append((await ctx.ask("b", task, expect=Done)).text)
+        return Reply(Done(", ".join(heard)))
+
+    async def b(task: Task, ctx: Context) -> Reply[Done]:
+        return Reply(Done((await spend(ctx, 400)).text))
+
+    handlers = {"a": code(a, peers=("b",)), "b": code(b, budget={"tokens": 5000})}
+    async with running(handlers=handlers, models=models(model), budget=LIMIT) as organism:
+        with anyio.fail_after(1000):
+            result = await outcome(organism, "a")
+    assert result.outcome == "completed", result.error
+    assert result.reply == Done("exhausted thread, exhausted tokens, one two")
+
+
+async def test_streams_of_several_threads_that_wait_for_each_other_are_untied() -> None:
+    """Three deliveries hold a stream each below one ceiling, and each needs more than the others leave: the last to come
+    is refused until one can go, and with its end the others go as well.
+    """
+    model = ScriptedModel(lambda _: Says(text="one two", usage=(INPUT, 2), seconds=4))
+    order: list[str] = []
+
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        async with ctx.stream(PROMPT, max_output_tokens=300 - INPUT) as stream:
+            await anyio.sleep(1 if task.text == "first" else 2 if task.text == "second" else 3)
+            try:
+                await spend(ctx, 350)
+            except BudgetExhaustedError as error:
+                order.append(f"{task.text} refused {error.scope}")
+            else:
+                order.append(f"{task.text} went")
+            async for _ in stream:
+                pass
+        return Reply(Done(task.text))
+
+    settings: dict[str, Any] = {"ceiling": {"tokens": 1000}, "budget": {"warn_at": [], "runway": 0}}
+    async with running(handlers={"worker": code(worker)}, models=models(model), **settings) as organism:
+        handles = [await organism.send("worker", Task(name)) for name in ("first", "second", "third")]
+        with anyio.fail_after(1000):
+            results = [await handle.result() for handle in handles]
+    assert {result.outcome for result in results} == {"completed"}
+    assert sorted(order) == ["first went", "second went", "third refused organism"]
+
+
+async def test_a_call_does_not_wait_for_a_stream_that_is_being_read() -> None:
+    """Another task reads it to its end: that is no knot, and the call goes after it."""
+    model = sized()
+
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        async with ctx.stream(PROMPT, max_output_tokens=600 - INPUT) as stream:
+            async for _ in stream:
+                pass
+        return Reply(Done("read"))
+
+    async def other(task: Task, ctx: Context) -> Reply[Done]:
+        await anyio.sleep(1)
+        return Reply(Done((await spend(ctx, 600)).text))
+
+    settings: dict[str, Any] = {"ceiling": {"tokens": 1000}, "budget": {"warn_at": [], "runway": 0}}
+    handlers = {"worker": code(worker), "other": code(other)}
+    async with running(handlers=handlers, models=models(model), **settings) as organism:
+        reading = await organism.send("worker", Task("go"))
+        result = await outcome(organism, "other")
+        assert (await reading.result()).reply == Done("read")
+    assert (result.outcome, result.reply) == ("completed", Done("ok")), result.error
+    assert result.usage.seconds == pytest.approx(120, abs=1)
+
+
 async def _read_all(ctx: Context) -> None:
     async with ctx.stream(PROMPT, max_output_tokens=500) as stream:
         async for _ in stream:

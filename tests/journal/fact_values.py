@@ -82,7 +82,7 @@ _PLAIN: dict[type, st.SearchStrategy[Any]] = {
 }
 
 
-def values(form: forms.Form, depth: int = 0) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911, PLR0912 - a case for each form
+def values(form: forms.Form, depth: int = 0) -> st.SearchStrategy[Any]:  # noqa: PLR0911, PLR0912 - a case for each form
     """Values that a form has to carry."""
     match form:
         case forms.Plain(cls=cls):

@@ -125,7 +125,7 @@ def test_the_folder_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_path_with_a_zero_byte_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="session_log.* holds a zero byte, which no path can"):
+    with pytest.raises(ConfigurationError, match=r"session_log.* holds a zero byte, which no path can"):
         Organism(name="demo", session_log="a\0b")
 
 

@@ -12,10 +12,9 @@ from attrs import define, field
 from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError, RoutingError
-from organism.facts import Abandoned, Answered, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
-from organism.frames import Ask, Failure, Frame, Message, Thread, descendants, pending
+from organism.facts import Answered, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
+from organism.frames import Ask, Failure, Frame, Message, Thread, pending
 from organism.kernel import Kernel
-from organism.kernel.answers import Refusal
 from organism.kernel.calls import CallFor
 from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
@@ -24,11 +23,11 @@ from organism.settings import BudgetSettings, HandlerSettings, Limits, Settings
 from organism.testing import differences
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from organism.budget.tree import Node
     from organism.facts import Fact, Ref
+    from organism.kernel.answers import Refusal
     from organism.message import Outgoing
 
 CRASH: Final = Failure("crashed", "ValueError: broken", retry=True)
@@ -65,6 +64,14 @@ class Delivery:
         return self.in_line or bool(self.asks) or any(isinstance(call, Waiter) for call in self.calls)
 
 
+def _call_for(delivery: Delivery, *, wait: bool = True, grace: bool = False, streamed: bool = False) -> CallFor:
+    message = delivery.message
+    return CallFor(
+        thread=message.thread, message=message, alias="default", backend="b", attempt=1,
+        grace=grace, wait=wait, streamed=streamed,
+    )  # fmt: skip
+
+
 class World:
     """A kernel, the deliveries under way, and the fold of what was recorded so far."""
 
@@ -77,6 +84,8 @@ class World:
         self.deliveries: dict[Message, Delivery] = {}
         self.roots: list[Thread] = []
         self.ended: list[Ended] = []
+        self.kinds: dict[Ref, str] = {}
+        """What brought each message that was taken."""
         self.lowered = False
         """Whether limits were set under way: then more may be used than a limit allows."""
 
@@ -126,6 +135,7 @@ class World:
         if message is None:
             return None
         assert message not in self.deliveries
+        self.kinds[message.thread.id, message.seq] = message.kind
         delivery = self.deliveries[message] = Delivery(message)
         self.kernel.suspended(message)  # so that others may go on while this one decides
         return delivery
@@ -190,8 +200,8 @@ class World:
         self.carry_out()
 
     def _finish(self, delivery: Delivery) -> None:
-        for call in list(delivery.calls):
-            self.give_up(delivery, call)
+        while delivery.calls:
+            self.give_up(delivery, delivery.calls[0])
         if delivery.in_line:
             self.kernel.schedule.forget(delivery.message)
             delivery.in_line = False
@@ -221,13 +231,10 @@ class World:
         return spawned
 
     def call(
-        self, delivery: Delivery, claim: Claim, *, wait: bool = True, grace: bool = False, attempt: int = 1
+        self, delivery: Delivery, claim: Claim, *, wait: bool = True, grace: bool = False, streamed: bool = False
     ) -> Hold | Waiter | BudgetExhaustedError:
         """A handler calls a model: its worst case is held, waits, or is refused."""
-        message = delivery.message
-        about = CallFor(
-            thread=message.thread, message=message, alias="default", backend="b", attempt=attempt, grace=grace, wait=wait
-        )
+        about = _call_for(delivery, wait=wait, grace=grace, streamed=streamed)
         verdict = self.kernel.calls.hold(claim, about, self.now)
         if not isinstance(verdict, BudgetExhaustedError):
             delivery.calls.append(verdict)
@@ -235,10 +242,12 @@ class World:
         self.carry_out()
         return verdict
 
-    def settle(self, delivery: Delivery, hold: Hold, charge: Charge) -> None:
+    def settle(self, delivery: Delivery, hold: Hold, charge: Charge, text: str = "") -> None:
         """A call has come back."""
         delivery.calls.remove(hold)
         self.kernel.calls.settle(hold, charge, self.now)
+        if text:
+            self.kernel.calls.completed(_call_for(delivery), text, self.now)
         self.carry_out()
         self._come_back(delivery)
 
@@ -251,6 +260,13 @@ class World:
             self.kernel.calls.leave_line(call)
         self.carry_out()
         self._come_back(delivery)
+
+    def notice(self, delivery: Delivery) -> None:
+        """An agent makes its next prompt, and is told there of its budget."""
+        unheard = self.kernel.unheard(delivery.message)
+        if unheard:
+            self.kernel.noticed(delivery.message, unheard, self.now)
+        self.carry_out()
 
     # Laws
 
@@ -295,12 +311,11 @@ class World:
             if frame in seen:
                 continue
             seen.add(frame)
-            above = frame.parent or (frame.thread.owner if frame.top else None)
             if frame.top:
                 tops[frame.thread] = tops.get(frame.thread, 0) + 1
-            if above is not None:
-                found[above] = found.get(above, 0) + 1
-                todo.append(above)
+            if frame.above is not None:
+                found[frame.above] = found.get(frame.above, 0) + 1
+                todo.append(frame.above)
         assert {frame: frame.open for frame in seen} == {frame: found[frame] for frame in seen}
         for thread in self.kernel.state.threads.values():
             assert thread.open == tops.get(thread, 0), thread.id
@@ -385,9 +400,8 @@ class World:
         assert len(set(posted)) == len(posted)
         assert len(set(done)) == len(done), "a message was dealt with twice"
         assert set(posted) <= set(done), "a message was lost"
-        # What was handled and not posted by a step are the last deliveries of exhausted threads, which follow by counting.
-        last = len(set(done) - set(posted))
-        assert last <= sum(isinstance(fact, Exhausted) for fact in self.facts)
+        # What an exhausted thread says at its end follows by counting, and is no step: its last word, or its failure.
+        assert {self.kinds.get(ref, "failed") for ref in set(done) - set(posted)} <= {"last", "failed"}
 
     def _handled(self) -> list[Ref]:
         return [(fact.thread, fact.seq) for fact in self.facts if isinstance(fact, (Answered, Failed, Dropped))]

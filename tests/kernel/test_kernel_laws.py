@@ -5,193 +5,253 @@ step: the fold of the record is the live state, nothing is lost, nobody waits fo
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from organism.budget.claims import Charge, Claim
 from organism.frames import Failure
 from organism.kernel.state import Hold
-from organism.message import Forward, Reply, Send
+from organism.message import Forward, Outgoing, Reply, Send
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
-from organism.settings import BudgetSettings, Ceiling, Grace, Limits
+from organism.settings import AgentSettings, BudgetSettings, Ceiling, Grace, Limits
 from tests.hard.pump_world import Go, Odd, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
 
-NAMES = ("a", "b", "c", "d")
-MORE = (Said, HandlerFailed, BudgetWarning, BudgetExhausted)
-CODES = ("crashed", "timeout", "refused", "exhausted", "cancelled", "stopped", "routing")
-LEVELS = {unit: (Decimal("0.5"), Decimal("0.9")) for unit in ("tokens", "model_calls", "messages", "seconds")}
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from organism.settings import Settings
+
+NAMES: Final = ("a", "b", "c", "d")
+CODES: Final = ("crashed", "timeout", "refused", "exhausted", "cancelled", "stopped", "routing")
+LEVELS: Final = {unit: (Decimal("0.5"), Decimal("0.9")) for unit in ("tokens", "model_calls", "messages", "seconds")}
+
+Dice = tuple[int, int, int, int]
+"""What decides a step: which move, and three choices within it."""
 
 
 def limits(**most: int) -> st.SearchStrategy[Limits]:
-    """Limits of some units, from 0 up."""
-    return st.builds(Limits, **{unit: st.none() | st.integers(0, top) for unit, top in most.items()})
+    """Limits of some units; none, rather generous, or anything from 0 up."""
+    return st.builds(Limits, **{unit: st.none() | st.just(top) | st.integers(0, top) for unit, top in most.items()})
 
 
-BUDGETS = st.builds(
+INNER = st.builds(
     BudgetSettings,
-    limits=limits(messages=12, depth=6, tokens=300, model_calls=4, seconds=20),
+    limits=limits(messages=12, depth=6, tokens=600, model_calls=4, seconds=40),
     warn_at=st.none() | st.just(LEVELS),
     grace=st.none() | st.builds(Grace, tokens=st.sampled_from([0, 20])),
 )
-ROOTS = st.builds(
+OUTER = st.builds(
     BudgetSettings,
-    limits=limits(messages=40, depth=10, tokens=1000, model_calls=12, seconds=60),
+    limits=limits(messages=60, depth=10, tokens=2000, model_calls=20, seconds=100),
     warn_at=st.just(LEVELS),
-    runway=st.just(Decimal(0)) | st.just(Decimal(2)),
+    runway=st.sampled_from([Decimal(0), Decimal(2)]),
     notify=st.sampled_from([("agent",), ("agent", "caller")]),
 )
-HANDLERS = st.fixed_dictionaries(
+HANDLER = st.fixed_dictionaries(
     {
-        "accepts": st.lists(st.sampled_from(MORE), unique=True),
-        "budget": st.none() | st.none() | BUDGETS,
+        "accepts": st.lists(st.sampled_from([HandlerFailed, BudgetWarning, BudgetExhausted]), unique=True),
+        "says": st.booleans(),
+        "budget": st.none() | st.none() | INNER,
         "per": st.sampled_from(["call", "thread"]),
-        "concurrency": st.none() | st.integers(1, 2),
+        "concurrency": st.none() | st.none() | st.integers(1, 2),
+        "agent": st.none() | st.none() | st.just(AgentSettings(accepts=(Go,), replies=(Said,))),
     }
 )
-WORLDS = st.fixed_dictionaries(
-    {
-        "budget": ROOTS,
-        "ceiling": st.builds(Ceiling, limits=limits(messages=80, tokens=2000)),
-        "max_handlers": st.integers(1, 5) | st.just(1000),
-        "scheduling": st.sampled_from(["breadth-first", "depth-first"]),
-    }
-)
-PAYLOADS = st.sampled_from([Go("x"), Go("x"), Go("x"), Said("y"), Odd("z")])
-TO = st.sampled_from(NAMES)
-OUTGOING = st.one_of(st.builds(Reply, PAYLOADS), st.builds(Send, TO, PAYLOADS), st.builds(Forward, TO, PAYLOADS))
-WHICH = st.integers(0, 30)
-STATES = st.none() | st.dictionaries(st.sampled_from("xy"), st.none() | st.tuples(st.integers(0, 3)), min_size=1)
 
 
-class KernelMachine(RuleBasedStateMachine):
-    """The rules are what may happen; :class:`World` knows what follows from them."""
+@st.composite
+def organisms(draw: st.DrawFn) -> Settings:
+    """An organism of four handlers; the first ones know more of the others than the last, or all know all."""
+    ring = draw(st.booleans())
+    made = []
+    for index, name in enumerate(NAMES):
+        keys: dict[str, Any] = draw(HANDLER)
+        accepts = (Go, *((Said,) if keys.pop("says") else ()), *keys.pop("accepts"))
+        made.append(handler(name, *accepts, peers=NAMES if ring else NAMES[index:], **keys))
+    return organism_of(
+        *made,
+        budget=draw(OUTER),
+        ceiling=Ceiling(limits=draw(limits(messages=150, tokens=5000))),
+        max_handlers=draw(st.integers(1, 5) | st.just(1000)),
+        scheduling=draw(st.sampled_from(["breadth-first", "depth-first"])),
+    )
 
-    world: World
 
-    @initialize(handlers=st.tuples(*[HANDLERS] * len(NAMES)), keys=WORLDS, peers=st.booleans())
-    def begin(self, handlers: tuple[dict[str, Any], ...], keys: dict[str, Any], peers: bool) -> None:  # noqa: FBT001
-        made = []
-        for index, (name, given) in enumerate(zip(NAMES, handlers, strict=True)):
-            accepts = (Go, *given.pop("accepts"))
-            others = NAMES if peers else NAMES[index:]
-            made.append(handler(name, *accepts, peers=others, **given))
-        self.world = World(organism_of(*made, **keys))
+class Program:
+    """What is done with a world, step by step, as the dice say; a move that nobody can make gives way to another."""
 
-    def pick(self, which: int, found: list[Any]) -> Any:
+    def __init__(self, organism: Settings) -> None:
+        self.world = World(organism)
+        self.sent = 0
+
+    def step(self, dice: Dice) -> None:
+        """Makes one move and checks the laws."""
+        move, *rest = dice
+        first = MOVES[move % len(MOVES)]
+        for name in (first, "take", "answer", "accept"):
+            if getattr(self, name)(*rest):
+                break
+        self.world.check()
+
+    def picked(self, which: int, may: Callable[[Delivery], bool]) -> Delivery | None:
+        """One of the deliveries that may."""
+        found = [each for each in self.world.deliveries.values() if may(each)]
         return found[which % len(found)] if found else None
 
-    def acting(self, which: int) -> Delivery | None:
-        """A delivery that can do something by itself."""
-        return self.pick(which, [each for each in self.world.deliveries.values() if not each.waits])
+    def accept(self, a: int, b: int, c: int) -> bool:
+        """A message comes in."""
+        if len(self.world.kernel.state.threads) > 8 or self.sent > 12:
+            return False
+        self.sent += 1
+        budget = {"messages": b % 12, "tokens": 50 * (c % 12)} if a % 4 == 0 else None
+        return self.world.accept(NAMES[b % 4], Go(), budget, arm="xy"[a % 2]) is not None
 
-    @rule(to=TO, budget=st.none() | st.fixed_dictionaries({"messages": st.integers(0, 9), "tokens": st.integers(0, 500)}))
-    def accept(self, to: str, budget: dict[str, int] | None) -> None:
-        if len(self.world.kernel.state.threads) < 12:
-            self.world.accept(to, Go("x"), budget, arm="blind")
+    def take(self, *_: int) -> bool:
+        """A handler is called."""
+        return self.world.take() is not None
 
-    @rule()
-    def take(self) -> None:
-        self.world.take()
+    def answer(self, a: int, b: int, c: int) -> bool:
+        """A handler answers."""
+        delivery = self.picked(a, lambda each: not each.waits)
+        if delivery is None:
+            return False
+        state = {"x": (c,), "y": None} if a % 3 == 0 else None
+        self.world.answer(delivery, *_outgoing(b, c), state=state)
+        return True
 
-    @rule(which=WHICH, outgoing=st.lists(OUTGOING, max_size=4), state=STATES)
-    def answer(self, which: int, outgoing: list[Any], state: Any) -> None:
-        delivery = self.acting(which)
-        if delivery is not None:
-            self.world.answer(delivery, *outgoing, state=state)
+    def answer_early(self, a: int, b: int, c: int) -> bool:
+        """A handler answers while tasks that it leaves behind still ask or call."""
+        delivery = self.picked(a, lambda each: each.waits)
+        if delivery is None:
+            return False
+        self.world.answer(delivery, *_outgoing(b, c))
+        return True
 
-    @rule(which=WHICH)
-    def answer_at_once(self, which: int) -> None:
-        """Also one that still asks or calls, in tasks that it leaves behind."""
-        delivery = self.pick(which, list(self.world.deliveries.values()))
-        if delivery is not None:
-            self.world.answer(delivery, Reply(Go("early")))
+    def fail(self, a: int, b: int, _c: int) -> bool:
+        """A handler fails."""
+        delivery = self.picked(a, lambda _: True)
+        if delivery is None:
+            return False
+        self.world.fail(delivery, Failure(CODES[b % len(CODES)], "it failed"))
+        return True
 
-    @rule(which=WHICH, code=st.sampled_from(CODES))
-    def fail(self, which: int, code: str) -> None:
-        delivery = self.pick(which, list(self.world.deliveries.values()))
-        if delivery is not None:
-            self.world.fail(delivery, Failure(code, f"it {code}"))
+    def ask(self, a: int, b: int, c: int) -> bool:
+        """A handler asks, also in sibling tasks, and under a shield when it was cancelled."""
+        delivery = self.picked(a, lambda each: not each.in_line and len(each.asks) < 3)
+        if delivery is None:
+            return False
+        self.world.ask(delivery, NAMES[b % 4], Odd() if c % 17 == 0 else Go())
+        return True
 
-    @rule(which=WHICH, to=TO, payload=PAYLOADS)
-    def ask(self, which: int, to: str, payload: Any) -> None:
-        """Also while it asks already, in a sibling task; also when it was cancelled, under a shield."""
-        delivery = self.pick(which, [each for each in self.world.deliveries.values() if not each.in_line])
-        if delivery is not None and len(delivery.asks) < 4:
-            self.world.ask(delivery, to, payload)
+    def abandon(self, a: int, b: int, _c: int) -> bool:
+        """An ask times out."""
+        delivery = self.picked(a, lambda each: bool(each.asks))
+        if delivery is None:
+            return False
+        self.world.abandon(delivery, delivery.asks[b % len(delivery.asks)])
+        return True
 
-    @rule(which=WHICH, number=WHICH)
-    def abandon(self, which: int, number: int) -> None:
-        delivery = self.pick(which, [each for each in self.world.deliveries.values() if each.asks])
-        if delivery is not None:
-            self.world.abandon(delivery, self.pick(number, delivery.asks))
+    def spawn(self, a: int, b: int, c: int) -> bool:
+        """A handler spawns."""
+        delivery = self.picked(a, lambda each: not each.waits)
+        if delivery is None:
+            return False
+        self.world.spawn(delivery, NAMES[b % 4], Go(), messages=c % 9 if c % 2 else None)
+        return True
 
-    @rule(which=WHICH, to=TO, messages=st.none() | st.integers(0, 8))
-    def spawn(self, which: int, to: str, messages: int | None) -> None:
-        delivery = self.acting(which)
-        if delivery is not None:
-            self.world.spawn(delivery, to, Go("x"), messages=messages)
+    def call(self, a: int, b: int, c: int) -> bool:
+        """A handler calls a model."""
+        delivery = self.picked(a, lambda each: not each.in_line and len(each.calls) < 3)
+        if delivery is None:
+            return False
+        claim = Claim(input_tokens=1 + b * 5 % 200, wish=1 + c * 7 % 200, exact=b % 2 == 0, min_output=1 + c % 10)
+        self.world.call(delivery, claim, wait=c % 4 > 0, grace=b % 7 == 0, streamed=a % 5 == 0)
+        return True
 
-    @rule(
-        which=WHICH,
-        tokens=st.integers(1, 200),
-        wish=st.integers(1, 200),
-        exact=st.booleans(),
-        how=st.sampled_from(["wait", "no wait", "grace"]),
-    )
-    def call(self, which: int, tokens: int, wish: int, exact: bool, how: str) -> None:  # noqa: FBT001
-        delivery = self.pick(which, [each for each in self.world.deliveries.values() if not each.in_line])
-        if delivery is not None and len(delivery.calls) < 3:
-            claim = Claim(input_tokens=tokens, wish=wish, exact=exact, min_output=min(wish, 10))
-            self.world.call(delivery, claim, wait=how != "no wait", grace=how == "grace")
+    def notice(self, a: int, _b: int, _c: int) -> bool:
+        """An agent reads what waits for it."""
+        delivery = self.picked(a, lambda each: self.world.kernel.routes[each.message.to].agent)
+        if delivery is None:
+            return False
+        self.world.notice(delivery)
+        return True
 
-    @rule(which=WHICH, number=WHICH, given=st.integers(0, 400), got=st.integers(0, 400))
-    def settle(self, which: int, number: int, given: int, got: int) -> None:
-        calling = [each for each in self.world.deliveries.values() if any(isinstance(one, Hold) for one in each.calls)]
-        delivery = self.pick(which, calling)
-        if delivery is not None:
-            hold = self.pick(number, [one for one in delivery.calls if isinstance(one, Hold)])
-            self.world.settle(delivery, hold, Charge(input_tokens=given, output_tokens=got, model_calls=1))
+    def settle(self, a: int, b: int, c: int) -> bool:
+        """A model answers."""
+        delivery = self.picked(a, lambda each: any(isinstance(call, Hold) for call in each.calls))
+        if delivery is None:
+            return False
+        holds = [call for call in delivery.calls if isinstance(call, Hold)]
+        charge = Charge(input_tokens=b * 9 % 300, output_tokens=c * 5 % 300, model_calls=1)
+        self.world.settle(delivery, holds[c % len(holds)], charge, text=f"{b}" if b % 3 else "")
+        return True
 
-    @rule(which=WHICH, number=WHICH)
-    def give_up_a_call(self, which: int, number: int) -> None:
-        delivery = self.pick(which, [each for each in self.world.deliveries.values() if each.calls])
-        if delivery is not None:
-            self.world.give_up(delivery, self.pick(number, delivery.calls))
+    def give_up(self, a: int, b: int, _c: int) -> bool:
+        """A call is cancelled, or one that waits leaves the line."""
+        delivery = self.picked(a, lambda each: bool(each.calls))
+        if delivery is None:
+            return False
+        self.world.give_up(delivery, delivery.calls[b % len(delivery.calls)])
+        return True
 
-    @precondition(lambda self: len(self.world.kernel.state.threads) > 1)
-    @rule(which=WHICH, code=st.sampled_from(["cancelled", "stopped"]))
-    def stop(self, which: int, code: str) -> None:
-        self.world.stop(self.pick(which, list(self.world.kernel.state.threads.values())), Failure(code, "from outside"))
+    def stop(self, a: int, b: int, _c: int) -> bool:
+        """A thread is cancelled or stopped."""
+        threads = list(self.world.kernel.state.threads.values())
+        if len(threads) < 3:
+            return False
+        self.world.stop(threads[a % len(threads)], Failure("cancelled" if b % 2 else "stopped", "from outside"))
+        return True
 
-    @rule(seconds=st.integers(1, 15))
-    def pass_time(self, seconds: int) -> None:
-        self.world.pass_time(float(seconds))
+    def limit(self, a: int, b: int, c: int) -> bool:
+        """A thread is given other limits."""
+        threads = list(self.world.kernel.state.threads.values())
+        if len(threads) < 3:
+            return False
+        self.world.limit(threads[a % len(threads)], messages=b % 60, tokens=c * 20)
+        return True
 
-    @precondition(lambda self: len(self.world.kernel.state.threads) > 1)
-    @rule(which=WHICH, messages=st.integers(0, 60), tokens=st.integers(0, 2000))
-    def limit(self, which: int, messages: int, tokens: int) -> None:
-        thread = self.pick(which, list(self.world.kernel.state.threads.values()))
-        self.world.limit(thread, messages=messages, tokens=tokens)
-
-    @invariant()
-    def laws(self) -> None:
-        if hasattr(self, "world"):
-            self.world.check()
-
-    def teardown(self) -> None:
-        if hasattr(self, "world"):
-            self.world.drain()
-            self.world.check_end()
+    def pass_time(self, a: int, _b: int, _c: int) -> bool:
+        """Time goes on."""
+        self.world.pass_time(1.0 + a % 5)
+        return True
 
 
-KernelMachine.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+MOVES: Final = (
+    *["take"] * 6,
+    *["answer"] * 6,
+    *["ask"] * 5,
+    *["call"] * 3,
+    *["settle"] * 3,
+    *["accept"] * 2,
+    *["spawn"] * 2,
+    *["fail"] * 2,
+    *["abandon", "give_up", "notice", "answer_early", "stop", "limit", "pass_time"],
 )
-TestKernelLaws = KernelMachine.TestCase
+
+
+def _outgoing(b: int, c: int) -> Sequence[Outgoing]:
+    """From no answer up to three; mostly one that its receiver may take."""
+    made: list[Outgoing] = []
+    for number in range((0, 1, 1, 1, 2, 3)[b % 6]):
+        roll = b * 7 + c * 3 + number * 5
+        payload: Any = Odd() if roll % 23 == 0 else Said() if roll % 2 else Go()
+        to = NAMES[(c + number) % 4]
+        made.append((Reply(payload), Send(to, Go()), Send(to, payload), Forward(to, Go()))[roll % 4])
+    return made
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(organism=organisms(), dice=st.lists(st.tuples(*[st.integers(0, 99)] * 4), min_size=30, max_size=80))
+def test_the_laws_hold_after_every_step_of_every_program(organism: Settings, dice: list[Dice]) -> None:
+    program = Program(organism)
+    for each in dice:
+        program.step(each)
+    program.world.drain()
+    program.world.check_end()

@@ -76,7 +76,7 @@ async def test_the_backend_is_asked_what_the_call_and_its_settings_say() -> None
         ({"max_output_tokens": 30, "wish": 1000}, 30, 30, True),
     ],
 )
-async def test_the_need_of_a_call(said: dict[str, Any], wish: int, least: int, exact: bool) -> None:  # noqa: FBT001
+async def test_the_need_of_a_call(said: dict[str, Any], wish: int, least: int, exact: bool) -> None:
     world, purse = World(Script(), each=[{"overhead": 16, "price": PRICE}]), Purse()
     await world.router.complete(ask(**said), purse)
     (claim,) = purse.claims

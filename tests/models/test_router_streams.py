@@ -63,7 +63,7 @@ async def test_leaving_early_charges_what_was_reported_by_then() -> None:
 
 async def test_an_exception_in_the_block_settles_and_goes_through() -> None:
     purse, script = Purse(), Script(Say("one two"))
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what is tested
+    with pytest.raises(ZeroDivisionError):
         async with World(script).router.stream(ask(), purse) as stream:
             async for _ in stream:
                 _ = 1 / 0
@@ -112,7 +112,7 @@ async def test_every_way_of_not_beginning_ends_in_a_line_each() -> None:
 async def test_what_breaks_later_is_not_tried_again() -> None:
     purse, script = Purse(), Script(Say("one two three", error=BackendError("cut", "gone")))
     texts = []
-    with pytest.raises(ModelError, match="attempt 1: gone"):  # noqa: PT012 - the block is what is tested
+    with pytest.raises(ModelError, match="attempt 1: gone"):
         async with World(script).router.stream(ask(), purse) as stream:
             async for piece in stream:
                 texts.append(piece)  # noqa: PERF401 - what came before the break is what is looked at
@@ -159,7 +159,7 @@ async def test_the_timeout_is_of_the_attempt_and_not_of_each_piece() -> None:
     async with World(Script(Say("one two three", pace=2)), each=[{"timeout": 5.0}]).router.stream(
         ask(), purse
     ) as stream:
-        with pytest.raises(ModelError, match="no answer within 5 s"):  # noqa: PT012 - each piece may raise
+        with pytest.raises(ModelError, match="no answer within 5 s"):
             while True:
                 texts.append(await anext(stream))
     assert texts == ["one ", "two "]
