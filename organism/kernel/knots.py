@@ -1,99 +1,105 @@
 """Calls that wait for each other: each needs what is held by a stream that will not end before another of them has gone.
 
-A delivery that waits for budget, or for a branch that does, reads on in none of its streams. The line knows a call's own
-streams and refuses it at once; here are the knots that several deliveries tie together.
+A delivery that waits, for budget or for what others do, is taken to read on in none of its streams. The line knows a call's
+own streams and refuses it at once; here are the knots that several deliveries tie, in whatever order they came to it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from organism.budget.crowd import bears
 from organism.budget.tree import Lack
-from organism.frames import Message
+from organism.frames import Message, needed_by, needed_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from organism.budget.waiting import Waiter
-    from organism.frames import Frame, Thread
+    from organism.frames import Thread
     from organism.kernel.state import Hold, State
+
+    Owner = Message | Thread
+    """Whose call or stream it is: a delivery's, or a thread's without handlers."""
 
 
 class Knots:
-    """The waiting calls for which streams wait. Nothing is decided here: who is found is to be refused."""
+    """Looks for knots among those who wait. Nothing is decided here: who is found is to be refused."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._by_owner: dict[Any, dict[Waiter, None]] = {}
-        self._suspects: dict[Waiter, None] = {}
+        self._calls: dict[Owner, dict[Waiter, None]] = {}
 
     def joined(self, waiter: Waiter) -> Lack | None:
         """Notes a call that waits from now on; where it ties a knot by that, what it lacks for good."""
-        self._by_owner.setdefault(waiter.owner, {})[waiter] = None
-        if any(True for _ in self._kept_open(waiter)):
-            self._suspects[waiter] = None
+        self._calls.setdefault(waiter.owner, {})[waiter] = None
         tied = self.tied()
         return tied[1] if tied is not None and tied[0] is waiter else None
 
-    def opened(self, owner: Message | Thread) -> None:
-        """Notes that somebody opened a stream, who may wait in another task."""
-        self._suspects |= self._by_owner.get(owner, {})
-        if isinstance(owner, Message) and (owner.asks or owner.awaits):
-            self.awaits(owner)
-
-    def awaits(self, delivery: Message) -> None:
-        """Notes that a delivery waits for what others do: streams of its own stay open until they have done it."""
-        if any(hold.message is delivery for hold in self._state.streams.get(delivery.thread, ())):
-            self._suspects |= dict.fromkeys(
-                waiter for waiter in self._state.line if delivery in self._who_waits_for(waiter.owner)
-            )
-
     def left(self, waiter: Waiter) -> None:
         """Forgets a call that waits no more."""
-        self._suspects.pop(waiter, None)
-        beside = self._by_owner[waiter.owner]
+        beside = self._calls[waiter.owner]
         del beside[waiter]
         if not beside:
-            del self._by_owner[waiter.owner]
+            del self._calls[waiter.owner]
 
     def tied(self) -> tuple[Waiter, Lack] | None:
         """The youngest of those who would wait for ever, and what it lacks; ``None`` while everybody may yet go."""
-        left = {waiter: tuple(self._kept_open(waiter)) for waiter in self._suspects}
-        while left:
-            kept = {hold.id: hold for holds in left.values() for hold in holds}.values()
-            # Whoever fits once all else has settled will go and end the streams that wait for it.
-            goes = next((waiter for waiter in left if _lack(waiter, kept) is None), None)
-            if goes is None:
-                youngest = max(left, key=lambda waiter: waiter.number)
-                lack = _lack(youngest, kept)
-                return None if lack is None else (youngest, lack)
-            del left[goes]
-        return None
+        if not self._calls or not self._state.streams:
+            return None
+        needs = self._needs()
+        blocked = set(needs)
+        while True:
+            kept = [hold for hold in self._streams() if _owner(hold) in blocked]
+            go = [owner for owner in blocked if self._may_go(owner, needs[owner], blocked, kept)]
+            if not go:
+                break
+            blocked.difference_update(go)
+        waiting = [waiter for owner in blocked for waiter in self._calls.get(owner, ())]
+        youngest = max(waiting, key=lambda waiter: waiter.number, default=None)
+        lack = None if youngest is None else _lack(youngest, kept)
+        return None if youngest is None or lack is None else (youngest, lack)
 
-    def _kept_open(self, waiter: Waiter) -> Iterator[Hold]:
-        """What is held by streams of the call's own delivery, and of those that wait for its branch."""
-        streams, owner = self._state.streams, waiter.owner
-        if not streams:
-            return
-        if isinstance(owner, Message):
-            for message in self._who_waits_for(owner):
-                yield from (hold for hold in streams.get(message.thread, ()) if hold.message is message)
-        else:
-            yield from streams.get(owner, ())
+    def _streams(self) -> Iterator[Hold]:
+        for holds in self._state.streams.values():
+            yield from holds
 
-    def _who_waits_for(self, owner: Any) -> Iterator[Message]:
-        """The delivery itself, and those that ask or await a branch that it belongs to."""
-        frame: Frame | None = None
-        if isinstance(owner, Message):
-            yield owner
-            frame = owner.frame
-        while frame is not None:
-            if frame.asker is not None and not frame.asker.done:
-                yield frame.asker.message
-            if frame.top:
-                yield from frame.thread.awaited or ()
-            frame = frame.above
+    def _needs(self) -> dict[Owner, list[list[Message]]]:
+        """All that streams may be waiting for: for each delivery that waits, and each thing it waits for, who can bring it."""
+        running = self._state.occupied
+        found: dict[Owner, list[list[Message]]] = {}
+        stack: list[Owner] = [_owner(hold) for hold in self._streams()]
+        while stack:
+            owner = stack.pop()
+            if owner in found or not self._waits(owner):
+                continue
+            found[owner] = []
+            if isinstance(owner, Message):
+                asked = (ask.frame for ask in owner.asks or () if not ask.done and ask.frame is not None)
+                found[owner] += (list(needed_by(frame, running)) for frame in asked)
+                found[owner] += (list(needed_in(thread, running)) for thread in owner.awaits or ())
+            stack += (other for needed in found[owner] for other in needed)
+        return found
+
+    def _waits(self, owner: Owner) -> bool:
+        if owner in self._calls:
+            return True
+        return isinstance(owner, Message) and bool(owner.asks or owner.awaits)
+
+    def _may_go(
+        self, owner: Owner, needs: list[list[Message]], blocked: Collection[Owner], kept: Iterable[Hold]
+    ) -> bool:
+        """Whether it goes on once all has settled that does not wait itself."""
+        if any(_lack(waiter, kept) is None for waiter in self._calls.get(owner, ())):
+            return True
+        if any(not needed or any(other not in blocked for other in needed) for needed in needs):
+            return True
+        # Another task of it may have a call out, and read on afterwards.
+        return any(_owner(hold) is owner and not hold.streamed for hold in self._state.holds.values())
+
+
+def _owner(hold: Hold) -> Owner:
+    return hold.message or hold.thread
 
 
 def _lack(waiter: Waiter, kept: Iterable[Hold]) -> Lack | None:
