@@ -71,7 +71,7 @@ class Message:
         self.kind = kind
         # What follows changes while it is delivered.
         self.asks: list[Ask] | None = None  # what its delivery waits for
-        self.awaits = 0  # how many results of threads that it spawned it waits for
+        self.awaits: list[Thread] | None = None  # the threads that it spawned and whose results it waits for
         self.told: list[Warned] | None = None  # warnings that its handler gets as a message once it is done
         self.holds_mailbox = False  # it is the one that its handler works on, or will next, in its thread
         self.holds_place = False  # a place of its handler is kept for it
@@ -88,8 +88,8 @@ class Frame:
     """One call: what opened it, and how many of its deliveries and child frames are open (R1).
 
     ``parent`` is the frame it answers to (in another thread where this one is the first of a sub-thread); ``None`` where
-    its replies leave the thread. ``above`` is the frame that counts it among its open children: the parent; where there is
-    none, the frame of another thread that opened this one. ``asker`` is set while somebody waits for its first reply.
+    its replies leave the thread. ``above`` is the frame that counts it among its open children, its parent unless
+    it was handed on. ``asker`` is set while somebody waits for its first reply.
     """
 
     __slots__ = ("above", "answered", "asker", "depth", "handler", "open", "parent", "seq", "thread", "top")
@@ -154,7 +154,6 @@ class Thread:
     """One chain of handling: its budget, its frames by count, its mailboxes, and what it has come to so far."""
 
     __slots__ = (
-        "awaited",
         "budget",
         "busy",
         "calls_like",
@@ -240,8 +239,6 @@ class Thread:
         self.graced = False
         self.stopping: Failure | None = None
         self.time_fired = 0
-        self.awaited: list[Message] | None = None
-        """Deliveries that wait for its result."""
         self.ended = False
 
 
@@ -255,13 +252,11 @@ def is_below(frame: Frame | None, above: Frame) -> bool:
 
 
 def above_new(parent: Frame | None, sender: Frame, thread: Thread) -> Frame | None:
-    """The frame that counts a new one in ``thread`` among its children: its parent, or whoever counts the frame that it
-    replaces. One in another thread is counted by the frame that opened it, also where it answers for that: the budget of
-    a thread holds until all that was opened in it has ended.
+    """The frame that counts a new one in ``thread`` among its children: the one that opened it; where the new one replaces
+    that, whoever counted it. One in another thread is counted by the frame that opened it, also where it answers for that:
+    the budget of a thread holds until all that was opened in it has ended.
     """
-    if sender.thread is not thread:
-        return sender
-    return parent if parent is not None else sender.above
+    return sender if parent is sender or sender.thread is not thread else sender.above
 
 
 def pending(thread: Thread) -> Iterator[Message]:
@@ -315,11 +310,17 @@ def would_wait_for_ever(
                 continue
             if is_below(sender.frame, ask.frame):
                 return True
-            stack += _needed_by(ask.frame, running)
+            stack += needed_by(ask.frame, running)
     return False
 
 
-def _needed_by(frame: Frame, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
+def needed_in(thread: Thread, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
+    """The deliveries whose end a thread needs: all that run in it and below it."""
+    threads = set(descendants(thread))
+    return (message for message in running.values() if message.thread in threads)
+
+
+def needed_by(frame: Frame, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
     """The deliveries whose end ``frame`` needs: those below it, and those that occupy a mailbox its branch must get into."""
     below = [message for message in running.values() if is_below(message.frame, frame)]
     yield from below

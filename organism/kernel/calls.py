@@ -59,9 +59,7 @@ class Calls:
         self._book.begin(at)
         verdict = self._state.line.arrive(claim, thread.node.path, call.owner, grace=call.grace)
         if isinstance(verdict, Granted):
-            hold = self._grant(call, verdict)
-            self._untie()
-            return hold
+            return self._grant(call, verdict)
         if isinstance(verdict, TooMuch) or not call.wait:
             return self._refuse(call, verdict.lack)
         self._state.steps = None
@@ -112,7 +110,6 @@ class Calls:
         add_hold(state, hold)
         if hold.streamed:
             state.line.opened(thread.node)
-            self._knots.opened(call.owner)
         self._book.write(
             facts.CallHeld,
             thread,
@@ -198,12 +195,10 @@ class Calls:
                     self.answered.append((waiter, self._grant(call, verdict)))
                 else:
                     self.answered.append((waiter, self._refuse(call, verdict.lack)))
-        self._untie()
 
-    def _untie(self) -> None:
+    def untie(self) -> None:
         """Refuses calls that wait for each other's streams, one after the other, until those who are left may go."""
-        tied = self._knots.tied()
-        if tied is not None:
+        while (tied := self._knots.tied()) is not None:
             waiter, lack = tied
             self._leave(waiter)
             self._book.begin(self._state.now)
@@ -221,15 +216,13 @@ class Calls:
 
     def await_result(self, delivery: Message, thread: Thread) -> None:
         """A delivery waits for a thread's result from now on, with whatever streams it has open."""
-        delivery.awaits += 1
-        thread.awaited = [*(thread.awaited or ()), delivery]
-        self._knots.awaits(delivery)
-        self._untie()
+        delivery.awaits = [*(delivery.awaits or ()), thread]
 
     def await_no_more(self, delivery: Message, thread: Thread) -> None:
         """It has the result, or was cancelled."""
-        delivery.awaits -= 1
-        thread.awaited = [each for each in thread.awaited or () if each is not delivery] or None
+        left = list(delivery.awaits or ())
+        left.remove(thread)
+        delivery.awaits = left or None
 
     def completed(self, hold_for: CallFor, text: str, at: float) -> None:
         """A model answered; its text is kept as what the thread can hand in."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from organism.budget.crowd import bears
 from organism.budget.tree import Lack
-from organism.frames import Message, needed_by, needed_in
+from organism.frames import Message, descendants, is_below, needed_by, needed_in, pending
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from organism.budget.waiting import Waiter
-    from organism.frames import Thread
+    from organism.frames import Frame, Thread
     from organism.kernel.state import Hold, State
 
     Owner = Message | Thread
@@ -76,10 +76,21 @@ class Knots:
             found[owner] = []
             if isinstance(owner, Message):
                 asked = (ask.frame for ask in owner.asks or () if not ask.done and ask.frame is not None)
-                found[owner] += (list(needed_by(frame, running)) for frame in asked)
-                found[owner] += (list(needed_in(thread, running)) for thread in owner.awaits or ())
+                for frame in asked:
+                    found[owner].append([] if self._has_work(frame.thread, frame) else list(needed_by(frame, running)))
+                for thread in owner.awaits or ():
+                    found[owner].append([] if self._has_work(thread) else list(needed_in(thread, running)))
             stack += (other for needed in found[owner] for other in needed)
         return found
+
+    def _has_work(self, thread: Thread, frame: Frame | None = None) -> bool:
+        """Whether something is queued in a thread, on the frame's behalf, that nobody who waits keeps from being handled."""
+        state = self._state
+        return any(
+            (frame is None or is_below(message.frame, frame)) and (message.thread, message.to) not in state.occupied
+            for each in descendants(thread)
+            for message in (*pending(each), *state.schedule.waiting_for_place(each))
+        )
 
     def _waits(self, owner: Owner) -> bool:
         if owner in self._calls:

@@ -110,6 +110,8 @@ class Pump:
     def carry_out(self) -> None:
         """Does what the kernel has asked for since the last time, and sees that a worker is there for what is ready."""
         kernel = self.kernel
+        if kernel.state.streams and kernel.state.line:
+            kernel.calls.untie()
         if kernel.state.woken:
             self._wake_askers()
         if kernel.calls.answered:
