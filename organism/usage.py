@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
 PICO_PER_USD = 10**12
 """Money is an integer of 10^-12 USD inside the organism, so that sums are exact; Decimal outside."""
+_EXACT = Context(prec=100)
+"""Digits enough for all that may be limited, whatever context the handler has set in whose task this is asked."""
 
 
 def pico(usd: Decimal) -> int:
     """USD as an integer of 10^-12 USD, rounded up: a limit may only be met early, never late."""
-    return math.ceil(usd * PICO_PER_USD)
+    return math.ceil(_EXACT.multiply(usd, Decimal(PICO_PER_USD)))
 
 
 def usd(amount: int) -> Decimal:
     """The Decimal of an integer of 10^-12 USD, without trailing zeros or exponent."""
-    value = (Decimal(amount) / PICO_PER_USD).normalize()
-    return value.quantize(Decimal(1)) if value == value.to_integral() else value
+    value = _EXACT.divide(Decimal(amount), Decimal(PICO_PER_USD)).normalize(_EXACT)
+    return value.quantize(Decimal(1), context=_EXACT) if value == value.to_integral() else value
 
 
 @frozen(kw_only=True)
