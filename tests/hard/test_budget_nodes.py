@@ -1,4 +1,4 @@
-"""Budgets as a tree: the ceiling over all threads, sub-threads inside their callers, limits changed while work goes on."""
+"""Budgets as a tree: the ceiling over all threads, sub-threads inside their callers, how deep calls may go."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from organism import (
     Context,
     Forward,
     HandlerFailedError,
-    NotRunningError,
     Reply,
     Send,
     ThreadResult,
@@ -299,6 +298,55 @@ async def test_the_handle_of_a_spawned_thread_raises_what_it_has() -> None:
     assert result.reply == Done("exhausted 500")
 
 
+async def test_waiting_for_a_spawned_thread_keeps_no_place_and_counts_for_no_timeout() -> None:
+    async def boss(task: Task, ctx: Context) -> Reply[Done]:
+        handles = [await ctx.spawn("worker", task) for _ in range(2)]
+        return Reply(Done(" ".join([(await handle.result()).outcome for handle in handles])))
+
+    async def worker(task: Task, ctx: Context) -> None:
+        await spend(ctx, 100)
+
+    handlers = {"boss": code(boss, peers=("worker",), timeout=5), "worker": code(worker)}
+    settings: dict[str, Any] = {"models": models(spender(seconds=60)), "max_handlers": 1}
+    async with running(handlers=handlers, **settings) as organism:
+        with anyio.fail_after(1000):
+            result = await outcome(organism, "boss")
+    assert (result.outcome, result.reply) == ("completed", Done("completed completed")), result.error
+
+
+async def test_a_handoff_does_not_leave_the_budget_it_was_called_in() -> None:
+    """A asks B, which has 500 tokens and hands over to C, which has 5,000 of its own: inside B's."""
+    model = spender()
+    seen: list[tuple[Any, ...]] = []
+
+    async def a(task: Task, ctx: Context) -> Reply[Done]:
+        return Reply(await ctx.ask("b", task, expect=Done))
+
+    async def b(task: Task, ctx: Context) -> Forward[Task]:
+        await spend(ctx, 100)
+        return Forward("c", task)
+
+    async def c(task: Task, ctx: Context) -> Reply[Done]:
+        with pytest.raises(BudgetExhaustedError) as refused:
+            await spend(ctx, 450)
+        seen.append((refused.value.scope, refused.value.used, refused.value.limit))
+        return Reply(Done((await spend(ctx, 300)).text))
+
+    for per in ("call", "thread"):
+        handlers = {
+            "a": code(a, peers=("b",)),
+            "b": code(b, peers=("c",), budget={"tokens": 500, "grace": NO_GRACE}),
+            "c": code(c, budget={"tokens": 5000}, per=per),
+        }
+        async with running(handlers=handlers, models=models(model), budget={"tokens": 10_000}) as organism:
+            result = await outcome(organism, "a")
+        assert (result.outcome, result.reply) == ("completed", Done("ok")), result.error
+        (inside_a,) = result.threads
+        (inside_b,) = inside_a.threads
+        assert [each.usage.tokens for each in (result, inside_a, inside_b)] == [400, 400, 300]
+    assert seen == [("sub-thread", 100, 500)] * 2
+
+
 async def test_what_send_says_goes_over_the_file() -> None:
     async def worker(task: Task, ctx: Context) -> Reply[Done]:
         budget = ctx.budget
@@ -343,6 +391,28 @@ async def test_depth_is_refused_to_its_sender_alone() -> None:
     assert result.warnings == sent.warnings == ()
 
 
+async def test_a_sub_thread_may_have_a_depth_of_its_own() -> None:
+    """Depth goes on through sub-threads: what is called there stands at depth 2 already."""
+
+    async def boss(task: Task, ctx: Context) -> Reply[Done]:
+        with pytest.raises(BudgetExhaustedError) as refused:
+            await ctx.ask("shallow", task)
+        assert (refused.value.unit, refused.value.scope, refused.value.need) == ("depth", "sub-thread", 2)
+        return Reply(await ctx.ask("deeper", task, expect=Done))
+
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        return Reply(Done("fits"))
+
+    handlers = {
+        "boss": code(boss, peers=("shallow", "deeper")),
+        "shallow": code(worker, budget={"depth": 1}),
+        "deeper": code(worker, budget={"depth": 2}),
+    }
+    async with running(handlers=handlers) as organism:
+        result = await outcome(organism, "boss")
+    assert (result.outcome, result.reply) == ("completed", Done("fits")), result.error
+
+
 async def test_a_handoff_goes_no_deeper() -> None:
     async def worker(task: Task, ctx: Context) -> Forward[Task] | Reply[Done]:
         number = int(task.text)
@@ -371,137 +441,6 @@ async def test_the_sender_hears_of_a_refused_depth_by_its_caller() -> None:
         result = await outcome(organism, "a")
     assert (result.outcome, result.reply) == ("completed", Done("without b"))
     assert [(failed.code, "depth" in failed.text) for failed in heard] == [("exhausted", True)]
-
-
-async def test_a_lowered_limit_lets_running_calls_finish_and_refuses_the_next() -> None:
-    model = spender(seconds=10)
-    made: list[int] = []
-
-    async def worker(task: Task, ctx: Context) -> None:
-        while True:
-            await spend(ctx, 400)
-            made.append(int(ctx.budget.tokens.used))
-
-    budget = {"tokens": 10_000, "runway": 0}
-    async with running(handlers={"worker": code(worker)}, models=models(model), budget=budget) as organism:
-        handle = await organism.send("worker", Task("go"))
-        await anyio.sleep(15)
-        handle.set_budget(tokens=100)
-        result = await handle.result()
-    assert made == [400, 800]
-    assert (result.outcome, result.unit, result.usage.tokens) == ("exhausted", "tokens", 800)
-    # The settlement that came after the change crossed everything; nobody is refused unwarned.
-    assert levels(result) == ["warning", "critical", "final"]
-    assert {warned.limit for warned in result.warnings} == {100}
-    assert len(model.requests) == 2
-
-
-async def test_a_raised_limit_lets_waiting_and_later_calls_go_on() -> None:
-    model = spender(seconds=10)
-    finished: list[float] = []
-
-    async def worker(task: Task, ctx: Context) -> Reply[Done]:
-        async def one() -> None:
-            await spend(ctx, 400)
-            finished.append(anyio.current_time())
-
-        began = anyio.current_time()
-        async with anyio.create_task_group() as group:
-            for _ in range(3):
-                group.start_soon(one)
-        await one()
-        return Reply(Done(" ".join(f"{at - began:g}" for at in finished)))
-
-    budget = {"tokens": 1000, "grace": NO_GRACE}
-    async with running(handlers={"worker": code(worker)}, models=models(model), budget=budget) as organism:
-        handle = await organism.send("worker", Task("go"))
-        await anyio.sleep(3)
-        # Two are under way; the third waits for their holds, which will not do: 800 are needed then.
-        assert organism.statistics().waiting_for_budget == 1
-        handle.add_budget(tokens=600)
-        await anyio.lowlevel.checkpoint()
-        assert organism.statistics().waiting_for_budget == 0
-        result = await handle.result()
-    assert result.reply == Done("10 10 13 23")
-    assert (result.outcome, result.usage.tokens) == ("completed", 1600)
-
-
-async def test_lowered_limits_refuse_what_waits() -> None:
-    model = spender(seconds=10)
-    refused: list[float] = []
-
-    async def worker(task: Task, ctx: Context) -> Reply[Done]:
-        began = anyio.current_time()
-
-        async def late() -> None:
-            with pytest.raises(BudgetExhaustedError):
-                await spend(ctx, 400)
-            refused.append(anyio.current_time() - began)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(spend, ctx, 500)
-            await anyio.sleep(1)
-            group.start_soon(late)
-        return Reply(Done("only the first"))
-
-    budget = {"tokens": 1000, "grace": NO_GRACE}
-    async with running(handlers={"worker": code(worker)}, models=models(model), budget=budget) as organism:
-        handle = await organism.send("worker", Task("go"))
-        await anyio.sleep(0.5)
-        handle.set_budget(tokens=800)
-        await anyio.sleep(2)
-        assert (organism.statistics().waiting_for_budget, refused) == (1, [])
-        handle.set_budget(tokens=300)
-        result = await handle.result()
-    assert refused == [pytest.approx(2.5)]
-    assert (result.outcome, result.usage.tokens) == ("completed", 500)
-
-
-async def test_levels_are_armed_again_above_the_new_share() -> None:
-    """900 of a working limit of 1,000 have crossed two levels; of 2,000 they are 45 %, and both fire again."""
-    model = spender()
-    step = anyio.Event()
-
-    async def worker(task: Task, ctx: Context) -> None:
-        await spend(ctx, 900)
-        await step.wait()
-        await spend(ctx, 600)
-        await spend(ctx, 400)
-
-    budget = {"tokens": 1000, "grace": NO_GRACE, "runway": 0}
-    async with running(handlers={"worker": code(worker)}, models=models(model), budget=budget) as organism:
-        handle = await organism.send("worker", Task("go"))
-        await anyio.sleep(1)
-        handle.add_budget(tokens=1000)
-        step.set()
-        result = await handle.result()
-    assert result.outcome == "completed"
-    assert [(warned.level, warned.used, warned.limit) for warned in result.warnings] == [
-        ("warning", 900, 1000),
-        ("critical", 900, 1000),
-        ("warning", 1500, 2000),
-        ("critical", 1900, 2000),
-        ("final", 1900, 2000),
-    ]
-
-
-async def test_a_limit_can_be_taken_away_and_a_thread_that_has_ended_takes_none() -> None:
-    model = spender(seconds=1)
-
-    async def worker(task: Task, ctx: Context) -> None:
-        for _ in range(5):
-            await spend(ctx, 400)
-
-    async with running(handlers={"worker": code(worker)}, models=models(model), budget={"tokens": 1000}) as organism:
-        handle = await organism.send("worker", Task("go"))
-        await anyio.sleep(0.5)
-        handle.set_budget(tokens=None)
-        # A unit without a limit stays without one.
-        handle.add_budget(tokens=1, output_tokens=1)
-        result = await handle.result()
-        assert (result.outcome, result.usage.tokens) == ("completed", 2000)
-        with pytest.raises(NotRunningError, match="has ended"):
-            handle.add_budget(tokens=1000)
 
 
 async def test_a_thread_without_handlers_is_governed_like_any_other() -> None:
