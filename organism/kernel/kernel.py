@@ -351,7 +351,9 @@ def refusal_error(refusal: Refusal) -> BudgetExhaustedError | HandlerFailedError
     """The exception of a refusal, as whoever asked gets it."""
     lack, failure = refusal.lack, refusal.failure
     if lack is None or failure.code != "exhausted":
-        return HandlerFailedError(failure.code, failure.text, retry=failure.retry)
+        return HandlerFailedError(
+            failure.code, failure.text, retry=failure.retry, unit=failure.unit, scope=failure.scope
+        )
     node, unit = lack.node, lack.unit
     if unit < 0:
         return BudgetExhaustedError("depth", node.scope, lack.need - 1, 0, node.caps.depth or 0, lack.need)

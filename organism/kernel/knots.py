@@ -103,10 +103,7 @@ class Knots:
         """Whether it goes on once all has settled that does not wait itself."""
         if any(_lack(waiter, kept) is None for waiter in self._calls.get(owner, ())):
             return True
-        if any(not needed or any(other not in blocked for other in needed) for needed in needs):
-            return True
-        # Another task of it may have a call out, and read on afterwards.
-        return any(_owner(hold) is owner and not hold.streamed for hold in self._state.holds.values())
+        return any(not needed or any(other not in blocked for other in needed) for needed in needs)
 
 
 def _owner(hold: Hold) -> Owner:

@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 LIMIT: dict[str, Any] = {"tokens": 1000, "grace": NO_GRACE, "runway": 0, "warn_at": []}
 
 
-def cheap(*, seconds: float = 1.0) -> ScriptedModel:
-    """A model that uses one token, whatever was held: limits are filled by what is under way."""
-    return ScriptedModel(lambda _: Says(text="ok", usage=(1, 0), seconds=seconds))
-
-
 def sized() -> ScriptedModel:
     """A model that takes as many seconds as it may write tens of tokens, and uses one."""
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import Context, HandlerFailedError, Reply, Send
+from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, Send
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
     INPUT,
+    PROMPT,
     Done,
     Task,
     agent,
@@ -241,6 +242,30 @@ async def test_the_time_of_a_sub_thread_runs_out_and_its_caller_hears_it() -> No
     assert [(sub.outcome, sub.unit) for sub in result.threads] == [("exhausted", "seconds")] * 2
 
 
+async def test_a_shared_sub_thread_whose_time_ran_out_refuses_the_next_call() -> None:
+    called: list[str] = []
+
+    async def boss(task: Task, ctx: Context) -> Reply[Done]:
+        heard: list[str | None] = []
+        for _ in range(2):
+            with pytest.raises(HandlerFailedError) as failed:
+                await ctx.ask("slow", task)
+            heard += [failed.value.code, failed.value.unit]
+        return Reply(Done(" ".join(map(str, heard))))
+
+    async def slow(task: Task, ctx: Context) -> None:
+        called.append(task.text)
+        await anyio.sleep(100)
+
+    shared: dict[str, Any] = {"budget": {"seconds": 5}, "per": "thread", "timeout": None}
+    handlers = {"boss": code(boss, peers=("slow",)), "slow": code(slow, **shared)}
+    async with running(handlers=handlers) as organism:
+        result = await outcome(organism, "boss")
+    assert len(called) == 1
+    assert (result.outcome, result.reply) == ("completed", Done("exhausted seconds exhausted seconds"))
+    assert result.usage.seconds == pytest.approx(5, abs=0.02)
+
+
 async def test_who_sent_to_a_sub_thread_whose_time_ran_out_hears_it() -> None:
     got: list[Any] = []
 
@@ -297,4 +322,19 @@ async def test_a_warning_that_is_queued_when_time_runs_out_does_not_hold_up_the_
         result = await outcome(organism)
     assert got == ["Task", "BudgetExhausted"]
     assert (result.outcome, result.reply) == ("exhausted", Done("handed in"))
+    assert levels(result, "seconds") == ["warning", "critical", "final"]
+
+
+async def test_a_thread_without_handlers_makes_no_call_once_its_time_has_run_out() -> None:
+    model = spender(seconds=8)
+    async with running(models=models(model)) as organism:
+        async with organism.thread(budget={"seconds": 10}) as thread:
+            await thread.complete(PROMPT, max_output_tokens=10)
+            # What is under way when the time ends is finished: the program that awaits it is not ours to cancel.
+            await thread.complete(PROMPT, max_output_tokens=10)
+            with pytest.raises(BudgetExhaustedError) as refused:
+                await thread.complete(PROMPT, max_output_tokens=10)
+            assert (refused.value.unit, refused.value.scope, refused.value.limit) == ("seconds", "thread", 10)
+        result = await thread.handle.result()
+    assert (result.outcome, result.unit, result.usage.model_calls) == ("exhausted", "seconds", 2)
     assert levels(result, "seconds") == ["warning", "critical", "final"]

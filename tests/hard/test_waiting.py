@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
@@ -25,24 +25,12 @@ from tests.hard.budget_world import (
     spender,
 )
 
-if TYPE_CHECKING:
-    from organism.models.contract import Request
-
 LIMIT: dict[str, Any] = {"tokens": 1000, "grace": NO_GRACE, "runway": 0, "warn_at": []}
 
 
 def cheap(*, seconds: float = 1.0) -> ScriptedModel:
     """A model that uses one token, whatever was held: limits are filled by what is under way."""
     return ScriptedModel(lambda _: Says(text="ok", usage=(1, 0), seconds=seconds))
-
-
-def sized() -> ScriptedModel:
-    """A model that takes as many seconds as it may write tens of tokens, and uses one."""
-
-    def script(request: Request) -> Says:
-        return Says(text="ok", usage=(1, 0), seconds=(request.max_output_tokens + INPUT) / 10)
-
-    return ScriptedModel(script)
 
 
 async def test_a_call_waits_for_what_is_held_and_takes_nothing_meanwhile() -> None:
