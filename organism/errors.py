@@ -15,7 +15,8 @@
     ├── UnexpectedReplyError          a callee replied with another class than ``expect``
     ├── BudgetExhaustedError          a limit refuses what was asked, before anything was spent
     ├── ModelError                    every backend of an alias failed
-    └── JournalError                  the journal is damaged, held by another process or cannot be written
+    └── JournalError                  the journal is damaged, or cannot be written
+        └── JournalHeldError          another process owns it
 
 Errors build their text from their fields, so that a program can read what a person reads.
 """
@@ -145,4 +146,13 @@ class ModelError(OrganismError):
 
 
 class JournalError(OrganismError):
-    """The journal is damaged, held by another process, or cannot be written."""
+    """The journal is damaged, or cannot be written."""
+
+
+class JournalHeldError(JournalError):
+    """Another process owns the journal; ``owner`` says which."""
+
+    def __init__(self, journal: str, owner: str) -> None:
+        self.journal = journal
+        self.owner = owner
+        super().__init__(f"{journal} is held by {owner}; one process owns a journal: stop that one, or use another journal")

@@ -13,11 +13,9 @@ from typing import Any
 from attrs import field, frozen
 
 from organism.budget.claims import Charge, Vector
+from organism.images import Image, Kept, Prompted, Ref
 from organism.settings import BudgetSettings
 from organism.usage import Usage
-
-Ref = tuple[str, int]
-"""(thread, seq) of a message, a frame (that of the message that opened it) or an ask (the same)."""
 
 
 @frozen(kw_only=True)
@@ -105,7 +103,7 @@ class WarningRaised:
     """A step: a level was first reached. ``node`` is the thread whose budget it is, empty for the organism's.
 
     ``pending_for`` is the agent that is to be told in its next prompt, ``pending_caller`` its caller (thread, handler) where
-    that is one that is to be told so.
+    that is one that is to be told so; ``told_after`` is the delivery at whose end its handler gets it as a message.
     """
 
     thread: str
@@ -123,6 +121,7 @@ class WarningRaised:
     to: str | None
     pending_for: str | None = None
     pending_caller: tuple[str, str] | None = None
+    told_after: Ref | None = None
 
 
 @frozen(kw_only=True)
@@ -183,18 +182,20 @@ class Dropped(Fact):
 
 @frozen(kw_only=True)
 class Asked(Fact):
-    """A delivery asks another handler and waits."""
+    """A delivery asks another handler and waits. ``key`` names the question among those of its delivery (R21)."""
 
     seq: int
     to: str
+    key: str = ""
 
 
 @frozen(kw_only=True)
 class Spawned(Fact):
-    """A delivery opened a sub-thread that it does not wait for."""
+    """A delivery opened a sub-thread that it does not wait for. ``key`` as in :class:`Asked`."""
 
     seq: int
     to: str
+    key: str = ""
 
 
 @frozen(kw_only=True)
@@ -206,7 +207,10 @@ class Abandoned(Fact):
 
 @frozen(kw_only=True)
 class CallHeld(Fact):
-    """A model call's worst case is held. ``seq`` is its delivery, 0 for a thread without handlers."""
+    """A model call's worst case is held. ``seq`` is its delivery, 0 for a thread without handlers.
+
+    ``prompt`` is what the model is asked, at the first attempt of a call: further ones ask the same.
+    """
 
     hold: int
     seq: int
@@ -217,17 +221,21 @@ class CallHeld(Fact):
     attempt: int
     grace: bool
     streamed: bool
+    prompt: Prompted | None = None
 
 
 @frozen(kw_only=True)
 class CallSettled(Fact):
-    """What was held has become what was spent; a charge of nothing releases it."""
+    """What was held has become what was spent; a charge of nothing releases it. ``held_at`` is when it was held, since windows
+    count it there.
+    """
 
     hold: int
     seq: int
     handler: str
     alias: str
     backend: str
+    held_at: float
     charge: Charge
 
 
@@ -244,11 +252,17 @@ class CallRefused(Fact):
 
 @frozen(kw_only=True)
 class CallCompleted(Fact):
-    """A model answered; the text is what a thread hands in as ``partial`` when nothing better comes."""
+    """A model answered; the text is what a thread hands in as ``partial`` when nothing better comes.
+
+    ``key`` names the call among those of its delivery (R21), ``kept`` is the rest of the answer: a delivery that is run again
+    after a crash gets it without paying.
+    """
 
     seq: int
     handler: str
     text: str
+    key: str = ""
+    kept: Kept | None = None
 
 
 @frozen(kw_only=True)
@@ -281,6 +295,47 @@ class Stopped(Fact):
 
     failure: Any
     dropped: tuple[Ref, ...]
+
+
+@frozen(kw_only=True)
+class Paused(Fact):
+    """A thread was paused, with all below it: nothing more of it is delivered, and its time stands still."""
+
+
+@frozen(kw_only=True)
+class Resumed(Fact):
+    """A thread goes on that was paused, or that its process left unfinished. What passed after ``since`` does not count as running
+    time.
+
+    ``crashed``: its process had ended; deliveries that were under way are run again.
+    """
+
+    since: float
+    crashed: bool = False
+
+
+@frozen(kw_only=True)
+class Diverged(Fact):
+    """A delivery that was run again after a crash did not ask for what it had asked for before; ``keys`` are what it left."""
+
+    seq: int
+    handler: str
+    keys: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Forked(Fact):
+    """The chain began as a copy of another one's first ``entries`` facts."""
+
+    origin: str
+    entries: int
+
+
+@frozen(kw_only=True)
+class Snapshot(Fact):
+    """All that the facts before it came to, so that opening the thread again need not read them."""
+
+    image: Image
 
 
 @frozen(kw_only=True)

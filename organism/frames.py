@@ -53,7 +53,10 @@ class Message:
         "holds_mailbox",
         "holds_place",
         "kind",
+        "known",
         "payload",
+        "position",
+        "rerun",
         "sender",
         "seq",
         "thread",
@@ -77,6 +80,9 @@ class Message:
         self.holds_place = False  # a place of its handler is kept for it
         self.dropped = False  # cancelled: whatever its delivery answers is not carried out
         self.graced = False  # it made the grace call of its thread
+        self.known: dict[str, Any] | None = None  # what its delivery was answered, by key (R21); kept while facts are recorded
+        self.rerun = False  # its process ended while it was delivered: it asks again for what it knows
+        self.position = 0  # of the record that brought it; it is not delivered before that is durable
 
     @property
     def id(self) -> str:
@@ -175,7 +181,9 @@ class Thread:
         "opened_at",
         "owner",
         "partial",
+        "paused_at",
         "pending",
+        "prompts",
         "records",
         "replies",
         "seq",
@@ -207,6 +215,7 @@ class Thread:
         """The frame whose delivery opened it; ``None`` for a root thread."""
         self.labels = labels
         self.opened_at = at
+        """When it would have been opened, had it never stood still: running time counts from here."""
         self.budget = budget
         """What its node was made from; it changes when its limits do."""
         self.seq = 0
@@ -219,6 +228,8 @@ class Thread:
         self.head: Message | None = None
         self.more: deque[Message] | None = None
         self.in_ready = False
+        self.paused_at: float | None = None
+        """Since when nothing more of it is delivered; ``None`` while it goes on."""
         self.busy: dict[str, deque[Message]] | None = None
         # what it came to
         self.replies: list[tuple[str, Any]] = []
@@ -231,6 +242,8 @@ class Thread:
         """(handler, text) of the last completion, the root frame's handler preferred."""
         self.calls_like: tuple[int, ...] | None = None
         """What the last call was charged: how many like it are left is told in warnings."""
+        self.prompts: dict[str, tuple[int, Any]] | None = None
+        """The last call of each handler, and what it asked; kept while facts are recorded."""
         self.exhausted: Failure | None = None
         """The refusal that its last delivery carries, or on whose grace it answered."""
         self.closing = False

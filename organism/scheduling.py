@@ -8,10 +8,10 @@ its handler marked busy there.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from organism.frames import Message, Thread
 
@@ -27,10 +27,37 @@ class Slot:
         self.waiting: deque[Message] = deque()
 
 
-class Schedule:
-    """The ready queue. ``concurrency`` gives the places of handlers that have a limit, ``places`` those of the organism."""
+class Gate(Protocol):
+    """What has been written down of what was recorded: positions count the facts. ``next`` is that of the one being made."""
 
-    def __init__(self, concurrency: Mapping[str, int], *, places: int, depth_first: bool = False) -> None:
+    next: int
+    durable: int
+    """The last one that is on the disk."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits to be written that nobody should run ahead of it."""
+        ...
+
+
+class Schedule:
+    """The ready queue. ``concurrency`` gives the places of handlers that have a limit, ``places`` those of the organism.
+
+    With a ``gate``, a message is handled once the record that brought it is durable; one for a handler of ``early`` before,
+    since what that asks for waits in its turn (R20).
+    """
+
+    def __init__(
+        self,
+        concurrency: Mapping[str, int],
+        *,
+        places: int,
+        depth_first: bool = False,
+        early: Collection[str] = (),
+    ) -> None:
+        self.gate: Gate | None = None
+        self._early = frozenset(early)
+        self._limbo: deque[tuple[int, Thread]] = deque()
         self._slots = {name: Slot(limit) for name, limit in concurrency.items()}
         self._places = places
         self._depth_first = depth_first
@@ -45,6 +72,8 @@ class Schedule:
         """Queues a message behind those of its thread."""
         thread = message.thread
         self.queued += 1
+        if self.gate is not None:
+            message.position = self.gate.next
         if thread.head is None and not thread.more:
             thread.head = message
         elif thread.more is None:
@@ -63,7 +92,11 @@ class Schedule:
             thread = self._ready.popleft()
             thread.in_ready = False
             message = thread.head
-            if message is None:
+            if message is None or thread.paused_at is not None:
+                continue
+            if self.gate is not None and message.position > self.gate.durable and not self._goes_ahead(message):
+                thread.in_ready = True
+                self._limbo.append((message.position, thread))
                 continue
             thread.head = thread.more.popleft() if thread.more else None
             if thread.head is not None:
@@ -73,6 +106,33 @@ class Schedule:
                 self.running += 1
                 return message
         return None
+
+    def _goes_ahead(self, message: Message) -> bool:
+        return message.to in self._early and self.gate is not None and not self.gate.crowded
+
+    def release(self) -> None:
+        """More is durable: threads whose next message was not may be taken."""
+        while self.gate is not None and self._limbo and self._limbo[0][0] <= self.gate.durable:
+            _, thread = self._limbo.popleft()
+            thread.in_ready = False
+            self._make_ready(thread)
+
+    def pause(self, thread: Thread) -> None:
+        """Takes nothing more from a thread that was paused; a place that is kept for a message of it goes to others."""
+        for message in (thread.head, *(thread.more or ())):
+            if message is not None and message.holds_place:
+                message.holds_place = False
+                slot = self._slots[message.to]
+                slot.taken -= 1
+                self._hand_on(slot)
+
+    def resume(self, thread: Thread) -> None:
+        """Takes from a thread again."""
+        if thread.head is not None:
+            self._make_ready(thread)
+        for slot in self._slots.values():
+            if any(message.thread is thread for message in slot.waiting):
+                self._hand_on(slot)
 
     def _admit(self, message: Message) -> bool:
         """Whether the message may be handled now; otherwise it waits in its handler's mailbox or for a place there."""
@@ -142,9 +202,12 @@ class Schedule:
     def _hand_on(self, slot: Slot | None) -> None:
         """Gives a place that was freed to whoever waits for it: first those that return from a wait."""
         self._let_return()
-        if slot is not None and slot.waiting and slot.taken < slot.limit:
-            # It is kept for the one that waited longest: others may be ready before it.
-            message = slot.waiting.popleft()
+        if slot is None or slot.taken >= slot.limit:
+            return
+        # It is kept for the one that waited longest: others may be ready before it.
+        message = next((each for each in slot.waiting if each.thread.paused_at is None), None)
+        if message is not None:
+            slot.waiting.remove(message)
             message.holds_place = True
             slot.taken += 1
             self._put_first(message)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 PICO_PER_USD = 10**12
 """Money is an integer of 10^-12 USD inside the organism, so that sums are exact; Decimal outside."""
@@ -83,3 +83,19 @@ def usage_of(amounts: Sequence[int], details: Sequence[int], *, seconds: float, 
         seconds=seconds,
         estimated=estimated,
     )
+
+
+@frozen(kw_only=True)
+class Spending:
+    """What one handler spent within one hour (whole hours since 1970, UTC) at one backend of one model alias, in threads with
+    these labels. Messages have neither model nor backend; a thread without handlers has no handler.
+    """
+
+    hour: int
+    handler: str
+    model: str
+    backend: str
+    labels: Mapping[str, str]
+    amounts: tuple[int, int, int, int, int, int]
+    details: tuple[int, int, int] = (0, 0, 0)
+    estimated: bool = False

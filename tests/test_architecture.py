@@ -26,7 +26,7 @@ ROWS: Final = (
     ("errors", "names"),
     ("payloads",),
     ("primitives", "message", "settings", "usage"),
-    ("budget", "frames", "facts", "routing", "restart", "scheduling"),
+    ("budget", "frames", "images", "facts", "routing", "restart", "scheduling"),
     ("kernel", "results"),
     ("config", "loader", "journal", "models"),
     ("pump", "context"),
@@ -39,6 +39,9 @@ ROWS: Final = (
 BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("config", "loader"): "what the file names as module:name is imported while the file is checked",
     ("facts", "budget"): "facts of calls hold the amounts that were held and charged",
+    ("facts", "images"): "the snapshot is a fact, and facts of calls hold what is kept of an answer",
+    ("images", "budget"): "amounts are vectors of the budgets",
+    ("images", "frames"): "what is frozen of threads holds their failures and warnings",
     ("frames", "budget"): "a thread holds its budget's node",
     ("scheduling", "frames"): "whose turn it is, is asked of threads",
     ("context", "pump"): "a context acts for one delivery of the pump",
@@ -55,7 +58,7 @@ RUNTIME: Final = ("journal", "models", "pump", "context", "agent", "organism", "
 LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
     "attrs": tuple(room for row in ROWS[1:] for room in row),
     "lxml": ("payloads",),
-    "yaml": ("config",),
+    "yaml": ("config", "cli.journals"),
     "openai": ("models.openai",),
     "httpx2": ("models.openai",),
     "genai_prices": ("models.prices",),

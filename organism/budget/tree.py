@@ -27,6 +27,7 @@ Amount = int | Decimal
 _UNITS: Final = range(len(VECTOR))
 _FAR: Final = NO_LIMIT * 4
 _NONE: Final[frozenset[Decimal]] = frozenset()
+_LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
 
 
 class Node:
@@ -237,10 +238,11 @@ def fire(node: Node, unit: int, mark: Mark) -> None:
         node.runways |= 1 << unit
     else:
         node.fired[unit] |= {mark.threshold}
-        _aim(node, unit)
+        aim(node, unit)
 
 
-def _aim(node: Node, unit: int) -> None:
+def aim(node: Node, unit: int) -> None:
+    """Sets where the next level of a unit is, after ``fired`` or the caps have changed."""
     left = unfired(node, unit)
     node.next_mark[unit] = left[0].at if left else _FAR
 
@@ -260,9 +262,48 @@ def recap(node: Node, caps: Caps) -> None:
                 if level in reached or (level >= 1 and figure_of(unit, level) <= node.used[unit])
             )
             node.runways &= ~(1 << unit)
-        _aim(node, unit)
+        aim(node, unit)
     if node.crowd is not None:
         node.crowd.measure_by(caps.limited)
+
+
+def roll(node: Node) -> None:
+    """A new window begins for a node: nothing is spent or held in it yet, and every level and runway is armed again.
+
+    What is still held belongs to the window before (R18): settle it on the path without this node, or its ``held`` would
+    fall below 0. There may be room now for those who wait: the line is to be told that the node was freed.
+    """
+    node.used = [0, 0, 0, 0, 0, 0]
+    node.own = [0, 0, 0, 0, 0, 0]
+    node.held = [0, 0, 0, 0, 0, 0]
+    node.overdraft = [0, 0, 0, 0, 0, 0]
+    node.details = [0, 0, 0]
+    node.details_own = [0, 0, 0]
+    node.estimated = False
+    node.fired = [_NONE] * len(VECTOR)
+    node.runways = 0
+    for unit in _UNITS:
+        aim(node, unit)
+
+
+def begin_with(
+    node: Node, amounts: Vector, details: tuple[int, int, int] = (0, 0, 0), *, estimated: bool = False
+) -> None:
+    """A node takes up what was spent in its window before, by threads that are gone: ``own`` stays as it is. This comes
+    first, while nothing is held there.
+
+    Every level that this reaches has fired, in whatever process it was reached. A runway has fired for certain where what is
+    left would not even bear such calls that cost 1, the least that the last one can have cost; one that fired for a dearer
+    call, or beside what was held then, cannot be told from the sum.
+    """
+    node.used = list(amounts)
+    node.details = list(details)
+    node.estimated = estimated
+    for unit in _UNITS:
+        used = node.used[unit]
+        node.fired[unit] = frozenset(mark.threshold for mark in node.caps.marks[unit] if mark.at <= used)
+        aim(node, unit)
+    node.runways = sum(1 << unit for unit in _short(node, _LEAST) if node.used[unit]) if node.caps.runway else 0
 
 
 def crossing(node: Node, unit: int, mark: Mark) -> Crossing:

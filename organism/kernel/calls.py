@@ -14,10 +14,12 @@ from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
 from organism.frames import Failure, Message, Thread
 from organism.kernel.knots import Knots
+from organism.kernel.prompts import Prompt, prompted
 from organism.kernel.state import Hold, State
 from organism.kernel.warnings import fire_rest, note_crossings
 
 if TYPE_CHECKING:
+    from organism.images import Kept
     from organism.kernel.book import Book
     from organism.settings import BudgetSettings
 
@@ -34,6 +36,8 @@ class CallFor:
     grace: bool = False
     wait: bool = True
     streamed: bool = False
+    prompt: Prompt | None = None
+    """What the model is asked; of the first attempt, and only while facts are recorded."""
 
     @property
     def owner(self) -> Message | Thread:
@@ -106,6 +110,7 @@ class Calls:
             attempt=call.attempt,
             grace=call.grace,
             streamed=call.streamed,
+            held_at=state.now,
         )
         add_hold(state, hold)
         if hold.streamed:
@@ -122,6 +127,7 @@ class Calls:
             attempt=hold.attempt,
             grace=hold.grace,
             streamed=hold.streamed,
+            prompt=None if call.prompt is None else prompted(hold, call.prompt),
         )
         return hold
 
@@ -179,6 +185,7 @@ class Calls:
             handler="" if hold.message is None else hold.message.to,
             alias=hold.alias,
             backend=hold.backend,
+            held_at=hold.held_at,
             charge=charge,
         )
         self._try_waiting(hold.path)
@@ -224,15 +231,15 @@ class Calls:
         left.remove(thread)
         delivery.awaits = left or None
 
-    def completed(self, hold_for: CallFor, text: str, at: float) -> None:
-        """A model answered; its text is kept as what the thread can hand in."""
+    def completed(self, hold_for: CallFor, text: str, at: float, *, key: str = "", kept: Kept | None = None) -> None:
+        """A model answered; its text is kept as what the thread can hand in, all of it for its delivery under ``key`` (R21)."""
         thread, message = hold_for.thread, hold_for.message
         handler = "" if message is None else message.to
         self._book.begin(at)
         note_text(thread, handler, text)
-        self._book.write(
-            facts.CallCompleted, thread, seq=0 if message is None else message.seq, handler=handler, text=text
-        )
+        self._state.remember(message, key, (text, kept))
+        seq = 0 if message is None else message.seq
+        self._book.write(facts.CallCompleted, thread, seq=seq, handler=handler, text=text, key=key, kept=kept)
 
     def set_limits(self, thread: Thread, budget: BudgetSettings, at: float) -> None:
         """Gives a running thread other limits; those who wait are tried."""

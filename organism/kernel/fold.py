@@ -11,8 +11,9 @@ from organism import facts
 from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
-from organism.frames import Ask, Frame, Thread, Warned, above_new, descendants, root_of
+from organism.frames import Ask, Frame, Thread, Warned, above_new, descendants, is_below, root_of
 from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
+from organism.kernel.imaging import restore
 from organism.kernel.index import Index
 from organism.kernel.state import Hold, State
 from organism.routing import routes
@@ -20,17 +21,20 @@ from organism.routing import routes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.facts import Fact, Ref, Step
+    from organism.facts import Fact, Step
     from organism.frames import Message
+    from organism.images import Ref
     from organism.settings import Settings
 
 
 class Fold:
     """A state that is built from facts, one after the other."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.state = State(settings, routes(settings))
+    def __init__(self, settings: Settings, state: State | None = None) -> None:
+        self.state = State(settings, routes(settings)) if state is None else state
         self.state.index = self._index = Index()
+        self.unsaid: dict[str, tuple[Thread, facts.Ended]] = {}
+        """Ends that followed from a fact, and that the record does not tell of yet: it was cut right behind that fact."""
         self._parted: dict[str, Thread] = {}
         self._warned: dict[Ref, Warned] = {}
 
@@ -39,19 +43,29 @@ class Fold:
         state = self.state
         state.now = fact.at
         if isinstance(fact, facts.Ended):
+            self.unsaid.pop(fact.thread, None)
             return  # it followed from the fact before it, and has been made
+        if isinstance(fact, facts.Snapshot):
+            if not self.knows(fact.thread):
+                restore(self.state, self._index, self._warned, fact.image)
+            return
         message = self._message(fact)
         # An ask is a delivery's own: while it is carried out, steps may answer it only through its frame.
         self._before(fact, message)
         for step in fact.steps:
             self._step(step, message)
         self._after(fact, message)
-        for thread, _ in state.ended:
+        for thread, end in state.ended:
+            self.unsaid[thread.id] = (thread, end)
             if any(hold.thread is thread for hold in state.holds.values()):
                 self._parted[thread.id] = thread  # its open calls are still to be settled
         state.ended.clear()
         state.woken.clear()
         state.timed.clear()
+
+    def knows(self, root: str) -> bool:
+        """Whether facts of this chain have been folded."""
+        return root in self.state.threads or root in self._parted
 
     def _message(self, fact: Fact) -> Message | None:
         seq = getattr(fact, "seq", 0)
@@ -85,19 +99,46 @@ class Fold:
                 self.state.drop(message)
             case facts.CallHeld():
                 self._hold(fact, message)
-            case facts.CallCompleted(handler=handler, text=text):
+            case facts.CallCompleted(handler=handler, text=text, key=key, kept=kept):
                 note_text(self._thread(fact.thread), handler, text)
+                self.state.remember(message, key, (text, kept))
+            case facts.Asked(key=key):
+                self.state.remember(message, key, self._asked(fact))
+            case facts.Spawned(key=key):
+                self.state.remember(message, key, _spawned(fact))
+            case _:
+                self._after_of_thread(fact)
+
+    def _after_of_thread(self, fact: Fact) -> None:
+        match fact:
             case facts.CrossedByTime(fired=fired):
                 self._thread(fact.thread).time_fired = fired
             case facts.Exhausted(dropped=dropped) | facts.Stopped(dropped=dropped):
+                self._cancel(fact)
                 for ref in dropped:
                     self.state.drop(self._index.messages[ref])
             case facts.LimitsSet(budget=budget):
                 apply_limits(self._thread(fact.thread), budget, fact.at)
             case facts.Closed():
                 self.state.end(self._thread(fact.thread))
+            case facts.Paused():
+                self.state.pause(self._thread(fact.thread))
+            case facts.Resumed(since=since):
+                self.state.resume(self._thread(fact.thread), since)
             case _:
                 pass
+
+    def _cancel(self, fact: facts.Exhausted | facts.Stopped) -> None:
+        """What was under way when its thread was stopped, or its time ran out, was cancelled."""
+        if isinstance(fact, facts.Exhausted) and fact.failure.unit != "seconds":
+            return
+        every = set(descendants(self._thread(fact.thread)))
+        for message in self._index.messages.values():
+            message.dropped = message.dropped or message.thread in every
+
+    def _asked(self, fact: Fact) -> Ask | None:
+        step = next(step for step in fact.steps if isinstance(step, facts.Posted) and step.kind == "ask")
+        return self._index.frames[step.frame].asker
 
     def _hold(self, fact: facts.CallHeld, message: Message | None) -> None:
         thread = self._thread(fact.thread)
@@ -106,7 +147,7 @@ class Fold:
         hold = Hold(
             id=fact.hold, thread=thread, message=message, path=thread.node.path, need=fact.need, output=fact.output,
             clamped=False, alias=fact.alias, backend=fact.backend, attempt=fact.attempt, grace=fact.grace,
-            streamed=fact.streamed,
+            streamed=fact.streamed, held_at=fact.at,
         )  # fmt: skip
         add_hold(self.state, hold)
 
@@ -138,7 +179,11 @@ class Fold:
             case facts.Handed(frame=ref, to=to):
                 self.state.hand_over(self._index.frames[ref], None if to is None else self._index.frames[to])
             case facts.Cut(ask=ref, dropped=dropped):
-                self.state.cut(self._ask(ref), [self._index.messages[each] for each in dropped])
+                ask = self._ask(ref)
+                below = [each for each in self._index.messages.values() if ask.frame and is_below(each.frame, ask.frame)]
+                self.state.cut(ask, [self._index.messages[each] for each in dropped])
+                for each in below:
+                    each.dropped = True  # queued ones are gone, those under way were cancelled
             case _:
                 assert_never(step)
 
@@ -178,7 +223,8 @@ class Fold:
         if step.unit in VECTOR:
             unit = VECTOR.index(step.unit)
             fire(node, unit, _mark(step))
-        self.state.raise_warning(thread, warned, step.pending_for, step.pending_caller)
+        told_after = None if step.told_after is None else self._index.messages.get(step.told_after)
+        self.state.raise_warning(thread, warned, step.pending_for, step.pending_caller, told_after)
 
 
 def _of(message: Message | None) -> Frame:
@@ -186,6 +232,10 @@ def _of(message: Message | None) -> Frame:
         msg = "the record holds an answer of a message that it never posted"
         raise LookupError(msg)
     return message.frame
+
+
+def _spawned(fact: Fact) -> str:
+    return next(step.thread for step in fact.steps if isinstance(step, facts.ThreadOpened))
 
 
 def _mark(step: facts.WarningRaised) -> Mark:

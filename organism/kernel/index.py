@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from organism.facts import Ref
     from organism.frames import Frame, Message
+    from organism.images import Ref
 
 
 class Index:

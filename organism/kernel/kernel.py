@@ -207,8 +207,8 @@ class Kernel:
 
     # Asking and spawning
 
-    def ask(self, message: Message, to: str, payload: Any, at: float) -> Ask | Refusal:
-        """A delivery asks ``to`` and waits for the first reply."""
+    def ask(self, message: Message, to: str, payload: Any, at: float, *, key: str = "") -> Ask | Refusal:
+        """A delivery asks ``to`` and waits for the first reply. ``key`` names the question among its own (R21)."""
         self.suspended(message)
         target = check_target(self.state, message, to, payload, depth=message.frame.depth + 1, asks=True)
         refusal = self._check_cost(target)
@@ -220,13 +220,16 @@ class Kernel:
         posted = open_at(self.state, target, message, "ask", parent=message.frame, asker=message)
         note_crossings(self.state, message.thread, message)
         note_arrival(self.state, posted, came_from=message.thread)
-        self.book.write(facts.Asked, message.thread, seq=message.seq, to=to)
         ask = posted.frame.asker
         assert ask is not None  # noqa: S101 - opened with an asker
+        self.state.remember(message, key, ask)
+        self.book.write(facts.Asked, message.thread, seq=message.seq, to=to, key=key)
         return ask
 
-    def spawn(self, message: Message, to: str, payload: Any, budget: BudgetSettings, at: float) -> Thread | Refusal:
-        """A delivery opens a sub-thread that it does not wait for."""
+    def spawn(
+        self, message: Message, to: str, payload: Any, budget: BudgetSettings, at: float, *, key: str = ""
+    ) -> Thread | Refusal:
+        """A delivery opens a sub-thread that it does not wait for. ``key`` as for :meth:`ask`."""
         target = check_target(self.state, message, to, payload, depth=message.frame.depth + 1, budget=budget)
         refusal = self._check_cost(target)
         if refusal is not None:
@@ -237,7 +240,8 @@ class Kernel:
         posted = open_at(self.state, target, message, "spawn", parent=None)
         note_crossings(self.state, message.thread, message)
         note_arrival(self.state, posted, came_from=message.thread)
-        self.book.write(facts.Spawned, message.thread, seq=message.seq, to=to)
+        self.state.remember(message, key, posted.thread.id)
+        self.book.write(facts.Spawned, message.thread, seq=message.seq, to=to, key=key)
         return posted.thread
 
     def _check_cost(self, target: Target | Refusal) -> Refusal | None:
@@ -313,6 +317,23 @@ class Kernel:
         self.book.write(facts.Stopped, thread, failure=failure, dropped=tuple(ref_of(each) for each in queued))
         if not thread.handler:  # opened without a message: no delivery brings its end
             self.close_bare(thread, at)
+
+    def pause(self, thread: Thread, at: float) -> None:
+        """Pauses a root thread with all below it: what runs finishes, nothing more is delivered, and its time stands still."""
+        if thread.ended or thread.paused_at is not None:
+            return
+        self.book.begin(at)
+        self.state.pause(thread)
+        self.book.write(facts.Paused, thread)
+
+    def resume(self, thread: Thread, at: float) -> None:
+        """A paused root thread goes on."""
+        since = thread.paused_at
+        if thread.ended or since is None:
+            return
+        self.book.begin(at)
+        self.state.resume(thread, since)
+        self.book.write(facts.Resumed, thread, since=since)
 
     def _exhausted_by(self, thread: Thread, refusal: Refusal) -> Thread | None:
         """The thread that has run out of messages by this refusal."""

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
-from organism.frames import Frame, Thread, pending
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from organism.budget.tree import Node
-    from organism.frames import Message
+    from organism.frames import Frame, Message, Thread
     from organism.kernel.state import State
 
 
@@ -30,7 +28,7 @@ def snapshot(state: State) -> dict[str, Any]:
 
 
 def _thread(state: State, thread: Thread) -> dict[str, Any]:
-    messages = _messages(state, thread)
+    messages = state.open_messages(thread)
     return {
         "kind": thread.kind,
         "handler": thread.handler,
@@ -51,15 +49,14 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
         "calls_like": thread.calls_like,
         "ends": (thread.exhausted, thread.closing, thread.last_due, thread.graced, thread.stopping, thread.time_fired),
         "node": _node(thread.node),
-        "messages": [(each.seq, each.to, each.kind, each.sender, each.frame.seq) for each in messages],
+        "messages": [
+            (each.seq, each.to, each.kind, each.sender, each.frame.seq, each.dropped, sorted(each.known or ()))
+            for each in messages
+        ],
+        "told": {each.seq: [warned.seq for warned in each.told] for each in messages if each.told},
+        "paused_at": thread.paused_at,
         "frames": _frames(messages),
     }
-
-
-def _messages(state: State, thread: Thread) -> list[Message]:
-    waiting = state.schedule.waiting_for_place(thread)
-    running = [message for message in state.taken if message.thread is thread]
-    return sorted((*pending(thread), *waiting, *running), key=lambda message: message.seq)
 
 
 def _frames(messages: Iterable[Message]) -> dict[tuple[str, int], tuple[Any, ...]]:

@@ -16,7 +16,19 @@ from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, Vector
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
-from organism.frames import Ask, Failure, Frame, Message, Thread, ThreadKind, Warned, descendants, is_below, root_of
+from organism.frames import (
+    Ask,
+    Failure,
+    Frame,
+    Message,
+    Thread,
+    ThreadKind,
+    Warned,
+    descendants,
+    is_below,
+    pending,
+    root_of,
+)
 from organism.kernel.failures import climb
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
@@ -53,6 +65,7 @@ class Hold:
     attempt: int
     grace: bool
     streamed: bool
+    held_at: float
 
 
 class State:
@@ -97,6 +110,28 @@ class State:
         labels: Mapping[str, str],
     ) -> Thread:
         """Opens a thread below its owner's, or a root thread, with a budget node of its own."""
+        thread = self.enter_thread(id_, kind, handler, budget, owner, labels)
+        thread.paused_at = None if owner is None else owner.thread.paused_at
+        if owner is not None:
+            owner.thread.seq += 1
+        if self.steps is not None:
+            self.steps.append(
+                facts.ThreadOpened(
+                    thread=id_, kind=kind, handler=handler, budget=budget, owner=ref(owner), labels=labels
+                )
+            )
+        return thread
+
+    def enter_thread(
+        self,
+        id_: str,
+        kind: ThreadKind,
+        handler: str,
+        budget: BudgetSettings,
+        owner: Frame | None,
+        labels: Mapping[str, str],
+    ) -> Thread:
+        """Makes a thread and its node, and enters it where live threads are found."""
         above = self.root if owner is None else owner.thread.node
         policy = budget.policy(above.policy)
         scope = "thread" if owner is None else "sub-thread"
@@ -106,7 +141,6 @@ class State:
         if node.caps.seconds is not None:
             self.timed.append(thread)
         if owner is not None:
-            owner.thread.seq += 1
             if owner.thread.subs is None:
                 owner.thread.subs = {}
             owner.thread.subs[id_] = thread
@@ -114,13 +148,29 @@ class State:
                 if owner.thread.shared is None:
                     owner.thread.shared = {}
                 owner.thread.shared[handler] = thread
-        if self.steps is not None:
-            self.steps.append(
-                facts.ThreadOpened(
-                    thread=id_, kind=kind, handler=handler, budget=budget, owner=ref(owner), labels=labels
-                )
-            )
         return thread
+
+    def open_messages(self, thread: Thread) -> list[Message]:
+        """The messages of a thread that are queued or being handled, in the order in which they were posted. What is handled is
+        known only while facts are recorded.
+        """
+        waiting = self.schedule.waiting_for_place(thread)
+        running = [message for message in self.taken if message.thread is thread]
+        return sorted((*pending(thread), *waiting, *running), key=lambda message: message.seq)
+
+    def pause(self, root: Thread) -> None:
+        """Nothing more of a root thread is delivered, and its running time stands still."""
+        for thread in descendants(root):
+            thread.paused_at = self.now
+            self.schedule.pause(thread)
+
+    def resume(self, root: Thread, since: float) -> None:
+        """A root thread goes on; what has passed since then, or since a thread below was opened, is no running time of it."""
+        for thread in descendants(root):
+            thread.paused_at = None
+            thread.opened_at += max(0.0, self.now - max(since, thread.opened_at))
+            self.timed.append(thread)
+            self.schedule.resume(thread)
 
     def run_out(self, thread: Thread, failure: Failure, *, last: bool) -> None:
         """Nothing more is delivered in a thread and below it, but for one last message where there is to be one."""
@@ -185,7 +235,7 @@ class State:
         frame = Frame(thread, thread.seq, to, parent, depth, ask, above=above, top=top)
         message = Message(thread, thread.seq, to, payload, sender, frame, kind)
         frame.open = 1
-        self._count_up(frame)
+        self.count_up(frame)
         if ask is not None:
             ask.frame = frame
         if asker is not None and ask is not None:
@@ -197,7 +247,8 @@ class State:
             self.steps.append(posted(message, charged=charged, opens=True))
         return message
 
-    def _count_up(self, frame: Frame) -> None:
+    def count_up(self, frame: Frame) -> None:
+        """A frame was opened: its thread and the frame above count it."""
         if frame.top:
             frame.thread.open += 1
         if frame.above is not None:
@@ -267,6 +318,14 @@ class State:
                 self.steps.append(facts.Cut(ask=ref(ask.frame), dropped=refs))
         for message in gone:
             self.drop(message)
+
+    def remember(self, message: Message | None, key: str, answer: Any) -> None:
+        """Keeps what a delivery was answered, while facts are recorded: run again after a crash, it is answered the same (R21).
+
+        ``answer`` is an Ask, the id of a spawned thread, or (text, Kept) of a completion.
+        """
+        if message is not None and key:
+            message.known = {**(message.known or {}), key: answer}
 
     def set_state(self, thread: Thread, handler: str, changes: Mapping[str, tuple[Any] | None]) -> None:
         """Writes what a finished delivery changed of its handler's state: ``(value,)``, or ``None`` for a key that went."""
@@ -357,12 +416,20 @@ class State:
     # Warnings and sums
 
     def raise_warning(
-        self, thread: Thread, warned: Warned, pending_for: str | None, pending_caller: tuple[str, str] | None
+        self,
+        thread: Thread,
+        warned: Warned,
+        pending_for: str | None,
+        pending_caller: tuple[str, str] | None,
+        told_after: Message | None = None,
     ) -> None:
         """Writes a crossing into the warnings of the thread whose call made it.
 
-        ``pending_for`` is the agent that is yet to be told in its next prompt, ``pending_caller`` (thread, handler) another.
+        ``pending_for`` is the agent that is yet to be told in its next prompt, ``pending_caller`` (thread, handler) another;
+        ``told_after`` is the delivery whose handler gets it as a message once it is done.
         """
+        if told_after is not None:
+            told_after.told = [*(told_after.told or ()), warned]
         root = root_of(thread)
         root.seq = max(root.seq, warned.seq)
         thread.warnings = [*(thread.warnings or ()), warned]
@@ -374,7 +441,7 @@ class State:
                 hears.pending = {}
             hears.pending.setdefault(handler, []).append(warned)
         if self.steps is not None:
-            self.steps.append(raised(thread, warned, pending_for, pending_caller))
+            self.steps.append(raised(thread, warned, pending_for, pending_caller, told_after))
 
     def tell(self, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
         """Notes that a handler of the thread was told of warnings, also of those that waited for its next prompt."""

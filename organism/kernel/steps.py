@@ -9,8 +9,8 @@ from attrs import evolve
 from organism import facts
 
 if TYPE_CHECKING:
-    from organism.facts import Ref
     from organism.frames import Frame, Message, Thread, Warned
+    from organism.images import Ref
 
 
 def ref_of(message: Message) -> Ref:
@@ -41,7 +41,11 @@ def posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Pos
 
 
 def raised(
-    thread: Thread, warned: Warned, pending_for: str | None, pending_caller: tuple[str, str] | None
+    thread: Thread,
+    warned: Warned,
+    pending_for: str | None,
+    pending_caller: tuple[str, str] | None,
+    told_after: Message | None,
 ) -> facts.WarningRaised:
     """The step of a level that was first reached."""
     return facts.WarningRaised(
@@ -60,4 +64,5 @@ def raised(
         to=warned.to,
         pending_for=pending_for,
         pending_caller=pending_caller,
+        told_after=None if told_after is None else ref_of(told_after),
     )

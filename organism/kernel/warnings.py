@@ -88,14 +88,14 @@ def raise_crossing(
         node=said.thread,
     )
     caller = _caller(message)
+    hears_after = told and message is not None and route is not None and route.takes_warnings and not route.agent
     state.raise_warning(
         thread,
         warned,
         to if told and route is not None and route.agent else None,
         (caller.thread.id, caller.handler) if caller is not None and state.routes[caller.handler].agent else None,
+        message if hears_after else None,
     )
-    if told and message is not None and route is not None and route.takes_warnings and not route.agent:
-        message.told = [*(message.told or ()), warned]
     return warned
 
 

@@ -1,0 +1,176 @@
+"""What a thread is at one instant, frozen: what a snapshot holds, and what a delivery has been answered already.
+
+A snapshot is a shortcut through the record and nothing else: restoring it gives the state that folding the facts before it gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from attrs import frozen
+
+from organism.budget.claims import Vector
+from organism.frames import Failure, Warned
+from organism.settings import BudgetSettings
+from organism.usage import Usage
+
+Ref = tuple[str, int]
+"""(thread, seq) of a message, a frame (that of the message that opened it) or an ask (the same)."""
+
+
+@frozen(kw_only=True)
+class Prompted:
+    """What a model was asked, told by what the same handler of the thread asked before: so n turns take O(n) bytes.
+
+    ``key`` names the call among those of its delivery. The messages are the first ``kept`` ones of the call whose hold is
+    ``after``, then ``messages``; ``asked`` is the rest of the request (tools, temperature, and so on), ``None`` where it is
+    the same as in that call.
+    """
+
+    key: str
+    after: int | None
+    kept: int
+    messages: tuple[Any, ...]
+    asked: Mapping[str, Any] | None
+
+
+@frozen(kw_only=True)
+class Kept:
+    """What a model answered besides its text. ``message`` is the assistant message, ``None`` for one of the text alone;
+    ``tool_calls`` are (id, name, arguments).
+    """
+
+    model: str
+    backend: str
+    usage: Usage
+    message: Any | None = None
+    tool_calls: tuple[tuple[str, str, str], ...] = ()
+    finish_reason: str = "stop"
+    latency: float = 0.0
+    attempts: int = 1
+    clamped: bool = False
+
+
+@frozen(kw_only=True)
+class NodeImage:
+    """The figures of a budget node; its limits follow from the settings of its thread."""
+
+    used: Vector
+    own: Vector
+    held: Vector
+    overdraft: Vector
+    details: tuple[int, int, int]
+    details_own: tuple[int, int, int]
+    estimated: bool
+    fired: tuple[tuple[Decimal, ...], ...]
+    runways: int
+
+
+@frozen(kw_only=True)
+class ThreadImage:
+    """A thread. ``owner`` is the frame that opened it; ``pending`` has the warnings that agents are yet to be told.
+
+    ``records`` are the ended threads below it, as the facts that ended them.
+    """
+
+    thread: str
+    kind: str
+    handler: str
+    budget: BudgetSettings
+    owner: Ref | None
+    labels: Mapping[str, str]
+    opened_at: float
+    paused_at: float | None
+    seq: int
+    node: NodeImage
+    records: tuple[Any, ...]
+    replies: tuple[tuple[str, Any], ...]
+    failures: tuple[Failure, ...]
+    warnings: tuple[Warned, ...]
+    pending: Mapping[str, tuple[Warned, ...]]
+    state: Mapping[str, Mapping[str, Any]]
+    partial: tuple[str, str] | None
+    calls_like: tuple[int, ...] | None
+    exhausted: Failure | None
+    stopping: Failure | None
+    closing: bool
+    last_due: bool
+    graced: bool
+    time_fired: int
+
+
+@frozen(kw_only=True)
+class FrameImage:
+    """A frame. ``open``: something of it is unfinished; others are there since a thread was opened by them. ``asker`` is the
+    delivery that asked it, and ``waits`` for its reply still.
+    """
+
+    frame: Ref
+    handler: str
+    parent: Ref | None
+    above: Ref | None
+    depth: int
+    top: bool
+    open: bool
+    answered: bool
+    asker: Ref | None
+    waits: bool
+
+
+@frozen(kw_only=True)
+class Recalled:
+    """What a delivery that is under way was answered already, under ``key`` (R21): the frame of an ask that waits, or the
+    ``answer`` of one that is over; a spawned ``thread``; a completion (``text`` and ``kept``).
+    """
+
+    key: str
+    frame: Ref | None = None
+    answer: Any = None
+    thread: str | None = None
+    text: str | None = None
+    kept: Kept | None = None
+
+
+@frozen(kw_only=True)
+class MessageImage:
+    """A message that is queued or being handled. ``told`` are the warnings that its handler gets when it is done."""
+
+    message: Ref
+    to: str
+    payload: Any
+    sender: str
+    kind: str
+    frame: Ref
+    graced: bool
+    dropped: bool
+    told: tuple[Warned, ...]
+    recalled: tuple[Recalled, ...]
+
+
+@frozen(kw_only=True)
+class HoldImage:
+    """What a pending model call may cost at most."""
+
+    hold: int
+    thread: str
+    seq: int
+    need: Vector
+    output: int
+    alias: str
+    backend: str
+    attempt: int
+    grace: bool
+    streamed: bool
+    held_at: float
+
+
+@frozen(kw_only=True)
+class Image:
+    """A root thread with all below it, in the order in which things came to be."""
+
+    threads: tuple[ThreadImage, ...]
+    frames: tuple[FrameImage, ...]
+    messages: tuple[MessageImage, ...]
+    holds: tuple[HoldImage, ...]
