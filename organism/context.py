@@ -5,13 +5,11 @@ Everything here acts for one delivery. Who it is (sender, thread, frame) was fix
 
 from __future__ import annotations
 
-import copy
 import logging
 import random
-from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import anyio
 
@@ -22,88 +20,25 @@ from organism.frames import Failure
 from organism.kernel.answers import Refusal
 from organism.kernel.kernel import refusal_error
 from organism.models.calls import asked_for, value_of
-from organism.payloads import is_payload
+from organism.pump.handles import ThreadHandle
+from organism.pump.keys import Keys, completion_of, question
 from organism.pump.ledger import CallLedger
+from organism.pump.memory import HandlerState
+from organism.pump.streaming import ContextStream, KeptStream
 from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from datetime import datetime
 
     from organism.frames import Message, Thread, Warned
+    from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
-    from organism.models.streams import CompletionStream
     from organism.pump.delivery import Delivery
-    from organism.pump.handles import ThreadHandle
     from organism.pump.pump import Pump
 
 P = TypeVar("P")
 _NO_BUDGET: Final = BudgetSettings()
-
-
-class HandlerState(MutableMapping[str, Any]):
-    """A handler's memory in its thread: JSON values and payloads. Reads are copies; writes count when the delivery ends."""
-
-    def __init__(self, stored: Mapping[str, Any], check_running: Callable[[], None]) -> None:
-        self._stored = stored
-        self._check_running = check_running
-        self._changes: dict[str, tuple[Any] | None] = {}
-
-    def __getitem__(self, key: str) -> Any:
-        change = self._changes.get(key, self)
-        if change is None:
-            raise KeyError(key)
-        return _copied(self._stored[key] if change is self else change[0])  # type: ignore[index]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._check_running()
-        self._changes[_key("", key)] = (_storable(key, value),)
-
-    def __delitem__(self, key: str) -> None:
-        self._check_running()
-        if key not in self:
-            raise KeyError(key)
-        self._changes[key] = None
-
-    def __contains__(self, key: object) -> bool:
-        change = self._changes.get(cast("str", key), self)
-        return key in self._stored if change is self else change is not None
-
-    def __iter__(self) -> Iterator[str]:
-        yield from (key for key in self._stored if key in self)
-        yield from (key for key, change in self._changes.items() if change is not None and key not in self._stored)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def changes(self) -> dict[str, tuple[Any] | None]:
-        """What was changed: ``(value,)``, or ``None`` for a key that went."""
-        return self._changes
-
-
-def _copied(value: Any) -> Any:
-    return copy.deepcopy(cast("Any", value)) if isinstance(value, (list, dict)) else value
-
-
-def _storable(key: str, value: Any) -> Any:
-    """A copy of a value that may be kept; payloads are kept as they are."""
-    whole: Any = value  # what isinstance makes of a container has no types inside
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_storable(key, each) for each in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        return {_key(key, each): _storable(key, held) for each, held in whole.items()}
-    if is_payload(value):
-        return value
-    raise TypeError(f"state['{key}'] holds JSON values and payloads, not {type(value).__name__}")
-
-
-def _key(path: str, key: Any) -> str:
-    if not isinstance(key, str):
-        where = f"state['{path}']" if path else "state"
-        raise TypeError(f"{where} has keys of type str, not {key!r}")
-    return key
 
 
 class Context:
@@ -122,6 +57,9 @@ class Context:
         self._spawned = spawned
         self._state: HandlerState | None = None
         self._random: random.Random | None = None
+        self._keys = Keys()
+        self._unasked: set[str] | None = set(message.known or ()) if message.rerun else None
+        """What an earlier run of this delivery was answered and this one has not asked for."""
 
     @property
     def thread(self) -> str:
@@ -237,18 +175,49 @@ class Context:
         return value_of(await self.call_model(call, grace=grace, wait=wait), returns)
 
     async def call_model(
-        self, call: Call, *, grace: bool = False, wait: bool = True, tells: Sequence[Warned] = ()
+        self,
+        call: Call,
+        *,
+        grace: bool = False,
+        wait: bool = True,
+        tells: Sequence[Warned] = (),
+        kind: str = "complete",
     ) -> Completion:
         """Makes one call whose request is ready; what :meth:`complete` does after it has made one. ``tells`` are the
-        warnings that its prompt tells of.
+        warnings that its prompt tells of, ``kind`` is what it counts as among the delivery's questions (R21).
         """
         self._check_running()
         message = self._message
-        ledger = CallLedger(self._pump, message.thread, message, grace=grace, wait=wait, streamed=False, tells=tells)
+        prompt = self._prompt(call, kind, tells=bool(tells))
+        kept = None if prompt is None else self.recall(prompt.key)
+        if kept is not None:
+            await anyio.lowlevel.checkpoint()
+            return completion_of(*kept)
+        ledger = CallLedger(
+            self._pump, message.thread, message, grace=grace, wait=wait, streamed=False, tells=tells, prompt=prompt
+        )
         async with self._delivery.waiting():
             completion = await self._pump.router.complete(call, ledger)
-        ledger.completed(completion.text)
+            await ledger.completed(completion)
         return completion
+
+    def _prompt(self, call: Call, kind: str, *, tells: bool = False) -> Prompt | None:
+        """What a model is asked, while facts are recorded."""
+        return self._keys.prompt(call, kind=kind, tells=tells) if self._pump.kernel.book.listening else None
+
+    def _key(self, kind: str, says: Callable[[], Any]) -> str:
+        return self._keys.next(kind, says) if self._pump.kernel.book.listening else ""
+
+    def recall(self, key: str) -> Any:
+        """What this delivery was answered before its process ended; ``None`` where it is asked anew (R21)."""
+        if self._unasked is None or key not in self._unasked:
+            return None
+        self._unasked.discard(key)
+        return (self._message.known or {}).get(key)
+
+    def unasked(self) -> tuple[str, ...]:
+        """What a delivery that was run again was answered before and did not ask for this time; for the pump."""
+        return tuple(sorted(self._unasked or ()))
 
     @asynccontextmanager
     async def stream(
@@ -280,13 +249,19 @@ class Context:
             extra=extra,
         )
         self._check_running()
-        ledger = CallLedger(self._pump, self._message.thread, self._message, grace=grace, wait=wait, streamed=True)
+        prompt = self._prompt(call, "stream")
+        kept = None if prompt is None else self.recall(prompt.key)
+        if kept is not None:
+            yield ContextStream(KeptStream(completion_of(*kept)), self._delivery)
+            return
+        message = self._message
+        ledger = CallLedger(self._pump, message.thread, message, grace=grace, wait=wait, streamed=True, prompt=prompt)
         async with AsyncExitStack() as stack:
             async with self._delivery.waiting():
                 inner = await stack.enter_async_context(self._pump.router.stream(call, ledger))
             stream = ContextStream(inner, self._delivery)
             yield stream
-        ledger.completed(stream.completion.text)
+        await ledger.completed(stream.completion)
 
     # Handlers
 
@@ -327,7 +302,8 @@ class Context:
         """The reply, or the exception to raise."""
         self._check_running()
         pump = self._pump
-        ask = pump.kernel.ask(self._message, to, payload, pump.now())
+        key = self._key("ask", question(to, payload))
+        ask = self.recall(key) or pump.kernel.ask(self._message, to, payload, pump.now(), key=key)
         pump.carry_out()
         if isinstance(ask, Refusal):
             return refusal_error(ask)
@@ -342,6 +318,8 @@ class Context:
                 text = f"'{to}' did not reply within {timeout:g} s" if timeout is not None else "the ask was cancelled"
                 ask.answer = Failure("timeout", text, retry=True)
         answer = ask.answer
+        if answer is None:  # it was cut off before the process ended that waited for it
+            answer = Failure("timeout", f"'{to}' did not reply in time", retry=True)
         if isinstance(answer, Failure):
             return HandlerFailedError(
                 answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope
@@ -359,38 +337,34 @@ class Context:
         settings = callee.budget if callee is not None and callee.budget is not None else _NO_BUDGET
         if budget is not None:
             settings = laid_over(settings, parse_budget(budget), budget)
-        thread = pump.kernel.spawn(self._message, to, payload, settings, pump.now())
+        key = self._key("spawn", question(to, payload, repr(settings)))
+        known = self.recall(key)
+        if known is not None:
+            handle: ThreadHandle = self._spawned_before(known)
+            await anyio.lowlevel.checkpoint()
+            return handle.held_by(self._delivery.waiting())
+        thread = pump.kernel.spawn(self._message, to, payload, settings, pump.now(), key=key)
         if isinstance(thread, Refusal):
             pump.carry_out()
             raise refusal_error(thread)
-        handle: ThreadHandle = self._spawned(thread)
+        handle = self._spawned(thread)
         pump.carry_out()
         await anyio.lowlevel.checkpoint()
         return handle.held_by(self._delivery.waiting())
+
+    def _spawned_before(self, id_: str) -> ThreadHandle:
+        """The handle of a sub-thread that this delivery spawned before its process ended; it may have ended since."""
+        live = self._pump.kernel.state.threads.get(id_)
+        if live is not None:
+            handle: ThreadHandle = self._spawned(live)
+            return handle
+        ended = next(each for each in self._message.thread.records or () if each.thread == id_)
+        over = ThreadHandle(self._pump, self._message.thread)
+        over.end(ended)
+        return over
 
     def _check_running(self) -> None:
         if self._delivery.over:
             raise NotRunningError(
                 f"the delivery of {self.message_id} is over: its context cannot be used by tasks that outlive it"
             )
-
-
-class ContextStream:
-    """The pieces of a streamed completion, as ``str``; while the next one is awaited the handler's timeout stands still."""
-
-    def __init__(self, stream: CompletionStream, delivery: Delivery) -> None:
-        self._stream = stream
-        self._pieces = aiter(stream)
-        self._delivery = delivery
-
-    def __aiter__(self) -> AsyncIterator[str]:
-        return self
-
-    async def __anext__(self) -> str:
-        async with self._delivery.waiting():
-            return await anext(self._pieces)
-
-    @property
-    def completion(self) -> Completion:
-        """The whole answer; NotRunningError before the end."""
-        return self._stream.completion

@@ -155,4 +155,6 @@ class JournalHeldError(JournalError):
     def __init__(self, journal: str, owner: str) -> None:
         self.journal = journal
         self.owner = owner
-        super().__init__(f"{journal} is held by {owner}; one process owns a journal: stop that one, or use another journal")
+        super().__init__(
+            f"{journal} is held by {owner}; one process owns a journal: stop that one, or use another journal"
+        )

@@ -80,7 +80,9 @@ class Message:
         self.holds_place = False  # a place of its handler is kept for it
         self.dropped = False  # cancelled: whatever its delivery answers is not carried out
         self.graced = False  # it made the grace call of its thread
-        self.known: dict[str, Any] | None = None  # what its delivery was answered, by key (R21); kept while facts are recorded
+        self.known: dict[str, Any] | None = (
+            None  # what its delivery was answered, by key (R21); kept while facts are recorded
+        )
         self.rerun = False  # its process ended while it was delivered: it asks again for what it knows
         self.position = 0  # of the record that brought it; it is not delivered before that is durable
 
@@ -162,6 +164,7 @@ class Thread:
     __slots__ = (
         "budget",
         "busy",
+        "calls",
         "calls_like",
         "closing",
         "ended",
@@ -240,6 +243,8 @@ class Thread:
         self.state: dict[str, dict[str, Any]] | None = None
         self.partial: tuple[str, str] | None = None
         """(handler, text) of the last completion, the root frame's handler preferred."""
+        self.calls = 0
+        """Holds so far, of a root thread with all below it: they number its calls."""
         self.calls_like: tuple[int, ...] | None = None
         """What the last call was charged: how many like it are left is told in warnings."""
         self.prompts: dict[str, tuple[int, Any]] | None = None
@@ -350,3 +355,22 @@ def needed_by(frame: Frame, running: dict[tuple[Thread, str], Message]) -> Itera
             other = running.get((step.thread, step.handler))
             if other is not None and not step.answered:
                 yield other
+
+
+def leaving(thread: Thread) -> Iterator[Thread]:
+    """The threads that a reply without a caller leaves: its own, and those that called it and passed their caller on."""
+    yield thread
+    while thread.kind in {"call", "shared"} and thread.owner is not None:
+        thread = thread.owner.thread
+        yield thread
+
+
+def waits_for(delivery: Message, other: Message) -> bool:
+    """Whether one delivery waits for the branch that another belongs to."""
+    asked = (ask.frame for ask in delivery.asks or () if not ask.done and ask.frame is not None)
+    return any(is_below(other.frame, frame) for frame in asked)
+
+
+def unanswered(frame: Frame) -> Ask | None:
+    """The ask that still waits for a frame."""
+    return frame.asker if frame.asker is not None and not frame.asker.done else None

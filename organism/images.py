@@ -84,6 +84,7 @@ class ThreadImage:
     opened_at: float
     paused_at: float | None
     seq: int
+    calls: int
     node: NodeImage
     records: tuple[Any, ...]
     replies: tuple[tuple[str, Any], ...]
@@ -151,10 +152,11 @@ class MessageImage:
 
 @frozen(kw_only=True)
 class HoldImage:
-    """What a pending model call may cost at most."""
+    """What a pending model call may cost at most. ``under`` is the nearest thread above ``thread`` that lives, or that itself."""
 
     hold: int
     thread: str
+    under: str
     seq: int
     need: Vector
     output: int

@@ -23,7 +23,7 @@ from organism.names import suggestion
 from organism.payloads import is_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 _REFERENCE: Final = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 _OWN: Final = __name__.partition(".")[0]
@@ -185,6 +185,16 @@ def _failed(module_name: str, folder: Path | None, error: BaseException) -> Conf
             place = f"{frame.filename}:{frame.lineno}: "
         said = str(error).partition("\n")[0]
     return ConfigurationError([f"cannot import '{module_name}': {place}{type(error).__name__}: {said}"])
+
+
+def payloads_beside(handler: Any) -> Iterator[type]:
+    """The payload classes that a handler's module knows: what it may send, and keep in its state."""
+    inner = inspect.unwrap(_function_of(handler))
+    if not inspect.isroutine(inner):
+        inner = inspect.unwrap(type(inner).__call__)
+    yield from (
+        value for value in getattr(inner, "__globals__", {}).values() if isinstance(value, type) and is_payload(value)
+    )
 
 
 def _function_of(handler: Any) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import random
 import secrets
 import time
-from collections import deque
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
@@ -20,41 +20,43 @@ from attrs import evolve
 
 from organism import config
 from organism.agent import AgentContext, agent_handler
+from organism.audience import Audience
 from organism.context import Context
+from organism.durable import Durable, payload_classes
 from organism.errors import (
     ConfigurationError,
+    JournalError,
     NotRunningError,
     OrganismError,
-    QueueFullError,
-    RoutingError,
 )
 from organism.frames import Failure
-from organism.journal import MemoryJournal, SessionLog
+from organism.ingress import Ingress, checked_labels
 from organism.kernel import Kernel
+from organism.kernel.state import ALL
 from organism.models.prices import check_prices
 from organism.models.providers import check_backends, make_backend
 from organism.models.router import Router
 from organism.pump import runtime
 from organism.pump.bare import BareThread
-from organism.pump.handles import ThreadHandle
 from organism.pump.pump import Pump
 from organism.results import Statistics
-from organism.settings import laid_over
-from organism.usage import Usage, usage_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
     from organism.facts import Ended, Fact
     from organism.frames import Thread
+    from organism.journal import MemoryJournal
     from organism.pump.delivery import Delivery
-    from organism.settings import BudgetSettings, HandlerSettings, Settings
+    from organism.pump.handles import ThreadHandle
+    from organism.pump.writer import Writer
+    from organism.settings import HandlerSettings, Settings
+    from organism.usage import Usage
 
 P = TypeVar("P")
 _threads_log: Final = logging.getLogger("organism.threads")
-_log: Final = logging.getLogger("organism")
 _inside: Final[ContextVar[Organism | None]] = ContextVar("organism_inside", default=None)
 """The organism whose handler runs."""
 
@@ -104,13 +106,11 @@ class Organism:
         self.settings = settings
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
         self._seed = seed
-        self._journal: MemoryJournal | None = None
-        self._session_log: SessionLog | None = None
-        self._subscribers: list[Callable[[Fact], None]] = []
-        self._untold: deque[Fact] = deque()
-        """What subscribers are yet to be told; the first is being told."""
+        self._audience = Audience(self._listen)
+        self._durable: Durable | None = None
         self._handlers = {name: _ready(handler, settings.handlers) for name, handler in settings.handlers.items()}
         self._handles: dict[Thread, ThreadHandle] = {}
+        self._made_ingress: Ingress | None = None
         self._pump: Pump | None = None
         self._router: Router | None = None
         self._stop: anyio.Event | None = None
@@ -144,15 +144,56 @@ class Organism:
             variables=variables,
             context_of=self._context_of,
             on_end=self._on_end,
+            on_lost=self._on_lost,
+            on_rest=self._on_rest,
+            writer=await self._opened(),
+        )
+        self._made_ingress = Ingress(
+            self.settings,
+            self._pump,
+            self._durable,
+            new_id=self._new_id,
+            taking_in=self._taking_in,
+            handles=self._handles,
         )
         if self.settings.session_log is not None:
-            self._session_log = SessionLog(self.settings.session_log)
-            self._session_log.start()
-            self._listen()
+            self._audience.write_session_log(self.settings.session_log)
+        self._listen()
         self._stop, self._stopped = anyio.Event(), anyio.Event()
         started = anyio.Event()
         runtime.spawn(self._host(started))
         await started.wait()
+
+    async def _opened(self) -> Writer | None:
+        """The writer of the journal that the organism owns from now on; ``None`` where it keeps none on a disk."""
+        if self.settings.journal == "memory:":
+            return None
+        self._disk = anyio.CapacityLimiter(1)
+        self._durable = Durable(
+            self.settings,
+            self.kernel,
+            now=self._now,
+            offload=self._offload,
+            identity={
+                "pid": str(os.getpid()),
+                "host": platform.node(),
+                "organism": self.settings.name,
+                "since": f"{self._wall():%Y-%m-%dT%H:%M:%SZ}",
+            },
+            classes=payload_classes(self.settings),
+        )
+        return await self._durable.open(failed=self._freeze, moved=self._release)
+
+    async def _offload(self, work: Callable[[], Any]) -> Any:
+        """Runs what waits for the disk in a worker thread; begun, it is finished."""
+        return await anyio.to_thread.run_sync(work, limiter=self._disk)
+
+    def _freeze(self, root: str, error: JournalError) -> None:
+        self._running().freeze(root, error)
+
+    def _release(self) -> None:
+        if self._pump is not None:
+            self._pump.release()
 
     async def _host(self, started: anyio.Event) -> None:
         """Runs the pump, in a task of the event loop's own; a crash of it is raised where it is closed."""
@@ -175,6 +216,8 @@ class Organism:
     async def close(self) -> None:
         """Cancels what still runs, lets it settle, and stops. Closing twice is once.
 
+        With a journal on a disk, threads are left as they are: :meth:`resume` goes on with them, in this process or another.
+
         Raises what the pump crashed of. A handler of its own cannot close it, since that would wait for the handler.
         """
         if _inside.get() is self:
@@ -185,19 +228,20 @@ class Organism:
             return
         self._closing = True
         with anyio.CancelScope(shield=True):
-            if not self._stopped.is_set():
+            if not self._stopped.is_set() and self._durable is None:
                 for thread in [each for each in self.kernel.state.threads.values() if each.owner is None]:
                     self.kernel.stop(thread, Failure("cancelled", "the organism was closed"), self._now())
                 self._pump.carry_out()
                 await self._pump.drained()
-                self._stop.set()
-                await self._stopped.wait()
+            self._stop.set()
+            await self._stopped.wait()
             await self._router.aclose()
-            if self._session_log is not None:
-                await anyio.to_thread.run_sync(self._session_log.close)
+            if self._durable is not None:
+                await self._durable.close()
+            await self._audience.close()
         crash, self._crash = self._crash, None
         if crash is not None and not isinstance(crash, anyio.get_cancelled_exc_class()):
-            raise _foremost(crash)
+            raise runtime.foremost(crash)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -212,6 +256,12 @@ class Organism:
         if self._pump is None or self._stopped is None or self._stopped.is_set():
             raise NotRunningError(f"organism '{self.settings.name}' does not run; use it inside `async with`")
         return self._pump
+
+    @property
+    def _ingress(self) -> Ingress:
+        self._running()
+        assert self._made_ingress is not None  # noqa: S101 - made beside the pump
+        return self._made_ingress
 
     def _taking_in(self) -> Pump:
         pump = self._running()
@@ -232,36 +282,31 @@ class Organism:
     ) -> ThreadHandle:
         """Sends a message from outside, in a new thread; waits while the organism's queue is full.
 
-        ``budget`` goes over what organism.yaml says of a thread's budget. ``id`` names the thread; while a thread of that name
-        lives, sending again sends nothing and gives that thread. Raises RoutingError, BudgetExhaustedError, QueueFullError.
+        ``budget`` goes over what organism.yaml says of a thread's budget. ``id`` names the thread: where one of that name lives,
+        or stands in the journal, sending again sends nothing and gives that thread. Raises RoutingError, BudgetExhaustedError,
+        QueueFullError, and JournalError where the message could not be written down.
         """
-        pump = self._taking_in()
-        settings = self._budget(budget)
-        if self._live(id) is None:
-            if self.settings.on_full == "wait":
-                await pump.room()
-            elif self.kernel.schedule.queued >= self.settings.queue:
-                raise QueueFullError(f"{self.settings.queue} messages wait already (`queue`), and `on_full` is refuse")
-        self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
-        live = self._live(id)
-        if live is not None:
-            return live
-        thread = self.kernel.accept(id or self._new_id(), to, payload, settings, checked_labels(labels), self._now())
-        handle = self._handle(thread)
-        pump.carry_out()
-        return handle
+        self._taking_in()
+        return await self._ingress.send(to, payload, budget=budget, labels=checked_labels(labels), id_=id)
 
-    def _live(self, id_: str | None) -> ThreadHandle | None:
-        """The live thread that was sent under this id; raises RoutingError where the id is that of a sub-thread."""
-        given: Any = id_
-        if given is not None and not isinstance(given, str):
-            raise TypeError(f"id is a text, not {given!r}")
-        found = None if id_ is None else self.kernel.state.threads.get(id_)
-        if found is None:
-            return None
-        if found.owner is not None:
-            raise RoutingError(f"thread id {id_!r} is that of a sub-thread that runs: choose another one")
-        return self._handles.get(found)
+    async def send_all(
+        self, messages: Iterable[tuple[str, Any]], *, labels: Mapping[str, str] | None = None
+    ) -> list[ThreadHandle]:
+        """Sends several (handler, payload) from outside, each in a new thread; all are taken in before any is delivered."""
+        self._taking_in()
+        return await self._ingress.send_all(messages, labels=checked_labels(labels))
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The threads in the journal that an earlier process left unfinished, and that were not taken up yet."""
+        return () if self._durable is None else tuple(chain.root for chain in self._durable.unfinished)
+
+    async def resume(self) -> list[ThreadHandle]:
+        """Goes on with every unfinished thread of the journal; one that was paused stays so. One that cannot be taken up, since
+        it is damaged, is logged and stays among ``unfinished``.
+        """
+        self._taking_in()
+        return await self._ingress.resume()
 
     @overload
     async def ask(self, to: str, payload: Any, *, expect: type[P], **how: Any) -> P: ...
@@ -300,9 +345,9 @@ class Organism:
     ) -> AsyncGenerator[BareThread]:
         """A thread without handlers: only the governed router. ``async with organism.thread(budget=...) as t: await t.complete(...)``."""
         pump = self._taking_in()
-        settings = self._budget(budget)
+        settings = self._ingress.budget(budget)
         thread = self.kernel.open_bare(self._new_id(), settings, checked_labels(labels), self._now())
-        handle = self._handle(thread)
+        handle = self._ingress.handle(thread)
         try:
             yield BareThread(pump, thread, handle)
         finally:
@@ -317,11 +362,10 @@ class Organism:
     # Questions
 
     def usage(self, by: str | None = None) -> Usage | dict[str, Usage]:
-        """What was spent since the start: of all, or ``by`` ``handler``, ``model``, ``backend`` or ``label``."""
+        """What was ever spent, as far as the journal goes back: of all, or ``by`` ``handler``, ``model``, ``backend`` or ``label``."""
         state = self.kernel.state
         if by is None:
-            node = state.root
-            return usage_of(node.used, node.details, seconds=0.0, estimated=node.estimated)
+            return state.tally(*ALL).usage()
         return {name: tally.usage() for (kind, name), tally in state.totals.items() if kind == by}
 
     def statistics(self) -> Statistics:
@@ -338,50 +382,29 @@ class Organism:
         )
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
-        """Calls ``callback`` with every fact from now on; gives what ends that. One that raises does no harm."""
-        self._subscribers.append(callback)
-        self._listen()
-
-        def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
-            self._listen()
-
-        return unsubscribe
+        """Calls ``callback`` with every fact from now on, once it is durable; gives what ends that. One that raises does no harm."""
+        return self._audience.subscribe(callback)
 
     def keep_history(self) -> MemoryJournal:
         """Keeps the facts of live threads from now on, and gives the journal that holds them."""
-        if self._journal is None:
-            self._journal = MemoryJournal()
-            self._listen()
-        return self._journal
+        return self._audience.keep_history()
 
     # The rooms' ports
 
     def _listen(self) -> None:
-        wanted = self._journal is not None or self._session_log is not None or bool(self._subscribers)
-        self.kernel.book.listen(self._record if wanted else None)
+        self.kernel.book.listen(self._record if self._audience or self._durable is not None else None)
 
     def _record(self, root: str, fact: Fact) -> None:
-        if self._journal is not None:
-            self._journal.append(root, fact)
-        if self._session_log is not None:
-            self._session_log.record(root, fact)
-        self._untold.append(fact)
-        if len(self._untold) > 1:
-            return  # a subscriber caused it: the others first hear of what came before
-        while self._untold:
-            try:
-                self._tell(self._untold[0])
-            finally:
-                self._untold.popleft()
-
-    def _tell(self, fact: Fact) -> None:
-        for callback in tuple(self._subscribers):
-            try:
-                callback(fact)
-            except Exception:  # noqa: BLE001 - whatever it is, it is the subscriber's; it is logged
-                _log.exception("a subscriber raised; it is called again with the next fact")
+        writer = None if self._pump is None else self._pump.writer
+        if writer is not None:
+            writer.record(root, fact)
+        self._audience.record(root, fact)
+        if not self._audience.has_subscribers:
+            return
+        if writer is None:
+            self._audience.tell(fact)
+        else:
+            writer.when_durable(root, partial(self._audience.tell, fact))
 
     def _wall(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
@@ -389,18 +412,10 @@ class Organism:
     def _new_id(self) -> str:
         return secrets.token_hex(8) if self._seed is None else f"{self._random.getrandbits(64):016x}"
 
-    def _budget(self, over: Mapping[str, Any] | None) -> BudgetSettings:
-        return self.settings.budget if over is None else laid_over(self.settings.budget, config.budget(over), over)
-
     def _context_of(self, delivery: Delivery) -> Context:
         agent = self._handlers[delivery.message.to].agent
         kind = Context if agent is None else AgentContext
-        return kind(self._running(), delivery, wall=self._wall, spawned=self._handle)
-
-    def _handle(self, thread: Thread) -> ThreadHandle:
-        handle = ThreadHandle(self._running(), thread)
-        self._handles[thread] = handle
-        return handle
+        return kind(self._running(), delivery, wall=self._wall, spawned=self._ingress.handle)
 
     def _on_end(self, thread: Thread, record: Ended) -> None:
         handle = self._handles.pop(thread, None)
@@ -414,31 +429,18 @@ class Organism:
                 usage.seconds,
             )  # fmt: skip
 
+    def _on_lost(self, thread: Thread, error: JournalError) -> None:
+        handle = self._handles.pop(thread, None)
+        if handle is not None:
+            handle.fail(error)
+
+    def _on_rest(self, thread: Thread, record: Ended) -> None:
+        handle = self._handles.get(thread)
+        if handle is not None:
+            handle.rest(record)
+
     def _stopped_now(self) -> bool:
         return self._stopped is None or self._stopped.is_set()
-
-
-def checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
-    """Labels as a dict of their own; raises TypeError for what is no text."""
-    given: Mapping[Any, Any] = labels or {}
-    for key, value in given.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"labels are texts by name, not {key!r}: {value!r}")
-    return dict(given)
-
-
-def _foremost(crash: BaseException) -> BaseException:
-    """What of a crash ends the process, if it holds such a thing; else all of it."""
-    return next((each for each in _leaves(crash) if isinstance(each, (KeyboardInterrupt, SystemExit))), crash)
-
-
-def _leaves(crash: BaseException) -> Iterator[BaseException]:
-    group: Any = crash  # what isinstance makes of a group has no types inside
-    if isinstance(crash, BaseExceptionGroup):
-        for each in group.exceptions:
-            yield from _leaves(each)
-    else:
-        yield crash
 
 
 def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:

@@ -29,6 +29,8 @@ class Route:
     shared: bool
     """Calls from one thread share one sub-thread (``per: thread``)."""
     concurrency: int | None
+    early: bool
+    """It touches the world through its context only, and may run before its message is durable (``effects: context``)."""
     takes_failures: bool
     takes_warnings: bool
     takes_exhaustion: bool
@@ -46,6 +48,7 @@ def route(handler: HandlerSettings) -> Route:
         budget=handler.budget,
         shared=handler.per == "thread",
         concurrency=handler.concurrency,
+        early=handler.effects == "context",
         takes_failures=HandlerFailed in accepts,
         takes_warnings=BudgetWarning in accepts,
         takes_exhaustion=agent or BudgetExhausted in accepts,

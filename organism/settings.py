@@ -19,6 +19,7 @@ UNITS: Final = (*SPENT_UNITS, "seconds", "depth")
 
 Accounting = Literal["estimate", "strict"]
 OnUnpriced = Literal["refuse", "ignore"]
+WindowKind = Literal["run", "hour", "day", "month", "total"]
 DEFAULT_LEVELS: Final = (Decimal("0.75"), Decimal("0.9"), Decimal("0.95"))
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -111,10 +112,22 @@ ROOT_LIMITS: Final = Limits(messages=300, depth=50)
 
 @frozen(kw_only=True)
 class Ceiling:
-    """The whole organism's limits. ``window`` says over what they count; ``run`` is this process."""
+    """The whole organism's limits. ``window`` says over what they count: an hour, day or month of the calendar in UTC, all of
+    the journal (``total``), or this process (``run``). Only a run has ``seconds`` and ``depth``.
+    """
 
     limits: Limits = field(factory=Limits)
-    window: Literal["run"] = "run"
+    window: WindowKind = "run"
+
+
+@frozen(kw_only=True)
+class ConversationSettings:
+    """Every lasting conversation. ``budget`` counts over all its turns; ``on_cap`` is what happens at its limit of messages:
+    it ends, or goes on in a fresh one.
+    """
+
+    budget: BudgetSettings = field(factory=BudgetSettings)
+    on_cap: Literal["end", "rotate"] = "end"
 
 
 @frozen(kw_only=True)
@@ -194,6 +207,7 @@ class HandlerSettings:
 
     ``accepts`` are the payload classes it takes (from the annotation, or the agent's), ``timeout`` is in seconds of its
     own running. ``budget`` makes calls to it run in a sub-thread, one a call or one a calling thread (``per``).
+    ``effects``: whether it may touch the ``world`` itself, or does so through its ``context`` alone.
     """
 
     name: str
@@ -207,6 +221,7 @@ class HandlerSettings:
     budget: BudgetSettings | None = None
     per: Literal["call", "thread"] = "call"
     options: Mapping[str, Any] = NOTHING
+    effects: Literal["world", "context"] = "world"
 
 
 @frozen(kw_only=True)
@@ -225,6 +240,7 @@ class Settings:
     handlers: Mapping[str, HandlerSettings] = NOTHING
     models: Mapping[str, ModelSettings] = NOTHING
     budget: BudgetSettings = field(factory=lambda: BudgetSettings(limits=ROOT_LIMITS))
+    conversation: ConversationSettings = field(factory=ConversationSettings)
     ceiling: Ceiling = field(factory=Ceiling)
     runtime: Literal["trio", "asyncio"] = "trio"
     scheduling: Literal["breadth-first", "depth-first"] = "breadth-first"
@@ -232,6 +248,9 @@ class Settings:
     queue: int = 10000
     on_full: Literal["wait", "refuse"] = "wait"
     journal: str = "memory:"
+    """``memory:``, ``sqlite:PATH`` or ``jsonl:DIR``, as it was written: a relative path is relative to ``folder``."""
+    durability: Literal["full", "normal"] = "full"
+    """``full``: on disk before anything leaves; ``normal``: a power cut may take the last of it."""
     session_log: Path | None = None
     """The folder of the session log; ``None``: there is none."""
     start: tuple[StartMessage, ...] = ()
@@ -242,5 +261,6 @@ class Settings:
     @property
     def limits_cost(self) -> bool:
         """Whether anything in it limits money, so that models need a price."""
-        budgets = [self.budget, *(handler.budget for handler in self.handlers.values() if handler.budget)]
+        inner = [handler.budget for handler in self.handlers.values() if handler.budget]
+        budgets = [self.budget, self.conversation.budget, *inner]
         return self.ceiling.limits.cost_usd is not None or any(each.limits.cost_usd is not None for each in budgets)

@@ -193,15 +193,15 @@ class Watch:
         self.facts: list[Fact] = []
         self.broken: list[str] = []
         self._looked = 0
-        organism.subscribe(self._see)
 
-    def _see(self, fact: Fact) -> None:
+    def see(self, fact: Fact) -> None:
+        """Takes a fact as it is recorded: told to subscribers it is once it is durable, when the state may have moved on."""
         self.facts.append(fact)
         try:
             self._fold.apply(fact)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, check() tells it
             self.broken.append(f"fact {len(self.facts)} cannot be folded: {type(error).__name__}: {error}; {fact}")
-            raise
+            return
         # In between, a change may be half recorded: one settlement can let several waiting calls go or be refused, each a fact.
         # Each comparison looks at every live thread: of many at once, only the first are followed so closely.
         if self._looked < 2000 and isinstance(fact, (Accepted, Answered, Failed, Dropped)):
@@ -260,6 +260,14 @@ class Watched(Organism):
     def _setup(self, settings: Settings, seed: int | None) -> None:
         super()._setup(settings, seed)
         self.watch = Watch(self)
+        self._listen()
+
+    def _listen(self) -> None:
+        self.kernel.book.listen(self._record)
+
+    def _record(self, root: str, fact: Fact) -> None:
+        self.watch.see(fact)
+        super()._record(root, fact)
 
 
 @asynccontextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 PICO_PER_USD = 10**12
 """Money is an integer of 10^-12 USD inside the organism, so that sums are exact; Decimal outside."""

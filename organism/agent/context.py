@@ -9,13 +9,14 @@ from organism.budget.tree import lack, output_room
 from organism.context import Context
 from organism.kernel.notices import exhausted_payload, live, warning_payload
 from organism.pump.delivery import failure_of
+from organism.pump.keys import GRACE, completion_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from organism.errors import BudgetExhaustedError
     from organism.frames import Warned
-    from organism.models.completion import Call
+    from organism.models.completion import Call, Completion
     from organism.payloads.primitives import BudgetExhausted, BudgetWarning
 
 
@@ -40,7 +41,16 @@ class AgentContext(Context):
     def has_grace(self) -> bool:
         """Whether this agent handles its thread's root frame and has not made the one call on grace."""
         thread = self._message.thread
-        return thread.handler == self.name and not thread.graced
+        return thread.handler == self.name and (not thread.graced or GRACE in (self._message.known or ()))
+
+    def recalled_grace(self) -> Completion | None:
+        """What the call on grace was answered that this delivery made before its process ended."""
+        kept = self.recall(GRACE)
+        return None if kept is None else completion_of(*kept)
+
+    async def call_on_grace(self, call: Call, *, tells: Sequence[Warned]) -> Completion:
+        """Makes the thread's one call on grace, or one within what is left where grace is another's."""
+        return await self.call_model(call, grace=self.has_grace, tells=tells, kind=GRACE)
 
     def fits_grace(self, call: Call, *, answer: float = 0.0) -> bool:
         """Whether a call could be made on what is kept back, with ``answer`` of the room left for what it answers."""

@@ -157,21 +157,10 @@ class _Turns:
         self, exhausted: BudgetExhausted, error: BudgetExhaustedError | None = None
     ) -> Reply[Any] | None:
         """The one answer on grace (R17): the prompt is cut to what fits, and nothing is offered but to reply."""
-        unheard = self._ctx.unheard()
-        call = self._last_call(exhausted, self._notices(unheard))
-        if call is None and unheard:
-            # Where not all fits, the answer is worth more than the warning that it is the last.
-            unheard = ()
-            call = self._last_call(exhausted, ())
-        if call is None:
+        completion = self._ctx.recalled_grace() or await self._last_answer(exhausted)
+        if completion is None:
             if error is not None:
                 raise error
-            return None
-        try:
-            completion = await self._ctx.call_model(call, grace=self._ctx.has_grace, tells=unheard)
-        except BudgetExhaustedError:
-            if error is not None:
-                raise error from None
             return None
         self._history.add(completion.message)
         for each in (self._toolbox.read(made, offered=self._toolbox.reply_only) for made in completion.tool_calls):
@@ -181,6 +170,21 @@ class _Turns:
         if reply is None and error is not None:
             raise error
         return None if reply is None else Reply(reply)
+
+    async def _last_answer(self, exhausted: BudgetExhausted) -> Completion | None:
+        """What the model says on grace; ``None`` where that cannot be borne."""
+        unheard = self._ctx.unheard()
+        call = self._last_call(exhausted, self._notices(unheard))
+        if call is None and unheard:
+            # Where not all fits, the answer is worth more than the warning that it is the last.
+            unheard = ()
+            call = self._last_call(exhausted, ())
+        if call is None:
+            return None
+        try:
+            return await self._ctx.call_on_grace(call, tells=unheard)
+        except BudgetExhaustedError:
+            return None
 
     def _last_call(self, exhausted: BudgetExhausted, told: Sequence[Mapping[str, Any]]) -> Call | None:
         """System, first message, as much of the newest as fits, and the notices; ``None`` where not even that much fits."""

@@ -19,7 +19,8 @@ from organism.settings import BudgetSettings, Policy
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from organism.facts import Fact, Ref, Step
+    from organism.facts import Fact, Step
+    from organism.images import Ref
 
 
 @frozen

@@ -19,17 +19,18 @@ def warning_line(warning: WarningRaised, handler: str) -> str:
         budget warning: reader: tokens critical, 1,830 of 2,000 used, 50 held, 20 left (about 1 call), of the sub-thread [thread 3f.2]
     """
     who = warning.pending_for or warning.to or handler or "thread"
-    held = f", {_figure(warning.unit, warning.held)} held" if warning.held else ""
+    held = f", {figure_text(warning.unit, warning.held)} held" if warning.held else ""
     calls = warning.calls_left
     room = "" if calls is None else f" (about {calls} {'call' if calls == 1 else 'calls'} like the last)"
     return (
         f"budget warning: {who}: {warning.unit} {warning.level}, "
-        f"{_figure(warning.unit, warning.used)} of {_figure(warning.unit, warning.limit)} used{held}, "
-        f"{_figure(warning.unit, warning.remaining)} left{room}, of the {warning.scope} [thread {warning.thread}]"
+        f"{figure_text(warning.unit, warning.used)} of {figure_text(warning.unit, warning.limit)} used{held}, "
+        f"{figure_text(warning.unit, warning.remaining)} left{room}, of the {warning.scope} [thread {warning.thread}]"
     )
 
 
-def _figure(unit: str, value: Any) -> str:
+def figure_text(unit: str, value: Any) -> str:
+    """A figure with its unit where it has one of its own."""
     if unit == "cost_usd":
         return f"{money(Decimal(value))} USD"
     return f"{value:,.1f} s" if unit == "seconds" else f"{value:,}"

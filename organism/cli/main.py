@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 from organism.cli.logs import in_full, in_short
 from organism.cli.streams import Streams
 from organism.cli.text import harmless, one_line
-from organism.errors import ConfigurationError, OrganismError
+from organism.errors import ConfigurationError, JournalError, OrganismError
 from organism.names import suggestion
 
 if TYPE_CHECKING:
@@ -24,16 +24,24 @@ if TYPE_CHECKING:
 
 WRONG: Final = 2
 FAILED: Final = 1
+DAMAGED: Final = 5
 INTERRUPTED: Final = 130
 
 COMMANDS: Final = {
     "run": ("organism.cli.run:run", "Runs an organism until every thread has ended."),
     "check": ("organism.cli.check:check", "Says every mistake in an organism's file, and starts nothing."),
+    "threads": ("organism.cli.threads:threads", "Lists the root threads of a journal."),
+    "show": ("organism.cli.show:show", "Tells what went on in a thread."),
+    "log": ("organism.cli.log:log", "Prints the facts of a thread, also while they come."),
+    "usage": ("organism.cli.usage:usage", "Says what was spent, by whom or by what."),
+    "verify": ("organism.cli.verify:verify", "Checks that every entry of a journal is as it was written."),
+    "export": ("organism.cli.transfer:export", "Prints threads as JSON lines."),
+    "import": ("organism.cli.transfer:import_", "Puts exported threads into a journal."),
+    "prune": ("organism.cli.prune:prune", "Removes finished threads from a journal."),
     "schema": ("organism.cli.schema:schema", "Prints schemas for editors and readers."),
 }
 LATER: Final = (
-    "chat", "resume", "threads", "show", "log", "usage", "dead", "inbox", "answer", "pause", "cancel", "add-budget",
-    "verify", "replay", "fork", "prune", "export", "import", "graph", "models", "init",
+    "chat", "resume", "dead", "inbox", "answer", "pause", "cancel", "add-budget", "replay", "fork", "graph", "models", "init",
 )  # fmt: skip
 """Commands that are named, and that nothing stands behind yet."""
 
@@ -60,6 +68,9 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
         for mistake in error.mistakes:
             streams.note(harmless(mistake))
         return WRONG
+    except JournalError as error:
+        streams.note(f"error: {one_line(str(error))}")
+        return DAMAGED
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a line for people, whatever it is

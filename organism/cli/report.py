@@ -30,7 +30,7 @@ def reply_text(result: ThreadResult, *, width: int) -> str:
     replies: list[str] = []
     for sender, payload in result.replies:
         head = f"{sender}: {type(payload).__name__}"
-        replies.append("\n".join([head, *_fields(encode_fields(payload), 2, width)]))
+        replies.append("\n".join([head, *field_lines(encode_fields(payload), 2, width)]))
     return "\n\n".join(replies)
 
 
@@ -54,7 +54,7 @@ def problem_line(result: ThreadResult) -> str | None:
     return f"{result.outcome}: {result.handler}{code}{why} [thread {result.thread}]"
 
 
-def _fields(fields: Mapping[str, Json], indent: int, width: int) -> Iterator[str]:
+def field_lines(fields: Mapping[str, Json], indent: int, width: int) -> Iterator[str]:
     """A line for each field, or several: its value stands behind its name where that fits, else below it."""
     for name, value in fields.items():
         head = f"{' ' * indent}{one_line(name)}:"
@@ -70,7 +70,7 @@ def _fields(fields: Mapping[str, Json], indent: int, width: int) -> Iterator[str
 def _block(value: Json, indent: int, width: int) -> Iterator[str]:
     """The lines of a value, each ``indent`` columns from the left."""
     if isinstance(value, dict) and value:
-        yield from _fields(value, indent, width)
+        yield from field_lines(value, indent, width)
     elif isinstance(value, list) and value:
         for item in value:
             first, *rest = _block(item, indent + 2, width)

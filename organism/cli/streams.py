@@ -35,6 +35,8 @@ class Streams:
     err: TextIO
     input: TextIO
     display: Display | None = None
+    unread: bool = False
+    """The reader of standard output has gone: what is written there is lost."""
 
     @property
     def width(self) -> int:
@@ -55,6 +57,7 @@ class Streams:
                 stream.write(f"{text}\n")
                 stream.flush()
             except BrokenPipeError:
+                self.unread |= stream is self.out
                 _to_nowhere(stream)
 
 

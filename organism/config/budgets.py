@@ -1,18 +1,28 @@
-"""The keys of a budget, and of the ceiling."""
+"""The keys of a budget, of the ceiling, and of conversations."""
 
 from __future__ import annotations
 
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from attrs import evolve, frozen
 
+from organism.config.places import shown
 from organism.config.sections import Later, ListOf, Record, Section
 from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, Reading, Whole
 from organism.config.tree import Scalar, Table
 from organism.config.yamltext import unfold
-from organism.settings import ROOT_LIMITS, UNITS, BudgetSettings, Ceiling, Grace, Limits
+from organism.settings import (
+    ROOT_LIMITS,
+    UNITS,
+    BudgetSettings,
+    Ceiling,
+    ConversationSettings,
+    Grace,
+    Limits,
+    WindowKind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,9 +89,20 @@ def _budget(unnamed: Limits, section: Section) -> BudgetSettings:
     return BudgetSettings(limits=evolve(unnamed, **limits), **policy)
 
 
-def _ceiling(section: Section) -> Ceiling:
+def _ceiling(section: Section) -> Ceiling | Broken:
     limits, others = _split(section)
-    return Ceiling(limits=Limits(**limits), **others)
+    window = others.get("window", "run")
+    # A process that begins within a day can tell what the day has spent, but neither how long it ran nor how deep.
+    of_a_run = [unit for unit in ("seconds", "depth") if window != "run" and limits.get(unit) is not None]
+    for unit in of_a_run:
+        section.wrong(unit, f"is of one run, and the window is {shown(window)}: leave it out, or say 'window: run'")
+    return BROKEN if section.broken or of_a_run else Ceiling(limits=Limits(**limits), **others)
+
+
+def _conversation(section: Section) -> ConversationSettings:
+    limits, policy = _split(section)
+    own = {"on_cap": policy.pop("on_cap")} if "on_cap" in policy else {}
+    return ConversationSettings(budget=BudgetSettings(limits=Limits(**limits), **policy), **own)
 
 
 def _split(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -94,4 +115,14 @@ ROOT_BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, ROOT_L
 """``budget:`` of the file: messages and depth are limited where nothing is said of them."""
 BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, Limits()))
 """Every other budget: only what is named is limited."""
-CEILING: Final = Record({**_LIMITS, "window": Choice(("run",), later=("hour", "day", "month", "total"))}, make=_ceiling)
+CEILING: Final = Record({**_LIMITS, "window": Choice(get_args(WindowKind))}, make=_ceiling, tolerant=True)
+CONVERSATION: Final = Record(
+    {
+        **{unit: shape for unit, shape in _LIMITS.items() if unit != "depth"},
+        **_POLICY,
+        "on_cap": Choice(("end", "rotate")),
+    },
+    make=_conversation,
+    refused={"depth": "depth is of one turn: write it in 'budget'"},
+)
+"""``conversation:``: limits over all turns."""

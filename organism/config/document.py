@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve, fields
 
 from organism.config.backends import MODEL, SIMULATED, alias_problem, models_of
-from organism.config.budgets import CEILING, ROOT_BUDGET
+from organism.config.budgets import CEILING, CONVERSATION, ROOT_BUDGET
 from organism.config.handlers import DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
+from organism.config.journals import JournalUrl
 from organism.config.layers import from_python
 from organism.config.places import Mistakes, Place, shown
 from organism.config.sections import Later, ListOf, MapOf, Record, Section
@@ -19,7 +20,7 @@ from organism.config.tree import Entry, Scalar, Table
 from organism.config.wording import FolderPath
 from organism.config.yamltext import unfold
 from organism.errors import PayloadTypeError
-from organism.names import is_organism_name, suggestion
+from organism.names import is_organism_name
 from organism.payloads import Vocabulary
 from organism.settings import HandlerSettings, ModelSettings, Settings, StartMessage
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-_JOURNAL: Final = "memory:"
 _SIMULATED_NOTE: Final = "no models are configured: 'default' is simulated, and calls no provider"
 
 
@@ -37,21 +37,13 @@ def _name_problem(name: str) -> str | None:
     return f"{shown(name)} is no name of an organism: small letters, digits and '-', a letter first"
 
 
-def _journal_problem(url: str) -> str | None:
-    if url == _JOURNAL:
-        return None
-    if url.startswith(("sqlite:", "jsonl:")):
-        return f"{shown(url)} is not available yet; use {shown(_JOURNAL)}"
-    return f"{shown(url)} is no journal{suggestion(url, [_JOURNAL])}; use {shown(_JOURNAL)}"
-
-
 TOP: Final = Record(
     {
         "organism": Text("a name", check=_name_problem),
         "runtime": Choice(("trio", "asyncio")),
         "defaults": DEFAULTS,
         "budget": ROOT_BUDGET,
-        "conversation": Later(),
+        "conversation": CONVERSATION,
         "accounts": Later(),
         "ceiling": CEILING,
         "models": MapOf(MODEL, alias_problem),
@@ -63,8 +55,8 @@ TOP: Final = Record(
         "max_handlers": Whole(least=1),
         "queue": Whole(least=1),
         "on_full": Choice(("wait", "refuse")),
-        "journal": Text("a journal", check=_journal_problem),
-        "durability": Later(),
+        "journal": JournalUrl(),
+        "durability": Choice(("full", "normal")),
         "session_log": FolderPath(nullable=True),
         "record": Later(),
         "start": ListOf(START),

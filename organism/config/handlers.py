@@ -127,6 +127,8 @@ def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | N
         budget=values.get("budget"),
         per=values.get("per", "call"),
         options=MappingProxyType(values.get("options", {})),
+        # What an agent does, it does through its context.
+        effects=values.get("effects", "context" if agent else "world"),
     )
 
 
@@ -235,7 +237,7 @@ _SHARED: Final[Mapping[str, Shape | Later]] = {
     "per": Choice(("call", "thread")),
     "on_failure": Later(),
     "options": Anything(),
-    "effects": Later(),
+    "effects": Choice(("world", "context")),
 }
 _ONE: Final = "is what one handler is: write it in 'handlers'"
 HANDLER: Final = Record(

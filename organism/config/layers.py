@@ -91,7 +91,7 @@ class _Laying:
             case Items():
                 return self._over_item(below, steps) or below
             case Scalar():
-                self._wrong(path, f"holds no keys, so {shown(steps[0])} cannot be set in it")
+                self._wrong(path, f"{shown(dotted(path))} holds no keys, so {shown(steps[0])} cannot be set in it")
                 return below
 
     def _value(self, below: Node | None, path: Path) -> Node:
@@ -119,14 +119,17 @@ class _Laying:
         items = below.items
         index = int(steps[0]) if _INDEX.fullmatch(steps[0]) else -1
         if not 0 <= index <= len(items):
-            has = f"its {len(items)} items are counted from 0" if items else "it has no items"
+            few = "1 item" if len(items) == 1 else f"{len(items)} items"
+            has = f"it has {few}, counted from 0" if items else "it has no items"
             self._wrong(below.path, f"{shown(steps[0])} is no item of the list: {has}, and {len(items)} adds one")
             return None
         node = self.over(items[index] if index < len(items) else None, (*below.path, index), steps[1:])
         return None if node is None else evolve(below, items=(*items[:index], node, *items[index + 1 :]))
 
     def _wrong(self, path: Path, problem: str) -> None:
-        self._mistakes.note(self._overlay.place, path, problem)
+        place = self._overlay.place
+        # A place that says the whole path has said the part of it that led here.
+        self._mistakes.note(place, place.says if path == place.says[: len(path)] else path, problem)
 
 
 def from_python(value: object, place_of: Callable[[Path], Place], mistakes: Mistakes, path: Path) -> Node:

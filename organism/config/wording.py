@@ -61,7 +61,7 @@ class FilePath(Text):
         if text is None or text is BROKEN:
             return text
         path = located(text, reading.folder)
-        return path if _is_file(path) else reading.wrong(node, f"there is no file {shown(text)}")
+        return path if is_file(path) else reading.wrong(node, f"there is no file {shown(text)}")
 
 
 @frozen
@@ -78,7 +78,7 @@ class FolderPath(Text):
         if "\0" in text:
             return reading.wrong(node, f"{shown(text)} holds a zero byte, which no path can")
         path = located(text, reading.folder)
-        return reading.wrong(node, f"{shown(text)} is a file, and no folder") if _is_file(path) else path
+        return reading.wrong(node, f"{shown(text)} is a file, and no folder") if is_file(path) else path
 
 
 def located(text: str, folder: Path | None) -> Path:
@@ -96,13 +96,22 @@ def _path(text: str, folder: Path | None) -> Path | None:
     if "\n" in text or "{{" in text or "{%" in text:
         return None
     path = located(text.strip(), folder)
-    return path if text.strip().endswith(_SUFFIXES) or _is_file(path) else None
+    return path if text.strip().endswith(_SUFFIXES) or is_file(path) else None
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether there is a file; what can be no path is none."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # longer than a path may be, or with a zero byte
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; what can be no path is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # as above
         return False
 
 

@@ -48,12 +48,17 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separator
 def canonical(content: Mapping[str, Any]) -> bytes:
     """The one form of a JSON object in bytes: keys sorted, no blanks, UTF-8, floats as Python writes them.
 
-    Half characters (lone surrogates), which UTF-8 cannot say, are escaped as JSON does. Raises JournalError for what is not JSON.
+    Raises JournalError for what is not JSON.
     """
     try:
         text = _ENCODER.encode(content)
     except (TypeError, ValueError, RecursionError) as error:
         raise JournalError(f"an entry cannot be written as JSON: {error}") from error
+    return utf8(text)
+
+
+def utf8(text: str) -> bytes:
+    """JSON text in bytes; half characters (lone surrogates), which UTF-8 cannot say, are escaped as JSON does."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -64,10 +69,20 @@ def canonical(content: Mapping[str, Any]) -> bytes:
 
 def seal(content: bytes, head: Head) -> tuple[bytes, Head]:
     """The bytes of the entry that follows ``head`` with this canonical content, and the head that it makes."""
+    body = _linked(content, head)
+    hashed = hashlib.sha256(body).hexdigest()
+    return b'%b,"hash":"%b"}' % (body[:-1], hashed.encode()), Head(head.number + 1, hashed)
+
+
+def sealed_hash(content: bytes, head: Head) -> bytes:
+    """The hash alone of that entry, in bytes."""
+    return hashlib.sha256(_linked(content, head)).digest()
+
+
+def _linked(content: bytes, head: Head) -> bytes:
+    """What the hash is of."""
     before = "null" if head.hash is None else f'"{head.hash}"'
-    body = b'%b,"n":%d,"prev":%b' % (content[:-1], head.number + 1, before.encode())
-    hashed = hashlib.sha256(body + b"}").hexdigest()
-    return b'%b,"hash":"%b"}' % (body, hashed.encode()), Head(head.number + 1, hashed)
+    return b'%b,"n":%d,"prev":%b}' % (content[:-1], head.number + 1, before.encode())
 
 
 def is_sealed(raw: bytes, entry: Mapping[str, Any]) -> bool:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import evolve
+
 from organism.budget.claims import Charge
 from organism.errors import JournalError
-from organism.facts import Accepted, CallHeld, CallSettled, Ended, Posted, Resolved, ThreadOpened
+from organism.facts import (
+    Accepted,
+    Answered,
+    CallHeld,
+    CallSettled,
+    Dropped,
+    Ended,
+    Posted,
+    Resolved,
+    Snapshot,
+    Spawned,
+    ThreadOpened,
+)
 from organism.frames import Failure
+from organism.images import Image, ThreadImage
+from organism.journal import forms
+from organism.journal.chain import Head, canonical, content_of, seal, verify
 from organism.primitives import BudgetEstimate
 from organism.settings import BudgetSettings, Limits
 from organism.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from organism.facts import Fact
     from organism.journal.contract import Journal
@@ -33,63 +52,198 @@ def check_journal(make: Callable[[], Journal]) -> None:
     payload classes than the organism's own.
     """
     _check_empty(make())
-    _check_chains(make())
-    _check_chains_again(make)
+    documents = _check_chains(make())
+    _check_chains_again(make, documents)
+    _check_snapshots(make())
+    _check_spendings(make)
+    _check_imports(make(), documents)
+    _check_removal(make)
     _check_closing(make())
 
 
 def _check_empty(journal: Journal) -> None:
-    _same("roots() of an empty journal", tuple(journal.roots()), ())
+    _same("chains() of an empty journal", tuple(journal.chains()), ())
     _same("read() of a thread that is not known", tuple(journal.read("nobody")), ())
+    _same("recall() of a thread that is not known", tuple(journal.recall("nobody")), ())
+    _same("documents() of a thread that is not known", tuple(journal.documents("nobody")), ())
     _same("verify() of a thread that is not known", journal.verify("nobody"), None)
-    _same("roots() after a look at an unknown thread", tuple(journal.roots()), ())
+    _same("root_of() a thread that is not known", journal.root_of("nobody"), None)
+    _same("spendings() of an empty journal", tuple(journal.spendings()), ())
+    _same("write() of nothing", dict(journal.write([])), {})
+    _same("chains() after a look at an unknown thread", tuple(journal.chains()), ())
     journal.close()
 
 
-def _check_chains(journal: Journal) -> None:
-    """Chains are apart, in order, and as they were given."""
+def _check_chains(journal: Journal) -> dict[str, list[Mapping[str, Any]]]:
+    """Chains are apart, in order, and as they were given; gives the documents of each."""
     for at in range(3):
-        for root in FOREIGN:
-            journal.append(root, _samples(root)[at])
+        _write(journal, *((root, _samples(root)[at]) for root in FOREIGN))
     _check_content(journal, 3)
-    for root in FOREIGN:
-        journal.append(root, _ended(root))
-    if not journal.lasting:
+    unwritable = Answered(at=3.5, thread="a", seq=1, handler="h", state={"no JSON value": (object(),)})
+    if journal.lasting:
+        refused = journal.write([("a", _ended("a")), ("_", _ended("_")), ("a", unwritable)])
+        _same("the chains of which write() says that they were not written", list(refused), ["a"])
+        _same("read() of a chain that was not written", tuple(journal.read("a")), tuple(_samples("a")[:3]))
+    documents = {root: list(journal.documents(root)) for root in FOREIGN}
+    _write(journal, *((root, _ended(root)) for root in FOREIGN if not journal.lasting or root != "_"))
+    if journal.lasting:
+        _same("chains() that are open when all threads ended", tuple(journal.chains(open=True)), ())
+        documents = {root: list(journal.documents(root)) for root in FOREIGN}
+    else:
         for root in FOREIGN:
             _one_of(f"read() of {_short(root)}, which ended", tuple(journal.read(root)), ((), _all(root)))
     journal.close()
+    return documents
 
 
-def _check_chains_again(make: Callable[[], Journal]) -> None:
+def _check_chains_again(make: Callable[[], Journal], documents: Mapping[str, list[Mapping[str, Any]]]) -> None:
     """What lasts is there again, and goes on where it ended."""
     journal = make()
     if not journal.lasting:
         journal.close()
         return
+    _same(
+        "roots in chains() after opening again",
+        sorted(each.root for each in journal.chains(open=False)),
+        sorted(FOREIGN),
+    )
     for root in FOREIGN:
         _same(f"read() of {_short(root)} after opening again", tuple(journal.read(root)), _all(root))
+        _same(f"documents() of {_short(root)} after opening again", list(journal.documents(root)), documents[root])
     first = FOREIGN[0]
-    journal.append(first, _samples(first)[0])
-    _same("read() after an append to what was there", tuple(journal.read(first)), (*_all(first), _samples(first)[0]))
-    _same("verify() after an append to what was there", journal.verify(first), None)
+    _write(journal, (first, _samples(first)[0]))
+    _same("read() after a write to what was there", tuple(journal.read(first)), (*_all(first), _samples(first)[0]))
+    _same("verify() after a write to what was there", journal.verify(first), None)
+    _same("chains() after a write to one that was over", [each.root for each in journal.chains(open=True)], [first])
+    _write(journal, (first, _ended(first)))
     journal.close()
 
 
 def _check_content(journal: Journal, count: int) -> None:
-    _same("roots()", sorted(journal.roots()), sorted(FOREIGN))
+    chains = journal.chains(open=True)
+    _same("roots in chains()", sorted(each.root for each in chains), sorted(FOREIGN))
+    _same("chains() that are over, while all are open", tuple(journal.chains(open=False)), ())
+    for each in chains:
+        figures = (each.entries, each.began, each.last)
+        _same(f"entries, began and last in chains() of {_short(each.root)}", figures, (count, 1.25, 3.0))
     for root in FOREIGN:
         _same(f"read() of {_short(root)}", tuple(journal.read(root)), tuple(_samples(root)[:count]))
+        _same(f"recall() of {_short(root)}", tuple(journal.recall(root)), tuple(_samples(root)[:count]))
         _same(f"verify() of {_short(root)}", journal.verify(root), None)
+        documents = list(journal.documents(root))
+        _same(f"verify() of the documents of {_short(root)}", verify(documents, root), None)
+        _same(f"the number of documents of {_short(root)}", len(documents), count)
+        _same(f"documents() of {_short(root)} behind the first", list(journal.documents(root, after=1)), documents[1:])
+        some = list(journal.documents(root, kinds={"CallHeld"}))
+        _same(f"documents() of one kind of {_short(root)}", some, documents[1:2])
+        _same(f"root_of({_short(root)})", journal.root_of(root), root)
+
+
+def _check_snapshots(journal: Journal) -> None:
+    """A chain is recalled from its last snapshot on."""
+    root, below = "long", "long.7"
+    opened = ThreadOpened(thread=below, kind="spawn", handler="h", budget=BudgetSettings(), owner=(root, 1), labels={})
+    _write(journal, (root, _samples(root)[0]), (root, Spawned(at=1.5, thread=root, seq=1, to="h", steps=(opened,))))
+    _same("root_of() a sub-thread", journal.root_of(below), root)
+    entries, size, snapshot = journal.size_since_snapshot(root)
+    _same("size_since_snapshot() without one", (entries, snapshot), (2, 0))
+    image = Image(threads=(_thread_image(root), _thread_image(below)), frames=(), messages=(), holds=())
+    for at in (2.0, 3.0):
+        _write(journal, (root, Snapshot(at=at, thread=root, image=image)), (root, Dropped(at=at, thread=root, seq=1)))
+    facts = tuple(journal.read(root))
+    _same("the number of facts with two snapshots", len(facts), 6)
+    _same("recall() behind two snapshots", tuple(journal.recall(root)), facts[4:])
+    entries, after, snapshot = journal.size_since_snapshot(root)
+    _same("entries in size_since_snapshot()", entries, 1)
+    if journal.lasting and not (0 < after < size and snapshot > 0):
+        raise AssertionError(f"size_since_snapshot() is {(entries, after, snapshot)}, and was {size} bytes before")
+    _write(journal, (root, _ended(below)), (root, _ended(root)))
+    _same("chains() that are open, when the last thread of one ended", tuple(journal.chains(open=True)), ())
+    journal.close()
+
+
+def _check_spendings(make: Callable[[], Journal]) -> None:
+    """What was spent is known while it is, and after."""
+    journal = make()
+    before = _spent(journal)
+    _write(journal, ("spender", _samples("spender")[0]))
+    _same("spendings() of an open chain", _spent(journal) - before, Counter(messages=1))
+    _write(journal, *(("spender", fact) for fact in _all("spender")[1:]))
+    _same("spendings() of a chain that is over", _spent(journal) - before, Counter(messages=1, tokens=4, cost=7))
+    rows = [each for each in journal.spendings() if each.labels == _samples("spender")[0].steps[0].labels]  # type: ignore[union-attr]
+    _same("the hours in spendings()", {each.hour for each in rows}, {0})
+    _same("the models in spendings()", {(each.model, each.backend) for each in rows}, {("", ""), ("default", "b")})
+    journal.close()
+    if journal.lasting:
+        journal = make()
+        _same("spendings() after opening again", _spent(journal) - before, Counter(messages=1, tokens=4, cost=7))
+        journal.close()
+
+
+def _spent(journal: Journal) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for each in journal.spendings():
+        sums.update(tokens=each.amounts[0], cost=each.amounts[3], messages=each.amounts[5])
+    return sums
+
+
+def _check_imports(journal: Journal, documents: Mapping[str, list[Mapping[str, Any]]]) -> None:
+    """A chain is taken in whole and sound, or not at all."""
+    whole = documents["a"]
+    others = [whole[1:], [*whole, whole[-1]], [{**whole[0], "at": 9.0}, *whole[1:]], []]
+    for wrong in others:
+        _refused("put() of what is no sound chain", lambda wrong=wrong: journal.put("imported", wrong))  # type: ignore[misc]
+    _refused("put() of the chain of another thread", lambda: journal.put("imported", whole))
+    _same("read() of what was refused", tuple(journal.read("imported")), ())
+    content = {**content_of(whole[0]), "root": "imported"}
+    sound = [json.loads(seal(canonical(content), Head())[0])]
+    journal.put("imported", sound)
+    _same("documents() of what was taken in", list(journal.documents("imported")), sound)
+    _refused("put() of a chain that is there", lambda: journal.put("imported", sound))
+    _refused("remove() of a chain that is open", lambda: journal.remove("imported"))
+    _write(journal, ("imported", _ended("imported")), ("imported", _ended("a")))
+    if journal.lasting:
+        _same("verify() after a write to what was taken in", journal.verify("imported"), None)
+        _same("the number of entries of what was taken in", len(journal.read("imported")), 3)
+    journal.close()
+
+
+def _check_removal(make: Callable[[], Journal]) -> None:
+    """What was removed is gone, but for what it spent."""
+    journal = make()
+    spent = _spent(journal)
+    _refused("remove() of a chain that is not there", lambda: journal.remove("nobody"))
+    if journal.lasting:
+        for root in ("a", FOREIGN[-1], "long"):
+            journal.remove(root)
+        for _ in range(2):
+            _same("read() of what was removed", tuple(journal.read("a")), ())
+            _same("chains() with what was removed", [each.root for each in journal.chains() if each.root == "a"], [])
+            _same("root_of() a sub-thread of what was removed", journal.root_of("long.7"), None)
+            _same("spendings() after chains were removed", _spent(journal), spent)
+            journal.close()
+            journal = make()
+        _write(journal, ("a", _samples("a")[0]))
+        _same("read() of a chain that came again", tuple(journal.read("a")), (_samples("a")[0],))
+    journal.close()
 
 
 def _check_closing(journal: Journal) -> None:
     journal.close()
     journal.close()
+    _same("what write() gives after close()", list(journal.write([("late", _samples("late")[0])])), ["late"])
+
+
+def _write(journal: Journal, *batch: tuple[str, Fact]) -> None:
+    _same("what write() gives", dict(journal.write(batch)), {})
+
+
+def _refused(what: str, call: Callable[[], None]) -> None:
     try:
-        journal.append("late", _samples("late")[0])
+        call()
     except JournalError:
         return
-    raise AssertionError("append() after close() did not raise JournalError")
+    raise AssertionError(f"{what} did not raise JournalError")
 
 
 def _samples(root: str) -> Sequence[Fact]:
@@ -114,6 +268,7 @@ def _samples(root: str) -> Sequence[Fact]:
             grace=False, streamed=True, steps=(Resolved(ask=(root, 1), answer=Failure("crashed", "it\0did")),),
         ),
         CallSettled(
+            held_at=1.5,
             at=3.0, thread=root, hold=1, seq=1, handler="h", alias="default", backend="b",
             charge=Charge(input_tokens=4, cost=7, estimated=True), steps=(Resolved(ask=(root, 1), answer=forecast),),
         ),
@@ -127,6 +282,32 @@ def _ended(root: str) -> Fact:
         replies=(("h", BudgetEstimate(unit="messages", low=Decimal(1), high=Decimal(2))),), warnings=(), labels={},
         error="it did", code="crashed", threads=(),
     )  # fmt: skip
+
+
+def _thread_image(thread: str) -> ThreadImage:
+    blank: ThreadImage = _blank(forms.Object(ThreadImage))
+    return evolve(blank, thread=thread)
+
+
+def _blank(form: forms.Form) -> Any:  # noqa: PLR0911 - a case for each form
+    """The plainest value of a form."""
+    match form:
+        case forms.Object(cls=cls):
+            return cls(**{slot.name: _blank(slot.form) for slot in forms.slots(cls) if slot.required})
+        case forms.Row(places=places):
+            return tuple(map(_blank, places))
+        case forms.Plain(cls=cls):
+            return cls()
+        case forms.Amount(numbers=numbers):
+            return 0.0 if numbers else Decimal(0)
+        case forms.Word(words=words):
+            return words[0]
+        case forms.Many():
+            return ()
+        case forms.Table():
+            return {}
+        case _:
+            return None
 
 
 def _all(root: str) -> tuple[Fact, ...]:

@@ -1,11 +1,12 @@
 """Facts as JSON objects, and back: what every journal on a disk holds, and what reads them without payload classes.
 
-A document is ``{"format": 1, "root": ..., "fact": "Accepted", "at": ..., "thread": ..., "steps": [{"step": "Posted", ...}], ...}``:
+A document is ``{"format": 2, "root": ..., "fact": "Accepted", "at": ..., "thread": ..., "steps": [{"step": "Posted", ...}], ...}``:
 the fields of the fact's class beside the three keys that say what it is. :mod:`organism.journal.forms` has the rules for fields.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from attrs import fields, has
@@ -13,8 +14,10 @@ from attrs import fields, has
 from organism import facts
 from organism.errors import JournalError, OrganismError
 from organism.frames import Failure, Warned
+from organism.journal.chain import utf8
 from organism.journal.forms import Object, Tagged, form_of, slots
 from organism.journal.values import Misread
+from organism.journal.writers import ByClass, line_writer, string
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from organism.facts import Fact
     from organism.payloads import Vocabulary
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The version of what is written. It changes with every change that a reader of the last one would misunderstand."""
 
 FACTS: Final[tuple[type[Fact], ...]] = tuple(
@@ -34,16 +37,26 @@ FACTS: Final[tuple[type[Fact], ...]] = tuple(
 STEPS: Final[tuple[type, ...]] = get_args(facts.Step)
 """Every step there is."""
 
+_WRITERS: Final = ByClass(lambda cls: line_writer(cls, FORMAT), FACTS)
 _HEAD: Final = ("format", "root")
 _FACT: Final = Tagged("fact", FACTS)
 
 
+def content(fact: Fact, root: str) -> bytes:
+    """What a chain holds of a fact of this root thread: its JSON object in canonical form (see :mod:`organism.journal.chain`).
+
+    Raises JournalError where the fact holds what cannot be written.
+    """
+    try:
+        return utf8(_WRITERS[type(fact)](fact, string(root)))
+    except (OrganismError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
+
+
 def encode(fact: Fact, root: str) -> dict[str, Any]:
     """The JSON object of a fact of this root thread. Raises JournalError where it holds what cannot be written."""
-    try:
-        return {"format": FORMAT, "root": root, **_FACT.write(fact)}
-    except (OrganismError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
+    made: dict[str, Any] = json.loads(content(fact, root))
+    return made
 
 
 def encode_lost(root: str, count: int, at: float) -> dict[str, Any]:
@@ -179,4 +192,4 @@ def _forms(cls: type) -> Iterator[Any]:
                 waiting += inner if isinstance(inner, tuple) else [inner]
 
 
-__all__ = ["FACTS", "FORMAT", "STEPS", "decode", "encode", "encode_lost", "form_of", "schema"]
+__all__ = ["FACTS", "FORMAT", "STEPS", "content", "decode", "encode", "encode_lost", "form_of", "schema"]

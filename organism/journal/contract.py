@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from organism.errors import JournalError
     from organism.facts import Fact
+    from organism.usage import Spending
+
+
+@frozen(kw_only=True)
+class Chain:
+    """What a journal knows of the chain of a root thread (or of a conversation) without reading it.
+
+    ``open``: something of it is unfinished, or a call of it unsettled. ``entries`` is how many there are, ``size`` how many
+    bytes they take, ``began`` and ``last`` the instants of the first and the last.
+    """
+
+    root: str
+    open: bool
+    entries: int
+    size: int
+    began: float
+    last: float
 
 
 class Journal(Protocol):
     """The append-only record of facts, one chain a root thread. Any text may be the id of a thread.
 
-    Methods are called from one thread at a time, and never wait for anything but the disk.
+    Methods are called from one thread at a time, and never wait for anything but the disk. What is read has its payloads as
+    objects where the journal was given a vocabulary, as :class:`organism.journal.PlainPayload` where not.
     """
 
     @property
@@ -21,11 +42,11 @@ class Journal(Protocol):
         """Whether it outlives the process. One that does not may let a chain go once its root thread has ended."""
         ...
 
-    def append(self, root: str, fact: Fact) -> None:
-        """Writes a fact to the end of the chain of its root thread.
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
+        """Writes facts, each to the end of the chain of its root thread, in order; what is written is durable.
 
-        Raises JournalError where it cannot be written, or the chain is damaged: then nothing of it is in the chain, and a later
-        append goes on where the chain ended.
+        Gives the chains that could not be written, or are damaged, with the reason: of those nothing is written, and a later
+        write goes on where the chain ended. All others are.
         """
         ...
 
@@ -33,14 +54,51 @@ class Journal(Protocol):
         """The facts of a root thread in their order; none of one that is not known. Raises JournalError for a damaged chain."""
         ...
 
-    def roots(self) -> Sequence[str]:
-        """The root threads that there are chains of, each once."""
+    def recall(self, root: str) -> Sequence[Fact]:
+        """The facts from the last :class:`organism.facts.Snapshot` on, which is the first of them; all where there is none.
+
+        Of the chain these are checked. Raises JournalError.
+        """
+        ...
+
+    def documents(
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        """The entries of a chain behind number ``after``, as JSON objects with ``n``, ``prev`` and ``hash``, of these facts (by
+        their class's name) or of all. Raises JournalError.
+        """
+        ...
+
+    def chains(self, *, open: bool | None = None) -> Sequence[Chain]:  # noqa: A002 - what it asks is which are open
+        """The chains there are, the oldest first; ``open`` asks for those that are, or are not, unfinished."""
+        ...
+
+    def root_of(self, thread: str) -> str | None:
+        """The root thread (chain) that a thread, a sub-thread or a turn of a conversation belongs to; ``None`` where unknown."""
+        ...
+
+    def spendings(self) -> Sequence[Spending]:
+        """All that was ever spent, by hour, handler, model, backend and labels, also in chains that were removed."""
+        ...
+
+    def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
+        """(entries, bytes) of an open chain behind its last snapshot, and the bytes of that snapshot (0 where there is none)."""
         ...
 
     def verify(self, root: str) -> str | None:
         """The first bad entry of a chain, with its place and what is wrong with it; ``None`` where all are sound."""
         ...
 
+    def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Makes a chain of documents that :meth:`documents` gave (an import). Raises JournalError where the chain is there, or
+        they are no sound chain; then nothing of it is.
+        """
+        ...
+
+    def remove(self, root: str) -> None:
+        """Removes a chain that is not open; its spendings stay. Raises JournalError."""
+        ...
+
     def close(self) -> None:
-        """Lets go of what is open. Closing twice is once; an append after that raises JournalError."""
+        """Lets go of what is open. Closing twice is once; a write after that fails for all of its chains."""
         ...

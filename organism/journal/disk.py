@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from io import FileIO
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -27,24 +28,67 @@ class Disk:
         Whatever stands behind ``at`` is what is left of an append that failed; it is cut off first. Raises OSError; then the
         file is as it was, or the next append makes it so.
         """
-        with FileIO(path, "ab") as file:
-            new = file.seek(0, os.SEEK_END)
-            if new < at:
-                raise OSError(errno.EIO, f"is {at - new} bytes shorter than what was written to it")
-            if new > at:
-                self.cut(file, at)
+        (error,) = self.append_all([(path, data, at)])
+        if error is not None:
+            raise error
+
+    def append_all(self, parts: Sequence[tuple[Path, bytes | bytearray, int]]) -> list[OSError | None]:
+        """Appends to several files, as :meth:`append` does to one; gives for each why it could not be done.
+
+        All are written before the first is synced: then the disk does most of the work once.
+        """
+        errors: list[OSError | None] = [None] * len(parts)
+        with ExitStack() as opened:
+            files: list[FileIO | None] = []
+            for number, (path, data, at) in enumerate(parts):
+                files.append(None)
+                try:
+                    file = files[number] = opened.enter_context(FileIO(path, "ab"))
+                    self._append(file, data, at)
+                except OSError as error:
+                    errors[number] = error
+            if self._durable:
+                self._sync_all(parts, files, errors)
+            for (_, _, at), each, failed in zip(parts, files, errors, strict=True):
+                if each is not None and failed is not None:
+                    with suppress(OSError):
+                        if each.seek(0, os.SEEK_END) > at:
+                            self.cut(each, at)
+        return errors
+
+    def _append(self, file: FileIO, data: bytes | bytearray, at: int) -> None:
+        size = file.seek(0, os.SEEK_END)
+        if size < at:
+            raise OSError(errno.EIO, f"is {at - size} bytes shorter than what was written to it")
+        if size > at:
+            self.cut(file, at)
+        left = memoryview(data)
+        while left:
+            left = left[self.write(file, left) :]
+
+    def _sync_all(
+        self,
+        parts: Sequence[tuple[Path, bytes | bytearray, int]],
+        files: Sequence[FileIO | None],
+        errors: list[OSError | None],
+    ) -> None:
+        new: dict[Path, list[int]] = {}
+        for number, ((path, _, at), file) in enumerate(zip(parts, files, strict=True)):
+            if file is None or errors[number] is not None:
+                continue
             try:
-                left = memoryview(data)
-                while left:
-                    left = left[self.write(file, left) :]
-                if self._durable:
-                    self.sync(file)
-            except OSError:
-                with suppress(OSError):
-                    self.cut(file, at)
-                raise
-        if self._durable and not at:
-            self._sync_folder(path.parent)
+                self.sync(file)
+            except OSError as error:
+                errors[number] = error
+            else:
+                if not at:
+                    new.setdefault(path.parent, []).append(number)
+        for folder, numbers in new.items():
+            try:
+                self.sync_folder(folder)
+            except OSError as error:
+                for number in numbers:
+                    errors[number] = error
 
     def write(self, file: FileIO, data: memoryview) -> int:
         """Writes some of the data; gives how many bytes."""
@@ -58,7 +102,7 @@ class Disk:
         """Shortens a file."""
         file.truncate(size)
 
-    def _sync_folder(self, folder: Path) -> None:
+    def sync_folder(self, folder: Path) -> None:
         """A new file's name is on the disk when its folder is; where folders cannot be opened, the system sees to it."""
         if os.name == "nt":
             return

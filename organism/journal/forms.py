@@ -1,13 +1,12 @@
 """How values stand in JSON: one form for each type that a fact may hold, made from the annotations of its attrs classes.
 
-A form writes a value, reads it back, and says in JSON Schema what it wrote. A new field or a new fact needs no code here;
-only what is annotated ``Any`` has its form by the field's name, in :data:`BY_NAME`.
+A form reads a value, and says in JSON Schema what stands there; :mod:`organism.journal.writers` writes it. A new field or a new
+fact needs no code; only what is annotated ``Any`` has its form by the field's name, in :data:`BY_NAME`.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
 import types
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Union, get_args
 
 from attrs import NOTHING, fields, frozen, has
 
+from organism.facts import Ended
 from organism.frames import Failure, Warned
-from organism.journal.values import MARK, Misread, PlainPayload, closed, opened, payload_of, xml_and_json
+from organism.journal.values import MARK, Misread, PlainPayload, opened, payload_of
 
 if TYPE_CHECKING:
     from organism.payloads import Vocabulary
@@ -27,10 +27,6 @@ Schema = dict[str, Any]
 
 class Form(Protocol):
     """How values of one type stand in JSON."""
-
-    def write(self, value: Any) -> Any:
-        """The JSON value."""
-        ...
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """The value; raises Misread with the path of what is wrong."""
@@ -47,10 +43,6 @@ class Plain:
 
     cls: type
     name: str
-
-    def write(self, value: Any) -> Any:
-        """As it is."""
-        return value
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """As it is."""
@@ -70,12 +62,6 @@ class Amount:
 
     decimals: bool = True
     numbers: bool = True
-
-    def write(self, value: Any) -> Any:
-        """A number or a text; ``{"$float": "inf"}`` for what JSON has no number for."""
-        if isinstance(value, Decimal):
-            return str(value)
-        return value if not isinstance(value, float) or math.isfinite(value) else {MARK + "float": repr(value)}
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """An int, a float or a Decimal."""
@@ -105,10 +91,6 @@ class Word:
 
     words: tuple[Any, ...]
 
-    def write(self, value: Any) -> Any:
-        """As it is."""
-        return value
-
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """As it is, where it is one of them."""
         del words
@@ -123,13 +105,9 @@ class Word:
 
 @frozen
 class Maybe:
-    """``null``, or what ``inner`` writes."""
+    """``null``, or what ``inner`` reads."""
 
     inner: Form
-
-    def write(self, value: Any) -> Any:
-        """``null`` for None."""
-        return None if value is None else self.inner.write(value)
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """None for ``null``."""
@@ -145,10 +123,6 @@ class Many:
     """A tuple of any length."""
 
     item: Form
-
-    def write(self, value: Any) -> Any:
-        """A list."""
-        return [self.item.write(each) for each in value]
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """A tuple."""
@@ -166,10 +140,6 @@ class Row:
     """A tuple of a fixed length, each place of its own type."""
 
     places: tuple[Form, ...]
-
-    def write(self, value: Any) -> Any:
-        """A list."""
-        return [form.write(each) for form, each in zip(self.places, value, strict=True)]
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """A tuple."""
@@ -194,10 +164,6 @@ class Table:
 
     item: Form
 
-    def write(self, value: Any) -> Any:
-        """An object."""
-        return {key: self.item.write(each) for key, each in value.items()}
-
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """A dict."""
         return {key: _within(f".{key}", self.item, each, words) for key, each in _instance(value, dict).items()}
@@ -211,10 +177,6 @@ class Table:
 class PayloadForm:
     """A payload: its JSON document, with its XML beside it."""
 
-    def write(self, value: Any) -> Any:
-        """``{"Greeting": {"name": "Ada"}, "$xml": "<Greeting ..."}``."""
-        return xml_and_json(value)
-
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """The payload; a :class:`PlainPayload` where no class is known."""
         return payload_of(value, words)
@@ -227,10 +189,6 @@ class PayloadForm:
 @frozen
 class OpenForm:
     """Any value that may be kept: JSON values and payloads, numbers of every kind, tuples."""
-
-    def write(self, value: Any) -> Any:
-        """What JSON has no form for becomes an object whose one key begins with ``$``."""
-        return closed(value)
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """The value."""
@@ -246,15 +204,6 @@ class Object:
     """An attrs value: an object of its fields, in their order. What is None or ``()`` by default is left out where it is."""
 
     cls: type
-
-    def write(self, value: Any) -> Any:
-        """The object."""
-        document: dict[str, Any] = {}
-        for slot in slots(self.cls):
-            each = getattr(value, slot.name)
-            if slot.required or each != slot.empty:
-                document[slot.name] = slot.form.write(each)
-        return document
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """The value. What the class does not know, and what it lacks, is an error."""
@@ -297,11 +246,6 @@ class Tagged:
     tag: str
     classes: tuple[type, ...]
 
-    def write(self, value: Any) -> Any:
-        """The object, the class's name first."""
-        cls: Any = value.__class__
-        return {self.tag: cls.__name__, **Object(cls).write(value)}
-
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """The value; a class that is none of these is refused by name."""
         name = _instance(value, dict).get(self.tag)
@@ -319,10 +263,6 @@ class Tagged:
 class AnswerForm:
     """What an ask got: a payload, or a Failure. Only a payload has its XML beside it."""
 
-    def write(self, value: Any) -> Any:
-        """The payload's or the failure's object."""
-        return Object(Failure).write(value) if isinstance(value, Failure) else xml_and_json(value)
-
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """Either."""
         if isinstance(value, dict) and f"{MARK}xml" in value:
@@ -339,6 +279,7 @@ BY_NAME: Final[Mapping[str, Form]] = {
     "replies": PayloadForm(),
     "answer": AnswerForm(),
     "failure": Object(Failure),
+    "records": Object(Ended),
     "warnings": Object(Warned),
     **dict.fromkeys(("used", "held", "limit", "remaining", "need", "threshold"), Amount()),
 }

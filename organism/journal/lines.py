@@ -1,4 +1,4 @@
-"""The journal of JSON lines: one append-only file a root thread, an entry a line, made for ``tail -f`` and ``jq``.
+"""Files of JSON lines: one append-only file a root thread, an entry a line, made for ``tail -f`` and ``jq``.
 
 The newline is the commit mark: what stands behind the last one was never committed, and is cut off by the next append. A line
 that holds anything but the canonical form of a sound entry is damage, and is reported with its place.
@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import field, frozen
 
 from organism.errors import JournalError
-from organism.facts import Ended
-from organism.journal.chain import CHANGED, Head, canonical, content_of, head_of, is_sealed, misplaced, seal
-from organism.journal.codec import decode, encode
+from organism.journal.chain import CHANGED, Head, head_of, is_sealed, misplaced, seal
 from organism.journal.disk import Disk
 from organism.journal.filenames import file_name, is_file_name, root_of_name
 
@@ -26,10 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO, NoReturn
 
-    from organism.facts import Fact
-    from organism.payloads import Vocabulary
-
 _log: Final = logging.getLogger("organism.journal")
+_FILES: Final = 100
+"""Files that are open at once."""
 
 
 @frozen
@@ -42,108 +39,121 @@ class Line:
 
 
 @frozen
-class _End:
+class End:
     """Where a chain goes on: its head, and how long its file is."""
 
     head: Head = field(factory=Head)
     size: int = 0
 
 
-class LinesJournal:
+class LineFiles:
     """One file a root thread in ``folder``, which is made with the first append.
 
-    With a ``vocabulary``, what is read has its payloads as objects, without one as PlainPayload. ``durable``: an append is over
-    when it would survive a power cut; else when it would survive the process. Append to a folder from one process only.
+    ``durable``: an append is over when it would survive a power cut; else when it would survive the process. Append to a folder
+    from one process only.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        vocabulary: Vocabulary | None = None,
-        *,
-        durable: bool = True,
-        disk: Disk | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, disk: Disk | None = None) -> None:
         self.folder = folder
-        self._vocabulary = vocabulary
-        self._disk = disk if disk is not None else Disk(durable=durable)
-        self._ends: dict[str, _End] = {}
+        self.disk = disk if disk is not None else Disk(durable=durable)
+        self._ends: dict[str, End] = {}
         self._closed = False
-
-    @property
-    def lasting(self) -> bool:
-        """It outlives the process."""
-        return True
 
     def path(self, root: str) -> Path:
         """The file of a root thread, whether it is there or not."""
         return self.folder / file_name(root)
 
-    def append(self, root: str, fact: Fact) -> None:
-        """Writes a fact to the end of the file of its root thread; raises JournalError, then nothing of it is there."""
-        self.extend(root, [canonical(encode(fact, root))])
-        if isinstance(fact, Ended) and fact.thread == root:
-            self.let_go(root)
-
     def extend(self, root: str, contents: Iterable[bytes]) -> None:
         """Writes what the codec made of several facts, each in its canonical form; all or nothing. Raises JournalError."""
+        written = self.extend_all({root: contents})[root]
+        if isinstance(written, JournalError):
+            raise written
+
+    def extend_all(self, chains: Mapping[str, Iterable[bytes]]) -> dict[str, list[End] | JournalError]:
+        """Writes to several chains, to each all or nothing; gives for each its end behind every fact, or why it could not be done."""
         if self._closed:
-            raise JournalError(f"the journal in {self.folder} is closed")
-        path = self.path(root)
+            return {root: JournalError(f"the journal in {self.folder} is closed") for root in chains}
+        done: dict[str, list[End] | JournalError] = {}
+        parts: dict[str, tuple[End, bytearray, list[End]]] = {}
+        for root, contents in chains.items():
+            try:
+                parts[root] = self._sealed(root, contents)
+            except JournalError as error:
+                done[root] = error
+        waiting = list(parts.items())
+        for start in range(0, len(waiting), _FILES):
+            some = waiting[start : start + _FILES]
+            todo = [(self.path(root), lines, end.size) for root, (end, lines, _) in some]
+            for (root, (end, _, ends)), reason in zip(some, self.disk.append_all(todo), strict=True):
+                if reason is None:
+                    self._ends[root] = ends[-1] if ends else end
+                    done[root] = ends
+                else:
+                    done[root] = self._cannot(root, reason)
+        return done
+
+    def _sealed(self, root: str, contents: Iterable[bytes]) -> tuple[End, bytearray, list[End]]:
+        """Where the chain ends, the lines that are to be written there, and its end after each of them."""
         try:
             # Kept before anything is written: what an append leaves behind that fails is known by where it began.
-            end = self._ends[root] = self._ends.get(root) or self._opened(root, path)
-            head, lines = end.head, bytearray()
-            for content in contents:
-                line, head = seal(content, head)
-                lines += line + b"\n"
-            self._disk.append(path, lines, at=end.size)
+            end = self._ends[root] = self._ends.get(root) or self._opened(root, self.path(root))
         except OSError as error:
-            with suppress(OSError):
-                if not path.exists():
-                    self.let_go(root)
-            raise JournalError(f"{path} cannot be written: {error.strerror or error}") from error
-        self._ends[root] = _End(head, end.size + len(lines))
+            raise self._cannot(root, error) from error
+        head, lines, ends = end.head, bytearray(), list[End]()
+        for content in contents:
+            line, head = seal(content, head)
+            lines += line + b"\n"
+            ends.append(End(head, end.size + len(lines)))
+        return end, lines, ends
+
+    def _cannot(self, root: str, error: OSError) -> JournalError:
+        path = self.path(root)
+        with suppress(OSError):
+            if not path.exists():
+                self.let_go(root)
+        return JournalError(f"{path} cannot be written: {error.strerror or error}")
+
+    def end(self, root: str) -> End | None:
+        """Where a chain goes on, as far as it was looked at or written to."""
+        return self._ends.get(root)
+
+    def goes_on(self, root: str, end: End) -> None:
+        """Takes this for the end of a chain: whoever says so has checked it."""
+        self._ends[root] = end
 
     def let_go(self, root: str) -> None:
         """Forgets where the chain of a thread ends, since it has; a later append looks again."""
         self._ends.pop(root, None)
 
-    def _opened(self, root: str, path: Path) -> _End:
+    def _opened(self, root: str, path: Path) -> End:
         """The end of a chain that may be there already; all of it is checked."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        end = _End()
-        if not path.exists():
-            return end
-        for line in self.lines(root):
-            end = _End(head_of(line.entry), line.end)
-        torn = path.stat().st_size - end.size
-        if torn:
-            _log.warning("%s: its last %d bytes were never committed, and are cut off", path, torn)
+        end = End()
+        if path.exists():
+            for line in self.lines(root):
+                end = End(head_of(line.entry), line.end)
+            self.say_torn(root, end.size)
         return end
 
-    def read(self, root: str) -> tuple[Fact, ...]:
-        """The facts of a root thread; raises JournalError with the file and line of what is damaged, missing or unknown."""
-        return tuple(self._facts(root))
+    def say_torn(self, root: str, size: int) -> None:
+        """Says what stands behind the last line of a file, which the next append cuts off."""
+        path = self.path(root)
+        torn = path.stat().st_size - size
+        if torn:
+            _log.warning("%s: its last %d bytes were never committed, and are cut off", path, torn)
 
-    def _facts(self, root: str) -> Iterator[Fact]:
-        for line in self.lines(root):
-            try:
-                yield decode(content_of(line.entry), self._vocabulary)
-            except JournalError as error:
-                raise JournalError(f"{self.path(root)}:{line.number}: {error}") from None
-
-    def lines(self, root: str) -> Iterator[Line]:
+    def lines(self, root: str, start: End | None = None) -> Iterator[Line]:
         """The lines of a root thread as they stand there, each checked; none of one that is not known.
 
-        What was not committed is passed over. Raises JournalError with the file and line of the first bad one.
+        ``start`` is the end of those that are left out. What was not committed is passed over. Raises JournalError with the
+        file and line of the first bad one.
         """
         path = self.path(root)
         # Behind what this journal has committed there may be the rest of an append that failed.
         known = self._ends.get(root)
         try:
             with path.open("rb") as file:
-                yield from _checked(path, file, root, None if known is None else known.size)
+                yield from _checked(path, file, root, None if known is None else known.size, start or End())
         except FileNotFoundError:
             return
         except OSError as error:
@@ -190,9 +200,10 @@ class LinesJournal:
         self._ends.clear()
 
 
-def _checked(path: Path, file: BinaryIO, root: str, size: int | None) -> Iterator[Line]:
-    head, end = Head(), 0
-    for number, raw in enumerate(file, 1):
+def _checked(path: Path, file: BinaryIO, root: str, size: int | None, start: End) -> Iterator[Line]:
+    head, end = start.head, start.size
+    file.seek(end)
+    for number, raw in enumerate(file, head.number + 1):
         if not raw.endswith(b"\n") or (size is not None and end >= size) or _torn_page(raw, file):
             return
         entry = _entry(raw, f"{path}:{number}")

@@ -1,21 +1,37 @@
-"""The journal that lasts as long as the process: a root thread's facts, until it ends."""
+"""The journal that lasts as long as the process: the facts of the chains that are not over, and what all of them spent."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from organism.errors import JournalError
-from organism.facts import Ended
+from organism.facts import Snapshot
+from organism.journal.chain import Head, content_of, seal
+from organism.journal.codec import content, decode
+from organism.journal.contract import Chain
+from organism.journal.imported import checked
+from organism.journal.standing import Ledger, Standing
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
     from organism.facts import Fact
+    from organism.payloads import Vocabulary
+    from organism.usage import Spending
 
 
 class MemoryJournal:
-    """Keeps the facts of the root threads that live. An append is durable at once, as far as memory goes."""
+    """Keeps the facts of the chains that are open. What is written is durable at once, as far as memory goes.
 
-    def __init__(self) -> None:
-        self._chains: dict[str, list[Fact]] = {}
+    ``vocabulary`` is what imported chains are read with.
+    """
+
+    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+        self._vocabulary = vocabulary
+        self._chains: dict[str, tuple[list[Fact], Standing]] = {}
+        self._roots: dict[str, str] = {}
+        self._spent = Ledger()
         self._closed = False
 
     @property
@@ -23,32 +39,106 @@ class MemoryJournal:
         """It ends with the process."""
         return False
 
-    def append(self, root: str, fact: Fact) -> None:
-        """Writes a fact to the chain of its root thread; the fact that ends it lets the chain go."""
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
+        """Writes facts to the chains of their root threads; the fact that ends one lets the chain go."""
         if self._closed:
-            raise JournalError("the journal in memory is closed")
-        if isinstance(fact, Ended) and fact.thread == root:
-            self._chains.pop(root, None)
-            return
-        self._chains.setdefault(root, []).append(fact)
+            return dict.fromkeys((root for root, _ in batch), JournalError("the journal in memory is closed"))
+        for root, fact in batch:
+            self._append(root, fact)
+        return {}
+
+    def _append(self, root: str, fact: Fact) -> None:
+        chain = self._chains.get(root)
+        if chain is None:
+            chain = self._chains[root] = ([], Standing(root))
+        kept, standing = chain
+        kept.append(fact)
+        known = len(standing.threads)
+        standing.apply(fact)
+        if len(standing.threads) > known:
+            self._roots |= dict.fromkeys(standing.threads, root)
+        if standing.over:
+            self._spent.take_in(standing.spent)
+            for thread in standing.threads:
+                self._roots.pop(thread, None)
+            del self._chains[root]
 
     def read(self, root: str) -> tuple[Fact, ...]:
-        """The facts of a root thread so far; none of one that has ended."""
-        return tuple(self._chains.get(root, ()))
+        """The facts of a chain so far; none of one that is over."""
+        return tuple(self._chains[root][0]) if root in self._chains else ()
 
-    def roots(self) -> tuple[str, ...]:
-        """The root threads that live."""
-        return tuple(self._chains)
+    def recall(self, root: str) -> tuple[Fact, ...]:
+        """The facts from the last snapshot on."""
+        known = self.read(root)
+        return known[_last_snapshot(known) :]
+
+    def documents(
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        """The entries as JSON objects, made for this; raises JournalError for a fact that cannot be written."""
+        head = Head()
+        for fact in self.read(root):
+            raw, head = seal(content(fact, root), head)
+            if head.number > after and (kinds is None or type(fact).__name__ in kinds):
+                yield json.loads(raw)
+
+    def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
+        """The chains that are not over; their sizes are not known, and 0."""
+        return tuple(
+            Chain(root=root, open=True, entries=len(kept), size=0, began=kept[0].at, last=kept[-1].at)
+            for root, (kept, _) in self._chains.items()
+            if open is not False
+        )
+
+    def root_of(self, thread: str) -> str | None:
+        """The chain that a thread belongs to which is not over."""
+        return thread if thread in self._chains else self._roots.get(thread)
+
+    def spendings(self) -> tuple[Spending, ...]:
+        """All that was spent since the process began."""
+        ledger = Ledger()
+        ledger.take_in(self._spent)
+        for _, standing in self._chains.values():
+            ledger.take_in(standing.spent)
+        return ledger.rows()
+
+    def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
+        """The number of facts; nothing here has a size."""
+        known = self.read(root)
+        start = _last_snapshot(known)
+        behind = len(known) - start - 1 if known and isinstance(known[start], Snapshot) else len(known)
+        return (behind, 0, 0)
 
     def verify(self, root: str) -> str | None:
         """Always sound: facts are frozen, and no disk holds them."""
         del root
         return None
 
+    def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Takes in a chain; one that is over leaves nothing but what it spent."""
+        if root in self._chains:
+            raise JournalError(f"thread {root!r:.80} is in the journal already")
+        found = [decode(content_of(each), self._vocabulary) for each in checked(root, documents)]
+        refused = self.write([(root, fact) for fact in found])
+        for error in refused.values():
+            raise error
+
+    def remove(self, root: str) -> None:
+        """There is none that is not open."""
+        if root in self._chains:
+            raise JournalError(f"thread {root!r:.80} is not finished; only a chain that is over can be removed")
+        raise JournalError(f"thread {root!r:.80} is not in the journal")
+
     def close(self) -> None:
         """Lets everything go."""
         self._closed = True
         self._chains.clear()
+        self._roots.clear()
 
     def __len__(self) -> int:
         return len(self._chains)
+
+
+def _last_snapshot(known: Sequence[Fact]) -> int:
+    """The place of the last snapshot; 0 where there is none."""
+    return next((place for place in range(len(known) - 1, -1, -1) if isinstance(known[place], Snapshot)), 0)

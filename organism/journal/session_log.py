@@ -17,8 +17,8 @@ from attrs import define, frozen
 from organism.errors import JournalError
 from organism.facts import Ended
 from organism.journal.chain import canonical
-from organism.journal.codec import encode, encode_lost
-from organism.journal.lines import LinesJournal
+from organism.journal.codec import content, encode_lost
+from organism.journal.lines import LineFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ class SessionLog:
     """
 
     def __init__(self, folder: Path, *, room: int = ROOM, patience: float = PATIENCE, disk: Disk | None = None) -> None:
-        self._journal = LinesJournal(folder, durable=False, disk=disk)
+        self._journal = LineFiles(folder, durable=False, disk=disk)
         self._room = room
         self._patience = patience
         self._waiting: SimpleQueue[tuple[str, Fact | _Loss]] = SimpleQueue()
@@ -169,7 +169,7 @@ class SessionLog:
             self._miss(item.count, self._full())
             return _lost(root, item)
         try:
-            data = canonical(encode(item, root))
+            data = content(item, root)
         except JournalError as error:
             self._miss(1, error)
             return _lost(root, _Loss(1, item.at))

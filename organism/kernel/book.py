@@ -27,6 +27,8 @@ class Book:
         self._state = state
         self._record = record
         self._ended = ended
+        self.rolled = False
+        """A new window has begun; those who wait for what was held in the old one are to be tried."""
 
     @property
     def listening(self) -> bool:
@@ -39,7 +41,8 @@ class Book:
 
     def begin(self, at: float) -> None:
         """Starts a change at this instant."""
-        self._state.now = at
+        if self._state.come_to(at):
+            self.rolled = True
         if self._record is not None:
             self._state.steps = []
 
@@ -53,6 +56,10 @@ class Book:
         if state.ended:
             over, state.ended = state.ended, []
             for gone, record in over:
-                if self._record is not None:
-                    self._record(root_of(gone).id, record)
-                self._ended(gone, record)
+                self.say_end(gone, record)
+
+    def say_end(self, gone: Thread, record: Ended) -> None:
+        """Writes down that a thread has ended, and tells it."""
+        if self._record is not None:
+            self._record(root_of(gone).id, record)
+        self._ended(gone, record)

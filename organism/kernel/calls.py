@@ -12,10 +12,11 @@ from organism.budget.claims import CALLS, MESSAGES, VECTOR, Charge, Claim, Cross
 from organism.budget.tree import Lack, Node, note_details, put_back, recap
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
-from organism.frames import Failure, Message, Thread
+from organism.frames import Failure, Message, Thread, root_of
+from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
 from organism.kernel.prompts import Prompt, prompted
-from organism.kernel.state import Hold, State
+from organism.kernel.state import ALL, State
 from organism.kernel.warnings import fire_rest, note_crossings
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ class Calls:
 
     def _grant(self, call: CallFor, granted: Granted) -> Hold:
         state, thread = self._state, call.thread
-        state.last_hold += 1
+        root = root_of(thread)
         hold = Hold(
-            id=state.last_hold,
+            id=root.calls + 1,
             thread=thread,
             message=call.message,
             path=thread.node.path,
@@ -111,6 +112,7 @@ class Calls:
             grace=call.grace,
             streamed=call.streamed,
             held_at=state.now,
+            root=root.id,
         )
         add_hold(state, hold)
         if hold.streamed:
@@ -157,7 +159,7 @@ class Calls:
             figure(unit, node.held[unit]),
             figure(unit, node.caps.limit[unit]),
             figure(unit, lack.need),
-            hint=hint,
+            hint=hint or self._state.roll_hint(node),
         )
 
     def abandoned(self, thread: Thread, message: Message | None, at: float) -> None:
@@ -165,14 +167,12 @@ class Calls:
         what they cost, and nothing stays held.
         """
         for hold in [each for each in self._state.streams.get(thread, ()) if each.message is message]:
-            _, given, said, cost, calls, _ = hold.need
-            charge = Charge(input_tokens=given, output_tokens=said, cost=cost, model_calls=calls, estimated=True)
-            self.settle(hold, charge, at)
+            self.settle(hold, abandoned_charge(hold), at)
 
     def settle(self, hold: Hold, charge: Charge, at: float) -> tuple[Crossing, ...]:
         """Replaces a hold by what was spent, also after its thread has ended (R18); then those who wait are tried."""
         state, thread = self._state, hold.thread
-        if hold.id not in state.holds:
+        if hold.key not in state.holds:
             return ()  # its delivery left it behind, and it was charged then
         self._book.begin(at)
         apply_charge(state, hold, charge)
@@ -202,6 +202,12 @@ class Calls:
                     self.answered.append((waiter, self._grant(call, verdict)))
                 else:
                     self.answered.append((waiter, self._refuse(call, verdict.lack)))
+
+    def after_roll(self) -> None:
+        """A new window has begun: those who wait for what was held in the old one are tried."""
+        if self._book.rolled:
+            self._book.rolled = False
+            self._try_waiting((self._state.root,))
 
     def untie(self) -> None:
         """Refuses calls that wait for each other's streams, one after the other, until those who are left may go."""
@@ -249,9 +255,17 @@ class Calls:
         self._try_waiting((thread.node,))
 
 
+def abandoned_charge(hold: Hold) -> Charge:
+    """All that was held: nobody will say what the call did cost."""
+    _, given, said, cost, calls, _ = hold.need
+    return Charge(input_tokens=given, output_tokens=said, cost=cost, model_calls=calls, estimated=True)
+
+
 def add_hold(state: State, hold: Hold) -> None:
     """Enters a hold whose amounts have been taken."""
-    state.holds[hold.id] = hold
+    state.holds[hold.key] = hold
+    root = root_of(hold.thread)
+    root.calls = max(root.calls, hold.id)
     if hold.streamed:
         state.streams.setdefault(hold.thread, []).append(hold)
     if hold.grace:
@@ -277,13 +291,14 @@ def _short_of(node: Node) -> str:
 
 def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
     """Settles on the whole path, and in the sums by handler, model, backend and label."""
-    del state.holds[hold.id]
+    del state.holds[hold.key]
     if hold.streamed:
         left = [each for each in state.streams.pop(hold.thread, ()) if each is not hold]
         if left:
             state.streams[hold.thread] = left
-    put_back(hold.path, hold.need, charge.amounts)
-    note_details(hold.path, charge)
+    path = state.path_of(hold)
+    put_back(path, hold.need, charge.amounts)
+    note_details(path, charge)
     if charge.amounts[CALLS] or charge.amounts[0]:
         hold.thread.calls_like = charge.amounts
     for kind, name in _tallied(hold):
@@ -297,7 +312,7 @@ def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
 
 def _tallied(hold: Hold) -> list[tuple[str, str]]:
     handler = "" if hold.message is None else hold.message.to
-    names = [("handler", handler), ("model", hold.alias), ("backend", hold.backend)]
+    names = [ALL, ("handler", handler), ("model", hold.alias), ("backend", hold.backend)]
     return names + [("label", f"{key}={value}") for key, value in hold.thread.labels.items()]
 
 

@@ -13,9 +13,11 @@ from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
 from organism.frames import Ask, Frame, Thread, Warned, above_new, descendants, is_below, root_of
 from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
+from organism.kernel.holds import Hold
 from organism.kernel.imaging import restore
 from organism.kernel.index import Index
-from organism.kernel.state import Hold, State
+from organism.kernel.state import State
+from organism.kernel.warnings import enter_warning, tell
 from organism.routing import routes
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Fold:
     def __init__(self, settings: Settings, state: State | None = None) -> None:
         self.state = State(settings, routes(settings)) if state is None else state
         self.state.index = self._index = Index()
+        self.threads: set[str] = set()
+        """Every thread that it has met."""
         self.unsaid: dict[str, tuple[Thread, facts.Ended]] = {}
         """Ends that followed from a fact, and that the record does not tell of yet: it was cut right behind that fact."""
         self._parted: dict[str, Thread] = {}
@@ -41,13 +45,16 @@ class Fold:
     def apply(self, fact: Fact) -> None:
         """Makes the changes of one fact."""
         state = self.state
-        state.now = fact.at
+        state.come_to(fact.at)
         if isinstance(fact, facts.Ended):
             self.unsaid.pop(fact.thread, None)
             return  # it followed from the fact before it, and has been made
         if isinstance(fact, facts.Snapshot):
             if not self.knows(fact.thread):
-                restore(self.state, self._index, self._warned, fact.image)
+                self._parted |= restore(self.state, self._index, self._warned, fact.image)
+                self.threads |= {each.thread for each in fact.image.threads} | {
+                    each.thread for each in fact.image.holds
+                }
             return
         message = self._message(fact)
         # An ask is a delivery's own: while it is carried out, steps may answer it only through its frame.
@@ -83,7 +90,8 @@ class Fold:
             case facts.Answered(state=dict() as changes) if message is not None and changes:
                 self.state.set_state(message.thread, message.to, changes)
             case facts.CallSettled(hold=id_, charge=charge):
-                apply_charge(self.state, self.state.holds[id_], charge)
+                root = root_of(self._thread(fact.thread)).id
+                apply_charge(self.state, self.state.holds[root, id_], charge)
             case facts.Stopped(failure=failure):
                 for each in list(descendants(self._thread(fact.thread))):
                     each.stopping = failure
@@ -143,11 +151,10 @@ class Fold:
     def _hold(self, fact: facts.CallHeld, message: Message | None) -> None:
         thread = self._thread(fact.thread)
         take(thread.node.path, fact.need)
-        self.state.last_hold = fact.hold
         hold = Hold(
             id=fact.hold, thread=thread, message=message, path=thread.node.path, need=fact.need, output=fact.output,
             clamped=False, alias=fact.alias, backend=fact.backend, attempt=fact.attempt, grace=fact.grace,
-            streamed=fact.streamed, held_at=fact.at,
+            streamed=fact.streamed, held_at=fact.at, root=root_of(thread).id,
         )  # fmt: skip
         add_hold(self.state, hold)
 
@@ -155,6 +162,7 @@ class Fold:
         match step:
             case facts.ThreadOpened():
                 owner = None if step.owner is None else self._index.frames[step.owner]
+                self.threads.add(step.thread)
                 self.state.open_thread(step.thread, step.kind, step.handler, step.budget, owner, step.labels)  # type: ignore[arg-type]
             case facts.Posted():
                 self._post(step, message)
@@ -162,7 +170,7 @@ class Fold:
                 self._warn(step)
             case facts.WarningTold(thread=id_, seq=seq, to=to):
                 hears = self._thread(id_)
-                self.state.tell(hears, to, [self._warned[root_of(hears).id, seq]])
+                tell(self.state, hears, to, [self._warned[root_of(hears).id, seq]])
             case facts.Unhandled(thread=id_, failure=failure, at_root=at_root):
                 self.state.not_handled(self._thread(id_), failure, at_root=at_root)
             case facts.Left(payload=payload):
@@ -180,7 +188,9 @@ class Fold:
                 self.state.hand_over(self._index.frames[ref], None if to is None else self._index.frames[to])
             case facts.Cut(ask=ref, dropped=dropped):
                 ask = self._ask(ref)
-                below = [each for each in self._index.messages.values() if ask.frame and is_below(each.frame, ask.frame)]
+                below = [
+                    each for each in self._index.messages.values() if ask.frame and is_below(each.frame, ask.frame)
+                ]
                 self.state.cut(ask, [self._index.messages[each] for each in dropped])
                 for each in below:
                     each.dropped = True  # queued ones are gone, those under way were cancelled
@@ -222,9 +232,10 @@ class Fold:
         self._warned[root_of(thread).id, step.seq] = warned
         if step.unit in VECTOR:
             unit = VECTOR.index(step.unit)
-            fire(node, unit, _mark(step))
+            if step.node or self.state.now >= self.state.window.begins:
+                fire(node, unit, _mark(step))
         told_after = None if step.told_after is None else self._index.messages.get(step.told_after)
-        self.state.raise_warning(thread, warned, step.pending_for, step.pending_caller, told_after)
+        enter_warning(self.state, thread, warned, step.pending_for, step.pending_caller, told_after)
 
 
 def _of(message: Message | None) -> Frame:

@@ -10,7 +10,7 @@ from organism.budget.tree import aim
 from organism.frames import Ask, Frame, Message, Thread, descendants
 from organism.images import FrameImage, HoldImage, Image, MessageImage, NodeImage, Recalled, ThreadImage
 from organism.kernel.calls import add_hold
-from organism.kernel.state import Hold, State
+from organism.kernel.holds import Hold
 
 if TYPE_CHECKING:
     from organism.budget.claims import Vector
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from organism.frames import Warned
     from organism.images import Ref
     from organism.kernel.index import Index
+    from organism.kernel.state import State
 
 
 def image_of(state: State, root: Thread) -> Image:
@@ -27,7 +28,7 @@ def image_of(state: State, root: Thread) -> Image:
     frames: dict[Frame, None] = {}
     for frame in chain((message.frame for message in messages), (thread.owner for thread in threads)):
         _collect(frames, frame)
-    holds = [hold for hold in state.holds.values() if hold.thread in threads]
+    holds = [hold for hold in state.holds.values() if hold.root == root.id]
     return Image(
         threads=tuple(_of_thread(thread) for thread in threads),
         frames=tuple(_of_frame(frame) for frame in frames),
@@ -60,6 +61,7 @@ def _of_thread(thread: Thread) -> ThreadImage:
         opened_at=thread.opened_at,
         paused_at=thread.paused_at,
         seq=thread.seq,
+        calls=thread.calls,
         node=_of_node(thread.node),
         records=tuple(thread.records or ()),
         replies=tuple(thread.replies),
@@ -142,6 +144,7 @@ def _of_hold(hold: Hold) -> HoldImage:
     return HoldImage(
         hold=hold.id,
         thread=hold.thread.id,
+        under=_living(hold.thread).id,
         seq=0 if hold.message is None else hold.message.seq,
         need=hold.need,
         output=hold.output,
@@ -154,13 +157,20 @@ def _of_hold(hold: Hold) -> HoldImage:
     )
 
 
+def _living(thread: Thread) -> Thread:
+    while thread.ended and thread.owner is not None:
+        thread = thread.owner.thread
+    return thread
+
+
 # And back
 
 
-def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image) -> None:
+def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image) -> dict[str, Thread]:
     """Makes an image part of a state in which none of its threads lives. The organism's own sums are not in it.
 
-    ``index`` gets its frames and messages, ``warned`` its warnings by (root thread, number).
+    ``index`` gets its frames and messages, ``warned`` its warnings by (root thread, number). Gives the threads that have ended and
+    whose calls are still out: the living thread above them stands for each.
     """
     root = image.threads[0].thread
     frames = _Frames(state, index, image)
@@ -180,13 +190,15 @@ def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image)
     for thread in image.threads:
         _share_warnings(state.threads[thread.thread], root, warned)
     for hold in image.holds:
-        _restore_hold(state, index, hold)
+        _restore_hold(state, index, root, hold)
+    return {each.thread: state.threads[each.under] for each in image.holds if each.under != each.thread}
 
 
 def _restore_thread(state: State, owner: Frame | None, image: ThreadImage) -> None:
     kind: Any = image.kind
     thread = state.enter_thread(image.thread, kind, image.handler, image.budget, owner, image.labels)
-    thread.opened_at, thread.paused_at, thread.seq = image.opened_at, image.paused_at, image.seq
+    thread.opened_at, thread.paused_at = image.opened_at, image.paused_at
+    thread.seq, thread.calls = image.seq, image.calls
     thread.records = list(image.records) or None
     thread.replies = [(handler, payload) for handler, payload in image.replies]
     thread.failures = list(image.failures) or None
@@ -283,19 +295,18 @@ def _share_warnings(thread: Thread, root: str, warned: dict[Ref, Warned]) -> Non
         thread.warnings = [warned[root, each.seq] for each in thread.warnings]
 
 
-def _restore_hold(state: State, index: Index, image: HoldImage) -> None:
-    thread = state.threads[image.thread]
+def _restore_hold(state: State, index: Index, root: str, image: HoldImage) -> None:
+    thread = state.threads[image.under]
     exhausted, graced = thread.exhausted, thread.graced
     hold = Hold(
         id=image.hold, thread=thread, message=index.messages.get((image.thread, image.seq)), path=thread.node.path,
         need=image.need, output=image.output, clamped=False, alias=image.alias, backend=image.backend,
-        attempt=image.attempt, grace=image.grace, streamed=image.streamed, held_at=image.held_at,
+        attempt=image.attempt, grace=image.grace, streamed=image.streamed, held_at=image.held_at, root=root,
     )  # fmt: skip
     add_hold(state, hold)
     thread.exhausted, thread.graced = exhausted, graced
     # Its own nodes have it in their figures.
     state.root.held = [have + more for have, more in zip(state.root.held, image.need, strict=True)]
-    state.last_hold = max(state.last_hold, image.hold)
 
 
 __all__ = ["image_of", "restore"]

@@ -24,10 +24,11 @@ from organism.kernel.answers import (
 from organism.kernel.book import Book
 from organism.kernel.calls import Calls
 from organism.kernel.failures import climb
+from organism.kernel.imaging import image_of
 from organism.kernel.state import State
 from organism.kernel.steps import ref_of
 from organism.kernel.times import Times
-from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices
+from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
 from organism.routing import Misdirected, check_address, routes
 
 if TYPE_CHECKING:
@@ -75,9 +76,11 @@ class Kernel:
         depths = [limit for limit in (budget.limits.depth, self.state.root.caps.depth) if limit is not None]
         if min(depths, default=1) < 1:
             raise BudgetExhaustedError("depth", "thread", 0, 0, min(depths), 1)
+        if self.state.come_to(at):
+            self.book.rolled = True
         missing = check_messages([Goal(self.state.root, budget)])
         if missing is not None:
-            raise refusal_error(too_many_messages(missing))
+            raise refusal_error(too_many_messages(missing), hint=self.state.roll_hint(missing.node))
         self.book.begin(at)
         thread = self.state.open_thread(id_, "root", to, budget, None, labels)
         posted = self.state.post_opening(thread, to, payload, "", "ingress", parent=None, above=None, depth=1)
@@ -180,6 +183,16 @@ class Kernel:
         self.state.finish(message, placed=placed)
         self.book.write(facts.Dropped, message.thread, seq=message.seq)
 
+    def diverged(self, message: Message, keys: tuple[str, ...], at: float) -> None:
+        """A delivery that was run again after a crash has not asked for all that it was answered before."""
+        self.book.begin(at)
+        self.book.write(facts.Diverged, message.thread, seq=message.seq, handler=message.to, keys=keys)
+
+    def snapshot(self, thread: Thread, at: float) -> None:
+        """Writes down all that a root thread has come to, so that taking it up need not read what came before."""
+        self.book.begin(at)
+        self.book.write(facts.Snapshot, thread, image=image_of(self.state, thread))
+
     def is_void(self, message: Message) -> bool:
         """Whether a delivery was cancelled: whatever it answers is not carried out."""
         return message.dropped or message.thread.stopping is not None
@@ -202,7 +215,7 @@ class Kernel:
     def noticed(self, message: Message, heard: Sequence[Warned], at: float) -> None:
         """A prompt that tells an agent of these warnings leaves now."""
         self.book.begin(at)
-        self.state.tell(message.thread, message.to, heard)
+        tell(self.state, message.thread, message.to, heard)
         self.book.write(facts.Noticed, message.thread, seq=message.seq, handler=message.to)
 
     # Asking and spawning
@@ -368,7 +381,7 @@ class Kernel:
         self.book.write(facts.Exhausted, thread, failure=failure, last=last, dropped=refs)
 
 
-def refusal_error(refusal: Refusal) -> BudgetExhaustedError | HandlerFailedError:
+def refusal_error(refusal: Refusal, *, hint: str = "") -> BudgetExhaustedError | HandlerFailedError:
     """The exception of a refusal, as whoever asked gets it."""
     lack, failure = refusal.lack, refusal.failure
     if lack is None or failure.code != "exhausted":
@@ -385,6 +398,7 @@ def refusal_error(refusal: Refusal) -> BudgetExhaustedError | HandlerFailedError
         figure(unit, node.held[unit]),
         figure(unit, node.caps.limit[unit]),
         figure(unit, lack.need),
+        hint=hint,
     )
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from organism.budget.waiting import Waiter
     from organism.frames import Frame, Thread
-    from organism.kernel.state import Hold, State
+    from organism.kernel.holds import Hold
+    from organism.kernel.state import State
 
     Owner = Message | Thread
     """Whose call or stream it is: a delivery's, or a thread's without handlers."""

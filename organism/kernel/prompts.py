@@ -10,8 +10,7 @@ from attrs import frozen
 from organism.images import Prompted
 
 if TYPE_CHECKING:
-
-    from organism.kernel.state import Hold
+    from organism.kernel.holds import Hold
 
 
 @frozen(eq=False, kw_only=True)

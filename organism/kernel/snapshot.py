@@ -20,8 +20,8 @@ def snapshot(state: State) -> dict[str, Any]:
         "root": _node(state.root),
         "threads": {id_: _thread(state, thread) for id_, thread in sorted(state.threads.items())},
         "holds": {
-            id_: (hold.thread.id, None if hold.message is None else hold.message.seq, hold.need, hold.grace)
-            for id_, hold in sorted(state.holds.items())
+            key: (hold.thread.id, None if hold.message is None else hold.message.seq, hold.need, hold.grace)
+            for key, hold in sorted(state.holds.items())
         },
         "totals": {key: (list(tally.amounts), list(tally.details)) for key, tally in sorted(state.totals.items())},
     }
@@ -36,6 +36,7 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
         "opened_at": thread.opened_at,
         "owner": None if thread.owner is None else (thread.owner.thread.id, thread.owner.seq),
         "seq": thread.seq,
+        "calls": thread.calls,
         "open": thread.open,
         "subs": sorted(thread.subs or ()),
         "shared": sorted(thread.shared or ()),

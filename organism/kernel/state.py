@@ -7,15 +7,16 @@ reply, a thread that ends) is not written as a step, since counting again finds 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from attrs import frozen
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from organism import facts
 from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, Vector
-from organism.budget.tree import Node, charge_messages
+from organism.budget.tree import Node, charge_messages, roll
 from organism.budget.waiting import Line
+from organism.budget.windows import window_of
 from organism.frames import (
     Ask,
     Failure,
@@ -23,49 +24,34 @@ from organism.frames import (
     Message,
     Thread,
     ThreadKind,
-    Warned,
     descendants,
-    is_below,
+    leaving,
     pending,
-    root_of,
+    unanswered,
+    waits_for,
 )
 from organism.kernel.failures import climb
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
-from organism.kernel.steps import posted, raised, ref, ref_of
+from organism.kernel.steps import posted, ref, ref_of
 from organism.names import ORGANISM
 from organism.scheduling import Schedule
 from organism.settings import Policy
 from organism.usage import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from organism.facts import Ended
+    from organism.images import Ref
+    from organism.kernel.holds import Hold
     from organism.kernel.index import Index
     from organism.routing import Route
     from organism.settings import BudgetSettings, Settings
 
-NO_REPLY = Failure("no_reply", "the callee finished without a reply")
-
-
-@frozen(eq=False, kw_only=True)
-class Hold:
-    """What a pending model call may cost at most, taken on ``path``. ``message`` is ``None`` for a thread without handlers."""
-
-    id: int
-    thread: Thread
-    message: Message | None
-    path: tuple[Node, ...]
-    need: Vector
-    output: int
-    clamped: bool
-    alias: str
-    backend: str
-    attempt: int
-    grace: bool
-    streamed: bool
-    held_at: float
+ALL: Final = ("all", "")
+"""The sum of everything, among those by handler, model, backend and label."""
+NO_REPLY: Final = Failure("no_reply", "the callee finished without a reply")
 
 
 class State:
@@ -78,25 +64,51 @@ class State:
         self.routes = routes
         self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy)
         self.threads: dict[str, Thread] = {}
-        self.holds: dict[int, Hold] = {}
+        self.holds: dict[Ref, Hold] = {}
+        """What is held, by root thread and number."""
         self.streams: dict[Thread, list[Hold]] = {}
-        self.last_hold = 0
         self.line = Line(self._held_by_streams)
         limited = {name: route.concurrency for name, route in routes.items() if route.concurrency is not None}
         self.schedule = Schedule(
-            limited, places=settings.max_handlers, depth_first=settings.scheduling == "depth-first"
+            limited,
+            places=settings.max_handlers,
+            depth_first=settings.scheduling == "depth-first",
+            early=[name for name, route in routes.items() if route.early],
         )
         self.totals: dict[tuple[str, str], Tally] = {}
         self.occupied: dict[tuple[Thread, str], Message] = {}
         """The suspended delivery of each mailbox."""
         self.taken: dict[Message, None] = {}
-        """What is being handled; kept only while facts are recorded, to compare with their fold."""
+        """What is being handled; kept only while facts are recorded."""
         self.now = 0.0
+        self.window = window_of(settings.ceiling.window, self.now)
+        """What the organism's own limits count over."""
         self.steps: list[facts.Step] | None = None
         self.index: Index | None = None
         self.ended: list[tuple[Thread, Ended]] = []
         self.woken: list[Ask] = []
         self.timed: list[Thread] = []
+
+    def come_to(self, at: float) -> bool:
+        """It is this instant now. True where a new window has begun: nothing was spent in it, and nothing is held; what is held
+        from the old one is charged to that (R18).
+        """
+        self.now = at
+        if at < self.window.ends:
+            return False
+        self.window = window_of(self.window.kind, at)
+        roll(self.root)
+        return True
+
+    def roll_hint(self, node: Node) -> str:
+        """When a node's window rolls over, for whoever was refused by it."""
+        if node is not self.root or math.isinf(self.window.ends):
+            return ""
+        return f"its {self.window.kind} ends {datetime.fromtimestamp(self.window.ends, UTC):%Y-%m-%d %H:%M} UTC"
+
+    def path_of(self, hold: Hold) -> tuple[Node, ...]:
+        """The nodes that a hold is on: not the organism's, where its window has rolled over since."""
+        return hold.path if hold.held_at >= self.window.begins else hold.path[:-1]
 
     # Threads
 
@@ -154,9 +166,9 @@ class State:
         """The messages of a thread that are queued or being handled, in the order in which they were posted. What is handled is
         known only while facts are recorded.
         """
-        waiting = self.schedule.waiting_for_place(thread)
-        running = [message for message in self.taken if message.thread is thread]
-        return sorted((*pending(thread), *waiting, *running), key=lambda message: message.seq)
+        running = (message for message in self.taken if message.thread is thread)
+        every = (*pending(thread), *self.schedule.waiting_for_place(thread), *running)
+        return sorted(every, key=lambda message: message.seq)
 
     def pause(self, root: Thread) -> None:
         """Nothing more of a root thread is delivered, and its running time stands still."""
@@ -257,6 +269,7 @@ class State:
     def _enter(self, message: Message, *, charged: bool) -> None:
         if charged:
             charge_messages(message.thread.node, 1)
+            self.tally(*ALL).amounts[MESSAGES] += 1
             self.tally("handler", message.to).amounts[MESSAGES] += 1
             for label in message.thread.labels.items():
                 self.tally("label", "=".join(label)).amounts[MESSAGES] += 1
@@ -348,6 +361,8 @@ class State:
     def drop(self, message: Message) -> None:
         """Takes back a message that was queued; its frame counts down."""
         message.dropped = True
+        if self.occupied.get((message.thread, message.to)) is message:
+            del self.occupied[message.thread, message.to]
         self.schedule.drop(message)
         self._forget(message)
 
@@ -364,7 +379,7 @@ class State:
             thread = frame.thread
             if frame.top and thread.open == 1 and self._last_word(thread, frame):
                 return
-            self._close_unanswered(frame)
+            self._closeunanswered(frame)
             if self.index is not None:
                 self.index.closed(frame)
             if frame.top:
@@ -373,7 +388,7 @@ class State:
                     self.end(thread)
             frame = frame.above
 
-    def _close_unanswered(self, frame: Frame) -> None:
+    def _closeunanswered(self, frame: Frame) -> None:
         """Whoever waits for a frame that closes hears that nothing comes. Counting comes to this again: it is no step."""
         thread, ask = frame.thread, frame.asker
         steps, self.steps = self.steps, None
@@ -392,11 +407,11 @@ class State:
         if thread.stopping is not None or has_answered or thread.exhausted is None:
             return False
         from_ = thread.exhausted
-        payload = self.last_payload(thread, from_)
+        payload = exhausted_payload(thread.node, from_)
         steps, self.steps = self.steps, None
         self.post_opening(
             thread, thread.handler, payload, ORGANISM, "last",
-            parent=frame.parent, above=frame.above, depth=frame.depth, asked=_unanswered(frame), charged=False,
+            parent=frame.parent, above=frame.above, depth=frame.depth, asked=unanswered(frame), charged=False,
         )  # fmt: skip
         self.steps = steps
         if frame.asker is not None:
@@ -409,57 +424,10 @@ class State:
             frame.above.open -= 1
         return True
 
-    def last_payload(self, thread: Thread, failure: Failure) -> Any:
-        """The ``BudgetExhausted`` that a thread's last delivery carries."""
-        return exhausted_payload(thread.node, failure)
-
     # Warnings and sums
 
-    def raise_warning(
-        self,
-        thread: Thread,
-        warned: Warned,
-        pending_for: str | None,
-        pending_caller: tuple[str, str] | None,
-        told_after: Message | None = None,
-    ) -> None:
-        """Writes a crossing into the warnings of the thread whose call made it.
-
-        ``pending_for`` is the agent that is yet to be told in its next prompt, ``pending_caller`` (thread, handler) another;
-        ``told_after`` is the delivery whose handler gets it as a message once it is done.
-        """
-        if told_after is not None:
-            told_after.told = [*(told_after.told or ()), warned]
-        root = root_of(thread)
-        root.seq = max(root.seq, warned.seq)
-        thread.warnings = [*(thread.warnings or ()), warned]
-        hearers = {} if pending_for is None else {(thread.id, pending_for): thread}
-        if pending_caller is not None:
-            hearers[pending_caller] = self.threads[pending_caller[0]]
-        for (_, handler), hears in hearers.items():
-            if hears.pending is None:
-                hears.pending = {}
-            hears.pending.setdefault(handler, []).append(warned)
-        if self.steps is not None:
-            self.steps.append(raised(thread, warned, pending_for, pending_caller, told_after))
-
-    def tell(self, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
-        """Notes that a handler of the thread was told of warnings, also of those that waited for its next prompt."""
-        told = list(warned)
-        if thread.pending is not None:
-            left = [each for each in thread.pending.get(handler, ()) if each not in told]
-            if left:
-                thread.pending[handler] = left
-            else:
-                thread.pending.pop(handler, None)
-                thread.pending = thread.pending or None
-        for each in told:
-            each.to = each.to or handler
-            if self.steps is not None:
-                self.steps.append(facts.WarningTold(thread=thread.id, seq=each.seq, to=handler))
-
     def tally(self, kind: str, name: str) -> Tally:
-        """The running sum for one name of a kind (``handler``, ``model``, ``backend``, ``label``)."""
+        """The running sum for one name of a kind (``all``, ``handler``, ``model``, ``backend``, ``label``)."""
         key = (kind, name)
         found = self.totals.get(key)
         if found is None:
@@ -473,24 +441,7 @@ class State:
         total = [0, 0, 0, 0, 0, 0]
         thread = owner.thread if isinstance(owner, Message) else owner
         for hold in self.streams.get(thread, ()):
-            if hold.message is None or hold.message is owner or _waits_for(hold.message, owner):
+            if hold.message is None or hold.message is owner or waits_for(hold.message, owner):
                 for unit, amount in enumerate(hold.need):
                     total[unit] += amount
         return tuple(total)  # type: ignore[return-value]
-
-
-def leaving(thread: Thread) -> Iterator[Thread]:
-    """The threads that a reply without a caller leaves: its own, and those that called it and passed their caller on."""
-    yield thread
-    while thread.kind in {"call", "shared"} and thread.owner is not None:
-        thread = thread.owner.thread
-        yield thread
-
-
-def _waits_for(delivery: Message, other: Message) -> bool:
-    asked = (ask.frame for ask in delivery.asks or () if not ask.done and ask.frame is not None)
-    return any(is_below(other.frame, frame) for frame in asked)
-
-
-def _unanswered(frame: Frame) -> Ask | None:
-    return frame.asker if frame.asker is not None and not frame.asker.done else None

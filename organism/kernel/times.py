@@ -9,7 +9,7 @@ from organism.budget.claims import Crossing
 from organism.errors import BudgetExhaustedError
 from organism.frames import Failure
 from organism.kernel.notices import warning_payload
-from organism.kernel.warnings import raise_crossing, tell_caller
+from organism.kernel.warnings import raise_crossing, tell, tell_caller
 from organism.names import ORGANISM
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Times:
 
     def due(self, thread: Thread) -> float | None:
         """When :meth:`reach` is to be called for a thread next."""
-        if thread.closing or thread.ended:
+        if thread.closing or thread.ended or thread.paused_at is not None:
             return None
         return _due(thread.node, thread.opened_at, thread.time_fired)
 
@@ -93,7 +93,7 @@ class Times:
             state.post_opening(
                 thread, thread.handler, payload, ORGANISM, "notice", parent=None, above=None, depth=1, charged=False
             )
-            state.tell(thread, thread.handler, [warned])
+            tell(state, thread, thread.handler, [warned])
 
 
 def _due(node: Node, since: float, fired: int) -> float | None:

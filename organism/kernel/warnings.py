@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from organism import facts
 from organism.budget.claims import NOTHING, VECTOR, Crossing, Vector
 from organism.budget.tree import Node, crossing, crossings, fire, unfired
 from organism.frames import Thread, Warned, root_of
 from organism.kernel.notices import calls_left, warning_payload
+from organism.kernel.steps import raised
 from organism.names import ORGANISM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from organism.budget.caps import Mark
     from organism.frames import Frame, Message
@@ -89,7 +91,8 @@ def raise_crossing(
     )
     caller = _caller(message)
     hears_after = told and message is not None and route is not None and route.takes_warnings and not route.agent
-    state.raise_warning(
+    enter_warning(
+        state,
         thread,
         warned,
         to if told and route is not None and route.agent else None,
@@ -116,7 +119,52 @@ def post_notices(state: State, message: Message) -> None:
         return
     payload = warning_payload(told)
     state.post(thread, message.to, payload, ORGANISM, "notice", frame=message.frame, charged=False)
-    state.tell(thread, message.to, told)
+    tell(state, thread, message.to, told)
+
+
+def enter_warning(
+    state: State,
+    thread: Thread,
+    warned: Warned,
+    pending_for: str | None,
+    pending_caller: tuple[str, str] | None,
+    told_after: Message | None = None,
+) -> None:
+    """Writes a crossing into the warnings of the thread whose call made it.
+
+    ``pending_for`` is the agent that is yet to be told in its next prompt, ``pending_caller`` (thread, handler) another;
+    ``told_after`` is the delivery whose handler gets it as a message once it is done.
+    """
+    if told_after is not None:
+        told_after.told = [*(told_after.told or ()), warned]
+    root = root_of(thread)
+    root.seq = max(root.seq, warned.seq)
+    thread.warnings = [*(thread.warnings or ()), warned]
+    hearers = {} if pending_for is None else {(thread.id, pending_for): thread}
+    if pending_caller is not None:
+        hearers[pending_caller] = state.threads[pending_caller[0]]
+    for (_, handler), hears in hearers.items():
+        if hears.pending is None:
+            hears.pending = {}
+        hears.pending.setdefault(handler, []).append(warned)
+    if state.steps is not None:
+        state.steps.append(raised(thread, warned, pending_for, pending_caller, told_after))
+
+
+def tell(state: State, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
+    """Notes that a handler of the thread was told of warnings, also of those that waited for its next prompt."""
+    told = list(warned)
+    if thread.pending is not None:
+        left = [each for each in thread.pending.get(handler, ()) if each not in told]
+        if left:
+            thread.pending[handler] = left
+        else:
+            thread.pending.pop(handler, None)
+            thread.pending = thread.pending or None
+    for each in told:
+        each.to = each.to or handler
+        if state.steps is not None:
+            state.steps.append(facts.WarningTold(thread=thread.id, seq=each.seq, to=handler))
 
 
 def tell_caller(state: State, message: Message | None, warned: Sequence[Warned]) -> None:
@@ -130,7 +178,7 @@ def tell_caller(state: State, message: Message | None, warned: Sequence[Warned])
     if route.takes_warnings and not route.agent:
         payload = warning_payload(warned)
         state.post(caller.thread, caller.handler, payload, ORGANISM, "notice", frame=caller, charged=False)
-        state.tell(caller.thread, caller.handler, warned)
+        tell(state, caller.thread, caller.handler, warned)
 
 
 def _caller(message: Message | None) -> Frame | None:

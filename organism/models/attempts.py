@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -13,6 +13,7 @@ from attrs import define, field
 
 from organism.budget.claims import Charge, Claim
 from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError
+from organism.models.checked import provider_at_work, response_of, usage_of
 from organism.models.completion import Completion
 from organism.models.contract import Backend, BackendError, RawUsage, Request, Response
 from organism.models.estimates import bound
@@ -24,7 +25,7 @@ from organism.models.seats import Seat, one_line
 from organism.usage import Usage, usd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import datetime
 
     from organism.budget.claims import Crossing
@@ -79,7 +80,7 @@ class Attempt:
         with anyio.move_on_after(self.seat.settings.timeout):
             await self._about_to_touch()
             with provider_at_work():
-                return await self.backend.complete(self.request)
+                return response_of(await self.backend.complete(self.request))
         raise self.timed_out()
 
     @asynccontextmanager
@@ -115,7 +116,7 @@ class Attempt:
         """Settles a failure: nothing where the provider says that it bills nothing."""
         if error.billed and self.touched:
             self.received = [error.received or "".join(self.received)]
-            self.settle(error.usage or self.reported)
+            self.settle(usage_of(error) or self.reported)
         else:
             self.release()
         self.run.note(self, error)
@@ -336,19 +337,6 @@ def claim_of(
         output_price=price.output_price(given),
         model_calls=model_calls,
     )
-
-
-@contextmanager
-def provider_at_work() -> Generator[None]:
-    """Turns whatever a provider raises into a BackendError: one that breaks its contract is an attempt that failed, and
-    may have been billed, rather than a crash of the handler that called it.
-    """
-    try:
-        yield
-    except BackendError:
-        raise
-    except Exception as error:
-        raise BackendError("broken", f"{type(error).__name__}: {error}") from error
 
 
 def _sum(charges: Sequence[Charge]) -> Usage:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -10,11 +12,12 @@ from attrs import evolve
 from organism.errors import InvalidPayloadError
 from organism.models.completion import Call, Completion
 from organism.models.contract import ToolSpec
+from organism.models.estimates import canonical
 from organism.payloads import decode_fields, describe, is_payload, json_schema
 from organism.settings import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from organism.models.contract import Message
 
@@ -33,11 +36,18 @@ def asked_for(
     returns: type | None,
     extra: Mapping[str, Any] | None,
 ) -> Call:
-    """The call that ``ctx.complete`` was asked to make. Raises ValueError or TypeError for what is no request."""
-    figures: dict[str, Any] = {"max_output_tokens": max_output_tokens, "min_output_tokens": min_output_tokens}
-    for name, value in figures.items():
-        if value is not None and (type(value) is not int or value < 1):
-            raise ValueError(f"{name} is a whole number from 1 on, not {value!r}")
+    """The call that ``ctx.complete`` was asked to make. Raises TypeError or ValueError, naming the argument and its value, for
+    what is no request: nothing was held or sent then.
+    """
+    _check_figures(max_output_tokens, min_output_tokens, temperature, seed)
+    _check("model", model, _is(str), "the name of an alias")
+    _check("tools", tools, _is(list, tuple), "a list of payload classes and ToolSpecs")
+    if returns is not None:
+        _check("returns", returns, _is_payload_class, "a payload class")
+    if extra is not None:
+        _check("extra", extra, _is(Mapping), "a mapping")
+    if extra:
+        canonical(extra, "extra")
     return Call(
         messages=messages_of(messages),
         model=model,
@@ -55,12 +65,13 @@ def messages_of(messages: str | Sequence[Mapping[str, Any]]) -> tuple[Message, .
     """A question, or chat-completions messages, as a tuple of messages."""
     if isinstance(messages, str):
         return ({"role": "user", "content": messages},)
+    _check("messages", messages, _is_list, "a question or a list of messages")
     found = tuple(messages)
     if not found:
-        raise ValueError("a call needs at least one message")
+        raise ValueError("messages is an empty list: a call needs at least one message")
     for index, message in enumerate(found):
-        role = message.get("role") if hasattr(message, "get") else None
-        if role not in ROLES:
+        role: object = message.get("role") if hasattr(message, "get") else None
+        if not isinstance(role, str) or role not in ROLES:
             raise ValueError(f"messages[{index}] has no role of {', '.join(sorted(ROLES))}: {message!r:.80}")
     return found
 
@@ -69,10 +80,52 @@ def tool_of(tool: Any) -> ToolSpec:
     """A tool that a model is offered: a specification as it is, a payload class by its fields."""
     if isinstance(tool, ToolSpec):
         return tool
-    if isinstance(tool, type) and is_payload(tool):
+    if _is_payload_class(tool):
         described = describe(tool)
         return ToolSpec(name=described.name, description=described.doc, parameters=json_schema(tool))
     raise TypeError(f"a tool is a payload class or a ToolSpec, not {tool!r:.80}")
+
+
+def _check_figures(most: object, least: object, temperature: object, seed: object) -> None:
+    for name, value in (("max_output_tokens", most), ("min_output_tokens", least)):
+        if value is not None:
+            _check(name, value, _is_whole, "a whole number from 1 on")
+            _check_range(name, value, 1, "a whole number from 1 on")
+    if seed is not None:
+        _check("seed", seed, _is_whole, "a whole number")
+    if temperature is not None:
+        _check("temperature", temperature, _is_number, "a number from 0 on")
+        _check_range("temperature", temperature, 0, "a number from 0 on")
+
+
+def _check(name: str, value: object, fits: Callable[[object], bool], wanted: str) -> None:
+    if not fits(value):
+        raise TypeError(f"{name} is {wanted}, not {value!r:.80}")
+
+
+def _check_range(name: str, value: Any, least: int, wanted: str) -> None:
+    if not least <= value < math.inf:
+        raise ValueError(f"{name} is {wanted}, not {value!r:.80}")
+
+
+def _is(*kinds: type) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, kinds)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_whole(value) or isinstance(value, float)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping))
+
+
+def _is_payload_class(value: object) -> bool:
+    return isinstance(value, type) and is_payload(value)
 
 
 def value_of(completion: Completion, returns: type | None) -> Completion:

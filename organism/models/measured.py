@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from attrs import frozen
 
-if TYPE_CHECKING:
-    from organism.models.contract import RawUsage
+from organism.models.contract import RawUsage
 
 LARGEST: Final = 10**9
 """The most tokens that a report may name: more is a garbled number, and no call."""
@@ -24,13 +23,13 @@ class Measured:
     reasoning_tokens: int = 0
 
 
-def measured(report: RawUsage | None) -> Measured | None:
-    """The report as numbers; ``None`` where it is missing, partial, negative, not integer or above :data:`LARGEST`.
+def measured(report: object) -> Measured | None:
+    """The report (a RawUsage) as numbers; ``None`` where it is missing or something else, partial, negative, not integer or above :data:`LARGEST`.
 
     Input and output must be there. The details may be missing (``None``: none), but a wrong one spoils the whole: a
     provider that garbles one figure has not earned trust in the others.
     """
-    if report is None:
+    if not isinstance(report, RawUsage):
         return None
     whole = (_count(report.input_tokens), _count(report.output_tokens))
     details = tuple(

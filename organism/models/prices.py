@@ -1,20 +1,22 @@
 """What a backend's tokens cost at a moment: its own ``price:``, else the bundled list of genai-prices, else unknown.
 
 Unknown is ``None`` and never 0. The moment is an argument, so that a replay finds the prices of its time. Money is an
-integer of 10^-12 USD, rounded up.
+integer of 10^-12 USD, rounded up. A handler may set the precision of its decimals, and no price moves by that.
 """
 
 from __future__ import annotations
 
 import math
 from datetime import datetime
+from decimal import Context, localcontext
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import frozen
 
 from organism.models.measured import Measured
 from organism.settings import NOTHING, Price
-from organism.usage import PICO_PER_USD
+from organism.usage import PICO_PER_USD, pico
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from organism.settings import BackendSettings, ModelSettings
 
 _MILLION: Final = 10**6
+_PICO_PER_USD_A_MILLION: Final = PICO_PER_USD // _MILLION
+_EXACT: Final = Context(prec=100)
+"""Digits enough for what a list of prices may compute."""
 
 
 class Rates(Protocol):
@@ -92,18 +97,17 @@ class OwnRates:
 
     def input_cost(self, tokens: int) -> int:
         """See :class:`Rates`."""
-        dearest = max(self.price.input, self._read, self._write)
-        return _pico(dearest * tokens / _MILLION)
+        return _at(max(self.price.input, self._read, self._write), tokens)
 
     def output_price(self, input_tokens: int) -> int:  # noqa: ARG002 - own prices do not depend on the size of the prompt
         """See :class:`Rates`."""
-        return _pico(self.price.output / _MILLION)
+        return _at(self.price.output, 1)
 
     def cost(self, used: Measured) -> int:
         """See :class:`Rates`."""
         read, written, fresh = _split(used)
-        usd = read * self._read + written * self._write + fresh * self.price.input
-        return _pico((usd + used.output_tokens * self.price.output) / _MILLION)
+        usd = read * Fraction(self._read) + written * Fraction(self._write) + fresh * Fraction(self.price.input)
+        return math.ceil((usd + used.output_tokens * Fraction(self.price.output)) * _PICO_PER_USD_A_MILLION)
 
     @property
     def _read(self) -> Decimal:
@@ -157,11 +161,11 @@ class ListedRates:
     def output_price(self, input_tokens: int) -> int:
         """See :class:`Rates`."""
         million = self._calculate(Measured(input_tokens=input_tokens, output_tokens=_MILLION)).output_price
-        return -(-_pico(million) // _MILLION)
+        return -(-pico(million) // _MILLION)
 
     def cost(self, used: Measured) -> int:
         """See :class:`Rates`."""
-        return _pico(self._calculate(used).total_price)
+        return pico(self._calculate(used).total_price)
 
     def _calculate(self, used: Measured) -> PriceCalculation:
         # Loaded where it is first needed: an organism of simulated models never pays for it.
@@ -175,13 +179,14 @@ class ListedRates:
             cache_write_tokens=written,
         )
         context = None if self.tier is None else {"service_tier": self.tier}
-        if self.url is not None:
+        with localcontext(_EXACT):
+            if self.url is not None:
+                return calc_price(
+                    usage, self.model, provider_api_url=self.url, genai_request_timestamp=self.at, price_context=context
+                )
             return calc_price(
-                usage, self.model, provider_api_url=self.url, genai_request_timestamp=self.at, price_context=context
+                usage, self.model, provider_id=self.provider, genai_request_timestamp=self.at, price_context=context
             )
-        return calc_price(
-            usage, self.model, provider_id=self.provider, genai_request_timestamp=self.at, price_context=context
-        )
 
 
 def _sellers(settings: BackendSettings) -> tuple[tuple[str | None, str | None], ...]:
@@ -200,5 +205,6 @@ def _split(used: Measured) -> tuple[int, int, int]:
     return read, written, used.input_tokens - read - written
 
 
-def _pico(usd: Decimal) -> int:
-    return math.ceil(usd * PICO_PER_USD)
+def _at(price: Decimal, tokens: int) -> int:
+    """What so many tokens cost at a price of USD per million."""
+    return math.ceil(Fraction(price) * tokens * _PICO_PER_USD_A_MILLION)

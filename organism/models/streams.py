@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from organism.errors import NotRunningError
-from organism.models.attempts import provider_at_work
+from organism.models.checked import piece_of, provider_at_work, response_of, usage_of
 from organism.models.contract import BackendError, Response
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class CompletionStream:
     def __init__(self, attempt: Attempt, stream: Stream) -> None:
         self._attempt = attempt
         self._stream = stream
-        self._pieces = aiter(stream)
+        with provider_at_work():
+            self._pieces = aiter(stream)
         self._seconds = attempt.seat.settings.timeout - (anyio.current_time() - attempt.started)
         self._text: list[str] = []
         self._first: str | None = None
@@ -89,7 +90,7 @@ class CompletionStream:
         """Settles a stream that was not read to its end: what came was paid for."""
         if self._attempt.charge is not None:
             return
-        self._attempt.reported = self._stream.usage
+        self._attempt.reported = usage_of(self._stream)
         self._attempt.abandoned()
         self._completion = self._so_far("left")
 
@@ -111,9 +112,10 @@ class CompletionStream:
             if piece.kind == "text" and piece.text:
                 self._text.append(piece.text)
                 return piece.text
-        response = self._stream.response
-        if response is None:
-            raise BackendError("broken", "the stream ended without a response", usage=self._stream.usage)
+        with provider_at_work():
+            if self._stream.response is None:
+                raise BackendError("broken", "the stream ended without a response", usage=usage_of(self._stream))
+            response = response_of(self._stream.response)
         self._completion = self._attempt.answered(response)
         return None
 
@@ -121,8 +123,8 @@ class CompletionStream:
         began = anyio.current_time()
         try:
             with anyio.move_on_after(self._seconds), provider_at_work():
-                return await anext(self._pieces, None)
+                return piece_of(await anext(self._pieces, None))
             raise self._attempt.timed_out()
         finally:
             self._seconds -= anyio.current_time() - began
-            self._attempt.reported = self._stream.usage
+            self._attempt.reported = usage_of(self._stream)

@@ -30,6 +30,8 @@ _MARK: Final = b"\xef\xbb\xbf"
 _ODD_REFERENCE: Final = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos|#x?[0-9A-Fa-f]+);)")
 _ENCODING: Final = re.compile(rb"<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([^\"'>]*)")
 _HINT: Final = ", use XML_PARSE_HUGE option"
+_SAME_LINE: Final = re.compile(r" line ([0-9]+)(?=(?: and [^ ,]+)?, line \1, column [0-9]+$)")
+"""Where an element began, where that is the line at which the text ends with all the same."""
 _BLANKS: Final = frozenset({b" ", b"\t", b"\n", b"\r"})
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -122,7 +124,8 @@ class Parser:
         try:
             root = etree.fromstring(raw, self._lxml)
         except etree.XMLSyntaxError as error:
-            raise InvalidPayloadError(f"is not well-formed XML: {error.msg.replace(_HINT, '')}") from None
+            problem = _SAME_LINE.sub("", error.msg.replace(_HINT, ""))
+            raise InvalidPayloadError(f"is not well-formed XML: {problem}") from None
         # Each level has an end tag of its own, but perhaps the last, and seven bytes (<a></a>): most need no look.
         depth = self._limits.depth
         if len(raw) > 7 * (depth - 1) and raw.count(b"</") >= depth and self._too_deep(root):

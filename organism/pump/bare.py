@@ -67,7 +67,7 @@ class BareThread:
         )
         ledger = self._ledger(grace=grace, wait=wait, streamed=False)
         completion = await self._pump.router.complete(call, ledger)
-        ledger.completed(completion.text)
+        await ledger.completed(completion)
         return value_of(completion, returns)
 
     @asynccontextmanager
@@ -99,7 +99,7 @@ class BareThread:
         ledger = self._ledger(grace=grace, wait=wait, streamed=True)
         async with self._pump.router.stream(call, ledger) as stream:
             yield stream
-        ledger.completed(stream.completion.text)
+        await ledger.completed(stream.completion)
 
     def _ledger(self, *, grace: bool, wait: bool, streamed: bool) -> CallLedger:
         if self._thread.ended:

@@ -7,29 +7,37 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from attrs import evolve, fields
 
+from organism.budget.caps import caps
+from organism.budget.tree import Node
 from organism.config import budget as parse_budget
-from organism.errors import ConfigurationError, NotRunningError
-from organism.frames import Failure
+from organism.errors import ConfigurationError, NotRunningError, OrganismError
+from organism.frames import Failure, Thread
 from organism.results import result_of
-from organism.settings import UNITS, BudgetSettings, Limits, laid_over
+from organism.settings import UNITS, BudgetSettings, Limits, Policy, laid_over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
     from organism.facts import Ended
-    from organism.frames import Thread
     from organism.pump.delivery import Waiting
     from organism.pump.pump import Pump
     from organism.results import ThreadResult
 
 
 class _End:
-    """The end of a thread: its result, once it has come."""
+    """The end of a thread: its result once it has come, or why there is none. A thread that is paused has a result for now."""
 
     def __init__(self) -> None:
         self.come = anyio.Event()
         self.result: ThreadResult | None = None
+        self.error: OrganismError | None = None
+        self.paused = False
+
+    def resumed(self) -> None:
+        """What came was not the end."""
+        if self.paused:
+            self.paused, self.result, self.come = False, None, anyio.Event()
 
 
 class ThreadHandle:
@@ -40,6 +48,17 @@ class ThreadHandle:
         self._thread = thread
         self._end = end or _End()
         self._waiting = waiting
+
+    @classmethod
+    def of_record(cls, pump: Pump, record: Ended) -> ThreadHandle:
+        """The handle of a thread that has ended, by what the journal says of it."""
+        node = Node("thread", caps(Limits(), Policy(), keeps_back=False), Policy(), thread=record.thread)
+        kind: Any = record.kind
+        thread = Thread(record.thread, kind, record.handler, node, None, record.labels, record.at, BudgetSettings())
+        thread.ended = True
+        handle = cls(pump, thread)
+        handle.end(record)
+        return handle
 
     @property
     def id(self) -> str:
@@ -53,15 +72,22 @@ class ThreadHandle:
 
     @property
     def ended(self) -> bool:
-        """Whether its result is there."""
-        return self._end.result is not None
+        """Whether its result is there, and final."""
+        return self._end.result is not None and not self._end.paused
 
     async def result(self) -> ThreadResult:
-        """Waits for the thread to end; how it ended is a value, whatever the outcome."""
-        if self._waiting is None:
-            await self._end.come.wait()
-        else:
-            await self._wait_within(self._waiting)
+        """Waits for the thread to end; how it ended is a value, whatever the outcome. One that is paused and has nothing left to
+        run is ``paused``. Raises JournalError where it was frozen since its journal could not be written.
+        """
+        come = None
+        while come is not self._end.come:  # resumed before this task ran, it has another end to come
+            come = self._end.come
+            if self._waiting is None:
+                await come.wait()
+            else:
+                await self._wait_within(self._waiting)
+        if self._end.error is not None:
+            raise self._end.error
         if self._end.result is None:
             raise NotRunningError(f"thread {self.id} had not ended when its organism was closed")
         return self._end.result
@@ -75,6 +101,23 @@ class ThreadHandle:
                 await self._end.come.wait()
             finally:
                 calls.await_no_more(waiting.message, self._thread)
+
+    def pause(self) -> None:
+        """Pauses the thread with all below it: what runs finishes, nothing more is delivered, and its time stands still. A thread
+        that has nothing left to run gives its result, ``paused``, and may go on later.
+        """
+        self._check_whole("paused")
+        self._pump.pauses.pause(self._thread)
+
+    def resume(self) -> None:
+        """Lets a paused thread go on."""
+        self._check_whole("resumed")
+        self._end.resumed()
+        self._pump.pauses.resume(self._thread)
+
+    def _check_whole(self, what: str) -> None:
+        if self._thread.owner is not None:
+            raise NotRunningError(f"thread {self.id} is a sub-thread: only a whole thread is {what}")
 
     def held_by(self, waiting: Waiting) -> ThreadHandle:
         """The same, for a handler: while it waits for the result it keeps no place, and its timeout stands still."""
@@ -108,10 +151,23 @@ class ThreadHandle:
         if self._thread.ended:
             raise NotRunningError(f"thread {self.id} has ended; its budget was released")
         self._pump.kernel.calls.set_limits(self._thread, budget, self._pump.now())
-        self._pump.rewatch_time(self._thread)
+        if not self._thread.closing:
+            self._pump.deadlines.watch(self._thread)
         self._pump.carry_out()
 
     def end(self, record: Ended | None) -> None:
         """Sets the result, for the organism; ``None`` when it was closed before."""
+        self._end.paused = False
         self._end.result = None if record is None else result_of(record)
+        self._end.come.set()
+
+    def rest(self, record: Ended) -> None:
+        """Sets what the thread has come to while it is paused, for the organism."""
+        if self._end.result is None:
+            self._end.paused, self._end.result = True, evolve(result_of(record), outcome="paused", unit=None)
+            self._end.come.set()
+
+    def fail(self, error: OrganismError) -> None:
+        """There will be no result, for the organism."""
+        self._end.error = error
         self._end.come.set()

@@ -9,14 +9,17 @@ from organism.budget.caps import NO_LIMIT
 from organism.budget.claims import COST
 from organism.errors import BudgetExhaustedError
 from organism.kernel.calls import CallFor, overdrafts
-from organism.kernel.state import Hold
+from organism.kernel.holds import Hold
 from organism.models.ledger import Held
+from organism.pump.keys import kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from organism.budget.claims import Charge, Claim, Crossing
     from organism.frames import Message, Thread, Warned
+    from organism.kernel.prompts import Prompt
+    from organism.models.completion import Completion
     from organism.pump.pump import Pump
 
 _log: Final = logging.getLogger("organism.budget")
@@ -25,7 +28,8 @@ _log: Final = logging.getLogger("organism.budget")
 class CallLedger:
     """Holds and settles for one call of a delivery (``message``) or of a thread without handlers.
 
-    ``tells`` are the warnings that its prompt tells of: they are told once it is granted.
+    ``tells`` are the warnings that its prompt tells of: they are told once it is granted. ``prompt`` is what the model is
+    asked, where that is recorded.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class CallLedger:
         wait: bool,
         streamed: bool,
         tells: Sequence[Warned] = (),
+        prompt: Prompt | None = None,
     ) -> None:
         self._pump = pump
         self._thread = thread
@@ -46,6 +51,7 @@ class CallLedger:
         self._wait = wait
         self._streamed = streamed
         self._tells = tells
+        self._prompt = prompt
         self._holds: dict[int, Hold] = {}
 
     @property
@@ -70,6 +76,11 @@ class CallLedger:
             self._pump.carry_out()
         if isinstance(verdict, BudgetExhaustedError):
             raise verdict
+        try:
+            await self._pump.settled(self._thread)  # the hold is durable before the backend is touched (R20)
+        except BaseException:
+            self._pump.give_up(verdict)
+            raise
         if self._tells and self._message is not None:
             self._pump.kernel.noticed(self._message, self._tells, self._pump.now())
             self._tells = ()
@@ -85,9 +96,15 @@ class CallLedger:
         self._pump.carry_out()
         return crossed
 
-    def completed(self, text: str) -> None:
-        """The call has its answer."""
-        self._pump.kernel.calls.completed(self._call("", "", 0), text, self._pump.now())
+    async def completed(self, completion: Completion) -> None:
+        """The call has its answer; it is recorded, and durable before whoever asked may act on it."""
+        pump, kept = self._pump, None
+        if pump.kernel.book.listening:
+            kept = kept_of(completion)
+        key = "" if self._prompt is None else self._prompt.key
+        pump.kernel.calls.completed(self._call("", "", 0), completion.text, pump.now(), key=key, kept=kept)
+        if self._message is None or not pump.goes_ahead(self._message):
+            await pump.settled(self._thread)
 
     def _call(self, alias: str, backend: str, attempt: int) -> CallFor:
         return CallFor(
@@ -99,4 +116,5 @@ class CallLedger:
             grace=self._grace,
             wait=self._wait,
             streamed=self._streamed,
+            prompt=self._prompt if attempt == 1 else None,
         )

@@ -7,17 +7,18 @@ it keeps this worker, and another one takes over.
 from __future__ import annotations
 
 import logging
-import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from organism.budget.claims import Charge
-from organism.frames import Ask, Failure, Message, Thread
-from organism.kernel.state import Hold
+from organism.frames import Ask, Failure, Message, Thread, root_of
+from organism.kernel.holds import Hold
 from organism.pump import runtime
+from organism.pump.deadlines import Deadlines
 from organism.pump.delivery import Delivery, failure_of, outgoing_of, step
-from organism.pump.timers import Timer, Timers
+from organism.pump.pauses import Pauses
 
 if TYPE_CHECKING:
     import contextvars
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from organism.budget.waiting import Waiter
-    from organism.errors import BudgetExhaustedError
+    from organism.errors import BudgetExhaustedError, JournalError
     from organism.facts import Ended
     from organism.kernel import Kernel
     from organism.models.router import Router
+    from organism.pump.writer import Writer
     from organism.settings import HandlerSettings
 
 SLICE = 0.005
@@ -38,8 +40,6 @@ SPARE = 32
 """Workers that are kept when there is nothing for them to do."""
 PATIENCE = 10.0
 """Seconds that cancelled handlers are waited for when the organism is closed."""
-LAST_SECONDS = 10.0
-"""How long the last delivery of a thread may take whose time has run out (R17)."""
 
 _handlers_log = logging.getLogger("organism.handlers")
 
@@ -59,7 +59,9 @@ class Pump:
     """Carries out what ``kernel`` decides. ``now`` is the organism's clock, ``variables`` what every delivery starts with a copy
     of, ``context_of`` makes what a handler sees.
 
-    ``on_end`` is told of every thread that ended. All of it runs in the task group of :meth:`run`.
+    ``on_end`` is told of every thread that ended, ``on_lost`` of one whose end could not be written, ``on_rest``
+    of one that is paused and of which nothing runs any more. With a ``writer``, nothing
+    leaves before its record is durable. All of it runs in the task group of :meth:`run`.
     """
 
     def __init__(
@@ -72,23 +74,29 @@ class Pump:
         variables: contextvars.Context,
         context_of: Callable[[Delivery], Any],
         on_end: Callable[[Thread, Ended], None],
+        on_lost: Callable[[Thread, JournalError], None],
+        on_rest: Callable[[Thread, Ended], None],
+        writer: Writer | None = None,
     ) -> None:
         self.kernel = kernel
         self.handlers = handlers
         self.router = router
         self.now = now
-        self.timers = Timers(self._timer_moved)
+        self.deadlines = Deadlines(kernel, now, self.carry_out)
+        self.timers = self.deadlines.timers
         self._context_of = context_of
         self._on_end = on_end
+        self._on_lost = on_lost
+        self.pauses = Pauses(self, on_rest)
+        self.writer = writer
+        kernel.schedule.gate = writer
         self._base = variables
         self._group: TaskGroup | None = None
-        self._alarm: anyio.Event | None = None
         self._active = 0
         self._parked: list[anyio.Event] = []
-        self._running: dict[Message, Delivery] = {}
+        self.running: dict[Message, Delivery] = {}
         self._asking: dict[Ask, anyio.Event] = {}
-        self._in_line: dict[Waiter, tuple[anyio.Event, list[Hold | BudgetExhaustedError]]] = {}
-        self._thread_timers: dict[Thread, Timer] = {}
+        self.in_line: dict[Waiter, tuple[anyio.Event, list[Hold | BudgetExhaustedError]]] = {}
         self._room: anyio.Event | None = None
         self._drained: anyio.Event | None = None
 
@@ -96,9 +104,11 @@ class Pump:
         """Runs until ``stop`` is set; then whatever still runs is cancelled."""
         async with anyio.create_task_group() as group:
             self._group = group
-            group.start_soon(self._keep_time)
+            group.start_soon(self.deadlines.keep)
+            if self.writer is not None:
+                group.start_soon(self.writer.run)
             self.kernel.times.start(self.now())
-            self._watch_ceiling()
+            self.deadlines.watch_ceiling()
             self.carry_out()
             started()
             await stop.wait()
@@ -110,25 +120,32 @@ class Pump:
     def carry_out(self) -> None:
         """Does what the kernel has asked for since the last time, and sees that a worker is there for what is ready."""
         kernel = self.kernel
+        if kernel.book.rolled:
+            kernel.calls.after_roll()
         if kernel.state.streams and kernel.state.line:
             kernel.calls.untie()
         if kernel.state.woken:
             self._wake_askers()
         if kernel.calls.answered:
             self._tell_line()
-        if kernel.state.timed:
-            timed, kernel.state.timed = kernel.state.timed, []
-            for thread in timed:
-                self._watch_time(thread)
-        if kernel.cancelled:
-            self._cancel_deliveries()
-        if kernel.ended:
-            self._announce_ends()
+        self._look_after_threads()
         if self._room is not None and kernel.schedule.queued < kernel.state.settings.queue:
             self._room.set()
             self._room = None
         if self._active == 0 and kernel.schedule.has_work():
             self._wake_worker()
+
+    def _look_after_threads(self) -> None:
+        kernel = self.kernel
+        if kernel.state.timed:
+            timed, kernel.state.timed = kernel.state.timed, []
+            for thread in timed:
+                self.deadlines.watch(thread)
+        if kernel.cancelled:
+            self._cancel_deliveries()
+        if kernel.ended:
+            self._announce_ends()
+        self.pauses.look()
 
     def _wake_askers(self) -> None:
         woken, self.kernel.state.woken = self.kernel.state.woken, []
@@ -140,24 +157,54 @@ class Pump:
     def _tell_line(self) -> None:
         answered, self.kernel.calls.answered = self.kernel.calls.answered, []
         for waiter, verdict in answered:
-            event, box = self._in_line.pop(waiter)
+            event, box = self.in_line.pop(waiter)
             box.append(verdict)
             event.set()
 
     def _cancel_deliveries(self) -> None:
         cancelled, self.kernel.cancelled = self.kernel.cancelled, []
         for message in cancelled:
-            delivery = self._running.get(message)
+            delivery = self.running.get(message)
             if delivery is not None:
                 delivery.interrupt(None)
 
     def _announce_ends(self) -> None:
         ended, self.kernel.ended = self.kernel.ended, []
         for thread, record in ended:
-            self._forget_time(thread)
-            self._on_end(thread, record)
+            self.deadlines.forget(thread)
+            self.when_durable(thread, partial(self._on_end, thread, record), partial(self._on_lost, thread))
         if self._drained is not None and not self.kernel.state.threads:
             self._drained.set()
+
+    def when_durable(
+        self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
+    ) -> None:
+        """Calls ``go`` once all that was recorded so far is durable; ``fail`` where the thread could not be written."""
+        if self.writer is None:
+            go()
+        else:
+            self.writer.when_durable(root_of(thread).id, go, fail)
+
+    def goes_ahead(self, message: Message) -> bool:
+        """Whether a delivery may be told of what is not durable yet: it touches the world through its context only (R20)."""
+        return self.writer is None or (self.kernel.routes[message.to].early and not self.writer.crowded)
+
+    async def settled(self, thread: Thread) -> None:
+        """Waits until all that was recorded so far is durable. Raises JournalError where the thread could not be written."""
+        if self.writer is not None:
+            await self.writer.settled(root_of(thread).id)
+
+    def release(self) -> None:
+        """More is durable: what waited for it goes on."""
+        self.kernel.schedule.release()
+        self.carry_out()
+
+    def freeze(self, root: str, error: JournalError) -> None:
+        """A root thread could not be written: it is stopped, and nothing of it leaves (R20)."""
+        thread = self.kernel.state.threads.get(root)
+        if thread is not None:
+            self.kernel.stop(thread, Failure("stopped", f"its journal could not be written: {error}"), self.now())
+            self.carry_out()
 
     async def room(self) -> None:
         """Waits until fewer messages are queued than ``queue`` allows."""
@@ -169,7 +216,7 @@ class Pump:
     @property
     def workers(self) -> int:
         """How many workers there are: at work, waiting in a handler, or for work."""
-        return self._active + len(self._parked) + sum(each.suspended_once for each in self._running.values())
+        return self._active + len(self._parked) + sum(each.suspended_once for each in self.running.values())
 
     async def drained(self) -> None:
         """Waits until no thread lives, :data:`PATIENCE` seconds at most: a handler may not hold the end up for ever."""
@@ -187,17 +234,19 @@ class Pump:
                 await event.wait()
             finally:
                 self._asking.pop(ask, None)
+        if not self.goes_ahead(ask.message):
+            await self.settled(ask.message.thread)
         return ask.answer
 
     async def turn_of(self, waiter: Waiter) -> Hold | BudgetExhaustedError:
         """Waits until a waiting call is granted or refused. Cancelled, it takes nothing."""
         event = anyio.Event()
         box: list[Hold | BudgetExhaustedError] = []
-        self._in_line[waiter] = (event, box)
+        self.in_line[waiter] = (event, box)
         try:
             await event.wait()
         except BaseException:
-            if self._in_line.pop(waiter, None) is not None:
+            if self.in_line.pop(waiter, None) is not None:
                 self.kernel.calls.leave_line(waiter)
                 self.carry_out()
             elif isinstance(box[0], Hold):
@@ -300,7 +349,7 @@ class Pump:
         """
         message = delivery.message
         handler = self.handlers[message.to]
-        self._running[message] = delivery
+        self.running[message] = delivery
         context = self._context_of(delivery)
         delivery.context = context
         try:
@@ -320,7 +369,7 @@ class Pump:
                 raise above from None
         finally:
             delivery.finished()
-            del self._running[message]
+            del self.running[message]
             if delivery.suspended_once:
                 self._active += 1
 
@@ -345,6 +394,8 @@ class Pump:
         if not isinstance(result, Failure) and delivery.too_late():
             result = delivery.timed_out()
         message, now = delivery.message, self.now()
+        if message.rerun and (unasked := delivery.context.unasked()):
+            self.kernel.diverged(message, unasked, now)
         if isinstance(result, Failure):
             self.kernel.failed(message, result, now, placed=delivery.placed)
         else:
@@ -364,73 +415,3 @@ class Pump:
         elif delivery.interrupted is not None:
             delivery.result = delivery.interrupted
         self._conclude(delivery)
-
-    # Time
-
-    def _watch_time(self, thread: Thread) -> None:
-        """Sees that a thread with a limit of seconds hears of its levels and of its end."""
-        at = self.kernel.times.due(thread)
-        if at is not None:
-            self._thread_timers[thread] = self.timers.add(at, lambda: self._time_reached(thread))
-
-    def rewatch_time(self, thread: Thread) -> None:
-        """Looks again when a thread's time is due, after its limits were changed."""
-        if not thread.closing:
-            self._forget_time(thread)
-            self._watch_time(thread)
-
-    def _time_reached(self, thread: Thread) -> None:
-        self._thread_timers.pop(thread, None)
-        if thread.ended:
-            return
-        self.kernel.times.reach(thread, self.now())
-        if thread.closing:
-            self._watch_last(thread)
-        else:
-            self._watch_time(thread)
-        self.carry_out()
-
-    def _watch_last(self, thread: Thread) -> None:
-        stop_at = self.now() + LAST_SECONDS
-        self._thread_timers[thread] = self.timers.add(stop_at, lambda: self._last_seconds_over(thread))
-
-    def _watch_ceiling(self) -> None:
-        at = self.kernel.times.ceiling_due()
-        if at is not None:
-            self.timers.add(at, self._ceiling_reached)
-
-    def _ceiling_reached(self) -> None:
-        now = self.now()
-        threads = [thread for thread in self.kernel.state.threads.values() if thread.owner is None]
-        self.kernel.times.reach_ceiling(now)
-        if self.kernel.times.refusal(now) is None:
-            self._watch_ceiling()
-        for thread in threads:
-            if thread.closing and not thread.ended:
-                self._watch_last(thread)
-        self.carry_out()
-
-    def _last_seconds_over(self, thread: Thread) -> None:
-        self._thread_timers.pop(thread, None)
-        if not thread.ended and thread.exhausted is not None:
-            self.kernel.stop(thread, thread.exhausted, self.now())
-            self.carry_out()
-
-    def _forget_time(self, thread: Thread) -> None:
-        timer = self._thread_timers.pop(thread, None)
-        if timer is not None:
-            self.timers.cancel(timer)
-
-    def _timer_moved(self) -> None:
-        if self._alarm is not None:
-            self._alarm.set()
-
-    async def _keep_time(self) -> None:
-        while True:
-            for call in self.timers.due(self.now()):
-                call()
-            at = self.timers.next()
-            self._alarm = anyio.Event()
-            with anyio.move_on_after(math.inf if at is None else max(0.0, at - self.now())):
-                await self._alarm.wait()
-            self._alarm = None

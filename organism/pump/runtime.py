@@ -11,7 +11,7 @@ import trio
 import trio.lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 
 def clock() -> Callable[[], float]:
@@ -110,3 +110,17 @@ def spawn(main: Coroutine[Any, Any, None]) -> None:
 
 _beside: set[Any] = set()
 """asyncio keeps only weak references to its tasks."""
+
+
+def foremost(crash: BaseException) -> BaseException:
+    """What of a crash ends the process, if it holds such a thing; else all of it."""
+    return next((each for each in _leaves(crash) if isinstance(each, (KeyboardInterrupt, SystemExit))), crash)
+
+
+def _leaves(crash: BaseException) -> Iterator[BaseException]:
+    group: Any = crash  # what isinstance makes of a group has no types inside
+    if isinstance(crash, BaseExceptionGroup):
+        for each in group.exceptions:
+            yield from _leaves(each)
+    else:
+        yield crash

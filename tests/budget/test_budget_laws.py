@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from organism.budget.caps import caps
-from organism.budget.claims import MESSAGES, NOTHING, VECTOR, Charge, Claim, Vector
+from organism.budget.claims import CALLS, MESSAGES, NOTHING, VECTOR, Charge, Claim, Vector
 from organism.budget.tree import Node, charge_messages, crossings, fire, put_back, recap, unfired
 from organism.budget.waiting import Granted, Line, MustWait, TooMuch, Waiter
 from organism.settings import Grace, Limits, Policy
@@ -149,7 +149,8 @@ class Budgets(RuleBasedStateMachine):
         recap(node, caps(_limits(limits), self.policy, keeps_back=node.path[1:] != ()))
         self.naive.recap(self.purses[node], _whole(limits))
         for unit, (old, new) in enumerate(zip(before.working, node.caps.working, strict=True)):
-            if new < old:
+            # A lower limit that keeps less back may leave the working limit where it was (3 calls less 2, and 1 less none).
+            if node.caps.limit[unit] < before.limit[unit]:
                 beyond = node.used[unit] + node.held[unit] - node.caps.limit[unit]
                 self.lowered[node, unit] = max(beyond, self.lowered.get((node, unit), 0))
             if new > old:
@@ -448,6 +449,26 @@ def _charge(need: Vector, charged: str) -> Charge:
             return Charge(model_calls=calls)
         case _:
             return Charge()
+
+
+def test_a_limit_that_is_lowered_while_the_working_limit_stays_leaves_what_is_held_beyond_it() -> None:
+    """Once found by chance: the laws took a limit for lowered only where its working limit sank."""
+    state = Budgets()
+    levels = MappingProxyType(dict.fromkeys(UNITS, ()))
+    keeps_two = Grace(model_calls=2, share=Decimal(0), tokens=0)
+    state.open_organism(limits={}, levels=levels, grace=keeps_two, runway="0")
+    for _ in range(3):
+        state.call_a_little(which=0, owner=0, calls=1)
+    thread = state._nodes()[1]
+    for limit, beyond in ((3, 0), (1, 2)):
+        state.set_limits(which=1, limits={"model_calls": limit})
+        assert thread.caps.working[CALLS] == 1
+        assert thread.used[CALLS] + thread.held[CALLS] - thread.caps.limit[CALLS] == beyond
+        state.the_two_agree()
+        state.nothing_is_held_or_spent_beyond_a_limit()
+    state.call_a_little(which=0, owner=0, calls=1)
+    assert thread.held[CALLS] == 3, "nothing more is granted"
+    state.teardown()
 
 
 TestBudgets = Budgets.TestCase

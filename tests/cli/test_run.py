@@ -219,10 +219,13 @@ def test_what_is_set_goes_over_the_file_the_last_one_wins(desk: Desk) -> None:
         (("--label", "=x"), "--label =x: is no KEY=VALUE\n"),
         (("--label", "a", "--label", "b"), "--label a: is no KEY=VALUE\n--label b: is no KEY=VALUE\n"),
         (
-            ("--journal", "sqlite:organism.db"),
-            "imported\n--journal: 'sqlite:organism.db' is not available yet; use 'memory:'\n",
+            ("--journal", "sqlite:"),
+            "imported\n--journal: 'sqlite:' names no path: write it as in 'sqlite:organism.db'\n",
         ),
-        (("--set", "journal=nowhere"), "imported\n--set journal: 'nowhere' is no journal; use 'memory:'\n"),
+        (
+            ("--set", "journal=nowhere"),
+            "imported\n--set journal: 'nowhere' is no journal; use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'\n",
+        ),
         (("--resume",), "--resume is not available yet: it needs a journal that outlives the process\n"),
         (("gone.yaml",), "gone.yaml: there is no such file\n"),
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from organism.settings import ROOT_LIMITS, UNITS, Grace, Limits, Price, Settings
+from organism.settings import ROOT_LIMITS, UNITS, Ceiling, Grace, Limits, Price, Settings
 
 if TYPE_CHECKING:
     from tests.config.conftest import Project
@@ -42,7 +42,8 @@ budget:
   accounting: strict
   on_unpriced: ignore
   notify: [agent, caller]
-ceiling: {cost_usd: "20", window: run}
+conversation: {messages: 1000, cost_usd: 2, warn_at: [0.5], on_cap: rotate}
+ceiling: {cost_usd: "20", window: day}
 models:
   default:
     strategy: failover
@@ -69,6 +70,7 @@ handlers:
     budget: {tokens: 5000, depth: 3}
     per: thread
     options: {depth: 2}
+    effects: context
   writer:
     description: Writes.
     timeout: null
@@ -88,7 +90,8 @@ scheduling: depth-first
 max_handlers: 5
 queue: 6
 on_full: refuse
-journal: "memory:"
+journal: sqlite:state/organism.db
+durability: normal
 """
 
 
@@ -96,7 +99,8 @@ def test_every_key_reaches_the_settings(project: Project) -> None:
     project.write("prompts/writer.md", "Write.\n{{ name }}")
     settings = project.load(WHOLE)
     assert (settings.name, settings.runtime, settings.scheduling) == ("research-desk", "asyncio", "depth-first")
-    assert (settings.max_handlers, settings.queue, settings.on_full, settings.journal) == (5, 6, "refuse", "memory:")
+    assert (settings.max_handlers, settings.queue, settings.on_full) == (5, 6, "refuse")
+    assert (settings.journal, settings.durability) == ("sqlite:state/organism.db", "normal")
     assert settings.folder == project.folder
     assert settings.notes == ()
 
@@ -107,7 +111,11 @@ def test_every_key_reaches_the_settings(project: Project) -> None:
     assert budget.warn_at == {"tokens": (Decimal("0.5"), Decimal(5000)), "messages": ()}
     assert (budget.runway, budget.grace) == (Decimal("1.5"), Grace(share=Decimal("0.2")))
     assert (budget.accounting, budget.on_unpriced, budget.notify) == ("strict", "ignore", ("agent", "caller"))
-    assert settings.ceiling.limits == Limits(cost_usd=Decimal(20))
+    conversation = settings.conversation
+    assert conversation.budget.limits == Limits(messages=1000, cost_usd=Decimal(2))
+    assert (conversation.budget.warn_at or {})["messages"] == (Decimal("0.5"),)
+    assert conversation.on_cap == "rotate"
+    assert settings.ceiling == Ceiling(limits=Limits(cost_usd=Decimal(20)), window="day")
 
     default = settings.models["default"]
     assert (default.retries, default.backoff, default.max_output_tokens) == (0, (0.0, 1.5), 100)
@@ -116,7 +124,7 @@ def test_every_key_reaches_the_settings(project: Project) -> None:
     assert (openai.model, openai.base_url, openai.priority) == ("4", "http://localhost:11434/v1", 2)
     assert (openai.max_concurrent, openai.timeout, openai.overhead) == (1, 7.5, 0)
     assert openai.price == Price(input=Decimal(3), output=Decimal(15), cache_read=Decimal("0.30"))
-    assert openai.place == f"{project.file}:25:9 models.default.backends[1]"
+    assert openai.place == f"{project.file}:26:9 models.default.backends[1]"
     assert [backend.api_key_env for backend in default.backends] == [None, "OPENAI_API_KEY"]
     assert settings.models["local"].backends[0].api_key_env is None
 
@@ -125,7 +133,7 @@ def test_every_key_reaches_the_settings(project: Project) -> None:
     assert (librarian.timeout, librarian.concurrency, librarian.per) == (12.0, 2, "thread")
     assert librarian.budget is not None
     assert librarian.budget.limits == Limits(tokens=5000, depth=3, messages=9)
-    assert librarian.options == {"root": "docs", "depth": 2}
+    assert (librarian.options, librarian.effects) == ({"root": "docs", "depth": 2}, "context")
     assert [one.__name__ for one in librarian.accepts] == ["Question"]
     assert librarian.code.__name__ == "look"
     assert librarian.agent is None
@@ -266,13 +274,13 @@ TRAPS = [
     (HEAD + "timeout: 5\n", [
         "organism.yaml:2:1 timeout: unknown key here; it belongs in 'defaults', 'handlers.NAME' or 'models.NAME.backends[0]'"
     ]),
-    (HEAD + "ceiling: {warn_at: []}\n", ["organism.yaml:2:11 ceiling.warn_at: unknown key here; it belongs in 'budget', 'defaults.budget' or 'handlers.NAME.budget'"]),
+    (HEAD + "ceiling: {warn_at: []}\n", ["organism.yaml:2:11 ceiling.warn_at: unknown key here; it belongs in 'budget', 'conversation' or 'defaults.budget'"]),
     (HEAD + "budget: !!map {}\n", ["organism.yaml:2:9: tags ('!...') are not read: leave it out"]),
     (HEAD + "\tqueue: 5\n", ["organism.yaml:2:1: a tab cannot stand here: indent with spaces"]),
     (HEAD + "---\nqueue: 5\n", ["organism.yaml:2:1: a second document begins here; there can be one only"]),
     (HEAD + "queue: *five\n", ["organism.yaml:2:8: found undefined alias 'five'"]),
     (HEAD + "journal: memory:\n", ["organism.yaml:2:16: a ':' is not expected here: quote a text that holds ': ' or ends in ':'"]),
-    (HEAD + "journal: memory\n", ["organism.yaml:2:10 journal: 'memory' is no journal; did you mean 'memory:'?; use 'memory:'"]),
+    (HEAD + "journal: memory\n", ["organism.yaml:2:10 journal: 'memory' is no journal; did you mean 'memory:'?; use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'"]),
     (HEAD + "queue: &a [*a]\n", ["organism.yaml:2:8: an alias stands for something that holds it"]),
     (HEAD + "budget: " + "[" * 5000 + "\n", ["organism.yaml:2:58: is nested more than 50 deep"]),
     (HEAD + 'journal: "\\ud800"\n', ["organism.yaml:2:10 journal: '\\ud800' holds half a character (a lone surrogate)"]),
@@ -459,10 +467,10 @@ def test_a_broken_handler_hides_no_other_mistake(project: Project) -> None:
 
 def test_a_wrong_default_is_one_mistake(project: Project) -> None:
     handlers = "handlers:\n  a: {code: desk:look}\n  b: {code: desk:look, timeout: 5}\n"
-    assert project.mistakes(f"{HEAD}defaults: {{timeout: soon, effects: world, prers: []}}\n{handlers}") == [
+    assert project.mistakes(f"{HEAD}defaults: {{timeout: soon, effects: word, prers: []}}\n{handlers}") == [
         "organism.yaml:2:21 defaults.timeout: 'soon' is no number",
-        "organism.yaml:2:27 defaults.effects: not available yet: leave it out",
-        "organism.yaml:2:43 defaults.prers: unknown key; did you mean 'peers'?",
+        "organism.yaml:2:36 defaults.effects: 'word' is not 'world' or 'context'; did you mean 'world'?",
+        "organism.yaml:2:42 defaults.prers: unknown key; did you mean 'peers'?",
     ]
 
 

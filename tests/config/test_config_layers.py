@@ -118,17 +118,26 @@ WRONG = [
     ({"budget": "{tokens: "}, {}, ["--set budget: expected the node content, but found '<stream end>'"]),
     ({"budget.warn_at": "[0.5"}, {}, ["--set budget.warn_at: expected ',' or ']', but got '<stream end>'"]),
     ({"budgt.tokens": 5}, {}, ["--set budgt.tokens budgt: unknown key; did you mean 'budget'?"]),
-    ({"durability": "full"}, {}, ["--set durability: not available yet: leave it out"]),
+    ({"record": "calls.db"}, {}, ["--set record: not available yet: leave it out"]),
     ({"": 5, "a..b": 5, "budget.": 5, "x[1": 5}, {}, [
         f"--set {name}: is no path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'"
         for name in ("", "a..b", "budget.", "x[1")
     ]),
-    ({"organism.x": 5}, {}, ["--set organism.x organism: holds no keys, so 'x' cannot be set in it"]),
+    ({"organism.x": 5}, {}, ["--set organism.x: 'organism' holds no keys, so 'x' cannot be set in it"]),
     ({"handlers.two.peers.1": "two"}, {}, [
-        "--set handlers.two.peers.1 handlers.two.peers: '1' is no item of the list: it has no items, and 0 adds one"
+        "--set handlers.two.peers.1: '1' is no item of the list: it has no items, and 0 adds one"
     ]),
     ({"handlers.book-keeper.peers.3": "two"}, {}, [
-        "--set handlers.book-keeper.peers.3 handlers.book-keeper.peers: '3' is no item of the list: its 1 items are counted from 0, and 1 adds one"
+        "--set handlers.book-keeper.peers.3: '3' is no item of the list: it has 1 item, counted from 0, and 1 adds one"
+    ]),
+    ({"models.default.backends[5].model": "m"}, {}, [
+        "--set models.default.backends[5].model: '5' is no item of the list: it has 1 item, counted from 0, and 1 adds one"
+    ]),
+    ({}, {"ORGANISM_MODELS__DEFAULT__BACKENDS__5__MODEL": "m"}, [
+        "ORGANISM_MODELS__DEFAULT__BACKENDS__5__MODEL models.default.backends: '5' is no item of the list: it has 1 item, counted from 0, and 1 adds one"
+    ]),
+    ({}, {"ORGANISM_ORGANISM__X": "5"}, [
+        "ORGANISM_ORGANISM__X organism: 'organism' holds no keys, so 'x' cannot be set in it"
     ]),
     ({}, {"ORGANISM_BUDGET__TOKENZ": "5"}, ["ORGANISM_BUDGET__TOKENZ budget.tokenz: unknown key; did you mean 'tokens'?"]),
     ({}, {"ORGANISM_": "5", "ORGANISM_BUDGET__": "5"}, [

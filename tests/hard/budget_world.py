@@ -96,13 +96,13 @@ async def outcome(organism: Organism, to: str = "worker", **how: Any) -> ThreadR
 def most_committed(facts: Sequence[Fact], unit: str = "tokens") -> int:
     """The most that was used and held at once over all threads, as the record has it (inner amounts)."""
     index = VECTOR.index(unit)
-    held: dict[int, int] = {}
+    held: dict[tuple[str, int], int] = {}
     used = most = 0
     for fact in facts:
         if isinstance(fact, CallHeld):
-            held[fact.hold] = fact.need[index]
+            held[fact.thread, fact.hold] = fact.need[index]
         elif isinstance(fact, CallSettled):
-            del held[fact.hold]
+            del held[fact.thread, fact.hold]
             used += fact.charge.amounts[index]
         most = max(most, used + sum(held.values()))
     return most

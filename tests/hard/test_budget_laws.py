@@ -45,8 +45,8 @@ class Laws:
                 self.fired[step.node, step.unit, step.level, step.threshold, step.limit] += 1
         for name, node in self.nodes.items():
             self._look(name, node)
-        if isinstance(fact, CallHeld) and fact.hold in self._state.holds:
-            hold = self._state.holds[fact.hold]
+        if isinstance(fact, CallHeld) and (fact.thread.partition(".")[0], fact.hold) in self._state.holds:
+            hold = self._state.holds[fact.thread.partition(".")[0], fact.hold]
             for node in hold.path:
                 caps = node.caps.limit if hold.grace and node is hold.path[0] else node.caps.working
                 if any(node.used[unit] + node.held[unit] > caps[unit] for unit in range(MESSAGES)):

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
 
-from organism import Context, Forward, HandlerFailedError, Reply, Send
+from organism import Context, Forward, HandlerFailedError, Organism, Reply, Send
 from organism.facts import Accepted, Answered, CallSettled, Ended, Posted
 from organism.settings import SPENT_UNITS
 from organism.testing import Says, ScriptedModel, running
 from organism.usage import Usage
 from tests.hard.pump_world import Go, Said, code
-
-if TYPE_CHECKING:
-    from organism import Organism
 
 
 async def greeter(message: Go, ctx: Context) -> Forward[Go]:
@@ -55,10 +52,10 @@ def sizes(organism: Organism) -> dict[str, int]:
         "ready": len(state.schedule._ready),
         "returning": len(state.schedule._returning),
         "taken slots": sum(slot.taken + len(slot.waiting) for slot in state.schedule._slots.values()),
-        "running": len(pump._running),
+        "running": len(pump.running),
         "asking": len(pump._asking),
-        "in line": len(pump._in_line),
-        "thread timers": len(pump._thread_timers),
+        "in line": len(pump.in_line),
+        "thread timers": len(pump.deadlines),
         "timers": len(pump.timers),
         "handles": len(organism._handles),
         "active": pump._active,
@@ -172,9 +169,8 @@ async def test_ten_thousand_threads_leave_nothing_behind() -> None:
         return Reply(Said(message.text))
 
     handlers = {"waits": code(waits, timeout=None), "simple": code(simple)}
-    async with running(handlers=handlers, check=False) as organism:
-        organism._subscribers.clear()  # nobody listens: as in production, and no facts are kept by the watch
-        organism._listen()
+    # Nobody listens: as in production, and no facts are kept by a watch.
+    async with Organism(name="test", handlers=handlers) as organism:
         oldest = await organism.send("waits", Go(), id="oldest")
         await anyio.sleep(0.1)
         before = sizes(organism)

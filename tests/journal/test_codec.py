@@ -16,7 +16,7 @@ from organism.facts import Accepted, Answered, CallRefused, Dropped, Fact, Faile
 from organism.frames import Failure
 from organism.journal import PlainPayload, codec, forms
 from organism.journal.chain import Head, canonical, seal
-from organism.journal.codec import FACTS, STEPS, decode, encode, encode_lost
+from organism.journal.codec import FACTS, STEPS, content, decode, encode, encode_lost
 from organism.payloads import Vocabulary
 from organism.primitives import BudgetEstimate
 from organism.settings import BudgetSettings, Limits
@@ -40,6 +40,7 @@ def test_every_fact_comes_back_as_it_was(cls: type[Fact]) -> None:
     def law(fact: Fact) -> None:
         document = encode(fact, "root")
         written = through_a_file(document)
+        assert content(fact, "root") == canonical(document), "what is written is canonical"
         assert decode(written, WORDS) == fact
         plain = decode(written)
         assert type(plain) is cls
@@ -82,7 +83,7 @@ def test_without_classes_a_payload_is_plain_data() -> None:
 def test_what_is_left_out_is_nothing() -> None:
     document = encode(LimitsSet(at=1.0, thread="t", budget=BudgetSettings(limits=Limits(tokens=0))), "r")
     assert document == {
-        "format": 1, "root": "r", "fact": "LimitsSet", "at": 1.0, "thread": "t", "budget": {"limits": {"tokens": 0}},
+        "format": 2, "root": "r", "fact": "LimitsSet", "at": 1.0, "thread": "t", "budget": {"limits": {"tokens": 0}},
     }  # fmt: skip
 
 
@@ -98,7 +99,7 @@ FACT = encode(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "format 2 is not known; this version reads format 1"),
+        ({"format": 3}, "format 3 is not known; this version reads format 2"),
         ({"format": None}, "format None is not known"),
         ({"format": True}, "format True is not known"),
         ({"fact": "Vanished"}, "there is no fact 'Vanished' in this format"),
@@ -196,7 +197,7 @@ def test_amounts_keep_their_kind() -> None:
 
 def test_a_word_of_missing_facts_is_no_fact() -> None:
     document = encode_lost("r", 3, 2.5)
-    assert document == {"format": 1, "root": "r", "at": 2.5, "lost": 3}
+    assert document == {"format": 2, "root": "r", "at": 2.5, "lost": 3}
     assert VALIDATOR.is_valid(line_with(document))
     with pytest.raises(JournalError, match="3 facts are missing here"):
         decode(document)
@@ -207,7 +208,7 @@ def test_the_schema_is_sound_and_refuses_what_is_none() -> None:
     line = line_with(FACT)
     assert VALIDATOR.is_valid(line)
     wrongs: list[dict[str, Any]] = [
-        {"format": 2},
+        {"format": 3},
         {"fact": "Vanished"},
         {"at": None},
         {"mood": 1},

@@ -2,61 +2,89 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from organism.errors import JournalError
 from organism.facts import Dropped
-from organism.journal import LinesJournal, MemoryJournal
+from organism.journal import LinesJournal, MemoryJournal, SqliteJournal, open_journal
 from organism.journal.filenames import file_name
 from organism.payloads import Vocabulary
 from organism.testing import check_journal
 from tests.journal.fact_values import ended
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from organism.facts import Fact
+    from organism.usage import Spending
 
 WORDS = Vocabulary()
 
 
 def test_memory_keeps_the_contract() -> None:
-    check_journal(MemoryJournal)
+    check_journal(lambda: MemoryJournal(WORDS))
 
 
 @pytest.mark.parametrize("durable", [False, True])
-def test_lines_keep_the_contract(tmp_path: Path, *, durable: bool) -> None:
-    folder = tmp_path / "not" / "there"
-    check_journal(lambda: LinesJournal(folder, WORDS, durable=durable))
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != folder] == []
+@pytest.mark.parametrize("url", ["sqlite:not/there/x.db", "jsonl:not/there/x"])
+def test_journals_on_a_disk_keep_the_contract(tmp_path: Path, url: str, *, durable: bool) -> None:
+    check_journal(lambda: open_journal(url, folder=tmp_path, vocabulary=WORDS, durable=durable))
+    inside = tmp_path / "not" / "there"
+    folders = {path.parent for path in tmp_path.rglob("*") if path.is_file()}
+    assert folders == {inside if url.startswith("sqlite") else inside / "x"}
 
 
-class _Forgetful(LinesJournal):
+class _Forgetful(SqliteJournal):
     def read(self, root: str) -> tuple[Fact, ...]:
         return super().read(root)[:2]
 
 
-class _Blind(LinesJournal):
-    def roots(self) -> tuple[str, ...]:
-        return super().roots()[1:]
+class _Blind(SqliteJournal):
+    def chains(self, *, open: bool | None = None) -> tuple[Any, ...]:  # noqa: A002 - the contract's name
+        return super().chains(open=open)[1:]
 
 
-class _Crying(LinesJournal):
+class _Crying(SqliteJournal):
     def verify(self, root: str) -> str | None:
         return super().verify(root) or "wolf"
 
 
-class _Folding(LinesJournal):
+class _Folding(SqliteJournal):
     """Takes two spellings for one thread."""
 
-    def append(self, root: str, fact: Fact) -> None:
-        super().append(root.casefold(), fact)
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
+        return super().write([(root.casefold(), fact) for root, fact in batch])
 
 
-class _Endless(LinesJournal):
+class _Endless(SqliteJournal):
     def close(self) -> None:
+        pass
+
+
+class _Slow(SqliteJournal):
+    """Recalls what it need not."""
+
+    def recall(self, root: str) -> tuple[Fact, ...]:
+        return self.read(root)
+
+
+class _Trusting(SqliteJournal):
+    def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
+        with suppress(JournalError):
+            super().put(root, documents)
+
+
+class _Generous(SqliteJournal):
+    def spendings(self) -> tuple[Spending, ...]:
+        return ()
+
+
+class _Keeping(SqliteJournal):
+    def remove(self, root: str) -> None:
         pass
 
 
@@ -66,38 +94,57 @@ class _Short(MemoryJournal):
         return True
 
 
-@pytest.mark.parametrize("cls", [_Forgetful, _Blind, _Crying, _Folding, _Endless])
-def test_a_journal_that_breaks_the_contract_is_found(cls: type[LinesJournal], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "cls", [_Forgetful, _Blind, _Crying, _Folding, _Endless, _Slow, _Trusting, _Generous, _Keeping]
+)
+def test_a_journal_that_breaks_the_contract_is_found(cls: type[SqliteJournal], tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
-        check_journal(lambda: cls(tmp_path / "log", WORDS))
+        check_journal(lambda: cls(tmp_path / "log", WORDS, durable=False))
 
 
 def test_one_that_says_it_lasts_and_does_not_is_found() -> None:
-    with pytest.raises(AssertionError, match="after opening again"):
+    with pytest.raises(AssertionError):
         check_journal(_Short)
 
 
-def test_a_missing_vocabulary_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cls", [SqliteJournal, LinesJournal])
+def test_a_missing_vocabulary_is_found(cls: type[SqliteJournal | LinesJournal], tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="read"):
-        check_journal(lambda: LinesJournal(tmp_path / "log"))
+        check_journal(lambda: cls(tmp_path / "log", durable=False))
 
 
 def test_memory_lets_go_of_what_has_ended() -> None:
     journal = MemoryJournal()
     for root in ("one", "two"):
-        journal.append(root, Dropped(at=1.0, thread=root, seq=1))
-        journal.append(root, ended("a sub-thread of it"))
+        journal.write([(root, Dropped(at=1.0, thread=root, seq=1)), (root, ended("a sub-thread of it"))])
     assert len(journal) == 2
-    journal.append("one", ended("one"))
-    assert (len(journal), journal.roots(), journal.read("one")) == (1, ("two",), ())
+    journal.write([("one", ended("one"))])
+    assert (len(journal), [chain.root for chain in journal.chains()], journal.read("one")) == (1, ["two"], ())
+
+
+@pytest.mark.parametrize(("one", "other"), [("sqlite:a", "jsonl:b"), ("jsonl:a", "sqlite:b"), ("memory:", "jsonl:b")])
+def test_a_chain_is_the_same_in_every_journal(tmp_path: Path, one: str, other: str) -> None:
+    here = open_journal(one, folder=tmp_path, vocabulary=WORDS)
+    there = open_journal(other, folder=tmp_path, vocabulary=WORDS)
+    facts = [Dropped(at=float(number), thread="../é\0", seq=number) for number in range(3)]
+    for journal in (here, there):
+        assert not journal.write([("../é\0", fact) for fact in facts])
+    assert list(here.documents("../é\0")) == list(there.documents("../é\0"))
+    assert not here.write([("second", Dropped(at=1.0, thread="second", seq=1))])
+    there.put("second", here.documents("second"))
+    assert list(here.documents("second")) == list(there.documents("second"))
+    assert there.verify("second") is None
+    for journal in (here, there):
+        assert not journal.write([("second", ended("x"))])
+    assert list(here.documents("second")) == list(there.documents("second"))
 
 
 def test_names_of_files_do_not_say_whose_they_are_alone(tmp_path: Path) -> None:
     """A file that was renamed is no other thread's."""
     journal = LinesJournal(tmp_path, WORDS)
-    journal.append("one", Dropped(at=1.0, thread="one", seq=1))
+    journal.write([("one", Dropped(at=1.0, thread="one", seq=1))])
     journal.path("one").rename(tmp_path / file_name("two"))
     other = LinesJournal(tmp_path, WORDS)
     assert str(other.verify("two")).endswith("two.jsonl:1: belongs to thread 'one', and not to 'two'")
-    with pytest.raises(JournalError, match="belongs to thread 'one'"):
-        other.append("two", Dropped(at=1.0, thread="two", seq=1))
+    refused = other.write([("two", Dropped(at=1.0, thread="two", seq=1))])
+    assert "belongs to thread 'one'" in str(refused["two"])

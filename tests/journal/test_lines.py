@@ -15,7 +15,9 @@ from organism.facts import Dropped, Ended, Failed
 from organism.frames import Failure
 from organism.journal import LinesJournal
 from organism.journal.chain import Head, canonical, content_of, seal
+from organism.journal.codec import content
 from organism.journal.disk import Disk
+from organism.journal.lines import LineFiles
 from organism.testing import FailAfter
 from tests.journal.fact_values import ended
 
@@ -32,11 +34,22 @@ def fact(number: int) -> Fact:
     return Failed(at=float(number), thread=ROOT, seq=number, handler="h", failure=Failure("crashed", "é" * number))
 
 
+def append(journal: LinesJournal, root: str, *some: Fact) -> None:
+    """Writes facts to one chain; raises why they could not be."""
+    for error in journal.write([(root, each) for each in some]).values():
+        raise error
+
+
+def roots(journal: LinesJournal) -> list[str]:
+    """The chains that there are."""
+    return [chain.root for chain in journal.chains()]
+
+
 def written(folder: Path, count: int = 3) -> Path:
     """A file with so many facts."""
     journal = LinesJournal(folder, durable=False)
     for number in range(count):
-        journal.append(ROOT, fact(number))
+        append(journal, ROOT, fact(number))
     journal.close()
     return journal.path(ROOT)
 
@@ -67,7 +80,7 @@ def test_a_torn_tail_is_passed_over_then_cut_and_said(tmp_path: Path, caplog: py
         assert path.read_bytes() == whole[:size], "readers change nothing"
         assert not caplog.records
         journal = LinesJournal(tmp_path, durable=False)
-        journal.append(ROOT, fact(7))
+        append(journal, ROOT, fact(7))
         assert journal.read(ROOT) == LinesJournal(tmp_path).read(ROOT) == (*facts, fact(7))
         torn = size - max([0, *(end for end in ends if end <= size)])
         said = [record.getMessage() for record in caplog.records]
@@ -80,7 +93,7 @@ def test_a_half_written_page_is_cut(tmp_path: Path, tail: bytes) -> None:
     path.write_bytes(path.read_bytes() + tail)
     journal = LinesJournal(tmp_path, durable=False)
     assert journal.verify(ROOT) is None
-    journal.append(ROOT, fact(3))
+    append(journal, ROOT, fact(3))
     assert LinesJournal(tmp_path).read(ROOT) == tuple(map(fact, range(4)))
 
 
@@ -100,7 +113,7 @@ def test_a_changed_byte_is_reported_with_its_place(tmp_path: Path) -> None:
             assert str(caught.value) == found
     before = path.read_bytes()
     with pytest.raises(JournalError):
-        journal.append(ROOT, fact(3))
+        append(journal, ROOT, fact(3))
     assert path.read_bytes() == before, "nothing is written behind damage, and nothing is cut"
 
 
@@ -131,11 +144,11 @@ def test_lines_that_are_moved_or_written_anew_are_found(tmp_path: Path, change: 
 
 def test_a_later_format_is_refused_with_its_place(tmp_path: Path) -> None:
     path = written(tmp_path, 1)
-    content = {**content_of(json.loads(path.read_bytes())), "format": 2}
+    content = {**content_of(json.loads(path.read_bytes())), "format": 3}
     path.write_bytes(seal(canonical(content), Head())[0] + b"\n")
     with pytest.raises(JournalError) as caught:
         LinesJournal(tmp_path).read(ROOT)
-    assert str(caught.value) == f"{path}:1: format 2 is not known; this version reads format 1"
+    assert str(caught.value) == f"{path}:1: format 3 is not known; this version reads format 2"
     assert LinesJournal(tmp_path).verify(ROOT) is None, "its chain is sound all the same"
 
 
@@ -183,7 +196,7 @@ def test_every_request_to_the_disk_fails_once(tmp_path: Path, code: int, kind: t
         refused: list[str] = []
         while len(there) < 4:
             try:
-                journal.append(ROOT, fact(len(there)))
+                append(journal, ROOT, fact(len(there)))
             except JournalError as error:
                 refused.append(str(error))
             else:
@@ -202,31 +215,34 @@ def test_every_request_to_the_disk_fails_once(tmp_path: Path, code: int, kind: t
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    journal = LinesJournal(tmp_path / "file" / "log")
+    with pytest.raises(JournalError, match="cannot be read: Not a directory"):
+        LinesJournal(tmp_path / "file" / "log")
+    with pytest.raises(JournalError, match="file is a file; a journal of JSON lines is a folder"):
+        LinesJournal(tmp_path / "file")
+    files = LineFiles(tmp_path / "file" / "log")
     with pytest.raises(JournalError, match=r"c-42.jsonl cannot be written: Not a directory"):
-        journal.append(ROOT, fact(0))
+        files.extend(ROOT, [content(fact(0), ROOT)])
     with pytest.raises(JournalError, match="cannot be read"):
-        journal.read(ROOT)
-    with pytest.raises(JournalError, match="cannot be read"):
-        journal.roots()
+        files.roots()
 
 
 def test_a_file_that_somebody_shortened_is_not_written_on(tmp_path: Path) -> None:
     journal = LinesJournal(tmp_path, durable=False)
-    journal.append(ROOT, fact(0))
+    append(journal, ROOT, fact(0))
     journal.path(ROOT).write_bytes(b"")
     with pytest.raises(JournalError, match="bytes shorter than what was written to it"):
-        journal.append(ROOT, fact(1))
+        append(journal, ROOT, fact(1))
 
 
 def test_a_thread_that_ended_is_forgotten_and_may_come_again(tmp_path: Path) -> None:
     journal = LinesJournal(tmp_path, durable=False)
-    journal.append(ROOT, fact(0))
-    journal.append(ROOT, ended("of another"))
-    assert len(journal._ends) == 1
-    journal.append(ROOT, ended(ROOT))
-    assert journal._ends == {}
-    journal.append(ROOT, fact(1))
+    append(journal, ROOT, fact(0))
+    append(journal, ROOT, ended("of another"))
+    assert [chain.open for chain in journal.chains()] == [True]
+    append(journal, ROOT, ended(ROOT))
+    assert (journal._known, journal._files._ends) == ({}, {})
+    assert [chain.open for chain in journal.chains()] == [False]
+    append(journal, ROOT, fact(1))
     assert [type(each) for each in journal.read(ROOT)] == [Failed, Ended, Ended, Failed]
     assert journal.verify(ROOT) is None
 
@@ -236,12 +252,12 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "Notes.jsonl").write_text("mine")
     path = written(tmp_path)
     long = LinesJournal(tmp_path, durable=False)
-    long.append("x" * 9_000, Dropped(at=1.0, thread="x" * 9_000, seq=1))
+    append(long, "x" * 9_000, Dropped(at=1.0, thread="x" * 9_000, seq=1))
     long.path("y" * 9_000).write_bytes(b'{"torn')
-    assert LinesJournal(tmp_path).roots() == (ROOT, "x" * 9_000)
+    assert roots(LinesJournal(tmp_path)) == [ROOT, "x" * 9_000]
     long.path("y" * 9_000).write_bytes(path.read_bytes())
     with pytest.raises(JournalError, match="belongs to thread 'c-42', which has another file"):
-        LinesJournal(tmp_path).roots()
+        LinesJournal(tmp_path).chains()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a new file's name is on the disk when its folder is, on POSIX")
@@ -255,10 +271,10 @@ def test_a_durable_append_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", watched)
     journal = LinesJournal(tmp_path, durable=True)
-    journal.append(ROOT, fact(0))
-    journal.append(ROOT, fact(1))
+    append(journal, ROOT, fact(0))
+    append(journal, ROOT, fact(1))
     assert synced == ["file", "folder", "file"]
-    LinesJournal(tmp_path, durable=False).append("other", Dropped(at=1.0, thread="other", seq=1))
+    append(LinesJournal(tmp_path, durable=False), "other", Dropped(at=1.0, thread="other", seq=1))
     assert len(synced) == 3
 
 

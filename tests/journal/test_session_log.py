@@ -18,6 +18,7 @@ from organism.errors import ConfigurationError, JournalError
 from organism.facts import Answered, Dropped
 from organism.journal import LinesJournal, SessionLog, session_log
 from organism.journal.disk import Disk
+from organism.journal.lines import LineFiles
 from organism.payloads import Vocabulary
 from organism.testing import FailAfter, Watched, running
 from tests.hard.pump_world import Go, Said, code
@@ -45,7 +46,7 @@ def dropped(number: int, root: str = "r") -> Fact:
 
 def entries(folder: Path, root: str = "r") -> list[dict[str, Any]]:
     """The lines of a thread, each checked."""
-    return [dict(line.entry) for line in LinesJournal(folder).lines(root)]
+    return [dict(line.entry) for line in LineFiles(folder).lines(root)]
 
 
 def files(folder: Path) -> list[Path]:
@@ -69,9 +70,9 @@ async def test_it_holds_every_fact_of_every_root_thread(tmp_path: Path) -> None:
         live = await organism.send("echo", Go("last"), id="é")
         await live.result()
     journal = LinesJournal(log, WORDS)
-    assert set(journal.roots()) == {"..", "a/b", "a_b", "empty", "x" * 10_000, "é"}
+    assert {chain.root for chain in journal.chains()} == {"..", "a/b", "a_b", "empty", "x" * 10_000, "é"}
     watched = organism.watch.facts
-    for root in journal.roots():
+    for root in (chain.root for chain in journal.chains()):
         assert journal.read(root) == tuple(fact for fact in watched if fact.thread == root)
         assert journal.verify(root) is None
     assert files(tmp_path) == files(log)
@@ -261,7 +262,7 @@ def test_what_is_missing_is_dated_and_keeps_the_chain(tmp_path: Path) -> None:
     logged(tmp_path, FailingDisk(FailAfter(0, OSError(errno.EIO, "broken"))), *BATCHES)
     first = entries(tmp_path)[0]
     assert {key: value for key, value in first.items() if key not in {"hash", "prev"}} == {
-        "format": 1, "root": "r", "n": 1, "at": 2.0, "lost": 2,
+        "format": 2, "root": "r", "n": 1, "at": 2.0, "lost": 2,
     }  # fmt: skip
 
 
@@ -322,7 +323,7 @@ def test_very_many_threads_that_do_not_fit_in_are_counted(
     log.start()
     log.close()
     assert "10 facts are missing in it" in caplog.records[-1].getMessage()
-    assert LinesJournal(tmp_path).roots() == ("t7", "t8", "t9")
+    assert LineFiles(tmp_path).roots() == ("t7", "t8", "t9")
 
 
 @pytest.mark.usefixtures("at_once")
@@ -349,7 +350,7 @@ class SlowDisk(Disk):
 async def test_a_slow_disk_does_not_slow_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SlowDisk()
     monkeypatch.setattr(session_log, "PAUSE", 0.0)
-    monkeypatch.setattr("organism.organism.SessionLog", partial(SessionLog, disk=disk))
+    monkeypatch.setattr("organism.audience.SessionLog", partial(SessionLog, disk=disk))
     organism = Watched(name="test", handlers=HANDLERS, session_log=str(tmp_path))
     async with organism:
         for number in range(5):

@@ -17,8 +17,8 @@ from organism.frames import Ask, Failure, Frame, Message, Thread, pending
 from organism.kernel import Kernel
 from organism.kernel.calls import CallFor
 from organism.kernel.fold import Fold
+from organism.kernel.holds import Hold
 from organism.kernel.snapshot import snapshot
-from organism.kernel.state import Hold
 from organism.settings import BudgetSettings, HandlerSettings, Limits, Settings
 from organism.testing import differences
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from organism.budget.tree import Node
-    from organism.facts import Fact, Ref
+    from organism.facts import Fact
+    from organism.images import Ref
     from organism.kernel.answers import Refusal
     from organism.message import Outgoing
 

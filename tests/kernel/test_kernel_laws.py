@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from organism.budget.claims import Charge, Claim
 from organism.frames import Failure
-from organism.kernel.state import Hold
+from organism.kernel.holds import Hold
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
 from organism.settings import AgentSettings, BudgetSettings, Ceiling, Grace, Limits

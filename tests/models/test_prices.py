@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, Context, Decimal, Inexact, Rounded, localcontext
 
 import pytest
 from attrs import evolve
@@ -49,6 +49,38 @@ def test_fractions_of_the_smallest_coin_are_rounded_up() -> None:
     assert own is not None
     assert own.input_cost(1) == own.output_price(1) == 1
     assert own.cost(Measured(input_tokens=1, output_tokens=0)) == 1
+
+
+ODD_CONTEXTS = [
+    Context(prec=1),
+    Context(prec=3, rounding=ROUND_DOWN),
+    Context(prec=6, traps=[Inexact, Rounded]),
+    Context(prec=28, Emax=3, Emin=-3),
+]
+
+
+@pytest.mark.parametrize("settings", [OWN, LISTED])
+@pytest.mark.parametrize("context", ODD_CONTEXTS)
+def test_what_tokens_cost_does_not_depend_on_the_decimals_of_the_caller(
+    settings: BackendSettings, context: Context
+) -> None:
+    used = Measured(input_tokens=123_457, output_tokens=98_765, cache_read_tokens=1237, cache_write_tokens=331)
+
+    def figures() -> tuple[int, ...]:
+        known = rates(settings, NOON)
+        assert known is not None
+        return known.input_cost(123_457), known.output_price(123_457), known.cost(used)
+
+    exact = figures()
+    with localcontext(context):
+        assert figures() == exact
+
+
+def test_a_price_with_many_digits_is_not_rounded_before_it_is_multiplied() -> None:
+    price = Price(input=Decimal("0." + "3" * 60), output=Decimal(1))
+    own = rates(evolve(OWN, price=price), NOON)
+    assert own is not None
+    assert own.input_cost(10**9) == 333_333_333_333_334
 
 
 def test_listed_prices() -> None:

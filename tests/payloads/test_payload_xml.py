@@ -246,6 +246,19 @@ def test_what_is_no_document_in_utf8_is_refused(document: bytes | str, problem: 
 
 
 @pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ("<Greeting><name>a</Greeting>", "Opening and ending tag mismatch: name and Greeting, line 1, column 29"),
+        ("<Greeting>\n<name>a\n</Greeting>", "Opening and ending tag mismatch: name line 2 and Greeting, line 3, column 12"),
+        ("<Greeting><name>a", "Premature end of data in tag name, line 1, column 18"),
+        ("<Greeting>\n<name>a</name>\n", "Premature end of data in tag Greeting line 1, line 3, column 1"),
+    ],
+)  # fmt: skip
+def test_a_line_is_named_once_where_it_is_one(document: str, problem: str) -> None:
+    assert error_of(document) == f"is not well-formed XML: {problem}"
+
+
+@pytest.mark.parametrize(
     "document",
     [
         "<!DOCTYPE Greeting><Greeting><name>a</name></Greeting>",

@@ -1,0 +1,94 @@
+"""Who hears of facts beside the journal: subscribers, the session log, and a history in memory for whoever asks for one."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from organism.journal import MemoryJournal, SessionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from organism.facts import Fact
+
+_log: Final = logging.getLogger("organism")
+
+
+class Audience:
+    """Those who hear of an organism's facts. ``changed`` is called when the first of them comes, or one goes."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._history: MemoryJournal | None = None
+        self._session_log: SessionLog | None = None
+        self._subscribers: list[Callable[[Fact], None]] = []
+        self._untold: deque[Fact] = deque()
+        """What subscribers are yet to be told; the first is being told."""
+
+    def __bool__(self) -> bool:
+        return self._history is not None or self._session_log is not None or bool(self._subscribers)
+
+    @property
+    def has_subscribers(self) -> bool:
+        """Whether facts leave the organism here."""
+        return bool(self._subscribers)
+
+    def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
+        """Adds a subscriber; gives what takes it out again."""
+        self._subscribers.append(callback)
+        self._changed()
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+            self._changed()
+
+        return unsubscribe
+
+    def keep_history(self) -> MemoryJournal:
+        """Keeps the facts of live threads from now on, and gives the journal that holds them."""
+        if self._history is None:
+            self._history = MemoryJournal()
+            self._changed()
+        return self._history
+
+    def write_session_log(self, folder: Path) -> None:
+        """Writes every fact into files for people, as well as it goes."""
+        self._session_log = SessionLog(folder)
+        self._session_log.start()
+        self._changed()
+
+    def record(self, root: str, fact: Fact) -> None:
+        """Takes a fact down for people."""
+        if self._history is not None:
+            self._history.write([(root, fact)])
+        if self._session_log is not None:
+            self._session_log.record(root, fact)
+
+    def tell(self, fact: Fact) -> None:
+        """Tells the subscribers; one that raises does no harm."""
+        self._untold.append(fact)
+        if len(self._untold) > 1:
+            return  # a subscriber caused it: the others first hear of what came before
+        while self._untold:
+            try:
+                for callback in tuple(self._subscribers):
+                    self._call(callback, self._untold[0])
+            finally:
+                self._untold.popleft()
+
+    def _call(self, callback: Callable[[Fact], None], fact: Fact) -> None:
+        try:
+            callback(fact)
+        except Exception:  # noqa: BLE001 - whatever it is, it is the subscriber's; it is logged
+            _log.exception("a subscriber raised; it is called again with the next fact")
+
+    async def close(self) -> None:
+        """Writes what is left to be written."""
+        if self._session_log is not None:
+            await anyio.to_thread.run_sync(self._session_log.close)

@@ -1,0 +1,87 @@
+"""The windows over which a ceiling counts: calendar hours, days and months in UTC, which tile time without a gap.
+
+Pure: the instant is an argument. What was spent in a window is known from a ledger of whole hours, and every window begins
+and ends with an hour.
+"""
+
+from __future__ import annotations
+
+import math
+from calendar import monthrange
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from organism.budget.claims import NOTHING, Vector
+from organism.settings import WindowKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from organism.usage import Spending
+
+HOUR: Final = 3600
+_DAY: Final = 24 * HOUR
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+
+
+@frozen
+class Window:
+    """From ``begins`` on and before ``ends``, in seconds since 1970, UTC; ``-inf`` and ``inf`` where it has no such end."""
+
+    kind: WindowKind
+    begins: float
+    ends: float
+
+    def __contains__(self, at: float) -> bool:
+        return self.begins <= at < self.ends
+
+
+@frozen
+class Used:
+    """What was spent in a window: ``amounts`` as :data:`~organism.budget.claims.VECTOR` has them, ``details`` cache reads,
+    cache writes and reasoning, ``estimated`` whether some of it is an estimate.
+    """
+
+    amounts: Vector = NOTHING
+    details: tuple[int, int, int] = (0, 0, 0)
+    estimated: bool = False
+
+
+def window_of(kind: WindowKind, at: float) -> Window:
+    """The window of this kind that ``at`` (seconds since 1970, UTC) lies in. ``run`` and ``total`` hold every instant.
+
+    Raises ValueError or OverflowError for an instant that no calendar has (``nan``, ``inf``, a month after the year 9999).
+    """
+    match kind:
+        case "run" | "total":
+            return Window(kind, -math.inf, math.inf)
+        case "hour" | "day":
+            length = HOUR if kind == "hour" else _DAY
+            # Whole seconds first: dividing the float itself may round up into the next window.
+            begins = math.floor(at) // length * length
+            return Window(kind, begins, begins + length)
+        case "month":
+            day = date.fromordinal(_EPOCH + math.floor(at) // _DAY)
+            begins = (day.toordinal() - _EPOCH - day.day + 1) * _DAY
+            return Window(kind, begins, begins + monthrange(day.year, day.month)[1] * _DAY)
+
+
+def used_in(window: Window, spendings: Iterable[Spending]) -> Used:
+    """The sum of what a ledger has for a window.
+
+    Of ``run`` that is nothing: it counts this process alone, and what a ledger has when a process begins is from others.
+    """
+    if window.kind == "run":
+        return Used()
+    rows = [each for each in spendings if each.hour * HOUR in window]
+    if not rows:
+        return Used()
+    tokens, given, output, cost, calls, messages = map(sum, zip(*(row.amounts for row in rows), strict=True))
+    reads, writes, reasoning = map(sum, zip(*(row.details for row in rows), strict=True))
+    return Used(
+        (tokens, given, output, cost, calls, messages),
+        (reads, writes, reasoning),
+        any(row.estimated for row in rows),
+    )

@@ -1,0 +1,132 @@
+"""Payloads, prompts, charges and limits in words, short or whole."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from organism.cli.report import money
+from organism.cli.text import cut, harmless, one_line
+from organism.journal.values import PlainPayload
+from organism.payloads import encode_fields, encode_xml
+from organism.settings import UNITS
+from organism.usage import usd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from organism.budget.claims import Charge
+    from organism.facts import CallHeld
+    from organism.journal.prompts import Prompt
+    from organism.settings import BudgetSettings
+
+SHORT: Final = 160
+"""Columns of a payload or an answer that is not to be told whole."""
+
+
+def short(payload: Any) -> str:
+    """A payload in a line: its name and its fields, cut to :data:`SHORT` columns."""
+    name, fields = parts(payload)
+    if len(fields) == 1:
+        return cut(f"{name}: {_value(next(iter(fields.values())))}", SHORT)
+    return cut(f"{name}: {', '.join(f'{key}={_value(each)}' for key, each in fields.items())}".rstrip(": "), SHORT)
+
+
+def parts(payload: Any) -> tuple[str, Mapping[str, Any]]:
+    """The name of a payload and its fields, with its class or without."""
+    if isinstance(payload, PlainPayload):
+        # Journals hold fields in the order of their names; the XML has them in that of their declaration.
+        order = sorted(payload.fields, key=lambda name: _position(name, payload.xml))
+        return one_line(payload.name), {name: payload.fields[name] for name in order}
+    return type(payload).__name__, encode_fields(payload)
+
+
+def _position(name: str, xml: str) -> int:
+    found = re.search(rf"<{re.escape(name)}[\s/>]", xml)
+    return len(xml) if found is None else found.start()
+
+
+def xml_of(payload: Any) -> str:
+    """The XML of a payload."""
+    return payload.xml if isinstance(payload, PlainPayload) else encode_xml(payload).decode()
+
+
+def _value(value: Any) -> str:
+    given: Any = value
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, given))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{one_line(key)}: {_value(each)}' for key, each in given.items())}}}"
+    return "-" if value is None else one_line(str(value))
+
+
+def said(text: str, *, whole: bool) -> str:
+    """What a model wrote: all of it, or its beginning in a line."""
+    return harmless(text) if whole else cut(one_line(text), SHORT)
+
+
+def message_text(message: Any) -> str:
+    """One message of a prompt in a line."""
+    return cut(one_line(f"{message.get('role', '?')}: {_content(message)}"), SHORT)
+
+
+def prompt_lines(prompt: Prompt) -> Iterator[str]:
+    """All that a model was asked: its messages, then the rest of the request."""
+    for message in prompt.messages:
+        head, *rest = harmless(_content(message)).split("\n")
+        yield f"  {one_line(str(message.get('role', '?')))}: {head}"
+        yield from (f"    {line}" for line in rest)
+    for key, value in prompt.asked.items():
+        yield f"  with {one_line(key)}: {_value(value)}"
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """The text of a message, the calls of tools in it, and whatever else it holds."""
+    content = message.get("content")
+    parts: list[str] = [content] if isinstance(content, str) and content else []
+    if isinstance(content, list):
+        items: list[Any] = message["content"]
+        parts += [each["text"] if isinstance(each, dict) and "text" in each else _value(each) for each in items]
+    for call in message.get("tool_calls") or ():
+        function = call.get("function", {})
+        parts.append(f"uses {function.get('name')} {function.get('arguments')}")
+    return "\n".join(parts)
+
+
+def failure_text(failure: Any) -> str:
+    """A failure's code and text in a line."""
+    return one_line(f"{failure.code}: {failure.text}" if failure.text else failure.code)
+
+
+def charge_text(charge: Charge) -> str:
+    """What an attempt cost: ``120 in, 54 out, 0.0021 USD``; ``~`` where it is an estimate."""
+    if not any(charge.amounts[:4]):
+        return "nothing charged"
+    about = "~" if charge.estimated else ""
+    cost = money(usd(charge.cost))
+    return f"{about}{charge.input_tokens:,} in, {about}{charge.output_tokens:,} out, {cost} USD"
+
+
+def held_text(held: CallHeld) -> str:
+    """What a call may cost at most."""
+    return f"{held.need[0]:,} tokens"
+
+
+def limits_text(budget: BudgetSettings) -> str:
+    """The limits of a budget in a line."""
+    figures = ((unit, getattr(budget.limits, unit)) for unit in UNITS)
+    return ", ".join(f"{unit} {value:,}".removesuffix(".0") for unit, value in figures if value is not None) or "none"
+
+
+__all__ = [
+    "charge_text",
+    "failure_text",
+    "held_text",
+    "limits_text",
+    "message_text",
+    "parts",
+    "prompt_lines",
+    "said",
+    "short",
+    "xml_of",
+]

@@ -1,0 +1,231 @@
+"""What a chain tells of its root threads: how they ended or how far they are, and which one a person means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, evolve, field, frozen
+
+from organism import facts
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError
+from organism.frames import Warned
+from organism.journal.chain import content_of
+from organism.journal.codec import decode
+from organism.journal.contract import Chain
+from organism.journal.standing import CONVERSATION
+from organism.journal.values import PlainPayload
+from organism.names import suggestion
+from organism.payloads import encode_json, encode_xml
+from organism.results import ThreadResult, result_of
+from organism.usage import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from organism.facts import Fact, Step
+    from organism.journal import Journal
+
+_SHOWN: Final = 5
+
+
+@frozen(kw_only=True)
+class ThreadRow:
+    """A root thread as a list shows it. ``result.outcome`` is ``running``, ``paused`` or ``unfinished`` where it has not ended;
+    then its figures are those so far. ``began`` and ``last`` are instants in seconds since 1970.
+    """
+
+    result: ThreadResult
+    chain: str
+    began: float
+    last: float
+    over: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``organism run --json`` prints."""
+        conversation = self.chain.removeprefix(CONVERSATION) if self.chain.startswith(CONVERSATION) else None
+        return {**json_of(self.result), "conversation": conversation}
+
+
+def json_of(result: ThreadResult) -> dict[str, Any]:
+    """The object of a result whose payloads may be without their classes."""
+    bare = evolve(result, replies=(), threads=())
+    replies = [{"from": sender, **_payload_json(payload)} for sender, payload in result.replies]
+    return {**bare.as_json(), "replies": replies, "threads": [json_of(each) for each in result.threads]}
+
+
+def _payload_json(payload: Any) -> dict[str, Any]:
+    if isinstance(payload, PlainPayload):
+        return {"payload": {payload.name: payload.fields}, "xml": payload.xml}
+    return {"payload": encode_json(payload), "xml": encode_xml(payload).decode()}
+
+
+def facts_of(documents: Iterable[Mapping[str, Any]]) -> Iterator[Fact]:
+    """The facts of entries, payloads without their classes. Raises JournalError for an entry that this version cannot read."""
+    return (decode(content_of(document)) for document in documents)
+
+
+def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow]:
+    """The root threads of a chain in the order they began. ``owned``: a process works on the journal, so that what is open runs.
+
+    Raises JournalError where the chain is damaged.
+    """
+    if not chain.open:
+        return list(_over(journal, chain))
+    so_far = _SoFar(chain, owned=owned)
+    for fact in facts_of(journal.documents(chain.root)):
+        so_far.take(fact)
+    return so_far.rows()
+
+
+def _over(journal: Journal, chain: Chain) -> Iterator[ThreadRow]:
+    """The root threads of a chain that is over: there may be very many, and each says at its end what it came to."""
+    began: dict[str, float] = {}
+    for document in journal.documents(chain.root, kinds=("Accepted", "Ended")):
+        if document["fact"] == "Accepted":
+            began.setdefault(document["thread"], document["at"])
+        elif document["thread"] in began:
+            (ended,) = facts_of([document])
+            assert isinstance(ended, facts.Ended)  # noqa: S101 - the document says so
+            yield ThreadRow(
+                result=result_of(ended), chain=chain.root, began=began[ended.thread], last=ended.at, over=True
+            )
+
+
+@define(eq=False)
+class _Open:
+    """A root thread that has not ended yet, as far as its facts tell."""
+
+    opened: facts.ThreadOpened
+    began: float
+    last: float
+    spent: Tally = field(factory=Tally)
+    replies: list[tuple[str, Any]] = field(factory=list[tuple[str, Any]])
+    warnings: list[Warned] = field(factory=list[Warned])
+    paused: bool = False
+    idle: float = 0.0
+    ended: facts.Ended | None = None
+
+
+class _SoFar:
+    def __init__(self, chain: Chain, *, owned: bool) -> None:
+        self._chain = chain
+        self._owned = owned
+        self._roots: dict[str, _Open] = {}
+        self._root_of: dict[str, _Open] = {}
+        """The root thread of every thread below it."""
+
+    def take(self, fact: Fact) -> None:
+        for step in fact.steps:
+            self._step(step, fact.at)
+        found = self._root_of.get(fact.thread)
+        if found is None:
+            return
+        found.last = max(found.last, fact.at)
+        match fact:
+            case facts.CallSettled(charge=charge):
+                _add(found.spent, charge.amounts)
+                more = (charge.cache_read_tokens, charge.cache_write_tokens, charge.reasoning_tokens)
+                found.spent.details = [have + one for have, one in zip(found.spent.details, more, strict=True)]
+                found.spent.estimated |= charge.estimated
+            case facts.Paused() if fact.thread == found.opened.thread:
+                found.paused = True
+            case facts.Resumed() if fact.thread == found.opened.thread:
+                found.paused = False
+                found.idle += fact.at - fact.since
+            case facts.Ended() if fact.thread == found.opened.thread:
+                found.ended = fact
+            case _:
+                pass
+
+    def _step(self, step: Step, at: float) -> None:
+        match step:
+            case facts.ThreadOpened(owner=None):
+                self._roots[step.thread] = self._root_of[step.thread] = _Open(step, at, at)
+            case facts.ThreadOpened(owner=(above, _)) if above in self._root_of:
+                self._root_of[step.thread] = self._root_of[above]
+            case facts.Posted(charged=True) if step.thread in self._root_of:
+                _add(self._root_of[step.thread].spent, (0, 0, 0, 0, 0, 1))
+            case facts.Left() if step.thread in self._roots:
+                self._roots[step.thread].replies.append((step.sender, step.payload))
+            case facts.WarningRaised() if step.thread in self._root_of:
+                self._root_of[step.thread].warnings.append(_warned(step))
+            case _:
+                pass
+
+    def rows(self) -> list[ThreadRow]:
+        return [
+            ThreadRow(
+                result=self._so_far(found) if found.ended is None else result_of(found.ended),
+                chain=self._chain.root,
+                began=found.began,
+                last=found.last if found.ended is None else found.ended.at,
+                over=found.ended is not None,
+            )
+            for found in self._roots.values()
+        ]
+
+    def _so_far(self, found: _Open) -> ThreadResult:
+        return ThreadResult(
+            thread=found.opened.thread,
+            outcome="paused" if found.paused else "running" if self._owned else "unfinished",
+            unit=None,
+            replies=tuple(found.replies),
+            partial=None,
+            usage=found.spent.usage(seconds=max(0.0, found.last - found.began - found.idle)),
+            warnings=tuple(found.warnings),
+            threads=(),
+            error=None,
+            code=None,
+            labels=found.opened.labels,
+            handler=found.opened.handler,
+        )
+
+
+def _add(tally: Tally, amounts: Sequence[int]) -> None:
+    tally.amounts = [have + more for have, more in zip(tally.amounts, amounts, strict=True)]
+
+
+def _warned(step: facts.WarningRaised) -> Warned:
+    return Warned(
+        seq=step.seq, unit=step.unit, level=step.level, threshold=step.threshold, used=step.used, limit=step.limit, held=step.held,
+        remaining=step.remaining, scope=step.scope, calls_left=step.calls_left, to=step.to, node=step.node,
+    )  # fmt: skip
+
+
+@frozen
+class Meant:
+    """What a person means: a thread and the chain it is in. ``thread`` is the chain's own id where all of it is meant."""
+
+    chain: Chain
+    thread: str
+
+
+def meant(journal: Journal, text: str) -> Meant:
+    """The thread with this id, or with the only id that begins so; a conversation is named by its id too.
+
+    Sub-threads are named in full. Raises ConfigurationError where there is none, or more than one.
+    """
+    chains = {chain.root: chain for chain in journal.chains()}
+    for root in (text, CONVERSATION + text):
+        if root in chains:
+            return Meant(chains[root], root)
+    inside = journal.root_of(text)
+    if inside is not None and inside in chains:
+        return Meant(chains[inside], text)
+    begun = [root for root in chains if text and root.removeprefix(CONVERSATION).startswith(text)]
+    if len(begun) == 1:
+        return Meant(chains[begun[0]], begun[0])
+    shown = one_line(text)
+    if begun:
+        some = ", ".join(map(one_line, begun[:_SHOWN])) + (", ..." if len(begun) > _SHOWN else "")
+        raise ConfigurationError([f"'{shown}' is the beginning of {len(begun)} threads: {some}; write more of it"])
+    if not chains:
+        raise ConfigurationError([f"there is no thread '{shown}': the journal holds none yet"])
+    hint = suggestion(text, chains)
+    raise ConfigurationError(
+        [f"there is no thread '{shown}'{one_line(hint)}; 'organism threads' lists those there are"]
+    )
+
+
+__all__ = ["Meant", "ThreadRow", "facts_of", "json_of", "meant", "threads_of"]

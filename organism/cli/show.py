@@ -1,0 +1,147 @@
+"""``organism show``: what went on in a thread, for a person to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from organism import facts
+from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.journals import OfFile, OfJournal, OfThread, is_owned, opened
+from organism.cli.phrases import limits_text
+from organism.cli.reading import facts_of, meant, threads_of
+from organism.cli.report import partial_text, problem_line, usage_table
+from organism.cli.story import How, Story
+from organism.cli.tables import instant
+from organism.cli.text import one_line, wrapped
+from organism.journal.prompts import requests
+from organism.journal.standing import CONVERSATION
+from organism.results import result_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from organism.cli.reading import Meant, ThreadRow
+    from organism.cli.story import Line
+    from organism.facts import Fact
+    from organism.results import ThreadResult
+
+_TIME: Final = 9
+"""Columns of the seconds at the left."""
+_DEEPEST: Final = 12
+"""Frames: what stands deeper is drawn no further to the right."""
+
+
+def show(
+    thread: OfThread,
+    /,
+    *,
+    prompts: Annotated[bool, Parameter(help="All that models were asked.")] = False,
+    full: Annotated[bool, Parameter(help="Payloads and answers whole, field by field.")] = False,
+    xml: Annotated[bool, Parameter(help="Payloads as XML, whole.")] = False,
+    file: OfFile = DEFAULT_FILE,
+    journal: OfJournal = None,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
+    streams: Given,
+) -> int:
+    """Tells what went on in a thread: who said what to whom, what models were asked and what they cost, warnings, the end.
+
+    Times are seconds since its beginning. What a handler asks of another stands below it, further to the right.
+    """
+    with opened(file, journal) as found:
+        those = meant(found, thread)
+        rows = threads_of(found, those.chain, owned=is_owned(file, journal))
+        documents = list(found.documents(those.chain.root))
+    how = How(full=full, xml=xml, prompts=prompts, width=streams.width - _TIME - 4)
+    streams.result("\n".join(_told(those, rows, documents, how, streams.width)))
+    return 0
+
+
+def _told(
+    those: Meant, rows: list[ThreadRow], documents: list[Mapping[str, Any]], how: How, width: int
+) -> Iterator[str]:
+    every = list(facts_of(documents))
+    wanted = _within(those, every)
+    told = [fact for fact in every if wanted is None or fact.thread in wanted]
+    mine = [row for row in rows if wanted is None or row.result.thread in wanted]
+    name = mine[0].result.thread if len(mine) == 1 else those.thread
+    story = Story(name, requests(documents), how, only=wanted)
+    for fact in every:
+        story.tell(fact)
+    yield from _head(those, mine, told)
+    began = story.lines[0].at if story.lines else 0.0
+    left = min((line.depth for line in story.lines), default=0)
+    for line in story.lines:
+        yield from _drawn(line, line.depth - left, began, width)
+    results = [result_of(fact) for fact in told if isinstance(fact, facts.Ended) and _is_top(fact, those, mine)]
+    over = {result.thread for result in results}
+    waiting = list(story.waiting())
+    open_ones = [row for row in mine if row.result.thread not in over]
+    if open_ones:
+        yield ""
+        yield from (f"{row.result.outcome}: {one_line(row.result.thread)}" for row in open_ones)
+        yield from (f"  {each}" for each in waiting)
+    yield from _end([*results, *(row.result for row in open_ones)], width)
+
+
+def _within(those: Meant, every: Iterable[Fact]) -> set[str] | None:
+    """The thread that is meant and those below it; ``None`` where all of the chain is."""
+    if those.thread == those.chain.root:
+        return None
+    wanted = {those.thread}
+    for fact in every:
+        for step in fact.steps:
+            if isinstance(step, facts.ThreadOpened) and step.owner is not None and step.owner[0] in wanted:
+                wanted.add(step.thread)
+    return wanted
+
+
+def _is_top(ended: facts.Ended, those: Meant, rows: list[ThreadRow]) -> bool:
+    return ended.thread == those.thread or any(row.result.thread == ended.thread for row in rows)
+
+
+def _head(those: Meant, rows: list[ThreadRow], told: list[Fact]) -> Iterator[str]:
+    of = "conversation" if those.thread.startswith(CONVERSATION) else "thread"
+    name = those.thread.removeprefix(CONVERSATION) if of == "conversation" else those.thread
+    began = f", began {instant(told[0].at)} UTC" if told else ""
+    yield f"{of} {one_line(name)}{began}"
+    openings = {step.thread: step for fact in told for step in fact.steps if isinstance(step, facts.ThreadOpened)}
+    for thread in [row.result.thread for row in rows] or [those.thread]:
+        opening = openings.get(thread)
+        if opening is not None:
+            labels = ", ".join(f"{key}={value}" for key, value in opening.labels.items())
+            which = f"{one_line(thread)}: " if of == "conversation" else ""
+            with_labels = f"; labels {one_line(labels)}" if labels else ""
+            yield f"{which}{opening.handler or 'no handler'}; limits: {limits_text(opening.budget)}{with_labels}"
+    yield ""
+
+
+def _drawn(line: Line, depth: int, began: float, width: int) -> Iterator[str]:
+    """A line with its time at the left, broken to fit, its later parts below its text."""
+    indent = " " * (2 + 2 * min(depth, _DEEPEST))
+    room = width - _TIME - len(indent)
+    first, *rest = wrapped(line.text, room - 2)
+    yield f"{line.at - began:{_TIME}.3f}{indent}{first}".rstrip()
+    left = " " * (_TIME + len(indent) + 2)
+    for text in (*rest, *line.more):
+        yield f"{left}{text}".rstrip()
+
+
+def _end(results: list[ThreadResult], width: int) -> Iterator[str]:
+    if not results:
+        return
+    yield ""
+    for result in results:
+        partial = partial_text(result, width=width)
+        if partial:
+            yield partial
+            yield ""
+    yield usage_table(results)
+    for result in results:
+        problem = problem_line(result) if result.outcome in _PROBLEMS else None
+        if problem is not None:
+            yield problem
+
+
+_PROBLEMS: Final = ("exhausted", "failed", "stopped", "cancelled")

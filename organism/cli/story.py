@@ -1,0 +1,358 @@
+"""What went on in a thread, as a person would tell it: who said what to whom, calls, warnings, how it ended.
+
+Facts become lines. A line stands as deep as the frame in which it happened: what a handler asks of another is below it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, evolve, frozen
+
+from organism import facts
+from organism.cli.crossings import figure_text, warning_line
+from organism.cli.phrases import (
+    charge_text,
+    failure_text,
+    held_text,
+    limits_text,
+    message_text,
+    parts,
+    prompt_lines,
+    said,
+    short,
+    xml_of,
+)
+from organism.cli.report import field_lines
+from organism.cli.tables import counted
+from organism.cli.text import one_line, wrapped
+from organism.frames import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from organism.facts import Fact, Posted, Step
+    from organism.images import Ref
+    from organism.journal.prompts import Prompt
+
+
+_NAMED: Final = 4
+"""Values that a handler keeps whose names are told; an agent keeps its whole history."""
+
+
+@frozen(kw_only=True)
+class Line:
+    """Something that happened. ``depth`` is how deep it stands, ``more`` are lines below it, told whole."""
+
+    at: float
+    depth: int
+    text: str
+    more: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class How:
+    """How it is told. ``full``: payloads field by field; ``xml``: their XML; ``prompts``: all that a model was asked."""
+
+    full: bool = False
+    xml: bool = False
+    prompts: bool = False
+    width: int = 80
+
+
+@define(eq=False)
+class _Call:
+    """A model call that is out, or whose answer is yet to be told. ``line`` is the number of the line that says what it cost."""
+
+    held: facts.CallHeld
+    line: int | None = None
+    settled: bool = False
+
+
+class Story:
+    """Folds facts into ``lines``. ``root`` is the thread that is told of, ``prompts`` are what models were asked, by the number
+    of the hold. ``only`` are the threads whose lines are wanted, where these are not all.
+    """
+
+    def __init__(
+        self, root: str, prompts: Mapping[int, Prompt], how: How, *, only: Collection[str] | None = None
+    ) -> None:
+        self.lines: list[Line] = []
+        self._root = root
+        self._prompts = prompts
+        self._how = how
+        self._only = only
+        self._muted = False
+        """What happens right now is not to be told."""
+        self._posted: dict[Ref, Posted] = {}
+        self._depths: dict[Ref, int] = {}
+        """How deep the deliveries of a frame stand."""
+        self._owners: dict[str, Ref] = {}
+        """The frames that opened sub-threads."""
+        self._calls: dict[int, _Call] = {}
+        self._queued: dict[Ref, Posted] = {}
+
+    def tell(self, fact: Fact) -> None:
+        """Takes in what has happened."""
+        self._muted = not self._wanted(fact.thread)
+        depth = self._depth_of((fact.thread, getattr(fact, "seq", 0)))
+        if isinstance(fact, facts.Answered | facts.Failed | facts.Dropped):
+            self._queued.pop((fact.thread, fact.seq), None)
+        text = self._said(fact)
+        # What was warned of came before the refusal; what a handler keeps matters less than what it says.
+        last = isinstance(fact, facts.Answered | facts.CallRefused)
+        if text and not last:
+            self._add(fact.at, depth, text)
+        self._of_calls(fact, depth)
+        for step in fact.steps:
+            self._step(step, fact, depth)
+        if text and last:
+            self._add(fact.at, depth, text)
+
+    def waiting(self) -> Iterator[str]:
+        """Who has a message that is queued or being handled, and which calls are out: what an open thread waits for."""
+        for ref, posted in self._queued.items():
+            if self._wanted(ref[0]):
+                yield f"{posted.to} has {self._name(ref)}: {short(posted.payload)}"
+        for hold, call in self._calls.items():
+            if not call.settled and self._wanted(call.held.thread):
+                yield f"call {hold} to {one_line(call.held.backend)} is out: {held_text(call.held)} held"
+
+    def _add(self, at: float, depth: int, text: str, more: Iterable[str] = ()) -> None:
+        if not self._muted:
+            self.lines.append(Line(at=at, depth=depth, text=text, more=tuple(more)))
+
+    def _wanted(self, thread: str) -> bool:
+        return self._only is None or thread in self._only
+
+    # Names
+
+    def _name(self, ref: Ref) -> str:
+        """``#4``; of a sub-thread ``.9#1``."""
+        thread, seq = ref
+        return f"{one_line(self._thread(thread))}#{seq}"
+
+    def _thread(self, thread: str) -> str:
+        return thread.removeprefix(self._root)
+
+    def _handler(self, ref: Ref) -> str:
+        posted = self._posted.get(ref)
+        return "outside" if posted is None else posted.to
+
+    def _depth_of(self, message: Ref) -> int:
+        """How deep stands what the delivery of a message does."""
+        posted = self._posted.get(message)
+        if posted is not None:
+            return self._depths.get(posted.frame, 0)
+        owner = self._owners.get(message[0])
+        return 0 if owner is None else self._depths.get(owner, 0) + 1
+
+    # Facts
+
+    def _said(self, fact: Fact) -> str:  # noqa: PLR0911, C901, PLR0912 - a case for each fact
+        match fact:
+            case facts.Answered(steps=(), state=None, handler=handler):
+                return f"{handler} is done"
+            case facts.Answered(handler=handler, state=state) if state:
+                names = ", ".join(map(one_line, state)) if len(state) <= _NAMED else f"{len(state)} values"
+                return f"{handler} keeps {names}"
+            case facts.Failed(handler=handler, failure=failure):
+                return f"{handler} fails: {failure_text(failure)}{self._who_hears(fact)}"
+            case facts.Dropped(seq=seq):
+                return f"{self._handler((fact.thread, seq))} is stopped"
+            case facts.CallRefused():
+                need = figure_text(fact.unit, fact.need)
+                who = fact.handler or "the call"
+                return f"{who} is refused: {fact.unit} of the {fact.scope} would not bear {need} more"
+            case facts.Noticed(handler=handler):
+                told = [step.seq for step in fact.steps if isinstance(step, facts.WarningTold)]
+                return f"{handler} reads in its prompt of {counted(len(told), 'warning')}"
+            case facts.Exhausted():
+                refused = f"; {counted(len(fact.dropped), 'queued message')} refused" if fact.dropped else ""
+                return f"{one_line(fact.failure.text) or 'exhausted'}{refused}"
+            case facts.Stopped():
+                return f"{self._of_thread(fact.thread)}{failure_text(fact.failure)}"
+            case facts.Paused():
+                return f"{self._of_thread(fact.thread)}paused"
+            case facts.Resumed():
+                why = "its process had ended; what was under way is run again" if fact.crashed else "it was paused"
+                return (
+                    f"{self._of_thread(fact.thread)}goes on after {fact.at - fact.since:.2f} s that do not count: {why}"
+                )
+            case facts.Diverged(handler=handler, keys=keys):
+                return f"{handler} did not ask again for {counted(len(keys), 'thing')} that it had asked for before"
+            case facts.Forked():
+                return f"begins as a copy of the first {fact.entries} entries of {one_line(fact.origin)}"
+            case facts.LimitsSet(budget=budget):
+                return f"{self._of_thread(fact.thread)}limits are now: {limits_text(budget)}"
+            case facts.Closed():
+                return "closed"
+            case facts.Ended():
+                return self._end(fact)
+            case _:
+                return ""
+
+    def _of_thread(self, thread: str) -> str:
+        return "" if thread == self._root else f"sub-thread {one_line(self._thread(thread))}: "
+
+    def _end(self, fact: facts.Ended) -> str:
+        why = f": {one_line(fact.error)}" if fact.error else ""
+        outcome = f"{fact.outcome} ({fact.unit})" if fact.unit else fact.outcome
+        return f"{self._of_thread(fact.thread)}ended {outcome} after {fact.usage.seconds:.2f} s{why}"
+
+    def _who_hears(self, fact: facts.Failed) -> str:
+        heard: list[str] = []
+        for step in fact.steps:
+            match step:
+                case facts.Resolved(ask=ask, answer=Failure()):
+                    heard.append(self._asker(ask))
+                case facts.Posted(kind="failed", to=to):
+                    heard.append(to)
+                case facts.Unhandled():
+                    heard.append("nobody")
+                case _:
+                    pass
+        return f"; {', '.join(heard)} hears it" if heard else ""
+
+    def _asker(self, ask: Ref) -> str:
+        posted = self._posted.get(ask)
+        if posted is None:
+            return "outside"
+        return posted.sender if posted.parent is None else self._handler(posted.parent)
+
+    # Calls
+
+    def _of_calls(self, fact: Fact, depth: int) -> None:
+        match fact:
+            case facts.CallHeld():
+                self._calls[fact.hold] = _Call(fact)
+                self._asks_model(fact, depth)
+            case facts.CallSettled():
+                call = self._calls.get(fact.hold)
+                if call is not None:
+                    call.line, call.settled = len(self.lines), True
+                about = f"call {fact.hold}: {charge_text(fact.charge)}, {max(0.0, fact.at - fact.held_at):.2f} s"
+                self._add(fact.at, depth, about)
+            case facts.CallCompleted():
+                self._completes(fact, depth)
+            case _:
+                pass
+
+    def _asks_model(self, held: facts.CallHeld, depth: int) -> None:
+        prompt = self._prompts.get(held.hold)
+        who = self._handler((held.thread, held.seq)) if held.seq else "the thread"
+        again = f", attempt {held.attempt}" if held.attempt > 1 else ""
+        grace = ", on grace" if held.grace else ""
+        text = f"{who} calls {one_line(held.alias)} ({one_line(held.backend)}), call {held.hold}{again}{grace}"
+        if prompt is None:
+            self._add(held.at, depth, text)
+            return
+        if self._how.prompts:
+            whole = [part for line in prompt_lines(prompt) for part in wrapped(line, self._how.width - 2 * depth)]
+            self._add(held.at, depth, f"{text}:", whole)
+            return
+        new = prompt.messages[prompt.new :]
+        last = f": {message_text(new[-1])}" if new and held.attempt == 1 else ""
+        self._add(held.at, depth, f"{text}: {counted(len(prompt.messages), 'message')}, {len(new)} new{last}")
+
+    def _completes(self, fact: facts.CallCompleted, depth: int) -> None:
+        """Says in the line of what it cost what the model said."""
+        if self._muted:
+            return
+        told = [said(fact.text, whole=self._how.full)] if fact.text else []
+        if fact.kept is not None:
+            told += [f"uses {name} {said(given, whole=self._how.full)}" for _, name, given in fact.kept.tool_calls]
+        answer = f": {'; '.join(told)}" if told else ""
+        call = self._settled(fact)
+        if call is None or call.line is None or call.line >= len(self.lines):
+            self._add(fact.at, depth, f"the model answers{answer}")
+            return
+        line = self.lines[call.line]
+        number, _, cost = line.text.partition(": ")
+        self.lines[call.line] = evolve(line, text=f"{number} answers [{cost}]{answer}")
+        del self._calls[call.held.hold]
+
+    def _settled(self, fact: facts.CallCompleted) -> _Call | None:
+        """The call that was answered: of its delivery, settled, and of its key where that was written down."""
+        mine = [
+            call
+            for call in self._calls.values()
+            if call.settled and (call.held.thread, call.held.seq) == (fact.thread, fact.seq)
+        ]
+        named = [
+            call for call in mine if call.held.hold in self._prompts and self._prompts[call.held.hold].key == fact.key
+        ]
+        return next(reversed(named or mine), None)
+
+    # Steps
+
+    def _step(self, step: Step, fact: Fact, depth: int) -> None:
+        match step:
+            case facts.ThreadOpened(owner=owner) if owner is not None:
+                self._owners[step.thread] = owner
+            case facts.Posted():
+                self._post(step, fact, depth)
+            case facts.Resolved(ask=ask, answer=answer):
+                self._resolve(ask, answer, fact, depth)
+            case facts.Left(sender=sender, payload=payload):
+                self._say(fact.at, depth, f"{sender} replies", payload)
+            case facts.CameLate(frame=frame, payload=payload):
+                self._say(fact.at, depth, f"{self._handler(frame)} replies too late, and is not heard", payload)
+            case facts.Cut(ask=ask):
+                self._drop(step.dropped)
+                self._add(fact.at, depth, f"{self._asker(ask)} waits no longer for {self._handler(ask)}")
+            case facts.Unhandled() if not isinstance(fact, facts.Failed):
+                self._add(fact.at, depth, f"nobody handles it: {failure_text(step.failure)}")
+            case facts.WarningRaised():
+                who = self._handler((fact.thread, getattr(fact, "seq", 0)))
+                self._add(fact.at, depth, warning_line(step, who).partition(" [thread ")[0])
+            case _:
+                pass
+        if isinstance(fact, facts.Stopped | facts.Exhausted):
+            self._drop(fact.dropped)
+
+    def _drop(self, messages: Iterable[Ref]) -> None:
+        for ref in messages:
+            self._queued.pop(ref, None)
+
+    def _post(self, step: Posted, fact: Fact, depth: int) -> None:
+        ref = (step.thread, step.seq)
+        self._posted[ref] = self._queued[ref] = step
+        if step.opens:
+            above = step.parent or self._owners.get(step.thread)
+            self._depths[step.frame] = self._depths.get(above, 0) + 1 if above is not None else 1
+        if step.kind == "failed" and isinstance(fact, facts.Failed):
+            return  # said with the failure
+        sender = step.sender or "outside"
+        apart = (
+            f" in sub-thread {one_line(self._thread(step.thread))}" if self._root != step.thread != fact.thread else ""
+        )
+        verbs = {
+            "ask": f"{sender} asks {step.to}",
+            "spawn": f"{sender} starts {step.to}",
+            "forward": f"{sender} forwards to {step.to}",
+            "reply": f"{sender} answers {step.to}",
+            "ingress": f"outside to {step.to}",
+        }
+        says = verbs.get(step.kind, f"{sender} to {step.to}")
+        self._muted = not (self._wanted(step.thread) or self._wanted(fact.thread))
+        self._say(fact.at, depth, f"{says}{apart}, {self._name(ref)}", step.payload)
+        self._muted = not self._wanted(fact.thread)
+
+    def _resolve(self, ask: Ref, answer: Any, fact: Fact, depth: int) -> None:
+        if not isinstance(answer, Failure):
+            self._say(fact.at, depth, f"{self._handler(ask)} answers {self._asker(ask)}, {self._name(ask)}", answer)
+        elif not isinstance(fact, facts.Failed):
+            self._add(fact.at, depth, f"{self._asker(ask)} hears of {self._name(ask)}: {failure_text(answer)}")
+
+    def _say(self, at: float, depth: int, head: str, payload: Any) -> None:
+        if self._how.xml:
+            self._add(at, depth, f"{head}:", [f"  {one_line(xml_of(payload))}"])
+        elif self._how.full:
+            name, fields = parts(payload)
+            self._add(at, depth, f"{head}: {name}", field_lines(fields, 2, self._how.width - 2 * depth))
+        else:
+            self._add(at, depth, f"{head}: {short(payload)}")
+
+
+__all__ = ["How", "Line", "Story"]

@@ -1,0 +1,51 @@
+"""Rows in columns, instants and sizes, for people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from organism.cli.text import padded, width_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+_SIZES: Final = ("B", "kB", "MB", "GB", "TB")
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+    """The lines of a table whose first row is its head; columns of these numbers have their blanks at the left."""
+    widths = [max(width_of(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            padded(cell, width, right=column in right)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return [lines[0].rstrip(), "-" * width_of(lines[0]), *(line.rstrip() for line in lines[1:])]
+
+
+def instant(at: float) -> str:
+    """Seconds since 1970 as a date and a time of day, UTC; as they are where no calendar has them."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{at:g} s"
+
+
+def size(count: int) -> str:
+    """Bytes, in the largest unit of which there is one at least."""
+    number = float(count)
+    for unit in _SIZES[:-1]:
+        if number < 1000:
+            return f"{number:.1f} {unit}" if unit != "B" else f"{count} B"
+        number /= 1000
+    return f"{number:.1f} {_SIZES[-1]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 thread``, ``1,200 threads``; nouns in ``y`` change."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"

@@ -1,0 +1,161 @@
+"""``organism export`` and ``organism import``: chains as JSON lines, without loss."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+
+from attrs import define
+from cyclopts import Parameter
+
+from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.journals import OfFile, OfJournal, opened
+from organism.cli.reading import meant
+from organism.cli.tables import counted
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError, JournalError
+from organism.journal.chain import verify as first_flaw
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import TextIO
+
+    from organism.cli.streams import Streams
+    from organism.journal import Journal
+
+_STDIN: Final = "-"
+
+
+def export(
+    *threads: Annotated[
+        str, Parameter(name="THREAD", help="Threads, or the beginnings of their ids; all without one.")
+    ],
+    file: OfFile = DEFAULT_FILE,
+    journal: OfJournal = None,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
+    streams: Given,
+) -> int:
+    """Prints threads with all that is kept of them, as JSON lines that 'organism import' reads.
+
+    Of a damaged thread nothing is printed.
+    """
+    with opened(file, journal) as found:
+        those = [meant(found, text).chain.root for text in threads] or [chain.root for chain in found.chains()]
+        count = entries = 0
+        for root in dict.fromkeys(those):
+            problem = found.verify(root)
+            if problem is not None:
+                raise JournalError(f"thread {root}: {problem}; name those that are to be exported without it")
+            for document in found.documents(root):
+                streams.result(json.dumps(document))
+                entries += 1
+            count += 1
+    streams.note(f"exported: {counted(count, 'thread')} with {counted(entries, 'entry')}")
+    return 0
+
+
+def import_(
+    source: Annotated[
+        str,
+        Parameter(
+            name="SOURCE",
+            allow_leading_hyphen=True,
+            help="The file that 'organism export' wrote; - for standard input.",
+        ),
+    ],
+    /,
+    *,
+    file: OfFile = DEFAULT_FILE,
+    journal: OfJournal = None,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
+    streams: Given,
+) -> int:
+    """Puts exported threads into the journal. All are checked first: where one is damaged, or is there already with other
+    entries, nothing is imported. One that is there as it is given is passed over.
+    """
+    with _source(source, streams) as lines, opened(file, journal, readonly=False) as found:
+        new = _checked(lines, source, found)
+        for root, documents in _chains(lines, source):
+            if root in new:
+                found.put(root, documents)
+    streams.result(f"imported: {counted(len(new), 'thread')} with {counted(sum(new.values()), 'entry')}")
+    return 0
+
+
+@contextmanager
+def _source(source: str, streams: Streams) -> Generator[TextIO]:
+    """The lines of the file, which can be read twice. Raises ConfigurationError where there is none."""
+    if source == _STDIN:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as spool:
+            shutil.copyfileobj(streams.input, spool)
+            yield spool
+        return
+    try:
+        file = Path(source).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - only opening is excused
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError([f"{one_line(source)}: cannot be read: {reason}"]) from None
+    with file:
+        yield file
+
+
+@define(eq=False)
+class _Counted:
+    """Documents on their way: how many there were, and the hash of the last."""
+
+    documents: Iterator[Mapping[str, Any]]
+    number: int = 0
+    hash: Any = None
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        for document in self.documents:
+            self.number, self.hash = self.number + 1, document.get("hash")
+            yield document
+
+
+def _checked(lines: TextIO, source: str, journal: Journal) -> dict[str, int]:
+    """The chains that are new to the journal, with how many entries they have.
+
+    Raises JournalError for a damaged one, ConfigurationError for one that is there with other entries.
+    """
+    there = {chain.root: chain for chain in journal.chains()}
+    seen: set[str] = set()
+    new: dict[str, int] = {}
+    for root, documents in _chains(lines, source):
+        given = _Counted(documents)
+        flaw = first_flaw(given, root)
+        if flaw is not None or root in seen:
+            raise JournalError(f"{source}: thread {root!r:.80}: {flaw or 'stands in two places'}; nothing was imported")
+        seen.add(root)
+        known = there.get(root)
+        if known is None:
+            new[root] = given.number
+            continue
+        last = [document["hash"] for document in journal.documents(root, after=known.entries - 1)]
+        if known.entries != given.number or last[-1:] != [given.hash]:
+            about = f"{source}: thread {one_line(root)} is there already, with {counted(known.entries, 'entry')}"
+            raise ConfigurationError([f"{about} of its own; nothing was imported"])
+    return new
+
+
+def _chains(lines: TextIO, source: str) -> Iterator[tuple[str, Iterator[Mapping[str, Any]]]]:
+    """Every chain in the file with its documents, in the order they stand there."""
+    lines.seek(0)
+    documents = (_document(line, f"{source}:{number}") for number, line in enumerate(lines, 1) if line.strip())
+    return groupby(documents, key=lambda document: str(document["root"]))
+
+
+def _document(line: str, place: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise JournalError(f"{place}: is not JSON ({error}); nothing was imported") from None
+    if not isinstance(document, dict) or not isinstance(cast("dict[str, Any]", document).get("root"), str):
+        raise JournalError(f"{place}: is no entry of a journal; nothing was imported")
+    return cast("dict[str, Any]", document)

@@ -1,0 +1,372 @@
+"""The journal of JSON lines: a folder with one file a root thread, a fact a line, made for ``tail -f`` and ``jq``."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from organism.errors import JournalError
+from organism.facts import Snapshot
+from organism.journal.chain import Head, canonical, content_of, head_of
+from organism.journal.codec import content, decode
+from organism.journal.contract import Chain
+from organism.journal.folder_index import OVER, REMOVED, SNAPSHOT, Index, Summary
+from organism.journal.imported import checked
+from organism.journal.lines import End, LineFiles
+from organism.journal.standing import CONVERSATION, Ledger, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from organism.facts import Fact
+    from organism.journal.disk import Disk
+    from organism.payloads import Vocabulary
+    from organism.usage import Spending
+
+_log: Final = logging.getLogger("organism.journal")
+_IDLE: Final = 1_000
+"""Conversations between two turns whose standing is kept; that of others is read again."""
+
+
+@define
+class _Known:
+    """A chain as far as it is known: ``snapshot`` is the number of its last one, ``snapshot_end`` the bytes up to its end."""
+
+    standing: Standing
+    end: End = field(factory=End)
+    began: float = 0.0
+    last: float = 0.0
+    snapshot: int = 0
+    snapshot_end: int = 0
+    snapshot_size: int = 0
+
+    def take_in(self, fact: Fact, end: End) -> None:
+        """Applies a fact; ``end`` is that of the chain behind it."""
+        if not self.end.size:
+            self.began = fact.at
+        if isinstance(fact, Snapshot):
+            self.snapshot, self.snapshot_end, self.snapshot_size = end.head.number, end.size, end.size - self.end.size
+        self.standing.apply(fact)
+        self.end, self.last = end, fact.at
+
+    def summary(self, kind: str) -> Summary:
+        """How the chain stands, for the index."""
+        standing = self.standing
+        return Summary(
+            kind=kind, root=standing.root, entries=self.end.head.number, size=self.end.size, hash=self.end.head.hash,
+            began=self.began, last=self.last, spent=tuple(tuple(row) for row in standing.spent.as_json()),
+            threads=tuple(standing.threads),
+        )  # fmt: skip
+
+    def chain(self) -> Chain:
+        """The chain as readers get it."""
+        return Chain(
+            root=self.standing.root, open=not self.standing.over, entries=self.end.head.number, size=self.end.size,
+            began=self.began, last=self.last,
+        )  # fmt: skip
+
+
+class LinesJournal:
+    """The journal in ``folder``, which is made with the first write.
+
+    With a ``vocabulary``, what is read has its payloads as objects, without one as PlainPayload. ``durable``: what is written
+    survives a power cut, else the end of the process. ``readonly``: nothing is made or written. Write to a folder from one
+    process only. Raises JournalError.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        vocabulary: Vocabulary | None = None,
+        *,
+        durable: bool = True,
+        readonly: bool = False,
+        disk: Disk | None = None,
+    ) -> None:
+        self.folder = folder
+        self._vocabulary = vocabulary
+        self._readonly = readonly
+        self._files = LineFiles(folder, durable=durable, disk=disk)
+        self._index = Index(folder, self._files.disk)
+        self._known: dict[str, _Known] = {}
+        self._closed = False
+        self._followed: tuple[str | None, End] = (None, End())
+        """The last line that was given as a document: whoever asks for more goes on there."""
+        if folder.exists() and not folder.is_dir():
+            raise JournalError(f"{folder} is a file; a journal of JSON lines is a folder (sqlite:PATH is a file)")
+        if readonly and not folder.is_dir():
+            raise JournalError(f"{folder} is not there; a run makes it, or say which journal with --journal")
+        self._snapshots = self._tidied()
+
+    @property
+    def lasting(self) -> bool:
+        """It outlives the process."""
+        return True
+
+    def path(self, root: str) -> Path:
+        """The file of a chain, whether it is there or not."""
+        return self._files.path(root)
+
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
+        """Writes facts to the ends of the files of their chains, to each all or nothing."""
+        chains: dict[str, list[Fact]] = {}
+        for root, fact in batch:
+            chains.setdefault(root, []).append(fact)
+        if self._closed or self._readonly:
+            state = "closed" if self._closed else "open for reading only"
+            return dict.fromkeys(chains, JournalError(f"the journal in {self.folder} is {state}"))
+        failed: dict[str, JournalError] = {}
+        contents: dict[str, list[bytes]] = {}
+        for root, facts in chains.items():
+            try:
+                contents[root] = [content(fact, root) for fact in facts]
+                self._load(root)
+            except JournalError as error:
+                failed[root] = error
+        summaries: list[Summary] = []
+        for root, done in self._files.extend_all(contents).items():
+            if isinstance(done, JournalError):
+                failed[root] = (
+                    done  # what is known of the chain holds: behind its end there is nothing that was committed
+                )
+            else:
+                summaries += self._written(root, chains[root], done)
+        self._note(summaries)
+        return failed
+
+    def _written(self, root: str, facts: Iterable[Fact], ends: Iterable[End]) -> Iterator[Summary]:
+        """Takes in what was written to a chain; gives what the index is to say of it."""
+        known = self._known[root]
+        for fact, end in zip(facts, ends, strict=True):
+            if isinstance(fact, Snapshot):
+                self._snapshots[root] = known.summary(SNAPSHOT)
+                yield self._snapshots[root]
+            known.take_in(fact, end)
+        if known.standing.over:
+            yield known.summary(OVER)
+            self._snapshots.pop(root, None)
+            if not root.startswith(CONVERSATION) or len(self._known) > _IDLE:
+                self._let_go(root)
+
+    def _let_go(self, root: str) -> None:
+        self._known.pop(root, None)
+        self._files.let_go(root)
+
+    def _note(self, summaries: Sequence[Summary]) -> None:
+        """Writes to the index. What it lacks is read from the chains themselves, so it is in nobody's way."""
+        if summaries:
+            try:
+                self._index.add(summaries)
+            except (OSError, JournalError) as error:
+                _log.warning("%s: the index could not be written (%s); the chains are read instead", self.folder, error)
+
+    def read(self, root: str) -> tuple[Fact, ...]:
+        """The facts of a chain; raises JournalError with the file and line of what is damaged, missing or unknown."""
+        return tuple(fact for fact, _ in self._facts(root, None, self._vocabulary))
+
+    def recall(self, root: str) -> tuple[Fact, ...]:
+        """The facts from the last snapshot on; what is before it is not read, as far as the index knows."""
+        snapshot = self._snapshots.get(root)
+        facts: Sequence[Fact] = ()
+        if snapshot is not None:
+            with suppress(JournalError):  # where the index does not fit the file, the file is right
+                facts = [fact for fact, _ in self._facts(root, _end(snapshot), self._vocabulary)]
+        facts = facts or self.read(root)
+        last = next((place for place in range(len(facts) - 1, -1, -1) if isinstance(facts[place], Snapshot)), 0)
+        return tuple(facts[last:])
+
+    def documents(
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        """The entries behind number ``after`` as JSON objects, each checked; of these facts or of all."""
+        read, end = self._followed
+        start = end if read == root and end.head.number == after else None
+        for line in self._files.lines(root, start):
+            self._followed = (root, End(head_of(line.entry), line.end))
+            if line.number > after and (kinds is None or line.entry.get("fact") in kinds):
+                yield line.entry
+
+    def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
+        """The chains there are, the oldest first. Those that are not over are read, unless this journal has written them."""
+        found = (known.chain() if isinstance(known, _Known) else _chain(known) for known in self._all())
+        return tuple(
+            sorted((each for each in found if open in {None, each.open}), key=lambda each: (each.began, each.root))
+        )
+
+    def root_of(self, thread: str) -> str | None:
+        """The chain that a thread belongs to."""
+        if self._first_line(thread):
+            return thread
+        for known in self._known.values():
+            if thread in known.standing.threads:
+                return known.standing.root
+        for summary in self._summaries():
+            if thread in summary.threads:
+                return summary.root
+        return None
+
+    def spendings(self) -> tuple[Spending, ...]:
+        """All that was ever spent."""
+        ledger = Ledger()
+        removed = (summary for (kind, _), summary in self._index.read().items() if kind == REMOVED)
+        for summary in (*self._summaries(), *removed):
+            ledger.take_in(Ledger.from_json(summary.spent))
+        return ledger.rows()
+
+    def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
+        """(entries, bytes) behind the last snapshot, and that one's bytes."""
+        known = self._known.get(root) or self._read(root)
+        end = known.end
+        return (end.head.number - known.snapshot, end.size - known.snapshot_end, known.snapshot_size)
+
+    def verify(self, root: str) -> str | None:
+        """The first bad line of a chain, as ``FILE:LINE: problem``; ``None`` where all are sound."""
+        return self._files.verify(root)
+
+    def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""
+        if self._closed or self._readonly:
+            raise JournalError(
+                f"the journal in {self.folder} is {'closed' if self._closed else 'open for reading only'}"
+            )
+        entries = checked(root, documents)
+        if self._first_line(root):
+            raise JournalError(f"{self.path(root)}: thread {root!r:.80} is there already")
+        facts = [decode(content_of(each)) for each in entries]
+        self._known[root] = _Known(Standing(root))
+        done = self._files.extend_all({root: [canonical(content_of(each)) for each in entries]})[root]
+        if isinstance(done, JournalError):
+            raise done
+        self._note(list(self._written(root, facts, done)))
+
+    def remove(self, root: str) -> None:
+        """Removes a chain that is over; what it spent stays in the index."""
+        if self._closed or self._readonly:
+            raise JournalError(
+                f"the journal in {self.folder} is {'closed' if self._closed else 'open for reading only'}"
+            )
+        if not self._first_line(root):
+            raise JournalError(f"{self.folder}: thread {root!r:.80} is not there")
+        known = self._known.get(root) or self._read(root)
+        if not known.standing.over:
+            raise JournalError(f"{self.path(root)}: is not finished; only a chain that is over can be removed")
+        try:
+            self._index.add([known.summary(REMOVED)])
+            self.path(root).unlink()
+        except OSError as error:
+            raise JournalError(f"{self.path(root)} cannot be removed: {error.strerror or error}") from error
+        self._snapshots.pop(root, None)
+        self._followed = (None, End())
+        self._let_go(root)
+
+    def close(self) -> None:
+        """Nothing is open between two writes; nothing more is written."""
+        self._closed = True
+        self._known.clear()
+        self._files.close()
+
+    # What is known of chains
+
+    def _facts(self, root: str, start: End | None, words: Vocabulary | None) -> Iterator[tuple[Fact, End]]:
+        for line in self._files.lines(root, start):
+            try:
+                yield decode(content_of(line.entry), words), End(head_of(line.entry), line.end)
+            except JournalError as error:
+                raise JournalError(f"{self.path(root)}:{line.number}: {error}") from None
+
+    def _load(self, root: str) -> None:
+        """Makes a chain known that may be there already; it is checked from its last snapshot on."""
+        known = self._known.get(root)
+        if known is not None and self._files.end(root) is not None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            known = self._known[root] = known or self._read(root)
+            if self.path(root).exists():
+                self._files.say_torn(root, known.end.size)
+        except OSError as error:
+            raise JournalError(f"{self.path(root)} cannot be written: {error.strerror or error}") from error
+        self._files.goes_on(root, known.end)
+
+    def _read(self, root: str) -> _Known:
+        """A chain as its file has it; from the snapshot on that the index knows, where that fits."""
+        snapshot = self._snapshots.get(root)
+        if snapshot is not None:
+            with suppress(JournalError):
+                known = _Known(Standing(root), _end(snapshot), began=snapshot.began, last=snapshot.last)
+                known.standing.spent = Ledger.from_json(snapshot.spent)
+                known.standing.threads = dict.fromkeys(snapshot.threads)
+                self._go_on(known)
+                if known.snapshot:
+                    return known
+        known = _Known(Standing(root))
+        self._go_on(known)
+        return known
+
+    def _go_on(self, known: _Known) -> None:
+        for fact, end in self._facts(known.standing.root, known.end if known.end.size else None, None):
+            known.take_in(fact, end)
+
+    def _all(self) -> Iterator[Summary | _Known]:
+        """Every chain: as its summary where it is over, else as it is known, or found."""
+        index = self._index.read()
+        for root in self._files.roots():
+            known, over = self._known.get(root), index.get((OVER, root))
+            if known is None and over is not None and over.size == self.path(root).stat().st_size:
+                yield over
+                continue
+            if known is None:
+                known = self._read(root)
+                if not self._readonly and known.end.size and not known.standing.over:
+                    self._known[root] = known
+            if known.end.size:
+                yield known
+
+    def _summaries(self) -> Iterator[Summary]:
+        """How every chain stands."""
+        return (known.summary(OVER) if isinstance(known, _Known) else known for known in self._all())
+
+    def _first_line(self, root: str) -> bool:
+        """Whether there is anything of a chain."""
+        try:
+            with self.path(root).open("rb") as file:
+                return file.readline().endswith(b"\n")
+        except OSError:
+            return False
+
+    def _tidied(self) -> dict[str, Summary]:
+        """Reads the index; the owner finishes removals that were cut short. Gives the last snapshots of chains that go on."""
+        index = self._index.read(but=OVER)
+        if not self._readonly:
+            with suppress(OSError):
+                for (kind, _), summary in index.items():
+                    if kind == REMOVED and self._is(summary):
+                        self.path(summary.root).unlink()
+                self._index.shrink(sum(1 for _ in self.folder.iterdir()))
+        return {root: summary for (kind, root), summary in index.items() if kind == SNAPSHOT}
+
+    def _is(self, summary: Summary) -> bool:
+        """Whether the file of a removed chain is still there, and not one of the same name that came later."""
+        path = self.path(summary.root)
+        if not path.exists() or path.stat().st_size != summary.size:
+            return False
+        return f'"hash":"{summary.hash}"}}\n'.encode() == path.read_bytes()[-len(f'"hash":"{summary.hash}"}}\n') :]
+
+
+def _end(summary: Summary) -> End:
+    return End(Head(summary.entries, summary.hash), summary.size)
+
+
+def _chain(summary: Summary) -> Chain:
+    return Chain(
+        root=summary.root,
+        open=False,
+        entries=summary.entries,
+        size=summary.size,
+        began=summary.began,
+        last=summary.last,
+    )

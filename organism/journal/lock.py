@@ -1,0 +1,155 @@
+"""Whose a journal is: one process owns it, says who it is in a file beside it, and no longer than it lives."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Final, cast
+
+from organism.errors import JournalError, JournalHeldError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LONGEST: Final = 100
+"""Bytes of a path that every system takes for a socket."""
+_TRIES: Final = 5
+_PAUSE: Final = 0.002
+"""Seconds between two tries: a reader that asks whose it is holds the lock for an instant."""
+
+
+class Lock:
+    """The right to write the journal at ``path``: a lock of the system on ``PATH.lock``, which ends with the process.
+
+    ``identity`` is what others are told of the owner: ``pid``, ``host``, ``organism``, ``since``.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
+        self._journal = path
+        self._path = lock_path(path)
+        self._identity = dict(identity)
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Takes the journal; raises JournalHeldError where another process has it, with its identity, and JournalError where the
+        lock cannot be written.
+        """
+        if self._handle is not None:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise JournalError(f"{self._path} cannot be written: {error.strerror or error}") from error
+        try:
+            self._claim(handle)
+        except BaseException as error:
+            os.close(handle)
+            if isinstance(error, OSError):
+                raise JournalError(f"{self._path} cannot be locked: {error.strerror or error}") from error
+            raise
+        self._handle = handle
+
+    def _claim(self, handle: int) -> None:
+        if not any(_locked(handle, shared=False) or _wait() for _ in range(_TRIES)):
+            raise JournalHeldError(str(self._journal), _spoken(_identity(self._path)))
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(self._identity).encode(), 0)
+
+    def release(self) -> None:
+        """Gives it back; once is enough. The file stays, empty: were it removed, two processes could hold one each."""
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            os.ftruncate(handle, 0)
+            os.close(handle)
+
+
+def owner_of(path: Path) -> Mapping[str, str] | None:
+    """The identity of the process that owns a journal; ``None`` where none lives that does. Takes nothing for longer than an
+    instant. Raises JournalError.
+    """
+    lock = lock_path(path)
+    try:
+        handle = os.open(lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise JournalError(f"{lock} cannot be read: {error.strerror or error}") from error
+    try:
+        return None if _locked(handle, shared=True) else _identity(lock)
+    except OSError as error:
+        raise JournalError(f"{lock} cannot be locked: {error.strerror or error}") from error
+    finally:
+        os.close(handle)
+
+
+def lock_path(path: Path) -> Path:
+    """The file that says whose a journal is: ``PATH.lock``."""
+    return path.with_name(f"{path.name}.lock")
+
+
+def socket_path(path: Path) -> Path:
+    """Where the owner of a journal listens: ``PATH.sock``; where that is too long for a socket, a name made of it in the folder
+    for temporary files.
+    """
+    full = path.absolute()
+    beside = full.with_name(f"{full.name}.sock")
+    if len(os.fsencode(beside)) <= _LONGEST:
+        return beside
+    name = hashlib.sha256(os.fsencode(full.resolve())).hexdigest()[:24]
+    return Path(tempfile.gettempdir()) / f"organism-{name}.sock"
+
+
+def _identity(lock: Path) -> dict[str, str]:
+    """Who says that it owns a journal; nothing where that is being written."""
+    try:
+        found = json.loads(lock.read_bytes() or b"{}")
+    except (OSError, ValueError):
+        return {}
+    return (
+        {str(key): str(value) for key, value in cast("dict[object, object]", found).items()}
+        if isinstance(found, dict)
+        else {}
+    )
+
+
+def _spoken(identity: Mapping[str, str]) -> str:
+    """An owner in words: ``process 4711 on mars (organism demo, since 2026-11-21T06:00:00Z)``."""
+    if not identity:
+        return "another process"
+    who = f"process {identity.get('pid', '?')} on {identity.get('host', '?')}"
+    more = [
+        *([f"organism {identity['organism']}"] if identity.get("organism") else []),
+        *([f"since {identity['since']}"] if identity.get("since") else []),
+    ]
+    return f"{who} ({', '.join(more)})" if more else who
+
+
+def _wait() -> bool:
+    Event().wait(_PAUSE)
+    return False
+
+
+if sys.platform == "win32":
+
+    def _locked(handle: int, *, shared: bool) -> bool:
+        """Tells that there is no such lock here."""
+        del handle, shared
+        raise OSError(errno.ENOSYS, "journals on a disk need file locks of POSIX; use journal: memory: here")
+
+else:
+    import fcntl
+
+    def _locked(handle: int, *, shared: bool) -> bool:
+        """Takes the lock where nobody else has it; whether it did."""
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

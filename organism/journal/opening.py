@@ -1,0 +1,49 @@
+"""Which journal an organism has, as ``journal:`` in organism.yaml says it: ``memory:``, ``sqlite:PATH`` or ``jsonl:DIR``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from organism.errors import JournalError
+from organism.journal.folder import LinesJournal
+from organism.journal.memory import MemoryJournal
+from organism.journal.sqlite import SqliteJournal
+
+if TYPE_CHECKING:
+    from organism.journal.contract import Journal
+    from organism.payloads import Vocabulary
+
+
+def open_journal(
+    url: str,
+    *,
+    folder: Path | None = None,
+    vocabulary: Vocabulary | None = None,
+    durable: bool = True,
+    readonly: bool = False,
+) -> Journal:
+    """Opens a journal, and makes it where there is none yet and it may be written.
+
+    A path is relative to ``folder`` (to the working directory without one). Raises JournalError for a name that is none, and for a
+    file or folder that is no journal of ours.
+    """
+    place = place_of(url, folder=folder)
+    if place is None:
+        return MemoryJournal(vocabulary)
+    cls = SqliteJournal if _kind(url) == "sqlite" else LinesJournal
+    return cls(place, vocabulary, durable=durable, readonly=readonly)
+
+
+def place_of(url: str, *, folder: Path | None = None) -> Path | None:
+    """The file or folder that a journal is in; ``None`` for ``memory:``. Raises JournalError."""
+    kind, _, path = url.partition(":")
+    if kind == "memory" and _ and not path:
+        return None
+    if kind not in {"sqlite", "jsonl"} or not _ or not path or "\0" in path:
+        raise JournalError(f"journal {url!r:.200} is none: say memory:, sqlite:PATH or jsonl:DIR")
+    return Path(path) if folder is None else folder / path
+
+
+def _kind(url: str) -> str:
+    return url.partition(":")[0]

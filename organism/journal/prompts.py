@@ -1,0 +1,141 @@
+"""What models were asked, put together again from the entries of a chain.
+
+A prompt is written down by what the same handler asked before: its entry names the call whose messages it begins with, and holds
+only the new ones. A further attempt of a call asks the same, and its entry holds nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from attrs import define, frozen
+
+from organism.errors import JournalError
+from organism.journal.values import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_Delivery = tuple[str, int]
+"""(thread, number of the message): whose call it is, as far as an entry tells."""
+
+
+@define(eq=False)
+class _Tried:
+    """An attempt that another one of the same call may follow, once it is ``settled``."""
+
+    hold: int
+    alias: str
+    attempt: int
+    settled: bool = False
+
+
+@frozen(kw_only=True)
+class Prompt:
+    """What a model was asked. ``new`` is the number of the first message that no earlier prompt held.
+
+    ``messages`` are chat-completions objects, ``asked`` is the rest of the request (tools, temperature, ...); ``key`` names the
+    call among those of its delivery.
+    """
+
+    key: str
+    messages: tuple[Any, ...]
+    new: int
+    asked: Mapping[str, Any]
+
+
+def prompts(documents: Iterable[Mapping[str, Any]]) -> dict[int, list[Any]]:
+    """The messages that were sent with every call, by the number of its hold, in the order of the chain.
+
+    ``documents`` are the entries of one chain from its first on, or those of ``CallHeld`` and ``CallSettled`` alone. Calls whose
+    prompts were not written down are left out. Raises JournalError where a prompt begins with one that is not there.
+    """
+    return {hold: list(prompt.messages) for hold, prompt in requests(documents).items()}
+
+
+def requests(documents: Iterable[Mapping[str, Any]]) -> dict[int, Prompt]:
+    """As :func:`prompts`, with the rest of what was asked."""
+    reading = _Reading()
+    for document in documents:
+        reading.take(document)
+    return reading.found
+
+
+class _Reading:
+    """The prompts so far, and for each delivery the calls whose attempts another one may follow."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, Prompt] = {}
+        self._tried: dict[_Delivery, list[_Tried]] = {}
+
+    def take(self, document: Mapping[str, Any]) -> None:
+        """Takes in an entry."""
+        delivery = (document.get("thread", ""), document.get("seq", 0))
+        match document.get("fact"):
+            case "CallHeld":
+                self._held(document, self._tried.setdefault(delivery, []))
+            case "CallSettled":
+                for call in self._tried.get(delivery, ()):
+                    call.settled = call.settled or call.hold == document["hold"]
+            case "CallCompleted":
+                self._completed(document.get("key", ""), self._tried.get(delivery, []))
+            case "Answered" | "Failed" | "Dropped":
+                self._tried.pop(delivery, None)
+            case _:
+                pass
+
+    def _held(self, document: Mapping[str, Any], tried: list[_Tried]) -> None:
+        call = _Tried(document["hold"], document["alias"], document["attempt"])
+        given = document.get("prompt")
+        if given is not None:
+            self.found[call.hold] = _prompt(document, given, self.found)
+        else:
+            # A further attempt follows the oldest one that it can.
+            able = (each for each in tried if each.settled and each.alias == call.alias)
+            before = next((each for each in able if each.attempt == call.attempt - 1), None)
+            if before is not None:
+                tried.remove(before)
+                if before.hold in self.found:
+                    self.found[call.hold] = self.found[before.hold]
+        tried.append(call)
+
+    def _completed(self, key: str, tried: list[_Tried]) -> None:
+        """The last attempt of an answered call is followed by none, so it is not the one before another call's attempt."""
+        done = [each for each in tried if each.settled and self._key(each) == key]
+        for each in done[-1:]:
+            tried.remove(each)
+
+    def _key(self, call: _Tried) -> str:
+        return self.found[call.hold].key if call.hold in self.found else ""
+
+
+def _prompt(document: Mapping[str, Any], given: Mapping[str, Any], found: Mapping[int, Prompt]) -> Prompt:
+    after, kept = given.get("after"), given.get("kept", 0)
+    earlier = None if after is None else found.get(after)
+    if after is not None and (earlier is None or kept > len(earlier.messages)):
+        lacks = "is not there" if earlier is None else f"has {len(earlier.messages)}"
+        raise JournalError(
+            f"entry {document.get('n', '?')}: its prompt begins with {kept} messages of call {after}, which {lacks}"
+        )
+    asked = given.get("asked")
+    messages = () if earlier is None else earlier.messages[:kept]
+    return Prompt(
+        key=given["key"],
+        messages=(*messages, *(_plain(opened(each, None)) for each in given.get("messages", ()))),
+        new=len(messages),
+        asked=_plain(opened(asked, None)) if asked is not None else {} if earlier is None else earlier.asked,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would have it: what was a tuple is a list."""
+    given: Any = value
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in cast("Mapping[str, Any]", given).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in given]
+    return value
+
+
+__all__ = ["Prompt", "prompts", "requests"]

@@ -1,0 +1,295 @@
+"""The journal in one SQLite file: a write is one transaction, whatever chains it goes to.
+
+The file is in WAL mode: readers in other processes see whole writes, and are in nobody's way. ``synchronous = FULL`` syncs the log
+with every commit.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from organism.errors import JournalError
+from organism.facts import Snapshot
+from organism.journal.chain import Head, canonical, content_of, sealed_hash
+from organism.journal.codec import content, decode
+from organism.journal.imported import checked
+from organism.journal.sqlite_file import concerns_all, said, short
+from organism.journal.sqlite_reader import SqliteReader, blob, root_mark
+from organism.journal.standing import CONVERSATION, Ledger, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from organism.facts import Fact
+    from organism.journal.sqlite_reader import Row
+    from organism.payloads import Vocabulary
+
+PATIENCE: Final = 5.0
+"""Seconds that one process waits for another that is writing."""
+_FREE: Final = 1_000
+"""Free pages, of 4 KB each, that are given back while the file is open; the rest is when it is closed."""
+_IDLE: Final = 1_000
+"""Conversations between two turns whose ends are kept; of others it is looked up."""
+
+
+@define
+class _End:
+    """Where a chain goes on, and how it stands. ``entries`` to ``snapshot_size`` are what its row holds."""
+
+    id: int
+    root: bytes
+    mark: bytes
+    standing: Standing
+    new: bool
+    head: Head = field(factory=Head)
+    size: int = 0
+    began: float = 0.0
+    last: float = 0.0
+    snapshot: int = 0
+    snapshot_end: int = 0
+    snapshot_size: int = 0
+
+
+@define
+class _Work:
+    """What a write adds to one chain: rows of its entries and threads, what it spends, and its end after that."""
+
+    root: str
+    end: _End
+    before: int
+    entries: list[tuple[int, int, bytes, bytes]]
+    threads: list[tuple[bytes, int]]
+
+
+class SqliteJournal(SqliteReader):
+    """The journal in the file ``path``, which is made where there is none.
+
+    With a ``vocabulary``, what is read has its payloads as objects, without one as PlainPayload. ``durable``: what is written
+    survives a power cut, else the end of the process. ``readonly``: nothing is made or written. ``patience`` is how many seconds
+    to wait for another process that is writing. Raises JournalError where the file is none of ours.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        vocabulary: Vocabulary | None = None,
+        *,
+        durable: bool = True,
+        readonly: bool = False,
+        patience: float = PATIENCE,
+    ) -> None:
+        super().__init__(path, vocabulary, durable=durable, readonly=readonly, patience=patience)
+        self._readonly = readonly
+        self._closed = False
+        self._ends: dict[str, _End] = {}
+        found: int | None = None if readonly else self._ask("SELECT max(id) FROM chains")[0][0]
+        self._chains = found or 0
+
+    def recall(self, root: str) -> tuple[Fact, ...]:
+        """The facts from the last snapshot on; what is before it is not read."""
+        known = super().recall(root)
+        if known and not self._readonly and root not in self._ends:
+            row = self._row(root)
+            if row is not None and row.open:
+                self._ends[root] = _end_of(root, row, known)
+        return known
+
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
+        """Writes facts in one transaction; where that fails, each chain in one of its own."""
+        chains: dict[str, list[Fact]] = {}
+        for root, fact in batch:
+            chains.setdefault(root, []).append(fact)
+        if self._closed or self._readonly:
+            state = "closed" if self._closed else "open for reading only"
+            return dict.fromkeys(chains, JournalError(f"{self.path} is {state}"))
+        works: list[_Work] = []
+        failed: dict[str, JournalError] = {}
+        for root, facts in chains.items():
+            try:
+                works.append(self._work(root, [(fact, content(fact, root)) for fact in facts]))
+            except JournalError as error:
+                failed[root] = error
+        together = self._commit(works)
+        if together is not None:
+            for work in works:
+                # Where nobody can write, waiting once for it is enough.
+                alone = together if len(works) == 1 or concerns_all(together) else self._commit([work])
+                if alone is not None:
+                    failed[work.root] = JournalError(said(self.path, alone))
+        return failed
+
+    def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""
+        if self._closed or self._readonly:
+            raise JournalError(f"{self.path} is {'closed' if self._closed else 'open for reading only'}")
+        contents = [content_of(each) for each in checked(root, documents)]
+        if self._row(root) is not None:
+            raise JournalError(f"{self.path}: thread {root!r:.80} is there already")
+        error = self._commit([self._work(root, [(decode(each), canonical(each)) for each in contents])])
+        if error is not None:
+            raise JournalError(said(self.path, error)) from error
+
+    def remove(self, root: str) -> None:
+        """Removes a chain that is over, and gives its room back; what it spent stays."""
+        row = self._row(root)
+        if row is None:
+            raise JournalError(f"{self.path}: thread {root!r:.80} is not there")
+        if row.open:
+            raise JournalError(
+                f"{self.path}: thread {root!r:.80} is not finished; only a chain that is over can be removed"
+            )
+        self._ends.pop(root, None)
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for table, key in (("entries", "chain"), ("threads", "chain"), ("chains", "id")):
+                self._db.execute(f"DELETE FROM {table} WHERE {key} = ?", [row.id])  # noqa: S608 - names from the line above
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise JournalError(said(self.path, error)) from error
+        self._give_back(_FREE)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if not self._closed:
+            self._give_back(1)
+            self._closed = True
+            self._ends.clear()
+            super().close()
+
+    def _give_back(self, least: int) -> None:
+        """Gives free pages back to the system where there are so many; where that fails, the next removal does it."""
+        if not self._readonly:
+            with suppress(sqlite3.Error):
+                if self._db.execute("PRAGMA freelist_count").fetchone()[0] >= least:
+                    # As a script, which is carried out to its end; a statement without columns is not.
+                    self._db.executescript("PRAGMA incremental_vacuum")
+
+    # Before anything is written
+
+    def _work(self, root: str, facts: Sequence[tuple[Fact, bytes]]) -> _Work:
+        """What these facts add to a chain. Its end is forgotten until that is committed."""
+        end = self._ends.pop(root, None) or self._end(root)
+        work = _Work(root, end, end.head.number, [], [])
+        known, end.standing.spent = len(end.standing.threads), Ledger()
+        if end.new:
+            end.began = facts[0][0].at
+        for fact, raw in facts:
+            try:
+                _extend(work, end, fact, raw)
+            except (ValueError, OverflowError) as error:
+                kind = type(fact).__name__
+                raise JournalError(f"thread {root!r:.80}: {kind} cannot be written: {error}") from error
+        end.last = facts[-1][0].at
+        if len(end.standing.threads) > known:
+            work.threads = [(blob(thread), end.id) for thread in list(end.standing.threads)[known:]]
+        return work
+
+    def _end(self, root: str) -> _End:
+        """The end of a chain that may be there already; from its last snapshot on it is checked."""
+        row = self._row(root)
+        if row is not None:
+            return _end_of(root, row, tuple(self._plain(root, row)))
+        self._chains += 1
+        return _End(self._chains, blob(root), root_mark(root), Standing(root), new=True)
+
+    def _plain(self, root: str, row: Row) -> Iterable[Fact]:
+        for entry in self._entries(root, row, max(0, row.snapshot - 1)):
+            yield decode(json.loads(entry.content))
+
+    # Writing
+
+    def _commit(self, works: Sequence[_Work]) -> Exception | None:
+        """All of these in one transaction, or none, with the reason."""
+        if not works:
+            return None
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._insert(works)
+            self._db.execute("COMMIT")
+        except (sqlite3.Error, OverflowError) as error:
+            self._roll_back()
+            return error
+        for work in works:
+            end, standing = work.end, work.end.standing
+            end.new = False
+            between_turns = work.root.startswith(CONVERSATION) and len(self._ends) < _IDLE
+            if not standing.over or between_turns:
+                self._ends[work.root] = end
+        return None
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):  # what was not committed is gone in any case when the file is opened next
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def _insert(self, works: Sequence[_Work]) -> None:
+        spent = Ledger()
+        for work in works:
+            spent.take_in(work.end.standing.spent)
+        run = self._db.executemany
+        run(
+            "INSERT INTO entries (chain, n, hash, body) VALUES (?, ?, ?, ?)",
+            [row for work in works for row in work.entries],
+        )
+        new = [_row(work) for work in works if work.end.new]
+        if new:
+            run("INSERT INTO chains VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", new)
+        old = [(*_row(work), work.before) for work in works if not work.end.new]
+        if old:
+            changed = run(_UPDATE, old).rowcount
+            if changed != len(old):
+                raise sqlite3.IntegrityError("another process wrote to these chains, or removed one")
+        threads = [row for work in works for row in work.threads]
+        if threads:
+            run("INSERT OR REPLACE INTO threads VALUES (?, ?)", threads)
+        if spent.sums:
+            run(_SPEND, [(key[0], *map(blob, key[1:]), *sums) for key, sums in spent.sums.items()])
+
+
+_UPDATE: Final = (
+    "UPDATE chains SET open = ?3, entries = ?4, size = ?5, last = ?7, head = ?8, snapshot = ?9, snapshot_end = ?10,"
+    " snapshot_size = ?11 WHERE id = ?1 AND entries = ?12 AND root = ?2 AND began = ?6"
+)
+_SUMS: Final = ("tokens", "input", "output", "cost", "calls", "messages", "reads", "writes", "reasoning")
+_SPEND: Final = (
+    f"INSERT INTO ledger VALUES ({', '.join('?' * 15)}) ON CONFLICT DO UPDATE SET "  # noqa: S608 - names from the line above
+    f"{', '.join(f'{name} = {name} + excluded.{name}' for name in _SUMS)}, estimated = estimated | excluded.estimated"
+)
+
+
+def _extend(work: _Work, end: _End, fact: Fact, raw: bytes) -> None:
+    hashed = sealed_hash(raw, end.head)
+    body = short(raw, end.mark)
+    number = end.head.number + 1
+    end.head = Head(number, hashed.hex())
+    end.size += len(body)
+    work.entries.append((end.id, number, hashed, body))
+    if isinstance(fact, Snapshot):
+        end.snapshot, end.snapshot_end, end.snapshot_size = number, end.size, len(body)
+    end.standing.apply(fact)
+
+
+def _end_of(root: str, row: Row, facts: Iterable[Fact]) -> _End:
+    standing = Standing(root)
+    for fact in facts:
+        standing.apply(fact)
+    return _End(
+        row.id, row.root, root_mark(root), standing, new=False, head=Head(row.entries, row.head.hex()), size=row.size,
+        began=row.began, last=row.last, snapshot=row.snapshot, snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size,
+    )  # fmt: skip
+
+
+def _row(work: _Work) -> tuple[Any, ...]:
+    end = work.end
+    head = bytes.fromhex(end.head.hash or "")
+    return (
+        end.id, end.root, int(not end.standing.over), end.head.number, end.size, end.began, end.last, head, end.snapshot,
+        end.snapshot_end, end.snapshot_size,
+    )  # fmt: skip

@@ -1,0 +1,180 @@
+"""The file of a SQLite journal: what makes it one, how it is opened, and what its errors mean to a person.
+
+``chains`` has a row a root thread, ``entries`` all facts in the order in which they were written (so that a batch touches few pages),
+``threads`` the chain of every thread that is no root, ``ledger`` what was spent. Names are UTF-8 bytes, since they may be any text.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from organism.errors import JournalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APPLICATION: Final = 0x4F52474E
+"""The file says whose it is: ``ORGN``."""
+SCHEMA: Final = 1
+"""The version of the tables."""
+
+_TABLES: Final = """
+CREATE TABLE chains (
+    id INTEGER PRIMARY KEY, root BLOB NOT NULL UNIQUE, open INTEGER NOT NULL, entries INTEGER NOT NULL, size INTEGER NOT NULL,
+    began REAL NOT NULL, last REAL NOT NULL, head BLOB NOT NULL,
+    snapshot INTEGER NOT NULL, snapshot_end INTEGER NOT NULL, snapshot_size INTEGER NOT NULL);
+CREATE INDEX open_chains ON chains (id) WHERE open;
+CREATE TABLE entries (id INTEGER PRIMARY KEY, chain INTEGER NOT NULL, n INTEGER NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL);
+CREATE UNIQUE INDEX entries_of ON entries (chain, n);
+CREATE TABLE threads (thread BLOB PRIMARY KEY, chain INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX threads_of ON threads (chain);
+CREATE TABLE ledger (
+    hour INTEGER NOT NULL, handler BLOB NOT NULL, model BLOB NOT NULL, backend BLOB NOT NULL, labels BLOB NOT NULL,
+    tokens INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, cost INTEGER NOT NULL, calls INTEGER NOT NULL,
+    messages INTEGER NOT NULL, reads INTEGER NOT NULL, writes INTEGER NOT NULL, reasoning INTEGER NOT NULL,
+    estimated INTEGER NOT NULL, PRIMARY KEY (hour, handler, model, backend, labels)) WITHOUT ROWID;
+"""
+
+_FRAGMENTS: Final = (
+    b'"fact":"Answered","format":2,"handler":"', b',"payload":{"$xml":"<', b' xmlns=\\"urn:organism:payloads\\">',
+    b',"steps":[{"charged":true,"depth":',
+)  # fmt: skip
+"""What stands in most entries. It belongs to the version of the tables: a change of it changes what is in the file."""
+_ROOT: Final = b"\1"
+_MARKS: Final = tuple((fragment, bytes([2 + number])) for number, fragment in enumerate(_FRAGMENTS))
+
+
+def short(content: bytes, root: bytes) -> bytes:
+    """An entry as the file holds it: single bytes, which JSON has none of, stand for its root thread and for common parts.
+
+    ``root`` is the id as :func:`root_mark` gives it. Compressing entries one by one took 4 times as long as all the rest.
+    """
+    content = content.replace(root, _ROOT)
+    for fragment, mark in _MARKS:
+        content = content.replace(fragment, mark)
+    return content
+
+
+def long(body: bytes, root: bytes) -> bytes:
+    """The entry that :func:`short` shortened."""
+    for fragment, mark in _MARKS:
+        body = body.replace(mark, fragment)
+    return body.replace(_ROOT, root)
+
+
+def connected(path: Path, *, durable: bool, readonly: bool, patience: float) -> sqlite3.Connection:
+    """The open file, made where there is none yet and it may be written; raises JournalError with the file's name.
+
+    ``patience`` is how many seconds one process waits for another that is writing.
+    """
+    if path.is_dir():
+        raise JournalError(f"{path} is a folder; a sqlite journal is a file (jsonl:DIR is a folder)")
+    try:
+        if readonly:
+            return _checked(path, _reading(path, patience))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+        return _writing(path, db, durable=durable)
+    except sqlite3.Error as error:
+        raise JournalError(said(path, error)) from error
+    except OSError as error:
+        raise JournalError(f"{path} cannot be opened: {error.strerror or error}") from error
+
+
+def _reading(path: Path, patience: float) -> sqlite3.Connection:
+    if not path.exists():
+        raise JournalError(f"{path} is not there; a run makes it, or say which journal with --journal")
+    name = path.absolute().as_uri()
+    db = sqlite3.connect(f"{name}?mode=ro", timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError:
+        db.close()
+        if path.with_name(f"{path.name}-wal").exists():
+            raise
+        # In a folder that cannot be written, where nobody else can write it either.
+        return sqlite3.connect(f"{name}?immutable=1", isolation_level=None, check_same_thread=False, uri=True)
+    return db
+
+
+def _writing(path: Path, db: sqlite3.Connection, *, durable: bool) -> sqlite3.Connection:
+    try:
+        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            _make(path, db)
+        _checked(path, db)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _make(path: Path, db: sqlite3.Connection) -> None:
+    application, version = _whose(db)
+    if application or version:
+        raise JournalError(f"{path} belongs to another program; give the journal a file of its own")
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    statements = [each for each in _TABLES.split(";") if each.strip()]
+    # All of it or nothing: a process may end in the middle.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in statements:
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
+            db.execute(f"PRAGMA user_version = {SCHEMA}")
+        db.execute("COMMIT")
+    except sqlite3.Error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _checked(path: Path, db: sqlite3.Connection) -> sqlite3.Connection:
+    application, version = _whose(db)
+    if application == APPLICATION and version == SCHEMA:
+        return db
+    db.close()
+    if application != APPLICATION:
+        raise JournalError(f"{path} is no journal of an organism; it is a SQLite database of another program")
+    age, way_out = (
+        ("a newer", "use that one") if version > SCHEMA else ("an older", "export it there, and import it here")
+    )
+    raise JournalError(
+        f"{path} was written by {age} version of organism (tables {version}, and this one has {SCHEMA}); {way_out}"
+    )
+
+
+def _whose(db: sqlite3.Connection) -> tuple[int, int]:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return application, version
+
+
+_SAID: Final = {
+    "SQLITE_NOTADB": "is no SQLite database",
+    "SQLITE_CORRUPT": "is damaged: a page of it is not what was written; restore it from a copy",
+    "SQLITE_FULL": "cannot be written: there is no space left",
+    "SQLITE_BUSY": "is locked by another process that writes it",
+    "SQLITE_READONLY": "cannot be written: it is read-only",
+    "SQLITE_CANTOPEN": "cannot be opened: it is no file, or its folder may not be written",
+    "SQLITE_PERM": "cannot be opened: permission is denied",
+    "SQLITE_CONSTRAINT": "was written by another process meanwhile",
+}
+
+
+def said(path: Path, error: Exception) -> str:
+    """What an error of SQLite means, with the file's name."""
+    name = str(getattr(error, "sqlite_errorname", ""))
+    kind = "_".join(name.split("_")[:2])
+    if kind in _SAID:
+        return f"{path} {_SAID[kind]}"
+    return f"{path} cannot be used: {error}"
+
+
+def concerns_all(error: Exception) -> bool:
+    """Whether it is about the file, and not about what was to be written there."""
+    return str(getattr(error, "sqlite_errorname", "")).startswith(("SQLITE_BUSY", "SQLITE_READONLY", "SQLITE_CANTOPEN"))

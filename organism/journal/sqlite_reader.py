@@ -1,0 +1,216 @@
+"""What can be read of a SQLite journal, while another process writes it or not."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import frozen
+
+from organism.errors import JournalError
+from organism.journal.chain import CHANGED, Head, sealed_hash, utf8
+from organism.journal.codec import decode
+from organism.journal.contract import Chain
+from organism.journal.sqlite_file import connected, long, said
+from organism.journal.standing import spending
+from organism.journal.writers import string
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from organism.facts import Fact
+    from organism.payloads import Vocabulary
+    from organism.usage import Spending
+
+_PAGE: Final = 200
+"""Entries that are read at a time: no statement stays open between two of them."""
+COLUMNS: Final = "id, root, open, entries, size, began, last, head, snapshot, snapshot_end, snapshot_size"
+
+
+@frozen
+class Row:
+    """A chain, as the table has it: its last hash, the number of its last snapshot (0 where there is none), its size up to
+    that one's end, and that one's size.
+    """
+
+    id: int
+    root: bytes
+    open: int
+    entries: int
+    size: int
+    began: float
+    last: float
+    head: bytes
+    snapshot: int
+    snapshot_end: int
+    snapshot_size: int
+
+
+@frozen
+class Entry:
+    """A sound entry: its number, its content, and the hashes of the one before it and its own."""
+
+    number: int
+    content: bytes
+    before: str | None
+    hash: str
+
+    def document(self) -> dict[str, Any]:
+        """The entry as a JSON object."""
+        made: dict[str, Any] = json.loads(self.content)
+        return {**made, "n": self.number, "prev": self.before, "hash": self.hash}
+
+
+def blob(text: str) -> bytes:
+    """Any text in bytes."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def text_of(data: bytes) -> str:
+    """The text of :func:`blob`."""
+    return data.decode("utf-8", "surrogatepass")
+
+
+def root_mark(root: str) -> bytes:
+    """How the ids of a root thread and of those below it begin in an entry."""
+    return utf8(string(root))[:-1]
+
+
+class SqliteReader:
+    """Reads a journal at ``path``. With a ``vocabulary``, payloads are objects, without one PlainPayload."""
+
+    def __init__(
+        self, path: Path, vocabulary: Vocabulary | None, *, durable: bool, readonly: bool, patience: float
+    ) -> None:
+        self.path = path
+        self._vocabulary = vocabulary
+        self._db = connected(path, durable=durable, readonly=readonly, patience=patience)
+
+    @property
+    def lasting(self) -> bool:
+        """It outlives the process."""
+        return True
+
+    def read(self, root: str) -> tuple[Fact, ...]:
+        """The facts of a chain; raises JournalError with the entry that is damaged, missing or unknown."""
+        row = self._row(root)
+        return () if row is None else tuple(self._facts(root, row, 0))
+
+    def recall(self, root: str) -> tuple[Fact, ...]:
+        """The facts from the last snapshot on; what is before it is not read."""
+        row = self._row(root)
+        return () if row is None else tuple(self._facts(root, row, max(0, row.snapshot - 1)))
+
+    def documents(
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        """The entries behind number ``after`` as JSON objects, each checked; of these facts or of all."""
+        row = self._row(root)
+        if row is None:
+            return
+        marks = None if kinds is None else [f'"fact":{string(kind)}'.encode() for kind in kinds]
+        for entry in self._entries(root, row, after):
+            if marks is None or any(mark in entry.content for mark in marks):
+                document = entry.document()
+                if kinds is None or document.get("fact") in kinds:
+                    yield document
+
+    def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
+        """The chains there are, the oldest first."""
+        where = {None: "", True: " WHERE open", False: " WHERE NOT open"}[open]
+        rows = self._ask(f"SELECT root, open, entries, size, began, last FROM chains{where} ORDER BY id")  # noqa: S608 - see above
+        return tuple(
+            Chain(root=text_of(root), open=bool(is_open), entries=entries, size=size, began=began, last=last)
+            for root, is_open, entries, size, began, last in rows
+        )
+
+    def root_of(self, thread: str) -> str | None:
+        """The chain that a thread belongs to."""
+        name = blob(thread)
+        if self._ask("SELECT 1 FROM chains WHERE root = ?", name):
+            return thread
+        found = self._ask("SELECT root FROM chains JOIN threads ON chains.id = threads.chain WHERE thread = ?", name)
+        return text_of(found[0][0]) if found else None
+
+    def spendings(self) -> tuple[Spending, ...]:
+        """All that was ever spent."""
+        rows = self._ask("SELECT * FROM ledger ORDER BY hour, handler, model, backend, labels")
+        return tuple(
+            spending((hour, text_of(handler), text_of(model), text_of(backend), text_of(labels)), sums)
+            for hour, handler, model, backend, labels, *sums in rows
+        )
+
+    def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
+        """(entries, bytes) behind the last snapshot, and that one's bytes."""
+        row = self._row(root)
+        if row is None:
+            return (0, 0, 0)
+        return (row.entries - row.snapshot, row.size - row.snapshot_end, row.snapshot_size)
+
+    def verify(self, root: str) -> str | None:
+        """The first bad entry of a chain, as ``FILE: thread 'r', entry 3: problem``; ``None`` where all are sound."""
+        try:
+            row = self._row(root)
+            if row is not None:
+                for entry in self._entries(root, row, 0):
+                    del entry
+        except JournalError as error:
+            return str(error)
+        return None
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._db.close()
+
+    def _ask(self, sql: str, *values: Any) -> list[Any]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(said(self.path, error)) from error
+
+    def _row(self, root: str) -> Row | None:
+        found = self._ask(f"SELECT {COLUMNS} FROM chains WHERE root = ?", blob(root))  # noqa: S608 - names of columns
+        return Row(*found[0]) if found else None
+
+    def place(self, root: str, number: int) -> str:
+        """Where an entry is, for people."""
+        return f"{self.path}: thread {root!r:.80}, entry {number}"
+
+    def _facts(self, root: str, row: Row, after: int) -> Iterator[Fact]:
+        for entry in self._entries(root, row, after):
+            try:
+                yield decode(json.loads(entry.content), self._vocabulary)
+            except JournalError as error:
+                raise JournalError(f"{self.place(root, entry.number)}: {error}") from None
+
+    def _entries(self, root: str, row: Row, after: int) -> Iterator[Entry]:
+        """The entries behind a number, each checked; raises JournalError for the first bad one."""
+        mark, head = root_mark(root), self._head(row, after)
+        while head.number < row.entries:
+            rows = self._ask(
+                "SELECT n, hash, body FROM entries WHERE chain = ? AND n > ? AND n <= ? ORDER BY n LIMIT ?",
+                row.id, head.number, row.entries, _PAGE,
+            )  # fmt: skip
+            for number, hashed, body in rows or [(row.entries + 1, b"", b"")]:
+                due = head.number + 1
+                if number != due:
+                    problem = f"is missing; the chain has {row.entries}"
+                    raise JournalError(f"{self.place(root, due)}: {problem}")
+                content = long(body, mark) if isinstance(body, bytes) else b""
+                if sealed_hash(content, head) != hashed:
+                    raise JournalError(f"{self.place(root, due)}: {CHANGED}")
+                entry = Entry(due, content, head.hash, hashed.hex())
+                head = Head(due, entry.hash)
+                yield entry
+        if head.number == row.entries and head.hash != row.head.hex():
+            raise JournalError(f"{self.place(root, head.number)}: {CHANGED}")
+
+    def _head(self, row: Row, after: int) -> Head:
+        """The end of the part of a chain that is not asked for."""
+        if not after:
+            return Head()
+        found = self._ask("SELECT hash FROM entries WHERE chain = ? AND n = ?", row.id, min(after, row.entries))
+        return Head(min(after, row.entries), found[0][0].hex() if found else sha256().hexdigest())

@@ -1,0 +1,42 @@
+"""What pending model calls may cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from organism.budget.claims import Vector
+from organism.budget.tree import Node
+from organism.frames import Message, Thread
+
+if TYPE_CHECKING:
+    from organism.images import Ref
+
+
+@frozen(eq=False, kw_only=True)
+class Hold:
+    """What a pending model call may cost at most, taken on ``path``. ``message`` is ``None`` for a thread without handlers.
+
+    ``id`` numbers the calls of its root thread, ``held_at`` is the instant whose window it is charged to.
+    """
+
+    id: int
+    thread: Thread
+    message: Message | None
+    path: tuple[Node, ...]
+    need: Vector
+    output: int
+    clamped: bool
+    alias: str
+    backend: str
+    attempt: int
+    grace: bool
+    streamed: bool
+    held_at: float
+    root: str
+
+    @property
+    def key(self) -> Ref:
+        """Its root thread and its number there."""
+        return (self.root, self.id)

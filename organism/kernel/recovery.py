@@ -1,0 +1,116 @@
+"""Taking up what a process left: the changes of its record are made again, then what nobody will answer for is settled (R20 to R22)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism import facts
+from organism.budget.tree import begin_with
+from organism.budget.windows import used_in
+from organism.frames import Failure, Thread, descendants
+from organism.kernel.calls import abandoned_charge
+from organism.kernel.fold import Fold
+from organism.kernel.state import ALL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from organism.facts import Fact
+    from organism.frames import Message
+    from organism.kernel.holds import Hold
+    from organism.kernel.kernel import Kernel
+    from organism.kernel.state import State
+    from organism.usage import Spending, Tally
+
+
+def begin(kernel: Kernel, spendings: Sequence[Spending], at: float) -> None:
+    """The organism starts at this instant, with all that was spent before, in whatever process."""
+    state = kernel.state
+    state.come_to(at)
+    used = used_in(state.window, spendings)
+    begin_with(state.root, used.amounts, used.details, estimated=used.estimated)
+    for each in spendings:
+        for tally in _tallies(state, each):
+            tally.amounts = [have + more for have, more in zip(tally.amounts, each.amounts, strict=True)]
+            tally.details = [have + more for have, more in zip(tally.details, each.details, strict=True)]
+            tally.estimated = tally.estimated or each.estimated
+
+
+def _tallies(state: State, spent: Spending) -> list[Tally]:
+    names = [ALL, ("handler", spent.handler), *(("label", f"{key}={value}") for key, value in spent.labels.items())]
+    names += [(kind, name) for kind, name in (("model", spent.model), ("backend", spent.backend)) if name]
+    return [state.tally(*name) for name in names]
+
+
+def recover(kernel: Kernel, record: Iterable[Fact], at: float, *, since: float) -> Thread | None:
+    """Takes up a root thread from its record; ``None`` where it is over. Its deliveries that were under way are run again.
+
+    The organism's own sums have it already, by :func:`begin`. The process that left it was last known to live at ``since``:
+    what has passed from then on is no running time. Calls that were under way are charged in full (R22).
+    """
+    state, book = kernel.state, kernel.book
+    folding, root, timed = _folded(kernel, record)
+    state.come_to(at)
+    if root is None:
+        return None
+    for gone, end in folding.unsaid.values():
+        book.say_end(gone, end)
+    holds = [hold for hold in state.holds.values() if hold.root == root]
+    for hold in holds:
+        _take_off_old_window(state, hold)
+    thread = state.threads.get(root)
+    if thread is not None and thread.paused_at is None:
+        book.begin(at)
+        state.resume(thread, since)
+        book.write(facts.Resumed, thread, since=since, crashed=True)
+    state.timed = [*timed, *(each for each in state.timed if each not in timed)]
+    for hold in holds:
+        kernel.calls.settle(hold, abandoned_charge(hold), at)
+    if thread is None:
+        return None
+    if not thread.handler:
+        kernel.stop(thread, Failure("cancelled", "the program that opened it has ended"), at)
+        return None
+    _take_up(kernel, thread, at)
+    return None if thread.ended else thread
+
+
+def _folded(kernel: Kernel, record: Iterable[Fact]) -> tuple[Fold, str | None, list[Thread]]:
+    """Folds the record into the live state, whose own sums stay as they are."""
+    state = kernel.state
+    node, timed = state.root, state.timed
+    kept = (list(node.used), list(node.own), list(node.overdraft), list(node.details), list(node.details_own))
+    estimated, totals = node.estimated, state.totals
+    state.totals, state.timed = {}, []
+    folding, root = Fold(state.settings, state), None
+    for fact in record:
+        root = root or fact.thread
+        folding.apply(fact)
+    state.index = None
+    state.totals = totals
+    node.used, node.own, node.overdraft, node.details, node.details_own = kept
+    node.estimated = estimated
+    return folding, root, timed
+
+
+def _take_off_old_window(state: State, hold: Hold) -> None:
+    if state.root not in state.path_of(hold):
+        state.root.held = [have - less for have, less in zip(state.root.held, hold.need, strict=True)]
+
+
+def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:
+    """What was cancelled is dropped; a delivery that waits for others has its mailbox at once, as it had it before."""
+    state, book = kernel.state, kernel.book
+    every: list[Message] = [each for below in descendants(thread) for each in state.open_messages(below)]
+    for message in every:
+        if kernel.is_void(message) and not message.thread.ended:
+            book.begin(at)
+            state.drop(message)
+            book.write(facts.Dropped, message.thread, seq=message.seq)
+            continue
+        message.rerun = bool(message.known)
+        if message.asks:
+            kernel.suspended(message)
+
+
+__all__ = ["begin", "recover"]

@@ -1,0 +1,77 @@
+"""What a handler remembers within its thread (R7)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any, cast
+
+from organism.payloads import is_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class HandlerState(MutableMapping[str, Any]):
+    """A handler's memory in its thread: JSON values and payloads. Reads are copies; writes count when the delivery ends."""
+
+    def __init__(self, stored: Mapping[str, Any], check_running: Callable[[], None]) -> None:
+        self._stored = stored
+        self._check_running = check_running
+        self._changes: dict[str, tuple[Any] | None] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        change = self._changes.get(key, self)
+        if change is None:
+            raise KeyError(key)
+        return _copied(self._stored[key] if change is self else change[0])  # type: ignore[index]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._check_running()
+        self._changes[_key("", key)] = (_storable(key, value),)
+
+    def __delitem__(self, key: str) -> None:
+        self._check_running()
+        if key not in self:
+            raise KeyError(key)
+        self._changes[key] = None
+
+    def __contains__(self, key: object) -> bool:
+        change = self._changes.get(cast("str", key), self)
+        return key in self._stored if change is self else change is not None
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (key for key in self._stored if key in self)
+        yield from (key for key, change in self._changes.items() if change is not None and key not in self._stored)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def changes(self) -> dict[str, tuple[Any] | None]:
+        """What was changed: ``(value,)``, or ``None`` for a key that went."""
+        return self._changes
+
+
+def _copied(value: Any) -> Any:
+    return copy.deepcopy(cast("Any", value)) if isinstance(value, (list, dict)) else value
+
+
+def _storable(key: str, value: Any) -> Any:
+    """A copy of a value that may be kept; payloads are kept as they are."""
+    whole: Any = value  # what isinstance makes of a container has no types inside
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_storable(key, each) for each in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {_key(key, each): _storable(key, held) for each, held in whole.items()}
+    if is_payload(value):
+        return value
+    raise TypeError(f"state['{key}'] holds JSON values and payloads, not {type(value).__name__}")
+
+
+def _key(path: str, key: Any) -> str:
+    if not isinstance(key, str):
+        where = f"state['{path}']" if path else "state"
+        raise TypeError(f"{where} has keys of type str, not {key!r}")
+    return key

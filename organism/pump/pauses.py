@@ -1,0 +1,89 @@
+"""Threads that stand still because somebody said so."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from organism.frames import Message, root_of
+from organism.kernel.outcome import record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from organism.budget.waiting import Waiter
+    from organism.facts import Ended
+    from organism.frames import Thread
+    from organism.kernel import Kernel
+    from organism.pump.deadlines import Deadlines
+    from organism.pump.delivery import Delivery
+
+
+class Host(Protocol):
+    """What pausing needs of the pump."""
+
+    kernel: Kernel
+    deadlines: Deadlines
+    now: Callable[[], float]
+
+    @property
+    def running(self) -> Mapping[Message, Delivery]:
+        """The deliveries that are under way."""
+        ...
+
+    @property
+    def in_line(self) -> Mapping[Waiter, object]:
+        """The calls that wait for budget."""
+        ...
+
+    def carry_out(self) -> None:
+        """Does what the kernel has asked for."""
+        ...
+
+    def when_durable(self, thread: Thread, go: Callable[[], None]) -> None:
+        """Calls ``go`` once all that was recorded so far is durable."""
+        ...
+
+
+class Pauses:
+    """Pauses root threads, and lets them go on. ``on_rest`` hears of one of which nothing runs any more, with what it came to."""
+
+    def __init__(self, pump: Host, on_rest: Callable[[Thread, Ended], None]) -> None:
+        self._pump = pump
+        self._on_rest = on_rest
+        self._running: dict[Thread, None] = {}
+        """Paused ones of which something runs yet."""
+
+    def pause(self, thread: Thread) -> None:
+        """Nothing more of it is delivered; what runs finishes. Pausing twice is once."""
+        pump = self._pump
+        pump.kernel.pause(thread, pump.now())
+        pump.deadlines.stand_still(thread)
+        self._running[thread] = None
+        pump.carry_out()
+
+    def resume(self, thread: Thread) -> None:
+        """It goes on."""
+        self._running.pop(thread, None)
+        self._pump.kernel.resume(thread, self._pump.now())
+        self._pump.carry_out()
+
+    def look(self) -> None:
+        """Tells of those that have come to rest."""
+        for thread in tuple(self._running):
+            if thread.ended:
+                del self._running[thread]
+            elif self._rests(thread):
+                del self._running[thread]
+                record = record_of(thread, self._pump.now())
+                self._pump.when_durable(thread, partial(self._on_rest, thread, record))
+
+    def _rests(self, thread: Thread) -> bool:
+        """Whether all that waits there waits for messages that are not delivered."""
+        pump = self._pump
+        if any(hold.root == thread.id for hold in pump.kernel.state.holds.values()):
+            return False
+        if any(isinstance(each.owner, Message) and root_of(each.owner.thread) is thread for each in pump.in_line):
+            return False
+        running = [each for each in pump.running.values() if root_of(each.message.thread) is thread]
+        return all(not each.placed and (each.message.asks or each.message.awaits) for each in running)

@@ -1,0 +1,49 @@
+"""A completion as its handler reads it, piece by piece."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from organism.models.completion import Completion
+    from organism.models.streams import CompletionStream
+    from organism.pump.delivery import Delivery
+
+
+class KeptStream:
+    """A stream that was read before its process ended: all of it is one piece."""
+
+    def __init__(self, completion: Completion) -> None:
+        self.completion = completion
+        self._left = [completion.text] if completion.text else []
+
+    def __aiter__(self) -> KeptStream:
+        return self
+
+    async def __anext__(self) -> str:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
+class ContextStream:
+    """The pieces of a streamed completion, as ``str``; while the next one is awaited the handler's timeout stands still."""
+
+    def __init__(self, stream: CompletionStream | KeptStream, delivery: Delivery) -> None:
+        self._stream = stream
+        self._pieces = aiter(stream)
+        self._delivery = delivery
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        async with self._delivery.waiting():
+            return await anext(self._pieces)
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer; NotRunningError before the end."""
+        return self._stream.completion

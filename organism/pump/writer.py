@@ -1,0 +1,174 @@
+"""Writing facts to the journal, many at a time; what leaves the organism waits here until its record is durable (R20)."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from attrs import frozen
+
+from organism.errors import JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from organism.facts import Fact
+    from organism.journal import Journal
+
+_log: Final = logging.getLogger("organism.journal")
+_BATCH: Final = 2000
+"""Facts that are written at once: more would keep those waiting who only need the first of them."""
+_CROWDED: Final = 5000
+"""Facts that may wait to be written while handlers still run ahead of their messages."""
+_FEWEST: Final = 256
+"""Entries behind a snapshot before another one is taken, however small the thread is."""
+_SHARE: Final = 2
+"""Another snapshot is taken once the entries behind the last one take this many times its bytes: so all snapshots together
+take no more than the entries do, and opening a thread reads a few times its state.
+"""
+
+
+@frozen
+class _Written:
+    failed: Mapping[str, JournalError]
+    due: Sequence[str]
+    """Root threads of which a snapshot is due."""
+
+
+@frozen
+class _Leaving:
+    position: int
+    root: str
+    go: Callable[[], None]
+    fail: Callable[[JournalError], None] | None
+
+
+class Writer:
+    """The journal of a running organism. ``offload`` runs what waits for the disk beside the event loop. ``failed`` is told of a root thread that could not be written, once; nothing more of
+    it is. ``due`` is told of one of which a snapshot is due, and ``moved`` when more is durable.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        offload: Callable[[Callable[[], _Written]], Awaitable[_Written]],
+        *,
+        failed: Callable[[str, JournalError], None],
+        due: Callable[[str], None],
+        moved: Callable[[], None],
+    ) -> None:
+        self.journal = journal
+        self.next = 1
+        self.durable = 0
+        self._offload = offload
+        self._failed = failed
+        self._due = due
+        self._moved = moved
+        self._waiting: deque[tuple[str, Fact]] = deque()
+        self._leaving: deque[_Leaving] = deque()
+        self._frozen: dict[str, JournalError] = {}
+        self._wake = anyio.Event()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits to be written that nobody should run ahead of it."""
+        return self.next - self.durable > _CROWDED
+
+    def record(self, root: str, fact: Fact) -> None:
+        """Takes a fact; it is written with whatever else is there when the disk is free."""
+        self.next += 1
+        self._waiting.append((root, fact))
+        self._wake.set()
+
+    def when_durable(
+        self, root: str, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
+    ) -> None:
+        """Calls ``go`` once all that was recorded so far is durable, at once where it is; ``fail`` where the root thread's
+        facts could not be written.
+        """
+        if root in self._frozen:
+            if fail is not None:
+                fail(self._frozen[root])
+        elif self.durable >= self.next - 1:
+            go()
+        else:
+            self._leaving.append(_Leaving(self.next - 1, root, go, fail))
+
+    async def settled(self, root: str) -> None:
+        """Waits until all that was recorded so far is durable. Raises JournalError where the root thread's facts are not."""
+        if self.durable >= self.next - 1 and root not in self._frozen:
+            return
+        event, failures = anyio.Event(), list[JournalError]()
+
+        def fail(error: JournalError) -> None:
+            failures.append(error)
+            event.set()
+
+        self.when_durable(root, event.set, fail)
+        await event.wait()
+        if failures:
+            raise failures[0]
+
+    async def run(self) -> None:
+        """Writes until it is cancelled; a write that has begun is finished."""
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Writes all that waits."""
+        with anyio.CancelScope(shield=True):
+            while self._waiting:
+                count = min(len(self._waiting), _BATCH)
+                batch = [self._waiting.popleft() for _ in range(count)]
+                written = await self._write([(root, fact) for root, fact in batch if root not in self._frozen])
+                self._end_batch(self.durable + count, written)
+
+    async def _write(self, batch: Sequence[tuple[str, Fact]]) -> _Written:
+        roots = list(dict.fromkeys(root for root, _ in batch))
+
+        def work() -> _Written:
+            failed = self.journal.write(batch) if batch else {}
+            return _Written(failed, [root for root in roots if root not in failed and self._is_due(root)])
+
+        try:
+            return await self._offload(work)
+        except Exception as error:  # noqa: BLE001 - whatever a journal raises, nothing of the batch is sure to be written
+            broken = JournalError(f"{type(error).__name__}: {error}")
+            return _Written(dict.fromkeys(roots, broken), ())
+
+    def _is_due(self, root: str) -> bool:
+        entries, size, snapshot = self.journal.size_since_snapshot(root)
+        return entries >= _FEWEST and size >= _SHARE * snapshot
+
+    def _end_batch(self, durable: int, written: _Written) -> None:
+        for root, error in written.failed.items():
+            self._freeze(root, error)
+        self.durable = durable
+        while self._leaving and self._leaving[0].position <= durable:
+            leaving = self._leaving.popleft()
+            if leaving.root not in self._frozen:
+                leaving.go()
+            elif leaving.fail is not None:
+                leaving.fail(self._frozen[leaving.root])
+        for root in written.due:
+            self._due(root)
+        self._moved()
+
+    def _freeze(self, root: str, error: JournalError) -> None:
+        """Of a root thread that could not be written nothing leaves any more, and nothing more is written."""
+        if root not in self._frozen:
+            self._frozen[root] = error
+            _log.error(
+                "thread %s is frozen: %s. What it did since its last entry is lost; resume it once the journal can be written",
+                root, error,
+            )  # fmt: skip
+            self._failed(root, error)
+
+    def thaw(self, root: str) -> None:
+        """A frozen root thread was taken up again from its record."""
+        self._frozen.pop(root, None)

@@ -1,0 +1,152 @@
+"""Threads that leave a journal, come into one, and are removed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from organism.journal import open_journal
+from tests.cli.journal_world import URLS, record, written
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Desk
+
+
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    desk.write("organism.yaml", "organism: demo\njournal: sqlite:organism.db\n")
+    written(desk.folder, "sqlite:organism.db")
+    return desk
+
+
+@pytest.mark.parametrize("url", ["sqlite:other.db", "jsonl:other"])
+@pytest.mark.parametrize("source", URLS)
+def test_what_was_exported_is_imported_without_loss(desk: Desk, source: str, url: str) -> None:
+    if source != URLS[0]:
+        written(desk.folder, source)
+    out = desk.organism("export", "--journal", source)
+    assert (out.code, out.err) == (0, f"exported: 3 threads with {len(record().facts)} entries\n")
+    desk.write("all.jsonl", out.out)
+    ran = desk.organism("import", "all.jsonl", "--journal", url)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"imported: 3 threads with {len(record().facts)} entries\n"
+    assert desk.organism("export", "--journal", url).out == out.out
+    for command in (("threads",), ("threads", "--json"), ("show", "apple", "--full"), ("usage",), ("verify",)):
+        here, there = (desk.organism(*command, "--journal", one) for one in (source, url))
+        assert (here.code, here.out) == (there.code, there.out)
+
+
+def test_single_threads_are_exported_each_once(desk: Desk) -> None:
+    ran = desk.organism("export", "berry", "apr", "berry")
+    roots = [json.loads(line)["root"] for line in ran.out.splitlines()]
+    assert list(dict.fromkeys(roots)) == ["berry", "apricot"]
+    assert ran.err.startswith("exported: 2 threads with ")
+
+
+def test_an_import_may_come_from_standard_input(desk: Desk) -> None:
+    lines = desk.organism("export", "apricot").out
+    ran = desk.organism("import", "-", "--journal", "sqlite:other.db", stdin=lines)
+    assert (ran.code, ran.out.split()[:3]) == (0, ["imported:", "1", "thread"])
+
+
+def test_what_is_there_already_is_passed_over(desk: Desk) -> None:
+    desk.write("all.jsonl", desk.organism("export").out)
+    ran = desk.organism("import", "all.jsonl")
+    assert (ran.code, ran.out) == (0, "imported: 0 threads with 0 entries\n")
+
+
+def test_nothing_is_imported_over_a_thread_with_other_entries(desk: Desk) -> None:
+    lines = desk.organism("export", "apricot", "apple").out.splitlines(keepends=True)
+    desk.write("some.jsonl", "".join(lines))
+    written(desk.folder, "sqlite:other.db", [pair for pair in record().facts if pair[0] == "apple"][:2])
+    ran = desk.organism("import", "some.jsonl", "--journal", "sqlite:other.db")
+    said = "some.jsonl: thread apple is there already, with 2 entries of its own; nothing was imported\n"
+    assert (ran.code, ran.out, ran.err) == (2, "", said)
+    assert len(desk.organism("threads", "--json", "--journal", "sqlite:other.db").objects) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: lines[1:], "thread 'apricot': entry 1: has the number 2, and 1 is due"),
+        (lambda lines: [lines[0].replace("sleeper", "slipper"), *lines[1:]], "entry 1: was changed"),
+        (lambda lines: [*lines, "{\n"], "all.jsonl:{n}: is not JSON"),
+        (lambda lines: [*lines, '{"n": 1}\n'], "all.jsonl:{n}: is no entry of a journal"),
+        (lambda lines: [*lines, lines[0].replace("x", "x")], "all.jsonl: thread 'apricot': entry"),
+    ],
+)
+def test_of_a_damaged_file_nothing_is_imported(desk: Desk, change: object, said: str) -> None:
+    assert callable(change)
+    lines = desk.organism("export", "apricot").out.splitlines(keepends=True)
+    desk.write("all.jsonl", "".join(change(lines)))
+    ran = desk.organism("import", "all.jsonl", "--journal", "sqlite:other.db")
+    assert (ran.code, ran.out) == (5, "")
+    assert said.format(n=len(lines) + 1) in ran.err
+    assert ran.err.endswith("nothing was imported\n")
+    assert desk.organism("threads", "--journal", "sqlite:other.db").out == ""
+
+
+def test_a_file_to_import_that_is_not_there_is_said(desk: Desk) -> None:
+    ran = desk.organism("import", "none.jsonl")
+    assert (ran.code, ran.err) == (2, "none.jsonl: cannot be read: No such file or directory\n")
+
+
+# prune
+
+
+def roots(desk: Desk) -> list[str]:
+    journal = open_journal("sqlite:organism.db", folder=desk.folder, readonly=True)
+    found = [chain.root for chain in journal.chains()]
+    journal.close()
+    return found
+
+
+def test_old_threads_are_removed_and_what_they_spent_stays(desk: Desk) -> None:
+    spent = desk.organism("usage").out
+    ran = desk.organism("prune", "--before", "2026-05-28T21:00")
+    assert (ran.code, ran.err) == (0, "")
+    _, _, row, summary = ran.out.splitlines()
+    assert row.split()[:3] == ["apple", "2026-05-28", "20:26:41"]
+    assert summary.startswith("removed 1 thread of ")
+    assert " 2 threads of " in summary
+    assert roots(desk) == ["apricot", "berry"]
+    assert desk.organism("usage").out == spent
+    rest = desk.organism("usage", "--by", "thread").out.splitlines()[-2]
+    assert rest.split()[-5:] == ["1", "100", "50", "0.0002", "3"]
+    assert rest.startswith("(removed, or after the end)")
+
+
+def test_a_thread_that_has_not_ended_is_never_removed(desk: Desk) -> None:
+    ran = desk.organism("prune", "--before", "2100-01-01", "--keep-size", "0")
+    assert ran.out.splitlines()[-1].startswith("removed 2 threads of ")
+    assert roots(desk) == ["berry"]
+
+
+def test_a_dry_run_removes_nothing(desk: Desk) -> None:
+    ran = desk.organism("prune", "--keep-size", "0B", "--dry-run")
+    assert ran.out.splitlines()[-1].startswith("would remove 2 threads of ")
+    assert roots(desk) == ["apple", "apricot", "berry"]
+
+
+def test_the_oldest_go_until_the_rest_is_small_enough(desk: Desk) -> None:
+    assert desk.organism("prune", "--keep-size", "100 MB").out.startswith("removed 0 threads of 0 B; 3 threads of ")
+    journal = open_journal("sqlite:organism.db", folder=desk.folder, readonly=True)
+    room = sum(chain.size for chain in journal.chains()) - 1
+    journal.close()
+    desk.organism("prune", "--keep-size", str(room))
+    assert roots(desk) == ["apricot", "berry"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "organism prune: say which threads: --before DATE, or --keep-size SIZE\n"),
+        (("--before", "soon"), "--before soon: is no date; write it as in 2026-11-01 or 2026-11-01T12:00\n"),
+        (("--keep-size", "much"), "--keep-size much: is no size; write it as in 100MB\n"),
+    ],
+)
+def test_what_to_prune_must_be_said(desk: Desk, arguments: tuple[str, ...], said: str) -> None:
+    ran = desk.organism("prune", *arguments)
+    assert (ran.code, ran.out, ran.err) == (2, "", said)

@@ -1,0 +1,329 @@
+"""Commands that read a journal, on all kinds of it: threads, show, log, usage, verify."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from organism.cli.log import documents_of
+from organism.cli.reading import meant
+from organism.facts import Ended
+from organism.journal import open_journal
+from tests.cli.journal_world import URLS, record, written
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Desk
+
+
+@pytest.fixture(params=URLS)
+def desk(desk: Desk, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A journal, and a file whose handlers nobody can import: reading needs none."""
+    desk.write(
+        "organism.yaml", f"organism: demo\nhandlers: {{x: {{code: 'no.such:thing'}}}}\njournal: {request.param}\n"
+    )
+    written(desk.folder, request.param)
+    monkeypatch.setenv("COLUMNS", "100")
+    return desk
+
+
+def url_of(desk: Desk) -> str:
+    return (desk.folder / "organism.yaml").read_text("utf-8").partition("journal: ")[2].strip()
+
+
+# threads
+
+
+def test_threads_are_listed_with_how_they_ended(desk: Desk) -> None:
+    ran = desk.organism("threads")
+    assert (ran.code, ran.err) == (0, "")
+    head, _, *rows = ran.out.splitlines()
+    assert head.split() == ["thread", "outcome", "began", "(UTC)", "handler", "tokens", "cost", "USD", "labels"]
+    assert [row.split() for row in rows] == [
+        ["apple", "completed", "2026-05-28", "20:26:40", "desk", "150", "0.0002", "arm=a"],
+        ["apricot", "cancelled", "2026-05-28", "20:26:41", "sleeper", "0", "0.00", "arm=b"],
+        ["berry", "unfinished", "2026-05-28", "21:26:41", "sleeper", "0", "0.00"],
+    ]
+
+
+def test_threads_as_json_are_what_run_printed(desk: Desk) -> None:
+    apple, apricot, berry = desk.organism("threads", "--json").objects
+    assert {"apple": apple, "apricot": apricot} == record().results
+    assert (berry["outcome"], berry["usage"]["messages"], berry["replies"]) == ("unfinished", 1, [])
+    assert berry.keys() == apple.keys()
+
+
+def test_a_journal_without_threads_is_said(desk: Desk) -> None:
+    kind, _, _ = url_of(desk).partition(":")
+    written(desk.folder, f"{kind}:empty", [])
+    (desk.folder / "empty").mkdir(exist_ok=True) if kind == "jsonl" else None
+    ran = desk.organism("threads", "--journal", f"{kind}:empty")
+    assert (ran.code, ran.out, ran.err) == (0, "", "the journal holds no threads yet\n")
+    ran = desk.organism("show", "x", "--journal", f"{kind}:empty")
+    assert (ran.code, ran.err) == (2, "there is no thread 'x': the journal holds none yet\n")
+
+
+# show
+
+
+def told(out: str) -> list[str]:
+    """The lines of a story without their times."""
+    return [line[9:] for line in out.splitlines() if line[:9].strip().replace(".", "").isdigit()]
+
+
+def test_show_tells_who_said_what_to_whom(desk: Desk) -> None:
+    ran = desk.organism("show", "apple")
+    assert (ran.code, ran.err) == (0, "")
+    head = ran.out.splitlines()[:2]
+    assert head[0] == "thread apple, began 2026-05-28 20:26:40 UTC"
+    assert head[1].startswith("desk; limits: tokens 1,000, cost_usd 0.5")
+    assert head[1].endswith("labels arm=a")
+    lines = told(ran.out)
+    assert lines.pop(1).startswith("    desk calls default (ScriptedModel.backend/scripted), call 1")
+    assert lines == [
+        "  outside to desk, #1: Go: text=apple, n=0",
+        "    call 1 answers [100 in, 50 out, 0.0002 USD, 0.00 s]: About apples.",
+        "    desk asks reader in sub-thread .2, .2#1: Go: text=apple, n=2",
+        "      reader answers desk, .2#1: Said: read apple",
+        "      reader keeps seen",
+        "      sub-thread .2: ended completed after 0.00 s",
+        "    desk asks refuser, #3: Go: text=?, n=0",
+        r"      refuser fails: refused: not\x1b[31m today; desk hears it",
+        "    desk replies: Said: READ APPLE",
+        "  ended completed after 1.00 s",
+    ]
+    rows = ran.out.splitlines()[-4:]
+    assert rows[0].split() == [
+        "thread",
+        "outcome",
+        "calls",
+        "tokens",
+        "in",
+        "out",
+        "cost",
+        "USD",
+        "messages",
+        "seconds",
+    ]
+    assert rows[2].split()[:3] == ["desk", "apple", "completed"]
+    assert rows[3].split()[:2] == ["reader", "completed"]
+
+
+def test_show_says_why_a_thread_did_not_complete(desk: Desk) -> None:
+    ran = desk.organism("show", "apricot")
+    assert told(ran.out) == [
+        "  outside to sleeper, #1: Go: text=apricot, n=0",
+        "  cancelled: enough",
+        "    sleeper is stopped",
+        "  ended cancelled after 3600.00 s: enough",
+    ]
+    assert ran.out.splitlines()[-1] == "cancelled: sleeper: enough [thread apricot]"
+
+
+def test_show_says_what_an_unfinished_thread_waits_for(desk: Desk) -> None:
+    ran = desk.organism("show", "berry")
+    assert "\nunfinished: berry\n  sleeper has #1: Go: text=berry, n=0\n" in ran.out
+    assert ran.out.splitlines()[-1].split()[:3] == ["sleeper", "berry", "unfinished"]
+
+
+def test_show_of_a_sub_thread_tells_of_that_alone(desk: Desk) -> None:
+    ran = desk.organism("show", "apple.2")
+    assert ran.out.splitlines()[0].startswith("thread apple.2, began")
+    assert [line.strip() for line in told(ran.out)] == [
+        "desk asks reader, #1: Go: text=apple, n=2",
+        "reader answers desk, #1: Said: read apple",
+        "reader keeps seen",
+        "ended completed after 0.00 s",
+    ]
+
+
+def test_show_tells_payloads_whole_where_that_is_asked(desk: Desk) -> None:
+    full = desk.organism("show", "apple", "--full").out
+    assert "outside to desk, #1: Go\n               text: apple\n               n: 0\n" in full
+    xml = desk.organism("show", "apple", "--xml").out
+    assert '<Said xmlns="urn:organism:payloads"><text>READ APPLE</text></Said>' in xml
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ap", "'ap' is the beginning of 2 threads: apple, apricot; write more of it"),
+        ("aple", "there is no thread 'aple'; did you mean 'apple'?; 'organism threads' lists those there are"),
+        ("zz\x1b", "there is no thread 'zz\\x1b'; 'organism threads' lists those there are"),
+        ("", "there is no thread ''; 'organism threads' lists those there are"),
+    ],
+)
+def test_which_thread_is_meant_must_be_clear(desk: Desk, text: str, said: str) -> None:
+    for command in ("show", "log"):
+        ran = desk.organism(command, text)
+        assert (ran.code, ran.out, ran.err) == (2, "", f"{said}\n")
+
+
+def test_the_beginning_of_an_id_is_enough(desk: Desk) -> None:
+    assert desk.organism("show", "b").out.startswith("thread berry,")
+
+
+# log
+
+
+def test_log_prints_a_fact_a_line(desk: Desk) -> None:
+    ran = desk.organism("log", "apricot")
+    assert (ran.code, ran.err) == (0, "")
+    first, *_, last = ran.out.splitlines()
+    assert first.split()[:5] == ["1", "2026-05-28", "20:26:41.000", "apricot", "Accepted;"]
+    assert "Posted seq=1 to=sleeper kind=ingress payload=" in first
+    assert "$xml" not in first
+    assert last.split()[4:8] == ["Ended", "handler=sleeper", "kind=root", "outcome=cancelled"]
+
+
+def test_log_as_json_lines_is_what_the_journal_holds(desk: Desk) -> None:
+    journal = open_journal(url_of(desk), folder=desk.folder, readonly=True)
+    held = list(journal.documents("apple"))
+    assert desk.organism("log", "apple", "--jsonl").objects == held
+    part = desk.organism("log", "apple.2", "--jsonl").objects
+    assert part == [document for document in held if document["thread"] == "apple.2"]
+    journal.close()
+
+
+def test_log_follows_a_thread_until_it_has_ended(desk: Desk) -> None:
+    """Each look but the first finds what came since the one before."""
+    url = "sqlite:live.db" if url_of(desk).startswith("sqlite") else "jsonl:live"
+    facts = [pair for pair in record().facts if pair[0] == "apple"]
+    later = iter(facts[3:])
+    written(desk.folder, url, facts[:3])
+    journal = open_journal(url, folder=desk.folder, readonly=True)
+    seen = [
+        document["fact"]
+        for document in documents_of(
+            journal, meant(journal, "apple"), pause=lambda: written(desk.folder, url, [next(later)])
+        )
+    ]
+    assert seen == [type(fact).__name__ for _, fact in facts]
+    assert isinstance(facts[-1][1], Ended)
+    journal.close()
+    assert len(desk.organism("log", "apple", "--follow", "--journal", url).out.splitlines()) == len(facts)
+
+
+# usage
+
+
+@pytest.mark.parametrize(
+    ("by", "rows"),
+    [
+        ("handler", {"desk": (1, 1), "reader": (0, 1), "refuser": (0, 1), "sleeper": (0, 2), "all": (1, 5)}),
+        ("thread", {"apple": (1, 3), "apricot": (0, 1), "berry": (0, 1), "all": (1, 5)}),
+        ("day", {"2026-05-28": (1, 5), "all": (1, 5)}),
+        ("label:arm", {"-": (0, 1), "a": (1, 3), "b": (0, 1), "all": (1, 5)}),
+        ("model", {"-": (0, 5), "default (ScriptedModel.backend/scripted)": (1, 0), "all": (1, 5)}),
+    ],
+)
+def test_usage_adds_up_by_anything(desk: Desk, by: str, rows: dict[str, tuple[int, int]]) -> None:
+    ran = desk.organism("usage", "--by", by)
+    assert (ran.code, ran.err) == (0, "")
+    head, _, *lines = ran.out.splitlines()
+    assert head.split() == [by, "calls", "tokens", "in", "out", "cost", "USD", "messages"]
+    cells = {line.rsplit(maxsplit=5)[0].strip(): line.rsplit(maxsplit=5)[1:] for line in lines}
+    assert {name: (int(calls), int(messages)) for name, (calls, *_, messages) in cells.items()} == rows
+    assert cells["all"] == ["1", "100", "50", "0.0002", "5"]
+    objects = desk.organism("usage", "--by", by, "--json").objects
+    assert [each[by] for each in objects] == [None if name == "-" else name for name in rows if name != "all"]
+    assert sum(each["usage"]["tokens"] for each in objects) == 150
+
+
+def test_usage_by_what_is_not_known_is_refused(desk: Desk) -> None:
+    ran = desk.organism("usage", "--by", "modle")
+    assert ran.code == 2
+    assert (
+        ran.err == "--by modle: is not known; did you mean 'model'?; there are thread, handler, model, day, label:KEY\n"
+    )
+    assert desk.organism("usage", "--by", "account").code == 2
+    assert desk.organism("usage", "--by", "label:").code == 2
+
+
+# verify
+
+
+def test_verify_says_that_all_is_sound(desk: Desk) -> None:
+    ran = desk.organism("verify")
+    entries = len(record().facts)
+    assert (ran.code, ran.out, ran.err) == (0, f"sound: 3 threads with {entries} entries\n", "")
+
+
+def damage(desk: Desk, root: str, number: int) -> None:
+    """Changes an entry of a chain that is over."""
+    if url_of(desk).startswith("jsonl"):
+        path = desk.folder / "journal" / f"{root}.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True)
+        lines[number - 1] = lines[number - 1].replace(b"2", b"3", 1)
+        path.write_bytes(b"".join(lines))
+        return
+    with sqlite3.connect(desk.folder / "organism.db") as file:
+        ((key,),) = file.execute("SELECT id FROM chains WHERE root = ?", [root.encode()]).fetchall()
+        query = "UPDATE entries SET hash = zeroblob(32) WHERE chain = ? AND n = ?"
+        assert file.execute(query, [key, number]).rowcount == 1
+    file.close()
+
+
+def test_verify_names_the_first_bad_entry_of_each_damaged_chain(desk: Desk) -> None:
+    damage(desk, "apple", 3)
+    damage(desk, "apricot", 1)
+    ran = desk.organism("verify")
+    assert (ran.code, ran.err) == (5, "")
+    one, two, summary = ran.out.splitlines()
+    assert one.startswith("thread apple: ")
+    assert "was changed" in one
+    assert two.startswith("thread apricot: ")
+    assert summary.startswith("2 threads damaged; sound: 1 thread with ")
+
+
+def test_a_damaged_thread_is_said_and_not_told(desk: Desk) -> None:
+    damage(desk, "apricot", 1)
+    for command in (("show", "apricot"), ("log", "apricot"), ("export", "apricot")):
+        ran = desk.organism(*command)
+        assert (ran.code, ran.out) == (5, "")
+        assert ran.err.startswith("error: ")
+        assert ran.err.count("\n") == 1
+        assert "was changed" in ran.err
+    assert desk.organism("show", "apple").code == 0
+
+
+def test_threads_lists_what_is_not_damaged(desk: Desk) -> None:
+    damage(desk, "apricot", 1)
+    ran = desk.organism("threads")
+    assert (ran.code, ran.err.count("\n")) == (5, 1)
+    assert ran.err.startswith("error: ")
+    assert [line.split()[0] for line in ran.out.splitlines()[2:]] == ["apple", "berry"]
+
+
+# conversations
+
+
+def test_a_conversation_is_its_turns(desk: Desk) -> None:
+    url = "sqlite:talk.db" if url_of(desk).startswith("sqlite") else "jsonl:talk"
+    chain = "conversation:c-42"
+    written(desk.folder, url, [(chain, fact) for root, fact in record().facts if root != "berry"])
+    journal = ("--journal", url)
+    rows = desk.organism("threads", "--json", *journal).objects
+    assert [(row["thread"], row["conversation"]) for row in rows] == [("apple", "c-42"), ("apricot", "c-42")]
+    ran = desk.organism("show", "c-42", *journal)
+    assert ran.out.startswith("conversation c-42, began 2026-05-28 20:26:40 UTC\napple: desk; limits: ")
+    assert "outside to desk, apple#1: Go" in ran.out
+    assert "outside to sleeper, apricot#1: Go" in ran.out
+    assert "all 2 threads" in ran.out
+    turn = desk.organism("show", "apricot", *journal)
+    assert turn.out.startswith("thread apricot, began")
+    assert "desk" not in turn.out
+    assert len(desk.organism("log", "c-42", *journal).out.splitlines()) == len(
+        [fact for root, fact in record().facts if root != "berry"]
+    )
+    assert desk.organism("prune", "--keep-size", "0", *journal).out.startswith("removed 0 threads")
+    assert (
+        desk.organism("prune", "--before", "2100-01-01", *journal).out.splitlines()[-1].startswith("removed 1 thread ")
+    )
+
+
+def test_results_can_be_piped_as_they_are(desk: Desk) -> None:
+    for arguments in (("threads",), ("show", "apple"), ("log", "apple"), ("usage",), ("export",)):
+        assert "\x1b" not in json.dumps(desk.organism(*arguments).out.replace("\\u001b", ""))

@@ -1,0 +1,231 @@
+"""What went on in a thread, line by line, where the facts are made by hand."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from organism import facts, payload
+from organism.budget.claims import Charge
+from organism.cli.phrases import SHORT, message_text, short
+from organism.cli.story import How, Story
+from organism.frames import Failure
+from organism.images import Kept, Prompted
+from organism.journal.codec import encode
+from organism.journal.prompts import requests
+from organism.journal.values import PlainPayload
+from organism.settings import BudgetSettings, Limits
+from organism.usage import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.facts import Fact, Step
+
+
+@payload
+class Note:
+    text: str
+    tags: tuple[str, ...] = ()
+
+
+def posted(seq: int, to: str, *, sender: str = "", kind: str = "ingress", **more: Any) -> facts.Posted:
+    given: dict[str, Any] = {
+        "thread": "t", "payload": Note("hi"), "frame": ("t", seq), "opens": True, "parent": None, **more,
+    }  # fmt: skip
+    return facts.Posted(seq=seq, to=to, sender=sender, kind=kind, **given)
+
+
+def opened(*steps: Step) -> facts.Accepted:
+    root = facts.ThreadOpened(thread="t", kind="root", handler="desk", budget=BudgetSettings(), owner=None, labels={})
+    return facts.Accepted(at=0.0, thread="t", steps=(root, posted(1, "desk"), *steps))
+
+
+def held(hold: int, prompt: Prompted | None = None, *, attempt: int = 1, **more: Any) -> facts.CallHeld:
+    given: dict[str, Any] = {"grace": False, **more}
+    return facts.CallHeld(
+        at=1.0, thread="t", hold=hold, seq=1, need=(90, 40, 50, 7, 1, 0), output=50, alias="default", backend="b/m",
+        attempt=attempt, streamed=False, prompt=prompt, **given,
+    )  # fmt: skip
+
+
+def settled(hold: int, charge: Charge) -> facts.CallSettled:
+    return facts.CallSettled(
+        at=3.5, thread="t", hold=hold, seq=1, handler="desk", alias="default", backend="b/m", held_at=1.0, charge=charge
+    )
+
+
+def told(those: Sequence[Fact], **how: Any) -> list[str]:
+    """The lines behind the first one, indented as they stand."""
+    story = Story("t", requests(encode(fact, "t") for fact in those), How(**how))
+    for fact in those:
+        story.tell(fact)
+    return ["  " * line.depth + line.text for line in story.lines][1:]
+
+
+def test_a_call_is_told_with_what_is_new_in_its_prompt() -> None:
+    first = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is\nan organism?"})
+    second = ({"role": "assistant", "content": "A pump."}, {"role": "user", "content": "Why?"})
+    lines = told(
+        [
+            opened(),
+            held(1, Prompted(key="a", after=None, kept=0, messages=first, asked={"temperature": 0})),
+            settled(1, Charge(input_tokens=1200, output_tokens=50, cost=2_100_000_000)),
+            facts.CallCompleted(at=3.5, thread="t", seq=1, handler="desk", text="A pump.", key="a"),
+            held(2, Prompted(key="b", after=1, kept=2, messages=second, asked=None), grace=True),
+        ]
+    )
+    assert lines == [
+        "  desk calls default (b/m), call 1: 2 messages, 2 new: user: What is an organism?",
+        "  call 1 answers [1,200 in, 50 out, 0.0021 USD, 2.50 s]: A pump.",
+        "  desk calls default (b/m), call 2, on grace: 4 messages, 2 new: user: Why?",
+    ]
+
+
+def test_all_that_a_model_was_asked_is_told_with_prompts() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "reader", "arguments": '{"page": 1}'}}
+    messages = (
+        {"role": "user", "content": [{"type": "text", "text": "one\ntwo"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    )
+    those = [opened(), held(1, Prompted(key="a", after=None, kept=0, messages=messages, asked={"temperature": 0}))]
+    story = Story("t", requests(encode(fact, "t") for fact in those), How(prompts=True))
+    for fact in those:
+        story.tell(fact)
+    assert story.lines[1].text == "desk calls default (b/m), call 1:"
+    assert story.lines[1].more == (
+        "  user: one",
+        "    two",
+        '  assistant: uses reader {"page": 1}',
+        "  with temperature: 0",
+    )
+
+
+def test_attempts_are_told_one_by_one() -> None:
+    prompt = Prompted(key="a", after=None, kept=0, messages=({"role": "user", "content": "hi"},), asked={})
+    kept = Kept(model="m", backend="b/m", usage=Usage(), tool_calls=(("c", "reader", '{"page": 1}'),))
+    lines = told(
+        [
+            opened(),
+            held(1, prompt),
+            settled(1, Charge()),
+            held(2, attempt=2),
+            settled(2, Charge(input_tokens=9, output_tokens=5, estimated=True)),
+            facts.CallCompleted(at=3.5, thread="t", seq=1, handler="desk", text="", key="a", kept=kept),
+            held(3, attempt=1),
+        ]
+    )
+    assert lines == [
+        "  desk calls default (b/m), call 1: 1 message, 1 new: user: hi",
+        "  call 1: nothing charged, 2.50 s",
+        "  desk calls default (b/m), call 2, attempt 2: 1 message, 1 new",
+        '  call 2 answers [~9 in, ~5 out, 0.00 USD, 2.50 s]: uses reader {"page": 1}',
+        "  desk calls default (b/m), call 3",
+    ]
+
+
+def test_a_call_that_is_out_is_waited_for() -> None:
+    story = Story("t", {}, How())
+    for fact in (opened(), held(1), settled(1, Charge()), held(2)):
+        story.tell(fact)
+    assert list(story.waiting()) == ["desk has #1: Note: text=hi, tags=[]", "call 2 to b/m is out: 90 tokens held"]
+
+
+LATE = Failure("crashed", "it\x1b did")
+ENDED: dict[str, Any] = {
+    "kind": "call", "handler": "reader", "unit": "tokens", "replies": (), "partial": None, "own": Usage(), "warnings": (),
+    "labels": {}, "code": None, "threads": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fact", "lines"),
+    [
+        (facts.Paused(at=5.0, thread="t"), ["paused"]),
+        (
+            facts.Resumed(at=9.0, thread="t", since=5.0),
+            ["goes on after 4.00 s that do not count: it was paused"],
+        ),
+        (
+            facts.Resumed(at=9.0, thread="t", since=5.0, crashed=True),
+            ["goes on after 4.00 s that do not count: its process had ended; what was under way is run again"],
+        ),
+        (
+            facts.Diverged(at=9.0, thread="t", seq=1, handler="desk", keys=("a", "b")),
+            ["  desk did not ask again for 2 things that it had asked for before"],
+        ),
+        (
+            facts.Forked(at=9.0, thread="t", origin="other", entries=7),
+            ["begins as a copy of the first 7 entries of other"],
+        ),
+        (
+            facts.Exhausted(at=9.0, thread="t", failure=Failure("exhausted", "tokens ran out"), last=True, dropped=(("t", 1),)),
+            ["tokens ran out; 1 queued message refused"],
+        ),
+        (
+            facts.LimitsSet(at=9.0, thread="t", budget=BudgetSettings(limits=Limits(tokens=5000, seconds=2.0))),
+            ["limits are now: tokens 5,000, seconds 2"],
+        ),
+        (
+            facts.CallRefused(at=9.0, thread="t", seq=1, handler="desk", unit="cost_usd", scope="organism", need=Decimal("0.5")),
+            ["  desk is refused: cost_usd of the organism would not bear 0.5 USD more"],
+        ),
+        (
+            facts.Failed(
+                at=9.0, thread="t", seq=1, handler="desk", failure=LATE,
+                steps=(facts.Unhandled(thread="t", failure=LATE, at_root=True),),
+            ),
+            [r"  desk fails: crashed: it\x1b did; nobody hears it"],
+        ),
+        (
+            facts.Answered(
+                at=9.0, thread="t", seq=1, handler="desk", steps=(facts.CameLate(frame=("t", 1), payload=Note("late")),)
+            ),
+            ["  desk replies too late, and is not heard: Note: text=late, tags=[]"],
+        ),
+        (
+            facts.Noticed(
+                at=9.0, thread="t", seq=1, handler="desk", steps=(facts.WarningTold(thread="t", seq=3, to="desk"),)
+            ),
+            ["  desk reads in its prompt of 1 warning"],
+        ),
+        (facts.Answered(at=9.0, thread="t", seq=1, handler="desk"), ["  desk is done"]),
+        (
+            facts.Ended(at=9.0, thread="t.4", outcome="exhausted", usage=Usage(seconds=1.5), error="no tokens", **ENDED),
+            ["sub-thread .4: ended exhausted (tokens) after 1.50 s: no tokens"],
+        ),
+        (facts.Closed(at=9.0, thread="t"), ["closed"]),
+    ],
+)  # fmt: skip
+def test_what_happens_is_said_in_words(fact: Fact, lines: list[str]) -> None:
+    assert told([opened(), fact]) == lines
+
+
+def test_what_is_asked_stands_below_who_asks() -> None:
+    ask = posted(2, "reader", sender="desk", kind="ask", parent=("t", 1))
+    forward = posted(3, "writer", sender="reader", kind="forward", parent=("t", 1))
+    send = posted(4, "aside", sender="writer", kind="send", parent=("t", 3))
+    resolved = facts.Resolved(ask=("t", 3), answer=Note("done"))
+    assert told(
+        [
+            opened(),
+            facts.Asked(at=1.0, thread="t", seq=1, to="reader", steps=(ask,)),
+            facts.Answered(at=2.0, thread="t", seq=2, handler="reader", steps=(forward,)),
+            facts.Answered(at=3.0, thread="t", seq=3, handler="writer", steps=(send, resolved)),
+        ]
+    ) == [
+        "  desk asks reader, #2: Note: text=hi, tags=[]",
+        "    reader forwards to writer, #3: Note: text=hi, tags=[]",
+        "    writer to aside, #4: Note: text=hi, tags=[]",
+        "    writer answers desk, #3: Note: text=done, tags=[]",
+    ]
+
+
+def test_payloads_in_short_are_one_harmless_line() -> None:
+    assert short(PlainPayload("Q", {"b": "x\ny\x1b", "a": None}, "<Q><b>x</b></Q>")) == r"Q: b=x y\x1b, a=-"
+    assert short(PlainPayload("Empty", {}, "<Empty/>")) == "Empty"
+    assert short(PlainPayload("One", {"of": [1, {"k": True}]}, "<One/>")) == "One: [1, {k: True}]"
+    assert len(short(Note("x" * 1000))) == SHORT
+    assert message_text({"content": "hi"}) == "?: hi"

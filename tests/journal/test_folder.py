@@ -1,0 +1,163 @@
+"""The index beside files of JSON lines: what it saves, and that nothing depends on it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from organism.errors import JournalError
+from organism.facts import Dropped, Snapshot
+from organism.images import Image
+from organism.journal import LinesJournal
+from organism.journal.check import _thread_image
+from organism.journal.disk import Disk
+from organism.journal.folder_index import NAME
+from tests.journal.fact_values import ended
+from tests.journal.test_standing import accepted, held, opened, posted, settled
+
+if TYPE_CHECKING:
+    from io import FileIO
+    from pathlib import Path
+
+    from organism.facts import Fact
+
+STORY: list[Fact] = [accepted(opened("r"), posted("r"), opened("r.2")), held(1), settled(1, 3)]
+SNAPSHOT = Snapshot(at=5.0, thread="r", image=Image(threads=(_thread_image("r"),), frames=(), messages=(), holds=()))
+
+
+def journal_of(folder: Path, *batches: list[Fact]) -> LinesJournal:
+    journal = LinesJournal(folder, durable=False)
+    for batch in batches:
+        assert not journal.write([("r", fact) for fact in batch])
+    return journal
+
+
+def test_what_is_over_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    there = (one.chains(), one.spendings(), one.root_of("r.2"))
+    assert [(chain.root, chain.open, chain.entries) for chain in there[0]] == [("r", False, 5)]
+    again = LinesJournal(tmp_path, readonly=True)
+    monkeypatch.setattr(LinesJournal, "_read", lambda *_: pytest.fail("a chain that is over was read"))
+    assert (again.chains(), again.spendings(), again.root_of("r.2")) == there
+
+
+@pytest.mark.parametrize("without", ["the index", "its last line", "half of its last line"])
+def test_what_the_index_lacks_is_read_from_the_chains(tmp_path: Path, without: str) -> None:
+    one = journal_of(tmp_path, STORY, [SNAPSHOT], [ended("r")])
+    there = (one.chains(), one.spendings(), one.root_of("r.2"), one.recall("r"))
+    index = tmp_path / NAME
+    if without == "the index":
+        index.unlink()
+    else:
+        lines = index.read_bytes().splitlines(keepends=True)
+        index.write_bytes(b"".join(lines[:-1]) + (lines[-1][:20] if "half" in without else b""))
+    again = LinesJournal(tmp_path, durable=False)
+    assert (again.chains(), again.spendings(), again.root_of("r.2"), again.recall("r")) == there
+    assert not again.write([("new", Dropped(at=1.0, thread="new", seq=1)), ("new", ended("new"))])
+    assert len(LinesJournal(tmp_path).chains(open=False)) == 2
+
+
+def test_a_chain_is_recalled_without_what_is_before_its_last_snapshot(tmp_path: Path) -> None:
+    one = journal_of(tmp_path, STORY, [SNAPSHOT], STORY[1:])
+    sizes, spent = one.size_since_snapshot("r"), one.spendings()
+    assert sizes[0] == 2
+    path = one.path("r")
+    path.write_bytes(path.read_bytes().replace(b"ingress", b"INGRESS").replace(b'"kind":"send"', b'"kind":"SEND"'))
+    again = LinesJournal(tmp_path, durable=False)
+    assert again.recall("r") == (SNAPSHOT, *STORY[1:])
+    assert (again.size_since_snapshot("r"), again.spendings()) == (sizes, spent)
+    assert not again.write([("r", ended("r"))])
+    assert [chain.open for chain in again.chains()] == [False]
+    assert ":1: was changed" in str(again.verify("r"))
+
+
+def test_what_removed_chains_spent_stays_and_their_names_come_again(tmp_path: Path) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    spent = one.spendings()
+    whole = one.path("r").read_bytes()
+    one.remove("r")
+    assert (one.chains(), one.spendings()) == ((), spent)
+    # The process died between the index and the file.
+    one.path("r").write_bytes(whole)
+    again = LinesJournal(tmp_path, durable=False)
+    assert (again.chains(), again.spendings(), again.path("r").exists()) == ((), spent, False)
+    assert not again.write([("r", Dropped(at=1.0, thread="r", seq=1))])
+    assert (len(LinesJournal(tmp_path).chains()), LinesJournal(tmp_path).spendings()) == (1, spent)
+
+
+def test_an_index_that_was_changed_is_reported_with_its_place(tmp_path: Path) -> None:
+    journal_of(tmp_path, STORY, [ended("r"), ended("r.2")]).close()
+    (tmp_path / NAME).write_bytes(b"{}\n")
+    with pytest.raises(JournalError, match=rf"{NAME}:1: was changed; take the file away and it is made anew"):
+        LinesJournal(tmp_path)
+
+
+def test_an_index_that_grew_is_written_anew(tmp_path: Path) -> None:
+    one = journal_of(tmp_path, STORY)
+    roots = [f"conversation:{number % 2}" for number in range(1_200)]
+    for root in roots:
+        assert not one.write([(root, accepted(opened("x"))), (root, ended("x"))])
+    before = one.spendings()
+    one.close()
+    assert (tmp_path / NAME).read_bytes().count(b"\n") == 1_200
+    again = LinesJournal(tmp_path, durable=False)
+    assert (tmp_path / NAME).read_bytes().count(b"\n") == 2
+    assert again.spendings() == before
+
+
+class _NoIndex(Disk):
+    """A disk that has no room for the index."""
+
+    def write(self, file: FileIO, data: memoryview) -> int:
+        if b'"kind":"over"' in bytes(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(file, data)
+
+
+def test_an_index_that_cannot_be_written_is_in_nobodys_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    journal = LinesJournal(tmp_path, disk=_NoIndex(durable=False))
+    assert not journal.write([("r", fact) for fact in [*STORY, ended("r"), ended("r.2")]])
+    assert [chain.open for chain in journal.chains()] == [False]
+    assert "the index could not be written" in caplog.records[0].getMessage()
+
+
+def test_readers_make_and_change_nothing(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="is not there"):
+        LinesJournal(tmp_path / "log", readonly=True)
+    journal_of(tmp_path, STORY).close()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    reader = LinesJournal(tmp_path, readonly=True)
+    assert str(reader.write([("r", ended("r"))])["r"]) == f"the journal in {tmp_path} is open for reading only"
+    with pytest.raises(JournalError, match="open for reading only"):
+        reader.put("x", [])
+    with pytest.raises(JournalError, match="open for reading only"):
+        reader.remove("r")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_who_follows_a_chain_reads_each_line_once(tmp_path: Path) -> None:
+    one = journal_of(tmp_path, STORY)
+    reader = LinesJournal(tmp_path, readonly=True)
+    assert [each["n"] for each in reader.documents("r")] == [1, 2, 3]
+    path = one.path("r")
+    path.write_bytes(path.read_bytes().replace(b'"hold":1', b'"hold":2'))
+    assert not one.write([("r", Dropped(at=7.0, thread="r", seq=1))])
+    assert [each["n"] for each in reader.documents("r", after=3)] == [4]
+    with pytest.raises(JournalError, match=":2: was changed"):
+        list(reader.documents("r", after=2))
+
+
+def test_a_file_that_was_put_in_the_place_of_another_is_read_as_it_is(tmp_path: Path) -> None:
+    one = journal_of(tmp_path, STORY, [SNAPSHOT])
+    path = one.path("r")
+    path.unlink()
+    new = journal_of(tmp_path / "new", [Dropped(at=7.0, thread="r", seq=1)])
+    path.write_bytes(new.path("r").read_bytes())
+    again = LinesJournal(tmp_path, durable=False)
+    assert again.recall("r") == (Dropped(at=7.0, thread="r", seq=1),)
+    assert not again.write([("r", Dropped(at=8.0, thread="r", seq=1))])
+    assert len(again.read("r")) == 2

@@ -1,0 +1,84 @@
+"""One process owns a journal; who it is can be read, and it is free when that one has died."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from organism.errors import JournalError, JournalHeldError
+from organism.journal import Lock, owner_of, socket_path
+
+ME = {"pid": "4711", "host": "mars", "organism": "demo", "since": "2026-11-21T06:00:00Z"}
+
+
+def test_a_second_owner_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "x.db"
+    one, other = Lock(path, ME), Lock(path, {"pid": "2"})
+    assert owner_of(path) is None
+    one.take()
+    one.take()
+    assert owner_of(path) == ME
+    with pytest.raises(JournalHeldError) as caught:
+        other.take()
+    assert str(caught.value) == (
+        f"{path} is held by process 4711 on mars (organism demo, since 2026-11-21T06:00:00Z);"
+        " one process owns a journal: stop that one, or use another journal"
+    )
+    assert owner_of(path) == ME
+    one.release()
+    one.release()
+    assert owner_of(path) is None
+    other.take()
+    assert owner_of(path) == {"pid": "2"}
+    other.release()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such locks")
+def test_a_process_that_was_killed_owns_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from organism.journal import Lock;"
+        "Lock(Path(sys.argv[1]), {'pid': 'x'}).take(); print('mine', flush=True); sys.stdin.read()"
+    )
+    path = tmp_path / "x.db"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=-1, stdout=-1) as child:  # noqa: S603 - our own program
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"mine\n"
+        assert owner_of(path) == {"pid": "x"}
+        with pytest.raises(JournalHeldError, match="is held by process x on "):
+            Lock(path, ME).take()
+        child.kill()
+    assert owner_of(path) is None
+    lock = Lock(path, ME)
+    lock.take()
+    lock.release()
+
+
+def test_an_owner_that_has_not_said_who_it_is_is_another_process(tmp_path: Path) -> None:
+    for text in ("", "[]", "{"):
+        one = Lock(tmp_path / "x", {})
+        one.take()
+        (tmp_path / "x.lock").write_text(text)
+        with pytest.raises(JournalHeldError, match="is held by another process; one process owns"):
+            Lock(tmp_path / "x", ME).take()
+        assert owner_of(tmp_path / "x") == {}
+        one.release()
+
+
+def test_a_place_where_no_lock_can_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="cannot be written: "):
+        Lock(tmp_path / "file" / "x", ME).take()
+    with pytest.raises(JournalError, match="cannot be read: "):
+        owner_of(tmp_path / "file" / "x")
+
+
+def test_the_socket_stands_beside_the_journal_where_its_name_is_short_enough(tmp_path: Path) -> None:
+    assert socket_path(Path("/a/x.db")) == Path("/a/x.db.sock")
+    long = tmp_path / ("x" * 100) / "x.db"
+    assert len(os.fsencode(socket_path(long))) <= 100
+    assert socket_path(long) == socket_path(long.parent / ".." / ("x" * 100) / "x.db")
+    assert socket_path(long) != socket_path(long.with_name("y.db"))
