@@ -92,3 +92,13 @@ class Audience:
         """Writes what is left to be written."""
         if self._session_log is not None:
             await anyio.to_thread.run_sync(self._session_log.close)
+
+
+def log_end(record: Ended) -> None:
+    """Says that a root thread or a sub-thread has ended, in one line."""
+    if _threads_log.isEnabledFor(logging.INFO):
+        usage = record.usage
+        _threads_log.info(
+            "thread %s ended %s: %d tokens, %s USD, %d model calls, %d messages, %.3f s",
+            record.thread, record.outcome, usage.tokens, usage.cost_usd, usage.model_calls, usage.messages, usage.seconds,
+        )  # fmt: skip

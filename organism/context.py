@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
@@ -16,9 +17,10 @@ import anyio
 from organism.budget.view import BudgetView
 from organism.config import budget as parse_budget
 from organism.errors import BudgetExhaustedError, HandlerFailedError, NotRunningError, UnexpectedReplyError
-from organism.frames import Failure
+from organism.frames import Failure, root_of
 from organism.kernel.answers import Refusal
 from organism.kernel.kernel import refusal_error
+from organism.kernel.recall import CLOCK
 from organism.models.calls import asked_for, value_of
 from organism.pump.handles import ThreadHandle
 from organism.pump.keys import Keys, completion_of, question
@@ -29,7 +31,6 @@ from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-    from datetime import datetime
 
     from organism.frames import Message, Thread, Warned
     from organism.kernel.prompts import Prompt
@@ -58,6 +59,7 @@ class Context:
         self._state: HandlerState | None = None
         self._random: random.Random | None = None
         self._keys = Keys()
+        self._clock_reads = 0
         self._unasked: set[str] | None = set(message.known or ()) if message.rerun else None
         """What an earlier run of this delivery was answered and this one has not asked for."""
 
@@ -69,7 +71,8 @@ class Context:
     @property
     def conversation(self) -> str | None:
         """The id of the lasting conversation, ``None`` outside of one."""
-        return None
+        conversation = root_of(self._message.thread).conversation
+        return None if conversation is None else conversation.id
 
     @property
     def message_id(self) -> str:
@@ -126,8 +129,15 @@ class Context:
         return self._random
 
     def now(self) -> datetime:
-        """The time, in UTC."""
-        return self._wall()
+        """The time, in UTC. A delivery that is run again after a crash reads what it read before."""
+        if not self._pump.kernel.book.listening:
+            return self._wall()
+        self._clock_reads += 1
+        known: float | None = self.recall(f"{CLOCK}{self._clock_reads}")
+        at = self._pump.now() if known is None else known
+        if known is None:
+            self._message.clock_reads = [*(self._message.clock_reads or ()), at]
+        return datetime.fromtimestamp(at, UTC)
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

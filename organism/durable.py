@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from organism.errors import JournalError
-from organism.facts import Ended
 from organism.journal import Journal, Lock, open_journal, place_of
-from organism.kernel import recovery
+from organism.journal.chain import content_of
+from organism.journal.codec import decode
+from organism.kernel import Kernel, recovery
+from organism.kernel.fold import Fold
 from organism.loader import payloads_beside
 from organism.payloads import Vocabulary
 from organism.pump.writer import Writer
@@ -15,9 +17,9 @@ from organism.pump.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
+    from organism.facts import Ended
     from organism.frames import Thread
     from organism.journal import Chain
-    from organism.kernel import Kernel
     from organism.settings import Settings
 
 
@@ -55,8 +57,9 @@ class Durable:
         self._vocabulary = Vocabulary(classes)
         self._journal: Journal | None = None
         self._writer: Writer | None = None
-        self.unfinished: tuple[Chain, ...] = ()
-        """The chains that an earlier process left open, and that were not taken up yet."""
+        self._left: dict[str, Chain] = {}
+        self._since = 0.0
+        """When the process that left them was last known to live."""
 
     async def open(self, *, failed: Callable[[str, JournalError], None], moved: Callable[[], None]) -> Writer:
         """Takes the journal and begins with what was spent before. ``failed`` and ``moved`` are as for the Writer.
@@ -65,7 +68,8 @@ class Durable:
         """
         journal, spendings, unfinished = await self._offload(self._opened)
         self._journal = journal
-        self.unfinished = tuple(unfinished)
+        self._left = {each.root: each for each in unfinished}
+        self._since = max((each.last for each in unfinished), default=self._now())
         recovery.begin(self._kernel, spendings, self._now())
         self._writer = Writer(journal, self._offload, failed=failed, due=self._snapshot, moved=moved)
         self._kernel.book.listen(self._writer.record)
@@ -86,10 +90,8 @@ class Durable:
             self._lock.release()
             raise
 
-    def _snapshot(self, root: str) -> None:
-        thread = self._kernel.state.threads.get(root)
-        if thread is not None and not thread.ended:
-            self._kernel.snapshot(thread, self._now())
+    def _snapshot(self, chain: str) -> None:
+        self._kernel.snapshot(chain, self._now())
 
     @property
     def _owned(self) -> tuple[Journal, Writer]:
@@ -97,35 +99,73 @@ class Durable:
             raise JournalError("the journal is not open")
         return self._journal, self._writer
 
-    async def recover(self, root: str) -> Thread | None:
-        """Takes up a chain that an earlier process left, or whose writing failed; ``None`` where nothing of it is unfinished.
+    async def recover(self, chain: str) -> list[Thread]:
+        """Takes up a chain that an earlier process left, or whose writing failed: the root threads of it that are unfinished. A
+        conversation is there afterwards, whether any of its turns is or not; of one that is not known nothing is.
 
         Raises JournalError where it is damaged; then it stays as it is.
         """
         journal, writer = self._owned
         await writer.flush()
-        chain = next((each for each in self.unfinished if each.root == root), None)
-        since = max((each.last for each in self.unfinished), default=self._now())
-        record = await self._offload(lambda: tuple(journal.recall(root)))
-        self.unfinished = tuple(each for each in self.unfinished if each is not chain)
-        writer.thaw(root)
-        return recovery.recover(self._kernel, record, self._now(), since=min(since, self._now()))
+        record = await self._offload(lambda: tuple(journal.recall(chain)))
+        self._left.pop(chain, None)
+        writer.thaw(chain)
+        return recovery.recover(self._kernel, chain, record, self._now(), since=min(self._since, self._now()))
+
+    async def note(self, chain: str, change: Callable[[Kernel, float], None]) -> None:
+        """Writes a change down behind a chain that an earlier process left, without taking it up: whoever does finds it made.
+
+        ``change`` gets a kernel that holds that chain alone, and the instant at which that process was last known to live: what
+        has passed since is nobody's running time. Raises what it raises, and JournalError.
+        """
+        journal, writer = self._owned
+        await writer.flush()
+        record = await self._offload(lambda: tuple(journal.recall(chain)))
+        kernel = Kernel(self._settings)
+        folding = Fold(self._settings, kernel.state)
+        for fact in record:
+            folding.apply(fact)
+        kernel.state.index = None
+        kernel.book.listen(writer.record)
+        root, live = kernel.state.root, self._kernel.state
+        kernel.state.come_to(self._since)
+        before = list(root.used)
+        change(kernel, self._since)
+        if kernel.state.window == live.window:  # what was charged counts here as well
+            more = [now - then for now, then in zip(root.used, before, strict=True)]
+            live.root.used = [have + each for have, each in zip(live.root.used, more, strict=True)]
+        if kernel.state.chain(chain) is None:
+            self._left.pop(chain, None)
+        await writer.flush()
+        await writer.settled(chain)
 
     async def end_of(self, thread: str) -> Ended | None:
         """The final record of a root thread that has ended, whichever process ran it; ``None`` where there is none."""
         journal, _ = self._owned
 
         def look() -> Ended | None:
-            root = journal.root_of(thread)
-            found = () if root is None else journal.recall(root)
-            return next((fact for fact in found if isinstance(fact, Ended) and fact.thread == thread), None)
+            chain = journal.root_of(thread)
+            ends = () if chain is None else journal.documents(chain, kinds={"Ended"})
+            found = next((each for each in ends if each["thread"] == thread), None)
+            return None if found is None else cast("Ended", decode(content_of(found), self._vocabulary))
 
-        found: Ended | None = await self._offload(look)
+        end: Ended | None = await self._offload(look)
+        return end
+
+    async def chain_of(self, thread: str) -> str | None:
+        """The chain that a thread is recorded in; ``None`` where it is not known."""
+        journal, _ = self._owned
+        found: str | None = await self._offload(lambda: journal.root_of(thread))
         return found
 
-    def left(self, root: str) -> bool:
-        """Whether an earlier process left this chain unfinished."""
-        return any(each.root == root for each in self.unfinished)
+    def left(self, chain: str) -> bool:
+        """Whether an earlier process left this chain unfinished, and nobody took it up yet."""
+        return chain in self._left
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The chains that an earlier process left unfinished, and that were not taken up yet."""
+        return tuple(self._left)
 
     async def flush(self) -> None:
         """Writes what is recorded and not written yet."""

@@ -28,6 +28,18 @@ class ThreadOpened:
     budget: BudgetSettings
     owner: Ref | None
     labels: Mapping[str, str]
+    conversation: str | None = None
+    """Whose turn it is, of a root thread."""
+
+
+@frozen(kw_only=True)
+class ConversationOpened:
+    """A step: a conversation began, with what its handlers remember where it goes on from another one (``before``)."""
+
+    conversation: str
+    budget: BudgetSettings
+    before: str | None
+    state: Mapping[str, Mapping[str, Any]]
 
 
 @frozen(kw_only=True)
@@ -133,7 +145,28 @@ class WarningTold:
     to: str
 
 
-Step = ThreadOpened | Posted | Resolved | Left | CameLate | Handed | Cut | Unhandled | WarningRaised | WarningTold
+@frozen(kw_only=True)
+class ClockRead:
+    """A step: what a delivery read from the clock before it asked for this; run again, it reads the same (R21)."""
+
+    message: Ref
+    times: tuple[float, ...]
+
+
+Step = (
+    ThreadOpened
+    | ConversationOpened
+    | Posted
+    | Resolved
+    | Left
+    | CameLate
+    | Handed
+    | Cut
+    | Unhandled
+    | WarningRaised
+    | WarningTold
+    | ClockRead
+)
 
 
 @frozen(kw_only=True)
@@ -362,3 +395,4 @@ class Ended(Fact):
     error: str | None
     code: str | None
     threads: tuple[Ended, ...]
+    conversation: str | None = None

@@ -5,14 +5,15 @@ Plain state with pure questions about it. Only the kernel changes it.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import define, frozen
 
+from organism.names import CONVERSATION
 from organism.payloads.primitives import FailureCode
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Iterator, Mapping
 
     from organism.budget.tree import Node
@@ -46,6 +47,7 @@ class Message:
     __slots__ = (
         "asks",
         "awaits",
+        "clock_reads",
         "dropped",
         "first",
         "frame",
@@ -83,6 +85,7 @@ class Message:
         self.known: dict[str, Any] | None = (
             None  # what its delivery was answered, by key (R21); kept while facts are recorded
         )
+        self.clock_reads: list[float] | None = None  # what it read from the clock and no record tells of yet
         self.rerun = False  # its process ended while it was delivered: it asks again for what it knows
         self.position = 0  # of the record that brought it; it is not delivered before that is durable
 
@@ -158,6 +161,33 @@ class Warned:
     node: str = ""
 
 
+class Conversation:
+    """What lasts over several threads, its turns: limits, state, and the prompts that the next ones are told by (R6).
+
+    ``turns`` are those that have not ended: the first one runs, the others wait. ``before`` is the conversation that it goes on from.
+    """
+
+    __slots__ = ("before", "budget", "calls", "id", "node", "prompts", "seconds", "state", "turns")
+
+    def __init__(self, id_: str, node: Node, budget: BudgetSettings, before: str | None) -> None:
+        self.id = id_
+        self.node = node
+        self.budget = budget
+        self.before = before
+        self.state: dict[str, dict[str, Any]] | None = None
+        self.prompts: dict[str, tuple[int, Any]] | None = None
+        self.calls = 0
+        """Holds so far, over all turns: they number its calls."""
+        self.seconds = 0.0
+        """Running time of the turns that have ended."""
+        self.turns: deque[Thread] = deque()
+
+    @property
+    def chain(self) -> str:
+        """The name of its chain in the journal."""
+        return f"{CONVERSATION}{self.id}"
+
+
 class Thread:
     """One chain of handling: its budget, its frames by count, its mailboxes, and what it has come to so far."""
 
@@ -167,6 +197,7 @@ class Thread:
         "calls",
         "calls_like",
         "closing",
+        "conversation",
         "ended",
         "exhausted",
         "failures",
@@ -195,6 +226,7 @@ class Thread:
         "stopping",
         "subs",
         "time_fired",
+        "waits_turn",
         "warnings",
     )
 
@@ -217,6 +249,8 @@ class Thread:
         self.owner = owner
         """The frame whose delivery opened it; ``None`` for a root thread."""
         self.labels = labels
+        self.conversation: Conversation | None = None
+        """Whose turn it is, of a root thread."""
         self.opened_at = at
         """When it would have been opened, had it never stood still: running time counts from here."""
         self.budget = budget
@@ -233,8 +267,13 @@ class Thread:
         self.in_ready = False
         self.paused_at: float | None = None
         """Since when nothing more of it is delivered; ``None`` while it goes on."""
+        self.waits_turn = False
+        """It stands still since an earlier turn of its conversation has not ended."""
         self.busy: dict[str, deque[Message]] | None = None
-        # what it came to
+        self._begin()
+
+    def _begin(self) -> None:
+        """It has come to nothing yet."""
         self.replies: list[tuple[str, Any]] = []
         self.failures: list[Failure] | None = None
         self.warnings: list[Warned] | None = None
@@ -256,8 +295,7 @@ class Thread:
         self.last_due = False
         self.graced = False
         self.stopping: Failure | None = None
-        self.time_fired = 0
-        self.ended = False
+        self.time_fired, self.ended = 0, False
 
 
 def is_below(frame: Frame | None, above: Frame) -> bool:
@@ -298,6 +336,12 @@ def root_of(thread: Thread) -> Thread:
     while thread.owner is not None:
         thread = thread.owner.thread
     return thread
+
+
+def chain_of(thread: Thread) -> str:
+    """The chain that a thread is recorded in: that of its conversation, or of its root thread."""
+    root = root_of(thread)
+    return root.id if root.conversation is None else root.conversation.chain
 
 
 def would_wait_for_ever(

@@ -83,6 +83,7 @@ class ThreadImage:
     labels: Mapping[str, str]
     opened_at: float
     paused_at: float | None
+    waits_turn: bool
     seq: int
     calls: int
     node: NodeImage
@@ -123,7 +124,7 @@ class FrameImage:
 @frozen(kw_only=True)
 class Recalled:
     """What a delivery that is under way was answered already, under ``key`` (R21): the frame of an ask that waits, or the
-    ``answer`` of one that is over; a spawned ``thread``; a completion (``text`` and ``kept``).
+    ``answer`` of one that is over; a spawned ``thread``; a completion (``text`` and ``kept``); what the clock said (``time``).
     """
 
     key: str
@@ -132,6 +133,7 @@ class Recalled:
     thread: str | None = None
     text: str | None = None
     kept: Kept | None = None
+    time: float | None = None
 
 
 @frozen(kw_only=True)
@@ -169,10 +171,25 @@ class HoldImage:
 
 
 @frozen(kw_only=True)
+class ConversationImage:
+    """A conversation; ``turns`` are the threads that have not ended, in their order."""
+
+    conversation: str
+    budget: BudgetSettings
+    before: str | None
+    node: NodeImage
+    state: Mapping[str, Mapping[str, Any]]
+    calls: int
+    seconds: float
+    turns: tuple[str, ...]
+
+
+@frozen(kw_only=True)
 class Image:
-    """A root thread with all below it, in the order in which things came to be."""
+    """A root thread with all below it, or a conversation with its turns, in the order in which things came to be."""
 
     threads: tuple[ThreadImage, ...]
     frames: tuple[FrameImage, ...]
     messages: tuple[MessageImage, ...]
     holds: tuple[HoldImage, ...]
+    conversation: ConversationImage | None = None

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism import config
-from organism.errors import JournalError, QueueFullError, RoutingError
+from organism.conversations import Conversations
+from organism.errors import BudgetExhaustedError, JournalError, OrganismError, QueueFullError, RoutingError
+from organism.names import CONVERSATION
 from organism.pump.handles import ThreadHandle
 from organism.settings import laid_over
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from organism.durable import Durable
     from organism.frames import Thread
+    from organism.kernel.conversations import Beginning
     from organism.pump.pump import Pump
     from organism.settings import BudgetSettings, Settings
 
@@ -46,9 +49,17 @@ class Ingress:
         self._taking_in = taking_in
         self._looking = anyio.Lock()
         self.handles = handles
+        self._conversations = Conversations(settings, pump.kernel, durable, self.take_up)
 
     async def send(
-        self, to: str, payload: Any, *, budget: Mapping[str, Any] | None, labels: Mapping[str, str], id_: str | None
+        self,
+        to: str,
+        payload: Any,
+        *,
+        budget: Mapping[str, Any] | None,
+        labels: Mapping[str, str],
+        conversation: str | None,
+        id_: str | None,
     ) -> ThreadHandle:
         """See :meth:`organism.organism.Organism.send`."""
         settings = self.budget(budget)
@@ -59,28 +70,56 @@ class Ingress:
             await self._pump.room()
         elif self._pump.kernel.schedule.queued >= self._settings.queue:
             raise QueueFullError(f"{self._settings.queue} messages wait already (`queue`), and `on_full` is refuse")
+        turn_of = None if conversation is None else await self._conversations.next_turn(conversation)
         self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
         live = self._live(id_)
         if live is not None:
             return live
-        thread, handle = self._accept(to, payload, settings, labels, id_)
+        thread, handle = self._accept(to, payload, settings, labels, id_, turn_of)
         self._pump.carry_out()
         await self._pump.settled(thread)
         return handle
 
-    async def send_all(self, messages: Iterable[tuple[str, Any]], *, labels: Mapping[str, str]) -> list[ThreadHandle]:
+    async def send_all(
+        self,
+        messages: Iterable[tuple[str, Any]],
+        *,
+        labels: Mapping[str, str],
+        refused: Callable[[int, OrganismError], None] | None,
+    ) -> list[ThreadHandle]:
         """Takes several messages in at once, each in a thread of its own: all of them, before any is delivered (R23)."""
-        opened = [self._accept(to, payload, self._settings.budget, labels, None) for to, payload in messages]
-        self._pump.carry_out()
+        opened: list[tuple[Thread, ThreadHandle]] = []
+        try:
+            for number, (to, payload) in enumerate(messages):
+                try:
+                    opened.append(self._accept(to, payload, self._settings.budget, labels, None))
+                except OrganismError as error:
+                    if refused is None:
+                        raise
+                    refused(number, error)
+        finally:
+            self._pump.carry_out()
         for thread, _ in opened:
             await self._pump.settled(thread)
         return [handle for _, handle in opened]
 
     def _accept(
-        self, to: str, payload: Any, budget: BudgetSettings, labels: Mapping[str, str], id_: str | None
+        self,
+        to: str,
+        payload: Any,
+        budget: BudgetSettings,
+        labels: Mapping[str, str],
+        id_: str | None,
+        turn_of: Beginning | None = None,
     ) -> tuple[Thread, ThreadHandle]:
-        pump = self._pump
-        thread = pump.kernel.accept(id_ or self._new_id(), to, payload, budget, labels, pump.now())
+        pump, id_ = self._pump, self._new_id() if id_ is None else checked_id(id_)
+        try:
+            thread = pump.kernel.accept(id_, to, payload, budget, labels, pump.now(), turn_of=turn_of)
+        except BudgetExhaustedError as refused:
+            following = None if turn_of is None else self._conversations.rotated(turn_of, refused)
+            if following is None:
+                raise
+            thread = pump.kernel.accept(id_, to, payload, budget, labels, pump.now(), turn_of=following)
         return thread, self.handle(thread)
 
     def budget(self, over: Mapping[str, Any] | None) -> BudgetSettings:
@@ -102,17 +141,17 @@ class Ingress:
         async with self._looking:
             if (live := self._live(id_)) is not None:
                 return live
-            if self._durable.left(id_) and (taken := await self._take_up(id_)) is not None:
-                return taken
+            chain = await self._durable.chain_of(id_)
+            if chain is not None and self._durable.left(chain):
+                await self.take_up(chain)
+                if (live := self._live(id_)) is not None:
+                    return live
             record = await self._durable.end_of(id_)
         return None if record is None else ThreadHandle.of_record(self._pump, record)
 
     def _live(self, id_: str | None) -> ThreadHandle | None:
         """The live thread that was sent under this id; raises RoutingError where the id is that of a sub-thread."""
-        given: Any = id_
-        if given is not None and not isinstance(given, str):
-            raise TypeError(f"id is a text, not {given!r}")
-        found = None if id_ is None else self._pump.kernel.state.threads.get(id_)
+        found = None if id_ is None else self._pump.kernel.state.threads.get(checked_id(id_))
         if found is None:
             return None
         if found.owner is not None:
@@ -125,26 +164,31 @@ class Ingress:
         durable = self._durable
         for chain in () if durable is None else durable.unfinished:
             async with self._looking:
-                if durable is None or not durable.left(chain.root):
-                    continue
-                try:
-                    handle = await self._take_up(chain.root)
-                except JournalError as error:
-                    _log.error("thread %s cannot be taken up: %s", chain.root, error)
-                    continue
-            if handle is not None:
-                taken.append(handle)
+                if durable is not None and durable.left(chain):
+                    try:
+                        taken += await self.take_up(chain)
+                    except JournalError as error:
+                        _log.error("%s cannot be taken up: %s", chain, error)
         return taken
 
-    async def _take_up(self, root: str) -> ThreadHandle | None:
-        if self._durable is None:
-            return None
-        thread = await self._durable.recover(root)
-        handle = None if thread is None else self.handle(thread)
+    async def take_up(self, chain: str) -> list[ThreadHandle]:
+        """Goes on with what is unfinished of a chain. Raises JournalError where it is damaged."""
+        threads = [] if self._durable is None else await self._durable.recover(chain)
+        handles = [self.handle(thread) for thread in threads]
+        for thread in threads:
+            if thread.paused_at is not None and not thread.waits_turn:
+                self._pump.pauses.pause(thread)
         self._pump.carry_out()
-        if thread is not None and thread.paused_at is not None:
-            self._pump.pauses.pause(thread)
-        return handle
+        return handles
+
+
+def checked_id(given: Any) -> str:
+    """The id that a thread was given; raises TypeError or RoutingError for what is none."""
+    if not isinstance(given, str):
+        raise TypeError(f"id is a text, not {given!r}")
+    if given.startswith(CONVERSATION):
+        raise RoutingError(f"thread id {given!r:.80} begins as the chains of conversations do: choose another one")
+    return given
 
 
 def checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:

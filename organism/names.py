@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 ORGANISM: Final = "organism"
 """The sender of the organism's own primitives; no handler may be called so."""
 
+CONVERSATION: Final = "conversation:"
+"""How the ids of chains begin that hold a conversation; no thread may be called so."""
+
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
 

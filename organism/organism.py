@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import random
@@ -20,8 +19,9 @@ from attrs import evolve
 
 from organism import config
 from organism.agent import AgentContext, agent_handler
-from organism.audience import Audience
+from organism.audience import Audience, log_end
 from organism.context import Context
+from organism.control import Control
 from organism.durable import Durable, payload_classes
 from organism.errors import (
     ConfigurationError,
@@ -37,7 +37,7 @@ from organism.models.prices import check_prices
 from organism.models.providers import check_backends, make_backend
 from organism.models.router import Router
 from organism.pump import runtime
-from organism.pump.bare import BareThread
+from organism.pump.bare import BareThread, bare
 from organism.pump.pump import Pump
 from organism.results import Statistics
 
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from organism.usage import Usage
 
 P = TypeVar("P")
-_threads_log: Final = logging.getLogger("organism.threads")
 _inside: Final[ContextVar[Organism | None]] = ContextVar("organism_inside", default=None)
 """The organism whose handler runs."""
 
@@ -156,6 +155,8 @@ class Organism:
             taking_in=self._taking_in,
             handles=self._handles,
         )
+        if self._durable is not None:
+            self._pump.beside = Control(self.settings, self._pump, self._durable, self._made_ingress).serve
         if self.settings.session_log is not None:
             self._audience.write_session_log(self.settings.session_log)
         self._listen()
@@ -182,18 +183,13 @@ class Organism:
             },
             classes=payload_classes(self.settings),
         )
-        return await self._durable.open(failed=self._freeze, moved=self._release)
+        return await self._durable.open(
+            failed=lambda chain, error: self._running().freeze(chain, error), moved=lambda: self._running().release()
+        )
 
     async def _offload(self, work: Callable[[], Any]) -> Any:
         """Runs what waits for the disk in a worker thread; begun, it is finished."""
         return await anyio.to_thread.run_sync(work, limiter=self._disk)
-
-    def _freeze(self, root: str, error: JournalError) -> None:
-        self._running().freeze(root, error)
-
-    def _release(self) -> None:
-        if self._pump is not None:
-            self._pump.release()
 
     async def _host(self, started: anyio.Event) -> None:
         """Runs the pump, in a task of the event loop's own; a crash of it is raised where it is closed."""
@@ -278,28 +274,40 @@ class Organism:
         *,
         budget: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
+        conversation: str | None = None,
         id: str | None = None,  # noqa: A002 - the contract names it so
     ) -> ThreadHandle:
         """Sends a message from outside, in a new thread; waits while the organism's queue is full.
 
+        ``conversation`` names the conversation whose next turn it is: it begins when those before it have ended.
         ``budget`` goes over what organism.yaml says of a thread's budget. ``id`` names the thread: where one of that name lives,
         or stands in the journal, sending again sends nothing and gives that thread. Raises RoutingError, BudgetExhaustedError,
         QueueFullError, and JournalError where the message could not be written down.
         """
         self._taking_in()
-        return await self._ingress.send(to, payload, budget=budget, labels=checked_labels(labels), id_=id)
+        return await self._ingress.send(
+            to, payload, budget=budget, labels=checked_labels(labels), conversation=conversation, id_=id
+        )
 
     async def send_all(
-        self, messages: Iterable[tuple[str, Any]], *, labels: Mapping[str, str] | None = None
+        self,
+        messages: Iterable[tuple[str, Any]],
+        *,
+        labels: Mapping[str, str] | None = None,
+        refused: Callable[[int, OrganismError], None] | None = None,
     ) -> list[ThreadHandle]:
-        """Sends several (handler, payload) from outside, each in a new thread; all are taken in before any is delivered."""
+        """Sends several (handler, payload) from outside, each in a new thread; all are taken in before any is delivered.
+
+        ``refused`` is told which are not taken in, counted from 0, and why; without it the first one is raised, and those before
+        it go on.
+        """
         self._taking_in()
-        return await self._ingress.send_all(messages, labels=checked_labels(labels))
+        return await self._ingress.send_all(messages, labels=checked_labels(labels), refused=refused)
 
     @property
     def unfinished(self) -> tuple[str, ...]:
         """The threads in the journal that an earlier process left unfinished, and that were not taken up yet."""
-        return () if self._durable is None else tuple(chain.root for chain in self._durable.unfinished)
+        return () if self._durable is None else self._durable.unfinished
 
     async def resume(self) -> list[ThreadHandle]:
         """Goes on with every unfinished thread of the journal; one that was paused stays so. One that cannot be taken up, since
@@ -343,16 +351,15 @@ class Organism:
     async def thread(
         self, *, budget: Mapping[str, Any] | None = None, labels: Mapping[str, str] | None = None
     ) -> AsyncGenerator[BareThread]:
-        """A thread without handlers: only the governed router. ``async with organism.thread(budget=...) as t: await t.complete(...)``."""
+        """A thread without handlers: only the governed router. ``async with organism.thread(budget=...) as t: await t.complete(...)``.
+
+        An exception that leaves the block is how the thread failed. A call of a thread that is cancelled ends with it.
+        """
         pump = self._taking_in()
         settings = self._ingress.budget(budget)
         thread = self.kernel.open_bare(self._new_id(), settings, checked_labels(labels), self._now())
-        handle = self._ingress.handle(thread)
-        try:
-            yield BareThread(pump, thread, handle)
-        finally:
-            self.kernel.close_bare(thread, self._now())
-            pump.carry_out()
+        async with bare(pump, thread, self._ingress.handle(thread)) as opened:
+            yield opened
 
     def thread_of(self, id_: str) -> ThreadHandle | None:
         """The live thread of this id; never makes one."""
@@ -421,13 +428,7 @@ class Organism:
         handle = self._handles.pop(thread, None)
         if handle is not None:
             handle.end(record)
-        if _threads_log.isEnabledFor(logging.INFO):
-            usage = record.usage
-            _threads_log.info(
-                "thread %s ended %s: %d tokens, %s USD, %d model calls, %d messages, %.3f s",
-                record.thread, record.outcome, usage.tokens, usage.cost_usd, usage.model_calls, usage.messages,
-                usage.seconds,
-            )  # fmt: skip
+        log_end(record)
 
     def _on_lost(self, thread: Thread, error: JournalError) -> None:
         handle = self._handles.pop(thread, None)
@@ -436,7 +437,7 @@ class Organism:
 
     def _on_rest(self, thread: Thread, record: Ended) -> None:
         handle = self._handles.get(thread)
-        if handle is not None:
+        if handle is not None and thread.paused_at is not None:  # it may have been let go on since
             handle.rest(record)
 
     def _stopped_now(self) -> bool:

@@ -51,6 +51,7 @@ class ThreadResult:
     code: str | None
     labels: Mapping[str, str]
     handler: str = ""
+    conversation: str | None = None
 
     @property
     def reply(self) -> Any:
@@ -71,7 +72,7 @@ class ThreadResult:
         """The object that ``organism run --json`` prints, one line a root thread."""
         return {
             "thread": self.thread,
-            "conversation": None,
+            "conversation": self.conversation,
             "outcome": self.outcome,
             "unit": self.unit,
             "labels": dict(self.labels),
@@ -102,6 +103,7 @@ def result_of(record: Ended) -> ThreadResult:
         code=record.code,
         labels=record.labels,
         handler=record.handler,
+        conversation=record.conversation,
     )
 
 

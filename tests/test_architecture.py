@@ -30,7 +30,7 @@ ROWS: Final = (
     ("kernel", "results"),
     ("config", "loader", "journal", "models"),
     ("pump", "context"),
-    ("agent", "durable", "audience", "ingress"),
+    ("agent", "durable", "audience", "conversations", "ingress"),
     ("organism",),
     ("testing",),
     ("cli",),
@@ -44,6 +44,9 @@ BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("images", "frames"): "what is frozen of threads holds their failures and warnings",
     ("frames", "budget"): "a thread holds its budget's node",
     ("scheduling", "frames"): "whose turn it is, is asked of threads",
+    ("ingress", "conversations"): "a message may be a turn of a conversation",
+    ("conversations", "durable"): "a conversation may stand in the journal alone",
+    ("conversations", "agent"): "what an agent remembers is cut short as agents do it",
     ("ingress", "durable"): "a message may have been taken in by an earlier process",
     ("context", "pump"): "a context acts for one delivery of the pump",
 }
@@ -56,7 +59,7 @@ COMPOSITION: Final = {"organism", "cli"}
 """Where clock, environment and randomness are read, to be passed in everywhere else."""
 
 RUNTIME: Final = (
-    "journal", "models", "pump", "context", "agent", "audience", "ingress", "organism", "testing", "cli",
+    "journal", "models", "pump", "context", "agent", "audience", "conversations", "ingress", "organism", "testing", "cli",
 )  # fmt: skip
 LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
     "attrs": tuple(room for row in ROWS[1:] for room in row),

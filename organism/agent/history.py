@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 _SYSTEM: Final = "system"
 _COUNT: Final = "count"
+_RECAPPED: Final = 12
+"""Messages that a recap has extracts of."""
+_EXTRACT: Final = 240
+"""Characters of a message in a recap."""
 SHORTEST: Final = 200
 """Characters of a result that a cut leaves at least."""
 _FEWEST: Final = 80
@@ -50,6 +54,28 @@ class History:
             else:
                 groups.append([message])
         return list(groups)
+
+
+def recap(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What an agent remembers when its conversation goes on in a fresh one: its system prompt, and a message with extracts of
+    what was said, the oldest and the newest of it.
+    """
+    messages = [state[_key(number)] for number in range(state.get(_COUNT, 0))]
+    if not messages:
+        return dict(state)
+    said = [f"{each['role']}: {_extract(each)}" for each in messages if each.get("content")]
+    kept = said if len(said) <= _RECAPPED else [*said[:1], "...", *said[1 - _RECAPPED :]]
+    text = "\n".join([f"The conversation so far, cut short ({len(messages)} messages):", *kept])
+    return {
+        **({_SYSTEM: state[_SYSTEM]} if _SYSTEM in state else {}),
+        _key(0): {"role": "user", "content": text},
+        _COUNT: 1,
+    }
+
+
+def _extract(message: Mapping[str, Any]) -> str:
+    text = " ".join(str(message["content"]).split())
+    return text if len(text) <= _EXTRACT else f"{text[:_EXTRACT]}…"
 
 
 def shortened(group: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from organism.frames import root_of
+from organism.frames import Conversation, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +46,15 @@ class Book:
         if self._record is not None:
             self._state.steps = []
 
-    def write(self, fact: Callable[..., Fact], thread: Thread, **fields: Any) -> None:
+    def write(self, fact: Callable[..., Fact], thread: Thread | Conversation, **fields: Any) -> None:
         """Ends a change: writes its fact with the steps that were made, then the threads that ended by it."""
         state = self._state
         if self._record is not None:
             steps = tuple(state.steps or ())
             state.steps = None
-            self._record(root_of(thread).id, fact(at=state.now, thread=thread.id, steps=steps, **fields))
+            chain = thread.chain if isinstance(thread, Conversation) else chain_of(thread)
+            id_ = chain if isinstance(thread, Conversation) else thread.id
+            self._record(chain, fact(at=state.now, thread=id_, steps=steps, **fields))
         if state.ended:
             over, state.ended = state.ended, []
             for gone, record in over:
@@ -61,5 +63,5 @@ class Book:
     def say_end(self, gone: Thread, record: Ended) -> None:
         """Writes down that a thread has ended, and tells it."""
         if self._record is not None:
-            self._record(root_of(gone).id, record)
+            self._record(chain_of(gone), record)
         self._ended(gone, record)

@@ -12,12 +12,14 @@ from organism.budget.claims import CALLS, MESSAGES, VECTOR, Charge, Claim, Cross
 from organism.budget.tree import Lack, Node, note_details, put_back, recap
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
-from organism.frames import Failure, Message, Thread, root_of
+from organism.frames import Failure, Message, Thread, chain_of, root_of
 from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
 from organism.kernel.prompts import Prompt, prompted
+from organism.kernel.recall import note_clock, remember
 from organism.kernel.state import ALL, State
 from organism.kernel.warnings import fire_rest, note_crossings
+from organism.kernel.windows import path_of, roll_hint
 
 if TYPE_CHECKING:
     from organism.images import Kept
@@ -99,7 +101,7 @@ class Calls:
         state, thread = self._state, call.thread
         root = root_of(thread)
         hold = Hold(
-            id=root.calls + 1,
+            id=(root.conversation or root).calls + 1,
             thread=thread,
             message=call.message,
             path=thread.node.path,
@@ -112,9 +114,10 @@ class Calls:
             grace=call.grace,
             streamed=call.streamed,
             held_at=state.now,
-            root=root.id,
+            chain=chain_of(thread),
         )
         add_hold(state, hold)
+        note_clock(state, call.message)
         if hold.streamed:
             state.line.opened(thread.node)
         self._book.write(
@@ -159,7 +162,7 @@ class Calls:
             figure(unit, node.held[unit]),
             figure(unit, node.caps.limit[unit]),
             figure(unit, lack.need),
-            hint=hint or self._state.roll_hint(node),
+            hint=hint or roll_hint(self._state, node),
         )
 
     def abandoned(self, thread: Thread, message: Message | None, at: float) -> None:
@@ -243,7 +246,7 @@ class Calls:
         handler = "" if message is None else message.to
         self._book.begin(at)
         note_text(thread, handler, text)
-        self._state.remember(message, key, (text, kept))
+        remember(message, key, (text, kept))
         seq = 0 if message is None else message.seq
         self._book.write(facts.CallCompleted, thread, seq=seq, handler=handler, text=text, key=key, kept=kept)
 
@@ -265,7 +268,8 @@ def add_hold(state: State, hold: Hold) -> None:
     """Enters a hold whose amounts have been taken."""
     state.holds[hold.key] = hold
     root = root_of(hold.thread)
-    root.calls = max(root.calls, hold.id)
+    counting = root.conversation or root
+    counting.calls = max(counting.calls, hold.id)
     if hold.streamed:
         state.streams.setdefault(hold.thread, []).append(hold)
     if hold.grace:
@@ -296,7 +300,7 @@ def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
         left = [each for each in state.streams.pop(hold.thread, ()) if each is not hold]
         if left:
             state.streams[hold.thread] = left
-    path = state.path_of(hold)
+    path = path_of(state, hold)
     put_back(path, hold.need, charge.amounts)
     note_details(path, charge)
     if charge.amounts[CALLS] or charge.amounts[0]:

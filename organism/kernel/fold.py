@@ -11,18 +11,22 @@ from organism import facts
 from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
-from organism.frames import Ask, Frame, Thread, Warned, above_new, descendants, is_below, root_of
+from organism.frames import Ask, Frame, Thread, Warned, above_new, chain_of, descendants, is_below, root_of
 from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
+from organism.kernel.conversations import open_conversation
 from organism.kernel.holds import Hold
 from organism.kernel.imaging import restore
 from organism.kernel.index import Index
+from organism.kernel.recall import read_clock, remember
 from organism.kernel.state import State
 from organism.kernel.warnings import enter_warning, tell
+from organism.names import CONVERSATION
 from organism.routing import routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from organism.budget.tree import Node
     from organism.facts import Fact, Step
     from organism.frames import Message
     from organism.images import Ref
@@ -72,6 +76,8 @@ class Fold:
 
     def knows(self, root: str) -> bool:
         """Whether facts of this chain have been folded."""
+        if root.startswith(CONVERSATION):
+            return root.removeprefix(CONVERSATION) in self.state.conversations
         return root in self.state.threads or root in self._parted
 
     def _message(self, fact: Fact) -> Message | None:
@@ -90,8 +96,8 @@ class Fold:
             case facts.Answered(state=dict() as changes) if message is not None and changes:
                 self.state.set_state(message.thread, message.to, changes)
             case facts.CallSettled(hold=id_, charge=charge):
-                root = root_of(self._thread(fact.thread)).id
-                apply_charge(self.state, self.state.holds[root, id_], charge)
+                chain = chain_of(self._thread(fact.thread))
+                apply_charge(self.state, self.state.holds[chain, id_], charge)
             case facts.Stopped(failure=failure):
                 for each in list(descendants(self._thread(fact.thread))):
                     each.stopping = failure
@@ -109,11 +115,11 @@ class Fold:
                 self._hold(fact, message)
             case facts.CallCompleted(handler=handler, text=text, key=key, kept=kept):
                 note_text(self._thread(fact.thread), handler, text)
-                self.state.remember(message, key, (text, kept))
+                remember(message, key, (text, kept))
             case facts.Asked(key=key):
-                self.state.remember(message, key, self._asked(fact))
+                remember(message, key, self._asked(fact))
             case facts.Spawned(key=key):
-                self.state.remember(message, key, _spawned(fact))
+                remember(message, key, _spawned(fact))
             case _:
                 self._after_of_thread(fact)
 
@@ -154,7 +160,7 @@ class Fold:
         hold = Hold(
             id=fact.hold, thread=thread, message=message, path=thread.node.path, need=fact.need, output=fact.output,
             clamped=False, alias=fact.alias, backend=fact.backend, attempt=fact.attempt, grace=fact.grace,
-            streamed=fact.streamed, held_at=fact.at, root=root_of(thread).id,
+            streamed=fact.streamed, held_at=fact.at, chain=chain_of(thread),
         )  # fmt: skip
         add_hold(self.state, hold)
 
@@ -163,7 +169,13 @@ class Fold:
             case facts.ThreadOpened():
                 owner = None if step.owner is None else self._index.frames[step.owner]
                 self.threads.add(step.thread)
-                self.state.open_thread(step.thread, step.kind, step.handler, step.budget, owner, step.labels)  # type: ignore[arg-type]
+                conversation = None if step.conversation is None else self.state.conversations[step.conversation]
+                kind: Any = step.kind
+                self.state.open_thread(
+                    step.thread, kind, step.handler, step.budget, owner, step.labels, conversation=conversation
+                )
+            case facts.ConversationOpened(conversation=id_, budget=budget, before=before, state=remembered):
+                open_conversation(self.state, id_, budget, before=before, remembered=remembered)
             case facts.Posted():
                 self._post(step, message)
             case facts.WarningRaised():
@@ -177,6 +189,8 @@ class Fold:
                 self.state.leave(_of(message), payload)
             case facts.CameLate():
                 pass
+            case facts.ClockRead(message=ref, times=times):
+                read_clock(self.state, self._index.messages[ref], times)
             case _:
                 self._step_of_frame(step)
 
@@ -221,9 +235,15 @@ class Fold:
             raise LookupError(msg)
         return ask
 
+    def _node(self, name: str) -> Node:
+        """The node that a thread's id stands for, or a conversation's chain; the organism's for none."""
+        if name.startswith(CONVERSATION):
+            return self.state.conversations[name.removeprefix(CONVERSATION)].node
+        return self._thread(name).node if name else self.state.root
+
     def _warn(self, step: facts.WarningRaised) -> None:
         thread = self._thread(step.thread)
-        node = self._thread(step.node).node if step.node else self.state.root
+        node = self._node(step.node)
         warned = Warned(
             seq=step.seq, unit=step.unit, level=step.level, threshold=step.threshold, used=step.used, limit=step.limit,
             held=step.held, remaining=step.remaining, scope=step.scope, calls_left=step.calls_left, to=step.to,

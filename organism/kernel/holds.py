@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Hold:
     """What a pending model call may cost at most, taken on ``path``. ``message`` is ``None`` for a thread without handlers.
 
-    ``id`` numbers the calls of its root thread, ``held_at`` is the instant whose window it is charged to.
+    ``id`` numbers the calls of its chain, ``held_at`` is the instant whose window it is charged to.
     """
 
     id: int
@@ -34,9 +34,9 @@ class Hold:
     grace: bool
     streamed: bool
     held_at: float
-    root: str
+    chain: str
 
     @property
     def key(self) -> Ref:
-        """Its root thread and its number there."""
-        return (self.root, self.id)
+        """Its chain and its number there."""
+        return (self.chain, self.id)

@@ -5,35 +5,52 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from organism.budget.caps import caps
 from organism.budget.claims import NOTHING
-from organism.budget.tree import aim
-from organism.frames import Ask, Frame, Message, Thread, descendants
-from organism.images import FrameImage, HoldImage, Image, MessageImage, NodeImage, Recalled, ThreadImage
+from organism.budget.tree import Node, aim
+from organism.frames import Ask, Conversation, Frame, Message, Thread, chain_of, descendants, root_of
+from organism.images import (
+    ConversationImage,
+    FrameImage,
+    HoldImage,
+    Image,
+    MessageImage,
+    NodeImage,
+    Recalled,
+    ThreadImage,
+)
 from organism.kernel.calls import add_hold
+from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
 
 if TYPE_CHECKING:
     from organism.budget.claims import Vector
-    from organism.budget.tree import Node
     from organism.frames import Warned
     from organism.images import Ref
     from organism.kernel.index import Index
     from organism.kernel.state import State
+from organism.settings import BudgetSettings
 
 
-def image_of(state: State, root: Thread) -> Image:
-    """All that lasts of a live root thread and of what is below it. It is known while facts are recorded."""
-    threads = list(descendants(root))
+def image_of(state: State, whole: Thread | Conversation) -> Image:
+    """All that lasts of a live root thread and of what is below it, or of a conversation and its turns. It is known while facts
+    are recorded.
+    """
+    conversation = whole if isinstance(whole, Conversation) else None
+    roots = [whole] if isinstance(whole, Thread) else list(whole.turns)
+    chained = whole.chain if isinstance(whole, Conversation) else whole.id
+    threads = [thread for root in roots for thread in descendants(root)]
     messages = [message for thread in threads for message in state.open_messages(thread)]
     frames: dict[Frame, None] = {}
     for frame in chain((message.frame for message in messages), (thread.owner for thread in threads)):
         _collect(frames, frame)
-    holds = [hold for hold in state.holds.values() if hold.root == root.id]
+    holds = [hold for hold in state.holds.values() if hold.chain == chained]
     return Image(
         threads=tuple(_of_thread(thread) for thread in threads),
         frames=tuple(_of_frame(frame) for frame in frames),
         messages=tuple(_of_message(message) for message in messages),
         holds=tuple(_of_hold(hold) for hold in holds),
+        conversation=None if conversation is None else _of_conversation(conversation),
     )
 
 
@@ -50,6 +67,20 @@ def _ref(frame: Frame | None) -> Ref | None:
     return None if frame is None else (frame.thread.id, frame.seq)
 
 
+def _of_conversation(conversation: Conversation) -> ConversationImage:
+    return ConversationImage(
+        conversation=conversation.id,
+        budget=conversation.budget,
+        before=conversation.before,
+        node=_of_node(conversation.node),
+        # While a turn runs, what is remembered is that turn's.
+        state={} if conversation.turns else {to: dict(kept) for to, kept in (conversation.state or {}).items()},
+        calls=conversation.calls,
+        seconds=conversation.seconds,
+        turns=tuple(turn.id for turn in conversation.turns),
+    )
+
+
 def _of_thread(thread: Thread) -> ThreadImage:
     return ThreadImage(
         thread=thread.id,
@@ -60,6 +91,7 @@ def _of_thread(thread: Thread) -> ThreadImage:
         labels=thread.labels,
         opened_at=thread.opened_at,
         paused_at=thread.paused_at,
+        waits_turn=thread.waits_turn,
         seq=thread.seq,
         calls=thread.calls,
         node=_of_node(thread.node),
@@ -136,6 +168,8 @@ def _of_known(key: str, answer: Any) -> Recalled:
         return Recalled(key=key, answer=answer.answer) if answer.done else Recalled(key=key, frame=_ref(answer.frame))
     if isinstance(answer, str):
         return Recalled(key=key, thread=answer)
+    if isinstance(answer, float):
+        return Recalled(key=key, time=answer)
     text, kept = answer
     return Recalled(key=key, text=text, kept=kept)
 
@@ -172,32 +206,67 @@ def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image)
     ``index`` gets its frames and messages, ``warned`` its warnings by (root thread, number). Gives the threads that have ended and
     whose calls are still out: the living thread above them stands for each.
     """
-    root = image.threads[0].thread
+    conversation = None if image.conversation is None else _restore_conversation(state, image.conversation)
     frames = _Frames(state, index, image)
-    for thread in image.threads:
-        # A sub-thread hangs on a frame of a thread above it, which stands before it.
-        _restore_thread(state, None if thread.owner is None else frames.made_of(thread.owner), thread)
-        for raised in chain(thread.warnings, *thread.pending.values()):
-            warned.setdefault((root, raised.seq), raised)
+    _restore_threads(state, frames, warned, image, conversation)
     for frame in image.frames:
         frames.made_of(frame.frame)
     for message in image.messages:
-        _restore_message(state, index, warned, root, message)
+        _restore_message(state, index, warned, message)
     for frame in image.frames:
         _restore_asker(state, index, frames.made_of(frame.frame), frame)
     for message in image.messages:
         _restore_known(index, message)
     for thread in image.threads:
-        _share_warnings(state.threads[thread.thread], root, warned)
+        _share_warnings(state.threads[thread.thread], warned)
+    parted: dict[str, Thread] = {}
     for hold in image.holds:
-        _restore_hold(state, index, root, hold)
-    return {each.thread: state.threads[each.under] for each in image.holds if each.under != each.thread}
+        thread_of = state.threads.get(hold.under) or parted.get(hold.thread) or _gone(state, conversation, hold)
+        _restore_hold(state, index, thread_of, hold)
+        if hold.under != hold.thread or thread_of.ended:
+            parted[hold.thread] = thread_of
+    return parted
 
 
-def _restore_thread(state: State, owner: Frame | None, image: ThreadImage) -> None:
+def _restore_threads(
+    state: State, frames: _Frames, warned: dict[Ref, Warned], image: Image, conversation: Conversation | None
+) -> None:
+    for thread in image.threads:
+        # A sub-thread hangs on a frame of a thread above it, which stands before it.
+        owner = None if thread.owner is None else frames.made_of(thread.owner)
+        made = _restore_thread(state, owner, thread, None if owner is not None else conversation)
+        for raised in chain(thread.warnings, *thread.pending.values()):
+            warned.setdefault((root_of(made).id, raised.seq), raised)
+    if conversation is not None and image.conversation is not None:
+        conversation.turns.extend(state.threads[turn] for turn in image.conversation.turns)
+        if conversation.turns:
+            conversation.state = conversation.turns[0].state
+
+
+def _restore_conversation(state: State, image: ConversationImage) -> Conversation:
+    conversation = enter_conversation(state, image.conversation, image.budget, image.before)
+    conversation.state = {handler: dict(kept) for handler, kept in image.state.items()} or None
+    conversation.calls, conversation.seconds = image.calls, image.seconds
+    _restore_figures(conversation.node, image.node)
+    return conversation
+
+
+def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> Thread:
+    """A turn that has ended, for a call of it that is still out: what that costs is its conversation's."""
+    budget = BudgetSettings()
+    above = state.root if conversation is None else conversation.node
+    node = Node(
+        "thread", caps(budget.limits, above.policy, keeps_back=False), above.policy, thread=image.thread, above=above
+    )
+    thread = Thread(image.thread, "root", "", node, None, {}, state.now, budget)
+    thread.conversation, thread.ended = conversation, True
+    return thread
+
+
+def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conversation: Conversation | None) -> Thread:
     kind: Any = image.kind
-    thread = state.enter_thread(image.thread, kind, image.handler, image.budget, owner, image.labels)
-    thread.opened_at, thread.paused_at = image.opened_at, image.paused_at
+    thread = state.enter_thread(image.thread, kind, image.handler, image.budget, owner, image.labels, conversation)
+    thread.opened_at, thread.paused_at, thread.waits_turn = image.opened_at, image.paused_at, image.waits_turn
     thread.seq, thread.calls = image.seq, image.calls
     thread.records = list(image.records) or None
     thread.replies = [(handler, payload) for handler, payload in image.replies]
@@ -209,7 +278,11 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage) -> No
     thread.exhausted, thread.stopping = image.exhausted, image.stopping
     thread.closing, thread.last_due, thread.graced = image.closing, image.last_due, image.graced
     thread.time_fired = image.time_fired
-    node, figures = thread.node, image.node
+    _restore_figures(thread.node, image.node)
+    return thread
+
+
+def _restore_figures(node: Node, figures: NodeImage) -> None:
     node.used, node.own, node.held = list(figures.used), list(figures.own), list(figures.held)
     node.overdraft = list(figures.overdraft)
     node.details, node.details_own = list(figures.details), list(figures.details_own)
@@ -246,8 +319,9 @@ class _Frames:
         return frame
 
 
-def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], root: str, image: MessageImage) -> None:
+def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], image: MessageImage) -> None:
     frame = index.frames[image.frame]
+    root = root_of(frame.thread).id
     message = Message(
         state.threads[image.message[0]], image.message[1], image.to, image.payload, image.sender, frame, image.kind
     )
@@ -277,6 +351,8 @@ def _restore_known(index: Index, image: MessageImage) -> None:
     for each in image.recalled:
         if each.thread is not None:
             known[each.key] = each.thread
+        elif each.time is not None:
+            known[each.key] = each.time
         elif each.text is not None:
             known[each.key] = (each.text, each.kept)
         elif each.frame is not None:
@@ -287,21 +363,21 @@ def _restore_known(index: Index, image: MessageImage) -> None:
     message.known = known or None
 
 
-def _share_warnings(thread: Thread, root: str, warned: dict[Ref, Warned]) -> None:
+def _share_warnings(thread: Thread, warned: dict[Ref, Warned]) -> None:
     """A warning that waits to be told is the one that results show."""
+    root = root_of(thread).id
     if thread.pending is not None:
         thread.pending = {to: [warned[root, each.seq] for each in queue] for to, queue in thread.pending.items()}
     if thread.warnings is not None:
         thread.warnings = [warned[root, each.seq] for each in thread.warnings]
 
 
-def _restore_hold(state: State, index: Index, root: str, image: HoldImage) -> None:
-    thread = state.threads[image.under]
+def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) -> None:
     exhausted, graced = thread.exhausted, thread.graced
     hold = Hold(
         id=image.hold, thread=thread, message=index.messages.get((image.thread, image.seq)), path=thread.node.path,
         need=image.need, output=image.output, clamped=False, alias=image.alias, backend=image.backend,
-        attempt=image.attempt, grace=image.grace, streamed=image.streamed, held_at=image.held_at, root=root,
+        attempt=image.attempt, grace=image.grace, streamed=image.streamed, held_at=image.held_at, chain=chain_of(thread),
     )  # fmt: skip
     add_hold(state, hold)
     thread.exhausted, thread.graced = exhausted, graced

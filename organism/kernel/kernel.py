@@ -23,12 +23,16 @@ from organism.kernel.answers import (
 )
 from organism.kernel.book import Book
 from organism.kernel.calls import Calls
+from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
+from organism.kernel.conversations import begun, out_of_time
 from organism.kernel.failures import climb
 from organism.kernel.imaging import image_of
+from organism.kernel.recall import note_clock, remember
 from organism.kernel.state import State
 from organism.kernel.steps import ref_of
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
+from organism.kernel.windows import roll_hint
 from organism.routing import Misdirected, check_address, routes
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from organism.budget.tree import Lack
     from organism.facts import Ended, Fact
     from organism.frames import Message, Warned
+    from organism.kernel.conversations import Beginning
     from organism.message import Outgoing
     from organism.settings import BudgetSettings, Settings
 
@@ -64,9 +69,19 @@ class Kernel:
     # From outside
 
     def accept(
-        self, id_: str, to: str, payload: Any, budget: BudgetSettings, labels: Mapping[str, str], at: float
+        self,
+        id_: str,
+        to: str,
+        payload: Any,
+        budget: BudgetSettings,
+        labels: Mapping[str, str],
+        at: float,
+        *,
+        turn_of: Beginning | None = None,
     ) -> Thread:
-        """Takes a message in, in a new thread. Raises RoutingError or BudgetExhaustedError; then nothing happened."""
+        """Takes a message in, in a new thread; ``turn_of`` is the conversation whose turn that is, with what it begins with where
+        it is not there yet. Raises RoutingError or BudgetExhaustedError; then nothing happened.
+        """
         found = check_address(self.routes, None, to, payload)
         if isinstance(found, Misdirected):
             raise RoutingError(found.text)
@@ -76,17 +91,24 @@ class Kernel:
         depths = [limit for limit in (budget.limits.depth, self.state.root.caps.depth) if limit is not None]
         if min(depths, default=1) < 1:
             raise BudgetExhaustedError("depth", "thread", 0, 0, min(depths), 1)
-        if self.state.come_to(at):
-            self.book.rolled = True
-        missing = check_messages([Goal(self.state.root, budget)])
-        if missing is not None:
-            raise refusal_error(too_many_messages(missing), hint=self.state.roll_hint(missing.node))
         self.book.begin(at)
-        thread = self.state.open_thread(id_, "root", to, budget, None, labels)
+        conversation = None if turn_of is None else begun(self.state, turn_of)
+        node = self.state.root if conversation is None else conversation.node
+        missing = check_messages([Goal(node, budget)])
+        late = None if conversation is None else out_of_time(conversation)
+        if missing is not None or late is not None:
+            if conversation is not None and not conversation.node.used[MESSAGES]:
+                del self.state.conversations[conversation.id]  # it was begun just now
+            raise late or self._refused_message(missing)
+        thread = self.state.open_thread(id_, "root", to, budget, None, labels, conversation=conversation)
         posted = self.state.post_opening(thread, to, payload, "", "ingress", parent=None, above=None, depth=1)
         note_arrival(self.state, posted)
         self.book.write(facts.Accepted, thread)
         return thread
+
+    def _refused_message(self, missing: Lack | None) -> BudgetExhaustedError | HandlerFailedError:
+        assert missing is not None  # noqa: S101 - asked where something is
+        return refusal_error(too_many_messages(missing), hint=roll_hint(self.state, missing.node))
 
     def open_bare(self, id_: str, budget: BudgetSettings, labels: Mapping[str, str], at: float) -> Thread:
         """Opens a thread without a message, for calls that no handler makes. It ends by :meth:`close_bare`."""
@@ -95,12 +117,14 @@ class Kernel:
         self.book.write(facts.Accepted, thread)
         return thread
 
-    def close_bare(self, thread: Thread, at: float) -> None:
-        """Ends a thread that was opened without a message."""
+    def close_bare(self, thread: Thread, at: float, failure: Failure | None = None) -> None:
+        """Ends a thread that was opened without a message. ``failure`` is what went wrong in it."""
         if thread.ended:
             return
         self.calls.abandoned(thread, None, at)
         self.book.begin(at)
+        if failure is not None:
+            self.state.not_handled(thread, failure, at_root=True)
         self.state.end(thread)
         self.book.write(facts.Closed, thread)
 
@@ -188,10 +212,12 @@ class Kernel:
         self.book.begin(at)
         self.book.write(facts.Diverged, message.thread, seq=message.seq, handler=message.to, keys=keys)
 
-    def snapshot(self, thread: Thread, at: float) -> None:
-        """Writes down all that a root thread has come to, so that taking it up need not read what came before."""
-        self.book.begin(at)
-        self.book.write(facts.Snapshot, thread, image=image_of(self.state, thread))
+    def snapshot(self, chain: str, at: float) -> None:
+        """Writes down all that a chain has come to, so that taking it up need not read what came before."""
+        whole = self.state.chain(chain)
+        if whole is not None:
+            self.book.begin(at)
+            self.book.write(facts.Snapshot, whole, image=image_of(self.state, whole))
 
     def is_void(self, message: Message) -> bool:
         """Whether a delivery was cancelled: whatever it answers is not carried out."""
@@ -230,12 +256,13 @@ class Kernel:
             return refusal
         assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
         self.book.begin(at)
+        note_clock(self.state, message)
         posted = open_at(self.state, target, message, "ask", parent=message.frame, asker=message)
         note_crossings(self.state, message.thread, message)
         note_arrival(self.state, posted, came_from=message.thread)
         ask = posted.frame.asker
         assert ask is not None  # noqa: S101 - opened with an asker
-        self.state.remember(message, key, ask)
+        remember(message, key, ask)
         self.book.write(facts.Asked, message.thread, seq=message.seq, to=to, key=key)
         return ask
 
@@ -250,10 +277,11 @@ class Kernel:
             return refusal
         assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
         self.book.begin(at)
+        note_clock(self.state, message)
         posted = open_at(self.state, target, message, "spawn", parent=None)
         note_crossings(self.state, message.thread, message)
         note_arrival(self.state, posted, came_from=message.thread)
-        self.state.remember(message, key, posted.thread.id)
+        remember(message, key, posted.thread.id)
         self.book.write(facts.Spawned, message.thread, seq=message.seq, to=to, key=key)
         return posted.thread
 
@@ -342,7 +370,7 @@ class Kernel:
     def resume(self, thread: Thread, at: float) -> None:
         """A paused root thread goes on."""
         since = thread.paused_at
-        if thread.ended or since is None:
+        if thread.ended or since is None or thread.waits_turn:
             return
         self.book.begin(at)
         self.state.resume(thread, since)
@@ -353,7 +381,8 @@ class Kernel:
         lack = refusal.lack
         if lack is None or lack.unit != MESSAGES:
             return None
-        found = root_of(thread) if lack.node is self.state.root else self.state.threads.get(lack.node.thread)
+        whole = lack.node is self.state.root or lack.node.scope == CONVERSATION_SCOPE
+        found = root_of(thread) if whole else self.state.threads.get(lack.node.thread)
         return None if found is None or found.closing or found.stopping is not None else found
 
     def exhaust(self, thread: Thread, failure: Failure, at: float, *, cancel: bool = False) -> None:

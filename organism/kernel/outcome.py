@@ -64,6 +64,7 @@ def record_of(thread: Thread, now: float) -> Ended:
         error=failure.text if failure is not None else None,
         code=failure.code if failure is not None else None,
         threads=below,
+        conversation=None if thread.conversation is None else thread.conversation.id,
     )
 
 

@@ -11,6 +11,7 @@ from organism.frames import Failure, Thread, descendants
 from organism.kernel.calls import abandoned_charge
 from organism.kernel.fold import Fold
 from organism.kernel.state import ALL
+from organism.kernel.windows import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,59 +43,63 @@ def _tallies(state: State, spent: Spending) -> list[Tally]:
     return [state.tally(*name) for name in names]
 
 
-def recover(kernel: Kernel, record: Iterable[Fact], at: float, *, since: float) -> Thread | None:
-    """Takes up a root thread from its record; ``None`` where it is over. Its deliveries that were under way are run again.
+def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, since: float) -> list[Thread]:
+    """Takes up a chain from its record: the root thread that is unfinished, or the turns of a conversation that are. Their
+    deliveries that were under way are run again.
 
     The organism's own sums have it already, by :func:`begin`. The process that left it was last known to live at ``since``:
     what has passed from then on is no running time. Calls that were under way are charged in full (R22).
     """
     state, book = kernel.state, kernel.book
-    folding, root, timed = _folded(kernel, record)
+    folding = _folded(kernel, record)
     state.come_to(at)
-    if root is None:
-        return None
     for gone, end in folding.unsaid.values():
         book.say_end(gone, end)
-    holds = [hold for hold in state.holds.values() if hold.root == root]
+    holds = [hold for hold in state.holds.values() if hold.chain == chain]
     for hold in holds:
         _take_off_old_window(state, hold)
-    thread = state.threads.get(root)
-    if thread is not None and thread.paused_at is None:
-        book.begin(at)
-        state.resume(thread, since)
-        book.write(facts.Resumed, thread, since=since, crashed=True)
-    state.timed = [*timed, *(each for each in state.timed if each not in timed)]
+    roots = _roots(state, chain)
+    for thread in roots:
+        if thread.paused_at is None:
+            book.begin(at)
+            state.resume(thread, since)
+            book.write(facts.Resumed, thread, since=since, crashed=True)
     for hold in holds:
         kernel.calls.settle(hold, abandoned_charge(hold), at)
-    if thread is None:
-        return None
-    if not thread.handler:
-        kernel.stop(thread, Failure("cancelled", "the program that opened it has ended"), at)
-        return None
-    _take_up(kernel, thread, at)
-    return None if thread.ended else thread
+    for thread in roots:
+        if thread.handler:
+            _take_up(kernel, thread, at)
+        else:
+            kernel.stop(thread, Failure("cancelled", "the program that opened it has ended"), at)
+    return [thread for thread in roots if not thread.ended]
 
 
-def _folded(kernel: Kernel, record: Iterable[Fact]) -> tuple[Fold, str | None, list[Thread]]:
+def _roots(state: State, chain: str) -> list[Thread]:
+    whole = state.chain(chain)
+    if whole is None:
+        return []
+    return [whole] if isinstance(whole, Thread) else list(whole.turns)
+
+
+def _folded(kernel: Kernel, record: Iterable[Fact]) -> Fold:
     """Folds the record into the live state, whose own sums stay as they are."""
     state = kernel.state
-    node, timed = state.root, state.timed
+    node, timed, woken = state.root, state.timed, state.woken
     kept = (list(node.used), list(node.own), list(node.overdraft), list(node.details), list(node.details_own))
     estimated, totals = node.estimated, state.totals
-    state.totals, state.timed = {}, []
-    folding, root = Fold(state.settings, state), None
+    state.totals, state.timed, state.woken = {}, [], []
+    folding = Fold(state.settings, state)
     for fact in record:
-        root = root or fact.thread
         folding.apply(fact)
     state.index = None
-    state.totals = totals
+    state.totals, state.timed, state.woken = totals, timed, woken
     node.used, node.own, node.overdraft, node.details, node.details_own = kept
     node.estimated = estimated
-    return folding, root, timed
+    return folding
 
 
 def _take_off_old_window(state: State, hold: Hold) -> None:
-    if state.root not in state.path_of(hold):
+    if state.root not in path_of(state, hold):
         state.root.held = [have - less for have, less in zip(state.root.held, hold.need, strict=True)]
 
 

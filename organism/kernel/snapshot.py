@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from organism.budget.tree import Node
-    from organism.frames import Frame, Message, Thread
+    from organism.frames import Conversation, Frame, Message, Thread
     from organism.kernel.state import State
 
 
@@ -23,7 +23,19 @@ def snapshot(state: State) -> dict[str, Any]:
             key: (hold.thread.id, None if hold.message is None else hold.message.seq, hold.need, hold.grace)
             for key, hold in sorted(state.holds.items())
         },
+        "conversations": {id_: _conversation(each) for id_, each in sorted(state.conversations.items())},
         "totals": {key: (list(tally.amounts), list(tally.details)) for key, tally in sorted(state.totals.items())},
+    }
+
+
+def _conversation(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "before": conversation.before,
+        "state": {} if conversation.turns else conversation.state or {},
+        "calls": conversation.calls,
+        "seconds": conversation.seconds,
+        "turns": [turn.id for turn in conversation.turns],
+        "node": _node(conversation.node),
     }
 
 
@@ -56,6 +68,7 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
         ],
         "told": {each.seq: [warned.seq for warned in each.told] for each in messages if each.told},
         "paused_at": thread.paused_at,
+        "waits_turn": thread.waits_turn,
         "frames": _frames(messages),
     }
 

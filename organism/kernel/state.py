@@ -7,8 +7,6 @@ reply, a thread that ends) is not written as a step, since counting again finds 
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from organism import facts
@@ -19,6 +17,7 @@ from organism.budget.waiting import Line
 from organism.budget.windows import window_of
 from organism.frames import (
     Ask,
+    Conversation,
     Failure,
     Frame,
     Message,
@@ -30,11 +29,12 @@ from organism.frames import (
     unanswered,
     waits_for,
 )
+from organism.kernel.conversations import end_turn, join
 from organism.kernel.failures import climb
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
 from organism.kernel.steps import posted, ref, ref_of
-from organism.names import ORGANISM
+from organism.names import CONVERSATION, ORGANISM
 from organism.scheduling import Schedule
 from organism.settings import Policy
 from organism.usage import Tally
@@ -64,6 +64,7 @@ class State:
         self.routes = routes
         self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy)
         self.threads: dict[str, Thread] = {}
+        self.conversations: dict[str, Conversation] = {}
         self.holds: dict[Ref, Hold] = {}
         """What is held, by root thread and number."""
         self.streams: dict[Thread, list[Hold]] = {}
@@ -100,17 +101,13 @@ class State:
         roll(self.root)
         return True
 
-    def roll_hint(self, node: Node) -> str:
-        """When a node's window rolls over, for whoever was refused by it."""
-        if node is not self.root or math.isinf(self.window.ends):
-            return ""
-        return f"its {self.window.kind} ends {datetime.fromtimestamp(self.window.ends, UTC):%Y-%m-%d %H:%M} UTC"
-
-    def path_of(self, hold: Hold) -> tuple[Node, ...]:
-        """The nodes that a hold is on: not the organism's, where its window has rolled over since."""
-        return hold.path if hold.held_at >= self.window.begins else hold.path[:-1]
-
     # Threads
+
+    def chain(self, name: str) -> Thread | Conversation | None:
+        """What lives of a chain: a root thread, or a conversation."""
+        if name.startswith(CONVERSATION):
+            return self.conversations.get(name.removeprefix(CONVERSATION))
+        return self.threads.get(name)
 
     def open_thread(
         self,
@@ -120,16 +117,26 @@ class State:
         budget: BudgetSettings,
         owner: Frame | None,
         labels: Mapping[str, str],
+        *,
+        conversation: Conversation | None = None,
     ) -> Thread:
         """Opens a thread below its owner's, or a root thread, with a budget node of its own."""
-        thread = self.enter_thread(id_, kind, handler, budget, owner, labels)
+        thread = self.enter_thread(id_, kind, handler, budget, owner, labels, conversation)
         thread.paused_at = None if owner is None else owner.thread.paused_at
+        if conversation is not None:
+            join(self, thread, conversation)
         if owner is not None:
             owner.thread.seq += 1
         if self.steps is not None:
             self.steps.append(
                 facts.ThreadOpened(
-                    thread=id_, kind=kind, handler=handler, budget=budget, owner=ref(owner), labels=labels
+                    thread=id_,
+                    kind=kind,
+                    handler=handler,
+                    budget=budget,
+                    owner=ref(owner),
+                    labels=labels,
+                    conversation=None if conversation is None else conversation.id,
                 )
             )
         return thread
@@ -142,13 +149,15 @@ class State:
         budget: BudgetSettings,
         owner: Frame | None,
         labels: Mapping[str, str],
+        conversation: Conversation | None = None,
     ) -> Thread:
         """Makes a thread and its node, and enters it where live threads are found."""
-        above = self.root if owner is None else owner.thread.node
+        above = owner.thread.node if owner is not None else self.root if conversation is None else conversation.node
         policy = budget.policy(above.policy)
         scope = "thread" if owner is None else "sub-thread"
         node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=above)
         thread = Thread(id_, kind, handler, node, owner, labels, self.now, budget)
+        thread.conversation = conversation
         self.threads[id_] = thread
         if node.caps.seconds is not None:
             self.timed.append(thread)
@@ -208,6 +217,7 @@ class State:
                 above.subs.pop(thread.id, None)
             above.records = [*(above.records or ()), record]
         self.ended.append((thread, record))
+        end_turn(self, thread)
 
     # Messages and frames
 
@@ -331,14 +341,6 @@ class State:
                 self.steps.append(facts.Cut(ask=ref(ask.frame), dropped=refs))
         for message in gone:
             self.drop(message)
-
-    def remember(self, message: Message | None, key: str, answer: Any) -> None:
-        """Keeps what a delivery was answered, while facts are recorded: run again after a crash, it is answered the same (R21).
-
-        ``answer`` is an Ask, the id of a spawned thread, or (text, Kept) of a completion.
-        """
-        if message is not None and key:
-            message.known = {**(message.known or {}), key: answer}
 
     def set_state(self, thread: Thread, handler: str, changes: Mapping[str, tuple[Any] | None]) -> None:
         """Writes what a finished delivery changed of its handler's state: ``(value,)``, or ``None`` for a key that went."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from organism.budget.view import BudgetView
 from organism.errors import NotRunningError
+from organism.frames import Failure
 from organism.models.calls import asked_for, value_of
+from organism.pump.delivery import failure_of
 from organism.pump.ledger import CallLedger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 
     from organism.frames import Thread
     from organism.models.completion import Completion
@@ -26,7 +30,9 @@ class BareThread:
     def __init__(self, pump: Pump, thread: Thread, handle: ThreadHandle) -> None:
         self._pump = pump
         self._thread = thread
+        self._calls: set[anyio.CancelScope] = set()
         self.handle = handle
+        handle.when_over(self._cut)
 
     @property
     def id(self) -> str:
@@ -66,8 +72,9 @@ class BareThread:
             extra=extra,
         )
         ledger = self._ledger(grace=grace, wait=wait, streamed=False)
-        completion = await self._pump.router.complete(call, ledger)
-        await ledger.completed(completion)
+        with self._calling():
+            completion = await self._pump.router.complete(call, ledger)
+            await ledger.completed(completion)
         return value_of(completion, returns)
 
     @asynccontextmanager
@@ -97,11 +104,45 @@ class BareThread:
             extra=extra,
         )
         ledger = self._ledger(grace=grace, wait=wait, streamed=True)
-        async with self._pump.router.stream(call, ledger) as stream:
-            yield stream
-        await ledger.completed(stream.completion)
+        with self._calling():
+            async with self._pump.router.stream(call, ledger) as stream:
+                yield stream
+            await ledger.completed(stream.completion)
+
+    @contextmanager
+    def _calling(self) -> Generator[None]:
+        """A call, which ends when the thread does. Raises NotRunningError then."""
+        with anyio.CancelScope() as scope:
+            self._calls.add(scope)
+            try:
+                yield
+            finally:
+                self._calls.discard(scope)
+        if scope.cancelled_caught:
+            raise NotRunningError(f"thread {self.id} has ended, and its call with it")
+
+    def _cut(self) -> None:
+        for scope in tuple(self._calls):
+            scope.cancel()
 
     def _ledger(self, *, grace: bool, wait: bool, streamed: bool) -> CallLedger:
         if self._thread.ended:
             raise NotRunningError(f"thread {self.id} has ended")
         return CallLedger(self._pump, self._thread, None, grace=grace, wait=wait, streamed=streamed)
+
+
+@asynccontextmanager
+async def bare(pump: Pump, thread: Thread, handle: ThreadHandle) -> AsyncGenerator[BareThread]:
+    """A thread that was opened without a message, until its block is left; what leaves it is what went wrong in the thread."""
+    failure = None
+    try:
+        yield BareThread(pump, thread, handle)
+    except Exception as error:
+        failure = failure_of(error)
+        raise
+    except BaseException:
+        pump.kernel.stop(thread, Failure("cancelled", "its block was cancelled"), pump.now())
+        raise
+    finally:
+        pump.kernel.close_bare(thread, pump.now(), failure)
+        pump.carry_out()

@@ -13,6 +13,7 @@ from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused
 from organism.frames import Failure
 from organism.message import Forward, Reply, Send
 from organism.payloads.primitives import FailureCode
+from organism.pump.runtime import Abandoned
 
 if TYPE_CHECKING:
     import contextvars
@@ -42,6 +43,9 @@ def step(
     while True:
         try:
             value = yield waits_for
+        except GeneratorExit as error:  # of the worker, not of the handler
+            context.run(coro.close)
+            raise Abandoned from error
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's to handle
             go_on = partial(coro.throw, error)
         else:
@@ -247,6 +251,9 @@ def failure_of(error: BaseException) -> Failure:
             if code is None:  # the handler made it up: what callers may hear is a closed list
                 return Failure("crashed", _speakable(f"{error.code}: {error.text}"), bool(error.retry))
             return Failure(code, _speakable(error.text), bool(error.retry), error.unit, error.scope)
+        case SystemExit() | GeneratorExit():
+            said = f"{type(error).__name__}: {_said(error)}".removesuffix(": ")
+            return Failure("crashed", f"{said} left the handler, which ends this delivery and no more", retry=True)
         case _:
             said = _said(error)
             return Failure("crashed", f"{type(error).__name__}: {said}" if said else type(error).__name__, retry=True)

@@ -16,7 +16,7 @@ from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy, laid_over
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
     from organism.facts import Ended
@@ -30,14 +30,26 @@ class _End:
 
     def __init__(self) -> None:
         self.come = anyio.Event()
+        self.gone_on = anyio.Event()
+        """What came was not the end, or the end has come after it."""
         self.result: ThreadResult | None = None
         self.error: OrganismError | None = None
         self.paused = False
+        self.last_words: Callable[[], None] | None = None
 
     def resumed(self) -> None:
         """What came was not the end."""
         if self.paused:
             self.paused, self.result, self.come = False, None, anyio.Event()
+            self.gone_on.set()
+            self.gone_on = anyio.Event()
+
+    def over(self) -> None:
+        """It has come, or never will."""
+        self.come.set()
+        self.gone_on.set()
+        if self.last_words is not None:
+            self.last_words()
 
 
 class ThreadHandle:
@@ -92,6 +104,11 @@ class ThreadHandle:
             raise NotRunningError(f"thread {self.id} had not ended when its organism was closed")
         return self._end.result
 
+    async def goes_on(self) -> None:
+        """After a result that was ``paused``: waits until the thread was let go on, or ended."""
+        while self._end.paused:
+            await self._end.gone_on.wait()
+
     async def _wait_within(self, waiting: Waiting) -> None:
         calls = self._pump.kernel.calls
         async with waiting:
@@ -132,14 +149,7 @@ class ThreadHandle:
         """Raises limits by these amounts: ``handle.add_budget(tokens=1000)``. A unit without a limit stays without."""
         if wrong := [unit for unit in units if unit not in UNITS]:
             raise ConfigurationError([f"{wrong[0]!r} is no unit that can be raised; there is {', '.join(UNITS)}"])
-        more = parse_budget(units).limits
-        now = self._thread.budget.limits
-        raised = {
-            field.name: have + extra
-            for field in fields(Limits)
-            if (extra := getattr(more, field.name)) is not None and (have := getattr(now, field.name)) is not None
-        }
-        self._set(evolve(self._thread.budget, limits=evolve(now, **raised)))
+        self._set(raised(self._thread.budget, units))
 
     def set_budget(self, **keys: Any) -> None:
         """Sets what is named, as in ``budget:``; ``tokens=None`` is no limit. Lowered below what is spent, nothing more is
@@ -159,7 +169,7 @@ class ThreadHandle:
         """Sets the result, for the organism; ``None`` when it was closed before."""
         self._end.paused = False
         self._end.result = None if record is None else result_of(record)
-        self._end.come.set()
+        self._end.over()
 
     def rest(self, record: Ended) -> None:
         """Sets what the thread has come to while it is paused, for the organism."""
@@ -170,4 +180,19 @@ class ThreadHandle:
     def fail(self, error: OrganismError) -> None:
         """There will be no result, for the organism."""
         self._end.error = error
-        self._end.come.set()
+        self._end.over()
+
+    def when_over(self, last_words: Callable[[], None]) -> None:
+        """Calls this once the thread has ended, or never will, for the organism."""
+        self._end.last_words = last_words
+
+
+def raised(budget: BudgetSettings, units: Mapping[str, Any]) -> BudgetSettings:
+    """A budget with its limits higher by these amounts; a unit without a limit stays without. Raises ConfigurationError."""
+    more, now = parse_budget(units).limits, budget.limits
+    higher = {
+        field.name: have + extra
+        for field in fields(Limits)
+        if (extra := getattr(more, field.name)) is not None and (have := getattr(now, field.name)) is not None
+    }
+    return evolve(budget, limits=evolve(now, **higher))

@@ -81,7 +81,7 @@ class Pauses:
     def _rests(self, thread: Thread) -> bool:
         """Whether all that waits there waits for messages that are not delivered."""
         pump = self._pump
-        if any(hold.root == thread.id for hold in pump.kernel.state.holds.values()):
+        if any(root_of(hold.thread) is thread for hold in pump.kernel.state.holds.values()):
             return False
         if any(isinstance(each.owner, Message) and root_of(each.owner.thread) is thread for each in pump.in_line):
             return False

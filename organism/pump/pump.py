@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from organism.budget.claims import Charge
-from organism.frames import Ask, Failure, Message, Thread, root_of
+from organism.frames import Ask, Failure, Message, Thread, chain_of
 from organism.kernel.holds import Hold
 from organism.pump import runtime
 from organism.pump.deadlines import Deadlines
@@ -22,7 +22,7 @@ from organism.pump.pauses import Pauses
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -90,6 +90,8 @@ class Pump:
         self.pauses = Pauses(self, on_rest)
         self.writer = writer
         kernel.schedule.gate = writer
+        self.beside: Callable[[], Coroutine[Any, Any, None]] | None = None
+        """What is to run as long as the pump does."""
         self._base = variables
         self._group: TaskGroup | None = None
         self._active = 0
@@ -107,6 +109,8 @@ class Pump:
             group.start_soon(self.deadlines.keep)
             if self.writer is not None:
                 group.start_soon(self.writer.run)
+            if self.beside is not None:
+                group.start_soon(self.beside)
             self.kernel.times.start(self.now())
             self.deadlines.watch_ceiling()
             self.carry_out()
@@ -183,7 +187,7 @@ class Pump:
         if self.writer is None:
             go()
         else:
-            self.writer.when_durable(root_of(thread).id, go, fail)
+            self.writer.when_durable(chain_of(thread), go, fail)
 
     def goes_ahead(self, message: Message) -> bool:
         """Whether a delivery may be told of what is not durable yet: it touches the world through its context only (R20)."""
@@ -192,19 +196,22 @@ class Pump:
     async def settled(self, thread: Thread) -> None:
         """Waits until all that was recorded so far is durable. Raises JournalError where the thread could not be written."""
         if self.writer is not None:
-            await self.writer.settled(root_of(thread).id)
+            await self.writer.settled(chain_of(thread))
 
     def release(self) -> None:
         """More is durable: what waited for it goes on."""
         self.kernel.schedule.release()
         self.carry_out()
 
-    def freeze(self, root: str, error: JournalError) -> None:
-        """A root thread could not be written: it is stopped, and nothing of it leaves (R20)."""
-        thread = self.kernel.state.threads.get(root)
-        if thread is not None:
+    def freeze(self, chain: str, error: JournalError) -> None:
+        """A chain could not be written: what lives of it is stopped, and nothing of it leaves (R20)."""
+        whole = self.kernel.state.chain(chain)
+        threads = [whole] if isinstance(whole, Thread) else [] if whole is None else list(whole.turns)
+        for thread in threads:
             self.kernel.stop(thread, Failure("stopped", f"its journal could not be written: {error}"), self.now())
-            self.carry_out()
+        if not isinstance(whole, Thread) and whole is not None:
+            del self.kernel.state.conversations[whole.id]
+        self.carry_out()
 
     async def room(self) -> None:
         """Waits until fewer messages are queued than ``queue`` allows."""

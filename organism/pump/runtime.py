@@ -65,12 +65,17 @@ def is_cancelled() -> bool:
     return anyio.current_effective_deadline() == -math.inf
 
 
+class Abandoned(GeneratorExit):
+    """The worker itself is closed, since its event loop is gone."""
+
+
 def parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """What of an exception is a handler's own, and what its worker must pass on: being cancelled, and what ends a process.
 
-    A task group brings both in one. A cancelling is the handler's own where nobody has cancelled the worker.
+    A task group brings both in one. A cancelling is the handler's own where nobody has cancelled the worker; and so is what it
+    raises to leave its process or a generator, neither of which it can.
     """
-    passed: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, GeneratorExit)
+    passed: tuple[type[BaseException], ...] = (KeyboardInterrupt, Abandoned)
     if is_cancelled():
         passed = (*passed, anyio.get_cancelled_exc_class())
     if not isinstance(error, BaseExceptionGroup):

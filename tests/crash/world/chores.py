@@ -91,7 +91,7 @@ async def counter(message: Count | Said, ctx: Context) -> Send[Count] | Reply[Sa
         return Reply(Said(f"{message.text}, {ctx.state['steps']} steps"))
     steps: int = ctx.state.get("steps", 0) + 1
     ctx.state["steps"] = steps
-    system = {"role": "system", "content": f"The dice say {ctx.random.random()}."}
+    system = {"role": "system", "content": f"It is {ctx.now().isoformat()}; the dice say {ctx.random.random()}."}
     asked = f"{_short(message.text)}, step {steps}"
     first = await ctx.complete([system, {"role": "user", "content": asked}])
     second = await ctx.complete([system, *_turn(asked, first.text), {"role": "user", "content": "And then?"}])

@@ -1,0 +1,94 @@
+"""Conversations as the outside has them: found by name, taken from the journal, and followed where they go on in a fresh one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from organism.agent import recap
+from organism.kernel.conversations import SCOPE, Beginning
+from organism.names import CONVERSATION
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from organism.durable import Durable
+    from organism.errors import BudgetExhaustedError
+    from organism.frames import Conversation
+    from organism.kernel import Kernel
+    from organism.pump.handles import ThreadHandle
+    from organism.settings import Settings
+
+_IDLE: Final = 256
+"""Conversations that are kept in memory while nothing of them runs, where the journal has them too."""
+
+
+class Conversations:
+    """The conversations of a running organism. ``take_up`` goes on with one that the journal has."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kernel: Kernel,
+        durable: Durable | None,
+        take_up: Callable[[str], Awaitable[list[ThreadHandle]]],
+    ) -> None:
+        self._settings = settings
+        self._kernel = kernel
+        self._durable = durable
+        self._take_up = take_up
+        self._looking = anyio.Lock()
+
+    async def next_turn(self, id_: str) -> Beginning:
+        """Whose turn the next message of a conversation is: its own, or that of the one in which it goes on."""
+        given: Any = id_
+        if not isinstance(given, str):
+            raise TypeError(f"conversation is a text, not {given!r}")
+        async with self._looking:
+            known = id_
+            while await self._is_there(following := _following(known)):
+                known = following
+            await self._is_there(known)
+        self._forget_idle(known)
+        return Beginning(id=known, budget=self._settings.conversation.budget)
+
+    def rotated(self, turn_of: Beginning, refused: BudgetExhaustedError) -> Beginning | None:
+        """The conversation that one at its cap of messages goes on in, where it does (R6)."""
+        over = self._kernel.state.conversations.get(turn_of.id)
+        at_cap = (refused.scope, refused.unit) == (SCOPE, "messages")
+        if over is None or not at_cap or over.turns or self._settings.conversation.on_cap != "rotate":
+            return None
+        return Beginning(id=_following(over.id), budget=turn_of.budget, before=over.id, remembered=self._summary(over))
+
+    def _summary(self, over: Conversation) -> Mapping[str, Mapping[str, Any]]:
+        """What the handlers remember in the fresh one: agents a recap, code all that it kept."""
+        handlers = self._settings.handlers
+        return {
+            name: recap(kept) if name in handlers and handlers[name].agent is not None else kept
+            for name, kept in (over.state or {}).items()
+        }
+
+    async def _is_there(self, id_: str) -> bool:
+        """Whether there is such a conversation; it is in memory then."""
+        if id_ in self._kernel.state.conversations:
+            return True
+        if self._durable is None:
+            return False
+        await self._take_up(f"{CONVERSATION}{id_}")
+        return id_ in self._kernel.state.conversations
+
+    def _forget_idle(self, but: str) -> None:
+        """Lets the conversations go that were idle for longest, where the journal has them."""
+        known = self._kernel.state.conversations
+        if self._durable is None or len(known) <= _IDLE:
+            return
+        idle = [id_ for id_, each in known.items() if not each.turns and id_ != but]
+        for id_ in idle[: len(known) - _IDLE]:
+            del known[id_]
+
+
+def _following(id_: str) -> str:
+    """The name of the conversation that one goes on in: ``c-42~2`` after ``c-42``, ``c-42~3`` after that."""
+    name, _, number = id_.rpartition("~")
+    return f"{name}~{int(number) + 1}" if name and number.isdecimal() and number.isascii() else f"{id_}~2"

@@ -1,0 +1,239 @@
+"""Forks: a thread's first facts in a chain of their own, from which it goes on another way (R24).
+
+The copy is made from facts alone: neither handlers nor payload classes are needed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, cast, get_args, get_type_hints
+
+from attrs import evolve, fields, frozen, has
+
+from organism import facts
+from organism.budget.claims import Charge
+from organism.errors import OrganismError
+from organism.images import Ref
+from organism.settings import BudgetSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from organism.facts import Fact
+    from organism.journal import Journal
+
+_NAMES: Final = {"thread", "node", "under"}
+"""Fields that hold the id of a thread, where they hold a text."""
+_PAIRS: Final = {"pending_caller"}
+"""Fields that begin with one, besides those of type Ref."""
+_ROOMS: Final = {"organism.facts", "organism.images", "organism.frames"}
+"""Where the classes are that name threads; what is in payloads and prompts stays as it was said."""
+
+
+class ForkError(OrganismError):
+    """A thread cannot be forked there; the text says where it can."""
+
+
+@frozen
+class Cut:
+    """How much of a record can be copied: ``last`` is the highest number of facts after which the thread had not ended.
+
+    ``over`` says that it has ended since, and ``entries`` how many facts there are.
+    """
+
+    last: int
+    entries: int
+    over: bool
+
+
+def cut_of(record: Sequence[Fact]) -> Cut:
+    """Where the root thread of a record can be forked: after 1 to ``last`` facts."""
+    root = record[0].thread if record else ""
+    for number, fact in enumerate(record):
+        if isinstance(fact, facts.Ended) and fact.thread == root:
+            # Its end followed from the last fact before it that is no end itself.
+            while number and isinstance(record[number], facts.Ended):
+                number -= 1  # noqa: PLW2901 - looks back from there
+            return Cut(number, len(record), over=True)
+    return Cut(len(record), len(record), over=False)
+
+
+def fork(
+    record: Sequence[Fact],
+    new: str,
+    *,
+    entries: int | None = None,
+    budget: Callable[[BudgetSettings], BudgetSettings] | None = None,
+) -> list[Fact]:
+    """The facts of a new chain: those of ``record`` up to ``entries`` under the root id ``new``, paused where they end.
+
+    ``entries`` is by default the last at which the thread had not ended. ``budget`` makes the fork's limits from the thread's.
+    Calls that were out are not the fork's to pay: they are released, and made again once it goes on. Raises ForkError.
+    """
+    count = _checked(record, entries)
+    root, copied = record[0].thread, list(record[:count])
+    names = _names(copied, root, new)
+    # It stands at the instant at which the copy ends: what has passed since is no running time of it.
+    begins, ends = copied[0].at, copied[-1].at
+    made: list[Fact] = [facts.Forked(at=begins, thread=new, origin=root, entries=count)]
+    made += [_renamed(fact, names) for fact in copied]
+    if not _is_paused(made, new):
+        made.append(facts.Paused(at=ends, thread=new))
+    made += [_released(held, ends) for held in _open_holds(made)]
+    opened = _limits_of(made, new)
+    changed = opened if budget is None else budget(opened)
+    if changed != opened:
+        made.append(facts.LimitsSet(at=ends, thread=new, budget=changed))
+    return made
+
+
+def fork_in(
+    journal: Journal,
+    thread: str,
+    new: str,
+    *,
+    entries: int | None = None,
+    budget: Callable[[BudgetSettings], BudgetSettings] | None = None,
+) -> int:
+    """Writes a fork of a root thread into the journal that holds it, as a chain of its own; gives how many entries were copied.
+
+    Resuming the thread ``new`` goes on with it. Raises ForkError, and JournalError where the journal cannot be read or written;
+    then nothing was written.
+    """
+    made = fork(journal.read(thread), new, entries=entries, budget=budget)
+    for error in journal.write([(new, fact) for fact in made]).values():
+        raise error
+    begun = made[0]
+    assert isinstance(begun, facts.Forked)  # noqa: S101 - it is what a fork begins with
+    return begun.entries
+
+
+def _checked(record: Sequence[Fact], entries: int | None) -> int:
+    """How many facts are copied. Raises ForkError."""
+    if not record:
+        raise ForkError("it has no entries")
+    root, cut = record[0].thread, cut_of(record)
+    opened = next((step for fact in record for step in fact.steps if isinstance(step, facts.ThreadOpened)), None)
+    if opened is not None and not opened.handler:
+        raise ForkError(f"thread {root} has no handler: nothing would go on with a fork of it")
+    if opened is not None and getattr(opened, "conversation", None) is not None:
+        raise ForkError(f"thread {root} is a turn of a conversation: only threads of their own can be forked")
+    count = cut.last if entries is None else entries
+    opens = next((number for number, fact in enumerate(record, 1) if isinstance(fact, facts.Accepted)), 1)
+    if opens <= count <= cut.last:
+        return count
+    why = f"ended with entry {cut.last + 1} of {cut.entries}" if cut.over else f"has {cut.entries} entries"
+    raise ForkError(f"thread {root} {why}: it can be forked at {opens} to {cut.last}, not at {count}")
+
+
+def _names(copied: Sequence[Fact], root: str, new: str) -> dict[str, str]:
+    """The new id of every thread that was opened in the copy."""
+    names = {root: new}
+    for fact in copied:
+        opened = [step.thread for step in fact.steps if isinstance(step, facts.ThreadOpened)]
+        if isinstance(fact, facts.Snapshot):
+            opened += [each.thread for each in fact.image.threads] + [each.thread for each in fact.image.holds]
+        for id_ in opened:
+            names[id_] = new + id_[len(root) :] if id_.startswith(root) else f"{new}.{id_}"
+    names[root] = new
+    return names
+
+
+def _open_holds(made: Sequence[Fact]) -> list[facts.CallHeld]:
+    held: dict[int, facts.CallHeld] = {}
+    for fact in made:
+        if isinstance(fact, facts.CallHeld):
+            held[fact.hold] = fact
+        elif isinstance(fact, facts.CallSettled):
+            held.pop(fact.hold, None)
+    return list(held.values())
+
+
+def _released(held: facts.CallHeld, at: float) -> facts.CallSettled:
+    return facts.CallSettled(
+        at=at, thread=held.thread, hold=held.hold, seq=held.seq, handler="", alias=held.alias, backend=held.backend,
+        held_at=held.at, charge=Charge(),
+    )  # fmt: skip
+
+
+def _limits_of(made: Sequence[Fact], root: str) -> BudgetSettings:
+    """The root thread's limits as they stand at the end of the copy."""
+    found = BudgetSettings()
+    for fact in made:
+        if isinstance(fact, facts.LimitsSet) and fact.thread == root:
+            found = fact.budget
+        for step in fact.steps:
+            if isinstance(step, facts.ThreadOpened) and step.thread == root:
+                found = step.budget
+    return found
+
+
+def _is_paused(made: Sequence[Fact], root: str) -> bool:
+    last = [fact for fact in made if isinstance(fact, (facts.Paused, facts.Resumed)) and fact.thread == root][-1:]
+    return bool(last) and isinstance(last[0], facts.Paused)
+
+
+# Renaming
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A fact, a step or a part of a snapshot with the threads that it names renamed."""
+    changes: dict[str, Any] = {}
+    for field in fields(cast("Any", value.__class__)):
+        given = getattr(value, field.name)
+        changed = _part(value.__class__, field.name, given, names)
+        if changed is not given:
+            changes[field.name] = changed
+    return evolve(value, **changes) if changes else value
+
+
+def _part(cls: type, name: str, given: Any, names: Mapping[str, str]) -> Any:
+    inner: Any = given
+    if given is None or isinstance(given, (bool, int, float)):
+        return given
+    if isinstance(given, str):
+        return names.get(given, given) if name in _NAMES else given
+    if isinstance(given, tuple):
+        if name in _PAIRS or name in _refs(cls):
+            return _pair(inner, names)
+        if name in _many_refs(cls):
+            return tuple(_pair(each, names) for each in inner)
+        return tuple(_inside(each, names) for each in inner)
+    if isinstance(given, Mapping):
+        return {key: _deep(each, names) for key, each in inner.items()}
+    return _inside(given, names)
+
+
+def _deep(value: Any, names: Mapping[str, str]) -> Any:
+    """What a mapping holds: the warnings that wait, by handler; anything else is as it was said."""
+    return tuple(_inside(each, names) for each in value) if isinstance(value, tuple) else value
+
+
+def _inside(value: Any, names: Mapping[str, str]) -> Any:
+    cls: Any = value.__class__
+    return _renamed(value, names) if has(cls) and cls.__module__ in _ROOMS else value
+
+
+def _pair(ref: Sequence[Any], names: Mapping[str, str]) -> tuple[Any, ...]:
+    id_, *rest = ref
+    return (names.get(id_, id_), *rest)
+
+
+@cache
+def _refs(cls: type) -> frozenset[str]:
+    """The fields of a class that hold a Ref, or none."""
+    return frozenset(name for name, hint in _hints(cls).items() if hint == Ref or Ref in get_args(hint))
+
+
+@cache
+def _many_refs(cls: type) -> frozenset[str]:
+    return frozenset(name for name, hint in _hints(cls).items() if hint == tuple[Ref, ...])
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+__all__ = ["Cut", "ForkError", "cut_of", "fork", "fork_in"]

@@ -1,0 +1,135 @@
+"""Conversations: turns that run in order, with state, histories and limits that last over all of them (R6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import evolve, frozen
+
+from organism import facts
+from organism.budget.caps import caps
+from organism.budget.tree import Node
+from organism.errors import BudgetExhaustedError
+from organism.frames import Conversation
+from organism.settings import NOTHING, BudgetSettings
+
+if TYPE_CHECKING:
+    from organism.frames import Thread
+
+SCOPE = "conversation"
+
+
+class Changes(Protocol):
+    """What conversations change; the state makes these changes."""
+
+    root: Node
+    conversations: dict[str, Conversation]
+    now: float
+    steps: list[facts.Step] | None
+    timed: list[Thread]
+
+    def resume(self, root: Thread, since: float) -> None:
+        """A thread that stood still goes on."""
+        ...
+
+
+@frozen(kw_only=True)
+class Beginning:
+    """Whose turn a message is to be. The rest is for a conversation that is not there yet: its limits, the one that it goes on
+    from, and what its handlers remember of that.
+    """
+
+    id: str
+    budget: BudgetSettings
+    before: str | None = None
+    remembered: Mapping[str, Mapping[str, Any]] = NOTHING
+
+
+def begun(state: Changes, beginning: Beginning) -> Conversation:
+    """The conversation, which is opened where it is not there yet."""
+    known = state.conversations.get(beginning.id)
+    if known is not None:
+        return known
+    return open_conversation(
+        state, beginning.id, beginning.budget, before=beginning.before, remembered=beginning.remembered
+    )
+
+
+def out_of_time(conversation: Conversation) -> BudgetExhaustedError | None:
+    """Why a conversation takes no further turn, where its running time is over."""
+    limit = conversation.node.caps.seconds
+    if limit is None or conversation.seconds < limit:
+        return None
+    return BudgetExhaustedError("seconds", SCOPE, int(conversation.seconds), 0, int(limit), 1)
+
+
+def open_conversation(
+    state: Changes,
+    id_: str,
+    budget: BudgetSettings,
+    *,
+    before: str | None = None,
+    remembered: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Conversation:
+    """Begins a conversation; ``remembered`` is the state that its handlers begin with."""
+    conversation = enter_conversation(state, id_, budget, before)
+    conversation.state = {handler: dict(kept) for handler, kept in (remembered or {}).items()} or None
+    if state.steps is not None:
+        state.steps.append(
+            facts.ConversationOpened(conversation=id_, budget=budget, before=before, state=remembered or {})
+        )
+    return conversation
+
+
+def enter_conversation(state: Changes, id_: str, budget: BudgetSettings, before: str | None) -> Conversation:
+    """Makes a conversation and its node, and enters it where live ones are found."""
+    policy = budget.policy(state.root.policy)
+    conversation = Conversation(
+        id_, Node(SCOPE, caps(budget.limits, policy, keeps_back=True), policy, above=state.root), budget, before
+    )
+    conversation.node.thread = conversation.chain
+    state.conversations[id_] = conversation
+    return conversation
+
+
+def join(state: Changes, thread: Thread, conversation: Conversation) -> None:
+    """A thread is a turn of a conversation: it begins once those before it have ended."""
+    conversation.turns.append(thread)
+    if len(conversation.turns) > 1:
+        thread.waits_turn, thread.paused_at = True, state.now
+    else:
+        _begin(state, thread, conversation)
+
+
+def end_turn(state: Changes, thread: Thread) -> None:
+    """A turn has ended: what it remembers is the conversation's, and the next one begins."""
+    conversation = thread.conversation
+    if conversation is None:
+        return
+    running = conversation.turns[0] is thread
+    conversation.turns.remove(thread)
+    if not running:
+        return
+    conversation.state, conversation.prompts = thread.state, thread.prompts
+    conversation.seconds += max(0.0, state.now - thread.opened_at)
+    if conversation.turns:
+        follower = conversation.turns[0]
+        since = follower.paused_at
+        follower.waits_turn = False
+        _begin(state, follower, conversation)
+        state.resume(follower, state.now if since is None else since)
+
+
+def _begin(state: Changes, thread: Thread, conversation: Conversation) -> None:
+    thread.state, thread.prompts = conversation.state, conversation.prompts
+    limit = conversation.node.caps.seconds
+    if limit is None:
+        return
+    # Time is each thread's own: a turn has what the others have left.
+    left = max(0.0, limit - conversation.seconds)
+    own = thread.budget.limits.seconds
+    if own is None or left < own:
+        thread.budget = evolve(thread.budget, limits=evolve(thread.budget.limits, seconds=left))
+        thread.node.caps = caps(thread.budget.limits, thread.node.policy, keeps_back=True)
+        state.timed.append(thread)

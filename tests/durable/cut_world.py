@@ -1,0 +1,135 @@
+"""Kernels whose record is cut somewhere and taken up again by a fresh one, as after a crash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from organism import facts
+from organism.frames import Ask, Message, Thread
+from organism.journal import MemoryJournal
+from organism.kernel import recovery
+from organism.kernel.calls import CallFor
+from organism.settings import BudgetSettings, Limits
+from tests.kernel.kernel_world import Delivery, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.budget.claims import Charge
+    from organism.facts import Fact
+    from organism.frames import Failure
+    from organism.kernel.answers import Refusal
+    from organism.kernel.holds import Hold
+    from organism.message import Outgoing
+    from organism.settings import Settings
+
+Written = tuple[str, "Fact"]
+"""A fact with the id of its root thread, as a journal gets it."""
+SETTLING: Final = (facts.Ended, facts.Resumed, facts.CallSettled, facts.Dropped, facts.Stopped, facts.Closed)
+"""All that taking a thread up may write down."""
+
+
+class KeptWorld(World):
+    """A world that keeps what a journal would be given, and names what its deliveries ask, as handlers' contexts do."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.written: list[Written] = []
+        self.keys: dict[Message, int] = {}
+        super().__init__(settings)
+
+    def _record(self, root: str, fact: Fact) -> None:
+        self.written.append((root, fact))
+        super()._record(root, fact)
+
+    def _key(self, delivery: Delivery, kind: str) -> str:
+        number = self.keys[delivery.message] = self.keys.get(delivery.message, len(delivery.message.known or ())) + 1
+        return f"{kind}:{number}"
+
+    def ask(self, delivery: Delivery, to: str, payload: Any) -> Ask | Refusal:
+        ask = self.kernel.ask(delivery.message, to, payload, self.now, key=self._key(delivery, "ask"))
+        if isinstance(ask, Ask):
+            delivery.asks.append(ask)
+            self._wait(delivery)
+        self.carry_out()
+        return ask
+
+    def spawn(self, delivery: Delivery, to: str, payload: Any, **limits: Any) -> Thread | Refusal:
+        budget = limited(**limits)
+        key = self._key(delivery, "spawn")
+        spawned = self.kernel.spawn(delivery.message, to, payload, budget, self.now, key=key)
+        self.carry_out()
+        return spawned
+
+    def settle(self, delivery: Delivery, hold: Hold, charge: Charge, text: str = "") -> None:
+        super().settle(delivery, hold, charge)
+        if text and delivery.message in self.deliveries:
+            message = delivery.message
+            call = CallFor(thread=message.thread, message=message, alias="", backend="", attempt=0)
+            self.kernel.calls.completed(call, text, self.now, key=self._key(delivery, "complete"))
+            self.carry_out()
+
+    def snapshot(self, which: int) -> None:
+        """Writes down what one of the live root threads has come to."""
+        roots = [each for each in self.kernel.state.threads.values() if each.owner is None]
+        if roots:
+            self.kernel.snapshot(roots[which % len(roots)], self.now)
+            self.carry_out()
+
+
+class Recovered(KeptWorld):
+    """What a fresh kernel makes of the first ``cut`` facts of another world, ``down`` seconds after the last of them."""
+
+    def __init__(self, before: KeptWorld, cut: int, *, down: float = 1000.0, forgetful: int = 0) -> None:
+        super().__init__(before.settings)
+        self.forgetful = forgetful
+        """Deliveries that are run again do not ask for all that they asked before, where it is above 0."""
+        self.kinds = dict(before.kinds)
+        self.lowered = before.lowered
+        kept = before.written[:cut]
+        journal = MemoryJournal()
+        journal.write(kept)
+        for root, fact in kept:
+            self.written.append((root, fact))
+            self.facts.append(fact)
+            self.fold.apply(fact)
+            if isinstance(fact, facts.Ended):
+                self.ended.append(fact)
+        accepted = {fact.thread for fact in self.facts if isinstance(fact, facts.Accepted)}
+        self.roots = [each for each in before.roots if each.id in accepted]
+        since = max((fact.at for fact in self.facts), default=0.0)
+        self.now = since + down
+        recovery.begin(self.kernel, journal.spendings(), self.now)
+        self.live: list[str] = []
+        """The roots that are taken up."""
+        for chain in journal.chains(open=True):
+            if recovery.recover(self.kernel, journal.recall(chain.root), self.now, since=since) is not None:
+                self.live.append(chain.root)
+        self.settled = self.facts[cut:]
+        """What taking them up has written down."""
+        self.carry_out()
+
+    def take(self) -> Delivery | None:
+        delivery = super().take()
+        if delivery is None or not delivery.message.rerun or (self.forgetful and delivery.message.seq % self.forgetful):
+            return delivery
+        delivery.asks = [each for each in (delivery.message.known or {}).values() if isinstance(each, Ask)]
+        delivery.asks = [each for each in delivery.asks if not each.done]
+        if delivery.asks:
+            self._wait(delivery)
+        return delivery
+
+    def answer(
+        self, delivery: Delivery, *outgoing: Outgoing, state: dict[str, tuple[Any] | None] | None = None
+    ) -> Failure | None:
+        self._note_unasked(delivery)
+        return super().answer(delivery, *outgoing, state=state)
+
+    def _note_unasked(self, delivery: Delivery) -> None:
+        message = delivery.message
+        if message.rerun and self.forgetful and message.seq % self.forgetful:
+            self.kernel.diverged(message, tuple(message.known or ()), self.now)
+
+
+def limited(**limits: Any) -> BudgetSettings:
+    """A budget of nothing but limits."""
+    return BudgetSettings(limits=Limits(**limits))
