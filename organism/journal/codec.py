@@ -16,6 +16,7 @@ from organism.errors import JournalError, OrganismError
 from organism.frames import Failure, Warned
 from organism.journal.chain import utf8
 from organism.journal.forms import Object, Tagged, form_of, slots
+from organism.journal.secrets import without_secrets
 from organism.journal.values import Misread
 from organism.journal.writers import ByClass, line_writer, string
 
@@ -45,10 +46,10 @@ _FACT: Final = Tagged("fact", FACTS)
 def content(fact: Fact, root: str) -> bytes:
     """What a chain holds of a fact of this root thread: its JSON object in canonical form (see :mod:`organism.journal.chain`).
 
-    Raises JournalError where the fact holds what cannot be written.
+    Secrets are left out (:mod:`organism.journal.secrets`). Raises JournalError where the fact holds what cannot be written.
     """
     try:
-        return utf8(_WRITERS[type(fact)](fact, string(root)))
+        return utf8(without_secrets(_WRITERS[type(fact)](fact, string(root))))
     except (OrganismError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
 

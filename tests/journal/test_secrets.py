@@ -1,0 +1,74 @@
+"""Keys and tokens are never written, whatever they stand in; what only looks a little like one is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from organism.facts import Accepted, Posted
+from organism.journal.codec import content, decode
+from organism.journal.secrets import INSTEAD, without_secrets
+from organism.primitives import HandlerFailed
+
+SECRETS = [
+    "sk-proj-" + "aB3dE5fG7h" * 3,
+    "sk-ant-api03-" + "Zx9_-Qw1er" * 4,
+    "AKIA" + "ABCDEFGH12345678",
+    "ghp_" + "a1B2c3D4e5" * 4,
+    "github_pat_" + "11ABCDE0Q0" * 4,
+    "xoxb-" + "123456789A-abcdefghij",
+    "AIza" + "SyD3-a_b1C2" * 3 + "xy",
+    "glpat-" + "Ab1-Ab1_Ab" * 2,
+    "hf_" + "abcdeFGHIJ" * 4,
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=lambda secret: secret[:6])
+def test_a_key_is_left_out_of_every_text_that_it_stands_in(secret: str) -> None:
+    text = f'use {secret}, or key={secret} and "{secret}"'
+    step = Posted(
+        thread="t",
+        seq=1,
+        to="h",
+        payload=HandlerFailed("crashed", text),
+        sender="",
+        kind="send",
+        frame=("t", 1),
+        opens=True,
+    )
+    written = content(Accepted(at=1.0, thread="t", steps=(step,)), "t").decode()
+    assert secret not in written
+    read = decode(json.loads(written)).steps[0]
+    assert isinstance(read, Posted)
+    assert read.payload.fields["text"] == text.replace(secret, INSTEAD)
+
+
+def test_a_private_key_is_left_out_with_all_its_lines() -> None:
+    key = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc==\n-----END RSA PRIVATE KEY-----"
+    assert json.loads(without_secrets(json.dumps({"a": f"x {key} y", "b": key}))) == {
+        "a": f"x {INSTEAD} y",
+        "b": INSTEAD,
+    }
+
+
+def test_a_token_of_a_header_is_left_out() -> None:
+    assert (
+        without_secrets('"Authorization: Bearer eyJhbGci.Oi9JIUzI1.NiJ9abc-_="') == f'"Authorization: Bearer {INSTEAD}"'
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "desk-assistant-with-a-rather-long-name-2B",
+        "sk-a-handler-whose-name-is-only-letters",
+        "the risk-Adjusted-2021-figures-of-this-year",
+        "ghost_writers_are_many_and_their_names_are_long_1234567890",
+        "the bearer of this letter is 1234567890",
+        "AKIABCDEFGHIJKLMNOPQRSTUVWXYZ1234",
+        "hf_short",
+    ],
+)
+def test_what_only_looks_like_one_is_written(text: str) -> None:
+    assert without_secrets(json.dumps(text)) == json.dumps(text)
