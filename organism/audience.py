@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from organism.facts import Fact
+    from organism.facts import Ended, Fact
 
 _log: Final = logging.getLogger("organism")
+_threads_log: Final = logging.getLogger("organism.threads")
 
 
 class Audience:

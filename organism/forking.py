@@ -50,12 +50,12 @@ class Cut:
 def cut_of(record: Sequence[Fact]) -> Cut:
     """Where the root thread of a record can be forked: after 1 to ``last`` facts."""
     root = record[0].thread if record else ""
+    caused = 0
     for number, fact in enumerate(record):
-        if isinstance(fact, facts.Ended) and fact.thread == root:
-            # Its end followed from the last fact before it that is no end itself.
-            while number and isinstance(record[number], facts.Ended):
-                number -= 1  # noqa: PLW2901 - looks back from there
-            return Cut(number, len(record), over=True)
+        if not isinstance(fact, facts.Ended):
+            caused = number  # ends follow from the fact before them
+        elif fact.thread == root:
+            return Cut(caused, len(record), over=True)
     return Cut(len(record), len(record), over=False)
 
 
@@ -190,28 +190,23 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 def _part(cls: type, name: str, given: Any, names: Mapping[str, str]) -> Any:
     inner: Any = given
-    if given is None or isinstance(given, (bool, int, float)):
-        return given
-    if isinstance(given, str):
-        return names.get(given, given) if name in _NAMES else given
-    if isinstance(given, tuple):
-        if name in _PAIRS or name in _refs(cls):
+    match given:
+        case str():
+            return names.get(given, given) if name in _NAMES else given
+        case tuple() if name in _PAIRS or name in _refs(cls):
             return _pair(inner, names)
-        if name in _many_refs(cls):
+        case tuple() if name in _many_refs(cls):
             return tuple(_pair(each, names) for each in inner)
-        return tuple(_inside(each, names) for each in inner)
-    if isinstance(given, Mapping):
-        return {key: _deep(each, names) for key, each in inner.items()}
-    return _inside(given, names)
-
-
-def _deep(value: Any, names: Mapping[str, str]) -> Any:
-    """What a mapping holds: the warnings that wait, by handler; anything else is as it was said."""
-    return tuple(_inside(each, names) for each in value) if isinstance(value, tuple) else value
+        case Mapping():  # the warnings that wait, by handler; anything else is as it was said
+            return {key: _inside(each, names) if isinstance(each, tuple) else each for key, each in inner.items()}
+        case _:
+            return _inside(given, names)
 
 
 def _inside(value: Any, names: Mapping[str, str]) -> Any:
     cls: Any = value.__class__
+    if isinstance(value, tuple):
+        return tuple(_inside(each, names) for each in cast("tuple[Any, ...]", value))
     return _renamed(value, names) if has(cls) and cls.__module__ in _ROOMS else value
 
 

@@ -11,11 +11,14 @@ from attrs import frozen
 
 from organism.cli.interrupts import Interrupts, exit_code
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
+from organism.cli.tables import counted
 from organism.cli.text import one_line
-from organism.errors import BudgetExhaustedError, NotRunningError, OrganismError
+from organism.errors import BudgetExhaustedError, JournalError, NotRunningError, OrganismError
 from organism.settings import StartMessage
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from organism.cli.live import LiveBoard
     from organism.cli.streams import Streams
     from organism.organism import Organism
@@ -25,23 +28,29 @@ if TYPE_CHECKING:
 COMPLETED: Final = 0
 FAILED: Final = 1
 EXHAUSTED: Final = 3
+PAUSED: Final = 4
+DAMAGED: Final = 5
 INTERVAL: Final = 0.125
 """Seconds between two drawings of what goes on."""
 
 
 @frozen(kw_only=True)
 class Orders:
-    """What a run is to do: the messages, the labels of their threads, seconds after which all of it is cancelled."""
+    """What a run is to do: go on with what earlier runs left (``resume``), send the messages, with labels of their threads, and
+    cancel all of it after so many seconds. ``again`` is the command that goes on with what is left.
+    """
 
     messages: tuple[StartMessage, ...]
     labels: Mapping[str, str]
+    again: str
+    resume: bool = False
     timeout: float | None = None
     json: bool = False
     quiet: bool = False
 
 
 async def conduct(organism: Organism, orders: Orders, streams: Streams, display: LiveBoard | None) -> int:
-    """Starts the organism, sends, waits until every thread has ended, closes it; gives the exit code.
+    """Starts the organism, sends, waits until every thread has ended or paused, closes it; gives the exit code.
 
     Results go to standard output as threads end. Raises what keeps the organism from starting, and what its pump crashed of.
     """
@@ -58,6 +67,7 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
             if display is not None:
                 display.close()
         run.say_what_it_cost()
+        run.say_what_is_left()
     if interrupts.number is not None:
         return exit_code(interrupts.number)
     return run.exit_code()
@@ -76,45 +86,112 @@ class _Run:
         self._organism = organism
         self._orders = orders
         self._streams = streams
+        self._lasts = organism.settings.journal != "memory:"
+        """Whether what is not over stays in the journal, for another run to go on with."""
         self._live: dict[str, ThreadHandle] = {}
+        self._known: set[str] = set()
         self._results: list[ThreadResult] = []
         self._codes: set[int] = set()
+        self._moved = anyio.Event()
+        """Set when a thread has ended, or has come to rest."""
+        self._waiting = anyio.CancelScope()
         self._stopping: str | None = None
         """Why everything is cancelled, once it is."""
 
     async def all_threads(self) -> None:
-        """Sends every message and waits for every thread."""
-        async with anyio.create_task_group() as threads:
-            for message in self._orders.messages:
-                handle = await self._send(message) if self._stopping is None else None
-                if handle is not None:
-                    threads.start_soon(self._wait_for, handle)
+        """Goes on with what earlier runs left, sends every message, and waits until every thread has ended or paused."""
+        async with anyio.create_task_group() as following:
+            with self._waiting:
+                await self._take_up(following)
+                await self._send(following)
+                while not self._at_rest(following):
+                    await self._moved.wait()
+                    self._moved = anyio.Event()
+            following.cancel_scope.cancel()
+        for handle in [each for each in self._live.values() if each.paused]:
+            self._say(await handle.result())
 
-    async def _send(self, message: StartMessage) -> ThreadHandle | None:
+    async def _take_up(self, following: TaskGroup) -> None:
+        left = len(self._organism.unfinished)
+        if not self._orders.resume:
+            if left:
+                them = "it" if left == 1 else "them"
+                self._streams.note(
+                    f"{counted(left, 'thread')} of earlier runs {'is' if left == 1 else 'are'} unfinished; "
+                    f"go on with {them}: {self._orders.again}"
+                )
+            return
+        if not left and not self._orders.messages:
+            self._streams.note("there is nothing to go on with: every thread in the journal has ended")
+        for handle in await self._organism.resume():
+            self._follow(handle, following)
+            if not handle.waits_turn:
+                handle.resume()
+        if self._organism.unfinished:
+            self._codes.add(DAMAGED)  # the log says which could not be taken up, and why
+
+    async def _send(self, following: TaskGroup) -> None:
+        messages = self._orders.messages
+        if not messages or self._stopping is not None:
+            return
+
+        def refused(number: int, error: OrganismError) -> None:
+            self._not_sent(messages[number], error)
+
+        both = [(message.to, message.payload) for message in messages]
         try:
-            handle = await self._organism.send(message.to, message.payload, labels=self._orders.labels)
+            handles = await self._organism.send_all(both, labels=self._orders.labels, refused=refused)
         except OrganismError as error:
-            name = type(message.payload).__name__
-            self._streams.note(f"error: {name} could not be sent to '{message.to}': {one_line(str(error))}")
-            self._codes.add(EXHAUSTED if isinstance(error, BudgetExhaustedError) else FAILED)
-            return None
+            self._not_sent(messages[0], error)
+            return
+        for handle in handles:
+            self._follow(handle, following)
+
+    def _not_sent(self, message: StartMessage, error: OrganismError) -> None:
+        name = type(message.payload).__name__
+        self._streams.note(f"error: {name} could not be sent to '{message.to}': {one_line(str(error))}")
+        damaged = DAMAGED if isinstance(error, JournalError) else FAILED
+        self._codes.add(EXHAUSTED if isinstance(error, BudgetExhaustedError) else damaged)
+
+    def _follow(self, handle: ThreadHandle, following: TaskGroup) -> None:
+        self._known.add(handle.id)
         self._live[handle.id] = handle
         if self._stopping is not None:
             handle.cancel(self._stopping)
-        return handle
+        following.start_soon(self._wait_for, handle)
+
+    def _at_rest(self, following: TaskGroup) -> bool:
+        """Whether nothing goes on. What was taken up since, since another process asked for it, is waited for as well."""
+        for id_, thread in list(self._organism.kernel.state.threads.items()):
+            handle = self._organism.thread_of(id_) if thread.owner is None and id_ not in self._known else None
+            if handle is not None:
+                self._follow(handle, following)
+        return all(each.paused or each.waits_turn for each in self._live.values())
 
     async def _wait_for(self, handle: ThreadHandle) -> None:
         try:
-            result = await handle.result()
+            while (result := await handle.result()).outcome == "paused":
+                self._moved.set()
+                await handle.goes_on()
         except NotRunningError:
-            return  # the pump has crashed; closing the organism says of what
-        self._say(result)
+            pass  # the pump has crashed; closing the organism says of what
+        except JournalError as error:
+            self._streams.note(f"error: thread {handle.id} could not be written down: {one_line(str(error))}")
+            self._codes.add(DAMAGED)
+        else:
+            self._say(result)
+        self._live.pop(handle.id, None)
+        self._moved.set()
 
     async def stop_on_signal(self, interrupts: Interrupts) -> None:
-        """Cancels everything once a signal comes."""
+        """Once a signal comes: leaves everything where the journal has it, else cancels everything."""
         await interrupts.wait()
-        self._streams.note("interrupted: cancelling what runs; once more ends it at once")
-        self._stop("interrupted")
+        if self._lasts:
+            self._streams.note("interrupted: leaving what runs; once more ends it at once")
+            self._waiting.cancel()
+        else:
+            self._streams.note("interrupted: cancelling what runs; once more ends it at once")
+            self._stop("interrupted")
 
     async def stop_after(self, seconds: float) -> None:
         """Cancels everything after so many seconds."""
@@ -133,11 +210,19 @@ class _Run:
         if self._results and not self._orders.json and not self._orders.quiet:
             self._streams.result(usage_table(self._results))
 
+    def say_what_is_left(self) -> None:
+        """What did not end, and how to go on with it."""
+        left = len(self._live)
+        if left and self._lasts:
+            paused = all(result.outcome == "paused" for result in self._results[-left:]) and len(self._results) >= left
+            how = "paused" if paused else "left in the journal"
+            is_, them = ("is", "it") if left == 1 else ("are", "them")
+            self._streams.note(f"{counted(left, 'thread')} {is_} {how}; go on with {them}: {self._orders.again}")
+
     def _say(self, result: ThreadResult) -> None:
-        self._live.pop(result.thread, None)
         self._results.append(result)
         if result.outcome != "completed":
-            self._codes.add(EXHAUSTED if result.outcome == "exhausted" else FAILED)
+            self._codes.add({"exhausted": EXHAUSTED, "paused": PAUSED}.get(result.outcome, FAILED))
         if self._orders.json:
             # Only ASCII: it is the same in every encoding, and holds nothing that a terminal acts on.
             self._streams.result(json.dumps(result.as_json()))
@@ -155,4 +240,4 @@ class _Run:
 
     def exit_code(self) -> int:
         """The gravest of what happened."""
-        return next((code for code in (FAILED, EXHAUSTED) if code in self._codes), COMPLETED)
+        return next((code for code in (DAMAGED, FAILED, EXHAUSTED, PAUSED) if code in self._codes), COMPLETED)

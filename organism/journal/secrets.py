@@ -10,10 +10,7 @@ from typing import Final
 
 INSTEAD: Final = "[secret]"
 
-_MARKS: Final = (
-    "sk-", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "xox", "AIza", "glpat-", "hf_",
-    "PRIVATE KEY", "earer ",
-)  # fmt: skip
+_MARKS: Final = ("sk-", "AKIA", "ghp_", "github_pat_", "xox", "AIza", "hf_", "PRIVATE KEY", "earer ")
 """One of these stands in every text that a pattern matches; looking for them is far cheaper than matching."""
 
 _FREE: Final = r"(?<![A-Za-z0-9_-])"
@@ -24,12 +21,11 @@ _SECRETS: Final = re.compile(
     "|".join(
         (
             rf"{_FREE}sk-{_MIXED}[A-Za-z0-9_-]{{20,}}",
-            rf"{_FREE}(?:AKIA|ASIA)[0-9A-Z]{{16}}(?![0-9A-Za-z])",
-            rf"{_FREE}gh[pousr]_[A-Za-z0-9]{{36,}}",
+            rf"{_FREE}AKIA[0-9A-Z]{{16}}(?![0-9A-Za-z])",
+            rf"{_FREE}ghp_[A-Za-z0-9]{{36,}}",
             rf"{_FREE}github_pat_[A-Za-z0-9_]{{22,}}",
             rf"{_FREE}xox[abeprs]-{_MIXED}[A-Za-z0-9-]{{10,}}",
             rf"{_FREE}AIza[A-Za-z0-9_-]{{35}}",
-            rf"{_FREE}glpat-[A-Za-z0-9_-]{{20,}}",
             rf"{_FREE}hf_[A-Za-z0-9]{{30,}}",
             r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[^\"]*?-----END (?:[A-Z]+ )*PRIVATE KEY-----",
             r"(?<=[Bb]earer )(?=[A-Za-z0-9._~+/-]*[0-9])[A-Za-z0-9._~+/-]{20,}=*",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from organism.budget.caps import caps
 from organism.budget.claims import NOTHING
 from organism.budget.tree import Node, aim
@@ -24,6 +26,8 @@ from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.budget.claims import Vector
     from organism.frames import Warned
     from organism.images import Ref
@@ -98,8 +102,8 @@ def _of_thread(thread: Thread) -> ThreadImage:
         records=tuple(thread.records or ()),
         replies=tuple(thread.replies),
         failures=tuple(thread.failures or ()),
-        warnings=tuple(thread.warnings or ()),
-        pending={handler: tuple(warned) for handler, warned in (thread.pending or {}).items()},
+        warnings=_copies(thread.warnings),
+        pending={handler: _copies(warned) for handler, warned in (thread.pending or {}).items()},
         state={handler: dict(state) for handler, state in (thread.state or {}).items()},
         partial=thread.partial,
         calls_like=thread.calls_like,
@@ -158,9 +162,14 @@ def _of_message(message: Message) -> MessageImage:
         frame=(message.frame.thread.id, message.frame.seq),
         graced=message.graced,
         dropped=message.dropped,
-        told=tuple(message.told or ()),
+        told=_copies(message.told),
         recalled=tuple(_of_known(key, answer) for key, answer in (message.known or {}).items()),
     )
+
+
+def _copies(warned: Sequence[Warned] | None) -> tuple[Warned, ...]:
+    """Who was told of a warning is still to change: an image is of one instant."""
+    return tuple(evolve(each) for each in warned or ())
 
 
 def _of_known(key: str, answer: Any) -> Recalled:
@@ -236,7 +245,7 @@ def _restore_threads(
         owner = None if thread.owner is None else frames.made_of(thread.owner)
         made = _restore_thread(state, owner, thread, None if owner is not None else conversation)
         for raised in chain(thread.warnings, *thread.pending.values()):
-            warned.setdefault((root_of(made).id, raised.seq), raised)
+            warned.setdefault((root_of(made).id, raised.seq), evolve(raised))
     if conversation is not None and image.conversation is not None:
         conversation.turns.extend(state.threads[turn] for turn in image.conversation.turns)
         if conversation.turns:
@@ -326,7 +335,7 @@ def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], imag
         state.threads[image.message[0]], image.message[1], image.to, image.payload, image.sender, frame, image.kind
     )
     message.graced, message.dropped = image.graced, image.dropped
-    message.told = [warned.setdefault((root, each.seq), each) for each in image.told] or None
+    message.told = [warned.setdefault((root, each.seq), evolve(each)) for each in image.told] or None
     frame.open += 1
     index.posted(message)
     state.schedule.put(message)

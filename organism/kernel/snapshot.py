@@ -24,7 +24,11 @@ def snapshot(state: State) -> dict[str, Any]:
             for key, hold in sorted(state.holds.items())
         },
         "conversations": {id_: _conversation(each) for id_, each in sorted(state.conversations.items())},
-        "totals": {key: (list(tally.amounts), list(tally.details)) for key, tally in sorted(state.totals.items())},
+        "totals": {
+            key: (list(tally.amounts), list(tally.details))
+            for key, tally in sorted(state.totals.items())
+            if any(tally.amounts) or any(tally.details)  # a journal keeps no sum of nothing
+        },
     }
 
 

@@ -104,6 +104,16 @@ class ThreadHandle:
             raise NotRunningError(f"thread {self.id} had not ended when its organism was closed")
         return self._end.result
 
+    @property
+    def paused(self) -> bool:
+        """Whether it was paused, and nothing of it runs any more: its result is there, and not final."""
+        return self._end.paused
+
+    @property
+    def waits_turn(self) -> bool:
+        """Whether it stands still since an earlier turn of its conversation has not ended."""
+        return self._thread.waits_turn
+
     async def goes_on(self) -> None:
         """After a result that was ``paused``: waits until the thread was let go on, or ended."""
         while self._end.paused:

@@ -54,6 +54,11 @@ def threads_of(state: State, root: str) -> dict[str, Any]:
     return {"threads": mine, "holds": {key: each for key, each in whole["holds"].items() if key[0] == root}}
 
 
+def same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    lines = differences(ours, theirs)
+    assert not lines, "\n".join(lines)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=CHECKS)
 @given(
     organism=organisms().map(lasting),
@@ -79,6 +84,7 @@ def test_a_record_that_is_cut_anywhere_and_again_is_taken_up_and_comes_to_its_en
 def check_taken_up(world: Recovered) -> None:
     """Taking up settles what nobody will answer for, and changes nothing else."""
     assert all(isinstance(fact, SETTLING) for fact in world.settled)
+    assert not world.differing(), "\n".join(world.differing())
     world.check()
     assert not world.kernel.state.holds
     assert not any(world.kernel.state.root.held)
@@ -106,7 +112,7 @@ def test_a_snapshot_anywhere_changes_nothing_of_what_follows(organism: Settings,
             for fact in record[start:]:
                 whole.apply(fact)
                 short.apply(fact)
-                assert differences(threads_of(whole.state, root), threads_of(short.state, root)) == []
+                same(threads_of(whole.state, root), threads_of(short.state, root))
                 assert whole.unsaid.keys() == short.unsaid.keys()
 
 
@@ -123,4 +129,4 @@ def test_a_thread_restored_from_its_image_is_the_thread(organism: Settings, dice
             fresh.index = Index()
             fresh.now = live.now
             restore(fresh, fresh.index, {}, image_of(live, thread))
-            assert differences(threads_of(live, thread.id), threads_of(fresh, thread.id)) == []
+            same(threads_of(live, thread.id), threads_of(fresh, thread.id))

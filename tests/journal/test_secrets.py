@@ -19,7 +19,6 @@ SECRETS = [
     "github_pat_" + "11ABCDE0Q0" * 4,
     "xoxb-" + "123456789A-abcdefghij",
     "AIza" + "SyD3-a_b1C2" * 3 + "xy",
-    "glpat-" + "Ab1-Ab1_Ab" * 2,
     "hf_" + "abcdeFGHIJ" * 4,
 ]
 

@@ -274,7 +274,7 @@ class World:
     def check(self) -> None:
         """Raises AssertionError where a law is broken."""
         state = self.kernel.state
-        assert differences(snapshot(state), snapshot(self.fold.state)) == []
+        assert self.differing() == []
         self._check_places()
         self._check_frames()
         for thread in state.threads.values():
@@ -283,6 +283,10 @@ class World:
             assert thread.open > 0 or thread.kind == "shared"
         self._check_node(state.root)
         assert not self.is_stuck(), "nobody can go on, and there are threads"
+
+    def differing(self) -> list[str]:
+        """Where the live state and the fold of the record differ."""
+        return differences(snapshot(self.kernel.state), snapshot(self.fold.state))
 
     def _check_places(self) -> None:
         schedule, waiting = self.kernel.schedule, list(self._queued())
