@@ -20,7 +20,7 @@ from organism.errors import BudgetExhaustedError, HandlerFailedError, NotRunning
 from organism.frames import Failure, root_of
 from organism.kernel.answers import Refusal
 from organism.kernel.kernel import refusal_error
-from organism.kernel.recall import CLOCK
+from organism.kernel.recall import CLOCK, Times
 from organism.models.calls import asked_for, value_of
 from organism.pump.handles import ThreadHandle
 from organism.pump.keys import Keys, completion_of, question
@@ -30,7 +30,7 @@ from organism.pump.streaming import ContextStream, KeptStream
 from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
     from organism.frames import Message, Thread, Warned
     from organism.kernel.prompts import Prompt
@@ -59,7 +59,7 @@ class Context:
         self._state: HandlerState | None = None
         self._random: random.Random | None = None
         self._keys = Keys()
-        self._clock_reads = 0
+        self._times: Iterator[float] | None = None
         self._unasked: set[str] | None = set(message.known or ()) if message.rerun else None
         """What an earlier run of this delivery was answered and this one has not asked for."""
 
@@ -132,11 +132,15 @@ class Context:
         """The time, in UTC. A delivery that is run again after a crash reads what it read before."""
         if not self._pump.kernel.book.listening:
             return self._wall()
-        self._clock_reads += 1
-        known: float | None = self.recall(f"{CLOCK}{self._clock_reads}")
-        at = self._pump.now() if known is None else known
-        if known is None:
-            self._message.clock_reads = [*(self._message.clock_reads or ()), at]
+        if self._times is None:
+            known: Times | None = self.recall(CLOCK)
+            self._times = iter(() if known is None else known.read)
+        at = next(self._times, None)
+        if at is None:
+            at = self._pump.now()
+            if self._message.clock_reads is None:
+                self._message.clock_reads = []
+            self._message.clock_reads.append(at)
         return datetime.fromtimestamp(at, UTC)
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -98,6 +99,8 @@ def _check_units(units: Mapping[str, Any] | None) -> None:
             raise ConfigurationError([f"add-budget: {unit!r:.80} is no unit{known}"])
         if isinstance(amount, bool) or not isinstance(amount, int | float | str):
             raise ConfigurationError([f"add-budget: {unit} is a number"])
+        if not isinstance(amount, str) and not 0 < amount < math.inf:
+            raise ConfigurationError([f"add-budget: {unit}: {amount:g} must be above 0"])
 
 
 class Control:
@@ -117,7 +120,9 @@ class Control:
         try:
             listener = await anyio.create_unix_listener(self._path, mode=0o600)
         except (OSError, NotImplementedError, ValueError) as error:
-            _log.warning("no other process can pause or cancel threads: %s cannot be listened on: %s", self._path, error)
+            _log.warning(
+                "no other process can pause or cancel threads: %s cannot be listened on: %s", self._path, error
+            )
             return
         try:
             async with listener, anyio.create_task_group() as talks:
@@ -193,8 +198,7 @@ class Control:
                 return f"thread {thread.id} is cancelled"
             case _:
                 before = thread.budget
-                more = _more(thread, order.units or {})
-                handle.add_budget(**more)
+                handle.add_budget(**_more(thread, order.units or {}))
                 return _raised(thread, before)
 
     async def _done_to_left(self, order: Order, id_: str) -> str:
@@ -244,7 +248,9 @@ class Control:
             return begun[0]
         if begun:
             raise ConfigurationError(
-                [f"'{text:.80}' is the beginning of {len(begun)} threads: {', '.join(begun[:_SHOWN])}; write more of it"]
+                [
+                    f"'{text:.80}' is the beginning of {len(begun)} threads: {', '.join(begun[:_SHOWN])}; write more of it"
+                ]
             )
         raise ConfigurationError([f"there is no thread '{text:.80}' that has not ended"])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from contextlib import suppress
+from itertools import dropwhile, islice
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from organism.errors import JournalError
 from organism.journal import Journal, Lock, open_journal, place_of
@@ -17,10 +19,13 @@ from organism.pump.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from organism.facts import Ended
+    from organism.facts import Ended, Fact
     from organism.frames import Thread
     from organism.journal import Chain
     from organism.settings import Settings
+
+_AHEAD: Final = 50
+"""Chains that are read at once where all are taken up."""
 
 
 class Offload(Protocol):
@@ -58,6 +63,8 @@ class Durable:
         self._journal: Journal | None = None
         self._writer: Writer | None = None
         self._left: dict[str, Chain] = {}
+        self._ahead: dict[str, tuple[Fact, ...]] = {}
+        """Records of some of them that were read already."""
         self._since = 0.0
         """When the process that left them was last known to live."""
 
@@ -106,11 +113,30 @@ class Durable:
         Raises JournalError where it is damaged; then it stays as it is.
         """
         journal, writer = self._owned
-        await writer.flush()
-        record = await self._offload(lambda: tuple(journal.recall(chain)))
+        if chain not in self._left:  # else nobody has written to it since
+            await writer.flush()
+        record = self._ahead.pop(chain, None)
+        if record is None:
+            record = await self._offload(lambda: tuple(journal.recall(chain)))
         self._left.pop(chain, None)
         writer.thaw(chain)
         return recovery.recover(self._kernel, chain, record, self._now(), since=min(self._since, self._now()))
+
+    async def read_ahead(self, chain: str) -> None:
+        """Reads the records of this chain, which was left, and of some behind it: for whoever takes up one after the other."""
+        journal, _ = self._owned
+        if chain in self._ahead:
+            return
+        following = tuple(islice(dropwhile(lambda each: each != chain, self._left), _AHEAD))
+
+        def read() -> dict[str, tuple[Fact, ...]]:
+            found: dict[str, tuple[Fact, ...]] = {}
+            for each in following:
+                with suppress(JournalError):  # said when that one is taken up
+                    found[each] = tuple(journal.recall(each))
+            return found
+
+        self._ahead = await self._offload(read)
 
     async def note(self, chain: str, change: Callable[[Kernel, float], None]) -> None:
         """Writes a change down behind a chain that an earlier process left, without taking it up: whoever does finds it made.
@@ -137,6 +163,7 @@ class Durable:
         if kernel.state.chain(chain) is None:
             self._left.pop(chain, None)
         await writer.flush()
+        self._ahead.pop(chain, None)
         await writer.settled(chain)
 
     async def end_of(self, thread: str) -> Ended | None:

@@ -242,7 +242,8 @@ class Abandoned(Fact):
 class CallHeld(Fact):
     """A model call's worst case is held. ``seq`` is its delivery, 0 for a thread without handlers.
 
-    ``prompt`` is what the model is asked, at the first attempt of a call: further ones ask the same.
+    ``key`` names the call among those of its delivery (R21). ``prompt`` is what the model is asked, at the first attempt of a
+    call: further ones ask the same.
     """
 
     hold: int
@@ -254,6 +255,7 @@ class CallHeld(Fact):
     attempt: int
     grace: bool
     streamed: bool
+    key: str = ""
     prompt: Prompted | None = None
 
 

@@ -24,12 +24,11 @@ Ref = tuple[str, int]
 class Prompted:
     """What a model was asked, told by what the same handler of the thread asked before: so n turns take O(n) bytes.
 
-    ``key`` names the call among those of its delivery. The messages are the first ``kept`` ones of the call whose hold is
+    The messages are the first ``kept`` ones of the call whose hold is
     ``after``, then ``messages``; ``asked`` is the rest of the request (tools, temperature, and so on), ``None`` where it is
     the same as in that call.
     """
 
-    key: str
     after: int | None
     kept: int
     messages: tuple[Any, ...]
@@ -124,7 +123,7 @@ class FrameImage:
 @frozen(kw_only=True)
 class Recalled:
     """What a delivery that is under way was answered already, under ``key`` (R21): the frame of an ask that waits, or the
-    ``answer`` of one that is over; a spawned ``thread``; a completion (``text`` and ``kept``); what the clock said (``time``).
+    ``answer`` of one that is over; a spawned ``thread``; a completion (``text`` and ``kept``); what the clock said (``times``).
     """
 
     key: str
@@ -133,7 +132,7 @@ class Recalled:
     thread: str | None = None
     text: str | None = None
     kept: Kept | None = None
-    time: float | None = None
+    times: tuple[float, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -165,6 +165,7 @@ class Ingress:
         for chain in () if durable is None else durable.unfinished:
             async with self._looking:
                 if durable is not None and durable.left(chain):
+                    await durable.read_ahead(chain)
                     try:
                         taken += await self.take_up(chain)
                     except JournalError as error:

@@ -12,7 +12,7 @@ from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import anyio
 from attrs import evolve
@@ -184,7 +184,8 @@ class Organism:
             classes=payload_classes(self.settings),
         )
         return await self._durable.open(
-            failed=lambda chain, error: self._running().freeze(chain, error), moved=lambda: self._running().release()
+            failed=lambda *chain: cast("Pump", self._pump).freeze(*chain),
+            moved=lambda: cast("Pump", self._pump).release(),
         )
 
     async def _offload(self, work: Callable[[], Any]) -> Any:

@@ -30,7 +30,7 @@ ROWS: Final = (
     ("kernel", "results"),
     ("config", "loader", "journal", "models"),
     ("pump", "context"),
-    ("agent", "durable", "audience", "conversations", "ingress"),
+    ("agent", "durable", "audience", "conversations", "ingress", "control"),
     ("organism",),
     ("testing",),
     ("cli",),
@@ -48,6 +48,8 @@ BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("conversations", "durable"): "a conversation may stand in the journal alone",
     ("conversations", "agent"): "what an agent remembers is cut short as agents do it",
     ("ingress", "durable"): "a message may have been taken in by an earlier process",
+    ("control", "durable"): "what an earlier process left is changed in the journal",
+    ("control", "ingress"): "a thread that another process names is found where threads come in",
     ("context", "pump"): "a context acts for one delivery of the pump",
 }
 """Rooms that may import one of their own row, each with its reason. A pair that is not needed any more fails the test."""
@@ -59,7 +61,7 @@ COMPOSITION: Final = {"organism", "cli"}
 """Where clock, environment and randomness are read, to be passed in everywhere else."""
 
 RUNTIME: Final = (
-    "journal", "models", "pump", "context", "agent", "audience", "conversations", "ingress", "organism", "testing", "cli",
+    "journal", "models", "pump", "context", "agent", "audience", "conversations", "ingress", "control", "organism", "testing", "cli",
 )  # fmt: skip
 LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
     "attrs": tuple(room for row in ROWS[1:] for room in row),

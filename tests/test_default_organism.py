@@ -35,9 +35,10 @@ QUESTIONS: Final = (
 
 @pytest.fixture(autouse=True)
 def _nothing_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of whoever runs the tests do not count."""
+    """Settings of whoever runs the tests do not count, and nothing is left in the repository."""
     for name in [name for name in os.environ if name.startswith("ORGANISM_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("ORGANISM_JOURNAL", "memory:")
 
 
 async def asked(question: Any = None, **over: Any) -> tuple[ThreadResult, Watched]:

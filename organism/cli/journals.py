@@ -76,7 +76,7 @@ def opened(file: Path, journal: str | None, *, readonly: bool = True) -> Generat
     _check(place, new=not readonly)
     with ExitStack() as stack:
         if not readonly:
-            lock = Lock(place.path, _identity())
+            lock = Lock(place.path, identity())
             lock.take()
             stack.callback(lock.release)
         found = open_journal(place.url, folder=place.folder, readonly=readonly)
@@ -89,7 +89,7 @@ def is_owned(file: Path, journal: str | None) -> bool:
     return owner_of(place_of(file, journal).path) is not None
 
 
-def _identity() -> dict[str, str]:
+def identity() -> dict[str, str]:
     """Who this process is, for others that find the journal taken."""
     since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return {"pid": str(os.getpid()), "host": platform.node(), "since": since}

@@ -28,12 +28,16 @@ DAMAGED: Final = 5
 INTERRUPTED: Final = 130
 
 COMMANDS: Final = {
-    "run": ("organism.cli.run:run", "Runs an organism until every thread has ended."),
+    "run": ("organism.cli.run:run", "Runs an organism until every thread has ended or paused."),
+    "resume": ("organism.cli.resume:resume", "Goes on with what earlier runs left in the journal."),
     "check": ("organism.cli.check:check", "Says every mistake in an organism's file, and starts nothing."),
     "threads": ("organism.cli.threads:threads", "Lists the root threads of a journal."),
     "show": ("organism.cli.show:show", "Tells what went on in a thread."),
     "log": ("organism.cli.log:log", "Prints the facts of a thread, also while they come."),
     "usage": ("organism.cli.usage:usage", "Says what was spent, by whom or by what."),
+    "pause": ("organism.cli.pause:pause", "Pauses a thread."),
+    "cancel": ("organism.cli.cancel:cancel", "Cancels a thread."),
+    "add-budget": ("organism.cli.add_budget:add_budget", "Raises limits of a thread."),
     "verify": ("organism.cli.verify:verify", "Checks that every entry of a journal is as it was written."),
     "export": ("organism.cli.transfer:export", "Prints threads as JSON lines."),
     "import": ("organism.cli.transfer:import_", "Puts exported threads into a journal."),
@@ -41,7 +45,7 @@ COMMANDS: Final = {
     "schema": ("organism.cli.schema:schema", "Prints schemas for editors and readers."),
 }
 LATER: Final = (
-    "chat", "resume", "dead", "inbox", "answer", "pause", "cancel", "add-budget", "replay", "fork", "graph", "models", "init",
+    "chat", "dead", "inbox", "answer", "replay", "fork", "graph", "models", "init",
 )  # fmt: skip
 """Commands that are named, and that nothing stands behind yet."""
 

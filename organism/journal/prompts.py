@@ -9,27 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import define, frozen
+from attrs import frozen
 
 from organism.errors import JournalError
 from organism.journal.values import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_Delivery = tuple[str, int]
-"""(thread, number of the message): whose call it is, as far as an entry tells."""
-
-
-@define(eq=False)
-class _Tried:
-    """An attempt that another one of the same call may follow, once it is ``settled``."""
-
-    hold: int
-    alias: str
-    attempt: int
-    settled: bool = False
-
 
 @frozen(kw_only=True)
 class Prompt:
@@ -63,54 +49,28 @@ def requests(documents: Iterable[Mapping[str, Any]]) -> dict[int, Prompt]:
 
 
 class _Reading:
-    """The prompts so far, and for each delivery the calls whose attempts another one may follow."""
+    """The prompts so far, and the last attempt of each call."""
 
     def __init__(self) -> None:
         self.found: dict[int, Prompt] = {}
-        self._tried: dict[_Delivery, list[_Tried]] = {}
+        self._last: dict[tuple[str, int, str], int] = {}
 
     def take(self, document: Mapping[str, Any]) -> None:
         """Takes in an entry."""
-        delivery = (document.get("thread", ""), document.get("seq", 0))
-        match document.get("fact"):
-            case "CallHeld":
-                self._held(document, self._tried.setdefault(delivery, []))
-            case "CallSettled":
-                for call in self._tried.get(delivery, ()):
-                    call.settled = call.settled or call.hold == document["hold"]
-            case "CallCompleted":
-                self._completed(document.get("key", ""), self._tried.get(delivery, []))
-            case "Answered" | "Failed" | "Dropped":
-                self._tried.pop(delivery, None)
-            case _:
-                pass
-
-    def _held(self, document: Mapping[str, Any], tried: list[_Tried]) -> None:
-        call = _Tried(document["hold"], document["alias"], document["attempt"])
+        if document.get("fact") != "CallHeld":
+            return
+        hold, key = document["hold"], document.get("key", "")
+        call = (document.get("thread", ""), document.get("seq", 0), key)
         given = document.get("prompt")
+        before = self._last.get(call)
         if given is not None:
-            self.found[call.hold] = _prompt(document, given, self.found)
-        else:
-            # A further attempt follows the oldest one that it can.
-            able = (each for each in tried if each.settled and each.alias == call.alias)
-            before = next((each for each in able if each.attempt == call.attempt - 1), None)
-            if before is not None:
-                tried.remove(before)
-                if before.hold in self.found:
-                    self.found[call.hold] = self.found[before.hold]
-        tried.append(call)
-
-    def _completed(self, key: str, tried: list[_Tried]) -> None:
-        """The last attempt of an answered call is followed by none, so it is not the one before another call's attempt."""
-        done = [each for each in tried if each.settled and self._key(each) == key]
-        for each in done[-1:]:
-            tried.remove(each)
-
-    def _key(self, call: _Tried) -> str:
-        return self.found[call.hold].key if call.hold in self.found else ""
+            self.found[hold] = _prompt(document, key, given, self.found)
+        elif before is not None and before in self.found:
+            self.found[hold] = self.found[before]
+        self._last[call] = hold
 
 
-def _prompt(document: Mapping[str, Any], given: Mapping[str, Any], found: Mapping[int, Prompt]) -> Prompt:
+def _prompt(document: Mapping[str, Any], key: str, given: Mapping[str, Any], found: Mapping[int, Prompt]) -> Prompt:
     after, kept = given.get("after"), given.get("kept", 0)
     earlier = None if after is None else found.get(after)
     if after is not None and (earlier is None or kept > len(earlier.messages)):
@@ -121,7 +81,7 @@ def _prompt(document: Mapping[str, Any], given: Mapping[str, Any], found: Mappin
     asked = given.get("asked")
     messages = () if earlier is None else earlier.messages[:kept]
     return Prompt(
-        key=given["key"],
+        key=key,
         messages=(*messages, *(_plain(opened(each, None)) for each in given.get("messages", ()))),
         new=len(messages),
         asked=_plain(opened(asked, None)) if asked is not None else {} if earlier is None else earlier.asked,

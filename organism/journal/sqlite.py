@@ -124,6 +124,13 @@ class SqliteJournal(SqliteReader):
                     failed[work.root] = JournalError(said(self.path, alone))
         return failed
 
+    def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
+        """(entries, bytes) behind the last snapshot, and that one's bytes; of a chain that is being written, without asking the file."""
+        end = self._ends.get(root)
+        if end is None:
+            return super().size_since_snapshot(root)
+        return (end.head.number - end.snapshot, end.size - end.snapshot_end, end.snapshot_size)
+
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""
         if self._closed or self._readonly:

@@ -39,6 +39,8 @@ class CallFor:
     grace: bool = False
     wait: bool = True
     streamed: bool = False
+    key: str = ""
+    """What the call is called among those of its delivery; only while facts are recorded."""
     prompt: Prompt | None = None
     """What the model is asked; of the first attempt, and only while facts are recorded."""
 
@@ -132,6 +134,7 @@ class Calls:
             attempt=hold.attempt,
             grace=hold.grace,
             streamed=hold.streamed,
+            key=call.key,
             prompt=None if call.prompt is None else prompted(hold, call.prompt),
         )
         return hold

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from organism.images import Ref
     from organism.kernel.index import Index
     from organism.kernel.state import State
+from organism.kernel.recall import Times
 from organism.settings import BudgetSettings
 
 
@@ -177,8 +178,8 @@ def _of_known(key: str, answer: Any) -> Recalled:
         return Recalled(key=key, answer=answer.answer) if answer.done else Recalled(key=key, frame=_ref(answer.frame))
     if isinstance(answer, str):
         return Recalled(key=key, thread=answer)
-    if isinstance(answer, float):
-        return Recalled(key=key, time=answer)
+    if isinstance(answer, Times):
+        return Recalled(key=key, times=answer.read)
     text, kept = answer
     return Recalled(key=key, text=text, kept=kept)
 
@@ -360,8 +361,8 @@ def _restore_known(index: Index, image: MessageImage) -> None:
     for each in image.recalled:
         if each.thread is not None:
             known[each.key] = each.thread
-        elif each.time is not None:
-            known[each.key] = each.time
+        elif each.times:
+            known[each.key] = Times(each.times)
         elif each.text is not None:
             known[each.key] = (each.text, each.kept)
         elif each.frame is not None:

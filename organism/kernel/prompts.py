@@ -32,10 +32,9 @@ def prompted(hold: Hold, prompt: Prompt) -> Prompted:
     after, before = thread.prompts.get(handler, (None, None))
     thread.prompts[handler] = (hold.id, prompt)
     if before is None:
-        return Prompted(key=prompt.key, after=None, kept=0, messages=tuple(prompt.messages), asked=prompt.asked)
+        return Prompted(after=None, kept=0, messages=tuple(prompt.messages), asked=prompt.asked)
     kept = _common(before.messages, prompt.messages)
     return Prompted(
-        key=prompt.key,
         after=after,
         kept=kept,
         messages=tuple(prompt.messages[kept:]),

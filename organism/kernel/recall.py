@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import frozen
+
 from organism import facts
 from organism.kernel.steps import ref_of
 
@@ -11,17 +13,26 @@ if TYPE_CHECKING:
     from organism.frames import Message
     from organism.kernel.state import State
 
-CLOCK: Final = "clock:"
-"""How the keys of what a delivery read from the clock begin."""
+CLOCK: Final = "clock"
+"""The key of all that a delivery has read from the clock, in its order."""
+
+
+@frozen
+class Times:
+    """What a delivery has read from the clock."""
+
+    read: tuple[float, ...]
 
 
 def remember(message: Message | None, key: str, answer: Any) -> None:
     """Keeps what a delivery was answered, while facts are recorded: run again after a crash, it is answered the same (R21).
 
-    ``answer`` is an Ask, the id of a spawned thread, or (text, Kept) of a completion.
+    ``answer`` is an Ask, the id of a spawned thread, (text, Kept) of a completion, or a :class:`Times`.
     """
     if message is not None and key:
-        message.known = {**(message.known or {}), key: answer}
+        if message.known is None:
+            message.known = {}
+        message.known[key] = answer
 
 
 def note_clock(state: State, message: Message | None) -> None:
@@ -33,8 +44,7 @@ def note_clock(state: State, message: Message | None) -> None:
 
 def read_clock(state: State, message: Message, times: tuple[float, ...]) -> None:
     """Keeps what a delivery has read from the clock, in its order."""
-    for time in times:
-        number = sum(key.startswith(CLOCK) for key in message.known or ()) + 1
-        remember(message, f"{CLOCK}{number}", time)
+    before: Times | None = (message.known or {}).get(CLOCK)
+    remember(message, CLOCK, Times(times if before is None else (*before.read, *times)))
     if state.steps is not None:
         state.steps.append(facts.ClockRead(message=ref_of(message), times=times))

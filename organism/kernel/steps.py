@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
-
 from organism import facts
 
 if TYPE_CHECKING:
@@ -26,18 +24,19 @@ def ref(frame: Frame | None) -> Any:
 def posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Posted:
     """The step of a message that was put in its mailbox."""
     frame = message.frame
-    step = facts.Posted(
+    return facts.Posted(
         thread=message.thread.id,
         seq=message.seq,
         to=message.to,
         payload=message.payload,
         sender=message.sender,
         kind=message.kind,
-        frame=ref(frame),
+        frame=(frame.thread.id, frame.seq),
         opens=opens,
+        parent=ref(frame.parent) if opens else None,
+        depth=frame.depth if opens else 0,
         charged=charged,
     )
-    return evolve(step, parent=ref(frame.parent), depth=frame.depth) if opens else step
 
 
 def raised(

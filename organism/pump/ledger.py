@@ -116,5 +116,6 @@ class CallLedger:
             grace=self._grace,
             wait=self._wait,
             streamed=self._streamed,
+            key="" if self._prompt is None else self._prompt.key,
             prompt=self._prompt if attempt == 1 else None,
         )

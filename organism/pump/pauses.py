@@ -51,30 +51,30 @@ class Pauses:
     def __init__(self, pump: Host, on_rest: Callable[[Thread, Ended], None]) -> None:
         self._pump = pump
         self._on_rest = on_rest
-        self._running: dict[Thread, None] = {}
-        """Paused ones of which something runs yet."""
+        self.running: dict[Thread, None] = {}
+        """Paused threads of which something runs yet."""
 
     def pause(self, thread: Thread) -> None:
         """Nothing more of it is delivered; what runs finishes. Pausing twice is once."""
         pump = self._pump
         pump.kernel.pause(thread, pump.now())
         pump.deadlines.stand_still(thread)
-        self._running[thread] = None
+        self.running[thread] = None
         pump.carry_out()
 
     def resume(self, thread: Thread) -> None:
         """It goes on."""
-        self._running.pop(thread, None)
+        self.running.pop(thread, None)
         self._pump.kernel.resume(thread, self._pump.now())
         self._pump.carry_out()
 
     def look(self) -> None:
         """Tells of those that have come to rest."""
-        for thread in tuple(self._running):
+        for thread in tuple(self.running):
             if thread.ended:
-                del self._running[thread]
+                del self.running[thread]
             elif self._rests(thread):
-                del self._running[thread]
+                del self.running[thread]
                 record = record_of(thread, self._pump.now())
                 self._pump.when_durable(thread, partial(self._on_rest, thread, record))
 

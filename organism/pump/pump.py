@@ -115,7 +115,11 @@ class Pump:
             self.deadlines.watch_ceiling()
             self.carry_out()
             started()
-            await stop.wait()
+            try:
+                await stop.wait()
+            finally:
+                if self.writer is not None:
+                    self.writer.seal()  # what is cancelled now goes on another time
             self._group = None
             group.cancel_scope.cancel()
 
@@ -132,7 +136,8 @@ class Pump:
             self._wake_askers()
         if kernel.calls.answered:
             self._tell_line()
-        self._look_after_threads()
+        if kernel.state.timed or kernel.cancelled or kernel.ended or self.pauses.running:
+            self._look_after_threads()
         if self._room is not None and kernel.schedule.queued < kernel.state.settings.queue:
             self._room.set()
             self._room = None

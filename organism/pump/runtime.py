@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def clock() -> Callable[[], float]:
     """The running loop's clock, without the cost of finding the loop at each reading."""
     if trio.lowlevel.in_trio_run():
-        return trio.current_time
+        return trio.lowlevel.current_clock().current_time
     return asyncio.get_running_loop().time
 
 

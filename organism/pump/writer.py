@@ -11,6 +11,7 @@ import anyio
 from attrs import frozen
 
 from organism.errors import JournalError
+from organism.facts import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -71,6 +72,7 @@ class Writer:
         self._leaving: deque[_Leaving] = deque()
         self._frozen: dict[str, JournalError] = {}
         self._wake = anyio.Event()
+        self._sealed = False
 
     @property
     def crowded(self) -> bool:
@@ -79,6 +81,8 @@ class Writer:
 
     def record(self, root: str, fact: Fact) -> None:
         """Takes a fact; it is written with whatever else is there when the disk is free."""
+        if self._sealed:
+            return
         self.next += 1
         self._waiting.append((root, fact))
         self._wake.set()
@@ -89,6 +93,8 @@ class Writer:
         """Calls ``go`` once all that was recorded so far is durable, at once where it is; ``fail`` where the root thread's
         facts could not be written.
         """
+        if self._sealed:
+            return
         if root in self._frozen:
             if fail is not None:
                 fail(self._frozen[root])
@@ -99,6 +105,8 @@ class Writer:
 
     async def settled(self, root: str) -> None:
         """Waits until all that was recorded so far is durable. Raises JournalError where the root thread's facts are not."""
+        if self._sealed:
+            raise JournalError("the organism was closed before this was written down")
         if self.durable >= self.next - 1 and root not in self._frozen:
             return
         event, failures = anyio.Event(), list[JournalError]()
@@ -130,10 +138,13 @@ class Writer:
 
     async def _write(self, batch: Sequence[tuple[str, Fact]]) -> _Written:
         roots = list(dict.fromkeys(root for root, _ in batch))
+        over = {root for root, fact in batch if isinstance(fact, Ended) and fact.thread == root}
 
         def work() -> _Written:
             failed = self.journal.write(batch) if batch else {}
-            return _Written(failed, [root for root in roots if root not in failed and self._is_due(root)])
+            return _Written(
+                failed, [root for root in roots if root not in over and root not in failed and self._is_due(root)]
+            )
 
         try:
             return await self._offload(work)
@@ -168,6 +179,12 @@ class Writer:
                 root, error,
             )  # fmt: skip
             self._failed(root, error)
+
+    def seal(self) -> None:
+        """The organism stops: nothing more is taken, and nothing more leaves. What it was at stands in the journal as if its
+        process had been killed now, for whoever goes on with it.
+        """
+        self._sealed = True
 
     def thaw(self, root: str) -> None:
         """A frozen root thread was taken up again from its record."""

@@ -71,10 +71,10 @@ def test_a_call_is_told_with_what_is_new_in_its_prompt() -> None:
     lines = told(
         [
             opened(),
-            held(1, Prompted(key="a", after=None, kept=0, messages=first, asked={"temperature": 0})),
+            held(1, Prompted(after=None, kept=0, messages=first, asked={"temperature": 0})),
             settled(1, Charge(input_tokens=1200, output_tokens=50, cost=2_100_000_000)),
             facts.CallCompleted(at=3.5, thread="t", seq=1, handler="desk", text="A pump.", key="a"),
-            held(2, Prompted(key="b", after=1, kept=2, messages=second, asked=None), grace=True),
+            held(2, Prompted(after=1, kept=2, messages=second, asked=None), grace=True),
         ]
     )
     assert lines == [
@@ -90,7 +90,7 @@ def test_all_that_a_model_was_asked_is_told_with_prompts() -> None:
         {"role": "user", "content": [{"type": "text", "text": "one\ntwo"}]},
         {"role": "assistant", "content": None, "tool_calls": [call]},
     )
-    those = [opened(), held(1, Prompted(key="a", after=None, kept=0, messages=messages, asked={"temperature": 0}))]
+    those = [opened(), held(1, Prompted(after=None, kept=0, messages=messages, asked={"temperature": 0}))]
     story = Story("t", requests(encode(fact, "t") for fact in those), How(prompts=True))
     for fact in those:
         story.tell(fact)
@@ -104,14 +104,14 @@ def test_all_that_a_model_was_asked_is_told_with_prompts() -> None:
 
 
 def test_attempts_are_told_one_by_one() -> None:
-    prompt = Prompted(key="a", after=None, kept=0, messages=({"role": "user", "content": "hi"},), asked={})
+    prompt = Prompted(after=None, kept=0, messages=({"role": "user", "content": "hi"},), asked={})
     kept = Kept(model="m", backend="b/m", usage=Usage(), tool_calls=(("c", "reader", '{"page": 1}'),))
     lines = told(
         [
             opened(),
-            held(1, prompt),
+            held(1, prompt, key="a"),
             settled(1, Charge()),
-            held(2, attempt=2),
+            held(2, attempt=2, key="a"),
             settled(2, Charge(input_tokens=9, output_tokens=5, estimated=True)),
             facts.CallCompleted(at=3.5, thread="t", seq=1, handler="desk", text="", key="a", kept=kept),
             held(3, attempt=1),

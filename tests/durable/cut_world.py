@@ -74,8 +74,38 @@ class KeptWorld(World):
         """Writes down what one of the live root threads has come to."""
         roots = [each for each in self.kernel.state.threads.values() if each.owner is None]
         if roots:
-            self.kernel.snapshot(roots[which % len(roots)], self.now)
+            self.kernel.snapshot(roots[which % len(roots)].id, self.now)
             self.carry_out()
+
+
+    def pause(self, which: int) -> None:
+        """Pauses one of the live root threads, or lets it go on."""
+        roots = [each for each in self.kernel.state.threads.values() if each.owner is None]
+        if roots:
+            root = roots[which % len(roots)]
+            (self.kernel.pause if root.paused_at is None else self.kernel.resume)(root, self.now)
+            self.carry_out()
+
+    def resume_all(self) -> None:
+        for thread in list(self.kernel.state.threads.values()):
+            if thread.owner is None:
+                self.kernel.resume(thread, self.now)
+        self.carry_out()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for thread in list(self.kernel.state.threads.values()):
+            while thread.paused_at is None and (due := self.kernel.times.due(thread)) is not None and due <= self.now:
+                self.kernel.times.reach(thread, self.now)
+        self.carry_out()
+
+    def is_stuck(self) -> bool:
+        paused = any(each.paused_at is not None for each in self.kernel.state.threads.values())
+        return not paused and super().is_stuck()
+
+    def drain(self) -> None:
+        self.resume_all()
+        super().drain()
 
 
 class Recovered(KeptWorld):
@@ -99,16 +129,23 @@ class Recovered(KeptWorld):
         accepted = {fact.thread for fact in self.facts if isinstance(fact, facts.Accepted)}
         self.roots = [each for each in before.roots if each.id in accepted]
         since = max((fact.at for fact in self.facts), default=0.0)
+        self.ran = {id_: _ran(thread, since) for id_, thread in self.fold.state.threads.items()}
+        """How long each thread had run."""
+        self.paused = {id_ for id_, thread in self.fold.state.threads.items() if thread.paused_at is not None}
         self.now = since + down
         recovery.begin(self.kernel, journal.spendings(), self.now)
         self.live: list[str] = []
         """The roots that are taken up."""
         for chain in journal.chains(open=True):
-            if recovery.recover(self.kernel, journal.recall(chain.root), self.now, since=since) is not None:
-                self.live.append(chain.root)
+            taken = recovery.recover(self.kernel, chain.root, journal.recall(chain.root), self.now, since=since)
+            self.live += [thread.id for thread in taken]
         self.settled = self.facts[cut:]
         """What taking them up has written down."""
         self.carry_out()
+
+    def running_times(self) -> dict[str, float]:
+        """How long each live thread has run."""
+        return {id_: _ran(thread, self.now) for id_, thread in self.kernel.state.threads.items()}
 
     def take(self) -> Delivery | None:
         delivery = super().take()
@@ -134,6 +171,10 @@ class Recovered(KeptWorld):
         message = delivery.message
         if message.rerun and self.forgetful and message.seq % self.forgetful:
             self.kernel.diverged(message, tuple(message.known or ()), self.now)
+
+
+def _ran(thread: Thread, now: float) -> float:
+    return (now if thread.paused_at is None else thread.paused_at) - thread.opened_at
 
 
 def limited(**limits: Any) -> BudgetSettings:

@@ -39,6 +39,8 @@ def program_of(organism: Settings, dice: list[Dice], world: KeptWorld | None = N
         program.step(each)
         if each[0] % 5 == 0:
             kept(program).snapshot(each[1])
+        if each[0] % 11 == 3:
+            kept(program).pause(each[1])
     return program
 
 
@@ -59,7 +61,7 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert not lines, "\n".join(lines)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=60, deadline=None, suppress_health_check=CHECKS)
 @given(
     organism=organisms().map(lasting),
     dice=programs,
@@ -88,14 +90,16 @@ def check_taken_up(world: Recovered) -> None:
     world.check()
     assert not world.kernel.state.holds
     assert not any(world.kernel.state.root.held)
+    for id_, ran in world.running_times().items():
+        assert abs(ran - world.ran[id_]) < 1e-6, "what a process was down for is no running time"
     for root in world.live:
         thread = world.kernel.state.threads[root]
-        assert thread.paused_at is None
+        assert (thread.paused_at is not None) is (root in world.paused)
         for message in world.kernel.state.open_messages(thread):
             assert not message.dropped
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=40, deadline=None, suppress_health_check=CHECKS)
 @given(organism=organisms(), dice=programs)
 def test_a_snapshot_anywhere_changes_nothing_of_what_follows(organism: Settings, dice: list[Dice]) -> None:
     program = program_of(organism, dice)
@@ -116,7 +120,7 @@ def test_a_snapshot_anywhere_changes_nothing_of_what_follows(organism: Settings,
                 assert whole.unsaid.keys() == short.unsaid.keys()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=40, deadline=None, suppress_health_check=CHECKS)
 @given(organism=organisms(), dice=programs)
 def test_a_thread_restored_from_its_image_is_the_thread(organism: Settings, dice: list[Dice]) -> None:
     program = Program(organism)

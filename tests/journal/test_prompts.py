@@ -34,10 +34,10 @@ def said(text: str, role: str = "user") -> dict[str, Any]:
     return {"role": role, "content": text}
 
 
-def held(hold: int, prompt: Prompted | None = None, *, attempt: int = 1, seq: int = 1) -> CallHeld:
+def held(hold: int, asked: tuple[str, Prompted | None] = ("", None), *, attempt: int = 1, seq: int = 1) -> CallHeld:
     return CallHeld(
         at=1.0, thread="t", hold=hold, seq=seq, need=(1, 1, 0, 0, 1, 0), output=1, alias="default", backend="b", attempt=attempt,
-        grace=False, streamed=False, prompt=prompt,
+        grace=False, streamed=False, key=asked[0], prompt=asked[1],
     )  # fmt: skip
 
 
@@ -51,8 +51,8 @@ def completed(key: str, *, seq: int = 1) -> CallCompleted:
     return CallCompleted(at=2.0, thread="t", seq=seq, handler="h", text="", key=key)
 
 
-def asks(key: str, *messages: Any, after: int | None = None, kept: int = 0, asked: Any = None) -> Prompted:
-    return Prompted(key=key, after=after, kept=kept, messages=messages, asked=asked)
+def asks(key: str, *messages: Any, after: int | None = None, kept: int = 0, asked: Any = None) -> tuple[str, Prompted]:
+    return key, Prompted(after=after, kept=kept, messages=messages, asked=asked)
 
 
 def documents(facts: Sequence[Fact]) -> list[dict[str, Any]]:
@@ -95,9 +95,9 @@ def test_a_further_attempt_asks_the_same_also_beside_another_call() -> None:
                 settled(2),
                 completed("b"),
                 settled(1),
-                held(3, attempt=2),
+                held(3, ("a", None), attempt=2),
                 settled(3),
-                held(4, attempt=3),
+                held(4, ("a", None), attempt=3),
                 settled(4),
                 completed("a"),
                 Answered(at=3.0, thread="t", seq=1, handler="h"),

@@ -1,0 +1,113 @@
+"""Orders to a thread: to the process that works on its journal, or written into the journal where none does."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from organism import config
+from organism.cli.journals import identity, opened, place_of
+from organism.cli.reading import meant
+from organism.control import Order, tell, written_down
+from organism.durable import Durable, payload_classes
+from organism.errors import ConfigurationError, JournalError, JournalHeldError
+from organism.journal import owner_of, socket_path
+from organism.kernel import Kernel
+from organism.names import CONVERSATION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from organism.cli.journals import Place
+    from organism.cli.streams import Streams
+    from organism.settings import Settings
+
+_TRIES: Final = 40
+_PAUSE: Final = 0.05
+"""Seconds between two tries: a process that has just taken a journal does not listen yet."""
+
+
+def ordered(
+    do: str, thread: str, file: Path, journal: str | None, streams: Streams, units: Mapping[str, Any] | None = None
+) -> int:
+    """Carries an order out, and says what was done; gives the exit code.
+
+    Raises ConfigurationError where there is no such thread, or it has ended, and JournalError.
+    """
+    with opened(file, journal) as found:
+        means = meant(found, thread)
+    order = Order(do=do, thread=means.thread.removeprefix(CONVERSATION), units=units)
+    place = place_of(file, journal)
+    said = told(place, order)
+    while said is None:
+        settings = _settings(file, journal, streams)
+        try:
+            said = anyio.run(_write, settings, means.chain.root, order, backend="trio")
+        except JournalHeldError:
+            said = told(place, order)
+    streams.result(said)
+    return 0
+
+
+def told(place: Place, order: Order) -> str | None:
+    """What the process says that works on the journal; ``None`` where there is none. Raises JournalError where it does not listen."""
+    problem: OSError | None = None
+    for _ in range(_TRIES):
+        if owner_of(place.path) is None:
+            return None
+        try:
+            said = anyio.run(tell, socket_path(place.path), order, backend="trio")
+        except OSError as error:
+            problem = error
+            time.sleep(_PAUSE)
+        else:
+            return str(said.get("said", "done"))
+    raise JournalError(
+        f"journal '{place}' is held by a process that takes no orders ({problem}); try again once it has ended"
+    )
+
+
+def _settings(file: Path, journal: str | None, streams: Streams) -> Settings:
+    with redirect_stdout(streams.err):
+        return config.load(file, set={} if journal is None else {"journal": journal}, environ=dict(os.environ))
+
+
+async def _write(settings: Settings, chain: str, order: Order) -> str:
+    durable = Durable(
+        settings,
+        Kernel(settings),
+        now=time.time,
+        offload=_in_place,
+        identity={**identity(), "organism": settings.name},
+        classes=payload_classes(settings),
+    )
+    await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
+    try:
+        thread = order.thread or ""
+        if not durable.left(chain):
+            end = await durable.end_of(thread)
+            raise ConfigurationError([f"thread {thread} has ended" + (f" ({end.outcome})" if end else "")])
+        return await written_down(durable, chain, thread, order)
+    finally:
+        await durable.close()
+
+
+async def _in_place(work: Callable[[], Any]) -> Any:
+    """There is nobody who would have to go on meanwhile."""
+    return work()
+
+
+def _nothing_waits() -> None:
+    """Nothing leaves, so nothing waits for what is written."""
+
+
+def _told_by_who_waits(_chain: str, _error: JournalError) -> None:
+    """The error is raised where the facts are waited for."""
+
+
+__all__ = ["ordered", "told"]

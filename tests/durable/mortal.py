@@ -1,0 +1,206 @@
+"""Organisms that die in the middle of their record, and what another one makes of the journal they leave.
+
+Everything here writes inline: a worker thread would let the virtual clock jump while the disk is busy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from attrs import define, field
+
+from organism import Organism
+from organism.facts import CallCompleted, CallHeld, Fact
+from organism.journal import open_journal
+from organism.kernel.fold import Fold
+from organism.payloads import Vocabulary
+from tests.hard.budget_world import Done, Task
+from tests.hard.pump_world import Go, Odd, Said
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from organism import ThreadResult
+    from organism.errors import JournalError
+    from organism.pump.writer import Writer
+    from organism.testing import ScriptedModel
+
+WORDS = Vocabulary([Go, Said, Odd, Task, Done])
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+class Mortal(Organism):
+    """An organism whose process dies when its journal has taken ``cut`` facts; ``None``: it does not."""
+
+    cut: int | None = None
+    written = 0
+    refuses: Callable[[str, Fact], JournalError | None] | None = None
+    """Why a fact of a root thread cannot be written."""
+    breaks: Callable[[], object] | None = None
+    """Called before each write; what it raises is what the disk says."""
+
+    def _setup(self, *how: Any) -> None:
+        super()._setup(*how)
+        self.died = anyio.Event()
+
+    async def _opened(self) -> Writer | None:
+        writer = await super()._opened()
+        assert writer is not None
+        journal: Any = _Journal(self, writer.journal)
+        writer.journal = journal
+        return writer
+
+    async def _offload(self, work: Callable[[], Any]) -> Any:
+        if self.died.is_set():
+            raise Killed
+        return work()
+
+    async def bury(self) -> None:
+        """Lets go of what the system lets go of when a process ends."""
+        assert self._durable is not None
+        if self._durable._journal is not None:
+            self._durable._journal.close()
+            self._durable._journal = None
+        self._durable._lock.release()
+
+
+class _Journal:
+    def __init__(self, organism: Mortal, inner: Any) -> None:
+        self._organism = organism
+        self._inner = inner
+
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
+        organism = self._organism
+        if organism.breaks is not None:
+            organism.breaks()
+        room = len(batch) if organism.cut is None else min(len(batch), organism.cut - organism.written)
+        refused: dict[str, JournalError] = {}
+        taken: list[tuple[str, Fact]] = []
+        for root, fact in batch[:room]:
+            error = organism.refuses(root, fact) if organism.refuses is not None and root not in refused else None
+            if error is not None:
+                refused[root] = error
+            if root not in refused:
+                taken.append((root, fact))
+        refused |= self._inner.write(taken)
+        organism.written += room
+        if room < len(batch):
+            organism.died.set()
+            raise Killed
+        return refused
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def facts_of(path: Path) -> dict[str, list[Fact]]:
+    """What a journal holds, by root thread."""
+    journal = open_journal(f"sqlite:{path}", vocabulary=WORDS, readonly=True)
+    try:
+        return {chain.root: list(journal.read(chain.root)) for chain in journal.chains()}
+    finally:
+        journal.close()
+
+
+def every(path: Path, kind: type[Fact]) -> list[Any]:
+    """The facts of one kind in a journal."""
+    return [fact for facts in facts_of(path).values() for fact in facts if isinstance(fact, kind)]
+
+
+def check_whole(organism: Organism, path: Path) -> None:
+    """Every chain of the journal folds to its end, each thread ended once, nothing is held, and the sums agree."""
+    tokens = 0
+    for root, facts in facts_of(path).items():
+        folding = Fold(organism.settings)
+        for fact in facts:
+            folding.apply(fact)
+        assert not folding.state.threads, root
+        assert not folding.state.holds
+        assert not any(folding.state.root.held)
+        assert not folding.unsaid
+        ends = [fact.thread for fact in facts if type(fact).__name__ == "Ended"]
+        assert len(ends) == len(set(ends))
+        opened = [step.thread for fact in facts for step in fact.steps if type(step).__name__ == "ThreadOpened"]
+        assert sorted(opened) == sorted(ends)
+        tokens += folding.state.root.used[0]
+    usage: Any = organism.usage()
+    assert usage.tokens == tokens
+    assert not organism.kernel.state.threads
+    assert not organism.kernel.state.holds
+
+
+@define
+class Scene:
+    """Some threads on an organism. ``document`` makes its keys around the model, ``sends`` are (id, to, payload, how)."""
+
+    path: Path
+    model: ScriptedModel
+    document: Mapping[str, Any]
+    sends: Sequence[tuple[str, str, Any, Mapping[str, Any]]]
+    meanwhile: Callable[[Organism], None] | None = None
+    journal: str = "sqlite"
+    results: dict[str, ThreadResult] = field(factory=dict)
+
+    def organism(self, cut: int | None = None) -> Mortal:
+        """One on this scene's journal."""
+        organism = Mortal(name="test", journal=f"{self.journal}:{self.path}", **self.document)
+        organism.cut = cut
+        return organism
+
+    async def play(self, cut: int | None = None) -> Mortal:
+        """Sends everything, and waits until all of it has ended or the process has died."""
+        organism = self.organism(cut)
+        try:
+            async with organism, anyio.create_task_group() as group:
+                group.start_soon(self._watch, organism, group.cancel_scope)
+                async with anyio.create_task_group() as clients:
+                    for each in self.sends:
+                        clients.start_soon(self._send, organism, *each)
+                group.cancel_scope.cancel()
+        except BaseException as error:
+            if not organism.died.is_set() or not _is_killed(error):
+                raise
+        if organism.died.is_set():
+            await organism.bury()
+        return organism
+
+    async def resume(self, cut: int | None = None) -> Mortal:
+        """Goes on in another process: what is unfinished, and what a client sends again since it never heard."""
+        organism = self.organism(cut)
+        try:
+            async with organism, anyio.create_task_group() as group:
+                group.start_soon(self._watch, organism, group.cancel_scope)
+                await organism.resume()
+                async with anyio.create_task_group() as clients:
+                    for each in self.sends:
+                        clients.start_soon(self._send, organism, *each)
+                group.cancel_scope.cancel()
+        except BaseException as error:
+            if not organism.died.is_set() or not _is_killed(error):
+                raise
+        if organism.died.is_set():
+            await organism.bury()
+        return organism
+
+    async def _watch(self, organism: Mortal, scope: anyio.CancelScope) -> None:
+        await organism.died.wait()
+        scope.cancel()
+
+    async def _send(self, organism: Mortal, id_: str, to: str, payload: Any, how: Mapping[str, Any]) -> None:
+        handle = await organism.send(to, payload, id=id_, **how)
+        self.results[id_] = await handle.result()
+
+    def calls(self) -> tuple[int, int]:
+        """How many calls the journal holds, and of how many the answer."""
+        return len(every(self.path, CallHeld)), len(every(self.path, CallCompleted))
+
+
+def _is_killed(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_killed(each) for each in error.exceptions)
+    return isinstance(error, (Killed, anyio.get_cancelled_exc_class())) or type(error).__name__ == "NotRunningError"
