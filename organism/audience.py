@@ -51,6 +51,11 @@ class Audience:
 
         return unsubscribe
 
+    @property
+    def history(self) -> MemoryJournal | None:
+        """The facts of live threads, where somebody asked for them."""
+        return self._history
+
     def keep_history(self) -> MemoryJournal:
         """Keeps the facts of live threads from now on, and gives the journal that holds them."""
         if self._history is None:

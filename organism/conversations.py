@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism.agent import recap
+from organism.kernel.answers import Goal, check_messages
 from organism.kernel.conversations import SCOPE, Beginning
 from organism.names import CONVERSATION
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from organism.durable import Durable
     from organism.errors import BudgetExhaustedError
-    from organism.frames import Conversation
+    from organism.frames import Conversation, Thread
     from organism.kernel import Kernel
     from organism.pump.handles import ThreadHandle
     from organism.settings import Settings
@@ -52,6 +53,14 @@ class Conversations:
             await self._is_there(known)
         self._forget_idle(known)
         return Beginning(id=known, budget=self._settings.conversation.budget)
+
+    def to_end_first(self, turn_of: Beginning) -> Thread | None:
+        """The turn that has to end before a conversation at its cap of messages can go on in a fresh one."""
+        over = self._kernel.state.conversations.get(turn_of.id)
+        if over is None or not over.turns or self._settings.conversation.on_cap != "rotate":
+            return None
+        missing = check_messages([Goal(over.node)])
+        return over.turns[-1] if missing is not None and missing.node is over.node else None
 
     def rotated(self, turn_of: Beginning, refused: BudgetExhaustedError) -> Beginning | None:
         """The conversation that one at its cap of messages goes on in, where it does (R6)."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import dropwhile, islice
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -17,7 +20,7 @@ from organism.payloads import Vocabulary
 from organism.pump.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from organism.facts import Ended, Fact
     from organism.frames import Thread
@@ -37,9 +40,7 @@ class Offload(Protocol):
 
 
 class Durable:
-    """The journal on a disk of one running organism. ``now`` is the organism's clock, ``identity`` what other processes are told of
-    it while it owns the journal.
-    """
+    """The journal on a disk of one running organism. ``now`` is the organism's clock."""
 
     def __init__(
         self,
@@ -48,8 +49,6 @@ class Durable:
         *,
         now: Callable[[], float],
         offload: Offload,
-        identity: Mapping[str, str],
-        classes: Iterable[type],
     ) -> None:
         place = place_of(settings.journal, folder=settings.folder)
         if place is None:
@@ -58,8 +57,10 @@ class Durable:
         self._kernel = kernel
         self._now = now
         self._offload = offload
-        self._lock = Lock(place, identity)
-        self._vocabulary = Vocabulary(classes)
+        since = datetime.fromtimestamp(now(), UTC)
+        identity = {"pid": str(os.getpid()), "host": platform.node(), "organism": settings.name}
+        self._lock = Lock(place, {**identity, "since": f"{since:%Y-%m-%dT%H:%M:%SZ}"})
+        self._vocabulary = Vocabulary(payload_classes(settings))
         self._journal: Journal | None = None
         self._writer: Writer | None = None
         self._left: dict[str, Chain] = {}
@@ -120,7 +121,7 @@ class Durable:
             record = await self._offload(lambda: tuple(journal.recall(chain)))
         self._left.pop(chain, None)
         writer.thaw(chain)
-        return recovery.recover(self._kernel, chain, record, self._now(), since=min(self._since, self._now()))
+        return recovery.recover(self._kernel, chain, record, self._now(), since=self._since)
 
     async def read_ahead(self, chain: str) -> None:
         """Reads the records of this chain, which was left, and of some behind it: for whoever takes up one after the other."""
@@ -179,9 +180,21 @@ class Durable:
         end: Ended | None = await self._offload(look)
         return end
 
+    async def facts_of(self, chain: str, *, after: int = 0) -> Sequence[tuple[int, Fact]]:
+        """The facts of a chain behind number ``after``, with their numbers, as far as they are durable."""
+        journal, _ = self._owned
+
+        def read() -> list[tuple[int, Fact]]:
+            found = journal.documents(chain, after=after)
+            return [(each["n"], decode(content_of(each), self._vocabulary)) for each in found]
+
+        facts: list[tuple[int, Fact]] = await self._offload(read)
+        return facts
+
     async def chain_of(self, thread: str) -> str | None:
         """The chain that a thread is recorded in; ``None`` where it is not known."""
-        journal, _ = self._owned
+        journal, writer = self._owned
+        await writer.flush()  # one that has ended just now lives no more, and its end may be on its way to the disk
         found: str | None = await self._offload(lambda: journal.root_of(thread))
         return found
 
@@ -217,4 +230,4 @@ def payload_classes(settings: Settings) -> Iterator[type]:
     yield from found.values()
 
 
-__all__ = ["Durable", "payload_classes"]
+__all__ = ["Durable"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
 from attrs import evolve, fields, frozen, has
 
@@ -180,7 +180,7 @@ def _is_paused(made: Sequence[Fact], root: str) -> bool:
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     """A fact, a step or a part of a snapshot with the threads that it names renamed."""
     changes: dict[str, Any] = {}
-    for field in fields(cast("Any", value.__class__)):
+    for field in fields(value.__class__):
         given = getattr(value, field.name)
         changed = _part(value.__class__, field.name, given, names)
         if changed is not given:
@@ -205,8 +205,9 @@ def _part(cls: type, name: str, given: Any, names: Mapping[str, str]) -> Any:
 
 def _inside(value: Any, names: Mapping[str, str]) -> Any:
     cls: Any = value.__class__
+    inner: Any = value
     if isinstance(value, tuple):
-        return tuple(_inside(each, names) for each in cast("tuple[Any, ...]", value))
+        return tuple(_inside(each, names) for each in inner)
     return _renamed(value, names) if has(cls) and cls.__module__ in _ROOMS else value
 
 

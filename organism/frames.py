@@ -167,7 +167,7 @@ class Conversation:
     ``turns`` are those that have not ended: the first one runs, the others wait. ``before`` is the conversation that it goes on from.
     """
 
-    __slots__ = ("before", "budget", "calls", "id", "node", "prompts", "seconds", "state", "turns")
+    __slots__ = ("before", "budget", "calls", "id", "node", "prompts", "seconds", "state", "turns", "unheard")
 
     def __init__(self, id_: str, node: Node, budget: BudgetSettings, before: str | None) -> None:
         self.id = id_
@@ -180,6 +180,8 @@ class Conversation:
         """Holds so far, over all turns: they number its calls."""
         self.seconds = 0.0
         """Running time of the turns that have ended."""
+        self.unheard: dict[str, list[Warned]] | None = None
+        """Warnings about its limits that an agent's turn ended too early to hear: its next turn begins with them."""
         self.turns: deque[Thread] = deque()
 
     @property

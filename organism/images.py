@@ -13,7 +13,7 @@ from attrs import frozen
 
 from organism.budget.claims import Vector
 from organism.frames import Failure, Warned
-from organism.settings import BudgetSettings
+from organism.settings import NOTHING, BudgetSettings
 from organism.usage import Usage
 
 Ref = tuple[str, int]
@@ -181,6 +181,7 @@ class ConversationImage:
     calls: int
     seconds: float
     turns: tuple[str, ...]
+    unheard: Mapping[str, tuple[Warned, ...]] = NOTHING
 
 
 @frozen(kw_only=True)

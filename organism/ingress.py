@@ -70,7 +70,7 @@ class Ingress:
             await self._pump.room()
         elif self._pump.kernel.schedule.queued >= self._settings.queue:
             raise QueueFullError(f"{self._settings.queue} messages wait already (`queue`), and `on_full` is refuse")
-        turn_of = None if conversation is None else await self._conversations.next_turn(conversation)
+        turn_of = None if conversation is None else await self._next_turn(conversation)
         self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
         live = self._live(id_)
         if live is not None:
@@ -121,6 +121,15 @@ class Ingress:
                 raise
             thread = pump.kernel.accept(id_, to, payload, budget, labels, pump.now(), turn_of=following)
         return thread, self.handle(thread)
+
+    async def _next_turn(self, conversation: str) -> Beginning:
+        """Whose turn a message is. At its cap of messages a conversation goes on in a fresh one once its turns have ended."""
+        while True:
+            turn_of = await self._conversations.next_turn(conversation)
+            last = self._conversations.to_end_first(turn_of)
+            if last is None:
+                return turn_of
+            await self.handle(last).over()
 
     def budget(self, over: Mapping[str, Any] | None) -> BudgetSettings:
         """The budget of a thread, with what was given for it over what the file says."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import random
 import secrets
 import time
@@ -22,7 +21,7 @@ from organism.agent import AgentContext, agent_handler
 from organism.audience import Audience, log_end
 from organism.context import Context
 from organism.control import Control
-from organism.durable import Durable, payload_classes
+from organism.durable import Durable
 from organism.errors import (
     ConfigurationError,
     JournalError,
@@ -30,6 +29,7 @@ from organism.errors import (
     OrganismError,
 )
 from organism.frames import Failure
+from organism.histories import Histories
 from organism.ingress import Ingress, checked_labels
 from organism.kernel import Kernel
 from organism.kernel.state import ALL
@@ -42,7 +42,7 @@ from organism.pump.pump import Pump
 from organism.results import Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -135,6 +135,8 @@ class Organism:
         self._router = Router(self.settings.models, backends=backends, random=self._random, clock=self._wall)
         variables = copy_context()
         variables.run(_inside.set, self)
+        writer = await self._opened()
+        self._histories = Histories(self._audience, self._durable)
         self._pump = Pump(
             self.kernel,
             self._handlers,
@@ -145,7 +147,8 @@ class Organism:
             on_end=self._on_end,
             on_lost=self._on_lost,
             on_rest=self._on_rest,
-            writer=await self._opened(),
+            histories=self._histories,
+            writer=writer,
         )
         self._made_ingress = Ingress(
             self.settings,
@@ -175,13 +178,6 @@ class Organism:
             self.kernel,
             now=self._now,
             offload=self._offload,
-            identity={
-                "pid": str(os.getpid()),
-                "host": platform.node(),
-                "organism": self.settings.name,
-                "since": f"{self._wall():%Y-%m-%dT%H:%M:%SZ}",
-            },
-            classes=payload_classes(self.settings),
         )
         return await self._durable.open(
             failed=lambda *chain: cast("Pump", self._pump).freeze(*chain),
@@ -332,7 +328,7 @@ class Organism:
         try:
             result = await handle.result()
         except BaseException:
-            if not handle.ended and not self._stopped_now():
+            if not handle.ended and self._stopped is not None and not self._stopped.is_set():
                 handle.cancel("whoever asked waits no more")
             raise
         return result.reply_as(expect)
@@ -393,6 +389,11 @@ class Organism:
         """Calls ``callback`` with every fact from now on, once it is durable; gives what ends that. One that raises does no harm."""
         return self._audience.subscribe(callback)
 
+    def events(self) -> AsyncIterator[Fact]:
+        """Every fact from now on, once it is durable. Raises QueueFullError where its reader falls too far behind."""
+        self._running()
+        return self._histories.all()
+
     def keep_history(self) -> MemoryJournal:
         """Keeps the facts of live threads from now on, and gives the journal that holds them."""
         return self._audience.keep_history()
@@ -440,9 +441,6 @@ class Organism:
         handle = self._handles.get(thread)
         if handle is not None and thread.paused_at is not None:  # it may have been let go on since
             handle.rest(record)
-
-    def _stopped_now(self) -> bool:
-        return self._stopped is None or self._stopped.is_set()
 
 
 def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:

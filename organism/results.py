@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from organism.errors import HandlerFailedError, UnexpectedReplyError
+from organism.facts import Fact
 from organism.frames import Warned
 from organism.payloads import encode_json, encode_xml
 from organism.usage import Usage
@@ -27,6 +28,14 @@ class Statistics:
     waiting_for_budget: int
     timers: int
     workers: int
+
+
+@frozen(kw_only=True)
+class Event:
+    """A fact with its number in the record of its thread: reading can go on behind it (``events(after=seq)``)."""
+
+    seq: int
+    fact: Fact
 
 
 @frozen(kw_only=True)

@@ -30,7 +30,7 @@ ROWS: Final = (
     ("kernel", "results"),
     ("config", "loader", "journal", "models"),
     ("pump", "context"),
-    ("agent", "durable", "audience", "conversations", "ingress", "control"),
+    ("agent", "durable", "audience", "conversations", "histories", "ingress", "control"),
     ("organism",),
     ("testing",),
     ("cli",),
@@ -47,6 +47,8 @@ BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("ingress", "conversations"): "a message may be a turn of a conversation",
     ("conversations", "durable"): "a conversation may stand in the journal alone",
     ("conversations", "agent"): "what an agent remembers is cut short as agents do it",
+    ("histories", "durable"): "what is on a disk is read from there",
+    ("histories", "audience"): "what happens from now on is heard like this",
     ("ingress", "durable"): "a message may have been taken in by an earlier process",
     ("control", "durable"): "what an earlier process left is changed in the journal",
     ("control", "ingress"): "a thread that another process names is found where threads come in",
@@ -61,7 +63,8 @@ COMPOSITION: Final = {"organism", "cli"}
 """Where clock, environment and randomness are read, to be passed in everywhere else."""
 
 RUNTIME: Final = (
-    "journal", "models", "pump", "context", "agent", "audience", "conversations", "ingress", "control", "organism", "testing", "cli",
+    "journal", "models", "pump", "context", "agent", "audience", "conversations", "histories", "ingress", "control", "organism",
+    "testing", "cli",
 )  # fmt: skip
 LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
     "attrs": tuple(room for row in ROWS[1:] for room in row),

@@ -37,13 +37,15 @@ INTERVAL: Final = 0.125
 @frozen(kw_only=True)
 class Orders:
     """What a run is to do: go on with what earlier runs left (``resume``), send the messages, with labels of their threads, and
-    cancel all of it after so many seconds. ``again`` is the command that goes on with what is left.
+    cancel all of it after so many seconds. ``again`` is the command that goes on with what is left, ``only`` the one thread in
+    the journal that is gone on with.
     """
 
     messages: tuple[StartMessage, ...]
     labels: Mapping[str, str]
     again: str
     resume: bool = False
+    only: str | None = None
     timeout: float | None = None
     json: bool = False
     quiet: bool = False
@@ -113,6 +115,12 @@ class _Run:
 
     async def _take_up(self, following: TaskGroup) -> None:
         left = len(self._organism.unfinished)
+        if self._orders.only is not None:
+            # Sending under the id of a thread that the journal holds sends nothing: it takes that one up.
+            handle = await self._organism.send("", None, id=self._orders.only)
+            self._follow(handle, following)
+            handle.resume()
+            return
         if not self._orders.resume:
             if left:
                 them = "it" if left == 1 else "them"

@@ -38,6 +38,8 @@ COMMANDS: Final = {
     "pause": ("organism.cli.pause:pause", "Pauses a thread."),
     "cancel": ("organism.cli.cancel:cancel", "Cancels a thread."),
     "add-budget": ("organism.cli.add_budget:add_budget", "Raises limits of a thread."),
+    "replay": ("organism.cli.replay:replay", "Runs a thread's handlers again with the answers that they had."),
+    "fork": ("organism.cli.fork:fork", "Goes on from the first entries of a thread another way."),
     "verify": ("organism.cli.verify:verify", "Checks that every entry of a journal is as it was written."),
     "export": ("organism.cli.transfer:export", "Prints threads as JSON lines."),
     "import": ("organism.cli.transfer:import_", "Puts exported threads into a journal."),
@@ -45,7 +47,7 @@ COMMANDS: Final = {
     "schema": ("organism.cli.schema:schema", "Prints schemas for editors and readers."),
 }
 LATER: Final = (
-    "chat", "dead", "inbox", "answer", "replay", "fork", "graph", "models", "init",
+    "chat", "dead", "inbox", "answer", "graph", "models", "init",
 )  # fmt: skip
 """Commands that are named, and that nothing stands behind yet."""
 

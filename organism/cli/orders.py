@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism import config
-from organism.cli.journals import identity, opened, place_of
+from organism.cli.journals import opened, place_of
 from organism.cli.reading import meant
 from organism.control import Order, tell, written_down
-from organism.durable import Durable, payload_classes
+from organism.durable import Durable
 from organism.errors import ConfigurationError, JournalError, JournalHeldError
 from organism.journal import owner_of, socket_path
 from organism.kernel import Kernel
@@ -83,8 +83,6 @@ async def _write(settings: Settings, chain: str, order: Order) -> str:
         Kernel(settings),
         now=time.time,
         offload=_in_place,
-        identity={**identity(), "organism": settings.name},
-        classes=payload_classes(settings),
     )
     await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
     try:

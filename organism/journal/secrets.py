@@ -10,8 +10,15 @@ from typing import Final
 
 INSTEAD: Final = "[secret]"
 
-_MARKS: Final = ("sk-", "AKIA", "ghp_", "github_pat_", "xox", "AIza", "hf_", "PRIVATE KEY", "earer ")
-"""One of these stands in every text that a pattern matches; looking for them is far cheaper than matching."""
+_MARKS: Final = (
+    ("-", ("sk-", "xox", "PRIVATE KEY")),
+    ("_", ("ghp_", "github_pat_", "hf_")),
+    ("K", ("AKIA",)),
+    ("I", ("AIza",)),
+)
+"""What stands in every text that a pattern matches, under a character of it: to look for one character takes a tenth of the time
+that a word takes, and every record is looked through. The last mark is ``earer ``, whose characters stand everywhere.
+"""
 
 _FREE: Final = r"(?<![A-Za-z0-9_-])"
 _MIXED: Final = r"(?=[A-Za-z0-9_-]*[0-9])(?=[A-Za-z0-9_-]*[A-Z])"
@@ -36,4 +43,9 @@ _SECRETS: Final = re.compile(
 
 def without_secrets(text: str) -> str:
     """A JSON text with every secret replaced. No pattern crosses the end of a string in it."""
-    return _SECRETS.sub(INSTEAD, text) if any(mark in text for mark in _MARKS) else text
+    for character, marks in _MARKS:
+        if character in text:
+            for mark in marks:
+                if mark in text:
+                    return _SECRETS.sub(INSTEAD, text)
+    return _SECRETS.sub(INSTEAD, text) if "earer " in text else text

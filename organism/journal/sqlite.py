@@ -40,13 +40,14 @@ _IDLE: Final = 1_000
 
 @define
 class _End:
-    """Where a chain goes on, and how it stands. ``entries`` to ``snapshot_size`` are what its row holds."""
+    """Where a chain goes on, and how it stands. ``open`` is what its row says."""
 
     id: int
     root: bytes
     mark: bytes
     standing: Standing
     new: bool
+    open: bool = True
     head: Head = field(factory=Head)
     size: int = 0
     began: float = 0.0
@@ -65,6 +66,11 @@ class _Work:
     before: int
     entries: list[tuple[int, int, bytes, bytes]]
     threads: list[tuple[bytes, int]]
+
+    @property
+    def turned(self) -> bool:
+        """Whether the chain was open, and is no more, or is again."""
+        return self.end.open is self.end.standing.over
 
 
 class SqliteJournal(SqliteReader):
@@ -225,7 +231,7 @@ class SqliteJournal(SqliteReader):
             return error
         for work in works:
             end, standing = work.end, work.end.standing
-            end.new = False
+            end.new, end.open = False, not standing.over
             between_turns = work.root.startswith(CONVERSATION) and len(self._ends) < _IDLE
             if not standing.over or between_turns:
                 self._ends[work.root] = end
@@ -248,22 +254,26 @@ class SqliteJournal(SqliteReader):
         new = [_row(work) for work in works if work.end.new]
         if new:
             run("INSERT INTO chains VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", new)
-        old = [(*_row(work), work.before) for work in works if not work.end.new]
-        if old:
-            changed = run(_UPDATE, old).rowcount
-            if changed != len(old):
-                raise sqlite3.IntegrityError("another process wrote to these chains, or removed one")
+        self._update(_UPDATE, [work for work in works if not work.end.new and not work.turned])
+        self._update(_UPDATE_OPEN, [work for work in works if not work.end.new and work.turned])
         threads = [row for work in works for row in work.threads]
         if threads:
             run("INSERT OR REPLACE INTO threads VALUES (?, ?)", threads)
         if spent.sums:
             run(_SPEND, [(key[0], *map(blob, key[1:]), *sums) for key, sums in spent.sums.items()])
 
+    def _update(self, statement: str, works: Sequence[_Work]) -> None:
+        rows = [(*_row(work), work.before) for work in works]
+        if rows and self._db.executemany(statement, rows).rowcount != len(rows):
+            raise sqlite3.IntegrityError("another process wrote to these chains, or removed one")
+
 
 _UPDATE: Final = (
-    "UPDATE chains SET open = ?3, entries = ?4, size = ?5, last = ?7, head = ?8, snapshot = ?9, snapshot_end = ?10,"
+    "UPDATE chains SET entries = ?4, size = ?5, last = ?7, head = ?8, snapshot = ?9, snapshot_end = ?10,"
     " snapshot_size = ?11 WHERE id = ?1 AND entries = ?12 AND root = ?2 AND began = ?6"
 )
+_UPDATE_OPEN: Final = _UPDATE.replace("SET ", "SET open = ?3, ")
+"""Writes one page more, since an index says which chains are open."""
 _SUMS: Final = ("tokens", "input", "output", "cost", "calls", "messages", "reads", "writes", "reasoning")
 _SPEND: Final = (
     f"INSERT INTO ledger VALUES ({', '.join('?' * 15)}) ON CONFLICT DO UPDATE SET "  # noqa: S608 - names from the line above
@@ -288,8 +298,8 @@ def _end_of(root: str, row: Row, facts: Iterable[Fact]) -> _End:
     for fact in facts:
         standing.apply(fact)
     return _End(
-        row.id, row.root, root_mark(root), standing, new=False, head=Head(row.entries, row.head.hex()), size=row.size,
-        began=row.began, last=row.last, snapshot=row.snapshot, snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size,
+        row.id, row.root, root_mark(root), standing, new=False, open=bool(row.open),
+        head=Head(row.entries, row.head.hex()), size=row.size, began=row.began, last=row.last, snapshot=row.snapshot, snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size,
     )  # fmt: skip
 
 

@@ -21,8 +21,6 @@ APPLICATION: Final = 0x4F52474E
 SCHEMA: Final = 1
 """The version of the tables."""
 
-_PAGE: Final = 8192
-"""Bytes of a page. Entries of a kilobyte fill pages of 4 KB badly: the file took a sixth more."""
 _TABLES: Final = """
 CREATE TABLE chains (
     id INTEGER PRIMARY KEY, root BLOB NOT NULL UNIQUE, open INTEGER NOT NULL, entries INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -138,7 +136,6 @@ def _make(path: Path, db: sqlite3.Connection) -> None:
     application, version = _whose(db)
     if application or version:
         raise JournalError(f"{path} belongs to another program; give the journal a file of its own")
-    db.execute(f"PRAGMA page_size = {_PAGE}")
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
     statements = [each for each in _TABLES.split(";") if each.strip()]

@@ -22,6 +22,7 @@ from organism.payloads.definition import PerClass, describe
 from organism.payloads.generated import Source
 from organism.payloads.lexical import bytes_text, decimal_text
 from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table
+from organism.settings import BudgetSettings
 
 Writer = Callable[[Any], str]
 """Gives the JSON text of a value."""
@@ -51,6 +52,21 @@ class ByClass(dict[type, W]):
             raise TypeError(f"{cls.__name__} is none of {', '.join(each.__name__ for each in self._classes)}")
         made = self[cls] = self._make(cls)
         return made
+
+
+class Last:
+    """A writer of frozen values that remembers the text of the last one: most threads have the same budget."""
+
+    def __init__(self, write: Writer) -> None:
+        self._write = write
+        self._last: tuple[Any, str] = (None, "null")
+
+    def __call__(self, value: Any) -> str:
+        """The text of this very value."""
+        last = self._last
+        if last[0] is not value:
+            last = self._last = (value, self._write(value))
+        return last[1]
 
 
 @cache
@@ -127,6 +143,8 @@ def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: PLR0911 - a c
             return f"('{{' + ','.join([{pair} for {key}, {each} in sorted({v}.items())]) + '}}' if {v} else '{{}}')"
         case forms.Object(cls=cls):
             # Asked for when it is needed: a class may hold itself.
+            if cls is BudgetSettings:
+                return f"{source.constant(Last(writer(cls)))}({v})"
             return f"{source.constant(writer)}({source.constant(cls)})({v})"
         case forms.Tagged(tag=tag, classes=classes):
             some = ByClass(lambda cls: writer(cls, tag), classes)

@@ -15,7 +15,7 @@ from organism.frames import Conversation
 from organism.settings import NOTHING, BudgetSettings
 
 if TYPE_CHECKING:
-    from organism.frames import Thread
+    from organism.frames import Thread, Warned
 
 SCOPE = "conversation"
 
@@ -112,6 +112,7 @@ def end_turn(state: Changes, thread: Thread) -> None:
     if not running:
         return
     conversation.state, conversation.prompts = thread.state, thread.prompts
+    conversation.unheard = _unheard(thread, conversation)
     conversation.seconds += max(0.0, state.now - thread.opened_at)
     if conversation.turns:
         follower = conversation.turns[0]
@@ -121,8 +122,30 @@ def end_turn(state: Changes, thread: Thread) -> None:
         state.resume(follower, state.now if since is None else since)
 
 
+def _unheard(thread: Thread, conversation: Conversation) -> dict[str, list[Warned]] | None:
+    """The warnings about a conversation's limits that nobody was told of in a turn. They are in its results; those that the next
+    turn begins with are copies, whose numbers are none of its own.
+    """
+    left: dict[str, list[Warned]] = {}
+    for handler, queue in (thread.pending or {}).items():
+        for each in queue:
+            if each.node == conversation.chain:
+                left.setdefault(handler, []).append(evolve(each, seq=-1 - sum(map(len, left.values()))))
+    return left or None
+
+
+def heard_before(thread: Thread, handler: str, seq: int) -> Warned:
+    """The warning of an earlier turn that a turn began with; raises LookupError where it has none of that number."""
+    for each in (thread.pending or {}).get(handler, ()):
+        if each.seq == seq:
+            return each
+    msg = f"the record tells '{handler}' of warning {seq}, which thread {thread.id} never had"
+    raise LookupError(msg)
+
+
 def _begin(state: Changes, thread: Thread, conversation: Conversation) -> None:
     thread.state, thread.prompts = conversation.state, conversation.prompts
+    thread.pending, conversation.unheard = conversation.unheard, None
     limit = conversation.node.caps.seconds
     if limit is None:
         return

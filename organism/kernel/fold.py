@@ -13,7 +13,7 @@ from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
 from organism.frames import Ask, Frame, Thread, Warned, above_new, chain_of, descendants, is_below, root_of
 from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
-from organism.kernel.conversations import open_conversation
+from organism.kernel.conversations import heard_before, open_conversation
 from organism.kernel.holds import Hold
 from organism.kernel.imaging import restore
 from organism.kernel.index import Index
@@ -182,7 +182,8 @@ class Fold:
                 self._warn(step)
             case facts.WarningTold(thread=id_, seq=seq, to=to):
                 hears = self._thread(id_)
-                tell(self.state, hears, to, [self._warned[root_of(hears).id, seq]])
+                known = self._warned.get((root_of(hears).id, seq)) or heard_before(hears, to, seq)
+                tell(self.state, hears, to, [known])
             case facts.Unhandled(thread=id_, failure=failure, at_root=at_root):
                 self.state.not_handled(self._thread(id_), failure, at_root=at_root)
             case facts.Left(payload=payload):

@@ -83,6 +83,7 @@ def _of_conversation(conversation: Conversation) -> ConversationImage:
         calls=conversation.calls,
         seconds=conversation.seconds,
         turns=tuple(turn.id for turn in conversation.turns),
+        unheard={handler: tuple(warned) for handler, warned in (conversation.unheard or {}).items()},
     )
 
 
@@ -257,6 +258,7 @@ def _restore_conversation(state: State, image: ConversationImage) -> Conversatio
     conversation = enter_conversation(state, image.conversation, image.budget, image.before)
     conversation.state = {handler: dict(kept) for handler, kept in image.state.items()} or None
     conversation.calls, conversation.seconds = image.calls, image.seconds
+    conversation.unheard = {handler: list(warned) for handler, warned in image.unheard.items()} or None
     _restore_figures(conversation.node, image.node)
     return conversation
 

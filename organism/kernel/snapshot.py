@@ -39,6 +39,7 @@ def _conversation(conversation: Conversation) -> dict[str, Any]:
         "calls": conversation.calls,
         "seconds": conversation.seconds,
         "turns": [turn.id for turn in conversation.turns],
+        "unheard": {to: [warned.seq for warned in queue] for to, queue in (conversation.unheard or {}).items()},
         "node": _node(conversation.node),
     }
 

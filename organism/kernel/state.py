@@ -189,7 +189,7 @@ class State:
         """A root thread goes on; what has passed since then, or since a thread below was opened, is no running time of it."""
         for thread in descendants(root):
             thread.paused_at = None
-            thread.opened_at += max(0.0, self.now - max(since, thread.opened_at))
+            thread.opened_at += self.now - max(since, thread.opened_at)  # a process may find its clock set back
             self.timed.append(thread)
             self.schedule.resume(thread)
 

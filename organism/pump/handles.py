@@ -16,13 +16,13 @@ from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy, laid_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from decimal import Decimal
 
     from organism.facts import Ended
     from organism.pump.delivery import Waiting
     from organism.pump.pump import Pump
-    from organism.results import ThreadResult
+    from organism.results import Event, ThreadResult
 
 
 class _End:
@@ -87,6 +87,18 @@ class ThreadHandle:
         """Whether its result is there, and final."""
         return self._end.result is not None and not self._end.paused
 
+    def events(self, after: int = 0) -> AsyncIterator[Event]:
+        """What happens in the thread and below it, behind event number ``after`` and up to its end, once it is durable:
+        ``async for event in handle.events(): ...``, with ``event.seq`` and ``event.fact``.
+
+        Raises NotRunningError where nothing is recorded, QueueFullError where its reader falls too far behind.
+        """
+        return self._pump.histories.of(self._thread, after=after)
+
+    async def history(self) -> tuple[Event, ...]:
+        """What has happened in the thread and below it until now. Raises NotRunningError where nothing is recorded."""
+        return await self._pump.histories.so_far(self._thread)
+
     async def result(self) -> ThreadResult:
         """Waits for the thread to end; how it ended is a value, whatever the outcome. One that is paused and has nothing left to
         run is ``paused``. Raises JournalError where it was frozen since its journal could not be written.
@@ -119,6 +131,13 @@ class ThreadHandle:
         while self._end.paused:
             await self._end.gone_on.wait()
 
+    async def over(self) -> None:
+        """Waits until the thread has ended, or never will."""
+        while not self.ended and self._end.error is None:
+            if self._end.come.is_set() and not self._end.paused:
+                return  # its organism was closed
+            await (self._end.gone_on if self._end.paused else self._end.come).wait()
+
     async def _wait_within(self, waiting: Waiting) -> None:
         calls = self._pump.kernel.calls
         async with waiting:
@@ -134,6 +153,12 @@ class ThreadHandle:
         that has nothing left to run gives its result, ``paused``, and may go on later.
         """
         self._check_whole("paused")
+        conversation = self._thread.conversation
+        if self._thread.waits_turn and conversation is not None:
+            raise NotRunningError(
+                f"thread {self.id} waits for its turn in conversation {conversation.id!r:.80}: pause the one whose turn it is, "
+                f"{conversation.turns[0].id}, or cancel this one"
+            )
         self._pump.pauses.pause(self._thread)
 
     def resume(self) -> None:

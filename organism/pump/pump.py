@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -22,7 +22,7 @@ from organism.pump.pauses import Pauses
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from organism.kernel import Kernel
     from organism.models.router import Router
     from organism.pump.writer import Writer
+    from organism.results import Event
     from organism.settings import HandlerSettings
 
 SLICE = 0.005
@@ -55,6 +56,18 @@ class _Turn:
         self.superfluous = False
 
 
+class Histories(Protocol):
+    """Where the facts of threads can be read."""
+
+    def of(self, thread: Thread, *, after: int = 0) -> AsyncIterator[Event]:
+        """Those of a thread behind this number, as they come."""
+        ...
+
+    async def so_far(self, thread: Thread) -> tuple[Event, ...]:
+        """Those of a thread until now."""
+        ...
+
+
 class Pump:
     """Carries out what ``kernel`` decides. ``now`` is the organism's clock, ``variables`` what every delivery starts with a copy
     of, ``context_of`` makes what a handler sees.
@@ -76,6 +89,7 @@ class Pump:
         on_end: Callable[[Thread, Ended], None],
         on_lost: Callable[[Thread, JournalError], None],
         on_rest: Callable[[Thread, Ended], None],
+        histories: Histories,
         writer: Writer | None = None,
     ) -> None:
         self.kernel = kernel
@@ -86,6 +100,7 @@ class Pump:
         self.timers = self.deadlines.timers
         self._context_of = context_of
         self._on_end = on_end
+        self.histories = histories
         self._on_lost = on_lost
         self.pauses = Pauses(self, on_rest)
         self.writer = writer

@@ -19,7 +19,7 @@ CHOICES = f"there are: {', '.join(main.COMMANDS)}\n"
 def test_help_names_what_there_is(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert desk.organism("--help").code == 0
     shown = capsys.readouterr().out
-    assert "  run: Runs an organism until every thread has ended.\n" in shown
+    assert "  run: Runs an organism until every thread has ended or paused.\n" in shown
     assert "  check: Says every mistake in an organism's file, and starts nothing.\n" in shown
     assert "chat" not in shown
 
@@ -33,6 +33,7 @@ def test_help_of_a_command_names_its_options(desk: Desk, capsys: pytest.CaptureF
         "--set",
         "--label",
         "--journal",
+        "--resume",
         "--timeout",
         "--seed",
         "--quiet",
@@ -40,7 +41,6 @@ def test_help_of_a_command_names_its_options(desk: Desk, capsys: pytest.CaptureF
         "--debug",
     ):
         assert f"  {option} " in shown.replace(":", " ")
-    assert "--resume" not in shown
     assert "--no-" not in shown
     assert "streams" not in shown.lower()
 

@@ -226,7 +226,6 @@ def test_what_is_set_goes_over_the_file_the_last_one_wins(desk: Desk) -> None:
             ("--set", "journal=nowhere"),
             "imported\n--set journal: 'nowhere' is no journal; use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'\n",
         ),
-        (("--resume",), "--resume is not available yet: it needs a journal that outlives the process\n"),
         (("gone.yaml",), "gone.yaml: there is no such file\n"),
     ],
 )

@@ -19,7 +19,7 @@ from tests.hard.budget_world import Done, Task
 from tests.hard.pump_world import Go, Odd, Said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from organism import ThreadResult
@@ -38,6 +38,8 @@ class Mortal(Organism):
     """An organism whose process dies when its journal has taken ``cut`` facts; ``None``: it does not."""
 
     cut: int | None = None
+    dies_at: Callable[[Fact], bool] | None = None
+    """The first fact that is not written any more, by what it says."""
     written = 0
     refuses: Callable[[str, Fact], JournalError | None] | None = None
     """Why a fact of a root thread cannot be written."""
@@ -60,7 +62,7 @@ class Mortal(Organism):
             raise Killed
         return work()
 
-    async def bury(self) -> None:
+    def bury(self) -> None:
         """Lets go of what the system lets go of when a process ends."""
         assert self._durable is not None
         if self._durable._journal is not None:
@@ -79,6 +81,8 @@ class _Journal:
         if organism.breaks is not None:
             organism.breaks()
         room = len(batch) if organism.cut is None else min(len(batch), organism.cut - organism.written)
+        if organism.dies_at is not None:
+            room = next((place for place, (_, fact) in enumerate(batch[:room]) if organism.dies_at(fact)), room)
         refused: dict[str, JournalError] = {}
         taken: list[tuple[str, Fact]] = []
         for root, fact in batch[:room]:
@@ -96,6 +100,20 @@ class _Journal:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+def behind(number: int, kind: type[Fact]) -> Callable[[Fact], bool]:
+    """For ``dies_at``: whatever comes behind this many facts of a kind."""
+    seen = 0
+
+    def is_behind(fact: Fact) -> bool:
+        nonlocal seen
+        if seen >= number:
+            return True
+        seen += isinstance(fact, kind)
+        return False
+
+    return is_behind
 
 
 def facts_of(path: Path) -> dict[str, list[Fact]]:
@@ -142,7 +160,6 @@ class Scene:
     model: ScriptedModel
     document: Mapping[str, Any]
     sends: Sequence[tuple[str, str, Any, Mapping[str, Any]]]
-    meanwhile: Callable[[Organism], None] | None = None
     journal: str = "sqlite"
     results: dict[str, ThreadResult] = field(factory=dict)
 
@@ -154,38 +171,36 @@ class Scene:
 
     async def play(self, cut: int | None = None) -> Mortal:
         """Sends everything, and waits until all of it has ended or the process has died."""
-        organism = self.organism(cut)
-        try:
-            async with organism, anyio.create_task_group() as group:
-                group.start_soon(self._watch, organism, group.cancel_scope)
-                async with anyio.create_task_group() as clients:
-                    for each in self.sends:
-                        clients.start_soon(self._send, organism, *each)
-                group.cancel_scope.cancel()
-        except BaseException as error:
-            if not organism.died.is_set() or not _is_killed(error):
-                raise
-        if organism.died.is_set():
-            await organism.bury()
-        return organism
+        return await self.live(self.organism(cut), self.send_all)
 
     async def resume(self, cut: int | None = None) -> Mortal:
         """Goes on in another process: what is unfinished, and what a client sends again since it never heard."""
-        organism = self.organism(cut)
+        return await self.live(self.organism(cut), self.go_on)
+
+    async def live(self, organism: Mortal, client: Callable[[Mortal], Awaitable[None]]) -> Mortal:
+        """A process: it ends when its client is done, or when it dies."""
         try:
             async with organism, anyio.create_task_group() as group:
                 group.start_soon(self._watch, organism, group.cancel_scope)
-                await organism.resume()
-                async with anyio.create_task_group() as clients:
-                    for each in self.sends:
-                        clients.start_soon(self._send, organism, *each)
+                await client(organism)
                 group.cancel_scope.cancel()
         except BaseException as error:
             if not organism.died.is_set() or not _is_killed(error):
                 raise
         if organism.died.is_set():
-            await organism.bury()
+            organism.bury()
         return organism
+
+    async def send_all(self, organism: Mortal) -> None:
+        """Sends everything and waits for it."""
+        async with anyio.create_task_group() as clients:
+            for each in self.sends:
+                clients.start_soon(self._send, organism, *each)
+
+    async def go_on(self, organism: Mortal) -> None:
+        """Takes up what is unfinished, and sends everything again."""
+        await organism.resume()
+        await self.send_all(organism)
 
     async def _watch(self, organism: Mortal, scope: anyio.CancelScope) -> None:
         await organism.died.wait()

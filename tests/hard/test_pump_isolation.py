@@ -367,9 +367,44 @@ async def test_whatever_a_handler_raises_it_crashes_alone(error: BaseException, 
         await works_on(organism)
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["at-once", "later"])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(SystemExit(3), "SystemExit: 3"), (SystemExit(), "SystemExit"), (GeneratorExit(), "GeneratorExit")],
+    ids=["exit", "exit-without-a-code", "generator-exit"],
+)
+async def test_a_handler_that_would_leave_its_process_has_crashed(
+    error: BaseException, said: str, waits: bool
+) -> None:
+    async def wild(message: Go, ctx: Context) -> None:
+        if waits:
+            await anyio.sleep(0.1)
+        raise error
+
+    async with running(handlers={"wild": code(wild), "echo": code(echo), "slow": code(slow)}) as organism:
+        result = await (await organism.send("wild", Go())).result()
+        assert (result.outcome, result.code) == ("failed", "crashed")
+        assert result.error == f"{said} left the handler, which ends this delivery and no more"
+        await works_on(organism)
+
+
+async def test_exiting_below_a_task_group_is_a_crash_too() -> None:
+    async def wild(message: Go, ctx: Context) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+            raise SystemExit(3)
+
+    async with running(handlers={"wild": code(wild), "echo": code(echo), "slow": code(slow)}) as organism:
+        result = await (await organism.send("wild", Go())).result()
+        assert (result.outcome, result.code) == ("failed", "crashed")
+        assert "SystemExit: 3" in str(result.error)
+        await works_on(organism)
+
+
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["exit", "interrupt"])
-def test_what_ends_the_process_ends_it(backend: str, error: BaseException) -> None:
+def test_what_ends_the_process_ends_it(backend: str) -> None:
+    error = KeyboardInterrupt()
+
     async def wild(message: Go, ctx: Context) -> None:
         await anyio.lowlevel.checkpoint()
         raise error

@@ -1,0 +1,111 @@
+"""``organism fork``: a thread's first entries in a thread of its own, which goes on another way."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any
+
+from attrs import evolve
+from cyclopts import Parameter
+
+from organism.cli.arguments import DEFAULT_FILE, Debug, Given, Sets, pairs
+from organism.cli.conduct import Orders
+from organism.cli.journals import OfFile, OfThread, opened
+from organism.cli.logs import logging_to
+from organism.cli.reading import meant
+from organism.cli.run import (
+    Json,
+    OfRun,
+    Quiet,
+    Timeout,
+    Verbose,
+    check_timeout,
+    command_again,
+    journal_of,
+    settings_of,
+    watched,
+)
+from organism.cli.tables import counted
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError
+from organism.forking import ForkError, fork_in
+from organism.organism import Organism
+from organism.settings import BudgetSettings, laid_over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from organism.journal import Journal
+
+_BUDGET = "budget."
+
+
+def fork(
+    thread: OfThread,
+    file: OfFile = DEFAULT_FILE,
+    *,
+    at: Annotated[
+        int | None,
+        Parameter(metavar="N", help="How many entries are copied, as 'log' numbers them; all but the end without it."),
+    ] = None,
+    set: Sets = (),  # noqa: A002 - the option's name
+    journal: OfRun = None,
+    timeout: Timeout = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+    streams: Given,
+) -> int:
+    """Copies the first entries of a thread into a thread of its own, goes on with that to its end, and prints what 'run' prints.
+
+    The copy gives the answers that it holds: they are not paid for again. --set changes what follows; keys of 'budget' change
+    the fork's own limits. Exits as 'run' does.
+    """
+    check_timeout(timeout)
+    named = journal_of(set, journal)
+    with opened(file, named):
+        pass  # it says what is wrong with a journal that is not there, or does not last
+    sets = pairs("--set", set)
+    settings = settings_of(file, sets, journal, streams)
+    new = secrets.token_hex(8)
+    with opened(file, named, readonly=False) as found:
+        root = _root(found, thread)
+        try:
+            count = fork_in(found, root, new, entries=at, budget=_changed(settings.budget, sets))
+        except ForkError as error:
+            raise ConfigurationError([f"{'fork' if at is None else f'--at {at}'}: {one_line(str(error))}"]) from error
+    streams.note(f"forked: thread {new} goes on from {counted(count, 'entry')} of {one_line(root)}")
+    orders = Orders(
+        messages=(),
+        labels={},
+        again=command_again(file, set, journal),
+        only=new,
+        timeout=timeout,
+        json=json,
+        quiet=quiet,
+    )
+    with logging_to(streams, verbose=verbose, debug=debug):
+        return watched(Organism.of(settings), orders, streams)
+
+
+def _root(found: Journal, thread: str) -> str:
+    those = meant(found, thread)
+    if those.thread != those.chain.root:
+        raise ConfigurationError(
+            [
+                f"thread '{one_line(those.thread)}' is a part of {one_line(those.chain.root)}: only threads of their own can be forked"
+            ]
+        )
+    return those.thread
+
+
+def _changed(budget: BudgetSettings, sets: Iterable[str]) -> Callable[[BudgetSettings], BudgetSettings]:
+    """What lays the keys of ``budget`` that the command line names over a thread's limits."""
+    keys = {key.removeprefix(_BUDGET).partition(".")[0] for key in sets if key.startswith(_BUDGET)}
+    policy: dict[str, Any] = {key: getattr(budget, key) for key in keys if key != "limits" and hasattr(budget, key)}
+    over = evolve(BudgetSettings(limits=budget.limits), **policy)
+    return lambda base: laid_over(base, over, keys) if keys else base
+
+
+__all__ = ["fork"]

@@ -1,0 +1,152 @@
+"""What has happened, as it happens: the facts of one thread from any of them on, or of a whole organism from now on."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from organism.errors import NotRunningError, QueueFullError
+from organism.facts import Ended
+from organism.frames import chain_of, root_of
+from organism.results import Event
+
+if TYPE_CHECKING:
+    from organism.audience import Audience
+    from organism.durable import Durable
+    from organism.facts import Fact
+    from organism.frames import Thread
+
+_MOST: Final = 10_000
+"""Facts that wait for a reader; one that falls further behind is told so."""
+
+
+class Histories:
+    """Reads facts for whoever holds a running organism. Where no journal is on a disk, it has those of live threads only, from
+    when :meth:`organism.Organism.keep_history` was called.
+    """
+
+    def __init__(self, audience: Audience, durable: Durable | None) -> None:
+        self.audience = audience
+        self._durable = durable
+
+    def all(self) -> Facts:
+        """Every fact from now on."""
+        return Facts(self.audience)
+
+    def of(self, thread: Thread, *, after: int = 0) -> Events:
+        """The facts of a root thread and of what is below it behind number ``after``, up to the one that ends it."""
+        return Events(self, root_of(thread), after)
+
+    async def so_far(self, thread: Thread, *, after: int = 0) -> tuple[Event, ...]:
+        """The facts of a root thread and of what is below it behind number ``after`` until now."""
+        root = root_of(thread)
+        chain = chain_of(root)
+        if self._durable is not None:
+            found = await self._durable.facts_of(chain, after=after)
+        elif self.audience.history is not None:
+            found = list(enumerate(self.audience.history.read(chain), 1))[after:]
+        else:
+            raise NotRunningError("journal 'memory:' keeps no facts: call keep_history() before the thread begins")
+        return tuple(Event(seq=seq, fact=fact) for seq, fact in found if _is_of(fact, root))
+
+    @property
+    def lasting(self) -> bool:
+        """Whether facts can be read again after their thread has ended."""
+        return self._durable is not None
+
+
+class Facts:
+    """An async iterator of facts as they become durable. Raises QueueFullError where its reader falls too far behind."""
+
+    def __init__(self, audience: Audience) -> None:
+        queue = self._queue = _Queue()
+        self._unsubscribe = audience.subscribe(queue.put)
+
+    def __aiter__(self) -> Facts:
+        return self
+
+    async def __anext__(self) -> Fact:
+        return await self._queue.next()
+
+    def __del__(self) -> None:
+        self._unsubscribe()
+
+
+class Events:
+    """An async iterator of a thread's events, up to its end. Raises as :class:`Facts` and :meth:`Histories.so_far` do."""
+
+    def __init__(self, histories: Histories, root: Thread, after: int) -> None:
+        self._histories = histories
+        self._root = root
+        self._seq = after
+        self._read: deque[Event] = deque()
+        self._begun = False
+        self._over = False
+        queue = self._queue = _Queue()
+        self._unsubscribe = histories.audience.subscribe(lambda fact: queue.put(fact) if _is_of(fact, root) else None)
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._over:
+            raise StopAsyncIteration
+        while not self._read:
+            await self._read_on()
+        event = self._read.popleft()
+        self._seq = event.seq
+        if isinstance(event.fact, Ended) and event.fact.thread == self._root.id:
+            self._over = True
+            self._unsubscribe()
+        return event
+
+    async def _read_on(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._read.extend(await self._histories.so_far(self._root, after=self._seq))
+            return
+        fact = await self._queue.next()
+        if self._histories.lasting:
+            self._queue.clear()  # all that has come is read with it
+            self._read.extend(await self._histories.so_far(self._root, after=self._seq))
+        else:
+            self._read.append(Event(seq=self._seq + 1, fact=fact))
+
+    def __del__(self) -> None:
+        self._unsubscribe()
+
+
+class _Queue:
+    """What one reader has not read yet."""
+
+    def __init__(self) -> None:
+        self._facts: deque[Fact] = deque()
+        self._come = anyio.Event()
+        self._lost = False
+
+    def put(self, fact: Fact) -> None:
+        """Takes a fact, if there is room."""
+        self._lost = self._lost or len(self._facts) >= _MOST
+        if not self._lost:
+            self._facts.append(fact)
+        self._come.set()
+
+    async def next(self) -> Fact:
+        """The next fact; waits for it."""
+        while not self._facts:
+            if self._lost:
+                raise QueueFullError(f"its reader is more than {_MOST} facts behind: read on with events(after=...)")
+            self._come = anyio.Event()
+            await self._come.wait()
+        return self._facts.popleft()
+
+    def clear(self) -> None:
+        """What came is read from the journal."""
+        self._facts.clear()
+        self._lost = False
+
+
+def _is_of(fact: Fact, root: Thread) -> bool:
+    return fact.thread == root.id or fact.thread.startswith(f"{root.id}.")

@@ -1,0 +1,239 @@
+"""What a handler sees while it is run again: the same, but that all it asks of the world is answered from the record."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from organism.agent import AgentContext
+from organism.config import budget as parse_budget
+from organism.context import Context
+from organism.frames import Failure
+from organism.kernel.answers import Refusal, check_target
+from organism.kernel.kernel import refusal_error
+from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError
+from organism.models.calls import asked_for
+from organism.pump.handles import ThreadHandle
+from organism.pump.keys import GRACE, completion_of, question
+from organism.pump.streaming import ContextStream, KeptStream
+from organism.replay.player import Asking, Odd
+from organism.settings import BudgetSettings, laid_over
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from organism.frames import Ask, Thread, Warned
+    from organism.kernel.prompts import Prompt
+    from organism.models.completion import Call, Completion
+    from organism.replay.player import Player
+    from organism.replay.script import Question
+    from organism.replay.stage import Stage
+
+_NO_BUDGET: Final = BudgetSettings()
+_LONGEST: Final = 300
+
+
+class Recorded(Context):
+    """A context whose questions are answered by ``stage`` from its record."""
+
+    def __init__(self, stage: Stage, player: Player) -> None:
+        world: Any = stage
+        super().__init__(
+            world, cast("Any", player), wall=lambda: datetime.fromtimestamp(stage.at, UTC), spawned=stage.handle
+        )
+        self._stage = stage
+        self._player = player
+        self._clock = iter(player.part.times)
+
+    @property
+    def thread(self) -> str:
+        """The id that the thread had: before a fork, it was that of its origin."""
+        return self._stage.name_of(self._message.thread.id, self._player.part)
+
+    @property
+    def message_id(self) -> str:
+        """As in the thread that it was then."""
+        return f"{self.thread}/{self._message.seq}"
+
+    @property
+    def idempotency_key(self) -> str:
+        """As it was."""
+        return self.message_id
+
+    def now(self) -> datetime:
+        """What was read then."""
+        at = next(self._clock, None)
+        return datetime.fromtimestamp(self._stage.at if at is None else at, UTC)
+
+    # Models
+
+    async def call_model(
+        self,
+        call: Call,
+        *,
+        grace: bool = False,
+        wait: bool = True,
+        tells: Sequence[Warned] = (),
+        kind: str = "complete",
+    ) -> Completion:
+        """The completion that the record holds."""
+        del grace, wait
+        self._check_running()
+        prompt = self._keys.prompt(call, kind=kind, tells=bool(tells))
+        return await self._completion(call, prompt)
+
+    async def _completion(self, call: Call, prompt: Prompt) -> Completion:
+        player = self._player
+        known = player.part.questions.get(prompt.key)
+        if known is None:
+            says = f"asks model '{call.model}': {_short(_plain(prompt.messages)[-1:])}"
+            if call.model not in self._stage.settings.models:
+                player.unsure = f"it asked model '{call.model}', which is no alias any more"
+            return await player.ask(Asking("", says, lambda: None))
+        self._compare(known, prompt)
+        return await player.ask(Asking(prompt.key, f"asks model '{call.model}'", lambda: self._answer(known, call)))
+
+    def _answer(self, known: Question, call: Call) -> tuple[Any] | None:
+        place = self._stage.place
+        if known.answer is not None and known.answered is not None:
+            return (completion_of(*known.answer),) if place >= known.answered else None
+        if known.settled is None or place < known.settled:
+            return None
+        self._player.unsure = f"a call to model '{call.model}' was not answered, and the record does not say of what"
+        return (ModelError(call.model, ["the record holds no answer of this call"]),)
+
+    def _compare(self, known: Question, prompt: Prompt) -> None:
+        """Whether the model is asked what it was asked then, word for word."""
+        now = _plain(prompt.messages)
+        before = [_plain(each.messages) for each in known.prompts]
+        if before and now not in before:
+            place, (old, new) = known.asked, _first_difference(before[0], now)
+            self._player.differs(Odd("a model was asked", _short(old), _short(new), place))
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        model: str = "default",
+        max_output_tokens: int | None = None,
+        min_output_tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        wait: bool = True,
+        grace: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[ContextStream]:
+        """The recorded answer, in one piece."""
+        del wait, grace
+        call = asked_for(
+            messages,
+            model=model,
+            max_output_tokens=max_output_tokens,
+            min_output_tokens=min_output_tokens,
+            temperature=temperature,
+            seed=seed,
+            tools=(),
+            returns=None,
+            extra=extra,
+        )
+        self._check_running()
+        self._player.unsure = self._player.unsure or "it read a stream, whose pieces are not in the record"
+        completion = await self._completion(call, self._keys.prompt(call, kind="stream"))
+        yield ContextStream(KeptStream(completion), cast("Any", self._player))
+
+    # Handlers
+
+    async def _ask(self, to: str, payload: Any, timeout: float | None) -> Any:
+        self._check_running()
+        key = self._keys.next("ask", question(to, payload))
+        says = f"asks '{to}': {_short(_said(payload))}"
+        known = self._player.part.questions.get(key)
+        if known is None:
+            try:
+                return await self._refused_or_odd(to, payload, says, asks=True)
+            except (HandlerFailedError, BudgetExhaustedError) as refused:
+                return refused
+        answer = await self._player.ask(Asking(key, says, lambda: self._reply(key, known, timeout)))
+        if answer is None:
+            answer = Failure("timeout", f"'{to}' did not reply within {timeout:g} s", retry=True)
+        if isinstance(answer, Failure):
+            return HandlerFailedError(
+                answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope
+            )
+        return answer
+
+    def _reply(self, key: str, known: Question, timeout: float | None) -> tuple[Any] | None:
+        ask: Ask | None = (self._message.known or {}).get(key)
+        if self._stage.place < known.asked or ask is None or not ask.done:
+            return None
+        # One that was cut off without a timeout of its own was cancelled by the handler itself.
+        return None if ask.answer is None and timeout is None else (ask.answer,)
+
+    async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
+        """The handle of the thread that was spawned then."""
+        self._check_running()
+        callee = self._stage.handlers.get(to) if to != self.name else None
+        settings = callee.budget if callee is not None and callee.budget is not None else _NO_BUDGET
+        if budget is not None:
+            settings = laid_over(settings, parse_budget(budget), budget)
+        key = self._keys.next("spawn", question(to, payload, repr(settings)))
+        says = f"spawns '{to}': {_short(_said(payload))}"
+        known = self._player.part.questions.get(key)
+        if known is None:
+            return cast("ThreadHandle", await self._refused_or_odd(to, payload, says, asks=False))
+        return cast("ThreadHandle", await self._player.ask(Asking(key, says, lambda: self._spawned_then(key, known))))
+
+    def _spawned_then(self, key: str, known: Question) -> tuple[ThreadHandle] | None:
+        id_ = (self._message.known or {}).get(key)
+        return None if self._stage.place < known.asked or id_ is None else (self._stage.handle_of(id_),)
+
+    async def _refused_or_odd(self, to: str, payload: Any, says: str, *, asks: bool) -> Any:
+        """A question that may not be asked leaves no trace in the record; one that no limit refused is new."""
+        message = self._message
+        depth = message.frame.depth + 1
+        found = check_target(self._stage.kernel.state, message, to, payload, depth=depth, asks=asks)
+        if isinstance(found, Refusal) and found.lack is None:
+            raise refusal_error(found)
+        return await self._player.ask(Asking("", says, lambda: None))
+
+
+class RecordedAgent(Recorded, AgentContext):
+    """The context of an agent that is run again."""
+
+    def fits_grace(self, call: Call, *, answer: float = 0.0) -> bool:
+        """Whether a prompt is a part of the one that was made then: the record says how much of it did fit."""
+        del answer
+        known = self._player.part.questions.get(GRACE)
+        return known is not None and any(_is_part(_plain(call.messages), _plain(p.messages)) for p in known.prompts)
+
+
+def _is_part(some: Sequence[Any], whole: Sequence[Any]) -> bool:
+    """Whether these messages stand among those, in their order."""
+    left = iter(whole)
+    return all(any(each == other for other in left) for each in some)
+
+
+def _first_difference(before: Sequence[Any], now: Sequence[Any]) -> tuple[Any, Any]:
+    pairs = zip(before, now, strict=False)
+    number = next((number for number, (one, other) in enumerate(pairs) if one != other), min(len(before), len(now)))
+    return before[number : number + 1], now[number : number + 1]
+
+
+def _plain(messages: Any) -> list[Any]:
+    """Messages as JSON has them."""
+    return cast("list[Any]", json.loads(json.dumps(list(messages), default=dict)))
+
+
+def _said(payload: Any) -> Any:
+    return question("", payload)()[1]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+__all__ = ["Recorded", "RecordedAgent"]

@@ -1,0 +1,139 @@
+"""One delivery that is run again: its handler, and what it asks while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from attrs import define, field, frozen
+
+from organism.frames import Failure
+from organism.pump.delivery import failure_of, outgoing_of
+from organism.replay.script import END, REFUSED
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from organism.frames import Message
+    from organism.message import Outgoing
+    from organism.replay.script import Part
+
+
+@frozen
+class Odd:
+    """What a delivery did otherwise than the record has it. ``place`` is where in the record."""
+
+    what: str
+    recorded: str
+    now: str
+    place: int
+
+
+@define(eq=False)
+class Asking:
+    """A question that waits. ``key`` is that of the record, empty where it does not know it; ``says`` is it in words.
+
+    ``look`` gives its answer once the record has come to it, as a tuple of one.
+    """
+
+    key: str
+    says: str
+    look: Callable[[], tuple[Any] | None]
+    answer: tuple[Any] | None = None
+    event: anyio.Event = field(factory=anyio.Event)
+
+
+class Player:
+    """Runs a handler in a task of its own; a Delivery to its context. ``result`` is what came of it once it is ``over``."""
+
+    def __init__(self, part: Part, message: Message) -> None:
+        self.part = part
+        self.message = message
+        self.over = False
+        self.result: tuple[Outgoing, ...] | Failure | None = None
+        self.context: Any = None
+        self.odd: Odd | None = None
+        self.unsure: str | None = None
+        """Why what it does may differ from the record without anything being wrong."""
+        self.asked: set[str] = set()
+        self.waiting_for: list[Asking] = []
+        self._scope = anyio.CancelScope()
+        self._moved = anyio.Event()
+
+    def waiting(self) -> AbstractAsyncContextManager[None]:
+        """A block in which it waits for others; nothing here minds how long."""
+        return nullcontext()
+
+    async def run(self, code: Callable[[Any, Any], Any]) -> None:
+        """Calls the handler and keeps what comes of it."""
+        try:
+            with self._scope:
+                self.result = outgoing_of(await code(self.message.payload, self.context))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what the handler came to
+            self.result = failure_of(error)
+        finally:
+            self.over = True
+            self._move()
+
+    def stop(self) -> None:
+        """Its record ends here, or it was cancelled."""
+        self._scope.cancel()
+
+    def differs(self, odd: Odd) -> None:
+        """Keeps the first thing that it did otherwise, and stops it."""
+        self.odd = self.odd or odd
+        self.stop()
+
+    async def ask(self, asking: Asking) -> Any:
+        """Waits for an answer; one that is an exception is raised."""
+        self.waiting_for.append(asking)
+        if asking.key:
+            self.asked.add(asking.key)
+        self._move()
+        try:
+            await asking.event.wait()
+        finally:
+            self.waiting_for.remove(asking)
+        assert asking.answer is not None  # noqa: S101 - set before its event
+        (answer,) = asking.answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    @property
+    def unknown(self) -> Sequence[Asking]:
+        """What it asks that the record does not know, the oldest first."""
+        return [each for each in self.waiting_for if not each.key and each.answer is None]
+
+    def is_at(self, key: str) -> bool:
+        """Whether it has come to this place of its record."""
+        if self.over or key in self.asked:
+            return True
+        return key == REFUSED and bool(self.unknown) and key != END
+
+    def hand(self) -> bool:
+        """Gives the answers that the record has come to; whether there were any."""
+        handed = False
+        for asking in list(self.waiting_for):
+            if not asking.event.is_set():
+                asking.answer = asking.answer or asking.look()
+                if asking.answer is not None:
+                    asking.event.set()
+                    handed = True
+        return handed
+
+    async def moved(self, patience: float) -> bool:
+        """Waits until it asks something or is over; False where it does neither."""
+        with anyio.move_on_after(patience):
+            await self._moved.wait()
+            return True
+        return False
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = anyio.Event()
+
+
+__all__ = ["Asking", "Odd", "Player"]

@@ -1,0 +1,343 @@
+"""``pause``, ``cancel``, ``add-budget`` and ``resume``: on a journal that a process works on, and on one that a process left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from organism.journal import Lock
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Desk
+
+WALK = '''
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from organism import Reply, payload
+
+if TYPE_CHECKING:
+    from organism import Context
+
+
+@payload
+class Walk:
+    steps: int = 3
+
+
+@payload
+class Step:
+    n: int
+
+
+@payload
+class Walked:
+    text: str
+
+
+async def walk(message: Walk, ctx: Context) -> Reply[Walked]:
+    """Walks step by step."""
+    said = [(await ctx.ask("step", Step(n), expect=Walked)).text for n in range(message.steps)]
+    return Reply(Walked(" ".join(said)))
+
+
+async def step(message: Step, ctx: Context) -> Reply[Walked]:
+    """Takes a step; the second one only once there is a file that says so."""
+    ctx.log.warning("step %d", message.n)
+    while message.n == 1 and not await anyio.Path("go").exists():
+        await anyio.sleep(0.01)
+    return Reply(Walked(str(message.n)))
+'''
+
+FILE = """
+organism: walking
+journal: sqlite:organism.db
+budget: {tokens: 1000}
+handlers:
+  walker: {code: "walking:walk", peers: [step]}
+  step: {code: "walking:step", timeout: null}
+start:
+  - {to: walker, payload: {Walk: {}}}
+"""
+
+
+class Walking:
+    """A folder whose organism waits in its second step, and processes that work on it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        desk.write("walking.py", WALK)
+        desk.write("organism.yaml", FILE)
+
+    def started(self, *arguments: str) -> subprocess.Popen[str]:
+        """A run that has come to its second step."""
+        process = self.desk.start("run", *arguments)
+        assert process.stderr is not None
+        while "step 1" not in (line := process.stderr.readline()):
+            assert process.poll() is None or line, "it has ended"
+        return process
+
+    def killed(self, *arguments: str) -> str:
+        """The thread that a run has left that was killed in its second step."""
+        with self.started(*arguments) as process:
+            process.kill()
+        return self.thread
+
+    def go(self) -> None:
+        (self.desk.folder / "go").touch()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return self.desk.organism("threads", "--json").objects
+
+    @property
+    def thread(self) -> str:
+        (row,) = self.rows
+        return str(row["thread"])
+
+    @property
+    def outcome(self) -> str:
+        (row,) = self.rows
+        return str(row["outcome"])
+
+
+@pytest.fixture
+def walking(desk: Desk) -> Iterator[Walking]:
+    made = Walking(desk)
+    yield made
+    made.go()
+
+
+DONE = "walker: Walked\n  text: 0 1 2\n"
+
+
+# Where a process left something
+
+
+def test_a_run_that_was_killed_goes_on(walking: Walking) -> None:
+    thread = walking.killed()
+    assert walking.outcome == "unfinished"
+    walking.go()
+    ran = walking.desk.organism("resume", "--quiet")
+    assert (ran.code, ran.out) == (0, DONE), ran.err
+    assert "step 0" not in ran.err, "what was answered before is not done again"
+    assert (walking.thread, walking.outcome) == (thread, "completed")
+
+
+def test_resume_prints_what_run_prints(walking: Walking) -> None:
+    thread = walking.killed("--label", "arm=a")
+    walking.go()
+    ran = walking.desk.organism("resume", "--json")
+    assert ran.object["thread"] == thread
+    assert ran.object["labels"] == {"arm": "a"}
+    assert ran.object["usage"]["messages"] == 4
+
+
+def test_with_nothing_left_resume_says_so(walking: Walking) -> None:
+    walking.go()
+    assert walking.desk.organism("run", "--quiet").code == 0
+    ran = walking.desk.organism("resume", "--quiet")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == "there is nothing to go on with: every thread in the journal has ended\n"
+
+
+def test_a_run_says_what_is_unfinished_and_leaves_it(walking: Walking) -> None:
+    walking.killed()
+    walking.go()
+    ran = walking.desk.organism("run", "--quiet")
+    assert (ran.code, ran.out) == (0, DONE)
+    assert "1 thread of earlier runs is unfinished; go on with it: organism resume\n" in ran.err
+    assert [row["outcome"] for row in walking.rows] == ["unfinished", "completed"]
+
+
+def test_run_resume_goes_on_first_and_then_sends(walking: Walking) -> None:
+    walking.killed()
+    walking.go()
+    ran = walking.desk.organism("run", "--resume", "--json")
+    assert [one["outcome"] for one in ran.objects] == ["completed"] * 2
+    assert ran.objects[0]["thread"] == walking.rows[0]["thread"]
+    assert "unfinished" not in ran.err
+
+
+def test_the_command_to_go_on_names_the_file_and_the_journal(walking: Walking) -> None:
+    walking.desk.write("other.yaml", FILE)
+    walking.go()
+    with walking.desk.start("run", "other.yaml", "--journal", "jsonl:my facts") as process:
+        process.wait(60)
+    (walking.desk.folder / "go").unlink()
+    with walking.started("other.yaml", "--set", "journal=jsonl:my facts") as process:
+        process.kill()
+    walking.go()
+    ran = walking.desk.organism("run", "other.yaml", "--quiet", "--journal", "jsonl:my facts")
+    assert "go on with it: organism resume other.yaml --journal 'jsonl:my facts'\n" in ran.err
+    again = walking.desk.organism("resume", "other.yaml", "--journal", "jsonl:my facts", "--quiet")
+    assert (again.code, again.out) == (0, DONE), again.err
+
+
+def test_what_was_left_is_paused_and_gets_more_and_nothing_runs(walking: Walking) -> None:
+    thread = walking.killed()
+    desk = walking.desk
+    assert desk.organism("add-budget", thread[:6], "tokens=500", "messages=1,000").out == (
+        f"thread {thread}: tokens 1,000 -> 1,500, messages 300 -> 1,300\n"
+    )
+    paused = desk.organism("pause", thread[:6])
+    assert (paused.code, paused.out) == (0, f"thread {thread} is paused; 'organism resume' lets it go on\n")
+    assert "step" not in paused.err
+    assert walking.outcome == "paused"
+    assert desk.organism("pause", thread).out == f"thread {thread} is paused already; 'organism resume' lets it go on\n"
+    walking.go()
+    ran = desk.organism("resume", "--quiet")
+    assert (ran.code, ran.out) == (0, DONE)
+    assert desk.organism("verify").code == 0
+
+
+def test_what_was_left_is_cancelled(walking: Walking) -> None:
+    thread = walking.killed()
+    ran = walking.desk.organism("cancel", thread)
+    assert (ran.code, ran.out) == (0, f"thread {thread} is cancelled\n")
+    (row,) = walking.rows
+    assert (row["outcome"], row["error"]) == ("cancelled", "cancelled by hand")
+    assert "Ended" in walking.desk.organism("log", thread, "--jsonl").out
+    again = walking.desk.organism("cancel", thread)
+    assert (again.code, again.err) == (
+        2,
+        f"imported\nthread {thread} has ended (cancelled)\n".removeprefix("imported\n"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("pause", "zzz"), "there is no thread 'zzz'; 'organism threads' lists those there are\n"),
+        (("add-budget", "THREAD"), "add-budget: say how much of what, as in tokens=1000\n"),
+        (("add-budget", "THREAD", "tokens"), "add-budget tokens: is no KEY=VALUE\n"),
+        (("add-budget", "THREAD", "tokns=1"), "add-budget: 'tokns' is no unit; did you mean 'tokens'?\n"),
+        (("add-budget", "THREAD", "tokens=-1"), "add-budget: tokens: -1 must be above 0\n"),
+        (("add-budget", "THREAD", "depth=1.5"), "budget.depth: 1.5 is no whole number\n"),
+    ],
+)
+def test_what_cannot_be_done_is_said(walking: Walking, arguments: tuple[str, ...], said: str) -> None:
+    thread = walking.killed()
+    ran = walking.desk.organism(*(thread if word == "THREAD" else word for word in arguments))
+    assert (ran.code, ran.out, ran.err) == (2, "", said)
+    assert walking.outcome == "unfinished"
+
+
+def test_without_a_journal_that_lasts_there_is_nothing_to_go_on_with(desk: Desk) -> None:
+    ran = desk.organism("resume")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("organism.yaml: journal 'memory:' ends with the process that keeps it")
+
+
+# Where a process works on it
+
+
+def test_a_process_is_told_to_pause_and_its_run_ends(walking: Walking) -> None:
+    with walking.started("--json") as process:
+        thread = walking.thread
+        said = walking.desk.organism("pause", thread[:6])
+        assert said.out == f"thread {thread} is paused: what runs finishes, and nothing more is delivered\n"
+        walking.go()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert '"outcome": "paused"' in out
+    assert f"paused: walker [thread {thread}]\n1 thread is paused; go on with it: organism resume\n" in err
+    ran = walking.desk.organism("resume", "--quiet")
+    assert (ran.code, ran.out) == (0, DONE)
+
+
+def test_a_process_is_told_to_cancel(walking: Walking) -> None:
+    with walking.started("--quiet") as process:
+        thread = walking.thread
+        assert walking.desk.organism("cancel", thread).out == f"thread {thread} is cancelled\n"
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"cancelled: walker: cancelled by hand [thread {thread}]\n" in err
+
+
+def test_a_process_is_told_to_give_more_and_to_go_on(walking: Walking) -> None:
+    with walking.started("--quiet") as process:
+        thread = walking.thread
+        more = walking.desk.organism("add-budget", thread, "tokens=1")
+        assert more.out == f"thread {thread}: tokens 1,000 -> 1,001\n"
+        resumed = walking.desk.organism("resume")
+        assert (resumed.code, resumed.out) == (0, "1 thread goes on, in the process that works on the journal\n")
+        walking.go()
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, DONE)
+
+
+def test_a_second_process_is_told_who_works_on_the_journal(walking: Walking) -> None:
+    with walking.started("--quiet") as process:
+        ran = walking.desk.organism("run", "--quiet")
+        walking.go()
+        process.communicate(timeout=60)
+    assert (ran.code, ran.out) == (5, "")
+    assert re.search(
+        rf"error: \S+organism\.db is held by process {process.pid} on \S+ \(organism walking, ", ran.err
+    ) or (f"organism.db is held by process {process.pid} on " in ran.err)
+
+
+def test_an_owner_that_takes_no_orders_is_named(walking: Walking, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = walking.killed()
+    monkeypatch.setattr("organism.cli.orders._TRIES", 2)
+    lock = Lock(walking.desk.folder / "organism.db", {"pid": "1"})
+    lock.take()
+    ran = walking.desk.organism("pause", thread)
+    lock.release()
+    assert (ran.code, ran.out) == (5, "")
+    assert "is held by a process that takes no orders" in ran.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_leaves_the_threads_and_says_how_to_go_on(walking: Walking, number: signal.Signals, code: int) -> None:
+    with walking.started() as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert err == (
+        "interrupted: leaving what runs; once more ends it at once\n"
+        "1 thread is left in the journal; go on with it: organism resume\n"
+    )
+    assert walking.outcome == "unfinished"
+    walking.go()
+    ran = walking.desk.organism("resume", "--quiet")
+    assert (ran.code, ran.out) == (0, DONE)
+    assert "step 0" not in ran.err
+
+
+def test_a_timeout_cancels_also_where_the_journal_lasts(walking: Walking) -> None:
+    ran = walking.desk.organism("run", "--timeout", "0.3", "--json")
+    assert (ran.code, ran.object["outcome"]) == (1, "cancelled")
+    assert walking.outcome == "cancelled"
+
+
+# Damage
+
+
+def test_a_thread_that_is_damaged_is_named_and_the_others_go_on(walking: Walking) -> None:
+    url = ("--journal", "jsonl:facts")
+    for _ in range(2):
+        with walking.started(*url) as process:
+            process.kill()
+        time.sleep(0.01)
+    first, second = sorted((walking.desk.folder / "facts").glob("**/*.jsonl"), key=os.path.getmtime)
+    lines = first.read_bytes().splitlines(keepends=True)
+    first.write_bytes(b"".join([lines[0].replace(b'"steps":3', b'"steps":4'), *lines[1:]]))
+    assert first.read_bytes() != b"".join(lines)
+    walking.go()
+    ran = walking.desk.organism("resume", "--json", *url)
+    assert (ran.code, ran.object["outcome"]) == (5, "completed")
+    assert first.stem in ran.err
+    assert second.stem not in ran.err

@@ -1,0 +1,106 @@
+"""What has happened in a thread can be read from any event on, while it happens and afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from organism import Context, Organism, Reply, Send
+from organism.errors import NotRunningError
+from organism.facts import Accepted, Answered, Ended
+from organism.testing import Says, ScriptedModel
+from tests.hard.pump_world import Go, Said, code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
+    from organism.results import Event
+
+
+class Inline(Organism):
+    """An organism that writes in place: a worker thread would let the virtual clock jump meanwhile."""
+
+    async def _offload(self, work: Callable[[], Any]) -> Any:
+        return work()
+
+
+async def first(message: Go, ctx: Context) -> Send:
+    """Passes it on once it may."""
+    await ctx.complete("may I?")
+    await anyio.sleep(1)
+    return Send("second", message)
+
+
+async def second(message: Go, ctx: Context) -> Reply[Said]:
+    """Says it."""
+    return Reply(Said(message.text))
+
+
+def organism(journal: str) -> Inline:
+    handlers = {"first": code(first, peers=("second",)), "second": code(second, budget={"messages": 5})}
+    model = ScriptedModel([Says(text="yes")])
+    return Inline(name="test", handlers=handlers, models=model.models(), journal=journal)
+
+
+async def read(events: Any, until: int | None = None) -> list[Event]:
+    found: list[Event] = []
+    async for event in events:
+        found.append(event)
+        if len(found) == until:
+            break
+    return found
+
+
+@pytest.mark.parametrize("kind", ["memory:", "sqlite:x.db", "jsonl:x"])
+async def test_events_come_as_they_happen_and_go_on_behind_any_of_them(kind: str, tmp_path: Path) -> None:
+    name, _, path = kind.partition(":")
+    async with organism(f"{name}:{tmp_path / path}" if path else kind) as running:
+        running.keep_history()
+        handle = await running.send("first", Go("hello"))
+        whole = await read(handle.events())
+        assert isinstance(whole[0].fact, Accepted)
+        assert isinstance(whole[-1].fact, Ended)
+        assert whole[-1].fact.thread == handle.id
+        assert [event.seq for event in whole] == list(range(1, len(whole) + 1))
+        assert any(isinstance(event.fact, Answered) and event.fact.thread != handle.id for event in whole)
+        if path:
+            assert list(await handle.history()) == whole
+            assert await read(handle.events(after=3)) == whole[3:]
+
+
+async def test_reading_on_behind_an_event_misses_nothing(tmp_path: Path) -> None:
+    async with organism(f"sqlite:{tmp_path / 'x.db'}") as running:
+        handle = await running.send("first", Go("hello"))
+        begun = await read(handle.events(), until=2)
+        rest = await read(handle.events(after=begun[-1].seq))
+        assert [*begun, *rest] == list(await handle.history())
+
+
+async def test_all_events_of_an_organism_come_once_they_are_durable(tmp_path: Path) -> None:
+    async with organism(f"sqlite:{tmp_path / 'x.db'}") as running:
+        ended: list[str] = []
+
+        async def listen() -> None:
+            async for fact in running.events():
+                if isinstance(fact, Ended) and fact.kind == "root":
+                    ended.append(fact.thread)
+                    if len(ended) == 2:
+                        return
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen)
+            await anyio.lowlevel.checkpoint()
+            handles = [await running.send("first", Go(text)) for text in ("a", "b")]
+        assert sorted(ended) == sorted(handle.id for handle in handles)
+
+
+async def test_without_a_record_there_is_no_history() -> None:
+    async with organism("memory:") as running:
+        handle = await running.send("second", Go("hello"))
+        with pytest.raises(NotRunningError, match=r"keep_history\(\) before the thread begins"):
+            await handle.history()
