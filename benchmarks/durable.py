@@ -1,12 +1,12 @@
-"""Messages of 400 bytes through the pump with a journal on the disk: every step is synced before its effects.
+"""Messages through the pump with a journal on the disk: every step is synced before its effects.
 
-    python benchmarks/durable.py durable-serial|durable-many [N]
+    python benchmarks/durable.py durable-serial|durable-many [N [BYTES]]
 
 durable-serial   two handlers, one conversation, a message to and fro (Send and Reply): hops a second. Each waits for its own sync
 durable-many     1,000 conversations at once through greeter -> worker -> collector, each a thread that opens and ends: messages a
                  second. They share their syncs
 
-The journal is SQLite, ``durability: full``. Prints ``RESULT {"rate": ..., "cpu_us": ..., "disk": ...}``: CPU of all threads of the
+The journal is SQLite, ``durability: full``; a message has a text of 400 bytes, or of so many. Prints ``RESULT {"rate": ..., "cpu_us": ..., "disk": ...}``: CPU of all threads of the
 process in microseconds, and bytes on the disk, each for one message.
 """
 
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 FREE: dict[str, Any] = {"messages": None, "depth": None, "warn_at": []}
-TEXT = ("The quick brown fox jumps over the lazy dog. " * 9)[:400]
+TEXT = "The quick brown fox jumps over the lazy dog. "
 
 
 @payload
 class Ping:
     text: str
     n: int
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 async def measured(handlers: dict[str, Any], count: int, work: Callable[[Organism], Awaitable[object]]) -> None:
@@ -44,12 +48,12 @@ async def measured(handlers: dict[str, Any], count: int, work: Callable[[Organis
             cpu, wall = time.process_time(), time.perf_counter()
             await work(made)
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        disk = size(Path(folder))
     figures = {"cpu_us": round(cpu / count * 1e6, 1), "disk": round(disk / count)}
     print("RESULT " + json.dumps({"n": count, "s": wall, "rate": count / wall, **figures}), flush=True)
 
 
-async def serial(hops: int) -> None:
+async def serial(hops: int, text: str) -> None:
     async def ping(message: Ping, ctx: Context) -> Send[Ping] | Reply[Ping]:
         """Sends it on until it has gone to and fro often enough."""
         if message.n >= hops:
@@ -61,10 +65,10 @@ async def serial(hops: int) -> None:
         return Reply(Ping(message.text, message.n + 1))
 
     handlers = {"ping": {"code": ping, "peers": ["pong"]}, "pong": pong}
-    await measured(handlers, hops, lambda made: made.ask("ping", Ping(TEXT, 0)))
+    await measured(handlers, hops, lambda made: made.ask("ping", Ping(text, 0)))
 
 
-async def many(rounds: int) -> None:
+async def many(rounds: int, text: str) -> None:
     async def greeter(message: Ping, ctx: Context) -> Forward[Ping]:
         """Hands on."""
         return Forward("worker", Ping(message.text, message.n + 1))
@@ -85,7 +89,7 @@ async def many(rounds: int) -> None:
 
     async def work(made: Organism) -> None:
         for _ in range(rounds):
-            threads = await made.send_all([("greeter", Ping(TEXT, 0))] * conversations)
+            threads = await made.send_all([("greeter", Ping(text, 0))] * conversations)
             for thread in threads:
                 await thread.result()
 
@@ -96,10 +100,11 @@ WORK = {"durable-serial": (serial, 5_000), "durable-many": (many, 20)}
 
 
 def main() -> None:
-    if len(sys.argv) not in {2, 3} or sys.argv[1] not in WORK:
+    if len(sys.argv) not in {2, 3, 4} or sys.argv[1] not in WORK:
         raise SystemExit(__doc__)
     work, usual = WORK[sys.argv[1]]
-    anyio.run(work, int(sys.argv[2]) if len(sys.argv) == 3 else usual, backend="trio")
+    count, length = [*map(int, sys.argv[2:]), *(usual, 400)[len(sys.argv) - 2 :]]
+    anyio.run(work, count, (TEXT * (length // len(TEXT) + 1))[:length], backend="trio")
 
 
 if __name__ == "__main__":

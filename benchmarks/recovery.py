@@ -104,6 +104,10 @@ def fill(folder: Path, finished: list[Fact], unfinished: list[Fact], counts: tup
     journal.close()
 
 
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def kb() -> int:
     """The memory of this process, in KB."""
     gc.collect()
@@ -116,7 +120,6 @@ async def main(finished: int, unfinished: int) -> None:
         folder = Path(name)
         done, waits = await lives(folder)
         fill(folder, done, waits, (finished, unfinished))
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         before, start = kb(), time.perf_counter()
         made = organism("sqlite:journal.db", folder)
         async with made:
@@ -126,7 +129,7 @@ async def main(finished: int, unfinished: int) -> None:
             resumed, with_open = time.perf_counter(), kb()
             assert len(handles) == unfinished, len(handles)
         figures = {
-            "finished": finished, "open": unfinished, "mb": size // 2**20, "open_s": round(opened - start, 3),
+            "finished": finished, "open": unfinished, "mb": size(folder) // 2**20, "open_s": round(opened - start, 3),
             "resume_s": round(resumed - again, 3), "opened_kb": with_all - before, "resumed_kb": with_open - with_all,
         }  # fmt: skip
         print("RESULT " + json.dumps(figures), flush=True)

@@ -17,7 +17,7 @@ import anyio
 from organism.budget.view import BudgetView
 from organism.config import budget as parse_budget
 from organism.errors import BudgetExhaustedError, HandlerFailedError, NotRunningError, UnexpectedReplyError
-from organism.frames import Failure, root_of
+from organism.frames import Ask, Failure, root_of
 from organism.kernel.answers import Refusal
 from organism.kernel.kernel import refusal_error
 from organism.kernel.recall import CLOCK, Times
@@ -145,8 +145,8 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger named after the handler that says the thread."""
-        return logging.LoggerAdapter(logging.getLogger(f"organism.handlers.{self.name}"), {"thread": self.thread})
+        """A logger named after the handler; its records have the thread as ``thread_id``."""
+        return logging.LoggerAdapter(logging.getLogger(f"organism.handlers.{self.name}"), {"thread_id": self.thread})
 
     # Models
 
@@ -317,7 +317,11 @@ class Context:
         self._check_running()
         pump = self._pump
         key = self._key("ask", question(to, payload))
-        ask = self.recall(key) or pump.kernel.ask(self._message, to, payload, pump.now(), key=key)
+        ask: Ask | Refusal | None = self.recall(key)
+        if isinstance(ask, Ask) and ask.done and ask.answer is None and timeout is None:
+            ask = None  # its own task was cancelled the first time; whatever did that will do it again
+        if ask is None:
+            ask = pump.kernel.ask(self._message, to, payload, pump.now(), key=key)
         pump.carry_out()
         if isinstance(ask, Refusal):
             return refusal_error(ask)

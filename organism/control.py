@@ -87,7 +87,7 @@ class Order:
         do, thread, units = (fields.get(key) for key in ("do", "thread", "units"))
         if not isinstance(do, str) or not isinstance(thread, str | None) or not isinstance(units, dict | None):
             raise ConfigurationError(["a request has the texts `do` and `thread`, and amounts by unit in `units`"])
-        return cls(do=do, thread=thread, units=units)
+        return cls(do=do, thread=thread, units=cast("dict[str, Any] | None", units))
 
 
 def _check_units(units: Mapping[str, Any] | None) -> None:

@@ -47,10 +47,10 @@ class Conversations:
         if not isinstance(given, str):
             raise TypeError(f"conversation is a text, not {given!r}")
         async with self._looking:
-            known = id_
-            while await self._is_there(following := _following(known)):
-                known = following
-            await self._is_there(known)
+            known, there = id_, await self._is_there(id_)
+            # Only one at its cap goes on elsewhere; one that is not there may have been removed since.
+            while (not there or self._at_cap(known)) and await self._is_there(following := _following(known)):
+                known, there = following, True
         self._forget_idle(known)
         return Beginning(id=known, budget=self._settings.conversation.budget)
 
@@ -59,8 +59,13 @@ class Conversations:
         over = self._kernel.state.conversations.get(turn_of.id)
         if over is None or not over.turns or self._settings.conversation.on_cap != "rotate":
             return None
-        missing = check_messages([Goal(over.node)])
-        return over.turns[-1] if missing is not None and missing.node is over.node else None
+        return over.turns[-1] if self._at_cap(turn_of.id) else None
+
+    def _at_cap(self, id_: str) -> bool:
+        """Whether a conversation in memory has no message left."""
+        node = self._kernel.state.conversations[id_].node
+        missing = check_messages([Goal(node)])
+        return missing is not None and missing.node is node
 
     def rotated(self, turn_of: Beginning, refused: BudgetExhaustedError) -> Beginning | None:
         """The conversation that one at its cap of messages goes on in, where it does (R6)."""

@@ -119,9 +119,10 @@ class Durable:
         record = self._ahead.pop(chain, None)
         if record is None:
             record = await self._offload(lambda: tuple(journal.recall(chain)))
-        self._left.pop(chain, None)
+        # What this process could not write stood still since its last entry.
+        since = self._since if self._left.pop(chain, None) else max((fact.at for fact in record), default=0.0)
         writer.thaw(chain)
-        return recovery.recover(self._kernel, chain, record, self._now(), since=self._since)
+        return recovery.recover(self._kernel, chain, record, self._now(), since=since)
 
     async def read_ahead(self, chain: str) -> None:
         """Reads the records of this chain, which was left, and of some behind it: for whoever takes up one after the other."""
@@ -169,7 +170,8 @@ class Durable:
 
     async def end_of(self, thread: str) -> Ended | None:
         """The final record of a root thread that has ended, whichever process ran it; ``None`` where there is none."""
-        journal, _ = self._owned
+        journal, writer = self._owned
+        await writer.flush()
 
         def look() -> Ended | None:
             chain = journal.root_of(thread)
@@ -199,13 +201,15 @@ class Durable:
         return found
 
     def left(self, chain: str) -> bool:
-        """Whether an earlier process left this chain unfinished, and nobody took it up yet."""
-        return chain in self._left
+        """Whether this chain is unfinished and nobody works on it: an earlier process left it, or its writing failed and it has
+        stopped since.
+        """
+        return chain in self._left or (self._owned[1].is_frozen(chain) and self._kernel.state.chain(chain) is None)
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """The chains that an earlier process left unfinished, and that were not taken up yet."""
-        return tuple(self._left)
+        """The chains that are :meth:`left`."""
+        return tuple(self._left) + tuple(each for each in self._owned[1].frozen if self.left(each))
 
     async def flush(self) -> None:
         """Writes what is recorded and not written yet."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
 
 from attrs import evolve, fields, frozen, has
 
@@ -219,12 +220,16 @@ def _pair(ref: Sequence[Any], names: Mapping[str, str]) -> tuple[Any, ...]:
 @cache
 def _refs(cls: type) -> frozenset[str]:
     """The fields of a class that hold a Ref, or none."""
-    return frozenset(name for name, hint in _hints(cls).items() if hint == Ref or Ref in get_args(hint))
+    return frozenset(name for name, hint in _hints(cls).items() if Ref in (hint, *_members(hint)))
 
 
 @cache
 def _many_refs(cls: type) -> frozenset[str]:
     return frozenset(name for name, hint in _hints(cls).items() if hint == tuple[Ref, ...])
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in {Union, UnionType} else ()
 
 
 @cache

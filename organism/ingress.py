@@ -150,8 +150,8 @@ class Ingress:
         async with self._looking:
             if (live := self._live(id_)) is not None:
                 return live
-            chain = await self._durable.chain_of(id_)
-            if chain is not None and self._durable.left(chain):
+            chain = await self._durable.chain_of(id_) or id_
+            if self._durable.left(chain):
                 await self.take_up(chain)
                 if (live := self._live(id_)) is not None:
                     return live

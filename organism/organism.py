@@ -180,7 +180,7 @@ class Organism:
             offload=self._offload,
         )
         return await self._durable.open(
-            failed=lambda *chain: cast("Pump", self._pump).freeze(*chain),
+            failed=lambda chain, error: cast("Pump", self._pump).freeze(chain, error),
             moved=lambda: cast("Pump", self._pump).release(),
         )
 

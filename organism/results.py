@@ -42,7 +42,8 @@ class Event:
 class ThreadResult:
     """What a thread came to.
 
-    ``outcome`` is ``completed``, ``exhausted``, ``failed``, ``stopped`` or ``cancelled``; ``unit`` is the unit that ran out.
+    ``outcome`` is ``completed``, ``exhausted``, ``failed``, ``stopped``, ``cancelled``, or ``paused`` where it has not ended; ``unit``
+    is the unit that ran out.
     ``replies`` are (handler, payload); ``reply`` is the first payload, or ``None``. ``partial`` is the last text of an exhausted
     thread without an answer. ``usage`` counts sub-threads, which ``threads`` lists. ``error`` says why it did not complete,
     ``code`` is that failure's code.

@@ -24,13 +24,13 @@ FRONT: Final = "organism"
 
 ROWS: Final = (
     ("errors", "names"),
-    ("payloads",),
+    ("payloads", "yamlloader"),
     ("primitives", "message", "settings", "usage"),
     ("budget", "frames", "images", "facts", "routing", "restart", "scheduling"),
     ("kernel", "results"),
     ("config", "loader", "journal", "models"),
     ("pump", "context"),
-    ("agent", "durable", "audience", "conversations", "histories", "ingress", "control"),
+    ("agent", "durable", "audience", "conversations", "histories", "ingress", "control", "forking", "replay"),
     ("organism",),
     ("testing",),
     ("cli",),
@@ -52,6 +52,7 @@ BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("ingress", "durable"): "a message may have been taken in by an earlier process",
     ("control", "durable"): "what an earlier process left is changed in the journal",
     ("control", "ingress"): "a thread that another process names is found where threads come in",
+    ("replay", "agent"): "agents are run again as they run, on what the record holds",
     ("context", "pump"): "a context acts for one delivery of the pump",
 }
 """Rooms that may import one of their own row, each with its reason. A pair that is not needed any more fails the test."""
@@ -63,13 +64,13 @@ COMPOSITION: Final = {"organism", "cli"}
 """Where clock, environment and randomness are read, to be passed in everywhere else."""
 
 RUNTIME: Final = (
-    "journal", "models", "pump", "context", "agent", "audience", "conversations", "histories", "ingress", "control", "organism",
-    "testing", "cli",
+    "journal", "models", "pump", "context", "agent", "audience", "conversations", "histories", "ingress", "control", "replay",
+    "organism", "testing", "cli",
 )  # fmt: skip
 LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
     "attrs": tuple(room for row in ROWS[1:] for room in row),
     "lxml": ("payloads",),
-    "yaml": ("config", "cli.journals"),
+    "yaml": ("config", "cli.journals", "yamlloader"),
     "openai": ("models.openai",),
     "httpx2": ("models.openai",),
     "genai_prices": ("models.prices",),

@@ -61,13 +61,15 @@ class Desk:
 
     def typed(self, command: str) -> str:
         """What one command prints, standard error included, as a terminal shows it."""
-        program, *arguments = shlex.split(command)
+        fed, bar, piped = command.partition(" | ")
+        said = f"{' '.join(shlex.split(fed)[1:])}\n" if bar and fed.startswith("echo ") else ""
+        program, *arguments = shlex.split(piped if said else command)
         printed = io.StringIO()
         if program == "echo" and arguments == ["$?"]:
             return f"{self.code}\n"
         with fresh_modules(self.folder), redirect_stdout(printed), redirect_stderr(printed):
             if program == "organism":
-                self.code = execute(arguments, Streams(printed, printed, io.StringIO()))
+                self.code = execute(arguments, Streams(printed, printed, io.StringIO(said)))
             elif program == "python":
                 runpy.run_path(arguments[0], run_name="__main__")
             elif program == "make":

@@ -302,6 +302,7 @@ def begin_with(
     for unit in _UNITS:
         used = node.used[unit]
         node.fired[unit] = frozenset(mark.threshold for mark in node.caps.marks[unit] if mark.at <= used)
+        node.overdraft[unit] = max(0, used - node.caps.limit[unit])
         aim(node, unit)
     node.runways = sum(1 << unit for unit in _short(node, _LEAST) if node.used[unit]) if node.caps.runway else 0
 

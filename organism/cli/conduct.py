@@ -14,6 +14,7 @@ from organism.cli.report import partial_text, problem_line, reply_text, usage_ta
 from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.errors import BudgetExhaustedError, JournalError, NotRunningError, OrganismError
+from organism.facts import Resumed
 from organism.settings import StartMessage
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from organism.cli.live import LiveBoard
     from organism.cli.streams import Streams
+    from organism.facts import Fact
     from organism.organism import Organism
     from organism.pump.handles import ThreadHandle
     from organism.results import ThreadResult
@@ -94,6 +96,8 @@ class _Run:
         self._known: set[str] = set()
         self._results: list[ThreadResult] = []
         self._codes: set[int] = set()
+        self._following: TaskGroup | None = None
+        """The tasks that wait for threads."""
         self._moved = anyio.Event()
         """Set when a thread has ended, or has come to rest."""
         self._waiting = anyio.CancelScope()
@@ -103,22 +107,26 @@ class _Run:
     async def all_threads(self) -> None:
         """Goes on with what earlier runs left, sends every message, and waits until every thread has ended or paused."""
         async with anyio.create_task_group() as following:
+            self._following = following
+            deaf = self._organism.subscribe(self._hear) if self._lasts else None
             with self._waiting:
-                await self._take_up(following)
-                await self._send(following)
-                while not self._at_rest(following):
+                await self._take_up()
+                await self._send()
+                while not self._at_rest():
                     await self._moved.wait()
                     self._moved = anyio.Event()
+            if deaf is not None:
+                deaf()
             following.cancel_scope.cancel()
         for handle in [each for each in self._live.values() if each.paused]:
             self._say(await handle.result())
 
-    async def _take_up(self, following: TaskGroup) -> None:
+    async def _take_up(self) -> None:
         left = len(self._organism.unfinished)
         if self._orders.only is not None:
             # Sending under the id of a thread that the journal holds sends nothing: it takes that one up.
             handle = await self._organism.send("", None, id=self._orders.only)
-            self._follow(handle, following)
+            self._follow(handle)
             handle.resume()
             return
         if not self._orders.resume:
@@ -132,13 +140,13 @@ class _Run:
         if not left and not self._orders.messages:
             self._streams.note("there is nothing to go on with: every thread in the journal has ended")
         for handle in await self._organism.resume():
-            self._follow(handle, following)
+            self._follow(handle)
             if not handle.waits_turn:
                 handle.resume()
         if self._organism.unfinished:
             self._codes.add(DAMAGED)  # the log says which could not be taken up, and why
 
-    async def _send(self, following: TaskGroup) -> None:
+    async def _send(self) -> None:
         messages = self._orders.messages
         if not messages or self._stopping is not None:
             return
@@ -153,7 +161,7 @@ class _Run:
             self._not_sent(messages[0], error)
             return
         for handle in handles:
-            self._follow(handle, following)
+            self._follow(handle)
 
     def _not_sent(self, message: StartMessage, error: OrganismError) -> None:
         name = type(message.payload).__name__
@@ -161,19 +169,29 @@ class _Run:
         damaged = DAMAGED if isinstance(error, JournalError) else FAILED
         self._codes.add(EXHAUSTED if isinstance(error, BudgetExhaustedError) else damaged)
 
-    def _follow(self, handle: ThreadHandle, following: TaskGroup) -> None:
+    def _follow(self, handle: ThreadHandle) -> None:
+        if handle.id in self._known or self._following is None:
+            return
         self._known.add(handle.id)
         self._live[handle.id] = handle
         if self._stopping is not None:
             handle.cancel(self._stopping)
-        following.start_soon(self._wait_for, handle)
+        self._following.start_soon(self._wait_for, handle)
 
-    def _at_rest(self, following: TaskGroup) -> bool:
-        """Whether nothing goes on. What was taken up since, since another process asked for it, is waited for as well."""
+    def _hear(self, fact: Fact) -> None:
+        if isinstance(fact, Resumed):
+            self._follow_others()
+
+    def _follow_others(self) -> None:
+        """What was taken up since another process asked for it is waited for as well."""
         for id_, thread in list(self._organism.kernel.state.threads.items()):
-            handle = self._organism.thread_of(id_) if thread.owner is None and id_ not in self._known else None
+            handle = self._organism.thread_of(id_) if thread.owner is None else None
             if handle is not None:
-                self._follow(handle, following)
+                self._follow(handle)
+
+    def _at_rest(self) -> bool:
+        """Whether nothing goes on."""
+        self._follow_others()
         return all(each.paused or each.waits_turn for each in self._live.values())
 
     async def _wait_for(self, handle: ThreadHandle) -> None:

@@ -19,6 +19,7 @@ from cyclopts import Parameter
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.journal import Lock, open_journal, owner_of
+from organism.yamlloader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -116,7 +117,7 @@ def _written(file: Path) -> str | None:
     try:
         with file.open("rb") as stream:
             text = stream.read(_MOST_BYTES).decode("utf-8-sig")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = Loader(text).get_single_node()
     except FileNotFoundError:
         raise ConfigurationError(
             [f"{file}: there is no such file: name the organism's file with --file, or its journal with --journal"]

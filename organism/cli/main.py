@@ -30,6 +30,7 @@ INTERRUPTED: Final = 130
 COMMANDS: Final = {
     "run": ("organism.cli.run:run", "Runs an organism until every thread has ended or paused."),
     "resume": ("organism.cli.resume:resume", "Goes on with what earlier runs left in the journal."),
+    "chat": ("organism.cli.chat:chat", "Talks to a handler in one conversation, a turn a line."),
     "check": ("organism.cli.check:check", "Says every mistake in an organism's file, and starts nothing."),
     "threads": ("organism.cli.threads:threads", "Lists the root threads of a journal."),
     "show": ("organism.cli.show:show", "Tells what went on in a thread."),
@@ -47,7 +48,7 @@ COMMANDS: Final = {
     "schema": ("organism.cli.schema:schema", "Prints schemas for editors and readers."),
 }
 LATER: Final = (
-    "chat", "dead", "inbox", "answer", "graph", "models", "init",
+    "dead", "inbox", "answer", "graph", "models", "init",
 )  # fmt: skip
 """Commands that are named, and that nothing stands behind yet."""
 

@@ -142,7 +142,7 @@ def watched(organism: Organism, orders: Orders, streams: Streams) -> int:
             board = Board()
             for note in organism.settings.notes:
                 streams.note(f"note: {note}")
-            stack.callback(organism.subscribe(_teller(board, streams)))
+            stack.callback(organism.subscribe(teller(board, streams)))
             if streams.err.isatty():
                 display = stack.enter_context(LiveBoard(board, streams.err, now=time.time))
                 streams.display = display
@@ -150,7 +150,9 @@ def watched(organism: Organism, orders: Orders, streams: Streams) -> int:
         return anyio.run(conduct, organism, orders, streams, display, backend=organism.settings.runtime)
 
 
-def _teller(board: Board, streams: Streams) -> Callable[[Fact], None]:
+def teller(board: Board, streams: Streams) -> Callable[[Fact], None]:
+    """Keeps a board by the facts it is told, and says warnings as they come."""
+
     def tell(fact: Fact) -> None:
         board.apply(fact)
         for step in fact.steps:

@@ -33,12 +33,27 @@ def messages(settings: Settings, *, to: str | None, send: str | None, stdin: Tex
         if not settings.start:
             raise ConfigurationError(["there is nothing to do: use --to and --send, or write 'start:' into the file"])
         return settings.start
-    if to is not None and to not in settings.handlers:
+    named = None if to is None else handler_of(settings, to)
+    text = _text_of(send, stdin)
+    handler = named or _taker(settings, text)
+    return (StartMessage(to=handler.name, payload=payload_of(handler, text, said="--send")),)
+
+
+def handler_of(settings: Settings, to: str | None) -> HandlerSettings:
+    """The handler that ``--to`` names; the only one there is where it names none. Raises ConfigurationError."""
+    if to is None:
+        started = {message.to for message in settings.start}
+        able = [name for name, handler in settings.handlers.items() if _from_outside(handler)]
+        one = able if len(able) == 1 else list(started)
+        if len(one) != 1:
+            raise ConfigurationError(
+                [f"--to is missing: say which handler is meant; there are: {', '.join(settings.handlers)}"]
+            )
+        return settings.handlers[one[0]]
+    if to not in settings.handlers:
         near = suggestion(to, settings.handlers) or f"; there are: {', '.join(settings.handlers)}"
         raise ConfigurationError([f"--to {one_line(to)}: is no handler{near}"])
-    text = _text_of(send, stdin)
-    handler = _taker(settings, text) if to is None else settings.handlers[to]
-    return (StartMessage(to=handler.name, payload=_payload(handler, text)),)
+    return settings.handlers[to]
 
 
 def _text_of(send: str, stdin: TextIO) -> str:
@@ -70,15 +85,16 @@ def _unended(text: str) -> str:
     return text.rstrip("\r\n")
 
 
-def _payload(handler: HandlerSettings, text: str) -> Any:
+def payload_of(handler: HandlerSettings, text: str, *, said: str) -> Any:
+    """The payload that a text is for a handler. ``said`` is where it was said. Raises ConfigurationError, with what it takes."""
     expect = _from_outside(handler)
     if not expect:
-        raise ConfigurationError([f"--send: '{handler.name}' takes nothing from outside, only what the organism says"])
+        raise ConfigurationError([f"{said}: '{handler.name}' takes nothing from outside, only what the organism says"])
     try:
         return Vocabulary(handler.accepts).decode_text(text, expect)
     except InvalidPayloadError as error:
         takes = [f"  {line}".rstrip() for cls in expect for line in description(cls).splitlines()]
-        head = f"--send: {one_line(str(error))}"
+        head = f"{said}: {one_line(str(error))}"
         raise ConfigurationError([head, f"'{handler.name}' takes:", *takes]) from error
 
 

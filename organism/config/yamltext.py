@@ -5,16 +5,16 @@ Only the nodes of pyyaml are used: what a scalar means is decided where its key 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import yaml
 from attrs import frozen
-from yaml.composer import ComposerError
 from yaml.reader import ReaderError
 
 from organism.config.places import FILE, Mistakes, Path, Place, shown
 from organism.config.scalars import unclear
 from organism.config.tree import MAX_DEPTH, MAX_NODES, Entry, Items, Node, Scalar, Table, kind_of
+from organism.yamlloader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,9 +83,9 @@ class Source:
 
 def read_text(text: str, source: Source, mistakes: Mistakes, path: Path) -> Node | None:
     """The tree of a YAML text; its root has the path ``path``. ``None`` where the text is not YAML."""
-    loader: _Loader | None = None
+    loader: Loader | None = None
     try:
-        loader = _Loader(text)
+        loader = Loader(text, most_deep=MAX_DEPTH)
         root = loader.get_single_node()
     except ReaderError as error:
         before = text[: error.position]
@@ -128,40 +128,6 @@ class _TooMuchError(Exception):
     def __init__(self, place: Place, problem: str) -> None:
         self.place = place
         super().__init__(problem)
-
-
-class _Loader(yaml.SafeLoader):
-    """Composes nodes, remembers tags, and stops before the recursion of pyyaml gets too deep."""
-
-    def __init__(self, stream: str) -> None:
-        self._plain = False
-        super().__init__(stream)
-        self.tagged: list[yaml.Mark] = []
-        self._depth = 0
-
-    def scan_plain(self) -> Any:
-        """Reads an unquoted text, of which a question mark is a part, as YAML 1.2 has it: ``{text: Why?}``."""
-        self._plain = True
-        try:
-            return super().scan_plain()
-        finally:
-            self._plain = False
-
-    def peek(self, index: int = 0) -> str:
-        """The character to come. To pyyaml a ``?`` ends a text in braces; hidden while one is read, it does not."""
-        character = cast("str", super().peek(index))  # pyright: ignore[reportUnknownMemberType] - pyyaml has no types
-        return "x" if self._plain and character == "?" else character
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = cast("Any", self.peek_event())  # type: ignore[no-untyped-call]
-        if getattr(event, "tag", None) is not None:
-            self.tagged.append(event.start_mark)
-        if self._depth >= MAX_DEPTH:
-            raise ComposerError(problem=f"is nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark)
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
 
 
 class _Reader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -26,6 +26,8 @@ _CROWDED: Final = 5000
 """Facts that may wait to be written while handlers still run ahead of their messages."""
 _FEWEST: Final = 256
 """Entries behind a snapshot before another one is taken, however small the thread is."""
+_GONE: Final = 1.0
+"""Seconds within which a pump that is closed has cancelled what runs in it."""
 _SHARE: Final = 2
 """Another snapshot is taken once the entries behind the last one take this many times its bytes: so all snapshots together
 take no more than the entries do, and opening a thread reads a few times its state.
@@ -106,6 +108,7 @@ class Writer:
     async def settled(self, root: str) -> None:
         """Waits until all that was recorded so far is durable. Raises JournalError where the root thread's facts are not."""
         if self._sealed:
+            await anyio.sleep(_GONE)  # whoever runs in the pump is cancelled meanwhile
             raise JournalError("the organism was closed before this was written down")
         if self.durable >= self.next - 1 and root not in self._frozen:
             return
@@ -141,7 +144,7 @@ class Writer:
         over = {root for root, fact in batch if isinstance(fact, Ended) and fact.thread == root}
 
         def work() -> _Written:
-            failed = self.journal.write(batch) if batch else {}
+            failed: Mapping[str, JournalError] = self.journal.write(batch) if batch else {}
             return _Written(
                 failed, [root for root in roots if root not in over and root not in failed and self._is_due(root)]
             )
@@ -185,6 +188,15 @@ class Writer:
         process had been killed now, for whoever goes on with it.
         """
         self._sealed = True
+
+    @property
+    def frozen(self) -> Collection[str]:
+        """The root threads of which nothing is written any more."""
+        return self._frozen.keys()
+
+    def is_frozen(self, root: str) -> bool:
+        """Whether nothing of a root thread is written any more."""
+        return root in self._frozen
 
     def thaw(self, root: str) -> None:
         """A frozen root thread was taken up again from its record."""

@@ -5,40 +5,64 @@ from __future__ import annotations
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from organism.agent import AgentContext
 from organism.config import budget as parse_budget
 from organism.context import Context
+from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError
 from organism.frames import Failure
 from organism.kernel.answers import Refusal, check_target
 from organism.kernel.kernel import refusal_error
-from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError
 from organism.models.calls import asked_for
-from organism.pump.handles import ThreadHandle
 from organism.pump.keys import GRACE, completion_of, question
 from organism.pump.streaming import ContextStream, KeptStream
 from organism.replay.player import Asking, Odd
+from organism.replay.verdict import both
 from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from organism.frames import Ask, Thread, Warned
+    from organism.kernel import Kernel
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
+    from organism.pump.handles import ThreadHandle
     from organism.replay.player import Player
-    from organism.replay.script import Question
-    from organism.replay.stage import Stage
+    from organism.replay.script import Part, Question
+    from organism.settings import HandlerSettings, Settings
 
 _NO_BUDGET: Final = BudgetSettings()
 _LONGEST: Final = 300
 
 
+class World(Protocol):
+    """What a context needs of the run: the record as far as it has come. To its contexts it is the pump."""
+
+    settings: Settings
+    handlers: Mapping[str, HandlerSettings]
+    kernel: Kernel
+    place: int
+    at: float
+
+    def name_of(self, thread: str, part: Part) -> str:
+        """What a thread was called when a delivery ran."""
+        ...
+
+    def handle(self, thread: Thread) -> ThreadHandle:
+        """The handle of a thread that was spawned."""
+        ...
+
+    def handle_of(self, id_: str) -> ThreadHandle:
+        """The same, by its id."""
+        ...
+
+
 class Recorded(Context):
     """A context whose questions are answered by ``stage`` from its record."""
 
-    def __init__(self, stage: Stage, player: Player) -> None:
+    def __init__(self, stage: World, player: Player) -> None:
         world: Any = stage
         super().__init__(
             world, cast("Any", player), wall=lambda: datetime.fromtimestamp(stage.at, UTC), spawned=stage.handle
@@ -82,6 +106,8 @@ class Recorded(Context):
         del grace, wait
         self._check_running()
         prompt = self._keys.prompt(call, kind=kind, tells=bool(tells))
+        if any(not each.node for each in tells):
+            self._player.unsure = "it was told of the organism's own limits, which count other threads too"
         return await self._completion(call, prompt)
 
     async def _completion(self, call: Call, prompt: Prompt) -> Completion:
@@ -91,9 +117,10 @@ class Recorded(Context):
             says = f"asks model '{call.model}': {_short(_plain(prompt.messages)[-1:])}"
             if call.model not in self._stage.settings.models:
                 player.unsure = f"it asked model '{call.model}', which is no alias any more"
-            return await player.ask(Asking("", says, lambda: None))
+            return cast("Completion", await player.ask(Asking("", says, lambda: None)))
         self._compare(known, prompt)
-        return await player.ask(Asking(prompt.key, f"asks model '{call.model}'", lambda: self._answer(known, call)))
+        asking = Asking(prompt.key, f"asks model '{call.model}'", lambda: self._answer(known, call))
+        return cast("Completion", await player.ask(asking))
 
     def _answer(self, known: Question, call: Call) -> tuple[Any] | None:
         place = self._stage.place
@@ -109,8 +136,8 @@ class Recorded(Context):
         now = _plain(prompt.messages)
         before = [_plain(each.messages) for each in known.prompts]
         if before and now not in before:
-            place, (old, new) = known.asked, _first_difference(before[0], now)
-            self._player.differs(Odd("a model was asked", _short(old), _short(new), place))
+            old, new = _first_difference(before[0], now)
+            self._player.differs(Odd("a model was asked", old, new, known.asked))
 
     @asynccontextmanager
     async def stream(
@@ -156,7 +183,12 @@ class Recorded(Context):
                 return await self._refused_or_odd(to, payload, says, asks=True)
             except (HandlerFailedError, BudgetExhaustedError) as refused:
                 return refused
-        answer = await self._player.ask(Asking(key, says, lambda: self._reply(key, known, timeout)))
+        if self._player.again and (cut := self._reply(key, known, 0.0)) is not None and cut[0] is None:
+            # Run again after a crash, it was told so.
+            answer: Any = Failure("timeout", f"'{to}' did not reply in time", retry=True)
+        else:
+            answer = await self._player.ask(Asking(key, says, lambda: self._reply(key, known, timeout)))
+        self._player.asked.add(key)
         if answer is None:
             answer = Failure("timeout", f"'{to}' did not reply within {timeout:g} s", retry=True)
         if isinstance(answer, Failure):
@@ -216,10 +248,12 @@ def _is_part(some: Sequence[Any], whole: Sequence[Any]) -> bool:
     return all(any(each == other for other in left) for each in some)
 
 
-def _first_difference(before: Sequence[Any], now: Sequence[Any]) -> tuple[Any, Any]:
+def _first_difference(before: Sequence[Any], now: Sequence[Any]) -> tuple[str, str]:
+    """The first message that is another one, in both prompts."""
     pairs = zip(before, now, strict=False)
     number = next((number for number, (one, other) in enumerate(pairs) if one != other), min(len(before), len(now)))
-    return before[number : number + 1], now[number : number + 1]
+    texts = [json.dumps(each[number : number + 1], ensure_ascii=False) for each in (before, now)]
+    return both(texts[0], texts[1])
 
 
 def _plain(messages: Any) -> list[Any]:

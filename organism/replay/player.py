@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from attrs import define, field, frozen
 
-from organism.frames import Failure
 from organism.pump.delivery import failure_of, outgoing_of
-from organism.replay.script import END, REFUSED
+from organism.replay.script import REFUSED
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from organism.frames import Message
+    from organism.frames import Failure, Message
     from organism.message import Outgoing
     from organism.replay.script import Part
 
@@ -48,9 +47,11 @@ class Asking:
 class Player:
     """Runs a handler in a task of its own; a Delivery to its context. ``result`` is what came of it once it is ``over``."""
 
-    def __init__(self, part: Part, message: Message) -> None:
+    def __init__(self, part: Part, message: Message, *, again: bool = False) -> None:
         self.part = part
         self.message = message
+        self.again = again
+        """Its process had ended while it was under way."""
         self.over = False
         self.result: tuple[Outgoing, ...] | Failure | None = None
         self.context: Any = None
@@ -111,7 +112,7 @@ class Player:
         """Whether it has come to this place of its record."""
         if self.over or key in self.asked:
             return True
-        return key == REFUSED and bool(self.unknown) and key != END
+        return key == REFUSED and bool(self.unknown)
 
     def hand(self) -> bool:
         """Gives the answers that the record has come to; whether there were any."""

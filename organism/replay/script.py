@@ -8,12 +8,12 @@ from attrs import define, field
 
 from organism import facts
 from organism.images import Kept, Ref
+from organism.journal.prompts import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from organism.facts import Fact, Step
-    from organism.journal.prompts import Prompt
 
 END: Final = "end"
 """Stands for the end of a delivery among the keys of its questions."""
@@ -29,7 +29,7 @@ class Question:
 
     key: str
     asked: int
-    prompts: list[Prompt] = field(factory=list["Prompt"])
+    prompts: list[Prompt] = field(factory=list[Prompt])
     settled: int | None = None
     answered: int | None = None
     answer: tuple[str, Kept] | None = None
@@ -85,6 +85,18 @@ class _Reading:
         for step in fact.steps:
             self._step(place, step)
         match fact:
+            case facts.Answered(seq=seq, handler=handler) | facts.Failed(seq=seq, handler=handler):
+                self._end(place, self._part(fact, seq), handler)
+            case facts.Dropped(seq=seq):
+                part = self._part(fact, seq)
+                part.dropped = True
+                self._end(place, part, part.handler)
+            case _:
+                self._take_inside(place, fact)
+
+    def _take_inside(self, place: int, fact: Fact) -> None:
+        """What happened while a delivery was under way."""
+        match fact:
             case facts.CallHeld(seq=seq) if seq:
                 self._call(place, fact)
             case facts.CallSettled(hold=hold) if hold in self._held:
@@ -99,12 +111,6 @@ class _Reading:
                 self._part(fact, seq).marks.append((place, REFUSED))
             case facts.Diverged(seq=seq, keys=keys):
                 self._part(fact, seq).given_up.update(keys)
-            case facts.Answered(seq=seq, handler=handler) | facts.Failed(seq=seq, handler=handler):
-                self._end(place, self._part(fact, seq), handler)
-            case facts.Dropped(seq=seq):
-                part = self._part(fact, seq)
-                part.dropped = True
-                self._end(place, part, part.handler)
             case _:
                 pass
 

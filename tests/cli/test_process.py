@@ -37,7 +37,7 @@ def test_check_and_help_load_neither_an_event_loop_nor_a_provider(desk: Desk) ->
         "except SystemExit as end: print(end.code, *sorted({'trio', 'asyncio', 'openai', 'rich'} & set(sys.modules)))"
     )
     desk.write("loads.py", code)
-    for argument, loaded in (("check", "0"), ("--help", "0 rich"), ("chat", "2")):
+    for argument, loaded in (("check", "0"), ("--help", "0 rich"), ("inbox", "2")):
         ran = desk.process(argument, program=["loads.py"])
         assert ran.out.splitlines()[-1] == loaded, ran.err
 

@@ -82,6 +82,10 @@ class Terminal:
                 return
         raise AssertionError(f"it was never shown: {self.shown!r}")
 
+    def type(self, keys: bytes) -> None:
+        """Types on it."""
+        os.write(self._end, keys)
+
     def finish(self) -> int:
         for more in self._pieces():
             self.shown += more

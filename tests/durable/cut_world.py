@@ -13,7 +13,7 @@ from organism.settings import BudgetSettings, Limits
 from tests.kernel.kernel_world import Delivery, World
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from organism.budget.claims import Charge
     from organism.facts import Fact
@@ -28,7 +28,7 @@ Written = tuple[str, "Fact"]
 SETTLING: Final = (facts.Ended, facts.Resumed, facts.CallSettled, facts.Dropped, facts.Stopped, facts.Closed)
 """All that taking a thread up may write down."""
 
-CEILING: Final = (".root.fired", ".root.next_mark", ".root.runways")
+CEILING: Final = (".root.fired", ".root.next_mark", ".root.runways", ".root.overdraft")
 
 
 class KeptWorld(World):
@@ -76,7 +76,6 @@ class KeptWorld(World):
         if roots:
             self.kernel.snapshot(roots[which % len(roots)].id, self.now)
             self.carry_out()
-
 
     def pause(self, which: int) -> None:
         """Pauses one of the live root threads, or lets it go on."""
@@ -158,13 +157,14 @@ class Recovered(KeptWorld):
         return delivery
 
     def answer(
-        self, delivery: Delivery, *outgoing: Outgoing, state: dict[str, tuple[Any] | None] | None = None
+        self, delivery: Delivery, *outgoing: Outgoing, state: Mapping[str, tuple[Any] | None] | None = None
     ) -> Failure | None:
         self._note_unasked(delivery)
         return super().answer(delivery, *outgoing, state=state)
 
     def differing(self) -> list[str]:
-        # Levels of the ceiling that no sum tells of (refused before they were reached) may fire again after a restart.
+        # What no sum tells of the ceiling: levels that fired by a refusal, before they were reached, and how far calls passed
+        # what they held while there was room.
         return [line for line in super().differing() if not line.startswith(CEILING)]
 
     def _note_unasked(self, delivery: Delivery) -> None:

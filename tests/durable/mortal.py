@@ -5,27 +5,27 @@ Everything here writes inline: a worker thread would let the virtual clock jump 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from attrs import define, field
 
-from organism import Organism
-from organism.facts import CallCompleted, CallHeld, Fact
+from organism import Organism, ThreadResult
+from organism.facts import CallCompleted, CallHeld, Ended, Fact, ThreadOpened
 from organism.journal import open_journal
 from organism.kernel.fold import Fold
 from organism.payloads import Vocabulary
+from organism.testing import ScriptedModel
 from tests.hard.budget_world import Done, Task
 from tests.hard.pump_world import Go, Odd, Said
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable
 
-    from organism import ThreadResult
     from organism.errors import JournalError
     from organism.pump.writer import Writer
-    from organism.testing import ScriptedModel
 
 WORDS = Vocabulary([Go, Said, Odd, Task, Done])
 
@@ -118,7 +118,8 @@ def behind(number: int, kind: type[Fact]) -> Callable[[Fact], bool]:
 
 def facts_of(path: Path) -> dict[str, list[Fact]]:
     """What a journal holds, by root thread."""
-    journal = open_journal(f"sqlite:{path}", vocabulary=WORDS, readonly=True)
+    kind = "jsonl" if path.is_dir() else "sqlite"
+    journal = open_journal(f"{kind}:{path}", vocabulary=WORDS, readonly=True)
     try:
         return {chain.root: list(journal.read(chain.root)) for chain in journal.chains()}
     finally:
@@ -141,9 +142,9 @@ def check_whole(organism: Organism, path: Path) -> None:
         assert not folding.state.holds
         assert not any(folding.state.root.held)
         assert not folding.unsaid
-        ends = [fact.thread for fact in facts if type(fact).__name__ == "Ended"]
+        ends = [fact.thread for fact in facts if isinstance(fact, Ended)]
         assert len(ends) == len(set(ends))
-        opened = [step.thread for fact in facts for step in fact.steps if type(step).__name__ == "ThreadOpened"]
+        opened = [step.thread for fact in facts for step in fact.steps if isinstance(step, ThreadOpened)]
         assert sorted(opened) == sorted(ends)
         tokens += folding.state.root.used[0]
     usage: Any = organism.usage()
@@ -165,7 +166,8 @@ class Scene:
 
     def organism(self, cut: int | None = None) -> Mortal:
         """One on this scene's journal."""
-        organism = Mortal(name="test", journal=f"{self.journal}:{self.path}", **self.document)
+        # Here a process dies, and no power fails: what it has written is there, on the disk or not.
+        organism = Mortal(name="test", journal=f"{self.journal}:{self.path}", durability="normal", **self.document)
         organism.cut = cut
         return organism
 

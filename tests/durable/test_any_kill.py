@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from organism import Context, Forward, Reply, Send
+from organism.facts import CallSettled
 from organism.testing import Says, ScriptedModel
-from tests.durable.mortal import Scene, check_whole
+from tests.durable.mortal import Scene, check_whole, every
 from tests.hard.budget_world import Done, Task, agent, asks, models, replies
 from tests.hard.pump_world import Go, Said, code
 
@@ -140,7 +141,13 @@ def agent_scene(path: Path) -> Scene:
     return Scene(path, said, document, [("one", "boss", Task("go"), {}), ("two", "boss", Task("go on"), {})])
 
 
-SCENES: Final = {"code": code_scene, "early": early_scene, "agents": agent_scene}
+def lines_scene(path: Path) -> Scene:
+    scene = agent_scene(path)
+    scene.journal = "jsonl"
+    return scene
+
+
+SCENES: Final = {"code": code_scene, "early": early_scene, "agents": agent_scene, "lines": lines_scene}
 
 
 def told(results: dict[str, ThreadResult]) -> dict[str, Any]:
@@ -172,13 +179,27 @@ async def test_killed_after_any_fact_it_comes_to_the_same_end_and_pays_for_no_an
         assert spent == calls + held - completed - settled_for_nothing(scene), where
         for result in scene.results.values():
             crossed = Counter((each.unit, each.level, each.scope) for each in result.warnings)
-            assert max(crossed.values(), default=1) == 1 or name == "agents", where
+            assert max(crossed.values(), default=1) == 1, where
         check_whole(organism, scene.path)
+
+
+@pytest.mark.parametrize("name", ["early", "agents"])
+async def test_killed_again_while_it_takes_up_what_was_killed_it_comes_to_the_same_end(
+    name: str, tmp_path: Path
+) -> None:
+    make: Callable[[Path], Scene] = SCENES[name]
+    plain = make(tmp_path / "plain")
+    whole = await plain.play()
+    for cut in range(1, whole.written, 9):
+        for again in (1, 4, 9):
+            scene = make(tmp_path / f"cut-{cut}-{again}")
+            await scene.play(cut)
+            await scene.resume(again)
+            organism = await scene.resume()
+            assert told(scene.results) == told(plain.results), (cut, again)
+            check_whole(organism, scene.path)
 
 
 def settled_for_nothing(scene: Scene) -> int:
     """Holds that were given up before a backend was asked cost nothing."""
-    from organism.facts import CallSettled  # noqa: PLC0415
-    from tests.durable.mortal import every  # noqa: PLC0415
-
     return sum(not fact.charge.model_calls for fact in every(scene.path, CallSettled))

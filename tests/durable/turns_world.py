@@ -6,16 +6,19 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from organism import Context, Reply, payload
+from organism.journal import open_journal
 from organism.kernel import Kernel
 from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
+from organism.payloads import Vocabulary
 from organism.testing import Watched, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from organism import ThreadResult
+    from organism.facts import Fact
     from organism.frames import Conversation
 
 
@@ -39,6 +42,17 @@ class Inline(Watched):
 
     async def _offload(self, work: Callable[[], Any]) -> Any:
         return work()
+
+    async def record(self, id_: str = "c", *, whole: bool = False) -> Sequence[Fact]:
+        """The facts of a conversation that are read to go on with it; ``whole``: all of them."""
+        assert self._durable is not None
+        await self._durable.flush()
+        journal = open_journal(
+            self.settings.journal, folder=self.settings.folder, vocabulary=Vocabulary([Say, Heard]), readonly=True
+        )
+        facts = (journal.read if whole else journal.recall)(f"conversation:{id_}")
+        journal.close()
+        return facts
 
 
 async def count(say: Say, ctx: Context) -> Reply[Heard]:
@@ -81,19 +95,23 @@ def conversation_of(organism: Watched, id_: str = "c") -> Conversation:
     return organism.kernel.state.conversations[id_]
 
 
+async def recorded(organism: Watched, id_: str = "c", *, whole: bool = False) -> Sequence[Fact]:
+    """See :meth:`Inline.record`."""
+    assert isinstance(organism, Inline)
+    return await organism.record(id_, whole=whole)
+
+
 async def check_record(organism: Watched, id_: str = "c") -> None:
     """What the journal has of a conversation folds to what is live of it."""
-    durable = organism._durable
-    assert durable is not None
-    await durable.flush()
-    journal, _ = durable._owned
     folding = Fold(organism.settings, Kernel(organism.settings).state)
-    for fact in journal.recall(f"conversation:{id_}"):
+    for fact in await recorded(organism, id_):
         folding.apply(fact)
     live, folded = snapshot(organism.kernel.state), snapshot(folding.state)
     assert differences(live["conversations"][id_], folded["conversations"][id_]) == []
     turns = {each.id for each in conversation_of(organism, id_).turns}
-    assert differences({key: live["threads"][key] for key in turns}, {key: folded["threads"][key] for key in turns}) == []
+    assert (
+        differences({key: live["threads"][key] for key in turns}, {key: folded["threads"][key] for key in turns}) == []
+    )
 
 
 def size_of(folder: Path) -> int:

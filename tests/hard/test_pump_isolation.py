@@ -438,6 +438,18 @@ async def test_a_handler_may_run_an_organism_of_its_own() -> None:
         assert await organism.ask("root", Go("deep")) == Said("deep")
 
 
+async def test_what_a_handler_logs_has_its_name_and_its_thread(caplog: pytest.LogCaptureFixture) -> None:
+    async def talker(message: Go, ctx: Context) -> None:
+        ctx.log.warning("heard %s", message.text)
+
+    async with running(handlers={"talker": code(talker)}) as organism:
+        thread = await organism.send("talker", Go("a"))
+        assert (await thread.result()).outcome == "completed"
+    (record,) = [record for record in caplog.records if record.name == "organism.handlers.talker"]
+    assert record.getMessage() == "heard a"
+    assert vars(record)["thread_id"] == thread.id
+
+
 async def test_a_crash_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     async def wild(message: Go, ctx: Context) -> None:
         raise ValueError("broken")

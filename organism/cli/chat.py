@@ -1,0 +1,266 @@
+"""``organism chat``: one conversation, a turn a line."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import signal
+from contextlib import ExitStack, redirect_stdout
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import anyio
+from attrs import define
+from cyclopts import Parameter
+
+from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
+from organism.cli.board import Board
+from organism.cli.conduct import EXHAUSTED, FAILED
+from organism.cli.interrupts import Interrupts, exit_code
+from organism.cli.logs import logging_to
+from organism.cli.report import partial_text, problem_line, reply_text
+from organism.cli.run import OfRun, Quiet, Verbose, journal_of, settings_of, teller
+from organism.cli.sending import handler_of, payload_of
+from organism.cli.text import harmless, one_line
+from organism.cli.typed import TypedLines
+from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunningError, OrganismError
+from organism.organism import Organism
+from organism.payloads import encode_fields
+from organism.settings import HandlerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from organism.cli.streams import Streams
+    from organism.pump.handles import ThreadHandle
+    from organism.results import ThreadResult
+
+PROMPT: Final = "> "
+_REASON: Final = "Ctrl-C"
+
+
+@define(eq=False, kw_only=True)
+class Talk:
+    """What a chat is: with whom, in which conversation, and how to come back to that (``None``: nothing keeps it)."""
+
+    handler: HandlerSettings
+    conversation: str
+    again: str | None
+    quiet: bool
+
+
+def chat(
+    file: File = DEFAULT_FILE,
+    /,
+    *,
+    to: Annotated[str | None, Parameter(metavar="HANDLER", help="The handler that is talked to.")] = None,
+    conversation: Annotated[
+        str | None,
+        Parameter(allow_leading_hyphen=True, metavar="ID", help="The conversation to go on with; else a new one."),
+    ] = None,
+    set: Sets = (),  # noqa: A002 - the option's name
+    journal: OfRun = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+    streams: Given,
+) -> int:
+    """Talks to a handler in one conversation: every line is a turn, as plain text, XML or JSON.
+
+    Replies go to standard output, all else to standard error. Ctrl-D ends it; Ctrl-C cancels the turn under way, and ends it where
+    there is none. Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; 2 if
+    the file or the command line is wrong.
+    """
+    settings = settings_of(file, pairs("--set", set), journal, streams)
+    handler = handler_of(settings, to)
+    id_ = secrets.token_hex(8) if conversation is None else conversation
+    lasts = settings.journal != "memory:"
+    talk = Talk(
+        handler=handler,
+        conversation=id_,
+        again=_again(file, handler.name, set, journal, id_) if lasts else None,
+        quiet=quiet,
+    )
+    organism = Organism.of(settings)
+    with logging_to(streams, verbose=verbose, debug=debug), ExitStack() as stack:
+        stack.enter_context(redirect_stdout(streams.err))  # what handlers print is no reply
+        if not quiet:
+            for note in settings.notes:
+                streams.note(f"note: {note}")
+            stack.callback(organism.subscribe(teller(Board(), streams)))
+        return anyio.run(partial(_Chat(organism, talk, streams).hold), backend=settings.runtime)
+
+
+def _again(file: Path, to: str, sets: Iterable[str], journal: str | None, id_: str) -> str:
+    """The command that comes back to a conversation."""
+    named = journal_of(sets, journal)
+    words = ["organism", "chat", *([] if file == DEFAULT_FILE else [str(file)]), "--to", to]
+    return one_line(shlex.join([*words, *(["--journal", named] if named else []), "--conversation", id_]))
+
+
+class _Chat:
+    """A conversation that somebody has at a terminal, or a program at a pipe."""
+
+    def __init__(self, organism: Organism, talk: Talk, streams: Streams) -> None:
+        self._organism = organism
+        self._talk = talk
+        self._streams = streams
+        self._lines = TypedLines(streams.input)
+        self._asks = streams.input.isatty() and streams.err.isatty()
+        self._code = 0
+        self._signal: int | None = None
+        """The signal that ends it."""
+
+    async def hold(self) -> int:
+        """Takes turns until there are no more lines, or the conversation takes no more turns; gives the exit code."""
+        async with self._organism:
+            self._say_where()
+            while (line := await self._next_line()) is not None:
+                if line.strip() and not await self._turn(line):
+                    break
+        return self._code if self._signal is None else exit_code(self._signal)
+
+    def _say_where(self) -> None:
+        talk = self._talk
+        if talk.quiet:
+            return
+        name = one_line(talk.conversation)
+        if talk.again is None:
+            self._streams.note(f"conversation {name}, which ends with this chat: 'journal: memory:' keeps nothing")
+        else:
+            self._streams.note(f"conversation {name}; to come back to it: {talk.again}")
+        if f"conversation:{talk.conversation}" in self._organism.unfinished:
+            self._streams.note("an earlier process left turns of it unfinished: they run before the next one")
+
+    async def _next_line(self) -> str | None:
+        if self._asks:
+            self._streams.err.write(PROMPT)
+            self._streams.err.flush()
+        line: str | None = None
+        with Interrupts(_leave) as interrupts:
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(_cancel_on, interrupts, beside.cancel_scope)
+                try:
+                    line = await self._lines.next()
+                except UnicodeDecodeError as error:
+                    self._code, line = FAILED, ""
+                    self._streams.note(f"not sent: the line is no UTF-8: {error.reason}")
+                beside.cancel_scope.cancel()
+            self._signal = interrupts.number
+        if self._asks and line is None:
+            self._streams.note("")  # what follows does not stand behind the prompt
+        return line
+
+    async def _turn(self, line: str) -> bool:
+        """Takes one turn. False where it was the last one."""
+        try:
+            payload = payload_of(self._talk.handler, line, said="not sent")
+        except ConfigurationError as error:
+            self._code = FAILED
+            for mistake in error.mistakes:
+                self._streams.note(harmless(mistake))
+            return True
+        with Interrupts(_leave) as interrupts:
+            goes_on = await self._sent(payload, interrupts)
+            if interrupts.number not in {None, signal.SIGINT}:
+                self._signal = interrupts.number
+        return goes_on and self._signal is None
+
+    async def _sent(self, payload: Any, interrupts: Interrupts) -> bool:
+        try:
+            handle = await self._organism.send(self._talk.handler.name, payload, conversation=self._talk.conversation)
+        except BudgetExhaustedError as error:
+            self._code = self._code or EXHAUSTED
+            name = one_line(self._talk.conversation)
+            whose = (
+                f"conversation {name} takes no further turn"
+                if error.scope == "conversation"
+                else "nothing more is taken in"
+            )
+            self._streams.note(f"exhausted: {whose}: {one_line(str(error))}")
+            return False
+        except NotRunningError:
+            return False  # the pump has crashed; closing the organism says of what
+        except OrganismError as error:
+            self._code = FAILED
+            self._streams.note(f"error: not sent: {one_line(str(error))}")
+            return True
+        for each in [*self._before(handle), handle]:
+            await self._answered(each, interrupts)
+        return True
+
+    def _before(self, handle: ThreadHandle) -> Iterable[ThreadHandle]:
+        """The turns that an earlier process left, and that run before this one."""
+        for conversation in self._organism.kernel.state.conversations.values():
+            turns = [turn.id for turn in conversation.turns]
+            if handle.id in turns:
+                earlier = (self._organism.thread_of(id_) for id_ in turns[: turns.index(handle.id)])
+                return [each for each in earlier if each is not None]
+        return ()
+
+    async def _answered(self, handle: ThreadHandle, interrupts: Interrupts) -> None:
+        """Waits for a turn and says what came of it; Ctrl-C cancels it."""
+        result: ThreadResult | None = None
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(_cancel_turn_on, interrupts, handle)
+            try:
+                while (result := await handle.result()).outcome == "paused":
+                    self._streams.note(
+                        f"paused: 'organism resume' lets it go on, Ctrl-C cancels it [thread {handle.id}]"
+                    )
+                    await handle.goes_on()
+            except OrganismError as error:
+                self._code = FAILED
+                self._streams.note(f"error: {one_line(str(error))}")
+            beside.cancel_scope.cancel()
+        if result is not None and result.outcome != "paused":
+            self._say(result, by_hand=interrupts.number is not None)
+
+    def _say(self, result: ThreadResult, *, by_hand: bool) -> None:
+        """Replies to standard output; how a turn ended that did not complete, and that the conversation goes on elsewhere, beside."""
+        text = _said(result, self._streams.width) or partial_text(result, width=self._streams.width)
+        if text:
+            self._streams.result(text)
+        problem = problem_line(result)
+        if problem is not None:
+            self._streams.note(problem)
+            if result.outcome == "exhausted":
+                self._code = self._code or EXHAUSTED
+            elif not by_hand:
+                self._code = FAILED
+        if result.conversation not in {None, self._talk.conversation}:
+            before, now = self._talk.conversation, str(result.conversation)
+            self._talk.conversation = now
+            self._streams.note(f"conversation {one_line(before)} has come to its end; it goes on in {one_line(now)}")
+
+
+def _leave() -> None:
+    """A second Ctrl-C ends the process as it is: what is in the journal stays there."""
+
+
+async def _cancel_on(interrupts: Interrupts, scope: anyio.CancelScope) -> None:
+    await interrupts.wait()
+    scope.cancel()
+
+
+async def _cancel_turn_on(interrupts: Interrupts, handle: ThreadHandle) -> None:
+    await interrupts.wait()
+    handle.cancel(_REASON)
+
+
+def _said(result: ThreadResult, width: int) -> str:
+    """The replies: the text alone where that is all there is to them."""
+    texts = [_only_text(payload) for _, payload in result.replies]
+    return reply_text(result, width=width) if None in texts else "\n".join(harmless(text or "") for text in texts)
+
+
+def _only_text(payload: Any) -> str | None:
+    match list(encode_fields(payload).values()):
+        case [str(text)]:
+            return text
+        case _:
+            return None
+
+
+__all__ = ["chat"]

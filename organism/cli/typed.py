@@ -1,0 +1,48 @@
+"""Lines that somebody types, or that a program writes: read one by one, while the event loop goes on."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+_PIECE: Final = 65536
+
+
+class TypedLines:
+    """The lines of an input. No thread waits for them: one that does would keep a process from ending."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._rest = b""
+        self._over = False
+        try:
+            self._number: int | None = stream.fileno()
+        except (OSError, ValueError):
+            self._number = None  # a text in memory
+
+    async def next(self) -> str | None:
+        """The next line without what ends it; ``None`` at the end. Raises UnicodeDecodeError for what is no UTF-8."""
+        if self._number is None:
+            line = self._stream.readline()
+            return line.rstrip("\r\n") if line else None
+        while b"\n" not in self._rest and not self._over:
+            piece = await _read(self._number)
+            self._rest += piece
+            self._over = not piece
+        if not self._rest:
+            self._over = False  # at a terminal, more may be typed after Ctrl-D
+            return None
+        line_read, _, self._rest = self._rest.partition(b"\n")
+        return line_read.decode("utf-8-sig").rstrip("\r")
+
+
+async def _read(number: int) -> bytes:
+    with suppress(PermissionError):  # a file, which is always readable
+        await anyio.wait_readable(number)
+    return os.read(number, _PIECE)

@@ -1,0 +1,116 @@
+"""Replays: the handlers of a thread run again with the answers that they had, in memory, and what they do is compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import trio.testing
+from attrs import evolve, frozen
+
+from organism.agent import agent_handler
+from organism.journal.chain import content_of
+from organism.journal.codec import decode
+from organism.journal.prompts import requests
+from organism.replay.script import parts_of
+from organism.replay.stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from organism.images import Ref
+    from organism.payloads import Vocabulary
+    from organism.replay.player import Odd, Player
+    from organism.replay.script import Part
+    from organism.settings import HandlerSettings, Settings
+
+PATIENCE = 0.05
+"""Seconds without anything happening after which a handler that waits for something else is let go on to its next timer."""
+_LONG = 86_400.0
+"""Seconds of its own clock that a handler is waited for."""
+_REAL = 5.0
+"""The same where the clock is the real one."""
+
+
+@frozen(kw_only=True)
+class Difference:
+    """What a delivery did otherwise. ``entry`` is the number of the entry in the record, from 1."""
+
+    thread: str
+    message: int
+    handler: str
+    entry: int
+    what: str
+    recorded: str
+    now: str
+
+
+@frozen(kw_only=True)
+class Replayed:
+    """What a replay came to. ``deliveries`` and ``calls`` to models were compared; ``differences`` stand in the record's order.
+
+    ``unsure`` are deliveries that came to something else, and may have: (handler, why).
+    """
+
+    deliveries: int
+    calls: int
+    differences: tuple[Difference, ...]
+    unsure: tuple[tuple[str, str], ...]
+
+
+def replay(
+    documents: Iterable[Mapping[str, Any]],
+    settings: Settings,
+    vocabulary: Vocabulary,
+    *,
+    patience: float = PATIENCE,
+) -> Replayed:
+    """Runs the handlers of a chain's entries again, each delivery with the answers that it had.
+
+    Nothing is written and no model called; what a handler does to the world without its context, it does again. Runs an event
+    loop of its own, so that it must not be called from one. Raises JournalError for entries that cannot be read.
+    """
+    entries = list(documents)
+    record = [decode(content_of(each), vocabulary) for each in entries]
+    parts = parts_of(record, requests(entries))
+    handlers = {name: _ready(each, settings.handlers) for name, each in settings.handlers.items()}
+    ran = {ref for ref, part in parts.items() if part.ran and part.handler in handlers}
+
+    def play(only: Collection[Ref], *, early: bool) -> Stage:
+        virtual = settings.runtime == "trio"
+        stage = Stage(settings, handlers, record, parts, only=only, early=early, patience=_LONG if virtual else _REAL)
+        options = {"clock": trio.testing.MockClock(autojump_threshold=patience)} if virtual else {}
+        anyio.run(stage.run, backend=settings.runtime, backend_options=options)
+        return stage
+
+    first = play(ran, early=True)
+    # Of what came out otherwise, a part may have been told figures of an instant that the record leaves open.
+    again = play(set(first.odd), early=False) if first.odd else first
+    odd = {ref: each for ref, each in first.odd.items() if ref in again.odd}
+    return _result(parts, first.played, odd)
+
+
+def _result(parts: Mapping[Ref, Part], played: Mapping[Ref, Player], odd: Mapping[Ref, Odd]) -> Replayed:
+    sure = {ref: each for ref, each in odd.items() if played[ref].unsure is None}
+    return Replayed(
+        deliveries=len(played),
+        calls=sum(parts[ref].calls for ref in played),
+        differences=tuple(
+            _difference(ref, played[ref], each) for ref, each in sorted(sure.items(), key=lambda pair: pair[1].place)
+        ),
+        unsure=tuple((parts[ref].handler, played[ref].unsure or "") for ref in odd if ref not in sure),
+    )
+
+
+def _difference(ref: Ref, player: Player, odd: Odd) -> Difference:
+    return Difference(
+        thread=ref[0], message=ref[1], handler=player.message.to, entry=odd.place + 1, what=odd.what,
+        recorded=odd.recorded, now=odd.now,
+    )  # fmt: skip
+
+
+def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:
+    return handler if handler.agent is None else evolve(handler, code=agent_handler(handler, handlers))
+
+
+__all__ = ["PATIENCE", "Difference", "Replayed", "replay"]

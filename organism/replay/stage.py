@@ -1,0 +1,332 @@
+"""Runs the handlers of a record again: the record is folded fact by fact, and each delivery is answered as it was then."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.lowlevel
+import trio.lowlevel
+
+from organism import facts
+from organism.budget.caps import figure
+from organism.budget.claims import VECTOR
+from organism.errors import BudgetExhaustedError
+from organism.kernel import Kernel
+from organism.kernel.fold import Fold
+from organism.kernel.windows import roll_hint
+from organism.names import ORGANISM
+from organism.pump.handles import ThreadHandle
+from organism.replay.context import Recorded, RecordedAgent
+from organism.replay.player import Odd, Player
+from organism.replay.script import END, REFUSED
+from organism.replay.verdict import both, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from organism.budget.tree import Node
+    from organism.facts import Fact
+    from organism.frames import Message, Thread
+    from organism.images import Ref
+    from organism.replay.script import Part
+    from organism.settings import HandlerSettings, Settings
+
+OTHERS: Final = "the organism's own limits count other threads too, of which its record does not tell"
+TURNS: Final = 50
+"""How often others are let run, on a loop that does not say when all of them wait."""
+
+
+class Stage:
+    """A run of the deliveries ``only`` of a record. To their contexts it is the pump.
+
+    ``early``: a handler goes on at once when it is answered; else when the record next tells of it. Figures that a
+    handler read in between may have been those of either. ``patience``: seconds that one is waited for that does not come on.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        handlers: Mapping[str, HandlerSettings],
+        record: Sequence[Fact],
+        parts: Mapping[Ref, Part],
+        *,
+        only: Collection[Ref],
+        early: bool,
+        patience: float,
+    ) -> None:
+        self.settings = settings
+        self.handlers = handlers
+        self.kernel = Kernel(settings, lambda _root, _fact: None)
+        self.place = -1
+        self.at = record[0].at if record else 0.0
+        self.began = self.at
+        self.played: dict[Ref, Player] = {}
+        self.odd: dict[Ref, Odd] = {}
+        self._record = record
+        self._parts = parts
+        self._only = only
+        self._early = early
+        self._patience = patience
+        self._fold = Fold(settings, self.kernel.state)
+        self._due: dict[int, tuple[Part, str]] = {
+            place: (part, key) for part in parts.values() for place, key in part.marks
+        }
+        self._ready = [part for part in parts.values() if part.ran and part.ref in only and part.posted is not None]
+        self._running: dict[Ref, Player] = {}
+        self._handles: dict[str, ThreadHandle] = {}
+        self._ends: dict[str, facts.Ended] = {}
+        self._forks = [
+            (place, fact.entries, fact.thread, fact.origin)
+            for place, fact in enumerate(record)
+            if isinstance(fact, facts.Forked)
+        ]
+        self._restarts = {place + entries for place, entries, _, _ in self._forks}
+        self._group: TaskGroup | None = None
+
+    # For contexts
+
+    def now(self) -> float:
+        """The instant in the record."""
+        return self.at
+
+    def name_of(self, thread: str, part: Part) -> str:
+        """What a thread was called when a delivery ran: before a fork it was its origin."""
+        for place, entries, name, origin in self._forks:
+            copied = part.end is not None and part.end <= place + entries
+            if copied and (thread == name or thread.startswith(f"{name}.")):
+                thread = origin + thread[len(name) :]
+        return thread
+
+    def handle(self, thread: Thread) -> ThreadHandle:
+        """The handle of a thread that was spawned."""
+        return self.handle_of(thread.id)
+
+    def handle_of(self, id_: str) -> ThreadHandle:
+        """The same, by its id."""
+        found = self._handles.get(id_)
+        if found is None:
+            world: Any = self
+            live = self.kernel.state.threads.get(id_)
+            made = Handle.of_record(world, self._ends[id_]) if live is None else Handle(world, live)
+            found = self._handles[id_] = made
+        return found
+
+    # The run
+
+    async def run(self) -> None:
+        """Goes through the whole record. What deliveries did otherwise is in ``odd`` then."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            for place, fact in enumerate(self._record):
+                await self._come_to(fact.at)
+                if place in self._due:
+                    await self._arrive(place, fact, *self._due[place])
+                self._fold.apply(fact)
+                self.place = place
+                await self._after(fact)
+            for player in self._running.values():
+                self._leave(player)
+            group.cancel_scope.cancel()
+
+    async def _come_to(self, at: float) -> None:
+        """Lets time pass up to an instant, for those that sleep."""
+        if at > self.at:
+            self.at = at
+            if trio.lowlevel.in_trio_run():
+                clock: Any = trio.lowlevel.current_clock()
+                ahead = at - self.began - clock.current_time()
+                if hasattr(clock, "jump") and ahead > 0:
+                    clock.jump(ahead)
+        if self._running:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Lets everything run that can."""
+        if trio.lowlevel.in_trio_run():
+            await anyio.wait_all_tasks_blocked()
+            return
+        for _ in range(TURNS):
+            await anyio.lowlevel.checkpoint()
+
+    async def _arrive(self, place: int, fact: Fact, part: Part, key: str) -> None:
+        """Waits until a delivery has come to what the record tells of it next."""
+        if part.ref not in self._only or not part.ran:
+            return
+        player = self._running.get(part.ref) or self._start(part)
+        if player is None:
+            return
+        if key == END:
+            await self._end(player, fact)
+            return
+        await self._wait(player, key)
+        if key == REFUSED:
+            self._refuse(player, fact, place)
+
+    async def _wait(self, player: Player, key: str) -> None:
+        while not player.is_at(key):
+            handed = player.hand()
+            await self._settle()
+            if not handed and not player.is_at(key) and not await player.moved(self._patience):
+                return
+
+    def _start(self, part: Part) -> Player | None:
+        message = self._message(part)
+        if message is None or self._group is None:
+            return None
+        player = self._running[part.ref] = self.played[part.ref] = Player(part, message, again=part.ref in self.played)
+        handler = self.handlers[message.to]
+        player.context = (Recorded if handler.agent is None else RecordedAgent)(self, player)
+        self._group.start_soon(player.run, handler.code)
+        return player
+
+    def _message(self, part: Part) -> Message | None:
+        index = self.kernel.state.index
+        return None if index is None else index.messages.get(part.ref)
+
+    def _refuse(self, player: Player, fact: Fact, place: int) -> None:
+        """What a limit refused: the oldest question that the record does not know."""
+        if player.unknown and isinstance(fact, facts.CallRefused):
+            error = _refusal(player.message, fact, partial(roll_hint, self.kernel.state))
+            if fact.scope == ORGANISM:
+                player.unsure = OTHERS
+            asking = player.unknown[0]
+            asking.answer = None
+            asking.look = lambda: (error,) if self.place >= place else None
+
+    async def _after(self, fact: Fact) -> None:
+        """What a fact brings about: answers, new deliveries, and the end of those that were cancelled."""
+        if isinstance(fact, facts.Ended):
+            self._ends[fact.thread] = fact
+            if fact.thread in self._handles:
+                self._handles[fact.thread].end(fact)
+        if self.place in self._restarts or (isinstance(fact, facts.Resumed) and fact.crashed):
+            await self._restart()
+        for player in list(self._running.values()):
+            if player.message.dropped or player.message.thread.stopping is not None:
+                player.stop()
+            elif player.message.asks:
+                # Who waits for whom is asked where a question closes a circle.
+                self.kernel.state.occupied[player.message.thread, player.message.to] = player.message
+        if self._early:
+            self._start_ready()
+            handed = [player for player in self._running.values() if player.hand()]
+            if handed:
+                await self._settle()
+
+    def _start_ready(self) -> None:
+        for part in list(self._ready):
+            before = part.before
+            free = before is None or before.end is None or before.end <= self.place
+            if part.posted is not None and part.posted <= self.place and free:
+                self._ready.remove(part)
+                if part.ref not in self.played:
+                    self._start(part)
+
+    async def _restart(self) -> None:
+        """Their process ended: what was under way is run again from its beginning."""
+        again = [player for player in self._running.values() if player.part.end is None or not player.over]
+        for player in again:
+            player.stop()
+        await self._settle()
+        for player in again:
+            del self._running[player.part.ref]
+            if self._early:
+                self._start(player.part)
+
+    # What came of it
+
+    async def _end(self, player: Player, fact: Fact) -> None:
+        if isinstance(fact, facts.Dropped) or _ran_too_long(fact):
+            player.stop()
+        await self._wait(player, END)
+        del self._running[player.part.ref]
+        if not player.over:
+            player.odd = player.odd or _stuck(player)
+            player.stop()
+            await self._settle()
+        if isinstance(fact, facts.Failed) and fact.failure.scope == ORGANISM:
+            player.unsure = OTHERS
+        if isinstance(fact, (facts.Answered, facts.Failed)) and not _ran_too_long(fact) and player.odd is None:
+            player.odd = judge(player, fact, self.kernel.state)
+        self._note(player)
+
+    def _leave(self, player: Player) -> None:
+        """The record ends while a delivery is under way: it may not have asked otherwise until then."""
+        left = [each for key, each in player.part.questions.items() if key not in player.asked]
+        if player.odd is None and player.unknown and left:
+            player.odd = _stuck(player)
+        self._note(player)
+        player.stop()
+
+    def _note(self, player: Player) -> None:
+        if player.odd is not None:
+            self.odd[player.part.ref] = player.odd
+
+
+class Handle(ThreadHandle):
+    """The handle of a spawned thread. What is done to it was done then."""
+
+    def held_by(self, waiting: Any) -> ThreadHandle:
+        """The same: nothing here minds how long it is waited for."""
+        del waiting
+        return self
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """It was cancelled then, as the record tells."""
+
+    def _set(self, budget: Any) -> None:
+        """Its limits were set then."""
+
+
+def _ran_too_long(fact: Fact) -> bool:
+    return (
+        isinstance(fact, facts.Failed)
+        and fact.failure.code == "timeout"
+        and "did not finish within" in fact.failure.text
+    )
+
+
+def _stuck(player: Player) -> Odd:
+    """A delivery that does not come to its end, since it asks what the record does not know, or waits for something else."""
+    place = player.part.end if player.part.end is not None else player.part.marks[-1][0]
+    left = [each for key, each in player.part.questions.items() if key not in player.asked]
+    if player.unknown:
+        if left:
+            place = min(each.asked for each in left)
+        return Odd("it asked", *both(_known(left), player.unknown[0].says), place)
+    waits = player.waiting_for[0].says if player.waiting_for else "it does not come to an end"
+    return Odd("it was done", "at this place", waits, place)
+
+
+def _known(left: Sequence[Any]) -> str:
+    if not left:
+        return "nothing like it"
+    first = min(left, key=lambda each: each.asked)
+    if first.prompts:
+        return f"a model: {json.dumps(list(first.prompts[0].messages[-1:]), ensure_ascii=False, sort_keys=True)}"
+    return "another handler, or another thing of it"
+
+
+def _refusal(message: Message, fact: facts.CallRefused, hint_of: Callable[[Node], str]) -> BudgetExhaustedError:
+    """The error of a refusal, with the figures of its instant."""
+    nodes = [node for node in message.thread.node.path if node.scope == fact.scope] or [message.thread.node]
+    if fact.unit not in VECTOR:
+        deepest = nodes[0].caps.depth or 0
+        return BudgetExhaustedError(fact.unit, fact.scope, fact.need - 1, 0, deepest, fact.need)
+    unit = VECTOR.index(fact.unit)
+    needed = int(fact.need * 10**9) if fact.unit == "cost_usd" else fact.need
+
+    def lacks(node: Any) -> bool:
+        return bool(node.used[unit] + node.held[unit] + needed > node.caps.working[unit])
+
+    node = next((each for each in nodes if lacks(each)), nodes[0])
+    used, held, limit = (figure(unit, each) for each in (node.used[unit], node.held[unit], node.caps.limit[unit]))
+    return BudgetExhaustedError(fact.unit, fact.scope, used, held, limit, fact.need, hint=hint_of(node))
+
+
+__all__ = ["Stage"]

@@ -1,0 +1,137 @@
+"""Whether a delivery came to what the record says of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from organism import facts
+from organism.frames import Failure
+from organism.journal.values import closed
+from organism.kernel.answers import Refusal, check_answer
+from organism.message import Forward, Send
+from organism.payloads import encode_json
+from organism.replay.player import Odd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from organism.kernel.state import State
+    from organism.message import Outgoing
+    from organism.replay.player import Player
+
+_AROUND = 60
+_LONGEST = 300
+
+
+def judge(player: Player, ended: facts.Answered | facts.Failed, state: State) -> Odd | None:
+    """What a delivery that is over did otherwise; ``None`` where it did nothing. ``state`` is that before its end."""
+    result = player.result
+    if result is None or player.part.end is None:
+        return None
+    place, before = player.part.end, _recorded(ended)
+    after = _came(result, player, state)
+    if before != after:
+        return Odd("it answered", *both(before, after), place)
+    changed = player.context.changes() if isinstance(ended, facts.Answered) else None
+    kept = ended.state if isinstance(ended, facts.Answered) else None
+    if _state(kept) != _state(changed):
+        return Odd("it kept in its state", *both(_state(kept), _state(changed)), place)
+    left = [
+        each
+        for key, each in player.part.questions.items()
+        # What was run again need not ask once more what nobody had answered.
+        if key not in player.asked | player.part.given_up
+        and not (player.again and each.prompts and each.answer is None)
+    ]
+    if left:
+        first = min(left, key=lambda each: each.asked)
+        return Odd("it asked", _named(first.key), "nothing like it", first.asked)
+    return None
+
+
+def both(before: str, after: str) -> tuple[str, str]:
+    """Two texts, cut to where they differ."""
+    pairs = zip(before, after, strict=False)
+    same = next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(before), len(after)))
+    return _cut(before, same), _cut(after, same)
+
+
+def _cut(text: str, same: int) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    start = max(0, same - _AROUND)
+    end = start + _LONGEST
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
+
+
+def _named(key: str) -> str:
+    kind = key.partition(":")[0]
+    return {"ask": "another handler", "spawn": "for a sub-thread"}.get(kind, "a model")
+
+
+def _recorded(ended: facts.Answered | facts.Failed) -> str:
+    """What the record says that a delivery came to."""
+    if isinstance(ended, facts.Failed):
+        return _failed(ended.failure)
+    said: list[str] = []
+    for step in ended.steps:
+        match step:
+            case facts.Posted(opens=True, kind="send" | "forward" as kind, to=to, payload=payload):
+                said.append(_sends(kind.title(), to, payload))
+            case facts.Posted(kind="reply", payload=payload) | facts.Left(payload=payload):
+                said.append(_replies(payload))
+            case facts.CameLate(payload=payload):
+                said.append(_replies(payload))
+            case facts.Resolved(answer=payload) if not isinstance(payload, Failure):
+                said.append(_replies(payload))
+            case facts.Handed(frame=frame, to=None) if frame[0] == ended.thread:
+                said.append("Reply that its caller does not take")
+            case _:
+                pass
+    return "; ".join(said) or "nothing"
+
+
+def _came(result: Sequence[Outgoing] | Failure, player: Player, state: State) -> str:
+    """What a delivery came to now, in the same words."""
+    if isinstance(result, Failure):
+        return _failed(result)
+    plan = check_answer(state, player.message, result)
+    if isinstance(plan, Refusal):
+        return _failed(plan.failure)
+    return "; ".join(_out(each.out, player, state) for each in plan) or "nothing"
+
+
+def _out(out: Any, player: Player, state: State) -> str:
+    if type(out) in {Send, Forward}:
+        return _sends(out.__class__.__name__, out.to, out.payload)
+    frame = player.message.frame
+    parent = frame.parent
+    heard = parent is not None and frame.asker is None and not frame.answered
+    if heard and parent is not None and type(out.payload) not in state.routes[parent.handler].accepts:
+        return "Reply that its caller does not take"
+    return _replies(out.payload)
+
+
+def _sends(kind: str, to: str, payload: Any) -> str:
+    return f"{kind} to '{to}' {_json(encode_json(payload))}"
+
+
+def _replies(payload: Any) -> str:
+    return f"Reply {_json(encode_json(payload))}"
+
+
+def _failed(failure: Failure) -> str:
+    return f"failed: {failure.code}: {failure.text}"
+
+
+def _state(changes: Mapping[str, tuple[Any] | None] | None) -> str:
+    """Changes of state in words; what it keeps is JSON and payloads."""
+    return _json({key: None if value is None else [closed(value[0])] for key, value in (changes or {}).items()})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+__all__ = ["both", "judge"]

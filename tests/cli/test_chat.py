@@ -1,0 +1,233 @@
+"""``organism chat``: at a pipe, in a file, and at a terminal."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from organism.errors import JournalError
+from organism.journal import open_journal
+from tests.cli.test_terminal import Terminal
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Desk
+
+TALK = '''
+    import anyio
+
+    from organism import Context, Refused, Reply, payload
+
+
+    @payload
+    class Say:
+        text: str
+
+
+    @payload
+    class Heard:
+        text: str
+
+
+    @payload
+    class Sum:
+        text: str
+        turns: int
+
+
+    async def count(say: Say, ctx: Context) -> Reply[Heard]:
+        """Counts turns."""
+        turns = ctx.state["turns"] = ctx.state.get("turns", 0) + 1
+        print("printed by a handler")
+        if say.text == "refuse":
+            raise Refused("not today")
+        if say.text == "sleep":
+            await anyio.sleep_forever()
+        return Reply(Heard(f"{turns} {say.text}"))
+
+
+    async def add(say: Say, ctx: Context) -> Reply[Sum]:
+        """Adds up."""
+        return Reply(Sum(say.text, 1))
+
+
+    async def spend(say: Say, ctx: Context) -> Reply[Heard]:
+        """Calls its model."""
+        return Reply(Heard((await ctx.complete("Say it.", max_output_tokens=20)).text))
+'''
+FILE = """
+    organism: demo
+    journal: sqlite:organism.db
+    handlers:
+      counter: {code: talk:count, timeout: null}
+      adder: {code: talk:add}
+      spender: {code: talk:spend}
+"""
+
+
+@pytest.fixture
+def talk(desk: Desk) -> Desk:
+    desk.write("talk.py", TALK)
+    desk.write("organism.yaml", FILE)
+    return desk
+
+
+def test_each_line_is_a_turn_and_only_replies_are_on_standard_output(talk: Desk) -> None:
+    ran = talk.organism(
+        "chat", "--to", "counter", stdin='a\n\n  \nb\n{"Say": {"text": "c"}}\n<Say><text>d</text></Say>\ne'
+    )
+    assert (ran.code, ran.out.splitlines()) == (0, ["1 a", "2 b", "3 c", "4 d", "5 e"])
+    head, *rest = ran.err.splitlines()
+    assert re.fullmatch(
+        r"conversation ([0-9a-f]{16}); to come back to it: organism chat --to counter --conversation \1", rest[0]
+    )
+    assert head.startswith("note: ")
+    assert rest[1:] == ["printed by a handler"] * 5
+
+
+def test_a_conversation_goes_on_where_another_process_left_it(talk: Desk) -> None:
+    for turns in (1, 3):
+        ran = talk.organism("chat", "--to", "counter", "--conversation", "c-42", "--quiet", stdin="a\nb\n")
+        assert ran.out.splitlines() == [f"{turns} a", f"{turns + 1} b"]
+        assert ran.err.splitlines() == ["printed by a handler"] * 2
+    assert talk.organism("chat", "--to", "counter", "--quiet", stdin="a\n").out == "1 a\n"
+
+
+def test_the_way_back_names_all_that_was_typed(talk: Desk) -> None:
+    talk.write("other.yaml", FILE.replace("journal: sqlite:organism.db", ""))
+    ran = talk.organism("chat", "other.yaml", "--to", "counter", "--conversation", "my talk", stdin="")
+    assert "conversation my talk, which ends with this chat" in ran.err
+    ran = talk.organism(
+        "chat", "other.yaml", "--to", "counter", "--conversation", "my talk", "--journal", "sqlite:o.db", stdin=""
+    )
+    command = "organism chat other.yaml --to counter --journal sqlite:o.db --conversation 'my talk'"
+    assert ran.err.splitlines()[-1] == f"conversation my talk; to come back to it: {command}"
+
+
+def test_a_turn_that_fails_is_said_and_the_chat_goes_on(talk: Desk) -> None:
+    ran = talk.organism("chat", "--to", "counter", "--quiet", stdin="a\nrefuse\nb\n")
+    assert (ran.code, ran.out) == (1, "1 a\n2 b\n")
+    assert "failed: counter (refused): not today [thread " in ran.err
+
+
+def test_a_line_that_is_no_payload_is_not_sent(talk: Desk) -> None:
+    ran = talk.organism("chat", "--to", "counter", "--quiet", stdin='{"Sai": {}}\nb\n')
+    assert (ran.code, ran.out) == (1, "1 b\n")
+    assert ran.err.startswith("not sent: ")
+    assert "'counter' takes:" in ran.err
+
+
+def test_a_reply_of_several_fields_is_shown_as_run_shows_it(talk: Desk) -> None:
+    ran = talk.organism("chat", "--to", "adder", "--quiet", stdin="a\n")
+    assert ran.out == "adder: Sum\n  text: a\n  turns: 1\n"
+
+
+def test_at_its_cap_the_conversation_ends_and_says_so(talk: Desk) -> None:
+    ran = talk.organism("chat", "--to", "counter", "--set", "conversation.messages=2", stdin="a\nb\nc\nd\n")
+    assert (ran.code, ran.out) == (3, "1 a\n2 b\n")
+    last = ran.err.splitlines()[-1]
+    assert re.match(r"exhausted: conversation \w+ takes no further turn: messages of the conversation: 2 used", last)
+    assert "budget warning: counter: messages final, 2 of 2 used" in ran.err
+
+
+def test_at_its_cap_it_says_that_it_goes_on(talk: Desk) -> None:
+    options = ("--set", "conversation.messages=2", "--set", "conversation.on_cap=rotate", "--conversation", "c")
+    ran = talk.organism("chat", "--to", "counter", *options, stdin="a\nb\nc\nd\n")
+    assert (ran.code, ran.out) == (0, "1 a\n2 b\n3 c\n4 d\n")
+    assert ran.err.count("conversation c has come to its end; it goes on in c~2") == 1
+
+
+def test_a_turn_that_is_exhausted_counts_in_the_exit_code(talk: Desk) -> None:
+    ran = talk.organism("chat", "--to", "spender", "--set", "budget.tokens=10", "--quiet", stdin="a\nb\n")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.count("exhausted: spender ended without an answer") == 2
+
+
+def test_what_the_command_line_says_is_checked(talk: Desk) -> None:
+    ran = talk.organism("chat", stdin="a\n")
+    assert (ran.code, ran.err) == (
+        2, "--to is missing: say which handler is meant; there are: counter, adder, spender\n",
+    )  # fmt: skip
+    ran = talk.organism("chat", "--to", "countr", stdin="a\n")
+    assert (ran.code, ran.err) == (2, "--to countr: is no handler; did you mean 'counter'?\n")
+
+
+def test_the_only_handler_there_is_need_not_be_named(talk: Desk) -> None:
+    talk.write("organism.yaml", "organism: demo\nhandlers: {counter: {code: talk:count}}\n")
+    assert talk.organism("chat", "--quiet", stdin="a\n").out == "1 a\n"
+
+
+def test_a_file_and_a_pipe_are_read_to_their_end(talk: Desk) -> None:
+    talk.write("lines.txt", "a\nb")
+    with (talk.folder / "lines.txt").open() as lines:
+        ran = talk.process("chat", "--to", "counter", "--quiet", stdin=lines)
+    assert (ran.code, ran.out) == (0, "1 a\n2 b\n")
+    for runtime in ("trio", "asyncio"):
+        with talk.start(
+            "chat", "--to", "counter", "--set", f"runtime={runtime}", "--quiet", stdin=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for number in (1, 2):  # the answer comes before the next line is written
+                process.stdin.write(f"ä{number}\n")
+                process.stdin.flush()
+                assert process.stdout.readline() == f"{number} ä{number}\n"
+            out, _ = process.communicate(timeout=30)
+            assert (process.returncode, out) == (0, "")
+
+
+def test_turns_that_a_kill_left_are_answered_first(talk: Desk) -> None:
+    arguments = ("chat", "--to", "counter", "--conversation", "c", "--quiet")
+    with talk.start(*arguments, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write("sleep\n")
+        process.stdin.flush()
+        wait_for_turn(talk)
+        process.kill()
+    talk.write("talk.py", TALK.replace("anyio.sleep_forever()", "anyio.sleep(0)"))
+    ran = talk.process(*arguments[:-1], stdin=subprocess.DEVNULL)
+    assert "an earlier process left turns of it unfinished" in ran.err
+    assert ran.out == ""
+    ran = talk.organism(*arguments, stdin="b\n")
+    assert (ran.code, ran.out) == (0, "1 sleep\n2 b\n")
+
+
+def wait_for_turn(talk: Desk) -> None:
+    """Until a turn is in the journal."""
+    for _ in range(1000):
+        time.sleep(0.005)
+        with suppress(JournalError):  # it is being made
+            journal = open_journal("sqlite:organism.db", folder=talk.folder, readonly=True)
+            there = journal.chains(open=True)
+            journal.close()
+            if there:
+                return
+    raise AssertionError("no turn was ever written")
+
+
+def test_at_a_terminal_it_prompts_and_ctrl_d_ends_it(talk: Desk) -> None:
+    terminal = Terminal(talk, "chat", "--to", "counter")
+    terminal.until(lambda shown: shown.endswith("> "))
+    terminal.type(b"hello\n")
+    terminal.until(lambda shown: "1 hello" in shown and shown.endswith("> "))
+    terminal.type(b"\x04")
+    assert terminal.finish() == 0
+
+
+def test_ctrl_c_cancels_the_turn_and_at_the_prompt_it_ends(talk: Desk) -> None:
+    terminal = Terminal(talk, "chat", "--to", "counter")
+    terminal.until(lambda shown: shown.endswith("> "))
+    terminal.type(b"sleep\n")
+    terminal.until(lambda shown: "printed by a handler" in shown)
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.until(lambda shown: "cancelled: counter: Ctrl-C [thread " in shown and shown.endswith("> "))
+    terminal.type(b"b\n")
+    terminal.until(lambda shown: "1 b" in shown and shown.endswith("> "))
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.finish() == 130
+    assert "Traceback" not in terminal.shown

@@ -1,0 +1,107 @@
+"""``organism.thread()``: how a thread without handlers ends, by its block and by others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from organism.errors import BudgetExhaustedError, HandlerFailedError, NotRunningError
+from organism.facts import CallSettled
+from organism.testing import Says, ScriptedModel, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def slow() -> ScriptedModel:
+    return ScriptedModel([Says(text="one two three four", usage=(10, 5), seconds=50)])
+
+
+async def test_a_block_that_is_left_in_order_completes() -> None:
+    async with running(models=slow().models()) as organism:
+        async with organism.thread() as thread:
+            await thread.complete("Go")
+        assert (await thread.handle.result()).outcome == "completed"
+
+
+async def test_an_exception_that_leaves_the_block_is_how_the_thread_failed() -> None:
+    async with running() as organism:
+        with pytest.raises(ValueError, match="no luck"):
+            async with organism.thread() as thread:
+                raise ValueError("no luck")
+        result = await thread.handle.result()
+    assert (result.outcome, result.code, result.error) == ("failed", "crashed", "ValueError: no luck")
+
+
+async def test_a_refusal_that_leaves_the_block_is_exhaustion() -> None:
+    async with running(models=slow().models()) as organism:
+        with pytest.raises(BudgetExhaustedError):
+            async with organism.thread(budget={"tokens": 1}) as thread:
+                await thread.complete("Go")
+        result = await thread.handle.result()
+    assert (result.outcome, result.unit) == ("exhausted", "tokens")
+
+
+async def test_a_failure_of_others_keeps_its_code() -> None:
+    async with running() as organism:
+        with pytest.raises(HandlerFailedError):
+            async with organism.thread() as thread:
+                raise HandlerFailedError("refused", "not today")
+        result = await thread.handle.result()
+    assert (result.outcome, result.code, result.error) == ("failed", "refused", "not today")
+
+
+async def test_a_block_that_is_cancelled_is_a_thread_that_was() -> None:
+    model = slow()
+    async with running(models=model.models()) as organism:
+        with anyio.move_on_after(10):
+            async with organism.thread() as thread:
+                await thread.complete("Go")
+        result = await thread.handle.result()
+    assert (result.outcome, result.error) == ("cancelled", "its block was cancelled")
+    assert model.finished == 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_call_in_flight_ends_with_its_thread(streamed: bool) -> None:
+    model = slow()
+    async with running(models=model.models()) as organism:
+        began = anyio.current_time()
+        async with anyio.create_task_group() as group, organism.thread() as thread:
+
+            async def cancel() -> None:
+                await anyio.sleep(10)
+                thread.handle.cancel("enough")
+
+            group.start_soon(cancel)
+            with pytest.raises(NotRunningError, match="has ended, and its call with it"):
+                if streamed:
+                    async with thread.stream("Go") as stream:
+                        async for _ in stream:
+                            pass
+                else:
+                    await thread.complete("Go")
+            assert anyio.current_time() - began < 11
+        result = await thread.handle.result()
+        assert (result.outcome, result.error) == ("cancelled", "enough")
+        assert len(organism.watch.of(CallSettled)) == 1
+        assert organism.statistics().held == 0
+    assert model.finished == 0
+
+
+@pytest.mark.parametrize("journal", ["memory:", "sqlite:organism.db"])
+async def test_a_call_in_flight_ends_when_the_organism_is_closed(tmp_path: Path, journal: str) -> None:
+    model = slow()
+    async with anyio.create_task_group() as group:
+        async with running(models=model.models(), journal=journal, folder=tmp_path, check=False) as organism:
+
+            async def call() -> None:
+                with pytest.raises(NotRunningError, match="has ended, and its call with it"):
+                    async with organism.thread() as thread:
+                        await thread.complete("Go")
+
+            group.start_soon(call)
+            await anyio.sleep(1)
+    assert model.finished == 0

@@ -1,0 +1,101 @@
+"""``organism replay`` and ``organism fork``, as they are typed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.conftest import Desk, desk  # noqa: F401, TC001 - the fixture  # pyright: ignore[reportUnusedImport]
+from tests.config.conftest import forget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE = """
+    organism: demo
+    journal: sqlite:organism.db
+    budget: {tokens: 2000}
+    handlers:
+      shouter: {code: work:shout}
+      boss: {code: work:boss, peers: [shouter]}
+      spender: {code: work:spend}
+    start:
+      - {to: boss, payload: {Job: {text: ada, times: 2}}}
+"""
+
+
+@pytest.fixture
+def ran(desk: Desk) -> Iterator[tuple[Desk, str]]:  # noqa: F811 - the fixture
+    desk.write("organism.yaml", FILE)
+    done = desk.organism("run", "--json")
+    assert done.code == 0
+    yield desk, done.object["thread"]
+    forget(desk.folder)
+
+
+def test_a_replay_says_that_nothing_has_changed(ran: tuple[Desk, str]) -> None:
+    at, thread = ran
+    done = at.organism("replay", thread)
+    assert (done.code, done.out) == (0, "the same: 3 deliveries and 0 model calls compared\n")
+    assert at.organism("replay", thread[:6], "organism.yaml").code == 0
+    assert at.organism("replay", thread, "--journal", "sqlite:organism.db").code == 0
+
+
+def test_a_replay_shows_the_first_difference(ran: tuple[Desk, str]) -> None:
+    at, thread = ran
+    work = (at.folder / "work.py").read_text()
+    (at.folder / "work.py").write_text(work.replace("job.text.upper()", "job.text.title()"))
+    forget(at.folder)
+    done = at.organism("replay", thread)
+    assert done.code == 1
+    lines = done.out.splitlines()
+    assert lines[0].startswith("different: 2 deliveries of 3 deliveries and 0 model calls compared; the first:")
+    assert lines[1].startswith("'shouter' (entry ")
+    assert "ADA" in lines[2]
+    assert "Ada" in lines[3]
+
+
+def test_a_fork_runs_to_its_end_and_prints_what_run_prints(ran: tuple[Desk, str]) -> None:
+    at, thread = ran
+    done = at.organism("fork", thread, "--at", "2", "--json")
+    assert done.code == 0
+    assert done.object["thread"] != thread
+    assert done.object["replies"][0]["payload"] == {"Done": {"text": "all", "parts": ["ADA0", "ADA1"]}}
+    assert "goes on from 2 entries of" in done.err
+    assert len(at.organism("threads", "--json").objects) == 2
+    assert at.organism("verify").code == 0
+    assert at.organism("fork", thread).code == 0
+
+
+def test_a_fork_has_the_limits_that_are_set(desk: Desk) -> None:  # noqa: F811 - the fixture
+    desk.write("organism.yaml", FILE)
+    done = desk.organism("run", "--json", "--to", "spender", "--send", "ada")
+    assert done.code == 3
+    calls = done.object["usage"]["model_calls"]
+    less = desk.organism("fork", done.object["thread"], "--at", "1", "--json", "--set", "budget.tokens=500")
+    assert less.code == 3
+    assert less.object["usage"]["model_calls"] < calls
+    assert less.object["usage"]["tokens"] <= 500
+    log = desk.organism("log", less.object["thread"]).out
+    assert "LimitsSet" in log
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--at", "0"), "it can be forked at 1 to"),
+        (("--at", "100"), "not at 100"),
+        (("--set", "budget.tokes=5"), "tokes"),
+        (("--journal", "memory:"), "ends with the process"),
+        (("--journal", "sqlite:other.db"), "is not there yet"),
+    ],
+)
+def test_a_fork_that_cannot_be_is_refused(ran: tuple[Desk, str], words: tuple[str, ...], said: str) -> None:
+    at, thread = ran
+    done = at.organism("fork", thread, *words)
+    assert done.code == 2
+    assert said in done.err
+    assert len(at.organism("threads", "--json").objects) == 1
+    assert at.organism("fork", "nobody").code == 2
+    assert at.organism("replay", "nobody").code == 2

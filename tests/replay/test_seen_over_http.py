@@ -1,0 +1,123 @@
+"""What models were asked, as a server behind HTTP has seen it, is what the journal says and what a replay asks again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from organism import Context, Reply
+from organism.durable import payload_classes
+from organism.journal import open_journal
+from organism.journal.prompts import requests
+from organism.organism import Organism
+from organism.payloads import Vocabulary
+from organism.replay import replay
+from tests.crash.crash_world import Model
+from tests.crash.fake_model import NOTICE, digest
+from tests.hard.pump_world import code
+from tests.replay.replay_world import Note, Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from organism.facts import Fact
+
+URL = "sqlite:organism.db"
+RUN = "seen"
+
+
+async def shelf(message: Task, ctx: Context) -> Reply[Note]:
+    return Reply(Note(f"On the shelf: {message.text}. " * 20))
+
+
+def keys(folder: Path, url: str) -> dict[str, Any]:
+    agent = {
+        "accepts": "tests.replay.replay_world:Task",
+        "replies": "tests.replay.replay_world:Note",
+        "max_output_tokens": 300,
+    }
+    told = {**agent, "prompt": "You are {{ name }}. {{ description }} It is {{ now }}."}
+    backend = {"provider": "openai", "model": "fake-1", "base_url": url, "api_key_env": "SEEN_RUN"}
+    return {
+        "name": "seen",
+        "folder": folder,
+        "journal": URL,
+        "budget": {"tokens": 40_000, "warn_at": {"tokens": [0.001, 0.005, 0.02]}},
+        "models": {
+            "default": {"max_output_tokens": 300, "backends": [{**backend, "price": {"input": 1, "output": 2}}]}
+        },
+        "handlers": {
+            "desk": {"agent": told, "description": "Answers.", "peers": ["shelf", "reader"]},
+            "reader": {"agent": agent, "description": "Reads.", "peers": ["shelf"], "budget": {"tokens": 10_000}},
+            "shelf": code(shelf),
+        },
+    }
+
+
+def test_the_server_the_journal_and_a_replay_agree_on_a_thread_that_was_warned_and_paused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEN_RUN", RUN)
+    with Model.running(tmp_path) as model:
+        made = keys(tmp_path, model.url)
+        held = 0
+
+        async def work() -> None:
+            async with Organism(**made) as organism:
+                handle = await organism.send("desk", Task("What is there?"), id="t")
+
+                def pause(fact: Fact) -> None:
+                    nonlocal held
+                    held += type(fact).__name__ == "CallSettled"
+                    if held == 1:
+                        handle.pause()
+
+                stop = organism.subscribe(pause)
+                await handle.result()
+                stop()
+                await anyio.sleep(0.01)
+                handle.resume()
+                assert (await handle.result()).replies
+
+        anyio.run(work, backend="trio")
+        seen = model.asked(RUN, name="whole")
+    journal = open_journal(URL, folder=tmp_path, readonly=True)
+    documents = list(journal.documents("t"))
+    journal.close()
+    kinds = Counter(each["fact"] for each in documents)
+    assert kinds["Paused"]
+    assert kinds["Noticed"]
+    told = requests(documents)
+    assert any(NOTICE in str(prompt.messages[-1]) for prompt in told.values())
+    assert Counter(digest(list(prompt.messages)) for prompt in told.values()) == seen
+    settings = Organism(**made).settings
+    replayed = replay(documents, settings, Vocabulary(payload_classes(settings)), patience=0.001)
+    assert (replayed.differences, replayed.unsure) == ((), ())
+    assert replayed.calls == seen.total()
+
+
+def test_other_words_of_a_warning_are_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEN_RUN", RUN)
+    with Model.running(tmp_path) as model:
+        made = keys(tmp_path, model.url)
+
+        async def work() -> None:
+            async with Organism(**made) as organism:
+                await (await organism.send("desk", Task("What is there?"), id="t")).result()
+
+        anyio.run(work, backend="trio")
+    journal = open_journal(URL, folder=tmp_path, readonly=True)
+    documents = list(journal.documents("t"))
+    journal.close()
+    (tmp_path / "warning.md").write_text("Other words.")
+    made["handlers"]["desk"]["agent"]["notices"] = {"warning": "warning.md"}
+    settings = Organism(**made).settings
+    replayed = replay(documents, settings, Vocabulary(payload_classes(settings)), patience=0.001)
+    first = replayed.differences[0]
+    assert first.what == "a model was asked"
+    assert NOTICE in first.recorded
+    assert "Other words." in first.now
