@@ -17,6 +17,7 @@ from organism.journal.values import opened
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+
 @frozen(kw_only=True)
 class Prompt:
     """What a model was asked. ``new`` is the number of the first message that no earlier prompt held.

@@ -90,7 +90,7 @@ class Program:
         self.folder = folder
         self.cap = cap
         self.sent: list[str] = []
-        self.refused = 0
+        self.refused: list[str] = []
         self.processes = 0
 
     async def run(self, steps: list[tuple[str, Any]]) -> None:
@@ -118,8 +118,7 @@ class Program:
                 say = Say(text=what, n=len(self.sent))
                 handle = await organism.send(what, say, conversation="c", id=f"turn-{len(self.sent)}")
             except BudgetExhaustedError as error:
-                self.refused += 1
-                assert error.scope == "conversation"
+                self.refused.append(error.scope)
             else:
                 self.sent.append(handle.id)
         elif do == "wait":
@@ -135,6 +134,7 @@ class Program:
 
     async def end(self, organism: Inline) -> None:
         """Lets all of it go on, and looks at what came of it."""
+        assert set(self.refused) <= {"conversation"}
         if not self.sent:
             return
         for turn in list(conversation_of(organism).turns) if "c" in organism.kernel.state.conversations else ():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, NotRunningError, Refused, Reply
+from organism.errors import JournalError
 from organism.facts import ConversationOpened, WarningRaised
 from organism.primitives import BudgetExhausted, BudgetWarning
 from organism.testing import Says, ScriptedModel, running
@@ -28,8 +29,11 @@ from tests.durable.turns_world import (
 from tests.hard.budget_world import notices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from organism.journal import Journal
+    from organism.pump.writer import Writer
     from organism.testing import Watched
 
 pytestmark = pytest.mark.anyio
@@ -443,6 +447,48 @@ async def test_a_conversation_goes_on_in_another_process(tmp_path: Path) -> None
             await check_record(organism)
 
 
+@pytest.mark.parametrize("name", ["c", "..", "a/b", "x" * 10_000, "größe-会話-🧵", "C", "con"])
+async def test_a_conversation_of_any_name_goes_on_from_files_of_lines(tmp_path: Path, name: str) -> None:
+    for process in range(2):
+        organism = Inline(name="test", journal=f"jsonl:{tmp_path / 'lines'}", handlers=COUNTER)
+        async with running(organism, check=not process):
+            texts = [(await turn(organism, "counter", conversation=name)).reply.text for _ in range(2)]
+            assert texts == [f"{2 * process + 1} ", f"{2 * process + 2} "]
+            await check_record(organism, name)
+
+
+async def test_after_a_write_that_failed_a_conversation_goes_on_from_what_was_written(tmp_path: Path) -> None:
+    class Flaky(Inline):
+        full = False
+
+        async def _opened(self) -> Writer | None:
+            writer = await super()._opened()
+            assert writer is not None
+            writer.journal = cast("Any", _Flaky(writer.journal, lambda: self.full))
+            return writer
+
+    async def slow(say: Say, ctx: Context) -> Reply[Heard]:
+        ctx.state["said"] = said = [*ctx.state.get("said", []), say.text]
+        await anyio.sleep(1)
+        return Reply(Heard(" ".join(said)))
+
+    organism = Flaky(name="test", journal=f"sqlite:{tmp_path / 'organism.db'}", handlers={"slow": code(slow)})
+    async with running(organism, check=False):
+        assert (await turn(organism, "slow", "a")).reply.text == "a"
+        waiting = [await organism.send("slow", Say(text), conversation="c", id=text) for text in ("b", "c")]
+        await anyio.sleep(0.5)
+        organism.full = True
+        for handle in waiting:
+            with pytest.raises(JournalError, match="No space left"):
+                await handle.result()
+        with pytest.raises(JournalError):
+            await organism.send("slow", Say("d"), conversation="c", id="d")
+        organism.full = False
+        assert (await turn(organism, "slow", "e")).reply.text == "a b c e"
+        assert (await turn(organism, "slow", "", id="c")).reply.text == "a b c"
+        await check_record(organism)
+
+
 async def test_turns_that_waited_when_the_process_was_killed_run_in_order(tmp_path: Path) -> None:
     async def slow(say: Say, ctx: Context) -> Reply[Heard]:
         ctx.state["said"] = said = [*ctx.state.get("said", []), say.text]
@@ -594,6 +640,22 @@ async def test_idle_conversations_are_forgotten_and_found_again(tmp_path: Path) 
         assert (await turn(organism, "counter", conversation="c-599")).reply.text == "2 "
         assert len(organism.kernel.state.conversations) <= 257
         await check_record(organism, "c-0")
+
+
+class _Flaky:
+    """A journal on a disk that is full from time to time."""
+
+    def __init__(self, journal: Journal, full: Callable[[], bool]) -> None:
+        self._journal = journal
+        self._full = full
+
+    def write(self, batch: Any) -> Any:
+        if self._full():
+            raise OSError(28, "No space left on device")
+        return self._journal.write(batch)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
 
 
 def raised_in(organism: Watched) -> list[WarningRaised]:

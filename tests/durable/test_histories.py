@@ -29,7 +29,7 @@ class Inline(Organism):
         return work()
 
 
-async def first(message: Go, ctx: Context) -> Send:
+async def first(message: Go, ctx: Context) -> Send[Go]:
     """Passes it on once it may."""
     await ctx.complete("may I?")
     await anyio.sleep(1)
