@@ -49,10 +49,22 @@ class Conversations:
         async with self._looking:
             known, there = id_, await self._is_there(id_)
             # Only one at its cap goes on elsewhere; one that is not there may have been removed since.
-            while (not there or self._at_cap(known)) and await self._is_there(following := _following(known)):
+            while (not there or self._at_cap(known)) and await self._goes_on(
+                known, following := await self._after(known)
+            ):
                 known, there = following, True
         self._forget_idle(known)
         return Beginning(id=known, budget=self._settings.conversation.budget)
+
+    async def _goes_on(self, known: str, following: str) -> bool:
+        return await self._is_there(following) and self._kernel.state.conversations[following].before == known
+
+    async def _after(self, known: str) -> str:
+        """The name of the conversation that this one goes on in: others may have been given such a name from outside."""
+        name = _following(known)
+        while await self._is_there(name) and self._kernel.state.conversations[name].before != known:
+            name = _following(name)
+        return name
 
     def to_end_first(self, turn_of: Beginning) -> Thread | None:
         """The turn that has to end before a conversation at its cap of messages can go on in a fresh one."""
@@ -73,7 +85,10 @@ class Conversations:
         at_cap = (refused.scope, refused.unit) == (SCOPE, "messages")
         if over is None or not at_cap or over.turns or self._settings.conversation.on_cap != "rotate":
             return None
-        return Beginning(id=_following(over.id), budget=turn_of.budget, before=over.id, remembered=self._summary(over))
+        name = _following(over.id)
+        while name in self._kernel.state.conversations:  # all that are of these names were looked for
+            name = _following(name)
+        return Beginning(id=name, budget=turn_of.budget, before=over.id, remembered=self._summary(over))
 
     def _summary(self, over: Conversation) -> Mapping[str, Mapping[str, Any]]:
         """What the handlers remember in the fresh one: agents a recap, code all that it kept."""

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from itertools import dropwhile, islice
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from organism.errors import JournalError
+import anyio
+
+from organism.errors import JournalError, NotRunningError
 from organism.journal import Journal, Lock, open_journal, place_of
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
@@ -74,7 +76,8 @@ class Durable:
 
         Raises JournalHeldError where another process has it, and JournalError where it cannot be opened.
         """
-        journal, spendings, unfinished = await self._offload(self._opened)
+        with anyio.CancelScope(shield=True):  # what was opened is to be closed by whoever has it
+            journal, spendings, unfinished = await self._offload(self._opened)
         self._journal = journal
         self._left = {each.root: each for each in unfinished}
         self._since = max((each.last for each in unfinished), default=self._now())
@@ -104,7 +107,7 @@ class Durable:
     @property
     def _owned(self) -> tuple[Journal, Writer]:
         if self._journal is None or self._writer is None:
-            raise JournalError("the journal is not open")
+            raise NotRunningError("the organism is being closed; its journal is not open any more")
         return self._journal, self._writer
 
     async def recover(self, chain: str) -> list[Thread]:

@@ -56,6 +56,7 @@ class Message:
         "holds_place",
         "kind",
         "known",
+        "old",
         "payload",
         "position",
         "rerun",
@@ -87,6 +88,7 @@ class Message:
         )
         self.clock_reads: list[float] | None = None  # what it read from the clock and no record tells of yet
         self.rerun = False  # its process ended while it was delivered: it asks again for what it knows
+        self.old = False  # it was in its mailbox when its process ended: its handler may be another one by now
         self.position = 0  # of the record that brought it; it is not delivered before that is durable
 
     @property

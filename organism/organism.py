@@ -166,19 +166,18 @@ class Organism:
         self._stop, self._stopped = anyio.Event(), anyio.Event()
         started = anyio.Event()
         runtime.spawn(self._host(started))
-        await started.wait()
+        try:
+            await started.wait()
+        except BaseException:
+            await self.close()  # whoever was cancelled here has nothing that would close it
+            raise
 
     async def _opened(self) -> Writer | None:
         """The writer of the journal that the organism owns from now on; ``None`` where it keeps none on a disk."""
         if self.settings.journal == "memory:":
             return None
         self._disk = anyio.CapacityLimiter(1)
-        self._durable = Durable(
-            self.settings,
-            self.kernel,
-            now=self._now,
-            offload=self._offload,
-        )
+        self._durable = Durable(self.settings, self.kernel, now=self._now, offload=self._offload)
         return await self._durable.open(
             failed=lambda chain, error: cast("Pump", self._pump).freeze(chain, error),
             moved=lambda: cast("Pump", self._pump).release(),

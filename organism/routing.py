@@ -55,9 +55,19 @@ def route(handler: HandlerSettings) -> Route:
     )
 
 
-def routes(settings: Settings) -> dict[str, Route]:
+class Routes(dict[str, Route]):
+    """Routes by name. A name that stands for no handler (any more: a record may speak of it) has a route that takes nothing."""
+
+    def __missing__(self, name: str) -> Route:
+        return Route(
+            name=name, accepts=frozenset(), peers=frozenset(), agent=False, budget=None, shared=False, concurrency=None,
+            early=False, takes_failures=False, takes_warnings=False, takes_exhaustion=False,
+        )  # fmt: skip
+
+
+def routes(settings: Settings) -> Routes:
     """The routes of all handlers, by name."""
-    return {name: route(handler) for name, handler in settings.handlers.items()}
+    return Routes({name: route(handler) for name, handler in settings.handlers.items()})
 
 
 @frozen

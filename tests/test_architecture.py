@@ -64,7 +64,7 @@ COMPOSITION: Final = {"organism", "cli"}
 """Where clock, environment and randomness are read, to be passed in everywhere else."""
 
 RUNTIME: Final = (
-    "journal", "models", "pump", "context", "agent", "audience", "conversations", "histories", "ingress", "control", "replay",
+    "journal", "models", "pump", "context", "agent", "audience", "durable", "conversations", "histories", "ingress", "control", "replay",
     "organism", "testing", "cli",
 )  # fmt: skip
 LIBRARIES: Final[Mapping[str, Sequence[str]]] = {

@@ -33,6 +33,7 @@ from organism.kernel.steps import ref_of
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
 from organism.kernel.windows import roll_hint
+from organism.payloads.primitives import ALL as PRIMITIVES
 from organism.routing import Misdirected, check_address, routes
 
 if TYPE_CHECKING:
@@ -218,6 +219,15 @@ class Kernel:
         if whole is not None:
             self.book.begin(at)
             self.book.write(facts.Snapshot, whole, image=image_of(self.state, whole))
+
+    def unfit(self, message: Message) -> Failure | None:
+        """Why a message that an earlier process left cannot be handled: its handler is gone, or takes other payloads now."""
+        if message.to not in self.routes:
+            return Failure("routing", f"'{message.to}' is no handler any more")
+        kind = type(message.payload)
+        if not message.old or kind in PRIMITIVES or kind in self.routes[message.to].accepts:
+            return None
+        return Failure("validation", f"'{message.to}' does not take {kind.__name__} any more")
 
     def is_void(self, message: Message) -> bool:
         """Whether a delivery was cancelled: whatever it answers is not carried out."""

@@ -45,7 +45,8 @@ def record_of(thread: Thread, now: float) -> Ended:
     """The final record of a thread that ends now."""
     outcome, failure = decisive(thread)
     node = thread.node
-    seconds = max(0.0, now - thread.opened_at)
+    until = now if thread.paused_at is None else thread.paused_at  # what runs while it is paused is no time of its own
+    seconds = max(0.0, until - thread.opened_at)
     partial = thread.partial[1] if thread.partial is not None and not thread.replies else None
     below: tuple[Ended, ...] = tuple(thread.records or ())
     return Ended(

@@ -113,7 +113,7 @@ def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:
             state.drop(message)
             book.write(facts.Dropped, message.thread, seq=message.seq)
             continue
-        message.rerun = bool(message.known)
+        message.rerun, message.old = bool(message.known), True
         if message.asks:
             kernel.suspended(message)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.payloads import is_payload
 
@@ -56,15 +56,25 @@ def _copied(value: Any) -> Any:
     return copy.deepcopy(cast("Any", value)) if isinstance(value, (list, dict)) else value
 
 
-def _storable(key: str, value: Any) -> Any:
+_DEEPEST: Final = 200
+"""How deep lists and dicts may be nested in a value that is kept; JSON is read by recursion."""
+_LONGEST: Final = 14_000
+"""Bits of an integer that may be kept: Python writes no more than 4,300 digits."""
+
+
+def _storable(key: str, value: Any, depth: int = 0) -> Any:
     """A copy of a value that may be kept; payloads are kept as they are."""
     whole: Any = value  # what isinstance makes of a container has no types inside
+    if isinstance(value, int) and value.bit_length() > _LONGEST:
+        raise ValueError(f"state['{key}'] holds an integer of more than 4,200 digits")
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if depth > _DEEPEST:
+        raise ValueError(f"state['{key}'] is nested more than {_DEEPEST} deep, or holds itself")
     if isinstance(value, (list, tuple)):
-        return [_storable(key, each) for each in cast("list[Any]", value)]
+        return [_storable(key, each, depth + 1) for each in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {_key(key, each): _storable(key, held) for each, held in whole.items()}
+        return {_key(key, each): _storable(key, held, depth + 1) for each, held in whole.items()}
     if is_payload(value):
         return value
     raise TypeError(f"state['{key}'] holds JSON values and payloads, not {type(value).__name__}")

@@ -333,6 +333,11 @@ class Pump:
                     return
                 until = self.now() + SLICE
                 continue
+            if (message.old or message.to not in self.handlers) and (unfit := self.kernel.unfit(message)) is not None:
+                _handlers_log.error("message %s cannot be handled: %s", message.id, unfit.text)
+                self.kernel.failed(message, unfit, self.now())
+                self.carry_out()
+                continue
             turn.delivery = delivery = Delivery(self, message, scope)
             try:
                 await self._deliver(delivery, mark)

@@ -75,6 +75,7 @@ class Writer:
         self._frozen: dict[str, JournalError] = {}
         self._wake = anyio.Event()
         self._sealed = False
+        self._said = ""
 
     @property
     def crowded(self) -> bool:
@@ -162,6 +163,8 @@ class Writer:
     def _end_batch(self, durable: int, written: _Written) -> None:
         for root, error in written.failed.items():
             self._freeze(root, error)
+        if not written.failed:
+            self._said = ""
         self.durable = durable
         while self._leaving and self._leaving[0].position <= durable:
             leaving = self._leaving.popleft()
@@ -177,7 +180,11 @@ class Writer:
         """Of a root thread that could not be written nothing leaves any more, and nothing more is written."""
         if root not in self._frozen:
             self._frozen[root] = error
-            _log.error(
+            # One word for all that fails of one reason: a full disk fails every thread.
+            level = logging.DEBUG if str(error) == self._said else logging.ERROR
+            self._said = str(error)
+            _log.log(
+                level,
                 "thread %s is frozen: %s. What it did since its last entry is lost; resume it once the journal can be written",
                 root, error,
             )  # fmt: skip

@@ -1,0 +1,136 @@
+"""Between two processes organism.yaml may change: what no longer fits fails alone, with a word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from organism import Context, Organism, Reply, payload
+from organism.errors import HandlerFailedError, NotRunningError
+from tests.hard.pump_world import Go, Said, code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@payload
+class Count:
+    """Another payload than before."""
+
+    n: int
+
+
+class Inline(Organism):
+    """An organism that writes in place: a worker thread would let the virtual clock jump meanwhile."""
+
+    async def _offload(self, work: Callable[[], Any]) -> Any:
+        return work()
+
+
+async def hang(message: Go, ctx: Context) -> None:
+    """Never answers."""
+    await anyio.sleep_forever()
+
+
+async def echo(message: Go, ctx: Context) -> Reply[Said]:
+    """Says it again."""
+    return Reply(Said(message.text))
+
+
+async def asks_back(message: Go, ctx: Context) -> Reply[Said]:
+    """Asks the one who hangs."""
+    try:
+        return Reply(await ctx.ask("back", message, expect=Said))
+    except HandlerFailedError as failed:
+        return Reply(Said(f"{failed.code}: {failed.text}"))
+
+
+async def counts(message: Count, ctx: Context) -> Reply[Said]:
+    """Takes another payload now."""
+    return Reply(Said(str(message.n)))
+
+
+def organism(path: Path, **handlers: Any) -> Inline:
+    return Inline(name="test", handlers=handlers, journal=f"sqlite:{path / 'x.db'}")
+
+
+async def left(path: Path) -> None:
+    """An organism that leaves three threads unfinished."""
+    handlers = {
+        "front": code(asks_back, peers=("back",)),
+        "back": code(hang, timeout=None),
+        "echo": code(hang, timeout=None),
+    }
+    async with organism(path, **handlers) as first:
+        for id_, to in (("asks", "front"), ("alone", "back"), ("other", "echo")):
+            await first.send(to, Go("hello"), id=id_)
+        await anyio.sleep(0.1)
+
+
+async def test_a_handler_that_is_gone_fails_its_own_messages_alone(tmp_path: Path) -> None:
+    await left(tmp_path)
+    async with organism(tmp_path, front=code(asks_back, peers=()), echo=code(echo)) as second:
+        results = {each.id: await each.result() for each in await second.resume()}
+        assert (results["alone"].outcome, results["alone"].code) == ("failed", "routing")
+        assert results["alone"].error == "'back' is no handler any more"
+        assert results["asks"].reply == Said("routing: 'back' is no handler any more")
+        assert results["other"].reply == Said("hello")
+        assert await second.ask("echo", Go("new")) == Said("new")
+
+
+async def test_a_message_that_its_handler_takes_no_more_fails(tmp_path: Path) -> None:
+    await left(tmp_path)
+    async with organism(tmp_path, front=code(echo), back=code(counts), echo=code(echo)) as second:
+        results = {each.id: await each.result() for each in await second.resume()}
+        assert (results["alone"].outcome, results["alone"].code) == ("failed", "validation")
+        assert results["alone"].error == "'back' does not take Go any more"
+        assert results["other"].reply == Said("hello")
+
+
+async def test_whoever_is_cancelled_while_it_starts_leaves_nothing_open(tmp_path: Path) -> None:
+    made = organism(tmp_path, echo=code(echo))
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        async with made:
+            pass
+    with pytest.raises(NotRunningError):
+        await made.send("echo", Go("late"))
+    async with organism(tmp_path, echo=code(echo)) as again:
+        assert await again.ask("echo", Go("hello")) == Said("hello")
+
+
+async def test_state_that_cannot_be_written_is_refused_where_it_is_set(tmp_path: Path) -> None:
+    deep: list[Any] = []
+    for _ in range(3000):
+        deep = [deep]
+    itself: list[Any] = []
+    itself.append(itself)
+    values = {"long": 10**5000, "deep": deep, "itself": itself}
+
+    async def sets(message: Go, ctx: Context) -> Reply[Said]:
+        """Tries."""
+        with pytest.raises(ValueError, match=r"state\['v'\]"):
+            ctx.state["v"] = values[message.text]
+        return Reply(Said("kept out"))
+
+    async with organism(tmp_path, sets=code(sets)) as running:
+        for name in values:
+            assert await running.ask("sets", Go(name)) == Said("kept out")
+
+
+async def test_time_that_passes_while_a_thread_is_paused_is_not_its_own_also_where_it_ends_then(tmp_path: Path) -> None:
+    async def slow(message: Go, ctx: Context) -> Reply[Said]:
+        """Takes a while."""
+        await anyio.sleep(5)
+        return Reply(Said("done"))
+
+    async with organism(tmp_path, slow=code(slow, timeout=None)) as running:
+        handle = await running.send("slow", Go("hello"))
+        await anyio.sleep(1)
+        handle.pause()
+        result = await handle.result()
+        assert result.outcome == "completed"
+        assert result.usage.seconds == pytest.approx(1, abs=0.1)
