@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from organism.frames import Thread
     from organism.journal import Chain
     from organism.settings import Settings
+    from organism.usage import Spending
 
+_Opened = tuple[Journal, "Sequence[Spending]", "Sequence[Chain]"]
 _AHEAD: Final = 50
 """Chains that are read at once where all are taken up."""
 
@@ -76,17 +78,18 @@ class Durable:
 
         Raises JournalHeldError where another process has it, and JournalError where it cannot be opened.
         """
+        opened: list[_Opened] = []
         with anyio.CancelScope(shield=True):  # what was opened is to be closed by whoever has it
-            journal, spendings, unfinished = await self._offload(self._opened)
-        self._journal = journal
+            opened.append(await self._offload(self._opened))
+        self._journal, spendings, unfinished = opened[0]
         self._left = {each.root: each for each in unfinished}
         self._since = max((each.last for each in unfinished), default=self._now())
         recovery.begin(self._kernel, spendings, self._now())
-        self._writer = Writer(journal, self._offload, failed=failed, due=self._snapshot, moved=moved)
+        self._writer = Writer(self._journal, self._offload, failed=failed, due=self._snapshot, moved=moved)
         self._kernel.book.listen(self._writer.record)
         return self._writer
 
-    def _opened(self) -> tuple[Journal, Any, Sequence[Chain]]:
+    def _opened(self) -> _Opened:
         settings = self._settings
         self._lock.take()
         try:

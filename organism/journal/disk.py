@@ -43,8 +43,10 @@ class Disk:
             for number, (path, data, at) in enumerate(parts):
                 files.append(None)
                 try:
-                    file = files[number] = opened.enter_context(FileIO(path, "ab"))
+                    file = files[number] = opened.enter_context(FileIO(path, "ab", opener=_kept if at else None))
                     self._append(file, data, at)
+                except FileNotFoundError as error:
+                    errors[number] = OSError(errno.ENOENT, "it was removed while it was written") if at else error
                 except OSError as error:
                     errors[number] = error
             if self._durable:
@@ -59,7 +61,7 @@ class Disk:
     def _append(self, file: FileIO, data: bytes | bytearray, at: int) -> None:
         size = file.seek(0, os.SEEK_END)
         if size < at:
-            raise OSError(errno.EIO, f"is {at - size} bytes shorter than what was written to it")
+            raise OSError(errno.EIO, f"its last {at - size} bytes were cut off, or another file stands in its place")
         if size > at:
             self.cut(file, at)
         left = memoryview(data)
@@ -111,3 +113,8 @@ class Disk:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _kept(path: str, flags: int) -> int:
+    """Opens a file that is to be there: it is not made anew where it is gone."""
+    return os.open(path, flags & ~os.O_CREAT)

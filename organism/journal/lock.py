@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Final, cast
+from weakref import WeakSet
 
 from organism.errors import JournalError, JournalHeldError
 
@@ -55,6 +56,19 @@ class Lock:
                 raise JournalError(f"{self._path} cannot be locked: {error.strerror or error}") from error
             raise
         self._handle = handle
+        _taken.add(self)
+
+    def holds(self) -> bool:
+        """Whether the journal is still ours: it is not where it was given back, in a child of this process, or where the lock's
+        file was removed or replaced, since another process may have taken a new one.
+        """
+        if self._handle is None:
+            return False
+        try:
+            there, ours = self._path.stat(), os.fstat(self._handle)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
     def _claim(self, handle: int) -> None:
         if not any(_locked(handle, shared=False) or _wait() for _ in range(_TRIES)):
@@ -66,8 +80,32 @@ class Lock:
         """Gives it back; once is enough. The file stays, empty: were it removed, two processes could hold one each."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
-            os.ftruncate(handle, 0)
+            _taken.discard(self)
+            try:
+                os.ftruncate(handle, 0)
+            finally:
+                _unlocked(handle)
+                os.close(handle)
+
+    def _leave_to_parent(self) -> None:
+        """In a child of the process that has it: nothing is unlocked, the parent goes on."""
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
             os.close(handle)
+
+
+_taken: Final[WeakSet[Lock]] = WeakSet()
+"""The locks of this process: a child would share them, and keep them when the process has died."""
+
+
+def _forked() -> None:
+    for lock in list(_taken):
+        lock._leave_to_parent()  # noqa: SLF001 - its own module
+    _taken.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def owner_of(path: Path) -> Mapping[str, str] | None:
@@ -90,20 +128,29 @@ def owner_of(path: Path) -> Mapping[str, str] | None:
 
 
 def lock_path(path: Path) -> Path:
-    """The file that says whose a journal is: ``PATH.lock``."""
-    return path.with_name(f"{path.name}.lock")
+    """The file that says whose a journal is: ``PATH.lock``, beside the journal itself where ``path`` is a link to it."""
+    real = _real(path)
+    return real.with_name(f"{real.name}.lock")
 
 
 def socket_path(path: Path) -> Path:
     """Where the owner of a journal listens: ``PATH.sock``; where that is too long for a socket, a name made of it in the folder
     for temporary files.
     """
-    full = path.absolute()
+    full = _real(path)
     beside = full.with_name(f"{full.name}.sock")
     if len(os.fsencode(beside)) <= _LONGEST:
         return beside
-    name = hashlib.sha256(os.fsencode(full.resolve())).hexdigest()[:24]
+    name = hashlib.sha256(os.fsencode(full)).hexdigest()[:24]
     return Path(tempfile.gettempdir()) / f"organism-{name}.sock"
+
+
+def _real(path: Path) -> Path:
+    """A journal has one name, whatever links lead to it."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # links that lead in a circle; opening it says so
+        return path.absolute()
 
 
 def _identity(lock: Path) -> dict[str, str]:
@@ -143,6 +190,10 @@ if sys.platform == "win32":
         del handle, shared
         raise OSError(errno.ENOSYS, "journals on a disk need file locks of POSIX; use journal: memory: here")
 
+    def _unlocked(handle: int) -> None:
+        """There is none."""
+        del handle
+
 else:
     import fcntl
 
@@ -153,3 +204,7 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def _unlocked(handle: int) -> None:
+        """Gives the lock back, also where a child of this process has a copy of the handle."""
+        fcntl.flock(handle, fcntl.LOCK_UN)

@@ -224,7 +224,7 @@ class Kernel:
         """Why a message that an earlier process left cannot be handled: its handler is gone, or takes other payloads now."""
         if message.to not in self.routes:
             return Failure("routing", f"'{message.to}' is no handler any more")
-        kind = type(message.payload)
+        kind: type = message.payload.__class__
         if not message.old or kind in PRIMITIVES or kind in self.routes[message.to].accepts:
             return None
         return Failure("validation", f"'{message.to}' does not take {kind.__name__} any more")

@@ -373,9 +373,7 @@ async def test_whatever_a_handler_raises_it_crashes_alone(error: BaseException, 
     [(SystemExit(3), "SystemExit: 3"), (SystemExit(), "SystemExit"), (GeneratorExit(), "GeneratorExit")],
     ids=["exit", "exit-without-a-code", "generator-exit"],
 )
-async def test_a_handler_that_would_leave_its_process_has_crashed(
-    error: BaseException, said: str, waits: bool
-) -> None:
+async def test_a_handler_that_would_leave_its_process_has_crashed(error: BaseException, said: str, waits: bool) -> None:
     async def wild(message: Go, ctx: Context) -> None:
         if waits:
             await anyio.sleep(0.1)
