@@ -98,6 +98,7 @@ class Durable:
                 folder=settings.folder,
                 vocabulary=self._vocabulary,
                 durable=settings.durability == "full",
+                lock=self._lock,
             )
             return journal, journal.spendings(), journal.chains(open=True)
         except BaseException:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
+from io import FileIO
 from typing import TYPE_CHECKING, Any, Final
-
-from attrs import define, field
 
 from organism.errors import JournalError
 from organism.facts import Snapshot
-from organism.journal.chain import Head, canonical, content_of, head_of
+from organism.journal.chain import canonical, content_of, head_of
 from organism.journal.codec import content, decode
-from organism.journal.contract import Chain
 from organism.journal.folder_index import OVER, REMOVED, SNAPSHOT, Index, Summary
+from organism.journal.folder_known import Known, chain_of, end_of
 from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
+from organism.journal.presence import Presence
 from organism.journal.standing import CONVERSATION, Ledger, Standing
 
 if TYPE_CHECKING:
@@ -23,51 +24,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.facts import Fact
+    from organism.journal.contract import Chain
     from organism.journal.disk import Disk
+    from organism.journal.lock import Lock
     from organism.payloads import Vocabulary
     from organism.usage import Spending
 
 _log: Final = logging.getLogger("organism.journal")
 _IDLE: Final = 1_000
 """Conversations between two turns whose standing is kept; that of others is read again."""
-
-
-@define
-class _Known:
-    """A chain as far as it is known: ``snapshot`` is the number of its last one, ``snapshot_end`` the bytes up to its end."""
-
-    standing: Standing
-    end: End = field(factory=End)
-    began: float = 0.0
-    last: float = 0.0
-    snapshot: int = 0
-    snapshot_end: int = 0
-    snapshot_size: int = 0
-
-    def take_in(self, fact: Fact, end: End) -> None:
-        """Applies a fact; ``end`` is that of the chain behind it."""
-        if not self.end.size:
-            self.began = fact.at
-        if isinstance(fact, Snapshot):
-            self.snapshot, self.snapshot_end, self.snapshot_size = end.head.number, end.size, end.size - self.end.size
-        self.standing.apply(fact)
-        self.end, self.last = end, fact.at
-
-    def summary(self, kind: str) -> Summary:
-        """How the chain stands, for the index."""
-        standing = self.standing
-        return Summary(
-            kind=kind, root=standing.root, entries=self.end.head.number, size=self.end.size, hash=self.end.head.hash,
-            began=self.began, last=self.last, spent=tuple(tuple(row) for row in standing.spent.as_json()),
-            threads=tuple(standing.threads),
-        )  # fmt: skip
-
-    def chain(self) -> Chain:
-        """The chain as readers get it."""
-        return Chain(
-            root=self.standing.root, open=not self.standing.over, entries=self.end.head.number, size=self.end.size,
-            began=self.began, last=self.last,
-        )  # fmt: skip
+_TAIL: Final = 4_096
+"""Bytes of a file that are looked at to see whether it ends as the index says."""
 
 
 class LinesJournal:
@@ -75,7 +42,8 @@ class LinesJournal:
 
     With a ``vocabulary``, what is read has its payloads as objects, without one as PlainPayload. ``durable``: what is written
     survives a power cut, else the end of the process. ``readonly``: nothing is made or written. Write to a folder from one
-    process only. Raises JournalError.
+    process only: with a ``lock``, only while it holds. A chain that is damaged is nobody's but its own hindrance: it is listed as
+    open, and what is sound of it counts. Raises JournalError.
     """
 
     def __init__(
@@ -86,13 +54,19 @@ class LinesJournal:
         durable: bool = True,
         readonly: bool = False,
         disk: Disk | None = None,
+        lock: Lock | None = None,
     ) -> None:
         self.folder = folder
         self._vocabulary = vocabulary
         self._readonly = readonly
         self._files = LineFiles(folder, durable=durable, disk=disk)
         self._index = Index(folder, self._files.disk)
-        self._known: dict[str, _Known] = {}
+        self._presence = Presence(folder, lock)
+        self._known: dict[str, Known] = {}
+        self._damaged: dict[str, tuple[tuple[int, int], Known]] = {}
+        """What is sound of damaged chains, each with the size and the time of its file when it was read."""
+        self._sound: set[str] = set()
+        """The last hashes of chains that are over and were seen to end so."""
         self._closed = False
         self._followed: tuple[str | None, End] = (None, End())
         """The last line that was given as a document: whoever asks for more goes on there."""
@@ -100,6 +74,7 @@ class LinesJournal:
             raise JournalError(f"{folder} is a file; a journal of JSON lines is a folder (sqlite:PATH is a file)")
         if readonly and not folder.is_dir():
             raise JournalError(f"{folder} is not there; a run makes it, or say which journal with --journal")
+        self._presence.began()
         self._snapshots = self._tidied()
 
     @property
@@ -119,6 +94,9 @@ class LinesJournal:
         if self._closed or self._readonly:
             state = "closed" if self._closed else "open for reading only"
             return dict.fromkeys(chains, JournalError(f"the journal in {self.folder} is {state}"))
+        lost = self._presence.lost()
+        if lost is not None:
+            return dict.fromkeys(chains, lost)
         failed: dict[str, JournalError] = {}
         contents: dict[str, list[bytes]] = {}
         for root, facts in chains.items():
@@ -162,7 +140,8 @@ class LinesJournal:
             try:
                 self._index.add(summaries)
             except (OSError, JournalError) as error:
-                _log.warning("%s: the index could not be written (%s); the chains are read instead", self.folder, error)
+                why = error.strerror or error if isinstance(error, OSError) else error
+                _log.warning("%s: the index could not be written (%s); the chains are read instead", self.folder, why)
 
     def read(self, root: str) -> tuple[Fact, ...]:
         """The facts of a chain; raises JournalError with the file and line of what is damaged, missing or unknown."""
@@ -174,7 +153,7 @@ class LinesJournal:
         facts: Sequence[Fact] = ()
         if snapshot is not None:
             with suppress(JournalError):  # where the index does not fit the file, the file is right
-                facts = [fact for fact, _ in self._facts(root, _end(snapshot), self._vocabulary)]
+                facts = [fact for fact, _ in self._facts(root, end_of(snapshot), self._vocabulary)]
         facts = facts or self.read(root)
         last = next((place for place in range(len(facts) - 1, -1, -1) if isinstance(facts[place], Snapshot)), 0)
         return tuple(facts[last:])
@@ -192,7 +171,7 @@ class LinesJournal:
 
     def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
         """The chains there are, the oldest first. Those that are not over are read, unless this journal has written them."""
-        found = (known.chain() if isinstance(known, _Known) else _chain(known) for known in self._all())
+        found = (known.chain() if isinstance(known, Known) else chain_of(known) for known in self._all())
         return tuple(
             sorted((each for each in found if open in {None, each.open}), key=lambda each: (each.began, each.root))
         )
@@ -237,7 +216,7 @@ class LinesJournal:
         if self._first_line(root):
             raise JournalError(f"{self.path(root)}: thread {root!r:.80} is there already")
         facts = [decode(content_of(each)) for each in entries]
-        self._known[root] = _Known(Standing(root))
+        self._known[root] = Known(Standing(root))
         done = self._files.extend_all({root: [canonical(content_of(each)) for each in entries]})[root]
         if isinstance(done, JournalError):
             raise done
@@ -285,6 +264,7 @@ class LinesJournal:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._presence.began()
             known = self._known[root] = known or self._read(root)
             if self.path(root).exists():
                 self._files.say_torn(root, known.end.size)
@@ -292,43 +272,81 @@ class LinesJournal:
             raise JournalError(f"{self.path(root)} cannot be written: {error.strerror or error}") from error
         self._files.goes_on(root, known.end)
 
-    def _read(self, root: str) -> _Known:
+    def _read(self, root: str) -> Known:
         """A chain as its file has it; from the snapshot on that the index knows, where that fits."""
         snapshot = self._snapshots.get(root)
         if snapshot is not None:
             with suppress(JournalError):
-                known = _Known(Standing(root), _end(snapshot), began=snapshot.began, last=snapshot.last)
+                known = Known(Standing(root), end_of(snapshot), began=snapshot.began, last=snapshot.last)
                 known.standing.spent = Ledger.from_json(snapshot.spent)
                 known.standing.threads = dict.fromkeys(snapshot.threads)
                 self._go_on(known)
                 if known.snapshot:
                     return known
-        known = _Known(Standing(root))
+        known = Known(Standing(root))
         self._go_on(known)
         return known
 
-    def _go_on(self, known: _Known) -> None:
+    def _go_on(self, known: Known) -> None:
         for fact, end in self._facts(known.standing.root, known.end if known.end.size else None, None):
             known.take_in(fact, end)
 
-    def _all(self) -> Iterator[Summary | _Known]:
+    def _all(self) -> Iterator[Summary | Known]:
         """Every chain: as its summary where it is over, else as it is known, or found."""
         index = self._index.read()
+        lacking: list[Summary] = []
         for root in self._files.roots():
             known, over = self._known.get(root), index.get((OVER, root))
-            if known is None and over is not None and over.size == self.path(root).stat().st_size:
+            if known is None and over is not None and self._ends_so(over):
                 yield over
                 continue
             if known is None:
-                known = self._read(root)
-                if not self._readonly and known.end.size and not known.standing.over:
+                known = self._found(root)
+                if known.standing.over and known.end.size and not known.damaged:
+                    lacking.append(known.summary(OVER))
+                elif not self._readonly and known.end.size and not known.damaged:
                     self._known[root] = known
-            if known.end.size:
+            if known.end.size or known.damaged:
                 yield known
+        if not (self._readonly or self._closed):
+            with suppress(OSError, JournalError):  # then they are read again the next time
+                self._index.mend(lacking)
+
+    def _found(self, root: str) -> Known:
+        """A chain as its file has it, up to what is damaged; that is said once, and keeps nobody from the other chains."""
+        try:
+            there = self.path(root).stat()
+            mark = (there.st_size, there.st_mtime_ns)
+        except OSError:
+            mark = (0, 0)
+        seen = self._damaged.get(root)
+        if seen is not None and seen[0] == mark:
+            return seen[1]
+        try:
+            return self._read(root)
+        except JournalError as error:
+            _log.warning("%s; what stands before that counts, and nothing is written behind it", error)
+        known = Known(Standing(root), damaged=True)
+        with suppress(JournalError):
+            self._go_on(known)
+        self._damaged[root] = (mark, known)
+        return known
+
+    def _ends_so(self, summary: Summary) -> bool:
+        """Whether the file of a chain ends as its summary says: the size alone stays when a power cut leaves a hole at the end."""
+        if summary.hash in self._sound:
+            try:
+                return self.path(summary.root).stat().st_size == summary.size
+            except OSError:
+                return False
+        sound = self._is(summary)
+        if sound and summary.hash is not None:
+            self._sound.add(summary.hash)
+        return sound
 
     def _summaries(self) -> Iterator[Summary]:
         """How every chain stands."""
-        return (known.summary(OVER) if isinstance(known, _Known) else known for known in self._all())
+        return (known.summary(OVER) if isinstance(known, Known) else known for known in self._all())
 
     def _first_line(self, root: str) -> bool:
         """Whether there is anything of a chain."""
@@ -350,23 +368,15 @@ class LinesJournal:
         return {root: summary for (kind, root), summary in index.items() if kind == SNAPSHOT}
 
     def _is(self, summary: Summary) -> bool:
-        """Whether the file of a removed chain is still there, and not one of the same name that came later."""
-        path = self.path(summary.root)
-        if not path.exists() or path.stat().st_size != summary.size:
+        """Whether the file of a chain has the size and the last hash of its summary, and is none of the same name that came later."""
+        end = f'"hash":"{summary.hash}"}}\n'.encode()
+        try:
+            with FileIO(self.path(summary.root)) as file:
+                if file.seek(0, os.SEEK_END) != summary.size:
+                    return False
+                file.seek(max(0, summary.size - _TAIL))
+                tail = file.read(_TAIL)
+                last = tail.rfind(b"\n", 0, -1) + 1
+                return tail.endswith(end) and b"\0" not in tail[last:]
+        except OSError:
             return False
-        return f'"hash":"{summary.hash}"}}\n'.encode() == path.read_bytes()[-len(f'"hash":"{summary.hash}"}}\n') :]
-
-
-def _end(summary: Summary) -> End:
-    return End(Head(summary.entries, summary.hash), summary.size)
-
-
-def _chain(summary: Summary) -> Chain:
-    return Chain(
-        root=summary.root,
-        open=False,
-        entries=summary.entries,
-        size=summary.size,
-        began=summary.began,
-        last=summary.last,
-    )

@@ -2,11 +2,15 @@
 
 A line says how a chain stood when it was over or at its last snapshot; what is missing here is read from the chain's file. Only what
 removed chains spent stands here alone, and is on the disk before their files go. No root thread has a file of this name.
+
+Each line ends with a sum over what is before it. One that was changed is passed over, and the owner writes it anew from the chain.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, frozen
@@ -15,10 +19,12 @@ from organism.errors import JournalError
 from organism.journal.chain import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from organism.journal.disk import Disk
+
+_log: Final = logging.getLogger("organism.journal")
 
 NAME: Final = "_index.jsonl"
 OVER: Final = "over"
@@ -26,6 +32,9 @@ SNAPSHOT: Final = "snapshot"
 REMOVED: Final = "removed"
 _ENOUGH: Final = 1_000
 """Lines that are never too many."""
+_SUM: Final = 16
+"""Digits of a line's sum."""
+_MARK: Final = b',"sum":"'
 
 
 @frozen(kw_only=True)
@@ -48,12 +57,16 @@ class Summary:
 
 
 class Index:
-    """The index of a folder. Reading it never writes; raises JournalError with its line where it is damaged."""
+    """The index of a folder. Reading it never writes; raises JournalError where it cannot be read. Damaged lines are passed over, and
+    said once.
+    """
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._path = folder / NAME
         self._disk = disk
         self._size: int | None = None
+        self._flawed: set[int] = set()
+        """Numbers of the lines that were changed."""
 
     def read(self, *, but: str | None = None) -> dict[tuple[str, str], Summary]:
         """The last summary of each chain by (kind, root); those of removed chains under their number, since names come again.
@@ -72,26 +85,39 @@ class Index:
 
     def add(self, summaries: Iterable[Summary]) -> None:
         """Writes summaries to its end; raises OSError."""
-        self._extend([canonical(asdict(each)) for each in summaries])
+        data = b"".join(map(_line, summaries))
+        there = self._path.stat().st_size if self._path.exists() else 0
+        if self._size is None or there < self._size:
+            if self._size is not None:
+                _log.warning(
+                    "%s was removed or cut while it was open; what it lacks is read from the chains", self._path
+                )
+            self._size = sum(len(raw) for raw in self._raw())
+        self._disk.append(self._path, data, at=self._size)
+        self._size += len(data)
+
+    def mend(self, lacking: Collection[Summary]) -> None:
+        """Leaves damaged lines out, and adds what was found in the chains instead; raises OSError."""
+        if self._flawed:
+            self._anew()
+        if lacking:
+            self.add(lacking)
 
     def shrink(self, chains: int) -> None:
         """Writes it anew where most of it is out of date, by how many chains there are; raises OSError."""
         if sum(1 for _ in self._raw()) <= _ENOUGH + 2 * chains:
             return
+        self._anew()
+
+    def _anew(self) -> None:
         found = self.read().values()
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
-        data = b"".join(canonical(asdict(each)) + b"\n" for each in found)
+        data = b"".join(map(_line, found))
         self._disk.append(new, data, at=0)
         new.replace(self._path)
         self._size = len(data)
-
-    def _extend(self, contents: Iterable[bytes]) -> None:
-        if self._size is None:
-            self._size = sum(len(raw) for raw in self._raw())
-        data = b"".join(content + b"\n" for content in contents)
-        self._disk.append(self._path, data, at=self._size)
-        self._size += len(data)
+        self._flawed.clear()
 
     def _raw(self) -> Iterator[bytes]:
         """Its lines, up to what a crash cut off."""
@@ -113,11 +139,33 @@ class Index:
             if passed is not None and passed in raw:
                 continue
             try:
-                read: dict[str, Any] = json.loads(raw)
-                read["spent"] = tuple(tuple(row) for row in read["spent"])
-                read["threads"] = tuple(read["threads"])
-                yield number, Summary(**read)
+                yield number, _summary(raw)
             except (ValueError, TypeError, KeyError, RecursionError):
-                raise JournalError(
-                    f"{self._path}:{number}: was changed; take the file away and it is made anew, but for what removed chains spent"
-                ) from None
+                if number not in self._flawed:
+                    self._flawed.add(number)
+                    _log.warning(
+                        "%s:%d: was changed; it is made anew from the chains, but for what a removed chain spent",
+                        self._path,
+                        number,
+                    )
+
+
+def _line(summary: Summary) -> bytes:
+    body = canonical(asdict(summary))
+    return b'%b,"sum":"%b"}\n' % (body[:-1], _sum(body))
+
+
+def _sum(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:_SUM].encode()
+
+
+def _summary(raw: bytes) -> Summary:
+    """The summary that a line holds; raises ValueError, TypeError or KeyError for one that was changed."""
+    body, mark, end = raw.rpartition(_MARK)
+    if mark and end != _sum(body + b"}") + b'"}\n':
+        raise ValueError("its sum is another")
+    # Without one, it is of an earlier version.
+    read: dict[str, Any] = json.loads(body + b"}" if mark else raw)
+    read["spent"] = tuple(tuple(row) for row in read["spent"])
+    read["threads"] = tuple(read["threads"])
+    return Summary(**read)

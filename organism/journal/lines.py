@@ -17,7 +17,7 @@ from attrs import field, frozen
 from organism.errors import JournalError
 from organism.journal.chain import CHANGED, Head, head_of, is_sealed, misplaced, seal
 from organism.journal.disk import Disk
-from organism.journal.filenames import file_name, is_file_name, root_of_name
+from organism.journal.filenames import SUFFIX, file_name, is_file_name, root_of_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,11 +57,13 @@ class LineFiles:
         self.folder = folder
         self.disk = disk if disk is not None else Disk(durable=durable)
         self._ends: dict[str, End] = {}
+        self._strays: dict[str, Path] = {}
+        """Files that do not say any more whose they are, by the name that stands for them."""
         self._closed = False
 
     def path(self, root: str) -> Path:
         """The file of a root thread, whether it is there or not."""
-        return self.folder / file_name(root)
+        return self._strays.get(root) or self.folder / file_name(root)
 
     def extend(self, root: str, contents: Iterable[bytes]) -> None:
         """Writes what the codec made of several facts, each in its canonical form; all or nothing. Raises JournalError."""
@@ -171,19 +173,29 @@ class LineFiles:
         return tuple(root for root in found if root is not None)
 
     def _root(self, name: str) -> str | None:
-        """The thread of a file; one with a long id stands in its first line, and nothing was committed where there is none."""
-        root = root_of_name(name)
-        if root is not None:
-            return root
-        path = self.folder / name
-        with path.open("rb") as file:
-            first = file.readline()
-        if not first.endswith(b"\n"):
+        """The thread of a file; nothing for what is no file of ours. One with a long id stands in its lines, and where none says so
+        the file goes by its own name, and is damaged.
+        """
+        try:
+            root = root_of_name(name)
+        except UnicodeDecodeError:
             return None
-        found = _entry(first, f"{path}:1").get("root")
-        if not isinstance(found, str) or file_name(found) != name:
-            raise JournalError(f"{path}:1: belongs to thread {found!r:.80}, which has another file")
-        return found
+        if root is not None:
+            return root if file_name(root) == name else None
+        path = self.folder / name
+        committed = False
+        with suppress(OSError), path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                committed = committed or raw.endswith(b"\n")
+                with suppress(JournalError):
+                    found = _entry(raw, f"{path}:{number}").get("root")
+                    if isinstance(found, str) and file_name(found) == name:
+                        return found
+            if not committed:
+                return None
+        stray = name.removesuffix(SUFFIX)
+        self._strays[stray] = path
+        return stray
 
     def verify(self, root: str) -> str | None:
         """The first bad line of a root thread, as ``FILE:LINE: problem``; ``None`` where all are sound."""

@@ -58,6 +58,11 @@ class Lock:
         self._handle = handle
         _taken.add(self)
 
+    @property
+    def path(self) -> Path:
+        """The file of the lock."""
+        return self._path
+
     def holds(self) -> bool:
         """Whether the journal is still ours: it is not where it was given back, in a child of this process, or where the lock's
         file was removed or replaced, since another process may have taken a new one.
@@ -87,7 +92,7 @@ class Lock:
                 _unlocked(handle)
                 os.close(handle)
 
-    def _leave_to_parent(self) -> None:
+    def leave_to_parent(self) -> None:
         """In a child of the process that has it: nothing is unlocked, the parent goes on."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
@@ -100,7 +105,7 @@ _taken: Final[WeakSet[Lock]] = WeakSet()
 
 def _forked() -> None:
     for lock in list(_taken):
-        lock._leave_to_parent()  # noqa: SLF001 - its own module
+        lock.leave_to_parent()
     _taken.clear()
 
 

@@ -18,6 +18,7 @@ from organism.facts import Snapshot
 from organism.journal.chain import Head, canonical, content_of, sealed_hash
 from organism.journal.codec import content, decode
 from organism.journal.imported import checked
+from organism.journal.presence import Presence
 from organism.journal.sqlite_file import concerns_all, said, short
 from organism.journal.sqlite_reader import SqliteReader, blob, root_mark
 from organism.journal.standing import CONVERSATION, Ledger, Standing
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.facts import Fact
+    from organism.journal.lock import Lock
     from organism.journal.sqlite_reader import Row
     from organism.payloads import Vocabulary
 
@@ -78,7 +80,8 @@ class SqliteJournal(SqliteReader):
 
     With a ``vocabulary``, what is read has its payloads as objects, without one as PlainPayload. ``durable``: what is written
     survives a power cut, else the end of the process. ``readonly``: nothing is made or written. ``patience`` is how many seconds
-    to wait for another process that is writing. Raises JournalError where the file is none of ours.
+    to wait for another process that is writing. With a ``lock`` it is written while that one holds, and never where its file was
+    removed or replaced. Raises JournalError where the file is none of ours.
     """
 
     def __init__(
@@ -89,10 +92,13 @@ class SqliteJournal(SqliteReader):
         durable: bool = True,
         readonly: bool = False,
         patience: float = PATIENCE,
+        lock: Lock | None = None,
     ) -> None:
         super().__init__(path, vocabulary, durable=durable, readonly=readonly, patience=patience)
         self._readonly = readonly
         self._closed = False
+        self._presence = Presence(path, lock)
+        self._presence.began()
         self._ends: dict[str, _End] = {}
         found: int | None = None if readonly else self._ask("SELECT max(id) FROM chains")[0][0]
         self._chains = found or 0
@@ -114,6 +120,9 @@ class SqliteJournal(SqliteReader):
         if self._closed or self._readonly:
             state = "closed" if self._closed else "open for reading only"
             return dict.fromkeys(chains, JournalError(f"{self.path} is {state}"))
+        lost = self._presence.lost()
+        if lost is not None:
+            return dict.fromkeys(chains, lost)
         works: list[_Work] = []
         failed: dict[str, JournalError] = {}
         for root, facts in chains.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from hashlib import sha256
+from operator import index
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from organism.payloads import Vocabulary
     from organism.usage import Spending
 
+_WAY_OUT: Final = (
+    "restore the file from a copy, or take its chains into a new journal with 'organism export' and 'organism import'"
+)
 _PAGE: Final = 200
 """Entries that are read at a time: no statement stays open between two of them."""
 COLUMNS: Final = "id, root, open, entries, size, began, last, head, snapshot, snapshot_end, snapshot_size"
@@ -122,10 +126,13 @@ class SqliteReader:
         """The chains there are, the oldest first."""
         where = {None: "", True: " WHERE open", False: " WHERE NOT open"}[open]
         rows = self._ask(f"SELECT root, open, entries, size, began, last FROM chains{where} ORDER BY id")  # noqa: S608 - see above
-        return tuple(
-            Chain(root=text_of(root), open=bool(is_open), entries=entries, size=size, began=began, last=last)
-            for root, is_open, entries, size, began, last in rows
-        )
+        try:
+            return tuple(
+                Chain(root=text_of(root), open=bool(is_open), entries=entries, size=size, began=began, last=last)
+                for root, is_open, entries, size, began, last in rows
+            )
+        except (ValueError, AttributeError) as error:
+            raise JournalError(f"{self.path} is damaged: the name of a chain cannot be read; {_WAY_OUT}") from error
 
     def root_of(self, thread: str) -> str | None:
         """The chain that a thread belongs to."""
@@ -138,10 +145,17 @@ class SqliteReader:
     def spendings(self) -> tuple[Spending, ...]:
         """All that was ever spent."""
         rows = self._ask("SELECT * FROM ledger ORDER BY hour, handler, model, backend, labels")
-        return tuple(
-            spending((hour, text_of(handler), text_of(model), text_of(backend), text_of(labels)), sums)
-            for hour, handler, model, backend, labels, *sums in rows
-        )
+        return tuple(self._spending(number, row) for number, row in enumerate(rows, 1))
+
+    def _spending(self, number: int, row: tuple[Any, ...]) -> Spending:
+        hour, *names, labels = row[:5]
+        try:
+            hour, *sums = map(index, (hour, *row[5:]))
+            handler, model, backend = map(text_of, names)
+            return spending((hour, handler, model, backend, text_of(labels)), sums)
+        except (ValueError, TypeError, AttributeError) as error:
+            place = f"{self.path}: row {number} of the table ledger"
+            raise JournalError(f"{place}: was changed: what was spent cannot be read ({error}); {_WAY_OUT}") from None
 
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """(entries, bytes) behind the last snapshot, and that one's bytes."""

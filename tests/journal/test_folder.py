@@ -88,11 +88,96 @@ def test_what_removed_chains_spent_stays_and_their_names_come_again(tmp_path: Pa
     assert (len(LinesJournal(tmp_path).chains()), LinesJournal(tmp_path).spendings()) == (1, spent)
 
 
-def test_an_index_that_was_changed_is_reported_with_its_place(tmp_path: Path) -> None:
-    journal_of(tmp_path, STORY, [ended("r"), ended("r.2")]).close()
-    (tmp_path / NAME).write_bytes(b"{}\n")
-    with pytest.raises(JournalError, match=rf"{NAME}:1: was changed; take the file away and it is made anew"):
-        LinesJournal(tmp_path)
+@pytest.mark.parametrize("line", [b"{}\n", b"\0\n", None])
+def test_a_line_of_the_index_that_was_changed_is_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: bytes | None
+) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    assert not one.write([("s", accepted(opened("s"))), ("s", ended("s"))])
+    there = (one.chains(), one.spendings())
+    index = tmp_path / NAME
+    whole = index.read_bytes()
+    first, rest = whole.split(b"\n", 1)
+    index.write_bytes((line or first.replace(b'"handler', b'"hamdler').replace(b"r.2", b"r.3") + b"\n") + rest)
+    reader = LinesJournal(tmp_path, readonly=True)
+    assert (reader.chains(), reader.spendings()) == there
+    assert index.read_bytes() != whole
+    again = LinesJournal(tmp_path, durable=False)
+    assert (again.chains(), again.spendings()) == there
+    assert sorted(index.read_bytes().splitlines()) == sorted(whole.splitlines())
+    said = [each.getMessage() for each in caplog.records]
+    assert len(said) == 2, "once for each who opened it"
+    assert f"{NAME}:1: was changed; it is made anew from the chains" in said[0]
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_finished_chain_whose_end_was_never_on_the_disk_is_open_again(tmp_path: Path, kept: int) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    path = one.path("r")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -40 - kept] + bytes(40) + whole[len(whole) - kept :])
+    again = LinesJournal(tmp_path, durable=False)
+    assert [(chain.root, chain.open, chain.entries) for chain in again.chains(open=True)] == [("r", True, 4)]
+    assert not again.write([("r", ended("r.2"))])
+    assert (path.read_bytes(), again.chains()) == (whole, one.chains())
+
+
+def test_a_damaged_chain_is_in_no_other_ones_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = journal_of(tmp_path, STORY)
+    long = "x" * 9_000
+    for root in ("s", long):
+        assert not one.write([(root, accepted(opened(root)))])
+    spent = one.spendings()
+    path = one.path("r")
+    raw = bytearray(path.read_bytes())
+    assert not one.write([("r", Dropped(at=7.0, thread="r", seq=1)), ("r", Dropped(at=8.0, thread="r", seq=2))])
+    path.write_bytes(path.read_bytes().replace(b'"at":7.0', b'"at":7.5'))
+    one.path(long).write_bytes(b"what is this\n")
+    for readonly in (True, False):
+        caplog.clear()
+        again = LinesJournal(tmp_path, durable=False, readonly=readonly)
+        assert again.spendings() == spent
+        found = {chain.root: chain for chain in again.chains(open=True)}
+        assert (len(found), found["s"].entries, found["r"].entries, found["r"].size) == (3, 1, 3, len(raw))
+        (stray,) = set(found) - {"r", "s"}
+        assert len(caplog.records) == 2, "each is said once"
+        assert "r.jsonl:4: was changed: its hash is not that of its content" in caplog.records[0].getMessage()
+        assert [bool(again.verify(root)) for root in ("r", "s", stray)] == [True, False, True]
+        for call in (again.read, again.recall, lambda root, journal=again: list(journal.documents(root))):
+            with pytest.raises(JournalError, match="4: was changed"):
+                call("r")
+    refused = again.write([("r", Dropped(at=9.0, thread="r", seq=3)), ("s", Dropped(at=9.0, thread="s", seq=3))])
+    assert list(refused) == ["r"]
+    assert len(again.read("s")) == 2
+
+
+def test_a_folder_that_was_removed_while_it_was_open_is_not_written(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    one = journal_of(folder, STORY)
+    folder.rename(tmp_path / "elsewhere")
+    for root in ("r", "new"):
+        refused = one.write([(root, Dropped(at=7.0, thread=root, seq=1))])
+        assert f"{folder} was removed or replaced while it was open" in str(refused[root])
+    assert not folder.exists()
+    (tmp_path / "elsewhere").rename(folder)
+    one.path("r").unlink()
+    assert "it was removed while it was written" in str(one.write([("r", Dropped(at=7.0, thread="r", seq=1))])["r"])
+    assert not one.path("r").exists()
+    assert not one.write([("new", Dropped(at=7.0, thread="new", seq=1))])
+
+
+def test_an_index_that_was_removed_while_it_was_open_is_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    there = one.chains()
+    (tmp_path / NAME).unlink()
+    assert not one.write([("s", accepted(opened("s"))), ("s", ended("s"))])
+    assert [each.getMessage() for each in caplog.records] == [
+        f"{tmp_path / NAME} was removed or cut while it was open; what it lacks is read from the chains"
+    ]
+    assert LinesJournal(tmp_path).chains() == (*there, *one.chains()[1:])
+    assert (tmp_path / NAME).read_bytes().count(b"\n") == 2
 
 
 def test_an_index_that_grew_is_written_anew(tmp_path: Path) -> None:

@@ -82,3 +82,56 @@ def test_the_socket_stands_beside_the_journal_where_its_name_is_short_enough(tmp
     assert len(os.fsencode(socket_path(long))) <= 100
     assert socket_path(long) == socket_path(long.parent / ".." / ("x" * 100) / "x.db")
     assert socket_path(long) != socket_path(long.with_name("y.db"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such locks")
+def test_a_journal_has_one_owner_whatever_links_lead_to_it(tmp_path: Path) -> None:
+    real, link = tmp_path / "x.db", tmp_path / "other" / "y.db"
+    link.parent.mkdir()
+    real.touch()
+    link.symlink_to(real)
+    one = Lock(link, ME)
+    one.take()
+    assert (owner_of(real), owner_of(link)) == (ME, ME)
+    assert socket_path(link) == socket_path(real)
+    with pytest.raises(JournalHeldError):
+        Lock(real, ME).take()
+    one.release()
+
+
+def test_a_lock_whose_file_was_removed_or_replaced_does_not_hold(tmp_path: Path) -> None:
+    one, other = Lock(tmp_path / "x", ME), Lock(tmp_path / "x", ME)
+    assert not one.holds()
+    one.take()
+    assert one.holds()
+    one.path.unlink()
+    assert not one.holds()
+    other.take()
+    assert (one.holds(), other.holds()) == (False, True)
+    one.release()
+    assert other.holds()
+    other.release()
+    assert not other.holds()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes have no copies")
+def test_a_forked_child_has_no_part_in_the_lock(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from organism.journal import Lock\n"
+        "lock = Lock(Path(sys.argv[1]), {'pid': 'x'}); lock.take()\n"
+        "if not os.fork():\n"
+        "    print(lock.holds(), flush=True); sys.stdin.read(); os._exit(0)\n"
+        "sys.stdin.read()"
+    )
+    path = tmp_path / "x.db"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=-1, stdout=-1) as child:  # noqa: S603 - our own program
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"False\n"
+        assert owner_of(path) == {"pid": "x"}
+        child.kill()
+        child.wait()
+        # Its child still lives, and waits for what is never said.
+        assert owner_of(path) is None
+        lock = Lock(path, ME)
+        lock.take()
+        lock.release()

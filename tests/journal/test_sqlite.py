@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,17 +13,18 @@ import pytest
 from organism.errors import JournalError
 from organism.facts import Answered, Dropped, Snapshot
 from organism.images import Image
-from organism.journal import SqliteJournal
+from organism.journal import Lock, SqliteJournal, open_journal
 from organism.journal.codec import content
 from organism.journal.sqlite_file import SCHEMA, long, short
 from organism.journal.sqlite_reader import root_mark
 from organism.testing import FailAfter
 from tests.journal.fact_values import ended
 from tests.journal.test_cut_tails import opened
+from tests.journal.test_standing import held as a_hold
+from tests.journal.test_standing import settled as a_settlement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from organism.facts import Fact
 
@@ -324,3 +326,72 @@ def test_many_chains_wait_once_for_another_process(tmp_path: Path) -> None:
     assert len(tries) == 1
     journal.close()
     other.close()
+
+
+@pytest.mark.parametrize("instead", [None, "a copy"])
+def test_a_file_that_was_removed_or_replaced_while_it_was_open_is_not_written(
+    tmp_path: Path, instead: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.db"
+    written(path)
+    whole = path.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    journal = SqliteJournal(Path("x.db"), durable=False)
+    monkeypatch.chdir("/")
+    assert not journal.write([("r", fact(7))])
+    path.rename(tmp_path / "y.db")
+    if instead:
+        path.write_bytes(whole)
+    refused = journal.write([("r", fact(8)), ("new", fact(1, "new"))])
+    assert sorted(refused) == ["new", "r"]
+    assert f"{path} was removed or replaced while it was open; nothing more is written" in str(refused["r"])
+    journal.close()
+    assert path.exists() is bool(instead)
+
+
+def test_a_journal_is_not_written_once_its_lock_may_be_anothers(tmp_path: Path) -> None:
+    for url in ("sqlite:x.db", "jsonl:log"):
+        place = tmp_path / url.partition(":")[2]
+        lock = Lock(place, {"pid": "1"})
+        lock.take()
+        journal = open_journal(url, folder=tmp_path, durable=False, lock=lock)
+        assert not journal.write([("r", fact(1))])
+        lock.path.unlink()
+        assert "its lock" in str(journal.write([("r", fact(2))])["r"])
+        other = Lock(place, {"pid": "2"})
+        other.take()
+        assert "was removed or replaced" in str(journal.write([("r", fact(2))])["r"])
+        assert journal.read("r") == (fact(1),)
+        journal.close()
+        lock.release()
+        assert other.holds()
+        other.release()
+
+
+@pytest.mark.parametrize("change", ["labels = x'7b'", "handler = x'ff'", "handler = 'h'", "tokens = 'many'"])
+def test_a_damaged_row_of_what_was_spent_is_named(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "x.db"
+    journal = SqliteJournal(path, durable=False)
+    accepted = opened("r")
+    assert not journal.write([("r", accepted), ("r", a_hold(1)), ("r", a_settlement(1, 3))])
+    journal.close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE ledger SET {change}")  # noqa: S608 - from the line above
+    db.close()
+    again = SqliteJournal(path, readonly=True)
+    with pytest.raises(JournalError, match=r"x\.db: row 1 of the table ledger: was changed.*'organism export'"):
+        again.spendings()
+    assert len(again.read("r")) == 3
+    again.close()
+
+
+def test_a_name_of_a_chain_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    written(path)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE chains SET root = x'ff' WHERE id = 1")
+    db.close()
+    again = SqliteJournal(path, readonly=True)
+    with pytest.raises(JournalError, match="is damaged: the name of a chain cannot be read"):
+        again.chains()
+    again.close()
