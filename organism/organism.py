@@ -202,8 +202,6 @@ class Organism:
             for handle in tuple(self._handles.values()):
                 handle.end(None)
             self._handles.clear()
-            if self._durable is not None:
-                await self._durable.flush()  # whoever waits for the disk outside of the pump gets its answer
             started.set()
             self._stopped.set()
 
