@@ -45,7 +45,9 @@ def test_a_replay_says_that_nothing_has_changed(ran: tuple[Desk, str]) -> None:
 def test_a_replay_shows_the_first_difference(ran: tuple[Desk, str]) -> None:
     at, thread = ran
     work = (at.folder / "work.py").read_text()
-    (at.folder / "work.py").write_text(work.replace("job.text.upper()", "str(job.text).title()"))  # of another length: else an old .pyc may do
+    (at.folder / "work.py").write_text(
+        work.replace("job.text.upper()", "str(job.text).title()")
+    )  # of another length: else an old .pyc may do
     forget(at.folder)
     done = at.organism("replay", thread)
     assert done.code == 1
