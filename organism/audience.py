@@ -1,9 +1,10 @@
-"""Who hears of facts beside the journal: subscribers, the session log, and a history in memory for whoever asks for one."""
+"""Who hears of facts: the journal first, then subscribers, the session log, and a history in memory for whoever asks for one."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.facts import Ended, Fact
+    from organism.pump.writer import Writer
 
 _log: Final = logging.getLogger("organism")
 _threads_log: Final = logging.getLogger("organism.threads")
@@ -30,14 +32,11 @@ class Audience:
         self._subscribers: list[Callable[[Fact], None]] = []
         self._untold: deque[Fact] = deque()
         """What subscribers are yet to be told; the first is being told."""
+        self.writer: Writer | None = None
+        """Writes the journal, where it stands on a disk."""
 
     def __bool__(self) -> bool:
-        return self._history is not None or self._session_log is not None or bool(self._subscribers)
-
-    @property
-    def has_subscribers(self) -> bool:
-        """Whether facts leave the organism here."""
-        return bool(self._subscribers)
+        return self.writer is not None or self._history is not None or self._session_log is not None or bool(self._subscribers)
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
         """Adds a subscriber; gives what takes it out again."""
@@ -70,11 +69,20 @@ class Audience:
         self._changed()
 
     def record(self, root: str, fact: Fact) -> None:
-        """Takes a fact down for people."""
+        """Takes a fact down for the journal and for people; subscribers hear of it once it is durable."""
+        writer = self.writer
+        if writer is not None:
+            writer.record(root, fact)
         if self._history is not None:
             self._history.write([(root, fact)])
         if self._session_log is not None:
             self._session_log.record(root, fact)
+        if not self._subscribers:
+            return
+        if writer is None:
+            self.tell(fact)
+        else:
+            writer.when_durable(root, partial(self.tell, fact))
 
     def tell(self, fact: Fact) -> None:
         """Tells the subscribers; one that raises does no harm."""

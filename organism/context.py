@@ -18,8 +18,7 @@ from organism.budget.view import BudgetView
 from organism.config import budget as parse_budget
 from organism.errors import BudgetExhaustedError, HandlerFailedError, NotRunningError, UnexpectedReplyError
 from organism.frames import Ask, Failure, root_of
-from organism.kernel.answers import Refusal
-from organism.kernel.kernel import refusal_error
+from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.recall import CLOCK, Times
 from organism.models.calls import asked_for, value_of
 from organism.pump.handles import ThreadHandle
@@ -321,17 +320,17 @@ class Context:
         if isinstance(ask, Ask) and ask.done and ask.answer is None and timeout is None:
             ask = None  # its own task was cancelled the first time; whatever did that will do it again
         if ask is None:
-            ask = pump.kernel.ask(self._message, to, payload, pump.now(), key=key)
+            ask = pump.kernel.asks.ask(self._message, to, payload, pump.now(), key=key)
         pump.carry_out()
         if isinstance(ask, Refusal):
             return refusal_error(ask)
         try:
             async with self._delivery.waiting():
                 with anyio.move_on_after(timeout):
-                    await pump.answer_to(ask)
+                    await pump.waits.answer_to(ask)
         finally:
             if not ask.done:
-                pump.kernel.abandon(ask, pump.now())
+                pump.kernel.asks.abandon(ask, pump.now())
                 pump.carry_out()
                 text = f"'{to}' did not reply within {timeout:g} s" if timeout is not None else "the ask was cancelled"
                 ask.answer = Failure("timeout", text, retry=True)
@@ -361,7 +360,7 @@ class Context:
             handle: ThreadHandle = self._spawned_before(known)
             await anyio.lowlevel.checkpoint()
             return handle.held_by(self._delivery.waiting())
-        thread = pump.kernel.spawn(self._message, to, payload, settings, pump.now(), key=key)
+        thread = pump.kernel.asks.spawn(self._message, to, payload, settings, pump.now(), key=key)
         if isinstance(thread, Refusal):
             pump.carry_out()
             raise refusal_error(thread)

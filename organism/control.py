@@ -292,12 +292,12 @@ def _changed(kernel: Kernel, thread: Thread, order: Order, at: float) -> str:
         case "pause" if thread.paused_at is not None:
             return f"thread {thread.id} is paused already; {go_on}"
         case "pause":
-            kernel.pause(thread, at)
+            kernel.ends.pause(thread, at)
             return f"thread {thread.id} is paused; {go_on}"
         case "cancel":
             for hold in [each for each in kernel.state.holds.values() if root_of(each.thread) is thread]:
                 kernel.calls.settle(hold, abandoned_charge(hold), at)
-            kernel.stop(thread, Failure("cancelled", REASON), at)
+            kernel.ends.stop(thread, Failure("cancelled", REASON), at)
             return f"thread {thread.id} is cancelled"
         case _:
             before = thread.budget

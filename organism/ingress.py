@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from organism.frames import Thread
     from organism.kernel.conversations import Beginning
     from organism.pump.pump import Pump
+    from organism.pump.register import Register
     from organism.settings import BudgetSettings, Settings
 
 _log: Final = logging.getLogger("organism.journal")
@@ -40,7 +41,7 @@ class Ingress:
         *,
         new_id: Callable[[], str],
         taking_in: Callable[[], object],
-        handles: dict[Thread, ThreadHandle],
+        handles: Register,
     ) -> None:
         self._settings = settings
         self._pump = pump
@@ -67,7 +68,7 @@ class Ingress:
         if known is not None:
             return known
         if self._settings.on_full == "wait":
-            await self._pump.room()
+            await self._pump.waits.room()
         elif self._pump.kernel.schedule.queued >= self._settings.queue:
             raise QueueFullError(f"{self._settings.queue} messages wait already (`queue`), and `on_full` is refuse")
         turn_of = None if conversation is None else await self._next_turn(conversation)

@@ -37,8 +37,10 @@ from organism.models.prices import check_prices
 from organism.models.providers import check_backends, make_backend
 from organism.models.router import Router
 from organism.pump import runtime
+from organism.pump.background import Background
 from organism.pump.bare import BareThread, bare
 from organism.pump.pump import Pump
+from organism.pump.register import Register
 from organism.results import Statistics
 
 if TYPE_CHECKING:
@@ -108,13 +110,11 @@ class Organism:
         self._audience = Audience(self._listen)
         self._durable: Durable | None = None
         self._handlers = {name: _ready(handler, settings.handlers) for name, handler in settings.handlers.items()}
-        self._handles: dict[Thread, ThreadHandle] = {}
+        self._handles = Register()
         self._made_ingress: Ingress | None = None
         self._pump: Pump | None = None
         self._router: Router | None = None
-        self._stop: anyio.Event | None = None
-        self._stopped: anyio.Event | None = None
-        self._crash: BaseException | None = None
+        self._background: Background | None = None
         self._closing = False
         self.kernel = Kernel(settings)
 
@@ -145,8 +145,8 @@ class Organism:
             variables=variables,
             context_of=self._context_of,
             on_end=self._on_end,
-            on_lost=self._on_lost,
-            on_rest=self._on_rest,
+            on_lost=self._handles.lose,
+            on_rest=self._handles.rest,
             histories=self._histories,
             writer=writer,
         )
@@ -162,12 +162,11 @@ class Organism:
             self._pump.beside = Control(self.settings, self._pump, self._durable, self._made_ingress).serve
         if self.settings.session_log is not None:
             self._audience.write_session_log(self.settings.session_log)
+        self._audience.writer = writer
         self._listen()
-        self._stop, self._stopped = anyio.Event(), anyio.Event()
-        started = anyio.Event()
-        runtime.spawn(self._host(started))
+        self._background = Background(self._pump, self._handles.close)
         try:
-            await started.wait()
+            await self._background.start()
         except BaseException:
             await self.close()  # whoever was cancelled here has nothing that would close it
             raise
@@ -187,24 +186,6 @@ class Organism:
         """Runs what waits for the disk in a worker thread; begun, it is finished."""
         return await anyio.to_thread.run_sync(work, limiter=self._disk)
 
-    async def _host(self, started: anyio.Event) -> None:
-        """Runs the pump, in a task of the event loop's own; a crash of it is raised where it is closed."""
-        assert self._pump is not None  # noqa: S101 - start() has made them
-        assert self._stop is not None  # noqa: S101
-        assert self._stopped is not None  # noqa: S101
-        try:
-            await self._pump.run(started.set, self._stop)
-        except BaseException as error:
-            self._crash = error
-            if isinstance(error, anyio.get_cancelled_exc_class()):
-                raise
-        finally:
-            for handle in tuple(self._handles.values()):
-                handle.end(None)
-            self._handles.clear()
-            started.set()
-            self._stopped.set()
-
     async def close(self) -> None:
         """Cancels what still runs, lets it settle, and stops. Closing twice is once.
 
@@ -216,24 +197,21 @@ class Organism:
             raise OrganismError(
                 "a handler cannot close its own organism: closing waits for the handler; cancel threads, or close from outside"
             )
-        if self._pump is None or self._stop is None or self._stopped is None or self._router is None:
+        if self._pump is None or self._background is None or self._router is None:
             return
         self._closing = True
         with anyio.CancelScope(shield=True):
-            if not self._stopped.is_set() and self._durable is None:
+            if self._background.running and self._durable is None:
                 for thread in [each for each in self.kernel.state.threads.values() if each.owner is None]:
-                    self.kernel.stop(thread, Failure("cancelled", "the organism was closed"), self._now())
+                    self.kernel.ends.stop(thread, Failure("cancelled", "the organism was closed"), self._now())
                 self._pump.carry_out()
-                await self._pump.drained()
-            self._stop.set()
-            await self._stopped.wait()
+                await self._pump.waits.drained()
+            await self._background.stop()
             await self._router.aclose()
             if self._durable is not None:
                 await self._durable.close()
             await self._audience.close()
-        crash, self._crash = self._crash, None
-        if crash is not None and not isinstance(crash, anyio.get_cancelled_exc_class()):
-            raise runtime.foremost(crash)
+        self._background.raise_crash()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -245,7 +223,7 @@ class Organism:
         await self.close()
 
     def _running(self) -> Pump:
-        if self._pump is None or self._stopped is None or self._stopped.is_set():
+        if self._pump is None or self._background is None or not self._background.running:
             raise NotRunningError(f"organism '{self.settings.name}' does not run; use it inside `async with`")
         return self._pump
 
@@ -327,7 +305,7 @@ class Organism:
         try:
             result = await handle.result()
         except BaseException:
-            if not handle.ended and self._stopped is not None and not self._stopped.is_set():
+            if not handle.ended and self._background is not None and self._background.running:
                 handle.cancel("whoever asked waits no more")
             raise
         return result.reply_as(expect)
@@ -400,19 +378,7 @@ class Organism:
     # The rooms' ports
 
     def _listen(self) -> None:
-        self.kernel.book.listen(self._record if self._audience or self._durable is not None else None)
-
-    def _record(self, root: str, fact: Fact) -> None:
-        writer = None if self._pump is None else self._pump.writer
-        if writer is not None:
-            writer.record(root, fact)
-        self._audience.record(root, fact)
-        if not self._audience.has_subscribers:
-            return
-        if writer is None:
-            self._audience.tell(fact)
-        else:
-            writer.when_durable(root, partial(self._audience.tell, fact))
+        self.kernel.book.listen(self._audience.record if self._audience else None)
 
     def _wall(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
@@ -426,20 +392,8 @@ class Organism:
         return kind(self._running(), delivery, wall=self._wall, spawned=self._ingress.handle)
 
     def _on_end(self, thread: Thread, record: Ended) -> None:
-        handle = self._handles.pop(thread, None)
-        if handle is not None:
-            handle.end(record)
+        self._handles.end(thread, record)
         log_end(record)
-
-    def _on_lost(self, thread: Thread, error: JournalError) -> None:
-        handle = self._handles.pop(thread, None)
-        if handle is not None:
-            handle.fail(error)
-
-    def _on_rest(self, thread: Thread, record: Ended) -> None:
-        handle = self._handles.get(thread)
-        if handle is not None and thread.paused_at is not None:  # it may have been let go on since
-            handle.rest(record)
 
 
 def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:

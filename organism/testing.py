@@ -263,11 +263,11 @@ class Watched(Organism):
         self._listen()
 
     def _listen(self) -> None:
-        self.kernel.book.listen(self._record)
+        self.kernel.book.listen(self._seen)
 
-    def _record(self, root: str, fact: Fact) -> None:
+    def _seen(self, root: str, fact: Fact) -> None:
         self.watch.see(fact)
-        super()._record(root, fact)
+        self._audience.record(root, fact)
 
 
 @asynccontextmanager

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import frozen
 
-from organism.budget.caps import caps
+from organism.budget.caps import caps, figure
 from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.tree import Lack, Node
+from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_new, would_wait_for_ever
 from organism.kernel.failures import climb
 from organism.message import Forward, Outgoing, Reply, Send
@@ -173,6 +174,27 @@ def too_many_messages(missing: Lack) -> Refusal:
         f"needed {missing.need}"
     )
     return Refusal(Failure("exhausted", text, unit="messages", scope=node.scope), missing)
+
+
+def refusal_error(refusal: Refusal, *, hint: str = "") -> BudgetExhaustedError | HandlerFailedError:
+    """The exception of a refusal, as whoever asked gets it."""
+    lack, failure = refusal.lack, refusal.failure
+    if lack is None or failure.code != "exhausted":
+        return HandlerFailedError(
+            failure.code, failure.text, retry=failure.retry, unit=failure.unit, scope=failure.scope
+        )
+    node, unit = lack.node, lack.unit
+    if unit < 0:
+        return BudgetExhaustedError("depth", node.scope, lack.need - 1, 0, node.caps.depth or 0, lack.need)
+    return BudgetExhaustedError(
+        VECTOR[unit],
+        node.scope,
+        figure(unit, node.used[unit]),
+        figure(unit, node.held[unit]),
+        figure(unit, node.caps.limit[unit]),
+        figure(unit, lack.need),
+        hint=hint,
+    )
 
 
 class Goal(NamedTuple):

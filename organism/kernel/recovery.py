@@ -70,7 +70,7 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
         if thread.handler:
             _take_up(kernel, thread, at)
         else:
-            kernel.stop(thread, Failure("cancelled", "the program that opened it has ended"), at)
+            kernel.ends.stop(thread, Failure("cancelled", "the program that opened it has ended"), at)
     return [thread for thread in roots if not thread.ended]
 
 

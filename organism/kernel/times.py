@@ -13,21 +13,22 @@ from organism.kernel.warnings import raise_crossing, tell, tell_caller
 from organism.names import ORGANISM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from organism.budget.tree import Node
     from organism.frames import Thread
     from organism.kernel.book import Book
+    from organism.kernel.ends import Ends
     from organism.kernel.state import State
 
 
 class Times:
-    """What becomes due by time alone. ``exhaust`` ends a thread whose time ran out; ``opened`` collects threads to watch."""
+    """What becomes due by time alone. ``ends`` hears of a thread whose time ran out."""
 
-    def __init__(self, state: State, book: Book, exhaust: Callable[[Thread, Failure, float], None]) -> None:
+    def __init__(self, state: State, book: Book, ends: Ends) -> None:
         self._state = state
         self._book = book
-        self._exhaust = exhaust
+        self._ends = ends
         self._started = 0.0
         self._fired = 0
 
@@ -51,7 +52,7 @@ class Times:
             self._tell(thread, said)
         self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
         if at >= thread.opened_at + thread.node.caps.seconds:
-            self._exhaust(thread, _run_out(thread.node), at)
+            self._ends.exhaust(thread, _run_out(thread.node), at, cancel=True)
 
     def ceiling_due(self) -> float | None:
         """When :meth:`reach_ceiling` is to be called next."""
@@ -70,7 +71,7 @@ class Times:
                 self._tell(thread, each)
             self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
             if at >= self._started + root.caps.seconds:
-                self._exhaust(thread, _run_out(root), at)
+                self._ends.exhaust(thread, _run_out(root), at, cancel=True)
 
     def refusal(self, at: float) -> BudgetExhaustedError | None:
         """Why nothing more is taken in, once the organism's time has run out."""

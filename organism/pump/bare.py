@@ -141,8 +141,8 @@ async def bare(pump: Pump, thread: Thread, handle: ThreadHandle) -> AsyncGenerat
         failure = failure_of(error)
         raise
     except BaseException:
-        pump.kernel.stop(thread, Failure("cancelled", "its block was cancelled"), pump.now())
+        pump.kernel.ends.stop(thread, Failure("cancelled", "its block was cancelled"), pump.now())
         raise
     finally:
-        pump.kernel.close_bare(thread, pump.now(), failure)
+        pump.kernel.ends.close_bare(thread, pump.now(), failure)
         pump.carry_out()

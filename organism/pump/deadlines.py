@@ -92,7 +92,7 @@ class Deadlines:
     def _last_seconds_over(self, thread: Thread) -> None:
         self._of_threads.pop(thread, None)
         if not thread.ended and thread.exhausted is not None:
-            self._kernel.stop(thread, thread.exhausted, self._now())
+            self._kernel.ends.stop(thread, thread.exhausted, self._now())
             self._carry_out()
 
     def _ceiling_reached(self) -> None:

@@ -177,7 +177,7 @@ class ThreadHandle:
 
     def cancel(self, reason: str = "cancelled") -> None:
         """Cancels the thread with all below it; what is out settles, then it ends ``cancelled``."""
-        self._pump.kernel.stop(self._thread, Failure("cancelled", reason), self._pump.now())
+        self._pump.kernel.ends.stop(self._thread, Failure("cancelled", reason), self._pump.now())
         self._pump.carry_out()
 
     def add_budget(self, **units: float | str | Decimal) -> None:

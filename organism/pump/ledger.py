@@ -71,7 +71,7 @@ class CallLedger:
         call = self._call(alias, backend, attempt)
         verdict = self._pump.kernel.calls.hold(claim, call, self._pump.now())
         if not isinstance(verdict, (Hold, BudgetExhaustedError)):
-            verdict = await self._pump.turn_of(verdict)
+            verdict = await self._pump.waits.turn_of(verdict)
         if self._pump.kernel.calls.answered or isinstance(verdict, BudgetExhaustedError):
             self._pump.carry_out()
         if isinstance(verdict, BudgetExhaustedError):
@@ -79,7 +79,7 @@ class CallLedger:
         try:
             await self._pump.settled(self._thread)  # the hold is durable before the backend is touched (R20)
         except BaseException:
-            self._pump.give_up(verdict)
+            self._pump.waits.give_up(verdict)
             raise
         if self._tells and self._message is not None:
             self._pump.kernel.noticed(self._message, self._tells, self._pump.now())

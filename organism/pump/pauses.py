@@ -11,12 +11,12 @@ from organism.kernel.outcome import record_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from organism.budget.waiting import Waiter
     from organism.facts import Ended
     from organism.frames import Thread
     from organism.kernel import Kernel
     from organism.pump.deadlines import Deadlines
     from organism.pump.delivery import Delivery
+    from organism.pump.waits import Waits
 
 
 class Host(Protocol):
@@ -25,15 +25,11 @@ class Host(Protocol):
     kernel: Kernel
     deadlines: Deadlines
     now: Callable[[], float]
+    waits: Waits
 
     @property
     def running(self) -> Mapping[Message, Delivery]:
         """The deliveries that are under way."""
-        ...
-
-    @property
-    def in_line(self) -> Mapping[Waiter, object]:
-        """The calls that wait for budget."""
         ...
 
     def carry_out(self) -> None:
@@ -57,7 +53,7 @@ class Pauses:
     def pause(self, thread: Thread) -> None:
         """Nothing more of it is delivered; what runs finishes. Pausing twice is once."""
         pump = self._pump
-        pump.kernel.pause(thread, pump.now())
+        pump.kernel.ends.pause(thread, pump.now())
         pump.deadlines.stand_still(thread)
         self.running[thread] = None
         pump.carry_out()
@@ -65,7 +61,7 @@ class Pauses:
     def resume(self, thread: Thread) -> None:
         """It goes on."""
         self.running.pop(thread, None)
-        self._pump.kernel.resume(thread, self._pump.now())
+        self._pump.kernel.ends.resume(thread, self._pump.now())
         self._pump.carry_out()
 
     def look(self) -> None:
@@ -83,7 +79,7 @@ class Pauses:
         pump = self._pump
         if any(root_of(hold.thread) is thread for hold in pump.kernel.state.holds.values()):
             return False
-        if any(isinstance(each.owner, Message) and root_of(each.owner.thread) is thread for each in pump.in_line):
+        if any(isinstance(each.owner, Message) and root_of(each.owner.thread) is thread for each in pump.waits.in_line):
             return False
         running = [each for each in pump.running.values() if root_of(each.message.thread) is thread]
         return all(not each.placed and (each.message.asks or each.message.awaits) for each in running)

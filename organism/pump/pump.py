@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from organism.budget.claims import Charge
-from organism.frames import Ask, Failure, Message, Thread, chain_of
-from organism.kernel.holds import Hold
+from organism.frames import Failure, Message, Thread, chain_of
 from organism.pump import runtime
 from organism.pump.deadlines import Deadlines
 from organism.pump.delivery import Delivery, failure_of, outgoing_of, step
 from organism.pump.pauses import Pauses
+from organism.pump.waits import Waits
 
 if TYPE_CHECKING:
     import contextvars
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from organism.budget.waiting import Waiter
-    from organism.errors import BudgetExhaustedError, JournalError
+    from organism.errors import JournalError
     from organism.facts import Ended
     from organism.kernel import Kernel
     from organism.models.router import Router
@@ -39,8 +37,6 @@ SLICE = 0.005
 """Seconds that deliveries may follow one another without giving I/O a turn."""
 SPARE = 32
 """Workers that are kept when there is nothing for them to do."""
-PATIENCE = 10.0
-"""Seconds that cancelled handlers are waited for when the organism is closed."""
 
 _handlers_log = logging.getLogger("organism.handlers")
 
@@ -102,6 +98,7 @@ class Pump:
         self._on_end = on_end
         self.histories = histories
         self._on_lost = on_lost
+        self.waits = Waits(self)
         self.pauses = Pauses(self, on_rest)
         self.writer = writer
         kernel.schedule.gate = writer
@@ -112,10 +109,6 @@ class Pump:
         self._active = 0
         self._parked: list[anyio.Event] = []
         self.running: dict[Message, Delivery] = {}
-        self._asking: dict[Ask, anyio.Event] = {}
-        self.in_line: dict[Waiter, tuple[anyio.Event, list[Hold | BudgetExhaustedError]]] = {}
-        self._room: anyio.Event | None = None
-        self._drained: anyio.Event | None = None
 
     async def run(self, started: Callable[[], None], stop: anyio.Event) -> None:
         """Runs until ``stop`` is set; then whatever still runs is cancelled."""
@@ -148,14 +141,13 @@ class Pump:
         if kernel.state.streams and kernel.state.line:
             kernel.calls.untie()
         if kernel.state.woken:
-            self._wake_askers()
+            self.waits.wake_askers()
         if kernel.calls.answered:
-            self._tell_line()
-        if kernel.state.timed or kernel.cancelled or kernel.ended or self.pauses.running:
+            self.waits.tell_line()
+        if kernel.state.timed or kernel.ends.cancelled or kernel.ended or self.pauses.running:
             self._look_after_threads()
-        if self._room is not None and kernel.schedule.queued < kernel.state.settings.queue:
-            self._room.set()
-            self._room = None
+        if self.waits.wants_room and kernel.schedule.queued < kernel.state.settings.queue:
+            self.waits.make_room()
         if self._active == 0 and kernel.schedule.has_work():
             self._wake_worker()
 
@@ -165,28 +157,14 @@ class Pump:
             timed, kernel.state.timed = kernel.state.timed, []
             for thread in timed:
                 self.deadlines.watch(thread)
-        if kernel.cancelled:
+        if kernel.ends.cancelled:
             self._cancel_deliveries()
         if kernel.ended:
             self._announce_ends()
         self.pauses.look()
 
-    def _wake_askers(self) -> None:
-        woken, self.kernel.state.woken = self.kernel.state.woken, []
-        for ask in woken:
-            event = self._asking.pop(ask, None)
-            if event is not None:
-                event.set()
-
-    def _tell_line(self) -> None:
-        answered, self.kernel.calls.answered = self.kernel.calls.answered, []
-        for waiter, verdict in answered:
-            event, box = self.in_line.pop(waiter)
-            box.append(verdict)
-            event.set()
-
     def _cancel_deliveries(self) -> None:
-        cancelled, self.kernel.cancelled = self.kernel.cancelled, []
+        cancelled, self.kernel.ends.cancelled = self.kernel.ends.cancelled, []
         for message in cancelled:
             delivery = self.running.get(message)
             if delivery is not None:
@@ -197,8 +175,8 @@ class Pump:
         for thread, record in ended:
             self.deadlines.forget(thread)
             self.when_durable(thread, partial(self._on_end, thread, record), partial(self._on_lost, thread))
-        if self._drained is not None and not self.kernel.state.threads:
-            self._drained.set()
+        if not self.kernel.state.threads:
+            self.waits.drain()
 
     def when_durable(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
@@ -228,63 +206,15 @@ class Pump:
         whole = self.kernel.state.chain(chain)
         threads = [whole] if isinstance(whole, Thread) else [] if whole is None else list(whole.turns)
         for thread in threads:
-            self.kernel.stop(thread, Failure("stopped", f"its journal could not be written: {error}"), self.now())
+            self.kernel.ends.stop(thread, Failure("stopped", f"its journal could not be written: {error}"), self.now())
         if not isinstance(whole, Thread) and whole is not None:
             del self.kernel.state.conversations[whole.id]
         self.carry_out()
-
-    async def room(self) -> None:
-        """Waits until fewer messages are queued than ``queue`` allows."""
-        while self.kernel.schedule.queued >= self.kernel.state.settings.queue:
-            if self._room is None:
-                self._room = anyio.Event()
-            await self._room.wait()
 
     @property
     def workers(self) -> int:
         """How many workers there are: at work, waiting in a handler, or for work."""
         return self._active + len(self._parked) + sum(each.suspended_once for each in self.running.values())
-
-    async def drained(self) -> None:
-        """Waits until no thread lives, :data:`PATIENCE` seconds at most: a handler may not hold the end up for ever."""
-        with anyio.move_on_after(PATIENCE):
-            while self.kernel.state.threads:
-                self._drained = anyio.Event()
-                await self._drained.wait()
-
-    async def answer_to(self, ask: Ask) -> Any:
-        """Waits for an ask's answer: a payload or a Failure."""
-        if not ask.done:
-            event = self._asking[ask] = anyio.Event()
-            self.carry_out()
-            try:
-                await event.wait()
-            finally:
-                self._asking.pop(ask, None)
-        if not self.goes_ahead(ask.message):
-            await self.settled(ask.message.thread)
-        return ask.answer
-
-    async def turn_of(self, waiter: Waiter) -> Hold | BudgetExhaustedError:
-        """Waits until a waiting call is granted or refused. Cancelled, it takes nothing."""
-        event = anyio.Event()
-        box: list[Hold | BudgetExhaustedError] = []
-        self.in_line[waiter] = (event, box)
-        try:
-            await event.wait()
-        except BaseException:
-            if self.in_line.pop(waiter, None) is not None:
-                self.kernel.calls.leave_line(waiter)
-                self.carry_out()
-            elif isinstance(box[0], Hold):
-                self.give_up(box[0])
-            raise
-        return box[0]
-
-    def give_up(self, hold: Hold) -> None:
-        """Releases a hold that nobody will use."""
-        self.kernel.calls.settle(hold, Charge(), self.now())
-        self.carry_out()
 
     # Workers
 

@@ -12,8 +12,7 @@ from organism.config import budget as parse_budget
 from organism.context import Context
 from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError
 from organism.frames import Failure
-from organism.kernel.answers import Refusal, check_target
-from organism.kernel.kernel import refusal_error
+from organism.kernel.answers import Refusal, check_target, refusal_error
 from organism.models.calls import asked_for
 from organism.pump.keys import GRACE, completion_of, question
 from organism.pump.streaming import ContextStream, KeptStream

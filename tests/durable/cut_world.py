@@ -48,7 +48,7 @@ class KeptWorld(World):
         return f"{kind}:{number}"
 
     def ask(self, delivery: Delivery, to: str, payload: Any) -> Ask | Refusal:
-        ask = self.kernel.ask(delivery.message, to, payload, self.now, key=self._key(delivery, "ask"))
+        ask = self.kernel.asks.ask(delivery.message, to, payload, self.now, key=self._key(delivery, "ask"))
         if isinstance(ask, Ask):
             delivery.asks.append(ask)
             self._wait(delivery)
@@ -58,7 +58,7 @@ class KeptWorld(World):
     def spawn(self, delivery: Delivery, to: str, payload: Any, **limits: Any) -> Thread | Refusal:
         budget = limited(**limits)
         key = self._key(delivery, "spawn")
-        spawned = self.kernel.spawn(delivery.message, to, payload, budget, self.now, key=key)
+        spawned = self.kernel.asks.spawn(delivery.message, to, payload, budget, self.now, key=key)
         self.carry_out()
         return spawned
 
@@ -82,13 +82,13 @@ class KeptWorld(World):
         roots = [each for each in self.kernel.state.threads.values() if each.owner is None]
         if roots:
             root = roots[which % len(roots)]
-            (self.kernel.pause if root.paused_at is None else self.kernel.resume)(root, self.now)
+            (self.kernel.ends.pause if root.paused_at is None else self.kernel.ends.resume)(root, self.now)
             self.carry_out()
 
     def resume_all(self) -> None:
         for thread in list(self.kernel.state.threads.values()):
             if thread.owner is None:
-                self.kernel.resume(thread, self.now)
+                self.kernel.ends.resume(thread, self.now)
         self.carry_out()
 
     def pass_time(self, seconds: float) -> None:

@@ -241,7 +241,7 @@ async def test_two_thousand_threads_leave_nothing_behind_in_memory(tmp_path: Pat
         writer: Any = pump.writer
         assert not (state.threads or state.holds or state.streams or state.occupied or state.taken)
         assert not (writer._waiting or writer._leaving or writer._frozen)
-        assert not (organism._handles or pump.running or pump.in_line or len(pump.deadlines))
+        assert not (organism._handles or pump.running or pump.waits.in_line or len(pump.deadlines))
         assert not state.schedule._limbo
         kept = {name: len(value) for name, value in vars(writer.journal._inner).items() if hasattr(value, "__len__")}
         assert all(size < 300 for size in kept.values()), kept

@@ -111,7 +111,7 @@ class World:
 
     def stop(self, thread: Thread, failure: Failure) -> None:
         """Cancels or stops a thread."""
-        self.kernel.stop(thread, failure, self.now)
+        self.kernel.ends.stop(thread, failure, self.now)
         self.carry_out()
 
     def pass_time(self, seconds: float) -> None:
@@ -158,7 +158,7 @@ class World:
             if isinstance(verdict, Hold):
                 owner.calls.append(verdict)
             self._come_back(owner)
-        kernel.cancelled.clear()  # whoever is cancelled is found by `Delivery.cancelled`
+        kernel.ends.cancelled.clear()  # whoever is cancelled is found by `Delivery.cancelled`
         kernel.state.timed.clear()
         ended, kernel.ended = kernel.ended, []
         self.ended += [record for _, record in ended]
@@ -210,7 +210,7 @@ class World:
 
     def ask(self, delivery: Delivery, to: str, payload: Any) -> Ask | Refusal:
         """A handler asks, and goes on waiting unless it is refused."""
-        ask = self.kernel.ask(delivery.message, to, payload, self.now)
+        ask = self.kernel.asks.ask(delivery.message, to, payload, self.now)
         if isinstance(ask, Ask):
             delivery.asks.append(ask)
             self._wait(delivery)
@@ -220,14 +220,14 @@ class World:
     def abandon(self, delivery: Delivery, ask: Ask) -> None:
         """A handler waits no more for an answer."""
         delivery.asks.remove(ask)
-        self.kernel.abandon(ask, self.now)
+        self.kernel.asks.abandon(ask, self.now)
         self.carry_out()
         self._come_back(delivery)
 
     def spawn(self, delivery: Delivery, to: str, payload: Any, **limits: Any) -> Thread | Refusal:
         """A handler opens a sub-thread that it does not wait for."""
         budget = BudgetSettings(limits=Limits(**limits))
-        spawned = self.kernel.spawn(delivery.message, to, payload, budget, self.now)
+        spawned = self.kernel.asks.spawn(delivery.message, to, payload, budget, self.now)
         self.carry_out()
         return spawned
 

@@ -1,0 +1,136 @@
+"""What a delivery opens beside itself and may wait for: asks and spawned threads (R2, R3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from organism import facts
+from organism.frames import Failure, descendants, is_below
+from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, open_at, too_many_messages
+from organism.kernel.ends import queued_in
+from organism.kernel.recall import note_clock, remember
+from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
+
+if TYPE_CHECKING:
+    from organism.frames import Ask, Message, Thread
+    from organism.kernel.book import Book
+    from organism.kernel.ends import Ends
+    from organism.kernel.state import State
+    from organism.settings import BudgetSettings
+
+
+class Asks:
+    """Asks and spawns of one organism. What a refusal of messages ends is told to ``ends``."""
+
+    def __init__(self, state: State, book: Book, ends: Ends) -> None:
+        self._state = state
+        self._book = book
+        self._ends = ends
+
+    def ask(self, message: Message, to: str, payload: Any, at: float, *, key: str = "") -> Ask | Refusal:
+        """A delivery asks ``to`` and waits for the first reply. ``key`` names the question among its own (R21)."""
+        occupy(self._state, message)
+        target = check_target(self._state, message, to, payload, depth=message.frame.depth + 1, asks=True)
+        refusal = self._check_cost(target)
+        if refusal is not None:
+            self._refuse_inside(message, refusal, at)
+            return refusal
+        assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
+        self._book.begin(at)
+        note_clock(self._state, message)
+        posted = open_at(self._state, target, message, "ask", parent=message.frame, asker=message)
+        note_crossings(self._state, message.thread, message)
+        note_arrival(self._state, posted, came_from=message.thread)
+        ask = posted.frame.asker
+        assert ask is not None  # noqa: S101 - opened with an asker
+        remember(message, key, ask)
+        self._book.write(facts.Asked, message.thread, seq=message.seq, to=to, key=key)
+        return ask
+
+    def spawn(
+        self, message: Message, to: str, payload: Any, budget: BudgetSettings, at: float, *, key: str = ""
+    ) -> Thread | Refusal:
+        """A delivery opens a sub-thread that it does not wait for. ``key`` as for :meth:`ask`."""
+        target = check_target(self._state, message, to, payload, depth=message.frame.depth + 1, budget=budget)
+        refusal = self._check_cost(target)
+        if refusal is not None:
+            self._refuse_inside(message, refusal, at)
+            return refusal
+        assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
+        self._book.begin(at)
+        note_clock(self._state, message)
+        posted = open_at(self._state, target, message, "spawn", parent=None)
+        note_crossings(self._state, message.thread, message)
+        note_arrival(self._state, posted, came_from=message.thread)
+        remember(message, key, posted.thread.id)
+        self._book.write(facts.Spawned, message.thread, seq=message.seq, to=to, key=key)
+        return posted.thread
+
+    def _check_cost(self, target: Target | Refusal) -> Refusal | None:
+        if isinstance(target, Refusal):
+            return target
+        missing = check_messages([goal_of(target)])
+        return None if missing is None else too_many_messages(missing)
+
+    def _refuse_inside(self, message: Message, refusal: Refusal, at: float) -> None:
+        """An ask or spawn was refused while its delivery goes on."""
+        if refusal.lack is None:
+            return
+        lack = refusal.lack
+        self._book.begin(at)
+        if lack.unit >= 0:
+            fire_rest(self._state, message.thread, message, lack.node, lack.unit)
+        self._book.write(
+            facts.CallRefused,
+            message.thread,
+            seq=message.seq,
+            handler=message.to,
+            unit=refusal.failure.unit or "",
+            scope=refusal.failure.scope or "",
+            need=lack.need,
+        )
+        exhausted = self._ends.exhausted_by(message.thread, refusal)
+        if exhausted is not None:
+            self._ends.exhaust(exhausted, refusal.failure, at)
+
+    def leave(self, message: Message) -> None:
+        """What a finished delivery still asked is not waited for any more; its branches are cancelled.
+
+        A task that outlives the delivery may wait for it all the same: it is told.
+        """
+        for ask in tuple(message.asks or ()):
+            self._cut(ask)
+            ask.answer = Failure("cancelled", "the delivery that asked is over")
+            self._state.woken.append(ask)
+        message.asks = None
+
+    def abandon(self, ask: Ask, at: float) -> None:
+        """An ask is no longer waited for (it timed out, or its asker's task was cancelled): its branch is cancelled."""
+        if ask.done or ask.frame is None:
+            return
+        self._book.begin(at)
+        self._cut(ask)
+        self._book.write(facts.Abandoned, ask.message.thread, seq=ask.message.seq)
+
+    def _cut(self, ask: Ask) -> None:
+        """Cancels the branch of an ask: what is queued is dropped, what runs is cancelled."""
+        frame = ask.frame
+        if ask.done or frame is None:
+            return
+        threads = list(descendants(ask.message.thread))
+        queued = [
+            message
+            for thread in threads
+            for message in queued_in(self._state, thread)
+            if is_below(message.frame, frame)
+        ]
+        for message in self._state.occupied.values():
+            if is_below(message.frame, frame) and message is not ask.message:
+                self._ends.cancel_running(message)
+        self._state.cut(ask, queued)
+
+
+def occupy(state: State, message: Message) -> None:
+    """A delivery waits for something: its mailbox is taken until it is done."""
+    state.schedule.occupy(message)
+    state.occupied[message.thread, message.to] = message

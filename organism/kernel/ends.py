@@ -1,0 +1,118 @@
+"""How threads end, pause and run out (R4, R5, R17)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism import facts
+from organism.budget.claims import MESSAGES
+from organism.frames import descendants, pending, root_of
+from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
+from organism.kernel.failures import climb
+from organism.kernel.steps import ref_of
+
+if TYPE_CHECKING:
+    from organism.frames import Failure, Message, Thread
+    from organism.kernel.answers import Refusal
+    from organism.kernel.book import Book
+    from organism.kernel.calls import Calls
+    from organism.kernel.state import State
+
+
+class Ends:
+    """The ends of one organism's threads. ``cancelled`` collects the deliveries that are to be cancelled."""
+
+    def __init__(self, state: State, book: Book, calls: Calls) -> None:
+        self._state = state
+        self._book = book
+        self._calls = calls
+        self.cancelled: list[Message] = []
+
+    def cancel_running(self, message: Message) -> None:
+        """A delivery that runs is to be cancelled; whatever it answers is not carried out."""
+        message.dropped = True
+        self.cancelled.append(message)
+
+    def close_bare(self, thread: Thread, at: float, failure: Failure | None = None) -> None:
+        """Ends a thread that was opened without a message. ``failure`` is what went wrong in it."""
+        if thread.ended:
+            return
+        self._calls.abandoned(thread, None, at)
+        self._book.begin(at)
+        if failure is not None:
+            self._state.not_handled(thread, failure, at_root=True)
+        self._state.end(thread)
+        self._book.write(facts.Closed, thread)
+
+    def stop(self, thread: Thread, failure: Failure, at: float) -> None:
+        """Cancels (``cancelled``) or stops (``stopped``) a thread with all below it. It ends when what runs has settled."""
+        if thread.ended or thread.stopping is not None:
+            return
+        self._book.begin(at)
+        every = list(descendants(thread))
+        queued = [message for each in every for message in queued_in(self._state, each)]
+        for each in every:
+            each.stopping = failure
+        for message in tuple(self._state.occupied.values()):
+            if message.thread.stopping is failure:
+                self.cancel_running(message)
+        for message in queued:
+            self._state.drop(message)
+        self._book.write(facts.Stopped, thread, failure=failure, dropped=tuple(ref_of(each) for each in queued))
+        if not thread.handler:  # opened without a message: no delivery brings its end
+            self.close_bare(thread, at)
+
+    def pause(self, thread: Thread, at: float) -> None:
+        """Pauses a root thread with all below it: what runs finishes, nothing more is delivered, and its time stands still."""
+        if thread.ended or thread.paused_at is not None:
+            return
+        self._book.begin(at)
+        self._state.pause(thread)
+        self._book.write(facts.Paused, thread)
+
+    def resume(self, thread: Thread, at: float) -> None:
+        """A paused root thread goes on."""
+        since = thread.paused_at
+        if thread.ended or since is None or thread.waits_turn:
+            return
+        self._book.begin(at)
+        self._state.resume(thread, since)
+        self._book.write(facts.Resumed, thread, since=since)
+
+    def exhausted_by(self, thread: Thread, refusal: Refusal) -> Thread | None:
+        """The thread that has run out of messages by this refusal."""
+        lack = refusal.lack
+        if lack is None or lack.unit != MESSAGES:
+            return None
+        whole = lack.node is self._state.root or lack.node.scope == CONVERSATION_SCOPE
+        found = root_of(thread) if whole else self._state.threads.get(lack.node.thread)
+        return None if found is None or found.closing or found.stopping is not None else found
+
+    def exhaust(self, thread: Thread, failure: Failure, at: float, *, cancel: bool = False) -> None:
+        """Messages or time ran out (R17): what is queued is refused to its senders; at the end the root's handler is told.
+
+        ``cancel``: what runs is cancelled as well (time).
+        """
+        if thread.ended or thread.closing or thread.stopping is not None:
+            return
+        self._book.begin(at)
+        every = list(descendants(thread))
+        last = thread.handler in self._state.routes and self._state.routes[thread.handler].takes_exhaustion
+        self._state.run_out(thread, failure, last=last)
+        queued = [message for each in every for message in queued_in(self._state, each)]
+        if cancel:
+            for message in tuple(self._state.occupied.values()):
+                if message.thread in every:
+                    self.cancel_running(message)
+        for message in queued:
+            if message.frame.seq == message.seq:
+                climb(self._state, message.frame, failure)
+        refs = tuple(ref_of(each) for each in queued)
+        for message in queued:
+            self._state.drop(message)
+        self._book.write(facts.Exhausted, thread, failure=failure, last=last, dropped=refs)
+
+
+def queued_in(state: State, thread: Thread) -> list[Message]:
+    """The messages of one thread that wait for their delivery."""
+    return [*pending(thread), *state.schedule.waiting_for_place(thread)]

@@ -1,0 +1,40 @@
+"""The handles of the threads that live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism.frames import Thread
+from organism.pump.handles import ThreadHandle
+
+if TYPE_CHECKING:
+    from organism.errors import JournalError
+    from organism.facts import Ended
+
+
+class Register(dict[Thread, ThreadHandle]):
+    """The handle of each live thread that somebody may wait for. One whose thread has ended goes."""
+
+    def end(self, thread: Thread, record: Ended) -> None:
+        """The thread has ended so."""
+        handle = self.pop(thread, None)
+        if handle is not None:
+            handle.end(record)
+
+    def lose(self, thread: Thread, error: JournalError) -> None:
+        """The thread's end could not be written."""
+        handle = self.pop(thread, None)
+        if handle is not None:
+            handle.fail(error)
+
+    def rest(self, thread: Thread, record: Ended) -> None:
+        """The thread is paused, and nothing of it runs any more; this is what it came to so far."""
+        handle = self.get(thread)
+        if handle is not None and thread.paused_at is not None:  # it may have been let go on since
+            handle.rest(record)
+
+    def close(self) -> None:
+        """The pump does not run any more: nothing will come of the threads that are left."""
+        for handle in tuple(self.values()):
+            handle.end(None)
+        self.clear()

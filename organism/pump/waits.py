@@ -1,0 +1,141 @@
+"""Those who wait for what the kernel decides: asks, calls in line, senders, and whoever closes the organism."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from organism.budget.claims import Charge
+from organism.kernel.holds import Hold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from organism.budget.waiting import Waiter
+    from organism.errors import BudgetExhaustedError
+    from organism.frames import Ask, Message, Thread
+    from organism.kernel import Kernel
+
+PATIENCE = 10.0
+"""Seconds that cancelled handlers are waited for when the organism is closed."""
+
+
+class Host(Protocol):
+    """What waiting needs of the pump."""
+
+    kernel: Kernel
+    now: Callable[[], float]
+
+    def carry_out(self) -> None:
+        """Does what the kernel has asked for."""
+        ...
+
+    def goes_ahead(self, message: Message) -> bool:
+        """Whether a delivery may be told of what is not durable yet."""
+        ...
+
+    async def settled(self, thread: Thread) -> None:
+        """Waits until all that was recorded so far is durable."""
+        ...
+
+
+class Waits:
+    """Keeps an event for each of them. The pump says when to look: it knows what the kernel has done."""
+
+    def __init__(self, pump: Host) -> None:
+        self._pump = pump
+        self.asking: dict[Ask, anyio.Event] = {}
+        """The asks that wait for their answer."""
+        self.in_line: dict[Waiter, tuple[anyio.Event, list[Hold | BudgetExhaustedError]]] = {}
+        """The calls that wait for budget, each with where its verdict goes."""
+        self._room: anyio.Event | None = None
+        self._drained: anyio.Event | None = None
+
+    # What is waited for
+
+    async def answer_to(self, ask: Ask) -> Any:
+        """Waits for an ask's answer: a payload or a Failure."""
+        pump = self._pump
+        if not ask.done:
+            event = self.asking[ask] = anyio.Event()
+            pump.carry_out()
+            try:
+                await event.wait()
+            finally:
+                self.asking.pop(ask, None)
+        if not pump.goes_ahead(ask.message):
+            await pump.settled(ask.message.thread)
+        return ask.answer
+
+    async def turn_of(self, waiter: Waiter) -> Hold | BudgetExhaustedError:
+        """Waits until a waiting call is granted or refused. Cancelled, it takes nothing."""
+        event = anyio.Event()
+        box: list[Hold | BudgetExhaustedError] = []
+        self.in_line[waiter] = (event, box)
+        try:
+            await event.wait()
+        except BaseException:
+            if self.in_line.pop(waiter, None) is not None:
+                self._pump.kernel.calls.leave_line(waiter)
+                self._pump.carry_out()
+            elif isinstance(box[0], Hold):
+                self.give_up(box[0])
+            raise
+        return box[0]
+
+    def give_up(self, hold: Hold) -> None:
+        """Releases a hold that nobody will use."""
+        self._pump.kernel.calls.settle(hold, Charge(), self._pump.now())
+        self._pump.carry_out()
+
+    async def room(self) -> None:
+        """Waits until fewer messages are queued than ``queue`` allows."""
+        kernel = self._pump.kernel
+        while kernel.schedule.queued >= kernel.state.settings.queue:
+            if self._room is None:
+                self._room = anyio.Event()
+            await self._room.wait()
+
+    async def drained(self) -> None:
+        """Waits until no thread lives, :data:`PATIENCE` seconds at most: a handler may not hold the end up for ever."""
+        with anyio.move_on_after(PATIENCE):
+            while self._pump.kernel.state.threads:
+                self._drained = anyio.Event()
+                await self._drained.wait()
+
+    # What has come
+
+    def wake_askers(self) -> None:
+        """Their asks were answered, or will not be."""
+        state = self._pump.kernel.state
+        woken, state.woken = state.woken, []
+        for ask in woken:
+            event = self.asking.pop(ask, None)
+            if event is not None:
+                event.set()
+
+    def tell_line(self) -> None:
+        """Waiting calls were granted or refused."""
+        calls = self._pump.kernel.calls
+        answered, calls.answered = calls.answered, []
+        for waiter, verdict in answered:
+            event, box = self.in_line.pop(waiter)
+            box.append(verdict)
+            event.set()
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether a sender waits for room in the queue."""
+        return self._room is not None
+
+    def make_room(self) -> None:
+        """The queue has room again."""
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def drain(self) -> None:
+        """No thread lives any more."""
+        if self._drained is not None:
+            self._drained.set()
