@@ -22,12 +22,7 @@ from organism.audience import Audience, log_end
 from organism.context import Context
 from organism.control import Control
 from organism.durable import Durable
-from organism.errors import (
-    ConfigurationError,
-    JournalError,
-    NotRunningError,
-    OrganismError,
-)
+from organism.errors import ConfigurationError, NotRunningError, OrganismError
 from organism.frames import Failure
 from organism.histories import Histories
 from organism.ingress import Ingress, checked_labels
@@ -150,6 +145,7 @@ class Organism:
             histories=self._histories,
             writer=writer,
         )
+        self._audience.writer = writer
         self._made_ingress = Ingress(
             self.settings,
             self._pump,
@@ -162,7 +158,6 @@ class Organism:
             self._pump.beside = Control(self.settings, self._pump, self._durable, self._made_ingress).serve
         if self.settings.session_log is not None:
             self._audience.write_session_log(self.settings.session_log)
-        self._audience.writer = writer
         self._listen()
         self._background = Background(self._pump, self._handles.close)
         try:

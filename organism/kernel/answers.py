@@ -12,6 +12,7 @@ from organism.budget.tree import Lack, Node
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_new, would_wait_for_ever
 from organism.kernel.failures import climb
+from organism.kernel.opening import open_thread
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.payloads import is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
@@ -307,7 +308,7 @@ def open_at(
         id_ = f"{owner.thread.id}.{owner.thread.seq + 1}"
         while id_ in state.threads:  # somebody outside named a thread so
             id_ += "+"
-        thread = state.open_thread(id_, kind_of, target.to, target.opens, owner, sender.thread.labels)
+        thread = open_thread(state, id_, kind_of, target.to, target.opens, owner, sender.thread.labels)
     return state.post_opening(
         thread, target.to, target.payload, sender.to, kind,
         parent=parent, above=above_new(parent, sender.frame, thread),

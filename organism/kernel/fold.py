@@ -17,6 +17,7 @@ from organism.kernel.conversations import heard_before, open_conversation
 from organism.kernel.holds import Hold
 from organism.kernel.imaging import restore
 from organism.kernel.index import Index
+from organism.kernel.opening import open_thread
 from organism.kernel.recall import read_clock, remember
 from organism.kernel.state import State
 from organism.kernel.warnings import enter_warning, tell
@@ -171,8 +172,15 @@ class Fold:
                 self.threads.add(step.thread)
                 conversation = None if step.conversation is None else self.state.conversations[step.conversation]
                 kind: Any = step.kind
-                self.state.open_thread(
-                    step.thread, kind, step.handler, step.budget, owner, step.labels, conversation=conversation
+                open_thread(
+                    self.state,
+                    step.thread,
+                    kind,
+                    step.handler,
+                    step.budget,
+                    owner,
+                    step.labels,
+                    conversation=conversation,
                 )
             case facts.ConversationOpened(conversation=id_, budget=budget, before=before, state=remembered):
                 open_conversation(self.state, id_, budget, before=before, remembered=remembered)

@@ -24,6 +24,7 @@ from organism.images import (
 from organism.kernel.calls import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
+from organism.kernel.opening import enter_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -277,7 +278,7 @@ def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> 
 
 def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conversation: Conversation | None) -> Thread:
     kind: Any = image.kind
-    thread = state.enter_thread(image.thread, kind, image.handler, image.budget, owner, image.labels, conversation)
+    thread = enter_thread(state, image.thread, kind, image.handler, image.budget, owner, image.labels, conversation)
     thread.opened_at, thread.paused_at, thread.waits_turn = image.opened_at, image.paused_at, image.waits_turn
     thread.seq, thread.calls = image.seq, image.calls
     thread.records = list(image.records) or None

@@ -24,6 +24,7 @@ from organism.kernel.conversations import begun, out_of_time
 from organism.kernel.ends import Ends
 from organism.kernel.failures import climb
 from organism.kernel.imaging import image_of
+from organism.kernel.opening import open_thread
 from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
@@ -95,7 +96,7 @@ class Kernel:
             if conversation is not None and not conversation.node.used[MESSAGES]:
                 del self.state.conversations[conversation.id]  # it was begun just now
             raise late or self._refused_message(missing)
-        thread = self.state.open_thread(id_, "root", to, budget, None, labels, conversation=conversation)
+        thread = open_thread(self.state, id_, "root", to, budget, None, labels, conversation=conversation)
         posted = self.state.post_opening(thread, to, payload, "", "ingress", parent=None, above=None, depth=1)
         note_arrival(self.state, posted)
         self.book.write(facts.Accepted, thread)
@@ -108,7 +109,7 @@ class Kernel:
     def open_bare(self, id_: str, budget: BudgetSettings, labels: Mapping[str, str], at: float) -> Thread:
         """Opens a thread without a message, for calls that no handler makes. It ends by :meth:`organism.kernel.ends.Ends.close_bare`."""
         self.book.begin(at)
-        thread = self.state.open_thread(id_, "root", "", budget, None, labels)
+        thread = open_thread(self.state, id_, "root", "", budget, None, labels)
         self.book.write(facts.Accepted, thread)
         return thread
 

@@ -22,14 +22,13 @@ from organism.frames import (
     Frame,
     Message,
     Thread,
-    ThreadKind,
     descendants,
     leaving,
     pending,
     unanswered,
     waits_for,
 )
-from organism.kernel.conversations import end_turn, join
+from organism.kernel.conversations import end_turn
 from organism.kernel.failures import climb
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from organism.kernel.holds import Hold
     from organism.kernel.index import Index
     from organism.routing import Route
-    from organism.settings import BudgetSettings, Settings
+    from organism.settings import Settings
 
 ALL: Final = ("all", "")
 """The sum of everything, among those by handler, model, backend and label."""
@@ -108,68 +107,6 @@ class State:
         if name.startswith(CONVERSATION):
             return self.conversations.get(name.removeprefix(CONVERSATION))
         return self.threads.get(name)
-
-    def open_thread(
-        self,
-        id_: str,
-        kind: ThreadKind,
-        handler: str,
-        budget: BudgetSettings,
-        owner: Frame | None,
-        labels: Mapping[str, str],
-        *,
-        conversation: Conversation | None = None,
-    ) -> Thread:
-        """Opens a thread below its owner's, or a root thread, with a budget node of its own."""
-        thread = self.enter_thread(id_, kind, handler, budget, owner, labels, conversation)
-        thread.paused_at = None if owner is None else owner.thread.paused_at
-        if conversation is not None:
-            join(self, thread, conversation)
-        if owner is not None:
-            owner.thread.seq += 1
-        if self.steps is not None:
-            self.steps.append(
-                facts.ThreadOpened(
-                    thread=id_,
-                    kind=kind,
-                    handler=handler,
-                    budget=budget,
-                    owner=ref(owner),
-                    labels=labels,
-                    conversation=None if conversation is None else conversation.id,
-                )
-            )
-        return thread
-
-    def enter_thread(
-        self,
-        id_: str,
-        kind: ThreadKind,
-        handler: str,
-        budget: BudgetSettings,
-        owner: Frame | None,
-        labels: Mapping[str, str],
-        conversation: Conversation | None = None,
-    ) -> Thread:
-        """Makes a thread and its node, and enters it where live threads are found."""
-        above = owner.thread.node if owner is not None else self.root if conversation is None else conversation.node
-        policy = budget.policy(above.policy)
-        scope = "thread" if owner is None else "sub-thread"
-        node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=above)
-        thread = Thread(id_, kind, handler, node, owner, labels, self.now, budget)
-        thread.conversation = conversation
-        self.threads[id_] = thread
-        if node.caps.seconds is not None:
-            self.timed.append(thread)
-        if owner is not None:
-            if owner.thread.subs is None:
-                owner.thread.subs = {}
-            owner.thread.subs[id_] = thread
-            if kind == "shared":
-                if owner.thread.shared is None:
-                    owner.thread.shared = {}
-                owner.thread.shared[handler] = thread
-        return thread
 
     def open_messages(self, thread: Thread) -> list[Message]:
         """The messages of a thread that are queued or being handled, in the order in which they were posted. What is handled is

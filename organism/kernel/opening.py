@@ -1,0 +1,82 @@
+"""Opening threads: each gets its budget node below the one it belongs to, and is entered where live threads are found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism import facts
+from organism.budget.caps import caps
+from organism.budget.tree import Node
+from organism.frames import Conversation, Frame, Thread, ThreadKind
+from organism.kernel.conversations import join
+from organism.kernel.steps import ref
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from organism.kernel.state import State
+    from organism.settings import BudgetSettings
+
+
+def open_thread(
+    state: State,
+    id_: str,
+    kind: ThreadKind,
+    handler: str,
+    budget: BudgetSettings,
+    owner: Frame | None,
+    labels: Mapping[str, str],
+    *,
+    conversation: Conversation | None = None,
+) -> Thread:
+    """Opens a thread below its owner's, or a root thread, with a budget node of its own."""
+    thread = enter_thread(state, id_, kind, handler, budget, owner, labels, conversation)
+    thread.paused_at = None if owner is None else owner.thread.paused_at
+    if conversation is not None:
+        join(state, thread, conversation)
+    if owner is not None:
+        owner.thread.seq += 1
+    if state.steps is not None:
+        state.steps.append(
+            facts.ThreadOpened(
+                thread=id_,
+                kind=kind,
+                handler=handler,
+                budget=budget,
+                owner=ref(owner),
+                labels=labels,
+                conversation=None if conversation is None else conversation.id,
+            )
+        )
+    return thread
+
+
+def enter_thread(
+    state: State,
+    id_: str,
+    kind: ThreadKind,
+    handler: str,
+    budget: BudgetSettings,
+    owner: Frame | None,
+    labels: Mapping[str, str],
+    conversation: Conversation | None = None,
+) -> Thread:
+    """Makes a thread and its node, and enters it where live threads are found."""
+    above = owner.thread.node if owner is not None else state.root if conversation is None else conversation.node
+    policy = budget.policy(above.policy)
+    scope = "thread" if owner is None else "sub-thread"
+    node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=above)
+    thread = Thread(id_, kind, handler, node, owner, labels, state.now, budget)
+    thread.conversation = conversation
+    state.threads[id_] = thread
+    if node.caps.seconds is not None:
+        state.timed.append(thread)
+    if owner is not None:
+        if owner.thread.subs is None:
+            owner.thread.subs = {}
+        owner.thread.subs[id_] = thread
+        if kind == "shared":
+            if owner.thread.shared is None:
+                owner.thread.shared = {}
+            owner.thread.shared[handler] = thread
+    return thread
