@@ -24,6 +24,7 @@ from organism.errors import (
     HandlerFailedError,
     InvalidPayloadError,
     ModelError,
+    NoQuestionError,
     NotRunningError,
     OrganismError,
     Refused,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from organism.context import Context
     from organism.organism import Organism
     from organism.pump.handles import ThreadHandle
-    from organism.results import Statistics, ThreadResult
+    from organism.results import Question, Statistics, ThreadResult
     from organism.usage import Usage
 
 __version__ = "0.1.0"
@@ -49,10 +50,12 @@ __all__ = [
     "HandlerFailedError",
     "InvalidPayloadError",
     "ModelError",
+    "NoQuestionError",
     "NotRunningError",
     "Organism",
     "OrganismError",
     "Outgoing",
+    "Question",
     "Refused",
     "Reply",
     "Send",
@@ -67,6 +70,7 @@ __all__ = [
 _LATE = {
     "Context": "organism.context",
     "Organism": "organism.organism",
+    "Question": "organism.results",
     "Statistics": "organism.results",
     "ThreadHandle": "organism.pump.handles",
     "ThreadResult": "organism.results",

@@ -10,23 +10,32 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from organism.journal import MemoryJournal, SessionLog
+from organism.metering import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from organism.facts import Ended, Fact
+    from organism.metering import Metered
     from organism.pump.writer import Writer
 
 _log: Final = logging.getLogger("organism")
 _threads_log: Final = logging.getLogger("organism.threads")
+SLOW: Final = 0.1
+"""Seconds from which on a subscriber is said to be slow."""
 
 
 class Audience:
-    """Those who hear of an organism's facts. ``changed`` is called when the first of them comes, or one goes."""
+    """Those who hear of an organism's facts. ``changed`` is called when the first of them comes, or one goes; ``clock`` says how long
+    subscribers take.
+    """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], *, clock: Callable[[], float]) -> None:
         self._changed = changed
+        self._clock = clock
+        self._meters: list[Meter] = []
+        self._slow: set[int] = set()
         self._history: MemoryJournal | None = None
         self._session_log: SessionLog | None = None
         self._subscribers: list[Callable[[Fact], None]] = []
@@ -36,7 +45,12 @@ class Audience:
         """Writes the journal, where it stands on a disk."""
 
     def __bool__(self) -> bool:
-        return self.writer is not None or self._history is not None or self._session_log is not None or bool(self._subscribers)
+        return (
+            self.writer is not None
+            or self._history is not None
+            or self._session_log is not None
+            or bool(self._subscribers)
+        )
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
         """Adds a subscriber; gives what takes it out again."""
@@ -49,6 +63,20 @@ class Audience:
             self._changed()
 
         return unsubscribe
+
+    def meter(self, listener: Callable[[Metered], object]) -> Callable[[], None]:
+        """Tells ``listener`` what attempts and calls cost, in a thread of its own; gives what ends that."""
+        meter = Meter(listener)
+        self._meters.append(meter)
+        unsubscribe = self.subscribe(meter.hear)
+
+        def stop() -> None:
+            if meter in self._meters:
+                self._meters.remove(meter)
+                unsubscribe()
+                meter.end()
+
+        return stop
 
     @property
     def history(self) -> MemoryJournal | None:
@@ -97,13 +125,27 @@ class Audience:
                 self._untold.popleft()
 
     def _call(self, callback: Callable[[Fact], None], fact: Fact) -> None:
+        began = self._clock()
         try:
             callback(fact)
         except Exception:  # noqa: BLE001 - whatever it is, it is the subscriber's; it is logged
             _log.exception("a subscriber raised; it is called again with the next fact")
+        took = self._clock() - began
+        if took > SLOW and id(callback) not in self._slow:
+            self._slow.add(id(callback))
+            _log.warning(
+                "a subscriber took %.1f s, and everything else waited: read `organism.events()` in a task of your own, or use "
+                "`organism.meter()`, which has a thread of its own",
+                took,
+            )
 
     async def close(self) -> None:
-        """Writes what is left to be written."""
+        """Writes what is left to be written, and tells meters what they have not heard yet."""
+        meters, self._meters = self._meters, []
+        for meter in meters:
+            meter.end()
+        for meter in meters:
+            await anyio.to_thread.run_sync(meter.join)
         if self._session_log is not None:
             await anyio.to_thread.run_sync(self._session_log.close)
 

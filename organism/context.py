@@ -9,18 +9,29 @@ import logging
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import anyio
 
-from organism.budget.view import BudgetView
 from organism.config import budget as parse_budget
-from organism.errors import BudgetExhaustedError, HandlerFailedError, NotRunningError, UnexpectedReplyError
+from organism.config.grants import with_decider
+from organism.errors import (
+    BudgetExhaustedError,
+    ConfigurationError,
+    HandlerFailedError,
+    NotRunningError,
+    UnexpectedReplyError,
+)
 from organism.frames import Ask, Failure, root_of
 from organism.kernel.answers import Refusal, refusal_error
+from organism.kernel.grants import unit_problem
 from organism.kernel.recall import CLOCK, Times
-from organism.models.calls import asked_for, value_of
+from organism.names import ORGANISM
+from organism.payloads.primitives import BudgetGranted, BudgetRequest
+from organism.pump.caller import Caller
+from organism.pump.gauges import budget_view
 from organism.pump.handles import ThreadHandle
 from organism.pump.keys import Keys, completion_of, question
 from organism.pump.ledger import CallLedger
@@ -31,6 +42,7 @@ from organism.settings import BudgetSettings, laid_over
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
+    from organism.budget.view import BudgetView
     from organism.frames import Message, Thread, Warned
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
@@ -41,7 +53,7 @@ P = TypeVar("P")
 _NO_BUDGET: Final = BudgetSettings()
 
 
-class Context:
+class Context(Caller[ContextStream]):
     """What a handler sees of its delivery. ``thread`` and ``message_id`` are opaque ids; ``sender`` is who sent the message,
     empty from outside; ``options`` and ``labels`` are what was configured for the handler and given to the thread.
     """
@@ -105,8 +117,11 @@ class Context:
 
     @property
     def budget(self) -> BudgetView:
-        """The thread's budget, live: ``ctx.budget.tokens.used``, ``held``, ``limit``, ``remaining``, ``crossed``."""
-        return BudgetView(self._message.thread.node)
+        """The thread's budget, live: ``ctx.budget.tokens.used``, ``held``, ``limit``, ``remaining``, ``crossed``; ``seconds`` are
+        those that it has run, ``depth`` is how deep this call stands.
+        """
+        frame, thread = self._message.frame, self._message.thread
+        return budget_view(self._pump.kernel.state, thread, self._pump.now, depth=frame.depth)
 
     @property
     def state(self) -> HandlerState:
@@ -149,44 +164,6 @@ class Context:
 
     # Models
 
-    async def complete(
-        self,
-        messages: str | Sequence[Mapping[str, Any]],
-        *,
-        model: str = "default",
-        max_output_tokens: int | None = None,
-        min_output_tokens: int | None = None,
-        temperature: float | None = None,
-        seed: int | None = None,
-        tools: Sequence[Any] = (),
-        returns: type | None = None,
-        wait: bool = True,
-        grace: bool = False,
-        extra: Mapping[str, Any] | None = None,
-    ) -> Completion:
-        """Calls a model, within the budget.
-
-        ``messages`` is a question or chat-completions dicts; ``tools`` payload classes or tool specifications; ``returns`` a
-        payload class that the answer is decoded into (``completion.value``). ``max_output_tokens`` is honoured or refused;
-        without it the alias's wish may be clamped, down to ``min_output_tokens``. ``wait=False`` refuses at once what would
-        have to wait. ``grace=True`` makes the one call on what is kept back, for the handler of the root frame.
-
-        Raises BudgetExhaustedError before any backend is touched, ModelError when every backend failed, and
-        InvalidPayloadError when the answer is no ``returns``.
-        """
-        call = asked_for(
-            messages,
-            model=model,
-            max_output_tokens=max_output_tokens,
-            min_output_tokens=min_output_tokens,
-            temperature=temperature,
-            seed=seed,
-            tools=tools,
-            returns=returns,
-            extra=extra,
-        )
-        return value_of(await self.call_model(call, grace=grace, wait=wait), returns)
-
     async def call_model(
         self,
         call: Call,
@@ -200,18 +177,25 @@ class Context:
         warnings that its prompt tells of, ``kind`` is what it counts as among the delivery's questions (R21).
         """
         self._check_running()
-        message = self._message
         prompt = self._prompt(call, kind, tells=bool(tells))
         kept = None if prompt is None else self.recall(prompt.key)
         if kept is not None:
             await anyio.lowlevel.checkpoint()
             return completion_of(*kept)
+        return await self._called(call, prompt, tells, grace=grace, wait=wait)
+
+    async def _called(
+        self, call: Call, prompt: Prompt | None, tells: Sequence[Warned], *, grace: bool, wait: bool
+    ) -> Completion:
+        """What a model says to a call that is made for the first time."""
+        message = self._message
         ledger = CallLedger(
-            self._pump, message.thread, message, grace=grace, wait=wait, streamed=False, tells=tells, prompt=prompt
+            self._pump, message.thread, message, call, grace=grace, wait=wait, streamed=False, tells=tells, prompt=prompt
         )
-        async with self._delivery.waiting():
-            completion = await self._pump.router.complete(call, ledger)
-            await ledger.completed(completion)
+        with ledger.watched():
+            async with self._delivery.waiting():
+                completion = await self._pump.router.complete(call, ledger)
+                await ledger.completed(completion)
         return completion
 
     def _prompt(self, call: Call, kind: str, *, tells: bool = False) -> Prompt | None:
@@ -233,48 +217,32 @@ class Context:
         return tuple(sorted(self._unasked or ()))
 
     @asynccontextmanager
-    async def stream(
-        self,
-        messages: str | Sequence[Mapping[str, Any]],
-        *,
-        model: str = "default",
-        max_output_tokens: int | None = None,
-        min_output_tokens: int | None = None,
-        temperature: float | None = None,
-        seed: int | None = None,
-        wait: bool = True,
-        grace: bool = False,
-        extra: Mapping[str, Any] | None = None,
-    ) -> AsyncGenerator[ContextStream]:
-        """As :meth:`complete`, piece by piece: ``async with ctx.stream(...) as s: async for piece in s: ...``.
-
-        After the last piece ``s.completion`` is the whole; leaving early closes the connection and charges what came.
-        """
-        call = asked_for(
-            messages,
-            model=model,
-            max_output_tokens=max_output_tokens,
-            min_output_tokens=min_output_tokens,
-            temperature=temperature,
-            seed=seed,
-            tools=(),
-            returns=None,
-            extra=extra,
-        )
+    async def _open(self, call: Call, *, grace: bool, wait: bool) -> AsyncGenerator[ContextStream]:
         self._check_running()
         prompt = self._prompt(call, "stream")
         kept = None if prompt is None else self.recall(prompt.key)
         if kept is not None:
             yield ContextStream(KeptStream(completion_of(*kept)), self._delivery)
             return
-        message = self._message
-        ledger = CallLedger(self._pump, message.thread, message, grace=grace, wait=wait, streamed=True, prompt=prompt)
-        async with AsyncExitStack() as stack:
-            async with self._delivery.waiting():
-                inner = await stack.enter_async_context(self._pump.router.stream(call, ledger))
-            stream = ContextStream(inner, self._delivery)
+        async with self._streamed(call, prompt, grace=grace, wait=wait) as stream:
             yield stream
-        await ledger.completed(stream.completion)
+
+    @asynccontextmanager
+    async def _streamed(
+        self, call: Call, prompt: Prompt | None, *, grace: bool, wait: bool
+    ) -> AsyncGenerator[ContextStream]:
+        """What a model says, piece by piece, to a call that is made for the first time."""
+        message = self._message
+        ledger = CallLedger(
+            self._pump, message.thread, message, call, grace=grace, wait=wait, streamed=True, prompt=prompt
+        )
+        with ledger.watched():
+            async with AsyncExitStack() as stack:
+                async with self._delivery.waiting():
+                    inner = await stack.enter_async_context(self._pump.router.stream(call, ledger))
+                stream = ContextStream(inner, self._delivery)
+                yield stream
+            await ledger.completed(stream.completion)
 
     # Handlers
 
@@ -289,12 +257,37 @@ class Context:
         Raises HandlerFailedError where the peer fails or may not be asked, BudgetExhaustedError where the budget cannot
         bear the message, UnexpectedReplyError where the reply is no ``expect``.
         """
-        answer = await self._ask(to, payload, timeout)
-        if isinstance(answer, Exception):
-            raise answer
+        self._check_running()
+        answer = await self._reply_to(to, payload, timeout)
+        if isinstance(answer, Failure):
+            raise HandlerFailedError(answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope)
         if expect is not None and not isinstance(answer, expect):
             raise UnexpectedReplyError(answer, getattr(expect, "__name__", str(expect)))
         return answer
+
+    async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
+        """Asks for more of a unit; whoever ``grants_by`` names decides. Whether anything was granted: ``ctx.budget`` has how much.
+
+        It costs a message, and one more for the decision. Raises ConfigurationError for what is no unit or amount, and as
+        :meth:`ask` where the question cannot be borne.
+        """
+        problem = unit_problem(unit)
+        try:
+            asked = Decimal(str(amount))
+        except InvalidOperation:
+            problem = problem or f"{amount!r:.80} is no amount"
+            asked = Decimal(0)
+        if problem is None and not (asked.is_finite() and asked > 0):
+            problem = f"{amount} {unit} is nothing to ask for: an amount is above 0"
+        if problem is not None:
+            raise ConfigurationError([problem])
+        try:
+            answer = await self.ask(ORGANISM, BudgetRequest(unit=unit, amount=asked, reason=reason))
+        except HandlerFailedError as error:
+            if error.code == "cycle":  # who decides waits for this very delivery
+                return False
+            raise
+        return isinstance(answer, BudgetGranted)
 
     async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
         """Asks several peers at once. The answers come in the order of the questions; failures are values among them."""
@@ -311,9 +304,8 @@ class Context:
                 group.start_soon(one, index, to, payload)
         return answers
 
-    async def _ask(self, to: str, payload: Any, timeout: float | None) -> Any:
-        """The reply, or the exception to raise."""
-        self._check_running()
+    async def _reply_to(self, to: str, payload: Any, timeout: float | None) -> Any:
+        """What comes of an ask: a payload or a Failure. Raises what it is refused for."""
         pump = self._pump
         key = self._key("ask", question(to, payload))
         ask: Ask | Refusal | None = self.recall(key)
@@ -323,7 +315,7 @@ class Context:
             ask = pump.kernel.asks.ask(self._message, to, payload, pump.now(), key=key)
         pump.carry_out()
         if isinstance(ask, Refusal):
-            return refusal_error(ask)
+            raise refusal_error(ask)
         try:
             async with self._delivery.waiting():
                 with anyio.move_on_after(timeout):
@@ -332,16 +324,10 @@ class Context:
             if not ask.done:
                 pump.kernel.asks.abandon(ask, pump.now())
                 pump.carry_out()
-                text = f"'{to}' did not reply within {timeout:g} s" if timeout is not None else "the ask was cancelled"
-                ask.answer = Failure("timeout", text, retry=True)
-        answer = ask.answer
-        if answer is None:  # it was cut off before the process ended that waited for it
-            answer = Failure("timeout", f"'{to}' did not reply in time", retry=True)
-        if isinstance(answer, Failure):
-            return HandlerFailedError(
-                answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope
-            )
-        return answer
+                cancelled = Failure("timeout", "the ask was cancelled", retry=True)
+                ask.answer = cancelled if timeout is None else late(to, timeout)
+        # Without an answer it was cut off before the process ended that waited for it.
+        return late(to) if ask.answer is None else ask.answer
 
     async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
         """Opens a sub-thread that runs beside this handler, with a budget inside this thread's.
@@ -349,17 +335,25 @@ class Context:
         Its replies come by ``await handle.result()``, not as messages. Raises like :meth:`ask`.
         """
         self._check_running()
-        pump = self._pump
-        callee = pump.handlers.get(to) if to != self.name else None
-        settings = callee.budget if callee is not None and callee.budget is not None else _NO_BUDGET
-        if budget is not None:
-            settings = laid_over(settings, parse_budget(budget), budget)
+        settings = self._limits_of(to, budget)
         key = self._key("spawn", question(to, payload, repr(settings)))
+        handle = await self._spawn(to, payload, settings, key)
+        return handle.held_by(self._delivery.waiting())
+
+    def _limits_of(self, to: str, budget: Mapping[str, Any] | None) -> BudgetSettings:
+        """The budget of a sub-thread: its handler's own, with what was given over it."""
+        callee = self._pump.handlers.get(to) if to != self.name else None
+        settings = callee.budget if callee is not None and callee.budget is not None else _NO_BUDGET
+        return settings if budget is None else laid_over(settings, with_decider(parse_budget(budget), self._pump.handlers), budget)
+
+    async def _spawn(self, to: str, payload: Any, settings: BudgetSettings, key: str) -> ThreadHandle:
+        """The handle of a sub-thread that is opened, or was before. Raises what it is refused for."""
+        pump = self._pump
         known = self.recall(key)
         if known is not None:
             handle: ThreadHandle = self._spawned_before(known)
             await anyio.lowlevel.checkpoint()
-            return handle.held_by(self._delivery.waiting())
+            return handle
         thread = pump.kernel.asks.spawn(self._message, to, payload, settings, pump.now(), key=key)
         if isinstance(thread, Refusal):
             pump.carry_out()
@@ -367,7 +361,7 @@ class Context:
         handle = self._spawned(thread)
         pump.carry_out()
         await anyio.lowlevel.checkpoint()
-        return handle.held_by(self._delivery.waiting())
+        return handle
 
     def _spawned_before(self, id_: str) -> ThreadHandle:
         """The handle of a sub-thread that this delivery spawned before its process ended; it may have ended since."""
@@ -385,3 +379,9 @@ class Context:
             raise NotRunningError(
                 f"the delivery of {self.message_id} is over: its context cannot be used by tasks that outlive it"
             )
+
+
+def late(to: str, timeout: float | None = None) -> Failure:
+    """What an asker hears of an ask that was not answered in ``timeout`` seconds; ``None``: in those of an earlier process."""
+    within = "in time" if timeout is None else f"within {timeout:g} s"
+    return Failure("timeout", f"'{to}' did not reply {within}", retry=True)

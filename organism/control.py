@@ -1,4 +1,4 @@
-"""What other processes ask of the one that works on a journal: pause, resume, cancel, add budget (R24).
+"""What other processes ask of the one that works on a journal: pause, resume, cancel, add budget, answer for a person (R24).
 
 The owner listens on a socket beside its journal; a request is a line of JSON, and so is what it says to it. Where nobody works on the
 journal, the same changes are written behind its threads, and whoever goes on with them finds them made.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 from attrs import frozen
 
+from organism import inbox
 from organism.errors import ConfigurationError, JournalError, OrganismError
 from organism.frames import Conversation, Failure, root_of
 from organism.journal import place_of, socket_path
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
     from organism.pump.pump import Pump
     from organism.settings import BudgetSettings, Settings
 
-DO: Final = ("pause", "resume", "cancel", "add-budget", "status")
+DO: Final = ("pause", "resume", "cancel", "add-budget", "answer", "status")
 REASON: Final = "cancelled by hand"
-_LONGEST: Final = 64 * 1024
+_LONGEST: Final = 4 * 1024 * 1024
 """Bytes of a request."""
+_TEXTS: Final = ("do", "thread", "question", "text", "refuse")
+"""What is a text in a request."""
 _PATIENCE: Final = 5.0
 """Seconds in which a request must have come, and in which what is said to it must have been read."""
 _ANSWERED_IN: Final = 60.0
@@ -48,18 +51,23 @@ _ANSWERED_IN: Final = 60.0
 _TALKS: Final = 32
 """Requests at a time."""
 _SHOWN: Final = 5
+_GO_ON: Final = "'organism resume' lets it go on"
 _log: Final = logging.getLogger("organism.journal")
 
 
 @frozen(kw_only=True)
 class Order:
     """What is asked for: ``do`` is one of DO. ``thread`` is the id of a root thread, or as much of its beginning as tells it;
-    ``units`` are amounts by unit.
+    ``units`` are amounts by unit. ``question`` is the one in that thread that is answered: by ``text``, as a person types it,
+    or not at all, for the reason in ``refuse``.
     """
 
     do: str
     thread: str | None = None
     units: Mapping[str, Any] | None = None
+    question: str | None = None
+    text: str | None = None
+    refuse: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.do not in DO:
@@ -68,11 +76,16 @@ class Order:
             raise ConfigurationError([f"{self.do}: name the thread"])
         if self.do == "add-budget":
             _check_units(self.units)
+        if self.do == "answer" and (self.question is None or (self.text is None) == (self.refuse is None)):
+            raise ConfigurationError(["answer: name the question, and what its answer is, or why there is none"])
 
     def as_line(self) -> bytes:
         """The line of JSON that is sent."""
-        given = {"do": self.do, "thread": self.thread, "units": None if self.units is None else dict(self.units)}
-        return json.dumps({key: value for key, value in given.items() if value is not None}).encode() + b"\n"
+        given = {key: getattr(self, key) for key in _TEXTS} | {"units": None if self.units is None else dict(self.units)}
+        line = json.dumps({key: value for key, value in given.items() if value is not None}).encode() + b"\n"
+        if len(line) > _LONGEST:
+            raise ConfigurationError([f"{self.do}: {len(line):,} bytes are too long, {_LONGEST:,} are taken"])
+        return line
 
     @classmethod
     def of_line(cls, line: bytes) -> Order:
@@ -84,10 +97,10 @@ class Order:
         if not isinstance(given, dict):
             raise ConfigurationError(['a request is a line with a JSON object, as {"do": "status"}'])
         fields = cast("dict[str, Any]", given)
-        do, thread, units = (fields.get(key) for key in ("do", "thread", "units"))
-        if not isinstance(do, str) or not isinstance(thread, str | None) or not isinstance(units, dict | None):
+        texts, units = {key: fields[key] for key in _TEXTS if fields.get(key) is not None}, fields.get("units")
+        if "do" not in texts or not all(isinstance(each, str) for each in texts.values()) or not isinstance(units, dict | None):
             raise ConfigurationError(["a request has the texts `do` and `thread`, and amounts by unit in `units`"])
-        return cls(do=do, thread=thread, units=cast("dict[str, Any] | None", units))
+        return cls(**texts, units=cast("dict[str, Any] | None", units))
 
 
 def _check_units(units: Mapping[str, Any] | None) -> None:
@@ -110,6 +123,7 @@ class Control:
         place = place_of(settings.journal, folder=settings.folder)
         assert place is not None  # noqa: S101 - only a journal on a disk is durable
         self._path = socket_path(place)
+        self._settings = settings
         self._pump = pump
         self._durable = durable
         self._ingress = ingress
@@ -196,6 +210,11 @@ class Control:
             case "cancel":
                 handle.cancel(REASON)
                 return f"thread {thread.id} is cancelled"
+            case "answer":
+                try:
+                    return answered(self._pump.kernel, order, self._settings, self._pump.now())
+                finally:
+                    self._pump.carry_out()
             case _:
                 before = thread.budget
                 handle.add_budget(**_more(thread, order.units or {}))
@@ -264,13 +283,29 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
 
     def change(kernel: Kernel, at: float) -> None:
         thread = _thread_in(kernel, chain, id_)
-        said.append(_changed(kernel, thread, order, at))
+        if order.do == "answer":
+            said.append(f"{answered(kernel, order, durable.settings, at)}; {_GO_ON}")
+        else:
+            said.append(_changed(kernel, thread, order, at))
 
     try:
         await durable.note(chain, change)
     except LookupError:
         raise ConfigurationError([await _over(durable, id_)]) from None
     return said[0]
+
+
+def answered(kernel: Kernel, order: Order, settings: Settings, at: float) -> str:
+    """Answers a question as it is ordered, and says so. Raises ConfigurationError for what is no answer to it, NoQuestionError
+    where it does not wait, and HandlerFailedError.
+    """
+    id_ = order.question or ""
+    message = inbox.waiting(kernel, id_)
+    payload = None
+    if order.refuse is None:
+        payload = inbox.read(settings.handlers[message.to], order.text or "", said=f"question {id_}")
+    inbox.carried_out(kernel, message, payload, order.refuse, at)
+    return f"question {id_} is {'answered' if order.refuse is None else 'refused'}"
 
 
 def _thread_in(kernel: Kernel, chain: str, id_: str) -> Thread:
@@ -287,13 +322,12 @@ def _thread_in(kernel: Kernel, chain: str, id_: str) -> Thread:
 
 def _changed(kernel: Kernel, thread: Thread, order: Order, at: float) -> str:
     """Makes the change to a thread of which nothing runs."""
-    go_on = "'organism resume' lets it go on"
     match order.do:
         case "pause" if thread.paused_at is not None:
-            return f"thread {thread.id} is paused already; {go_on}"
+            return f"thread {thread.id} is paused already; {_GO_ON}"
         case "pause":
             kernel.ends.pause(thread, at)
-            return f"thread {thread.id} is paused; {go_on}"
+            return f"thread {thread.id} is paused; {_GO_ON}"
         case "cancel":
             for hold in [each for each in kernel.state.holds.values() if root_of(each.thread) is thread]:
                 kernel.calls.settle(hold, abandoned_charge(hold), at)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism.agent import recap
+from organism.errors import RoutingError
 from organism.kernel.answers import Goal, check_messages
 from organism.kernel.conversations import SCOPE, Beginning
 from organism.names import CONVERSATION
@@ -41,8 +42,11 @@ class Conversations:
         self._take_up = take_up
         self._looking = anyio.Lock()
 
-    async def next_turn(self, id_: str) -> Beginning:
-        """Whose turn the next message of a conversation is: its own, or that of the one in which it goes on."""
+    async def next_turn(self, id_: str, accounts: tuple[str, ...] | None = None) -> Beginning:
+        """Whose turn the next message of a conversation is: its own, or that of the one in which it goes on.
+
+        ``accounts`` are those that it begins under, or is under; raises RoutingError where it is under others.
+        """
         given: Any = id_
         if not isinstance(given, str):
             raise TypeError(f"conversation is a text, not {given!r}")
@@ -54,7 +58,14 @@ class Conversations:
             ):
                 known, there = following, True
         self._forget_idle(known)
-        return Beginning(id=known, budget=self._settings.conversation.budget)
+        if there and accounts is not None:
+            under = self._kernel.state.conversations[known].accounts
+            if under != accounts:
+                begun = f"under {', '.join(under)}" if under else "under no account"
+                raise RoutingError(
+                    f"conversation {id_!r} began {begun}, which lasts: it cannot go on under {', '.join(accounts)}"
+                )
+        return Beginning(id=known, budget=self._settings.conversation.budget, accounts=accounts or ())
 
     async def _goes_on(self, known: str, following: str) -> bool:
         return await self._is_there(following) and self._kernel.state.conversations[following].before == known
@@ -76,7 +87,7 @@ class Conversations:
     def _at_cap(self, id_: str) -> bool:
         """Whether a conversation in memory has no message left."""
         node = self._kernel.state.conversations[id_].node
-        missing = check_messages([Goal(node)])
+        missing = check_messages([Goal(node.path)])
         return missing is not None and missing.node is node
 
     def rotated(self, turn_of: Beginning, refused: BudgetExhaustedError) -> Beginning | None:
@@ -88,7 +99,9 @@ class Conversations:
         name = _following(over.id)
         while name in self._kernel.state.conversations:  # all that are of these names were looked for
             name = _following(name)
-        return Beginning(id=name, budget=turn_of.budget, before=over.id, remembered=self._summary(over))
+        return Beginning(
+            id=name, budget=turn_of.budget, before=over.id, remembered=self._summary(over), accounts=over.accounts
+        )
 
     def _summary(self, over: Conversation) -> Mapping[str, Mapping[str, Any]]:
         """What the handlers remember in the fresh one: agents a recap, code all that it kept."""

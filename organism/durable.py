@@ -17,6 +17,7 @@ from organism.journal.chain import content_of
 from organism.journal.codec import decode
 from organism.kernel import Kernel, recovery
 from organism.kernel.fold import Fold
+from organism.kernel.windows import add_sums, sums_of
 from organism.loader import payloads_beside
 from organism.payloads import Vocabulary
 from organism.pump.writer import Writer
@@ -57,7 +58,7 @@ class Durable:
         place = place_of(settings.journal, folder=settings.folder)
         if place is None:
             raise JournalError(f"{settings.journal} does not outlive its process")
-        self._settings = settings
+        self.settings = settings
         self._kernel = kernel
         self._now = now
         self._offload = offload
@@ -90,7 +91,7 @@ class Durable:
         return self._writer
 
     def _opened(self) -> _Opened:
-        settings = self._settings
+        settings = self.settings
         self._lock.take()
         try:
             journal = open_journal(
@@ -156,19 +157,16 @@ class Durable:
         journal, writer = self._owned
         await writer.flush()
         record = await self._offload(lambda: tuple(journal.recall(chain)))
-        kernel = Kernel(self._settings)
-        folding = Fold(self._settings, kernel.state)
+        kernel = Kernel(self.settings)
+        folding = Fold(self.settings, kernel.state)
         for fact in record:
             folding.apply(fact)
         kernel.state.index = None
         kernel.book.listen(writer.record)
-        root, live = kernel.state.root, self._kernel.state
         kernel.state.come_to(self._since)
-        before = list(root.used)
+        before = sums_of(kernel.state)
         change(kernel, self._since)
-        if kernel.state.window == live.window:  # what was charged counts here as well
-            more = [now - then for now, then in zip(root.used, before, strict=True)]
-            live.root.used = [have + each for have, each in zip(live.root.used, more, strict=True)]
+        add_sums(self._kernel.state, kernel.state, before)
         if kernel.state.chain(chain) is None:
             self._left.pop(chain, None)
         await writer.flush()
@@ -236,7 +234,9 @@ def payload_classes(settings: Settings) -> Iterator[type]:
     """The payload classes that an organism's handlers take, send and keep, as far as they can be known; the first of a name."""
     found: dict[str, type] = {}
     for handler in settings.handlers.values():
-        for cls in (*handler.accepts, *(handler.agent.replies if handler.agent else payloads_beside(handler.code))):
+        model_or_person = handler.agent or handler.human
+        sent = payloads_beside(handler.code) if model_or_person is None else model_or_person.replies
+        for cls in (*handler.accepts, *sent):
             found.setdefault(cls.__name__, cls)
     yield from found.values()
 

@@ -12,6 +12,7 @@
     ├── QueueFullError                ingress with ``on_full: refuse`` met a full queue
     ├── Refused                       raised *by* a handler: a failure for the caller that is not retried
     ├── HandlerFailedError            a callee failed; ``code`` says how
+    ├── NoQuestionError               an answer for which no question waits (any more)
     ├── UnexpectedReplyError          a callee replied with another class than ``expect``
     ├── BudgetExhaustedError          a limit refuses what was asked, before anything was spent
     ├── ModelError                    every backend of an alias failed
@@ -96,6 +97,15 @@ class HandlerFailedError(OrganismError):
         self.unit = unit
         self.scope = scope
         super().__init__(f"{code}: {text}" if text else code)
+
+
+class NoQuestionError(OrganismError):
+    """Nobody waits for this answer: the question ``id`` was never asked, was answered already, or is not waited for any more."""
+
+    def __init__(self, id_: str, why: str) -> None:
+        self.id = id_
+        self.why = why
+        super().__init__(f"question {id_:.80}: {why}")
 
 
 class UnexpectedReplyError(OrganismError):

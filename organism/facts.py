@@ -13,9 +13,9 @@ from typing import Any
 from attrs import field, frozen
 
 from organism.budget.claims import Charge, Vector
-from organism.images import Image, Kept, Prompted, Ref
+from organism.images import Image, Kept, Nearest, Prompted, Ref
 from organism.settings import BudgetSettings
-from organism.usage import Usage
+from organism.usage import Estimate, Usage
 
 
 @frozen(kw_only=True)
@@ -30,6 +30,8 @@ class ThreadOpened:
     labels: Mapping[str, str]
     conversation: str | None = None
     """Whose turn it is, of a root thread."""
+    accounts: tuple[str, ...] = ()
+    """Whose quotas it is under, of a root thread that is no turn of a conversation: ``kind:name`` each."""
 
 
 @frozen(kw_only=True)
@@ -40,11 +42,15 @@ class ConversationOpened:
     budget: BudgetSettings
     before: str | None
     state: Mapping[str, Mapping[str, Any]]
+    accounts: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
 class Posted:
-    """A step: a message was put in its mailbox. ``opens``: it opened a frame, below ``parent``; else it went to ``frame``."""
+    """A step: a message was put in its mailbox. ``opens``: it opened a frame, below ``parent``; else it went to ``frame``.
+
+    ``answers``: a person is asked, and these are the names of the payloads that they may answer with.
+    """
 
     thread: str
     seq: int
@@ -57,6 +63,7 @@ class Posted:
     parent: Ref | None = None
     depth: int = 0
     charged: bool = True
+    answers: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -112,7 +119,8 @@ class Unhandled:
 
 @frozen(kw_only=True)
 class WarningRaised:
-    """A step: a level was first reached. ``node`` is the thread whose budget it is, empty for the organism's.
+    """A step: a level was first reached. ``node`` is the thread whose budget it is, ``conversation:`` or ``account:``
+    and its name for one of those, empty for the organism's.
 
     ``pending_for`` is the agent that is to be told in its next prompt, ``pending_caller`` its caller (thread, handler) where
     that is one that is to be told so; ``told_after`` is the delivery at whose end its handler gets it as a message.
@@ -134,6 +142,9 @@ class WarningRaised:
     pending_for: str | None = None
     pending_caller: tuple[str, str] | None = None
     told_after: Ref | None = None
+    about: str | None = None
+    digest: str | None = None
+    """The message that was repeated, where it is a loop that is warned of."""
 
 
 @frozen(kw_only=True)
@@ -243,7 +254,8 @@ class CallHeld(Fact):
     """A model call's worst case is held. ``seq`` is its delivery, 0 for a thread without handlers.
 
     ``key`` names the call among those of its delivery (R21). ``prompt`` is what the model is asked, at the first attempt of a
-    call: further ones ask the same.
+    call: further ones ask the same, and ``call`` is the hold of the first. ``clamped``: the wish for output was lowered.
+    ``nearest`` is what was left, before this, where a limit was nearest.
     """
 
     hold: int
@@ -257,12 +269,17 @@ class CallHeld(Fact):
     streamed: bool
     key: str = ""
     prompt: Prompted | None = None
+    tags: tuple[str, ...] = ()
+    call: int | None = None
+    clamped: bool | None = None
+    nearest: Nearest | None = None
 
 
 @frozen(kw_only=True)
 class CallSettled(Fact):
     """What was held has become what was spent; a charge of nothing releases it. ``held_at`` is when it was held, since windows
-    count it there.
+    count it there. What is said of the ``attempt``, the call's ``tags``, and the ``labels`` and ``accounts`` of its thread is for
+    those who meter (:mod:`organism.metering`).
     """
 
     hold: int
@@ -272,17 +289,32 @@ class CallSettled(Fact):
     backend: str
     held_at: float
     charge: Charge
+    attempt: int | None = None
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] | None = None
+    accounts: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
 class CallRefused(Fact):
-    """A limit refused a call before any backend was touched."""
+    """A limit refused a call before any backend was touched; without an ``alias`` it was no call but an ask or a spawn.
+
+    ``call`` is the hold of its first attempt, where it is a further one that was refused. ``nearest`` is what was left there.
+    """
 
     seq: int
     handler: str
     unit: str
     scope: str
     need: Any
+    alias: str | None = None
+    backend: str | None = None
+    attempt: int | None = None
+    call: int | None = None
+    nearest: Nearest | None = None
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] | None = None
+    accounts: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -290,7 +322,7 @@ class CallCompleted(Fact):
     """A model answered; the text is what a thread hands in as ``partial`` when nothing better comes.
 
     ``key`` names the call among those of its delivery (R21), ``kept`` is the rest of the answer: a delivery that is run again
-    after a crash gets it without paying.
+    after a crash gets it without paying. ``call`` is the hold of its first attempt.
     """
 
     seq: int
@@ -298,6 +330,33 @@ class CallCompleted(Fact):
     text: str
     key: str = ""
     kept: Kept | None = None
+    alias: str | None = None
+    call: int | None = None
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] | None = None
+    accounts: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class CallFailed(Fact):
+    """A call ended without an answer: no backend gave one (``failed``), or nobody waited for it any more (``cut``).
+
+    ``usage`` is what its ``attempts`` did cost, ``call`` the hold of the first, where there was one.
+    """
+
+    seq: int
+    handler: str
+    alias: str
+    outcome: str
+    text: str
+    attempts: int
+    usage: Usage
+    key: str = ""
+    call: int | None = None
+    unpriced: bool | None = None
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] | None = None
+    accounts: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -350,6 +409,18 @@ class Resumed(Fact):
 
 
 @frozen(kw_only=True)
+class StoodStill(Fact):
+    """All open work of a thread waits for people from now on: its time stands still."""
+
+
+@frozen(kw_only=True)
+class WentOn(Fact):
+    """Something goes on in a thread that stood still. What passed after ``since`` does not count as running time."""
+
+    since: float
+
+
+@frozen(kw_only=True)
 class Diverged(Fact):
     """A delivery that was run again after a crash did not ask for what it had asked for before; ``keys`` are what it left."""
 
@@ -375,9 +446,37 @@ class Snapshot(Fact):
 
 @frozen(kw_only=True)
 class LimitsSet(Fact):
-    """A thread's limits were changed while it runs."""
+    """A thread's limits were changed while it runs; or a conversation's, where ``thread`` is the name of its chain."""
 
     budget: BudgetSettings
+
+
+@frozen(kw_only=True)
+class Granted(Fact):
+    """A handler asked for more and got it. ``seq`` is the organism's own delivery, ``node`` the thread whose limit was raised by
+    ``amount``, ``budget`` what that has now; ``by`` decided. ``key`` names the grant among what its delivery had done (R21).
+    """
+
+    seq: int
+    node: str
+    unit: str
+    asked: Decimal
+    amount: Decimal
+    by: str
+    reason: str
+    budget: BudgetSettings
+    key: str = ""
+
+
+@frozen(kw_only=True)
+class Forecast(Fact):
+    """A handler told the organism what it thinks its thread will still use. ``seq`` is the organism's own delivery, ``key`` as in
+    :class:`Granted`.
+    """
+
+    seq: int
+    estimate: Estimate
+    key: str = ""
 
 
 @frozen(kw_only=True)
@@ -398,3 +497,5 @@ class Ended(Fact):
     code: str | None
     threads: tuple[Ended, ...]
     conversation: str | None = None
+    estimates: tuple[Estimate, ...] = ()
+    """What its own handlers forecast, and what came; those of sub-threads stand with theirs."""

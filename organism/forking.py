@@ -162,7 +162,8 @@ def _limits_of(made: Sequence[Fact], root: str) -> BudgetSettings:
     """The root thread's limits as they stand at the end of the copy."""
     found = BudgetSettings()
     for fact in made:
-        if isinstance(fact, facts.LimitsSet) and fact.thread == root:
+        limited = fact.thread if isinstance(fact, facts.LimitsSet) else None
+        if root == (fact.node if isinstance(fact, facts.Granted) else limited):
             found = fact.budget
         for step in fact.steps:
             if isinstance(step, facts.ThreadOpened) and step.thread == root:

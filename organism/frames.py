@@ -15,9 +15,11 @@ from organism.payloads.primitives import FailureCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from decimal import Decimal
 
     from organism.budget.tree import Node
     from organism.settings import BudgetSettings
+    from organism.usage import Estimate
 
 ThreadKind = Literal["root", "call", "shared", "spawn"]
 """``root``: opened by ingress. ``call``: one call to a handler with a budget of its own. ``shared``: all calls to one from a
@@ -161,6 +163,8 @@ class Warned:
     calls_left: int | None = None
     to: str | None = None
     node: str = ""
+    about: str | None = None
+    """What is repeated, of a loop: its class and its receiver."""
 
 
 class Conversation:
@@ -169,10 +173,13 @@ class Conversation:
     ``turns`` are those that have not ended: the first one runs, the others wait. ``before`` is the conversation that it goes on from.
     """
 
-    __slots__ = ("before", "budget", "calls", "id", "node", "prompts", "seconds", "state", "turns", "unheard")
+    __slots__ = ("accounts", "before", "budget", "calls", "id", "node", "prompts", "seconds", "state", "turns", "unheard")
 
-    def __init__(self, id_: str, node: Node, budget: BudgetSettings, before: str | None) -> None:
+    def __init__(
+        self, id_: str, node: Node, budget: BudgetSettings, before: str | None, accounts: tuple[str, ...]
+    ) -> None:
         self.id = id_
+        self.accounts = accounts
         self.node = node
         self.budget = budget
         self.before = before
@@ -196,6 +203,7 @@ class Thread:
     """One chain of handling: its budget, its frames by count, its mailboxes, and what it has come to so far."""
 
     __slots__ = (
+        "accounts",
         "budget",
         "busy",
         "calls",
@@ -203,9 +211,11 @@ class Thread:
         "closing",
         "conversation",
         "ended",
+        "estimates",
         "exhausted",
         "failures",
         "graced",
+        "granted",
         "handler",
         "head",
         "id",
@@ -255,6 +265,8 @@ class Thread:
         self.labels = labels
         self.conversation: Conversation | None = None
         """Whose turn it is, of a root thread."""
+        self.accounts: tuple[str, ...] = () if owner is None else owner.thread.accounts
+        """Whose quotas it is under, ``kind:name`` each, in order."""
         self.opened_at = at
         """When it would have been opened, had it never stood still: running time counts from here."""
         self.budget = budget
@@ -292,6 +304,9 @@ class Thread:
         """What the last call was charged: how many like it are left is told in warnings."""
         self.prompts: dict[str, tuple[int, Any]] | None = None
         """The last call of each handler, and what it asked; kept while facts are recorded."""
+        self.granted: dict[str, Decimal] | None = None
+        """What was granted so far by unit, of a root thread with all below it."""
+        self.estimates: list[Estimate] | None = None
         self.exhausted: Failure | None = None
         """The refusal that its last delivery carries, or on whose grace it answered."""
         self.closing = False

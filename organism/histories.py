@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from organism.calls import call_rows
 from organism.errors import NotRunningError, QueueFullError
 from organism.facts import Ended
 from organism.frames import chain_of, root_of
+from organism.names import CONVERSATION
 from organism.results import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.audience import Audience
+    from organism.calls import CallRow
     from organism.durable import Durable
     from organism.facts import Fact
     from organism.frames import Thread
@@ -50,6 +55,31 @@ class Histories:
         else:
             raise NotRunningError("journal 'memory:' keeps no facts: call keep_history() before the thread begins")
         return tuple(Event(seq=seq, fact=fact) for seq, fact in found if _is_of(fact, root))
+
+    async def calls(self, thread: str) -> tuple[CallRow, ...]:
+        """The calls of a thread and of those below it (of all turns, of ``conversation:ID``), also of one that has ended where the
+        journal is on a disk.
+
+        Raises NotRunningError where nothing is kept of it.
+        """
+        found: Sequence[tuple[int, Fact]] = ()
+        if self._durable is not None:
+            chain = await self._durable.chain_of(thread)
+            found = () if chain is None else await self._durable.facts_of(chain)
+        elif self.audience.history is not None:
+            chain = self.audience.history.root_of(thread)
+            found = () if chain is None else tuple(enumerate(self.audience.history.read(chain), 1))
+        if not found:
+            raise NotRunningError(
+                f"nothing is kept of thread {thread!r:.80}: journal 'memory:' keeps facts of live threads, from keep_history() on"
+                if self._durable is None
+                else f"there is no thread {thread!r:.80} in the journal"
+            )
+        below = f"{thread}."
+        every = call_rows(found)
+        if thread.startswith(CONVERSATION):
+            return every
+        return tuple(row for row in every if row.thread == thread or row.thread.startswith(below))
 
     @property
     def lasting(self) -> bool:

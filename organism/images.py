@@ -14,7 +14,7 @@ from attrs import frozen
 from organism.budget.claims import Vector
 from organism.frames import Failure, Warned
 from organism.settings import NOTHING, BudgetSettings
-from organism.usage import Usage
+from organism.usage import Estimate, Usage
 
 Ref = tuple[str, int]
 """(thread, seq) of a message, a frame (that of the message that opened it) or an ask (the same)."""
@@ -50,6 +50,17 @@ class Kept:
     latency: float = 0.0
     attempts: int = 1
     clamped: bool = False
+    unpriced: bool | None = None
+
+
+@frozen(kw_only=True)
+class Nearest:
+    """What is left of a unit where a limit is nearest: on the node of the path with the least share of its working limit left."""
+
+    scope: str
+    unit: str
+    remaining: Any
+    limit: Any
 
 
 @frozen(kw_only=True)
@@ -65,6 +76,14 @@ class NodeImage:
     estimated: bool
     fired: tuple[tuple[Decimal, ...], ...]
     runways: int
+
+
+@frozen(kw_only=True)
+class RingImage:
+    """The last messages of a root thread, as digests, and the routes that were warned of, each with its warning's number."""
+
+    recent: tuple[str, ...]
+    warned: Mapping[str, int]
 
 
 @frozen(kw_only=True)
@@ -100,6 +119,12 @@ class ThreadImage:
     last_due: bool
     graced: bool
     time_fired: int
+    stands_since: float | None = None
+    """Since when all its open work waits for people."""
+    ring: RingImage | None = None
+    accounts: tuple[str, ...] = ()
+    granted: tuple[tuple[str, Decimal], ...] = ()
+    estimates: tuple[Estimate, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -123,7 +148,8 @@ class FrameImage:
 @frozen(kw_only=True)
 class Recalled:
     """What a delivery that is under way was answered already, under ``key`` (R21): the frame of an ask that waits, or the
-    ``answer`` of one that is over; a spawned ``thread``; a completion (``text`` and ``kept``); what the clock said (``times``).
+    ``answer`` of one that is over; a spawned ``thread``; a completion (``text`` and ``kept``); what the clock said (``times``);
+    what the organism did once (``done``: how much, and ``text``).
     """
 
     key: str
@@ -133,6 +159,7 @@ class Recalled:
     text: str | None = None
     kept: Kept | None = None
     times: tuple[float, ...] = ()
+    done: Decimal | None = None
 
 
 @frozen(kw_only=True)
@@ -149,6 +176,8 @@ class MessageImage:
     dropped: bool
     told: tuple[Warned, ...]
     recalled: tuple[Recalled, ...]
+    asked_at: float | None = None
+    """Since when it waits for a person."""
 
 
 @frozen(kw_only=True)
@@ -167,6 +196,7 @@ class HoldImage:
     grace: bool
     streamed: bool
     held_at: float
+    tags: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -182,6 +212,7 @@ class ConversationImage:
     seconds: float
     turns: tuple[str, ...]
     unheard: Mapping[str, tuple[Warned, ...]] = NOTHING
+    accounts: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism import config
+from organism.config.grants import with_decider
 from organism.conversations import Conversations
 from organism.errors import BudgetExhaustedError, JournalError, OrganismError, QueueFullError, RoutingError
 from organism.names import CONVERSATION
@@ -60,10 +61,12 @@ class Ingress:
         budget: Mapping[str, Any] | None,
         labels: Mapping[str, str],
         conversation: str | None,
+        accounts: Mapping[str, str] | None,
         id_: str | None,
     ) -> ThreadHandle:
         """See :meth:`organism.organism.Organism.send`."""
         settings = self.budget(budget)
+        under = config.account_names(accounts, self._settings)
         known = await self._known(id_)
         if known is not None:
             return known
@@ -71,12 +74,12 @@ class Ingress:
             await self._pump.waits.room()
         elif self._pump.kernel.schedule.queued >= self._settings.queue:
             raise QueueFullError(f"{self._settings.queue} messages wait already (`queue`), and `on_full` is refuse")
-        turn_of = None if conversation is None else await self._next_turn(conversation)
+        turn_of = None if conversation is None else await self._next_turn(conversation, under if accounts else None)
         self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
         live = self._live(id_)
         if live is not None:
             return live
-        thread, handle = self._accept(to, payload, settings, labels, id_, turn_of)
+        thread, handle = self._accept(to, payload, settings, labels, id_, turn_of, under)
         self._pump.carry_out()
         await self._pump.settled(thread)
         return handle
@@ -86,14 +89,16 @@ class Ingress:
         messages: Iterable[tuple[str, Any]],
         *,
         labels: Mapping[str, str],
+        accounts: Mapping[str, str] | None,
         refused: Callable[[int, OrganismError], None] | None,
     ) -> list[ThreadHandle]:
         """Takes several messages in at once, each in a thread of its own: all of them, before any is delivered (R23)."""
+        under = config.account_names(accounts, self._settings)
         opened: list[tuple[Thread, ThreadHandle]] = []
         try:
             for number, (to, payload) in enumerate(messages):
                 try:
-                    opened.append(self._accept(to, payload, self._settings.budget, labels, None))
+                    opened.append(self._accept(to, payload, self._settings.budget, labels, None, accounts=under))
                 except OrganismError as error:
                     if refused is None:
                         raise
@@ -112,10 +117,13 @@ class Ingress:
         labels: Mapping[str, str],
         id_: str | None,
         turn_of: Beginning | None = None,
+        accounts: tuple[str, ...] = (),
     ) -> tuple[Thread, ThreadHandle]:
         pump, id_ = self._pump, self._new_id() if id_ is None else checked_id(id_)
         try:
-            thread = pump.kernel.accept(id_, to, payload, budget, labels, pump.now(), turn_of=turn_of)
+            thread = pump.kernel.accept(
+                id_, to, payload, budget, labels, pump.now(), turn_of=turn_of, accounts=accounts
+            )
         except BudgetExhaustedError as refused:
             following = None if turn_of is None else self._conversations.rotated(turn_of, refused)
             if following is None:
@@ -123,10 +131,10 @@ class Ingress:
             thread = pump.kernel.accept(id_, to, payload, budget, labels, pump.now(), turn_of=following)
         return thread, self.handle(thread)
 
-    async def _next_turn(self, conversation: str) -> Beginning:
-        """Whose turn a message is. At its cap of messages a conversation goes on in a fresh one once its turns have ended."""
+    async def _next_turn(self, conversation: str, accounts: tuple[str, ...] | None) -> Beginning:
+        """Whose turn a message is; ``None``: under the accounts that it is under already. At its cap of messages a conversation goes on in a fresh one once its turns have ended."""
         while True:
-            turn_of = await self._conversations.next_turn(conversation)
+            turn_of = await self._conversations.next_turn(conversation, accounts)
             last = self._conversations.to_end_first(turn_of)
             if last is None:
                 return turn_of
@@ -134,7 +142,9 @@ class Ingress:
 
     def budget(self, over: Mapping[str, Any] | None) -> BudgetSettings:
         """The budget of a thread, with what was given for it over what the file says."""
-        return self._settings.budget if over is None else laid_over(self._settings.budget, config.budget(over), over)
+        if over is None:
+            return self._settings.budget
+        return laid_over(self._settings.budget, with_decider(config.budget(over), self._settings.handlers), over)
 
     def handle(self, thread: Thread) -> ThreadHandle:
         """The handle of a live thread."""

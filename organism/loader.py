@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import ConfigurationError
+from organism.message import Reply
 from organism.names import suggestion
 from organism.payloads import is_payload
 
@@ -84,6 +85,28 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
             )
         if one not in classes:
             classes.append(one)
+    return tuple(classes)
+
+
+def replies_of(handler: Callable[..., Any]) -> tuple[type, ...] | None:
+    """The payload classes that a handler replies, as far as its annotation tells; ``None`` where it does not tell all of them."""
+    inner = inspect.unwrap(_function_of(handler))
+    if not inspect.isroutine(inner):
+        inner = inspect.unwrap(type(inner).__call__)
+    annotation = getattr(inner, "__annotations__", {}).get("return", Any)
+    holder = types.SimpleNamespace(__annotations__={"return": annotation})
+    try:
+        resolved = typing.get_type_hints(holder, getattr(inner, "__globals__", {}))["return"]
+    except Exception:  # noqa: BLE001 - it may exist for type checkers alone
+        return None
+    classes: list[type] = []
+    for one in _members(resolved):
+        if one is types.NoneType:
+            continue
+        said = _members(typing.get_args(one)[0]) if typing.get_origin(one) is Reply else ()
+        if not said or not all(isinstance(each, type) and is_payload(each) for each in said):
+            return None
+        classes += [each for each in said if isinstance(each, type)]
     return tuple(classes)
 
 

@@ -15,6 +15,9 @@ ORGANISM: Final = "organism"
 CONVERSATION: Final = "conversation:"
 """How the ids of chains begin that hold a conversation; no thread may be called so."""
 
+ACCOUNT: Final = "account:"
+"""How the name of an account's node begins; it is followed by ``kind:name``."""
+
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
 

@@ -11,14 +11,16 @@ from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import anyio
 from attrs import evolve
 
-from organism import config
+from organism import config, inbox
 from organism.agent import AgentContext, agent_handler
 from organism.audience import Audience, log_end
+from organism.bursar import BURSAR, BursarContext
 from organism.context import Context
 from organism.control import Control
 from organism.durable import Durable
@@ -31,6 +33,7 @@ from organism.kernel.state import ALL
 from organism.models.prices import check_prices
 from organism.models.providers import check_backends, make_backend
 from organism.models.router import Router
+from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.background import Background
 from organism.pump.bare import BareThread, bare
@@ -43,12 +46,15 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from organism.calls import CallRow
     from organism.facts import Ended, Fact
     from organism.frames import Thread
     from organism.journal import MemoryJournal
+    from organism.metering import Metered
     from organism.pump.delivery import Delivery
     from organism.pump.handles import ThreadHandle
     from organism.pump.writer import Writer
+    from organism.results import Question
     from organism.settings import HandlerSettings, Settings
     from organism.usage import Usage
 
@@ -102,9 +108,10 @@ class Organism:
         self.settings = settings
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
         self._seed = seed
-        self._audience = Audience(self._listen)
+        self._audience = Audience(self._listen, clock=perf_counter)
         self._durable: Durable | None = None
         self._handlers = {name: _ready(handler, settings.handlers) for name, handler in settings.handlers.items()}
+        self._handlers[ORGANISM] = BURSAR
         self._handles = Register()
         self._made_ingress: Ingress | None = None
         self._pump: Pump | None = None
@@ -142,6 +149,7 @@ class Organism:
             on_end=self._on_end,
             on_lost=self._handles.lose,
             on_rest=self._handles.rest,
+            on_go_on=self._handles.go_on,
             histories=self._histories,
             writer=writer,
         )
@@ -244,18 +252,26 @@ class Organism:
         budget: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
         conversation: str | None = None,
+        accounts: Mapping[str, str] | None = None,
         id: str | None = None,  # noqa: A002 - the contract names it so
     ) -> ThreadHandle:
         """Sends a message from outside, in a new thread; waits while the organism's queue is full.
 
         ``conversation`` names the conversation whose next turn it is: it begins when those before it have ended.
-        ``budget`` goes over what organism.yaml says of a thread's budget. ``id`` names the thread: where one of that name lives,
-        or stands in the journal, sending again sends nothing and gives that thread. Raises RoutingError, BudgetExhaustedError,
+        ``budget`` goes over what organism.yaml says of a thread's budget. ``accounts`` are those that it is under, name by kind
+        (``{"tenant": "acme"}``); a conversation stays under those of its first turn. ``id`` names the thread: where one of that name lives,
+        or stands in the journal, sending again sends nothing and gives that thread. Raises RoutingError, ConfigurationError, BudgetExhaustedError,
         QueueFullError, and JournalError where the message could not be written down.
         """
         self._taking_in()
         return await self._ingress.send(
-            to, payload, budget=budget, labels=checked_labels(labels), conversation=conversation, id_=id
+            to,
+            payload,
+            budget=budget,
+            labels=checked_labels(labels),
+            conversation=conversation,
+            accounts=accounts,
+            id_=id,
         )
 
     async def send_all(
@@ -263,6 +279,7 @@ class Organism:
         messages: Iterable[tuple[str, Any]],
         *,
         labels: Mapping[str, str] | None = None,
+        accounts: Mapping[str, str] | None = None,
         refused: Callable[[int, OrganismError], None] | None = None,
     ) -> list[ThreadHandle]:
         """Sends several (handler, payload) from outside, each in a new thread; all are taken in before any is delivered.
@@ -271,12 +288,25 @@ class Organism:
         it go on.
         """
         self._taking_in()
-        return await self._ingress.send_all(messages, labels=checked_labels(labels), refused=refused)
+        return await self._ingress.send_all(messages, labels=checked_labels(labels), accounts=accounts, refused=refused)
 
     @property
     def unfinished(self) -> tuple[str, ...]:
         """The threads in the journal that an earlier process left unfinished, and that were not taken up yet."""
         return () if self._durable is None else self._durable.unfinished
+
+    def inbox(self) -> tuple[Question, ...]:
+        """What people are asked and have not answered yet, the oldest first: in the threads that live here."""
+        self._running()
+        return inbox.questions(self.kernel)
+
+    async def answer(self, id: str, payload: Any = None, *, refuse: str | None = None) -> None:  # noqa: A002 - as in Question
+        """Answers the question of this id for a person; ``refuse`` says instead why there is no answer, which the asker hears.
+
+        Returns once it is written down. Raises NoQuestionError where the question does not wait (any more), UnexpectedReplyError
+        where the payload is none of its ``answers`` (it waits on), and HandlerFailedError where its thread has run out of messages.
+        """
+        await inbox.answer(self._running(), id, payload, refuse)
 
     async def resume(self) -> list[ThreadHandle]:
         """Goes on with every unfinished thread of the journal; one that was paused stays so. One that cannot be taken up, since
@@ -291,14 +321,15 @@ class Organism:
     async def ask(self, to: str, payload: Any, *, expect: None = None, **how: Any) -> Any: ...
 
     async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, **how: Any) -> Any:
-        """Sends a message and waits for the reply; ``how`` is as for :meth:`send`.
+        """Sends a message and waits for the reply, also for that of a person; ``how`` is as for :meth:`send`.
 
         Raises HandlerFailedError with the code of what went wrong where the thread ended without a reply, and
         UnexpectedReplyError where the reply is no ``expect``. An answer made on grace is an answer.
         """
         handle = await self.send(to, payload, **how)
         try:
-            result = await handle.result()
+            while (result := await handle.result()).outcome == "paused" and handle.waits_for_people:
+                await handle.goes_on()
         except BaseException:
             if not handle.ended and self._background is not None and self._background.running:
                 handle.cancel("whoever asked waits no more")
@@ -306,19 +337,24 @@ class Organism:
         return result.reply_as(expect)
 
     def run_sync(self, to: str, payload: Any, *, expect: type | None = None, **how: Any) -> Any:
-        """For scripts: starts the organism, asks, and closes it."""
+        """For scripts: starts the organism, asks, and closes it. Who would have to wait for a person fails with code ``paused``."""
         answers: list[Any] = []
 
         async def main() -> None:
             async with self:
-                answers.append(await self.ask(to, payload, expect=expect, **how))
+                result = await (await self.send(to, payload, **how)).result()
+                answers.append(result.reply_as(expect))
 
         anyio.run(main, backend=self.settings.runtime)
         return answers[0]
 
     @asynccontextmanager
     async def thread(
-        self, *, budget: Mapping[str, Any] | None = None, labels: Mapping[str, str] | None = None
+        self,
+        *,
+        budget: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        accounts: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[BareThread]:
         """A thread without handlers: only the governed router. ``async with organism.thread(budget=...) as t: await t.complete(...)``.
 
@@ -326,7 +362,9 @@ class Organism:
         """
         pump = self._taking_in()
         settings = self._ingress.budget(budget)
-        thread = self.kernel.open_bare(self._new_id(), settings, checked_labels(labels), self._now())
+        under = config.account_names(accounts, self.settings)
+        labels_of = checked_labels(labels)
+        thread = self.kernel.open_bare(self._new_id(), settings, labels_of, self._now(), accounts=under)
         async with bare(pump, thread, self._ingress.handle(thread)) as opened:
             yield opened
 
@@ -338,7 +376,7 @@ class Organism:
     # Questions
 
     def usage(self, by: str | None = None) -> Usage | dict[str, Usage]:
-        """What was ever spent, as far as the journal goes back: of all, or ``by`` ``handler``, ``model``, ``backend`` or ``label``."""
+        """All that was spent, as far as the journal goes back; ``by`` is ``handler``, ``model``, ``backend``, ``account``, ``label``."""
         state = self.kernel.state
         if by is None:
             return state.tally(*ALL).usage()
@@ -358,8 +396,19 @@ class Organism:
         )
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
-        """Calls ``callback`` with every fact from now on, once it is durable; gives what ends that. One that raises does no harm."""
+        """Calls ``callback`` with every fact from now on, once it is durable; gives what ends that. One that raises does no harm;
+        everything waits for one that is slow.
+        """
         return self._audience.subscribe(callback)
+
+    def meter(self, callback: Callable[[Metered], object]) -> Callable[[], None]:
+        """Calls ``callback`` with what each attempt and each call did cost, in a thread of its own, where it may take its time."""
+        return self._audience.meter(callback)
+
+    async def calls(self, thread: str) -> tuple[CallRow, ...]:
+        """The model calls of a thread and of those below it that are over, a row each, as far as they are durable."""
+        self._running()
+        return await self._histories.calls(thread)
 
     def events(self) -> AsyncIterator[Fact]:
         """Every fact from now on, once it is durable. Raises QueueFullError where its reader falls too far behind."""
@@ -384,6 +433,8 @@ class Organism:
     def _context_of(self, delivery: Delivery) -> Context:
         agent = self._handlers[delivery.message.to].agent
         kind = Context if agent is None else AgentContext
+        if delivery.message.to == ORGANISM:
+            kind = BursarContext
         return kind(self._running(), delivery, wall=self._wall, spawned=self._ingress.handle)
 
     def _on_end(self, thread: Thread, record: Ended) -> None:

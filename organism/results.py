@@ -11,7 +11,7 @@ from organism.errors import HandlerFailedError, UnexpectedReplyError
 from organism.facts import Fact
 from organism.frames import Warned
 from organism.payloads import encode_json, encode_xml
-from organism.usage import Usage
+from organism.usage import Estimate, Usage
 
 if TYPE_CHECKING:
     from organism.facts import Ended
@@ -31,6 +31,24 @@ class Statistics:
 
 
 @frozen(kw_only=True)
+class Question:
+    """What a person is asked and has not answered yet. ``id`` is that of the message, for ``organism.answer``.
+
+    ``thread`` is the root thread that waits, ``handler`` the person, ``sender`` who asks (empty: from outside), ``payload`` what is
+    asked. ``asked_at`` is in seconds since 1970. ``answers`` are the names of the payloads that an answer may be.
+    """
+
+    id: str
+    thread: str
+    handler: str
+    payload: Any
+    sender: str
+    asked_at: float
+    labels: Mapping[str, str]
+    answers: tuple[str, ...]
+
+
+@frozen(kw_only=True)
 class Event:
     """A fact with its number in the record of its thread: reading can go on behind it (``events(after=seq)``)."""
 
@@ -46,7 +64,7 @@ class ThreadResult:
     is the unit that ran out.
     ``replies`` are (handler, payload); ``reply`` is the first payload, or ``None``. ``partial`` is the last text of an exhausted
     thread without an answer. ``usage`` counts sub-threads, which ``threads`` lists. ``error`` says why it did not complete,
-    ``code`` is that failure's code.
+    ``code`` is that failure's code. ``estimates`` are what its own handlers forecast that they would need, and what came.
     """
 
     thread: str
@@ -62,6 +80,7 @@ class ThreadResult:
     labels: Mapping[str, str]
     handler: str = ""
     conversation: str | None = None
+    estimates: tuple[Estimate, ...] = ()
 
     @property
     def reply(self) -> Any:
@@ -95,6 +114,7 @@ class ThreadResult:
             "warnings": [_warning(warned) for warned in self.warnings],
             "threads": [each.as_json() for each in self.threads],
             "error": self.error,
+            **({"estimates": [each.as_json() for each in self.estimates]} if self.estimates else {}),
         }
 
 
@@ -114,6 +134,7 @@ def result_of(record: Ended) -> ThreadResult:
         labels=record.labels,
         handler=record.handler,
         conversation=record.conversation,
+        estimates=record.estimates,
     )
 
 

@@ -6,15 +6,26 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import frozen
 
-from organism.names import suggestion
-from organism.payloads.primitives import BudgetExhausted, BudgetWarning, FailureCode, HandlerFailed
-from organism.settings import BudgetSettings
+from organism.names import ORGANISM, suggestion
+from organism.payloads.primitives import (
+    BudgetEstimate,
+    BudgetExhausted,
+    BudgetQuery,
+    BudgetRequest,
+    BudgetWarning,
+    FailureCode,
+    HandlerFailed,
+)
+from organism.settings import BudgetSettings, HandlerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from organism.settings import HandlerSettings, Settings
+    from organism.settings import Settings
+
+ASKED = (BudgetQuery, BudgetRequest, BudgetEstimate)
+"""What every handler may address to the organism itself."""
 
 
 @frozen(kw_only=True, eq=False)
@@ -34,12 +45,20 @@ class Route:
     takes_failures: bool
     takes_warnings: bool
     takes_exhaustion: bool
+    told: bool = True
+    """It is told of its budget; an agent may be kept from all of it (``notices.deliver``)."""
+    answers: tuple[type, ...] = ()
+    """Of a person: what they answer with. None for code and agents."""
+    patience: float | None = None
+    """Of a person: seconds in which they are to answer."""
 
 
 def route(handler: HandlerSettings) -> Route:
     """The route of a handler. Agents are told of their budget in their prompts, whatever they accept."""
     accepts = frozenset(handler.accepts)
     agent = handler.agent is not None
+    human = handler.human
+    code = human is None
     return Route(
         name=handler.name,
         accepts=accepts,
@@ -49,9 +68,13 @@ def route(handler: HandlerSettings) -> Route:
         shared=handler.per == "thread",
         concurrency=handler.concurrency,
         early=handler.effects == "context",
-        takes_failures=HandlerFailed in accepts,
-        takes_warnings=BudgetWarning in accepts,
-        takes_exhaustion=agent or BudgetExhausted in accepts,
+        # A person asks nobody and spends nothing: what they take, they are asked.
+        takes_failures=code and HandlerFailed in accepts,
+        takes_warnings=code and BudgetWarning in accepts,
+        takes_exhaustion=agent or (code and BudgetExhausted in accepts),
+        told=handler.agent is None or handler.agent.notices.deliver,
+        answers=() if human is None else human.replies,
+        patience=None if human is None else handler.timeout,
     )
 
 
@@ -67,7 +90,14 @@ class Routes(dict[str, Route]):
 
 def routes(settings: Settings) -> Routes:
     """The routes of all handlers, by name."""
-    return Routes({name: route(handler) for name, handler in settings.handlers.items()})
+    of_handlers = {name: route(handler) for name, handler in settings.handlers.items()}
+    return Routes({**of_handlers, ORGANISM: _own_route(of_handlers)})
+
+
+def _own_route(handlers: Iterable[str]) -> Route:
+    """The organism's own, as every handler may address it. Whoever decides on requests for more is asked by it."""
+    answers = HandlerSettings(name=ORGANISM, accepts=ASKED, peers=tuple(handlers), effects="context")
+    return route(answers)
 
 
 @frozen
@@ -85,11 +115,11 @@ def check_address(routes: Mapping[str, Route], sender: Route | None, to: object,
     """
     if not isinstance(to, str):
         return Misdirected("routing", f"an address is the name of a handler, not {to!r}")
-    target = routes.get(to)
-    if sender is not None and to not in sender.peers:
+    target = None if to == ORGANISM and sender is None else routes.get(to)
+    if sender is not None and to not in sender.peers and to != ORGANISM:
         return Misdirected("routing", f"'{to}' is no peer of '{sender.name}'{suggestion(to, sender.peers)}")
     if target is None:
-        known = routes if sender is None else sender.peers
+        known = set(routes) - {ORGANISM} if sender is None else sender.peers
         return Misdirected("routing", f"'{to}' is no handler{suggestion(to, known)}")
     kind = cast("type[object]", type(payload))
     if kind not in target.accepts:

@@ -19,6 +19,8 @@ UNITS: Final = (*SPENT_UNITS, "seconds", "depth")
 
 Accounting = Literal["estimate", "strict"]
 OnUnpriced = Literal["refuse", "ignore"]
+Figures = Literal["true", "none", "placebo"]
+"""What an agent reads of a budget: the true figures, words without any, or figures that say nothing."""
 WindowKind = Literal["run", "hour", "day", "month", "total"]
 DEFAULT_LEVELS: Final = (Decimal("0.75"), Decimal("0.9"), Decimal("0.95"))
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -64,6 +66,10 @@ class Policy:
     accounting: Accounting = "estimate"
     on_unpriced: OnUnpriced = "refuse"
     notify: tuple[Literal["agent", "caller"], ...] = ("agent",)
+    grants_by: str = ""
+    """The handler that decides on requests for more; empty: they are refused."""
+    grants_up_to: Mapping[str, Decimal] | None = None
+    """What a root thread with all below it may be granted in all, by unit, and nothing of others; ``None``: no such bound."""
 
 
 @frozen(kw_only=True)
@@ -80,6 +86,9 @@ class BudgetSettings:
     accounting: Accounting | None = None
     on_unpriced: OnUnpriced | None = None
     notify: tuple[Literal["agent", "caller"], ...] | None = None
+    grants_by: str | None = None
+    """Empty: nobody decides, whoever does so above."""
+    grants_up_to: Mapping[str, Decimal] | None = None
 
     def policy(self, above: Policy) -> Policy:
         """The policy of a node that has these settings below a node whose policy is ``above``."""
@@ -90,6 +99,8 @@ class BudgetSettings:
             accounting=above.accounting if self.accounting is None else self.accounting,
             on_unpriced=above.on_unpriced if self.on_unpriced is None else self.on_unpriced,
             notify=above.notify if self.notify is None else self.notify,
+            grants_by=above.grants_by if self.grants_by is None else self.grants_by,
+            grants_up_to=above.grants_up_to if self.grants_up_to is None else self.grants_up_to,
         )
 
 
@@ -111,9 +122,10 @@ ROOT_LIMITS: Final = Limits(messages=300, depth=50)
 
 
 @frozen(kw_only=True)
-class Ceiling:
-    """The whole organism's limits. ``window`` says over what they count: an hour, day or month of the calendar in UTC, all of
-    the journal (``total``), or this process (``run``). Only a run has ``seconds`` and ``depth``.
+class Quota:
+    """Limits that many threads share, and the ``window`` over which they count: an hour, day or month of the calendar in UTC, all
+    of the journal (``total``), or this process (``run``). The organism's ceiling is one, and each account has one; only the
+    ceiling of a run has ``seconds`` and ``depth``.
     """
 
     limits: Limits = field(factory=Limits)
@@ -177,11 +189,21 @@ class ModelSettings:
 
 @frozen(kw_only=True)
 class Notices:
-    """Wording files (Jinja2 text, already read) for what an agent is told of its budget; ``None``: the standard one."""
+    """What an agent is told of its budget. ``deliver``: anything at all; ``figures``: which figures it reads.
 
+    The rest are wordings (Jinja2 text, already read); ``None``: the standard one.
+    """
+
+    deliver: bool = True
+    figures: Figures = "true"
     warning: str | None = None
     exhausted: str | None = None
     grace: str | None = None
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether nothing is kept from the agent."""
+        return self.deliver and self.figures == "true"
 
 
 @frozen(kw_only=True)
@@ -202,11 +224,18 @@ class AgentSettings:
 
 
 @frozen(kw_only=True)
-class HandlerSettings:
-    """One handler. Exactly one of ``code`` and ``agent`` is set; ``code`` is the imported async function.
+class HumanSettings:
+    """A person as a handler. ``replies`` are the payload classes that they answer with."""
 
-    ``accepts`` are the payload classes it takes (from the annotation, or the agent's), ``timeout`` is in seconds of its
-    own running. ``budget`` makes calls to it run in a sub-thread, one a call or one a calling thread (``per``).
+    replies: tuple[type, ...]
+
+
+@frozen(kw_only=True)
+class HandlerSettings:
+    """One handler. Exactly one of ``code``, ``agent`` and ``human`` is set; ``code`` is the imported async function.
+
+    ``accepts`` are the payload classes it takes (from the annotation, or the agent's or person's), ``timeout`` is in seconds of
+    its own running; of a person in seconds since they were asked. ``budget`` makes calls to it run in a sub-thread, one a call or one a calling thread (``per``).
     ``effects``: whether it may touch the ``world`` itself, or does so through its ``context`` alone.
     """
 
@@ -215,6 +244,7 @@ class HandlerSettings:
     description: str = ""
     code: Any = None
     agent: AgentSettings | None = None
+    human: HumanSettings | None = None
     peers: tuple[str, ...] = ()
     timeout: float | None = None
     concurrency: int | None = None
@@ -233,6 +263,14 @@ class StartMessage:
 
 
 @frozen(kw_only=True)
+class Loops:
+    """When messages go round in circles: the ``repeats``-th equal one over the same route within the last ``within`` messages."""
+
+    repeats: int = 4
+    within: int = 12
+
+
+@frozen(kw_only=True)
 class Settings:
     """A whole organism."""
 
@@ -241,8 +279,11 @@ class Settings:
     models: Mapping[str, ModelSettings] = NOTHING
     budget: BudgetSettings = field(factory=lambda: BudgetSettings(limits=ROOT_LIMITS))
     conversation: ConversationSettings = field(factory=ConversationSettings)
-    ceiling: Ceiling = field(factory=Ceiling)
+    ceiling: Quota = field(factory=Quota)
+    accounts: Mapping[str, Quota] = NOTHING
+    """By ``kind:name``, or by ``kind`` for all of that kind that are not named."""
     runtime: Literal["trio", "asyncio"] = "trio"
+    loops: Loops | None = None
     scheduling: Literal["breadth-first", "depth-first"] = "breadth-first"
     max_handlers: int = 1000
     queue: int = 10000
@@ -263,4 +304,9 @@ class Settings:
         """Whether anything in it limits money, so that models need a price."""
         inner = [handler.budget for handler in self.handlers.values() if handler.budget]
         budgets = [self.budget, self.conversation.budget, *inner]
-        return self.ceiling.limits.cost_usd is not None or any(each.limits.cost_usd is not None for each in budgets)
+        limits = [
+            *(each.limits for each in budgets),
+            self.ceiling.limits,
+            *(each.limits for each in self.accounts.values()),
+        ]
+        return any(each.cost_usd is not None for each in limits)

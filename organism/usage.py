@@ -53,14 +53,27 @@ class Usage:
 
 
 class Tally:
-    """A running sum of own figures, as for one handler, model or backend. ``amounts`` is indexed as the budgets' vectors."""
+    """A running sum of own figures, as for one handler, model or backend. ``amounts`` is indexed as the budgets' vectors.
 
-    __slots__ = ("amounts", "details", "estimated")
+    ``unpriced``: nobody knew the price of some of it, which counts as costing nothing.
+    """
+
+    __slots__ = ("amounts", "details", "estimated", "unpriced")
 
     def __init__(self) -> None:
         self.amounts = [0, 0, 0, 0, 0, 0]
         self.details = [0, 0, 0]
         self.estimated = False
+        self.unpriced = False
+
+    def add(
+        self, amounts: Sequence[int], details: Sequence[int], *, estimated: bool = False, unpriced: bool = False
+    ) -> None:
+        """Adds what was spent."""
+        self.amounts = [have + more for have, more in zip(self.amounts, amounts, strict=True)]
+        self.details = [have + more for have, more in zip(self.details, details, strict=True)]
+        self.estimated = self.estimated or estimated
+        self.unpriced = self.unpriced or unpriced
 
     def usage(self, seconds: float = 0.0) -> Usage:
         """The sum as users see it."""
@@ -87,9 +100,40 @@ def usage_of(amounts: Sequence[int], details: Sequence[int], *, seconds: float, 
 
 
 @frozen(kw_only=True)
+class Estimate:
+    """A handler's own forecast: after ``used`` of a unit its thread would use ``low`` to ``high`` more. ``end`` is what was used when
+    the thread ended, its sub-threads included; ``None`` while it goes on.
+    """
+
+    handler: str
+    unit: str
+    low: Decimal
+    high: Decimal
+    used: Decimal
+    end: Decimal | None = None
+
+    @property
+    def came(self) -> Decimal | None:
+        """What was used after the forecast; ``None`` while the thread goes on."""
+        return None if self.end is None else self.end - self.used
+
+    @property
+    def hit(self) -> bool | None:
+        """Whether what came lies within the forecast; ``None`` while the thread goes on."""
+        return None if self.came is None else self.low <= self.came <= self.high
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON object of the fields, with what came; figures as strings."""
+        figures = {name: getattr(self, name) for name in ("low", "high", "used", "end", "came")}
+        said = {name: None if value is None else format(value, "f") for name, value in figures.items()}
+        return {"handler": self.handler, "unit": self.unit, **said, "hit": self.hit}
+
+
+@frozen(kw_only=True)
 class Spending:
     """What one handler spent within one hour (whole hours since 1970, UTC) at one backend of one model alias, in threads with
-    these labels. Messages have neither model nor backend; a thread without handlers has no handler.
+    these labels, by calls with these ``tags`` (in the order of the alphabet). Messages have neither model nor backend nor tags; a
+    thread without handlers has no handler. ``unpriced``: nobody knew the price of some of it, which counts as costing nothing.
     """
 
     hour: int
@@ -100,3 +144,7 @@ class Spending:
     amounts: tuple[int, int, int, int, int, int]
     details: tuple[int, int, int] = (0, 0, 0)
     estimated: bool = False
+    accounts: tuple[str, ...] = ()
+    """The accounts whose quotas the threads were under, ``kind:name`` each."""
+    tags: tuple[str, ...] = ()
+    unpriced: bool = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from organism.budget.claims import VECTOR
 from organism.budget.tree import lack, output_room
 from organism.context import Context
-from organism.kernel.notices import exhausted_payload, live, warning_payload
+from organism.kernel.notices import exhausted_payload, live
 from organism.pump.delivery import failure_of
 from organism.pump.keys import GRACE, completion_of
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from organism.errors import BudgetExhaustedError
-    from organism.frames import Warned
+    from organism.frames import Failure, Thread, Warned
     from organism.models.completion import Call, Completion
-    from organism.payloads.primitives import BudgetExhausted, BudgetWarning
+    from organism.payloads.primitives import BudgetExhausted
 
 
 class AgentContext(Context):
@@ -27,15 +27,32 @@ class AgentContext(Context):
         """The warnings that this agent is to be told in its next prompt."""
         return self._pump.kernel.unheard(self._message)
 
-    def warning(self, warned: Sequence[Warned]) -> BudgetWarning:
-        """One message for these warnings, with the figures of now."""
-        threads, thread = self._pump.kernel.state.threads, self._message.thread
-        return warning_payload([live(threads, thread, each) for each in warned])
+    def with_live_figures(self, warned: Warned) -> Warned:
+        """A warning with the figures of now."""
+        return live(self._pump.kernel.state.threads, self._message.thread, warned)
 
     def exhaustion(self, error: BudgetExhaustedError) -> BudgetExhausted:
-        """The refusal of a call, as the agent is told it."""
-        failure = failure_of(error)
-        return exhausted_payload(self._message.thread.node, failure)
+        """The refusal of a call after which one last answer is possible."""
+        return exhausted_payload(self._message.thread.node, failure_of(error))
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether messages or time of its thread ran out: it hands in what it has."""
+        return self._message.thread.closing
+
+    def refusal(self, failure: Failure) -> BudgetExhausted:
+        """The refusal of a call to a peer, after which the agent goes on."""
+        return exhausted_payload(self._message.thread.node, failure, grace=False)
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether somebody else decides on requests for more, of its thread's limits or of those that called it."""
+        thread: Thread | None = self._message.thread
+        while thread is not None:
+            if thread.node.policy.grants_by not in {"", self.name}:
+                return True
+            thread = None if thread.owner is None else thread.owner.thread
+        return False
 
     @property
     def has_grace(self) -> bool:

@@ -6,20 +6,19 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.agent.history import History, shortened
+from organism.agent.telling import Telling
 from organism.agent.tools import Mistaken, Toolbox, Wanted, as_reply
-from organism.agent.wording import exhausted_text, incoming, system_prompt, warning_text
+from organism.agent.wording import incoming, system_prompt
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.message import Reply
 from organism.models.completion import Call
 from organism.payloads import encode_json
-from organism.payloads.primitives import BudgetExhausted, HandlerFailed, InvalidPayload
-from organism.pump.delivery import failure_of
+from organism.payloads.primitives import BudgetExhausted, InvalidPayload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from organism.agent.context import AgentContext
-    from organism.frames import Warned
     from organism.models.completion import Completion
     from organism.models.contract import ToolSpec
     from organism.settings import AgentSettings, HandlerSettings
@@ -41,14 +40,15 @@ def agent_handler(
     toolbox = Toolbox(handler, handlers)
 
     async def handle(payload: Any, ctx: AgentContext) -> Reply[Any] | None:
-        history = History(ctx.state)
+        history, telling = History(ctx.state), Telling(agent.notices, ctx)
         if history.system is None:
             now = ctx.now().isoformat(timespec="seconds")
-            history.begin(system_prompt(handler, handlers, budget=ctx.limits(), now=now, labels=ctx.labels))
+            history.begin(system_prompt(handler, handlers, budget=telling.limits(), now=now, labels=ctx.labels))
+        turns = _Turns(agent, toolbox, history, ctx, telling)
         if isinstance(payload, BudgetExhausted):
-            return await _Turns(agent, toolbox, history, ctx).last_word(payload)
-        history.add({"role": "user", "content": incoming(payload, ctx.sender)})
-        return await _Turns(agent, toolbox, history, ctx).run()
+            return await turns.last_word(payload)
+        history.add({"role": "user", "content": incoming(telling.payload(payload), ctx.sender)})
+        return await turns.run()
 
     return handle
 
@@ -56,21 +56,24 @@ def agent_handler(
 class _Turns:
     """The turns of one delivery."""
 
-    def __init__(self, agent: AgentSettings, toolbox: Toolbox, history: History, ctx: AgentContext) -> None:
+    def __init__(
+        self, agent: AgentSettings, toolbox: Toolbox, history: History, ctx: AgentContext, telling: Telling
+    ) -> None:
         self._agent = agent
         self._toolbox = toolbox
         self._history = history
         self._ctx = ctx
+        self._telling = telling
         self._attempt = 0
 
     async def run(self) -> Reply[Any] | None:
         """Turns until the model replies; the last one that it may take offers the reply tool alone."""
         for turn in range(1, self._agent.max_turns + 1):
             last = turn == self._agent.max_turns
-            tools = self._toolbox.reply_only if last else self._toolbox.all
+            tools = self._toolbox.reply_only if last else self._toolbox.offered(may_ask=self._ctx.may_ask)
             choice = self._toolbox.reply_choice if last or len(tools) == len(self._toolbox.reply_only) else "auto"
             unheard = self._ctx.unheard()
-            prompt = self._history.prompt(*self._notices(unheard))
+            prompt = self._history.prompt(*self._telling.warnings(unheard))
             try:
                 completion = await self._ctx.call_model(self._call(prompt, tools, choice), tells=unheard)
             except BudgetExhaustedError as error:
@@ -81,12 +84,6 @@ class _Turns:
             if reply is not None:
                 return reply
         raise HandlerFailedError("no_reply", f"'{self._ctx.name}' did not reply within {self._agent.max_turns} turns")
-
-    def _notices(self, unheard: Sequence[Warned]) -> Sequence[Mapping[str, Any]]:
-        """What the agent is told of its budget in this prompt; it is not kept."""
-        if not unheard:
-            return ()
-        return ({"role": "user", "content": warning_text(self._ctx.warning(unheard), self._agent.notices)},)
 
     def _call(self, prompt: Sequence[Mapping[str, Any]], tools: Sequence[ToolSpec], choice: str) -> Call:
         agent = self._agent
@@ -151,7 +148,7 @@ class _Turns:
             if isinstance(each, Wanted) and each.peer is not None
         }
         answers = await self._ctx.ask_all(list(asks.values())) if asks else []
-        return {number: _result(answer) for number, answer in zip(asks, answers, strict=True)}
+        return {number: self._telling.result(answer) for number, answer in zip(asks, answers, strict=True)}
 
     async def last_word(
         self, exhausted: BudgetExhausted, error: BudgetExhaustedError | None = None
@@ -174,7 +171,7 @@ class _Turns:
     async def _last_answer(self, exhausted: BudgetExhausted) -> Completion | None:
         """What the model says on grace; ``None`` where that cannot be borne."""
         unheard = self._ctx.unheard()
-        call = self._last_call(exhausted, self._notices(unheard))
+        call = self._last_call(exhausted, self._telling.warnings(unheard))
         if call is None and unheard:
             # Where not all fits, the answer is worth more than the warning that it is the last.
             unheard = ()
@@ -188,12 +185,13 @@ class _Turns:
 
     def _last_call(self, exhausted: BudgetExhausted, told: Sequence[Mapping[str, Any]]) -> Call | None:
         """System, first message, as much of the newest as fits, and the notices; ``None`` where not even that much fits."""
-        notice = {"role": "user", "content": exhausted_text(exhausted, self._agent.notices)}
+        notice = self._telling.last_call(exhausted)
         system, *_ = self._history.prompt()
-        first = self._history.messages[:1]
+        # Models want to be asked something: a delivery that was cancelled has left nothing that it could be.
+        first = self._history.messages[:1] or (() if notice else ({"role": "user", "content": "Answer now."},))
 
         def call_with(newest: Sequence[Mapping[str, Any]], *, answer: float = FOR_THE_ANSWER) -> Call | None:
-            prompt = (system, *first, *newest, *told, notice)
+            prompt = (system, *first, *newest, *told, *notice)
             call = self._call(prompt, self._toolbox.reply_only, self._toolbox.reply_choice)
             return call if self._ctx.fits_grace(call, answer=answer) else None
 
@@ -206,14 +204,6 @@ class _Turns:
                     found, kept = longer, [*version, *kept]
                     break
         return found
-
-
-def _result(answer: Any) -> Any:
-    """A peer's answer as the model reads it."""
-    if isinstance(answer, Exception):
-        failure = failure_of(answer)
-        return HandlerFailed(failure.code, failure.text, failure.retry)
-    return answer
 
 
 def _json(payload: Any) -> str:

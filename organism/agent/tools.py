@@ -8,9 +8,9 @@ from attrs import frozen
 
 from organism.errors import InvalidPayloadError, PayloadError
 from organism.models.contract import ToolCall, ToolSpec
-from organism.names import suggestion
+from organism.names import ORGANISM, suggestion
 from organism.payloads import decode_fields, describe, json_schema, parse_json
-from organism.payloads.primitives import ORGANISM_ONLY
+from organism.payloads.primitives import ORGANISM_ONLY, BudgetEstimate, BudgetQuery, BudgetRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,9 +55,17 @@ class Toolbox:
         assert handler.agent is not None  # noqa: S101 - only agents have tools
         tools = [tool for peer in handler.peers if peer in handlers for tool in _peer_tools(handlers[peer])]
         self.replies = tuple(_reply_tools(handler.agent.replies))
-        self._tools = {tool.spec.name: tool for tool in (*tools, *self.replies)}
-        self.all = tuple(tool.spec for tool in self._tools.values())
+        asked = (BudgetQuery, BudgetEstimate) if ORGANISM in handler.peers else ()
+        # Who cannot be granted anything is not offered to ask: a tool costs tokens in every prompt.
+        self._request = _organism_tool(BudgetRequest)
+        own = (*tools, *map(_organism_tool, asked), *self.replies)
+        self._tools = {tool.spec.name: tool for tool in (*own, self._request)}
+        self.all = tuple(tool.spec for tool in own)
         self.reply_only = tuple(tool.spec for tool in self.replies)
+
+    def offered(self, *, may_ask: bool) -> tuple[ToolSpec, ...]:
+        """What the model may call. ``may_ask``: somebody decides on its requests for more."""
+        return (self._request.spec, *self.all) if may_ask else self.all
 
     @property
     def reply_choice(self) -> str:
@@ -90,6 +98,12 @@ def _peer_tools(peer: HandlerSettings) -> Iterable[Tool]:
         name = peer.name if len(accepted) == 1 else f"{peer.name}_{payload.__name__}"[:_LONGEST]
         doc = describe(payload).doc
         yield Tool(_spec(name, f"{peer.description} {doc}".strip(), payload), payload, peer.name)
+
+
+def _organism_tool(payload: type) -> Tool:
+    """What a model may ask of the organism itself."""
+    name = f"{ORGANISM}_{payload.__name__}"
+    return Tool(_spec(name, describe(payload).doc, payload), payload, ORGANISM)
 
 
 def _reply_tools(replies: tuple[type, ...]) -> Iterable[Tool]:

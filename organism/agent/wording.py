@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from jinja2 import Template
 
-    from organism.payloads.primitives import BudgetExhausted, BudgetWarning
     from organism.settings import HandlerSettings, Notices
+
+Values = dict[str, Any]
+"""What a wording may name."""
 
 SYSTEM: Final = """\
 You are '{{ name }}'. {{ description }}
@@ -31,13 +33,14 @@ You get a message and answer it with the tool {% if replies | length == 1 %}`rep
 You may call these first, several at once where one does not need another's answer:
 {% for peer in peers %}- {{ peer.name }}: {{ peer.description }}
 {% endfor %}{% endif %}
-Base your answer on what you are given and told, and say so where it does not suffice. A line that begins with "Budget \
-notice:" is from the system that runs you: heed it.
+Base your answer on what you are given and told, and say so where it does not suffice.{% if notices %} A line that begins \
+with "Budget notice:" is from the system that runs you: heed it.{% endif %}
 """
 
 WARNING: Final = """\
 Budget notice: {{ level }}. {{ text }} \
-{% if level == "final" or level == "runway" %}Answer now with what you have, by the reply tool.\
+{% if unit == "repeats" %}Do something else, or answer with what you have.\
+{% elif level == "final" or level == "runway" %}Answer now with what you have, by the reply tool.\
 {% elif level == "critical" %}Make no further calls that you can do without; answer with what you have.\
 {% else %}Make only the calls that matter most, keep them short, and answer soon.{% endif %}"""
 
@@ -56,19 +59,22 @@ def _template(text: str) -> Template:
 def _rendered(text: str, what: str, values: Mapping[str, Any]) -> str:
     try:
         return _template(text).render(values)
-    except TemplateError as error:
-        raise HandlerFailedError("crashed", f"{what} cannot be rendered: {error}") from error
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        said = str(error) or type(error).__name__
+        raise HandlerFailedError("crashed", f"{what} cannot be rendered: {said}") from error
 
 
 def system_prompt(
     handler: HandlerSettings,
     handlers: Mapping[str, HandlerSettings],
     *,
-    budget: Mapping[str, Any],
+    budget: Mapping[str, Any] | None,
     now: str,
     labels: Mapping[str, str],
 ) -> str:
-    """The system prompt of an agent; ``prompt:`` of its settings, or the standard one."""
+    """The system prompt of an agent; ``prompt:`` of its settings, or the standard one. ``budget`` has the limits that it may name;
+    ``None``: it may name none.
+    """
     agent = handler.agent
     assert agent is not None  # noqa: S101 - only agents have prompts
     peers = [{"name": peer, "description": handlers[peer].description} for peer in handler.peers if peer in handlers]
@@ -78,9 +84,10 @@ def system_prompt(
         "peers": peers,
         "accepts": [_payload(each) for each in agent.accepts],
         "replies": [_payload(each) for each in agent.replies],
-        "budget": budget,
+        "notices": agent.notices.deliver,
         "now": now,
         "labels": labels,
+        **({} if budget is None else {"budget": budget}),
     }
     return _rendered(agent.prompt or SYSTEM, f"the prompt of '{handler.name}'", values)
 
@@ -95,23 +102,25 @@ def incoming(payload: Any, sender: str) -> str:
     return f"{origin}\n{encode_xml(payload).decode()}"
 
 
-def warning_text(warning: BudgetWarning, notices: Notices) -> str:
+def warning_text(values: Values, notices: Notices) -> str:
     """A warning in the words of ``notices.warning``, or the standard ones."""
-    return _rendered(notices.warning or WARNING, "notices.warning", _figures(warning))
+    return _rendered(notices.warning or WARNING, "notices.warning", values)
 
 
-def exhausted_text(exhausted: BudgetExhausted, notices: Notices) -> str:
+def exhausted_text(values: Values, notices: Notices) -> str:
     """A refusal in the words of ``notices.grace`` where one last answer is possible, else of ``notices.exhausted``."""
-    wording = (notices.grace if exhausted.grace else None) or notices.exhausted or EXHAUSTED
-    return _rendered(wording, "notices.grace", _figures(exhausted))
+    name, wording = "grace", notices.grace if values["grace"] else None
+    if wording is None:
+        name, wording = "exhausted", notices.exhausted or EXHAUSTED
+    return _rendered(wording, f"notices.{name}", values)
 
 
-def _figures(payload: BudgetWarning | BudgetExhausted) -> dict[str, Any]:
+def values_of(payload: Any) -> Values:
+    """The fields of a payload, its figures as plain numbers: templates compare and print them without a thought of Decimal."""
     return {name: _plain(getattr(payload, name)) for name in (each.name for each in describe(type(payload)).fields)}
 
 
 def _plain(value: Any) -> Any:
-    """A figure as a plain number: templates compare and print it without a thought of Decimal."""
     if hasattr(value, "to_integral_value"):
         return int(value) if value == value.to_integral_value() else float(value)
     return value

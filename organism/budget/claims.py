@@ -52,6 +52,13 @@ class Charge:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    unpriced: bool | None = None
+    """Nobody knew the price: ``cost`` is 0 for want of one."""
+
+    @property
+    def details(self) -> tuple[int, int, int]:
+        """What is shown beside the amounts: cache reads, cache writes, reasoning."""
+        return (self.cache_read_tokens, self.cache_write_tokens, self.reasoning_tokens)
 
     @property
     def amounts(self) -> Vector:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from organism.budget.claims import Charge
+    from organism.budget.windows import Window
     from organism.settings import Policy
 
 Amount = int | Decimal
@@ -33,22 +34,33 @@ _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
 class Node:
     """One budget: what it may spend (``caps``), has spent (``used``, sub-threads included; ``own`` without) and holds.
 
-    ``path`` goes from the node itself to the root. Amounts are lists indexed as :data:`VECTOR`. ``fired`` has the
+    ``path`` goes from the node itself to the root; ``above`` are the nodes above it, the nearest first. A node that many threads
+    share counts over a ``window``; others have none. Amounts are lists indexed as :data:`VECTOR`. ``fired`` has the
     thresholds of each unit's levels that have fired, ``runways`` a bit for each unit. ``crowd`` is made by the line of those
     who wait, while there are any.
     """
 
     __slots__ = (
         "caps", "crowd", "details", "details_own", "estimated", "fired", "held", "next_mark", "overdraft", "own", "path",
-        "policy", "runways", "scope", "thread", "used",
+        "policy", "runways", "scope", "thread", "used", "window",
     )  # fmt: skip
 
-    def __init__(self, scope: str, caps: Caps, policy: Policy, *, thread: str = "", above: Node | None = None) -> None:
+    def __init__(
+        self,
+        scope: str,
+        caps: Caps,
+        policy: Policy,
+        *,
+        thread: str = "",
+        above: tuple[Node, ...] = (),
+        window: Window | None = None,
+    ) -> None:
         self.scope = scope
         self.thread = thread
         self.caps = caps
         self.policy = policy
-        self.path: tuple[Node, ...] = (self,) if above is None else (self, *above.path)
+        self.path: tuple[Node, ...] = (self, *above)
+        self.window = window
         self.used = [0, 0, 0, 0, 0, 0]
         self.own = [0, 0, 0, 0, 0, 0]
         self.held = [0, 0, 0, 0, 0, 0]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, OUTPUT, TOKENS, VECTOR
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from organism.budget.tree import Amount, Node
 
 
@@ -50,10 +52,52 @@ class UnitView:
         return f"<{VECTOR[self._unit]}: {used} used, {held} held, limit {limit}>"
 
 
-class BudgetView:
-    """The budget of the thread a handler works in, live; one attribute for each unit that is spent."""
+class Gauge:
+    """A unit that is neither held nor summed, live: the seconds that a thread has run, or how deep a call stands. ``reading`` gives
+    (used, limit, crossed); without a limit that is ``None``.
+    """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, name: str, reading: Callable[[], tuple[float, float | None, tuple[str, ...]]]) -> None:
+        self._name = name
+        self._reading = reading
+
+    @property
+    def used(self) -> float:
+        """Seconds of running time, a float; or how many calls deep, an int."""
+        return self._reading()[0]
+
+    @property
+    def held(self) -> int:
+        """Nothing of it is ever held."""
+        return 0
+
+    @property
+    def limit(self) -> float | None:
+        """What is allowed at most."""
+        return self._reading()[1]
+
+    @property
+    def remaining(self) -> float | None:
+        """The limit less what is used; at least 0."""
+        used, limit, _ = self._reading()
+        return None if limit is None else max(type(used)(0), limit - used)
+
+    @property
+    def crossed(self) -> tuple[str, ...]:
+        """The levels that have been crossed, in order; depth has none."""
+        return self._reading()[2]
+
+    def __repr__(self) -> str:
+        used, limit, _ = self._reading()
+        return f"<{self._name}: {used:g} used, limit {limit}>"
+
+
+class BudgetView:
+    """The budget of the thread a handler works in, live; one attribute for each unit."""
+
+    def __init__(self, node: Node, *, seconds: Gauge, depth: Gauge) -> None:
+        self.seconds = seconds
+        self.depth = depth
         self.tokens = UnitView(node, TOKENS)
         self.input_tokens = UnitView(node, INPUT)
         self.output_tokens = UnitView(node, OUTPUT)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import signal
+from collections.abc import Mapping
 from contextlib import ExitStack, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,13 +13,13 @@ import anyio
 from attrs import define
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
+from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given
 from organism.cli.board import Board
 from organism.cli.conduct import EXHAUSTED, FAILED
 from organism.cli.interrupts import Interrupts, exit_code
 from organism.cli.logs import logging_to
 from organism.cli.report import partial_text, problem_line, reply_text
-from organism.cli.run import OfRun, Quiet, Verbose, journal_of, settings_of, teller
+from organism.cli.running import Accounts, Options, accounts_of, teller, typed
 from organism.cli.sending import handler_of, payload_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
@@ -30,7 +30,6 @@ from organism.settings import HandlerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from organism.cli.streams import Streams
     from organism.pump.handles import ThreadHandle
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
 PROMPT: Final = "> "
 _REASON: Final = "Ctrl-C"
+_PLAIN: Final = Options()
 
 
 @define(eq=False, kw_only=True)
@@ -46,6 +46,7 @@ class Talk:
 
     handler: HandlerSettings
     conversation: str
+    accounts: Mapping[str, str]
     again: str | None
     quiet: bool
 
@@ -59,10 +60,8 @@ def chat(
         str | None,
         Parameter(allow_leading_hyphen=True, metavar="ID", help="The conversation to go on with; else a new one."),
     ] = None,
-    set: Sets = (),  # noqa: A002 - the option's name
-    journal: OfRun = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    account: Accounts = (),
+    options: Annotated[Options, Parameter(name="*")] = _PLAIN,
     debug: Debug = False,
     streams: Given,
 ) -> int:
@@ -72,31 +71,27 @@ def chat(
     there is none. Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; 2 if
     the file or the command line is wrong.
     """
-    settings = settings_of(file, pairs("--set", set), journal, streams)
+    settings = options.settings(file, streams)
     handler = handler_of(settings, to)
     id_ = secrets.token_hex(8) if conversation is None else conversation
     lasts = settings.journal != "memory:"
     talk = Talk(
         handler=handler,
         conversation=id_,
-        again=_again(file, handler.name, set, journal, id_) if lasts else None,
-        quiet=quiet,
+        accounts=accounts_of(account, settings),
+        again=typed("chat", file, "--to", handler.name, *options.journal_words, "--conversation", id_)
+        if lasts
+        else None,
+        quiet=options.quiet,
     )
     organism = Organism.of(settings)
-    with logging_to(streams, verbose=verbose, debug=debug), ExitStack() as stack:
+    with logging_to(streams, verbose=options.verbose, debug=debug), ExitStack() as stack:
         stack.enter_context(redirect_stdout(streams.err))  # what handlers print is no reply
-        if not quiet:
+        if not options.quiet:
             for note in settings.notes:
                 streams.note(f"note: {note}")
             stack.callback(organism.subscribe(teller(Board(), streams)))
         return anyio.run(partial(_Chat(organism, talk, streams).hold), backend=settings.runtime)
-
-
-def _again(file: Path, to: str, sets: Iterable[str], journal: str | None, id_: str) -> str:
-    """The command that comes back to a conversation."""
-    named = journal_of(sets, journal)
-    words = ["organism", "chat", *([] if file == DEFAULT_FILE else [str(file)]), "--to", to]
-    return one_line(shlex.join([*words, *(["--journal", named] if named else []), "--conversation", id_]))
 
 
 class _Chat:
@@ -169,7 +164,9 @@ class _Chat:
 
     async def _sent(self, payload: Any, interrupts: Interrupts) -> bool:
         try:
-            handle = await self._organism.send(self._talk.handler.name, payload, conversation=self._talk.conversation)
+            handle = await self._organism.send(
+                self._talk.handler.name, payload, conversation=self._talk.conversation, accounts=self._talk.accounts
+            )
         except BudgetExhaustedError as error:
             self._code = self._code or EXHAUSTED
             name = one_line(self._talk.conversation)

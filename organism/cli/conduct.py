@@ -45,6 +45,7 @@ class Orders:
 
     messages: tuple[StartMessage, ...]
     labels: Mapping[str, str]
+    accounts: Mapping[str, str]
     again: str
     resume: bool = False
     only: str | None = None
@@ -156,7 +157,9 @@ class _Run:
 
         both = [(message.to, message.payload) for message in messages]
         try:
-            handles = await self._organism.send_all(both, labels=self._orders.labels, refused=refused)
+            handles = await self._organism.send_all(
+                both, labels=self._orders.labels, accounts=self._orders.accounts, refused=refused
+            )
         except OrganismError as error:
             self._not_sent(messages[0], error)
             return

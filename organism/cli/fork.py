@@ -8,23 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from attrs import evolve
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given, Sets, pairs
-from organism.cli.conduct import Orders
-from organism.cli.journals import OfFile, OfThread, opened
-from organism.cli.logs import logging_to
+from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.journals import OfFile, OfThread, check_there, opened
 from organism.cli.reading import meant
-from organism.cli.run import (
-    Json,
-    OfRun,
-    Quiet,
-    Timeout,
-    Verbose,
-    check_timeout,
-    command_again,
-    journal_of,
-    settings_of,
-    watched,
-)
+from organism.cli.running import PLAIN, OfRun
 from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
@@ -48,12 +35,7 @@ def fork(
         int | None,
         Parameter(metavar="N", help="How many entries are copied, as 'log' numbers them; all but the end without it."),
     ] = None,
-    set: Sets = (),  # noqa: A002 - the option's name
-    journal: OfRun = None,
-    timeout: Timeout = None,
-    quiet: Quiet = False,
-    json: Json = False,
-    verbose: Verbose = False,
+    options: OfRun = PLAIN,
     debug: Debug = False,
     streams: Given,
 ) -> int:
@@ -62,31 +44,18 @@ def fork(
     The copy gives the answers that it holds: they are not paid for again. --set changes what follows; keys of 'budget' change
     the fork's own limits. Exits as 'run' does.
     """
-    check_timeout(timeout)
-    named = journal_of(set, journal)
-    with opened(file, named):
-        pass  # it says what is wrong with a journal that is not there, or does not last
-    sets = pairs("--set", set)
-    settings = settings_of(file, sets, journal, streams)
+    options.check()
+    check_there(file, options.named)
+    settings = options.settings(file, streams)
     new = secrets.token_hex(8)
-    with opened(file, named, readonly=False) as found:
+    with opened(file, options.named, readonly=False) as found:
         root = _root(found, thread)
         try:
-            count = fork_in(found, root, new, entries=at, budget=_changed(settings.budget, sets))
+            count = fork_in(found, root, new, entries=at, budget=_changed(settings.budget, options.pairs))
         except ForkError as error:
             raise ConfigurationError([f"{'fork' if at is None else f'--at {at}'}: {one_line(str(error))}"]) from error
     streams.note(f"forked: thread {new} goes on from {counted(count, 'entry')} of {one_line(root)}")
-    orders = Orders(
-        messages=(),
-        labels={},
-        again=command_again(file, set, journal),
-        only=new,
-        timeout=timeout,
-        json=json,
-        quiet=quiet,
-    )
-    with logging_to(streams, verbose=verbose, debug=debug):
-        return watched(Organism.of(settings), orders, streams)
+    return options.run(Organism.of(settings), options.orders(file, only=new), streams, debug=debug)
 
 
 def _root(found: Journal, thread: str) -> str:

@@ -85,6 +85,12 @@ def opened(file: Path, journal: str | None, *, readonly: bool = True) -> Generat
         yield found
 
 
+def check_there(file: Path, journal: str | None) -> None:
+    """Raises what is wrong with a journal that is not there, does not last, or cannot be read."""
+    with opened(file, journal):
+        pass
+
+
 def is_owned(file: Path, journal: str | None) -> bool:
     """Whether a process works on the journal that is meant."""
     return owner_of(place_of(file, journal).path) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.cli.report import money
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from organism.budget.claims import Charge
-    from organism.facts import CallHeld
+    from organism.facts import CallHeld, Granted
     from organism.journal.prompts import Prompt
     from organism.settings import BudgetSettings
+    from organism.usage import Estimate
 
 SHORT: Final = 160
 """Columns of a payload or an answer that is not to be told whole."""
@@ -118,13 +120,40 @@ def limits_text(budget: BudgetSettings) -> str:
     return ", ".join(f"{unit} {value:,}".removesuffix(".0") for unit, value in figures if value is not None) or "none"
 
 
+def grant_text(granted: Granted) -> str:
+    """A grant in a line: what was granted, by whom, and why."""
+    reason = f": {one_line(granted.reason)}" if granted.reason else ""
+    limit = getattr(granted.budget.limits, granted.unit)
+    return (
+        f"{granted.by} grants {plain_amount(granted.amount)} of {plain_amount(granted.asked)} {granted.unit}{reason}; "
+        f"the limit is now {plain_amount(limit)}"
+    )
+
+
+def forecast_text(estimate: Estimate) -> str:
+    """A forecast in a line, and what came where its thread is over."""
+    low, high = plain_amount(estimate.low), plain_amount(estimate.high)
+    says = f"{estimate.handler} forecasts {low} to {high} {estimate.unit} from {plain_amount(estimate.used)} used on"
+    if estimate.came is None:
+        return says
+    return f"{says}; {plain_amount(estimate.came)} came: {'hit' if estimate.hit else 'missed'}"
+
+
+def plain_amount(amount: Decimal | float) -> str:
+    """A figure with its thousands apart, and no zeros behind its point."""
+    return f"{Decimal(str(amount)).normalize():,f}"
+
+
 __all__ = [
     "charge_text",
     "failure_text",
+    "forecast_text",
+    "grant_text",
     "held_text",
     "limits_text",
     "message_text",
     "parts",
+    "plain_amount",
     "prompt_lines",
     "said",
     "short",

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
-from organism.cli.conduct import Orders
-from organism.cli.journals import opened, place_of
-from organism.cli.logs import logging_to
+from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given
+from organism.cli.journals import check_there, place_of
 from organism.cli.orders import told
-from organism.cli.run import (
-    Json,
-    OfRun,
-    Quiet,
-    Timeout,
-    Verbose,
-    check_timeout,
-    command_again,
-    journal_of,
-    settings_of,
-    watched,
-)
+from organism.cli.running import PLAIN, OfRun
 from organism.control import Order
 from organism.organism import Organism
 
@@ -27,12 +14,7 @@ def resume(
     file: File = DEFAULT_FILE,
     /,
     *,
-    set: Sets = (),  # noqa: A002 - the option's name
-    journal: OfRun = None,
-    timeout: Timeout = None,
-    quiet: Quiet = False,
-    json: Json = False,
-    verbose: Verbose = False,
+    options: OfRun = PLAIN,
     debug: Debug = False,
     streams: Given,
 ) -> int:
@@ -41,23 +23,11 @@ def resume(
     Paused ones are let go on. Where a process works on the journal, it is told to go on with them, and prints what they come to.
     Exits as 'run' does.
     """
-    check_timeout(timeout)
-    named = journal_of(set, journal)
-    with opened(file, named):
-        pass  # it says what is wrong with a journal that is not there, or does not last
-    elsewhere = told(place_of(file, named), Order(do="resume"))
+    options.check()
+    check_there(file, options.named)
+    elsewhere = told(place_of(file, options.named), Order(do="resume"))
     if elsewhere is not None:
         streams.result(f"{elsewhere}, in the process that works on the journal")
         return 0
-    settings = settings_of(file, pairs("--set", set), journal, streams)
-    orders = Orders(
-        messages=(),
-        labels={},
-        again=command_again(file, set, journal),
-        resume=True,
-        timeout=timeout,
-        json=json,
-        quiet=quiet,
-    )
-    with logging_to(streams, verbose=verbose, debug=debug):
-        return watched(Organism.of(settings), orders, streams)
+    settings = options.settings(file, streams)
+    return options.run(Organism.of(settings), options.orders(file, resume=True), streams, debug=debug)

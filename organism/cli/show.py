@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from organism import facts
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, OfThread, is_owned, opened
-from organism.cli.phrases import limits_text
+from organism.cli.phrases import forecast_text, limits_text
 from organism.cli.reading import facts_of, meant, threads_of
 from organism.cli.report import partial_text, problem_line, usage_table
 from organism.cli.story import How, Story
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from organism.cli.story import Line
     from organism.facts import Fact
     from organism.results import ThreadResult
+    from organism.usage import Estimate
 
 _TIME: Final = 9
 """Columns of the seconds at the left."""
@@ -139,9 +140,18 @@ def _end(results: list[ThreadResult], width: int) -> Iterator[str]:
             yield ""
     yield usage_table(results)
     for result in results:
+        yield from (f"  {forecast_text(each)}" for each in estimates_of(result))
+    for result in results:
         problem = problem_line(result) if result.outcome in _PROBLEMS else None
         if problem is not None:
             yield problem
+
+
+def estimates_of(result: ThreadResult) -> Iterator[Estimate]:
+    """What was forecast in a thread and below it."""
+    yield from result.estimates
+    for each in result.threads:
+        yield from estimates_of(each)
 
 
 _PROBLEMS: Final = ("exhausted", "failed", "stopped", "cancelled")

@@ -14,6 +14,8 @@ from organism.cli.crossings import figure_text, warning_line
 from organism.cli.phrases import (
     charge_text,
     failure_text,
+    forecast_text,
+    grant_text,
     held_text,
     limits_text,
     message_text,
@@ -185,6 +187,10 @@ class Story:
                 return f"begins as a copy of the first {fact.entries} entries of {one_line(fact.origin)}"
             case facts.LimitsSet(budget=budget):
                 return f"{self._of_thread(fact.thread)}limits are now: {limits_text(budget)}"
+            case facts.Granted():
+                return f"{self._of_thread(fact.node)}{grant_text(fact)}"
+            case facts.Forecast(estimate=estimate):
+                return forecast_text(estimate)
             case facts.Closed():
                 return "closed"
             case facts.Ended():

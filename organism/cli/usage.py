@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json as jsons
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
 from attrs import evolve
 from cyclopts import Parameter
 
+from organism.budget.claims import CALLS, MESSAGES
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.calls import tell_calls
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.reading import threads_of
 from organism.cli.report import money
@@ -17,10 +20,10 @@ from organism.cli.tables import table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
 from organism.names import suggestion
-from organism.usage import Tally
+from organism.usage import Tally, pico
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Collection, Iterator
 
     from organism.journal import Journal
     from organism.usage import Spending, Usage
@@ -30,77 +33,125 @@ _WIDEST: Final = 60
 _NONE: Final = "-"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LABEL: Final = "label:"
-_WAYS: Final[Mapping[str, Callable[[Spending], str]]] = {
-    "handler": lambda row: row.handler or _NONE,
-    "model": lambda row: f"{row.model} ({row.backend})" if row.model else _NONE,
-    "day": lambda row: f"{_EPOCH + timedelta(hours=row.hour):%Y-%m-%d}",
+Way = Callable[["Spending"], Iterable[str]]
+"""What a row of the ledger is counted under: nothing, one name, or several."""
+_WAYS: Final[Mapping[str, Way]] = {
+    "handler": lambda row: _named(row.handler),
+    "model": lambda row: _named(row.model),
+    "backend": lambda row: _named(row.backend),
+    "account": lambda row: row.accounts,
+    "tag": lambda row: row.tags,
+    "day": lambda row: (f"{_EPOCH + timedelta(hours=row.hour):%Y-%m-%d}",),
 }
 
 
 def usage(
+    thread: Annotated[
+        str | None,
+        Parameter(
+            name="THREAD", help="With --calls: only those of this thread and of those below it, or of a conversation."
+        ),
+    ] = None,
+    /,
     *,
     by: Annotated[
-        str, Parameter(metavar="WHAT", help="thread, handler, model, day, or label:KEY; handler where nothing is said.")
+        str,
+        Parameter(
+            metavar="WHAT",
+            help="thread, handler, model, backend, account, day, tag, or label:KEY; handler where nothing is said.",
+        ),
     ] = "handler",
+    calls: Annotated[
+        bool, Parameter(help="A row for each model call instead; its columns are told in docs/reference/calls.md.")
+    ] = False,
     json: Annotated[bool, Parameter(help="One JSON object a row, in a line; the sums have none.")] = False,
+    csv: Annotated[bool, Parameter(help="With --calls: comma-separated values, with a line of names.")] = False,
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
     """Says what was spent. Days are those of UTC; what threads spent that were removed still counts."""
+    _check(thread, calls=calls, json=json, csv=csv)
+    if calls:
+        with opened(file, journal) as found:
+            tell_calls(found, thread, "json" if json else "csv" if csv else "table", streams)
+        return 0
     way = None if by == "thread" else _way(by)
     with opened(file, journal) as found:
-        rows = _by_thread(found) if way is None else by_key(found.spendings(), way)
         whole = _sum(found.spendings())
+        rows = _by_thread(found) if way is None else by_key(found.spendings(), way)
     if json:
         for name, used in rows.items():
             streams.result(jsons.dumps({by: None if name == _NONE else name, "usage": _figures(used)}))
         return 0
     lines = [(by, *_HEAD), *(_row(name, used) for name, used in rows.items())]
     if way is None:
-        lines += _beside(rows.values(), whole)
+        lines += _beside([tally.usage() for tally in rows.values()], whole.usage())
     streams.result("\n".join(table([*lines, _row("all", whole)], right=range(1, 6))))
-    if whole.estimated:
-        streams.result("~ holds an estimate: a provider did not say what it charged")
+    for note in _notes(rows.values(), whole, by):
+        streams.result(note)
     return 0
 
 
-def _way(by: str) -> Callable[[Spending], str]:
+def _check(thread: str | None, *, calls: bool, json: bool, csv: bool) -> None:
+    if thread is not None and not calls:
+        raise ConfigurationError(
+            [f"organism usage {one_line(thread)}: a thread is named with --calls; or use --by thread"]
+        )
+    if csv and not calls:
+        raise ConfigurationError(
+            ["organism usage --csv: goes with --calls; sums are printed as a table, or with --json"]
+        )
+    if csv and json:
+        raise ConfigurationError(["organism usage: one of --json and --csv"])
+
+
+def _named(name: str) -> tuple[str, ...]:
+    return (name,) if name else ()
+
+
+def _way(by: str) -> Way:
     if by in _WAYS:
         return _WAYS[by]
     if by.startswith(_LABEL) and by != _LABEL:
         key = by.removeprefix(_LABEL)
-        return lambda row: row.labels.get(key, _NONE)
-    if by == "account":
-        raise ConfigurationError(["--by account: is not available yet: there are no accounts"])
+        return lambda row: _named(row.labels.get(key, ""))
     hint = suggestion(by, ["thread", *_WAYS, _LABEL])
     raise ConfigurationError(
         [f"--by {one_line(by)}: is not known{hint}; there are thread, {', '.join(_WAYS)}, label:KEY"]
     )
 
 
-def by_key(spendings: Iterable[Spending], key: Callable[[Spending], str]) -> dict[str, Usage]:
-    """The sums of what was spent, by what ``key`` says, in the order of the keys."""
+def by_key(spendings: Iterable[Spending], key: Way) -> dict[str, Tally]:
+    """The sums of what was spent, by what ``key`` says, in the order of the names; what has several counts under each."""
     tallies: dict[str, Tally] = {}
     for row in spendings:
-        tally = tallies.setdefault(key(row), Tally())
-        tally.amounts = [have + more for have, more in zip(tally.amounts, row.amounts, strict=True)]
-        tally.details = [have + more for have, more in zip(tally.details, row.details, strict=True)]
-        tally.estimated |= row.estimated
-    return {name: tallies[name].usage() for name in sorted(tallies)}
+        for name in tuple(key(row)) or (_NONE,):
+            tally = tallies.setdefault(name, Tally())
+            tally.add(row.amounts, row.details, estimated=row.estimated, unpriced=row.unpriced)
+    return {name: tallies[name] for name in sorted(tallies)}
 
 
-def _by_thread(journal: Journal) -> dict[str, Usage]:
+def _by_thread(journal: Journal) -> dict[str, Tally]:
     return {
-        row.result.thread: row.result.usage
+        row.result.thread: _tally(row.result.usage)
         for chain in journal.chains()
         for row in threads_of(journal, chain, owned=False)
     }
 
 
-def _sum(spendings: Iterable[Spending]) -> Usage:
-    return by_key(spendings, lambda _: "").get("", Tally().usage())
+def _tally(used: Usage) -> Tally:
+    tally = Tally()
+    amounts = (used.tokens, used.input_tokens, used.output_tokens, pico(used.cost_usd), used.model_calls, used.messages)
+    tally.add(
+        amounts, (used.cache_read_tokens, used.cache_write_tokens, used.reasoning_tokens), estimated=used.estimated
+    )
+    return tally
+
+
+def _sum(spendings: Iterable[Spending]) -> Tally:
+    return by_key(spendings, lambda _: ("",)).get("", Tally())
 
 
 def _beside(those: Iterable[Usage], whole: Usage) -> list[tuple[str, ...]]:
@@ -116,21 +167,34 @@ def _beside(those: Iterable[Usage], whole: Usage) -> list[tuple[str, ...]]:
             messages=rest.messages - used.messages,
         )
     left = (rest.input_tokens, rest.output_tokens, rest.cost_usd, rest.model_calls, rest.messages)
-    return [_row("(removed, or after the end)", evolve(rest, estimated=False))] if any(left) else []
+    return [_row("(removed, or after the end)", _tally(evolve(rest, estimated=False)))] if any(left) else []
 
 
-def _row(name: str, used: Usage) -> tuple[str, ...]:
+def _row(name: str, spent: Tally) -> tuple[str, ...]:
+    used = spent.usage()
     about = "~" if used.estimated else ""
     return (
         cut(one_line(name), _WIDEST),
         f"{used.model_calls:,}",
         f"{about}{used.input_tokens:,}",
         f"{about}{used.output_tokens:,}",
-        money(used.cost_usd),
+        money(used.cost_usd) + ("?" if spent.unpriced else ""),
         f"{used.messages:,}",
     )
 
 
-def _figures(used: Usage) -> dict[str, object]:
-    """A sum as JSON; how long each thread took does not add up to anything."""
-    return {key: value for key, value in used.as_json().items() if key != "seconds"}
+def _notes(rows: Collection[Tally], whole: Tally, by: str) -> Iterator[str]:
+    if by in {"account", "tag"} and sum(tally.amounts[CALLS] + tally.amounts[MESSAGES] for tally in rows) > (
+        whole.amounts[CALLS] + whole.amounts[MESSAGES]
+    ):
+        yield f"what has several {by}s counts under each of them: the rows come to more than all"
+    if whole.estimated:
+        yield "~ holds an estimate: a provider did not say what it charged"
+    if whole.unpriced:
+        yield "? lacks what nobody knew the price of: give the backend a `price`"
+
+
+def _figures(spent: Tally) -> dict[str, object]:
+    """A sum as JSON; how long each thread took does not add up to anything. ``unpriced`` is there where some of it had no price."""
+    figures: dict[str, object] = {key: value for key, value in spent.usage().as_json().items() if key != "seconds"}
+    return {**figures, "unpriced": True} if spent.unpriced else figures

@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from organism.config.budgets import BUDGET
+from organism.config.budgets import BUDGET, name_problem
 from organism.config.document import settings_of, with_models
 from organism.config.layers import from_python, laid, overlays_of_environ, overlays_of_set
-from organism.config.places import Mistakes, Place
+from organism.config.places import Mistakes, Place, shown
 from organism.config.places import Path as Keys
-from organism.config.shapes import Reading
+from organism.config.shapes import Reading, one_of
 from organism.config.tree import Table
 from organism.config.yamltext import read_file
+from organism.errors import ConfigurationError
+from organism.names import suggestion
 from organism.settings import NOTHING, BudgetSettings, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["budget", "build", "load"]
+__all__ = ["account_names", "budget", "build", "load"]
 
 
 def load(
@@ -77,6 +79,31 @@ def budget(values: Mapping[str, Any]) -> BudgetSettings:
     read: BudgetSettings = BUDGET.read(node, Reading(mistakes))
     mistakes.raise_any()
     return read
+
+
+def account_names(given: Mapping[str, str] | None, settings: Settings) -> tuple[str, ...]:
+    """The accounts that ``send`` was given (kind to name) as ``kind:name``, in order. Raises ConfigurationError for those of which
+    organism.yaml knows neither the name nor the kind, and TypeError for what is no text.
+    """
+    names: list[str] = []
+    problems: list[str] = []
+    for kind, name in dict[Any, Any](given or {}).items():
+        if not isinstance(kind, str) or not isinstance(name, str):
+            raise TypeError(f"accounts are names by kind, not {kind!r}: {name!r}")
+        whole = f"{kind}:{name}"
+        problem = name_problem(name)
+        if problem is None and whole not in settings.accounts and kind not in settings.accounts:
+            known = sorted(settings.accounts)
+            there = (
+                f"; there is {one_of([shown(each) for each in known[:8]])}" if known else "; the file has no 'accounts'"
+            )
+            problem = f"no account of this name or kind is configured{suggestion(whole, known) or suggestion(kind, known) or there}"
+        if problem is not None:
+            problems.append(f"accounts {shown(whole)}: {problem}")
+        names.append(whole)
+    if problems:
+        raise ConfigurationError(problems)
+    return tuple(sorted(names))
 
 
 def _settings(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -9,28 +11,29 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from attrs import evolve, frozen
 
 from organism.config.places import shown
-from organism.config.sections import Later, ListOf, Record, Section
-from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, Reading, Whole
+from organism.config.sections import ListOf, Record, Section
+from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, Reading, Text, Whole
 from organism.config.tree import Scalar, Table
 from organism.config.yamltext import unfold
 from organism.settings import (
     ROOT_LIMITS,
     UNITS,
     BudgetSettings,
-    Ceiling,
     ConversationSettings,
     Grace,
     Limits,
+    Quota,
     WindowKind,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
 
     from organism.config.shapes import Shape
     from organism.config.tree import Node
 
+_KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_LONGEST: Final = 200
 WARNING_UNITS: Final = tuple(unit for unit in UNITS if unit != "depth")
 
 _LIMIT: Final = "0 allows nothing, null sets no limit"
@@ -44,6 +47,7 @@ _LIMITS: Final[Mapping[str, Shape]] = {
     "seconds": Number(nullable=True, hint=_LIMIT),
     "depth": Whole(nullable=True, hint=_LIMIT),
 }
+_COUNTED: Final = ("tokens", "input_tokens", "output_tokens", "model_calls", "messages")
 _LEVELS: Final = ListOf(Exact(above=0), unique=True)
 _LEVELS_BY_UNIT: Final = Record(
     dict.fromkeys(WARNING_UNITS, _LEVELS),
@@ -68,7 +72,7 @@ class _WarnAt:
         return MappingProxyType(dict.fromkeys(WARNING_UNITS, ascending))
 
 
-_POLICY: Final[Mapping[str, Shape | Later]] = {
+_POLICY: Final[Mapping[str, Shape]] = {
     "warn_at": _WarnAt(),
     "runway": Exact(),
     "grace": Record(
@@ -78,8 +82,12 @@ _POLICY: Final[Mapping[str, Shape | Later]] = {
     "accounting": Choice(("estimate", "strict")),
     "on_unpriced": Choice(("refuse", "ignore")),
     "notify": ListOf(Choice(("agent", "caller")), unique=True),
-    "grants_by": Later(),
-    "grants_up_to": Later(),
+    "grants_by": Text("the name of a handler", nullable=True),
+    "grants_up_to": Record(
+        {"seconds": Number(), "cost_usd": Exact(), **dict.fromkeys(_COUNTED, Whole())},
+        make=lambda section: MappingProxyType({unit: Decimal(str(most)) for unit, most in section.values.items()}),
+        refused={"depth": "depth is never granted: leave it out"},
+    ),
 }
 
 
@@ -89,14 +97,36 @@ def _budget(unnamed: Limits, section: Section) -> BudgetSettings:
     return BudgetSettings(limits=evolve(unnamed, **limits), **policy)
 
 
-def _ceiling(section: Section) -> Ceiling | Broken:
+def _ceiling(section: Section) -> Quota | Broken:
     limits, others = _split(section)
     window = others.get("window", "run")
     # A process that begins within a day can tell what the day has spent, but neither how long it ran nor how deep.
     of_a_run = [unit for unit in ("seconds", "depth") if window != "run" and limits.get(unit) is not None]
     for unit in of_a_run:
         section.wrong(unit, f"is of one run, and the window is {shown(window)}: leave it out, or say 'window: run'")
-    return BROKEN if section.broken or of_a_run else Ceiling(limits=Limits(**limits), **others)
+    return BROKEN if section.broken or of_a_run else Quota(limits=Limits(**limits), **others)
+
+
+def _account(section: Section) -> Quota:
+    limits, others = _split(section)
+    return Quota(limits=Limits(**limits), **others)
+
+
+def account_problem(name: str) -> str | None:
+    """What is wrong with the name of an account, or of a template for all of its kind."""
+    kind, colon, one = name.partition(":")
+    if _KIND.fullmatch(kind) is None:
+        return f"{shown(kind)} is no kind of account: small letters, digits, '-' and '_', a letter first, 64 at most"
+    return name_problem(one) if colon else None
+
+
+def name_problem(name: str) -> str | None:
+    """What is wrong with what an account is called among those of its kind."""
+    if not name:
+        return "an account is named KIND:NAME, and its name is empty"
+    if len(name) > _LONGEST or not name.isprintable():
+        return f"an account's name has {_LONGEST} printable characters at most"
+    return None
 
 
 def _conversation(section: Section) -> ConversationSettings:
@@ -108,7 +138,10 @@ def _conversation(section: Section) -> ConversationSettings:
 def _split(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
     """The limits, and the other keys."""
     limits = {name: value for name, value in section.values.items() if name in _LIMITS}
-    return limits, {name: value for name, value in section.values.items() if name not in limits}
+    others = {name: value for name, value in section.values.items() if name not in limits}
+    if "grants_by" in others:
+        others["grants_by"] = others["grants_by"] or ""  # that nobody decides is said, and goes over what is above
+    return limits, others
 
 
 ROOT_BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, ROOT_LIMITS))
@@ -116,6 +149,16 @@ ROOT_BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, ROOT_L
 BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, Limits()))
 """Every other budget: only what is named is limited."""
 CEILING: Final = Record({**_LIMITS, "window": Choice(get_args(WindowKind))}, make=_ceiling, tolerant=True)
+_OF_A_RUN: Final = "is of one thread, or of one run of the organism: accounts have no limit of it"
+ACCOUNT: Final = Record(
+    {
+        **{unit: shape for unit, shape in _LIMITS.items() if unit not in {"seconds", "depth"}},
+        "window": Choice(get_args(WindowKind)),
+    },
+    make=_account,
+    refused={"seconds": _OF_A_RUN, "depth": _OF_A_RUN},
+)
+"""One of ``accounts:``."""
 CONVERSATION: Final = Record(
     {
         **{unit: shape for unit, shape in _LIMITS.items() if unit != "depth"},

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve, fields
 
 from organism.config.backends import MODEL, SIMULATED, alias_problem, models_of
-from organism.config.budgets import CEILING, CONVERSATION, ROOT_BUDGET
+from organism.config.budgets import ACCOUNT, CEILING, CONVERSATION, ROOT_BUDGET, account_problem
+from organism.config.grants import check_deciders
 from organism.config.handlers import DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
 from organism.config.journals import JournalUrl
 from organism.config.layers import from_python
+from organism.config.loops import LOOPS
 from organism.config.places import Mistakes, Place, shown
 from organism.config.sections import Later, ListOf, MapOf, Record, Section
-from organism.config.shapes import Choice, Reading, Text, Whole
+from organism.config.shapes import Choice, OrNull, Reading, Text, Whole
 from organism.config.start import START, message_of
 from organism.config.tree import Entry, Scalar, Table
 from organism.config.wording import FolderPath
@@ -44,12 +46,12 @@ TOP: Final = Record(
         "defaults": DEFAULTS,
         "budget": ROOT_BUDGET,
         "conversation": CONVERSATION,
-        "accounts": Later(),
+        "accounts": MapOf(ACCOUNT, account_problem),
         "ceiling": CEILING,
         "models": MapOf(MODEL, alias_problem),
         "handlers": MapOf(HANDLER, name_problem),
         "hooks": Later(),
-        "loops": Later(),
+        "loops": OrNull(LOOPS),
         "dead_letters": Later(),
         "scheduling": Choice(("breadth-first", "depth-first")),
         "max_handlers": Whole(least=1),
@@ -83,6 +85,7 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes) -> Setting
     top: Section = TOP.read(_with_defaults(tree, mistakes), reading)
     handlers = _handlers(top)
     start = _start(top, handlers)
+    check_deciders(top, handlers, _names(top, "handlers"))
     mistakes.raise_any()
     models = models_of(top.values.get("models", {}))
     built = {"organism", "defaults", "handlers", "models", "start"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import evolve, fields, frozen
 
 from organism.config.budgets import BUDGET
+from organism.config.notices import NOTICES, PROMPT, check_prompt
 from organism.config.places import shown
 from organism.config.sections import Anything, Later, ListOf, Record, Section
 from organism.config.shapes import BROKEN, Choice, Found, Located, Number, OrNull, Reading, Text, Whole, one_of
@@ -19,7 +20,7 @@ from organism.loader import accepts_of, description_of, load_object
 from organism.names import ORGANISM, is_handler_name, suggestion
 from organism.payloads import is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
-from organism.settings import AgentSettings, HandlerSettings, Notices
+from organism.settings import AgentSettings, HandlerSettings, HumanSettings
 
 if TYPE_CHECKING:
     from organism.config.shapes import Shape
@@ -38,6 +39,14 @@ class _Code:
     function: Callable[..., Any]
     accepts: tuple[type, ...]
     description: str
+
+
+@frozen
+class _Person:
+    """A handler that is a person."""
+
+    accepts: tuple[type, ...]
+    replies: tuple[type, ...]
 
 
 @frozen
@@ -104,15 +113,16 @@ def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | N
     values = section.values
     agent = _agent_of(values["agent"], known) if "agent" in values else None
     code: _Code | None = values.get("code")
-    accepts = agent.accepts if agent else code.accepts if code else ()
+    person: _Person | None = values.get("human")
+    accepts = next((kind.accepts for kind in (agent, code, person) if kind), ())
     peers = _peers_of(section, name, known)
     _one_kind(section)
+    if "human" in section.table.entries:
+        values = _of_person(section)
     if _is_own(section, "per") and "budget" not in section.table.entries:
         section.wrong("per", "says how calls share a budget, and there is no 'budget' beside it")
     description = values.get("description") or (code.description if code else "")
-    if not description and "description" not in section.table.entries and (code or "agent" in section.table.entries):
-        hint = "; or give the function a docstring" if code else ""
-        section.reading.wrong(section.table, f"'description' is missing: agents read it{hint}")
+    _check_described(section, description, code)
     if section.broken or not accepts:
         return None
     return HandlerSettings(
@@ -121,7 +131,8 @@ def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | N
         description=description,
         code=code.function if code else None,
         agent=agent,
-        peers=peers,
+        human=HumanSettings(replies=person.replies) if person else None,
+        peers=() if person else peers,
         timeout=values.get("timeout", CODE_TIMEOUT if code else None),
         concurrency=values.get("concurrency"),
         budget=values.get("budget"),
@@ -132,11 +143,27 @@ def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | N
     )
 
 
+def _check_described(section: Section, description: str, code: _Code | None) -> None:
+    """Notes a handler that agents would know nothing of."""
+    told = code or not {"agent", "human"}.isdisjoint(section.table.entries)
+    if not description and "description" not in section.table.entries and told:
+        hint = "; or give the function a docstring" if code else ""
+        section.reading.wrong(section.table, f"'description' is missing: agents read it{hint}")
+
+
+def _of_person(section: Section) -> Mapping[str, Any]:
+    """What is said of a person; notes what is none of theirs. What ``defaults`` says is meant for those that run."""
+    for key, problem in _NOT_OF_PEOPLE.items():
+        if _is_own(section, key):
+            section.wrong(key, problem)
+    return {key: value for key, value in section.values.items() if key == "description" or _is_own(section, key)}
+
+
 def _one_kind(section: Section) -> None:
-    """Notes a handler that is neither code nor agent, or both."""
+    """Notes a handler that is neither code, agent nor a person, or several of them."""
     kinds = [key for key in ("code", "agent", "human") if key in section.table.entries]
     if not kinds:
-        section.reading.wrong(section.table, "needs 'code: module:function' or 'agent: {...}'")
+        section.reading.wrong(section.table, "needs 'code: module:function', 'agent: {...}' or 'human: {...}'")
     elif len(kinds) > 1:
         section.wrong(kinds[1], f"is there beside {shown(kinds[0])}: a handler is one of them")
 
@@ -150,7 +177,7 @@ def _is_own(section: Section, key: str) -> bool:
 def _peers_of(section: Section, name: str, known: Known) -> tuple[str, ...]:
     found: tuple[Found, ...] = section.values.get("peers", ())
     for one in found:
-        if known.handlers is not None and one.value != name and one.value not in known.handlers:
+        if known.handlers is not None and one.value not in {name, ORGANISM, *known.handlers}:
             hint = suggestion(one.value, known.handlers) or "; add it to 'handlers'"
             section.reading.wrong(one.node, f"{shown(one.value)} is no handler{hint}")
     return tuple(one.value for one in found)
@@ -169,6 +196,8 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
         said["min_output_tokens"] = min(_LEAST_OUTPUT, wish)
     elif wish is not None and least is not None and least > wish:
         section.wrong("min_output_tokens", f"{least} is more than the {wish} output tokens that are wished for")
+    if "prompt" in said and "notices" in said:
+        check_prompt(section, said["prompt"], said["notices"])
     if section.broken or not (said["accepts"] and said["replies"]):
         return None
     return AgentSettings(model=model, **said)
@@ -202,7 +231,7 @@ _AGENT: Final = Record(
         "accepts": ListOf(_PayloadShape(), filled=True, unique=True, single=True),
         "replies": ListOf(_PayloadShape(sent=True), filled=True, unique=True, single=True),
         "model": Located(Text("the name of a model")),
-        "prompt": Wording(nullable=True),
+        "prompt": Wording(nullable=True, names=PROMPT),
         "peers_as": Choice(("tools",), later=("xml",)),
         "tools": Later(),
         "max_turns": Whole(least=1),
@@ -215,20 +244,26 @@ _AGENT: Final = Record(
         "tool_output": Later(),
         "compaction": Later(),
         "prune": Later(),
-        "notices": Record(
-            {
-                "deliver": Later(),
-                "figures": Later(),
-                "warning": Wording(nullable=True),
-                "exhausted": Wording(nullable=True),
-                "grace": Wording(nullable=True),
-            },
-            make=lambda section: Notices(**section.values),
-        ),
+        "notices": NOTICES,
     },
     required=("accepts", "replies"),
     tolerant=True,
 )
+_HUMAN: Final = Record(
+    {
+        "accepts": ListOf(_PayloadShape(), filled=True, unique=True, single=True),
+        "replies": ListOf(_PayloadShape(sent=True), filled=True, unique=True, single=True),
+    },
+    required=("accepts", "replies"),
+    make=lambda section: _Person(**section.values),
+)
+_NOT_OF_PEOPLE: Final = {
+    "peers": "a person is asked and answers, and addresses nobody: leave it out",
+    "concurrency": "a person is asked everything at once, and answers in any order: leave it out",
+    "options": "nothing reads it: no code runs for a person",
+    "effects": "nothing reads it: no code runs for a person",
+}
+"""Keys of other handlers, and why a person has none of them."""
 _SHARED: Final[Mapping[str, Shape | Later]] = {
     "peers": ListOf(Located(Text("the name of a handler")), unique=True),
     "timeout": Number(above=0, nullable=True),
@@ -241,7 +276,7 @@ _SHARED: Final[Mapping[str, Shape | Later]] = {
 }
 _ONE: Final = "is what one handler is: write it in 'handlers'"
 HANDLER: Final = Record(
-    {"code": _CodeShape(), "agent": _AGENT, "human": Later(), "description": Text(), **_SHARED}, tolerant=True
+    {"code": _CodeShape(), "agent": _AGENT, "human": _HUMAN, "description": Text(), **_SHARED}, tolerant=True
 )
 """One handler, as a section; :func:`handler_of` makes the settings."""
 DEFAULTS: Final = Record(_SHARED, refused=dict.fromkeys(("code", "agent", "human", "description"), _ONE))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
-from jinja2 import TemplateSyntaxError, nodes
+from jinja2 import TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from organism.config.places import shown
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 256 * 1024
 """How long a file of text may be."""
 
+_GUARDS: Final = {"defined", "undefined", "default", "d"}
+"""Tests and filters that bear a name that is not there."""
 _SUFFIXES: Final = (".md", ".txt", ".j2")
 _SYNTAX: Final = SandboxedEnvironment()
 """Only parses; it holds no state of an organism."""
@@ -33,6 +35,8 @@ class Wording(Text):
     """
 
     wanted: str = "a text or the path of a file"
+    names: tuple[str, ...] = ()
+    """What it may name; nothing is said of names where this is empty."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """The text: of the file, where one is named."""
@@ -45,7 +49,8 @@ class Wording(Text):
             if isinstance(found, _Unreadable):
                 return reading.wrong(node, f"{shown(text)} {found.problem}")
             text = found
-        problem = _mistake(text, f"{path}:" if path else "line ")
+        line = f"{path}:" if path else "line "
+        problem = _mistake(text, line) or (_unknown_name(text, self.names, line) if self.names else None)
         return text if problem is None else reading.wrong(node, problem)
 
 
@@ -148,6 +153,27 @@ def _mistake(text: str, line: str) -> str | None:
     except RecursionError:
         return f"{line}1: nested too deep for Jinja2"
     return None
+
+
+def line_of(name: str, text: str) -> int | None:
+    """The first line of a wording that needs this name; ``None`` where it gets by without, as by ``is defined``."""
+    tree = _SYNTAX.parse(text)
+    if name not in meta.find_undeclared_variables(tree):
+        return None
+    guards = [each for each in tree.find_all((nodes.Test, nodes.Filter)) if each.name in _GUARDS]
+    if any(isinstance(each.node, nodes.Name) and each.node.name == name for each in guards):
+        return None
+    return min((each.lineno for each in tree.find_all(nodes.Name) if each.name == name and each.ctx == "load"), default=1)
+
+
+def _unknown_name(text: str, names: tuple[str, ...], line: str) -> str | None:
+    """The first name in a wording that nothing defines."""
+    undefined = meta.find_undeclared_variables(_SYNTAX.parse(text)) - set(names) - set(_SYNTAX.globals)
+    needed = [(at, name) for name in undefined if (at := line_of(name, text)) is not None]
+    if not needed:
+        return None
+    at, name = min(needed)
+    return f"{line}{at}: nothing is called {shown(name)} here{suggestion(name, names)}; there is {one_of(names)}"
 
 
 def _unknown(node: nodes.Node) -> str | None:

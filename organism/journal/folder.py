@@ -16,7 +16,7 @@ from organism.journal.folder_index import OVER, REMOVED, SNAPSHOT, Index, Summar
 from organism.journal.folder_known import Known, chain_of, end_of
 from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
-from organism.journal.presence import Presence
+from organism.journal.presence import Presence, barred
 from organism.journal.standing import CONVERSATION, Ledger, Standing
 
 if TYPE_CHECKING:
@@ -91,12 +91,9 @@ class LinesJournal:
         chains: dict[str, list[Fact]] = {}
         for root, fact in batch:
             chains.setdefault(root, []).append(fact)
-        if self._closed or self._readonly:
-            state = "closed" if self._closed else "open for reading only"
-            return dict.fromkeys(chains, JournalError(f"the journal in {self.folder} is {state}"))
-        lost = self._presence.lost()
-        if lost is not None:
-            return dict.fromkeys(chains, lost)
+        wrong = self._barred() or self._presence.lost()
+        if wrong is not None:
+            return dict.fromkeys(chains, wrong)
         failed: dict[str, JournalError] = {}
         contents: dict[str, list[bytes]] = {}
         for root, facts in chains.items():
@@ -208,10 +205,9 @@ class LinesJournal:
 
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""
-        if self._closed or self._readonly:
-            raise JournalError(
-                f"the journal in {self.folder} is {'closed' if self._closed else 'open for reading only'}"
-            )
+        wrong = self._barred()
+        if wrong is not None:
+            raise wrong
         entries = checked(root, documents)
         if self._first_line(root):
             raise JournalError(f"{self.path(root)}: thread {root!r:.80} is there already")
@@ -224,10 +220,9 @@ class LinesJournal:
 
     def remove(self, root: str) -> None:
         """Removes a chain that is over; what it spent stays in the index."""
-        if self._closed or self._readonly:
-            raise JournalError(
-                f"the journal in {self.folder} is {'closed' if self._closed else 'open for reading only'}"
-            )
+        wrong = self._barred()
+        if wrong is not None:
+            raise wrong
         if not self._first_line(root):
             raise JournalError(f"{self.folder}: thread {root!r:.80} is not there")
         known = self._known.get(root) or self._read(root)
@@ -247,6 +242,10 @@ class LinesJournal:
         self._closed = True
         self._known.clear()
         self._files.close()
+
+    def _barred(self) -> JournalError | None:
+        """Why nothing is written any more, or ever."""
+        return barred(f"the journal in {self.folder}", closed=self._closed, readonly=self._readonly)
 
     # What is known of chains
 

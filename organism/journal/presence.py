@@ -46,3 +46,10 @@ class Presence:
         except OSError:
             return None
         return there.st_dev, there.st_ino
+
+
+def barred(name: str, *, closed: bool, readonly: bool) -> JournalError | None:
+    """Why the journal of this name must not be written, whatever stands at its path; ``None`` where it may."""
+    if not (closed or readonly):
+        return None
+    return JournalError(f"{name} is {'closed' if closed else 'open for reading only'}")

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
 CONVERSATION: Final = "conversation:"
 """How the ids of chains begin that hold a conversation: it lasts, and is over while none of its turns is open."""
+NO_MARKS: Final = "{}"
+"""What is counted under nothing."""
 
 Key = tuple[int, str, str, str, str]
-"""What is spent together: (hour, handler, model, backend, labels as a canonical JSON object)."""
+"""What is spent together: (hour, handler, model, backend, :func:`marks`)."""
 Sums = list[int]
-"""The six amounts, the three details, and 1 where some of it is an estimate."""
+"""The six amounts, the three details, and a number of bits: :data:`ESTIMATED`, :data:`UNPRICED`."""
 _WIDTH: Final = 10
+ESTIMATED: Final = 1
+"""Some of it is an estimate."""
+UNPRICED: Final = 2
+"""Nobody knew the price of some of it, which counts as costing nothing."""
 
 
 class Ledger:
@@ -75,21 +81,41 @@ class Ledger:
         return made
 
 
+def marks(labels: Mapping[str, str], accounts: Sequence[str] = (), tags: Sequence[str] = ()) -> str:
+    """What a sum is counted under, as canonical JSON: the object of its labels, or, where there are accounts or tags too, a list of
+    that, the accounts and the tags. Journals of before have labels alone.
+    """
+    if accounts or tags:
+        return json_text([dict(labels), list(accounts), sorted(tags)])
+    return json_text(dict(labels)) if labels else NO_MARKS
+
+
 def spending(key: Key, amounts: Sequence[int]) -> Spending:
-    """A sum as readers get it."""
-    hour, handler, model, backend, labels = key
+    """A sum as readers get it. Raises TypeError or ValueError where it does not say what it should."""
+    hour, handler, model, backend, under = key
+    labels, accounts, tags = _unmarked(under)
     return Spending(
-        hour=hour, handler=handler, model=model, backend=backend, labels=json.loads(labels),
+        hour=hour, handler=handler, model=model, backend=backend, labels=labels, accounts=tuple(accounts), tags=tuple(tags),
         amounts=cast("tuple[int, int, int, int, int, int]", tuple(amounts[:6])),
-        details=cast("tuple[int, int, int]", tuple(amounts[6:9])), estimated=bool(amounts[9]),
+        details=cast("tuple[int, int, int]", tuple(amounts[6:9])),
+        estimated=bool(amounts[9] & ESTIMATED), unpriced=bool(amounts[9] & UNPRICED),
     )  # fmt: skip
+
+
+def _unmarked(under: str) -> tuple[dict[str, str], list[str], list[str]]:
+    """The labels, accounts and tags of :func:`marks`."""
+    found: Any = json.loads(under)
+    labels, accounts, tags = found if isinstance(found, list) else (found, [], [])
+    if not (isinstance(labels, dict) and isinstance(accounts, list) and isinstance(tags, list)):
+        raise TypeError(f"{under!r:.80} says nothing of labels, accounts and tags")
+    return cast("dict[str, str]", labels), cast("list[str]", accounts), cast("list[str]", tags)
 
 
 class Standing:
     """What the facts of one chain come to, up to the last that was applied.
 
-    ``open`` are its open threads with their labels (as a canonical JSON object), ``holds`` the open holds with the labels of
-    their threads, ``spent`` what it spent; ``threads`` are all that were opened in it, but for the root thread.
+    ``open`` are its open threads with what they are counted under (:func:`marks`), ``holds`` the open holds with that of their
+    threads, ``spent`` what it spent; ``threads`` are all that were opened in it, but for the root thread.
     """
 
     def __init__(self, root: str) -> None:
@@ -98,6 +124,8 @@ class Standing:
         self.holds: dict[int, str] = {}
         self.spent = Ledger()
         self.threads: dict[str, None] = {}
+        self._accounts: dict[str, tuple[str, ...]] = {}
+        """Those that threads and the conversation are under, by their ids; of whoever is under any."""
         self._begun = False
         self._copied = 0
 
@@ -119,48 +147,68 @@ class Standing:
         for step in fact.steps:
             if isinstance(step, facts.Posted):
                 if step.charged and not copied:
-                    labels = self.open.get(step.thread, "{}")
-                    self.spent.count((int(fact.at // 3600), step.to, "", "", labels))
+                    under = self.open.get(step.thread, NO_MARKS)
+                    self.spent.count((int(fact.at // 3600), step.to, "", "", under))
             elif isinstance(step, facts.ThreadOpened):
-                self._opened(step.thread, step.labels)
+                self._opened(step)
+            elif isinstance(step, facts.ConversationOpened) and step.accounts:
+                self._accounts[self.root] = step.accounts
         if not self._begun:
             # A chain that does not begin with a thread being opened is not over before that thread is.
             self._begun = True
-            self.open = self.open or {fact.thread: "{}"}
+            self.open = self.open or {fact.thread: NO_MARKS}
         if not isinstance(fact, facts.Answered):
             self._rest(fact, copied=copied)
 
     def _rest(self, fact: Fact, *, copied: bool) -> None:
         match fact:
             case facts.CallHeld(hold=hold, thread=thread):
-                self.holds[hold] = self.open.get(thread, "{}")
+                self.holds[hold] = self.open.get(thread, NO_MARKS)
             case facts.CallSettled(hold=hold):
-                labels = self.holds.pop(hold, None) or self.open.get(fact.thread, "{}")
+                under = self.holds.pop(hold, None) or self.open.get(fact.thread, NO_MARKS)
                 if not copied:
-                    self._charge(fact, labels)
+                    self._charge(fact, under)
             case facts.Ended():
                 for thread in _with_those_below(fact):
                     self.open.pop(thread, None)
+                    if thread != self.root:
+                        self._accounts.pop(thread, None)
             case _:
                 pass
 
-    def _opened(self, thread: str, labels: Mapping[str, str]) -> None:
-        self.open[thread] = _labels(labels)
+    def _opened(self, step: facts.ThreadOpened) -> None:
+        self._enter(step.thread, step.labels, step.accounts, None if step.owner is None else step.owner[0])
         self._begun = True
-        if thread != self.root:
-            self.threads[thread] = None
+        if step.thread != self.root:
+            self.threads[step.thread] = None
 
-    def _charge(self, fact: facts.CallSettled, labels: str) -> None:
+    def _enter(self, thread: str, labels: Mapping[str, str], accounts: tuple[str, ...], owner: str | None) -> None:
+        """A thread is open. A sub-thread is under the accounts of the thread above it, a turn under those of its conversation."""
+        if self._accounts:
+            accounts = accounts or self._accounts.get(self.root if owner is None else owner, ())
+        if accounts:
+            self._accounts[thread] = accounts
+        self.open[thread] = marks(labels, accounts)
+
+    def _charge(self, fact: facts.CallSettled, under: str) -> None:
         charge = fact.charge
-        details = (charge.cache_read_tokens, charge.cache_write_tokens, charge.reasoning_tokens)
-        if any(charge.amounts) or any(details):
-            key = (int(fact.held_at // 3600), fact.handler, fact.alias, fact.backend, labels)
-            self.spent.add(key, (*charge.amounts, *details, int(charge.estimated)))
+        if any(charge.amounts) or any(charge.details):
+            if fact.tags:
+                labels, accounts, _ = _unmarked(under)
+                under = marks(labels, accounts, fact.tags)
+            key = (int(fact.held_at // 3600), fact.handler, fact.alias, fact.backend, under)
+            bits = (ESTIMATED if charge.estimated else 0) | (UNPRICED if charge.unpriced else 0)
+            self.spent.add(key, (*charge.amounts, *charge.details, bits))
 
     def _restore(self, fact: facts.Snapshot) -> None:
         self._begun = True
-        self.open = {each.thread: _labels(each.labels) for each in fact.image.threads}
-        self.holds = {each.hold: self.open.get(each.thread, "{}") for each in fact.image.holds}
+        conversation = fact.image.conversation
+        self.open, self._accounts = {}, {}
+        if conversation is not None and conversation.accounts:
+            self._accounts[self.root] = conversation.accounts
+        for each in fact.image.threads:  # each stands behind the one above it
+            self._enter(each.thread, each.labels, each.accounts, None if each.owner is None else each.owner[0])
+        self.holds = {each.hold: self.open.get(each.thread, NO_MARKS) for each in fact.image.holds}
         self.threads |= dict.fromkeys(thread for thread in self.open if thread != self.root)
 
     def _fork(self, fact: facts.Forked) -> None:
@@ -171,14 +219,10 @@ class Standing:
             self._copied = fact.entries + 1
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    return json_text(dict(labels)) if labels else "{}"
-
-
 def _with_those_below(fact: facts.Ended) -> Iterator[str]:
     yield fact.thread
     for below in fact.threads:
         yield from _with_those_below(below)
 
 
-__all__ = ["CONVERSATION", "Key", "Ledger", "Standing", "Sums", "spending"]
+__all__ = ["CONVERSATION", "Key", "Ledger", "Standing", "Sums", "marks", "spending"]

@@ -14,6 +14,7 @@ from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_n
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
 from organism.message import Forward, Outgoing, Reply, Send
+from organism.names import ORGANISM
 from organism.payloads import is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
 from organism.routing import Misdirected, Route, check_address
@@ -96,7 +97,7 @@ def _not_now(sender: Message) -> Refusal | None:
 
 
 def _too_deep(target: Target) -> Refusal | None:
-    node = target.thread.node if target.opens is None else unborn(target.thread.node, target.opens)
+    node = target.thread.node if target.opens is None else unborn(target.thread.node.path, target.opens)
     limited = depth_limit(node)
     if limited is None or target.depth <= limited[1]:
         return None
@@ -148,12 +149,11 @@ def check_messages(targets: Sequence[Goal]) -> Lack | None:
     for goal in targets:
         if goal.opens is not None:
             # Several messages for one that calls share open it once.
-            count = openings[goal.node, goal.shared] = (
-                openings.get((goal.node, goal.shared), 0) if goal.shared else 0
-            ) + 1
+            one = (goal.path[0], goal.shared)
+            count = openings[one] = (openings.get(one, 0) if goal.shared else 0) + 1
             if goal.opens.limits.messages is not None and count > goal.opens.limits.messages:
-                return Lack(unborn(goal.node, goal.opens), MESSAGES, count, for_good=True)
-        for each in goal.node.path:
+                return Lack(unborn(goal.path, goal.opens), MESSAGES, count, for_good=True)
+        for each in goal.path:
             counts[each] = counts.get(each, 0) + 1
     for node, count in counts.items():
         if node.used[MESSAGES] + node.held[MESSAGES] + count > node.caps.working[MESSAGES]:
@@ -161,9 +161,9 @@ def check_messages(targets: Sequence[Goal]) -> Lack | None:
     return None
 
 
-def unborn(above: Node, opens: BudgetSettings) -> Node:
-    """The node of a sub-thread that is not opened, to tell its figures; it belongs to no thread."""
-    policy = opens.policy(above.policy)
+def unborn(above: tuple[Node, ...], opens: BudgetSettings) -> Node:
+    """The node of a thread that is not opened, to tell its figures; it belongs to no thread."""
+    policy = opens.policy(above[0].policy)
     return Node("sub-thread", caps(opens.limits, policy, keeps_back=True), policy, above=above)
 
 
@@ -199,18 +199,18 @@ def refusal_error(refusal: Refusal, *, hint: str = "") -> BudgetExhaustedError |
 
 
 class Goal(NamedTuple):
-    """Whose budget a message is charged to: ``node``, or a sub-thread below it that ``opens``; ``shared`` names the handler
-    whose calls share that one.
+    """Whose budget a message is charged to: the nodes of ``path``, and a thread below them that ``opens``; ``shared`` names the
+    handler whose calls share that one.
     """
 
-    node: Node
+    path: tuple[Node, ...]
     opens: BudgetSettings | None = None
     shared: str = ""
 
 
 def goal_of(target: Target) -> Goal:
     """Whose budget a message to there is charged to."""
-    return Goal(target.thread.node, target.opens, target.to if target.shared else "")
+    return Goal(target.thread.node.path, target.opens, target.to if target.shared else "")
 
 
 @frozen
@@ -231,13 +231,13 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
         kind = type(out)
         if kind is Reply:
             answers += 1
-            wrong = check_payload(out.payload)
+            wrong = None if message.to == ORGANISM else check_payload(out.payload)
             if wrong is not None:
                 return wrong
             plan.append(Planned(out))
             receiver = _receiver(state, frame, out.payload)
             if receiver is not None:
-                goals.append(Goal(receiver.thread.node))
+                goals.append(Goal(receiver.thread.node.path))
         elif kind is Send or kind is Forward:
             answers += kind is Forward
             depth = frame.depth + (kind is Send)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism import facts
-from organism.frames import Failure, descendants, is_below
+from organism.frames import Failure, descendants, is_below, root_of
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, open_at, too_many_messages
 from organism.kernel.ends import queued_in
+from organism.kernel.loops import note_loops
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
 
@@ -43,8 +44,11 @@ class Asks:
         note_arrival(self._state, posted, came_from=message.thread)
         ask = posted.frame.asker
         assert ask is not None  # noqa: S101 - opened with an asker
+        looped = note_loops(self._state, message)
         remember(message, key, ask)
         self._book.write(facts.Asked, message.thread, seq=message.seq, to=to, key=key)
+        if looped is not None:
+            self._ends.stop(root_of(message.thread), looped, at)
         return ask
 
     def spawn(
@@ -62,8 +66,11 @@ class Asks:
         posted = open_at(self._state, target, message, "spawn", parent=None)
         note_crossings(self._state, message.thread, message)
         note_arrival(self._state, posted, came_from=message.thread)
+        looped = note_loops(self._state, message)
         remember(message, key, posted.thread.id)
         self._book.write(facts.Spawned, message.thread, seq=message.seq, to=to, key=key)
+        if looped is not None:
+            self._ends.stop(root_of(message.thread), looped, at)
         return posted.thread
 
     def _check_cost(self, target: Target | Refusal) -> Refusal | None:
@@ -134,3 +141,5 @@ def occupy(state: State, message: Message) -> None:
     """A delivery waits for something: its mailbox is taken until it is done."""
     state.schedule.occupy(message)
     state.occupied[message.thread, message.to] = message
+    if state.inbox.questions:
+        state.inbox.stir(message.thread)

@@ -9,6 +9,7 @@ from organism.frames import Conversation, chain_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from organism.budget.tree import Node
     from organism.facts import Ended, Fact
     from organism.frames import Thread
     from organism.kernel.state import State
@@ -27,8 +28,8 @@ class Book:
         self._state = state
         self._record = record
         self._ended = ended
-        self.rolled = False
-        """A new window has begun; those who wait for what was held in the old one are to be tried."""
+        self.rolled: tuple[Node, ...] = ()
+        """For these a new window has begun; those who wait for what was held in the old one are to be tried."""
 
     @property
     def listening(self) -> bool:
@@ -41,14 +42,17 @@ class Book:
 
     def begin(self, at: float) -> None:
         """Starts a change at this instant."""
-        if self._state.come_to(at):
-            self.rolled = True
+        rolled = self._state.come_to(at)
+        if rolled:
+            self.rolled += rolled
         if self._record is not None:
             self._state.steps = []
 
     def write(self, fact: Callable[..., Fact], thread: Thread | Conversation, **fields: Any) -> None:
         """Ends a change: writes its fact with the steps that were made, then the threads that ended by it."""
         state = self._state
+        if state.inbox.questions and not isinstance(thread, Conversation):
+            state.inbox.stir(thread)
         if self._record is not None:
             steps = tuple(state.steps or ())
             state.steps = None

@@ -13,8 +13,10 @@ from organism.budget.tree import Lack, Node, note_details, put_back, recap
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
 from organism.frames import Failure, Message, Thread, chain_of, root_of
+from organism.kernel.conversations import apply_conversation_limits
 from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
+from organism.kernel.marks import left_at, marks, nearest
 from organism.kernel.prompts import Prompt, prompted
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.state import ALL, State
@@ -22,9 +24,11 @@ from organism.kernel.warnings import fire_rest, note_crossings
 from organism.kernel.windows import path_of, roll_hint
 
 if TYPE_CHECKING:
+    from organism.frames import Conversation
     from organism.images import Kept
     from organism.kernel.book import Book
     from organism.settings import BudgetSettings
+    from organism.usage import Tally
 
 
 @frozen(eq=False, kw_only=True)
@@ -43,6 +47,9 @@ class CallFor:
     """What the call is called among those of its delivery; only while facts are recorded."""
     prompt: Prompt | None = None
     """What the model is asked; of the first attempt, and only while facts are recorded."""
+    tags: tuple[str, ...] = ()
+    call: int | None = None
+    """The hold of its first attempt; of further ones."""
 
     @property
     def owner(self) -> Message | Thread:
@@ -117,6 +124,7 @@ class Calls:
             streamed=call.streamed,
             held_at=state.now,
             chain=chain_of(thread),
+            tags=call.tags,
         )
         add_hold(state, hold)
         note_clock(state, call.message)
@@ -136,6 +144,10 @@ class Calls:
             streamed=hold.streamed,
             key=call.key,
             prompt=None if call.prompt is None else prompted(hold, call.prompt),
+            tags=hold.tags,
+            call=call.call,
+            clamped=hold.clamped or None,
+            nearest=nearest(hold.path, hold.need) if self._book.listening else None,
         )
         return hold
 
@@ -153,6 +165,12 @@ class Calls:
             unit=error.unit,
             scope=error.scope,
             need=error.need,
+            alias=call.alias,
+            backend=call.backend,
+            attempt=call.attempt,
+            call=call.call,
+            nearest=left_at(lack.node, lack.unit),
+            **marks(thread, call.tags),
         )
         return error
 
@@ -165,7 +183,7 @@ class Calls:
             figure(unit, node.held[unit]),
             figure(unit, node.caps.limit[unit]),
             figure(unit, lack.need),
-            hint=hint or roll_hint(self._state, node),
+            hint=hint or roll_hint(node),
         )
 
     def abandoned(self, thread: Thread, message: Message | None, at: float) -> None:
@@ -193,6 +211,8 @@ class Calls:
             backend=hold.backend,
             held_at=hold.held_at,
             charge=charge,
+            attempt=hold.attempt,
+            **marks(thread, hold.tags),
         )
         self._try_waiting(hold.path)
         return crossed
@@ -211,9 +231,9 @@ class Calls:
 
     def after_roll(self) -> None:
         """A new window has begun: those who wait for what was held in the old one are tried."""
-        if self._book.rolled:
-            self._book.rolled = False
-            self._try_waiting((self._state.root,))
+        rolled, self._book.rolled = self._book.rolled, ()
+        if rolled:
+            self._try_waiting(rolled)
 
     def untie(self) -> None:
         """Refuses calls that wait for each other's streams, one after the other, until those who are left may go."""
@@ -251,7 +271,40 @@ class Calls:
         note_text(thread, handler, text)
         remember(message, key, (text, kept))
         seq = 0 if message is None else message.seq
-        self._book.write(facts.CallCompleted, thread, seq=seq, handler=handler, text=text, key=key, kept=kept)
+        self._book.write(
+            facts.CallCompleted,
+            thread,
+            seq=seq,
+            handler=handler,
+            text=text,
+            key=key,
+            kept=kept,
+            alias=hold_for.alias,
+            call=hold_for.call,
+            **marks(thread, hold_for.tags),
+        )
+
+    def unanswered(self, call: CallFor, outcome: str, text: str, spent: Tally, at: float) -> None:
+        """A call ended without an answer; nothing changes by that, since its attempts were settled. ``spent`` is what they did cost."""
+        thread, message = call.thread, call.message
+        if self._state.threads.get(thread.id) is not thread:
+            return  # its end says it
+        self._book.begin(at)
+        self._book.write(
+            facts.CallFailed,
+            thread,
+            seq=0 if message is None else message.seq,
+            handler="" if message is None else message.to,
+            alias=call.alias,
+            outcome=outcome,
+            text=text,
+            attempts=call.attempt,
+            usage=spent.usage(),
+            unpriced=spent.unpriced or None,
+            key=call.key,
+            call=call.call,
+            **marks(thread, call.tags),
+        )
 
     def set_limits(self, thread: Thread, budget: BudgetSettings, at: float) -> None:
         """Gives a running thread other limits; those who wait are tried."""
@@ -259,6 +312,17 @@ class Calls:
         apply_limits(thread, budget, at)
         self._book.write(facts.LimitsSet, thread, budget=budget)
         self._try_waiting((thread.node,))
+
+    def set_conversation_limits(self, conversation: Conversation, budget: BudgetSettings, at: float) -> None:
+        """Gives a conversation other limits; those who wait are tried."""
+        self._book.begin(at)
+        apply_conversation_limits(conversation, budget)
+        self._book.write(facts.LimitsSet, conversation, budget=budget)
+        self._try_waiting((conversation.node,))
+
+    def freed(self, node: Node) -> None:
+        """There may be more room at a node: those who wait are tried."""
+        self._try_waiting((node,))
 
 
 def abandoned_charge(hold: Hold) -> Charge:
@@ -297,29 +361,28 @@ def _short_of(node: Node) -> str:
 
 
 def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
-    """Settles on the whole path, and in the sums by handler, model, backend and label."""
+    """Settles on the whole path, and in the sums by handler, model, backend, account, label and tag."""
     del state.holds[hold.key]
     if hold.streamed:
         left = [each for each in state.streams.pop(hold.thread, ()) if each is not hold]
         if left:
             state.streams[hold.thread] = left
-    path = path_of(state, hold)
+    path = path_of(hold)
     put_back(path, hold.need, charge.amounts)
     note_details(path, charge)
     if charge.amounts[CALLS] or charge.amounts[0]:
         hold.thread.calls_like = charge.amounts
     for kind, name in _tallied(hold):
-        tally = state.tally(kind, name)
-        for unit, amount in enumerate(charge.amounts):
-            tally.amounts[unit] += amount
-        extra = (charge.cache_read_tokens, charge.cache_write_tokens, charge.reasoning_tokens)
-        tally.details = [have + more for have, more in zip(tally.details, extra, strict=True)]
-        tally.estimated = tally.estimated or charge.estimated
+        state.tally(kind, name).add(
+            charge.amounts, charge.details, estimated=charge.estimated, unpriced=bool(charge.unpriced)
+        )
 
 
 def _tallied(hold: Hold) -> list[tuple[str, str]]:
     handler = "" if hold.message is None else hold.message.to
     names = [ALL, ("handler", handler), ("model", hold.alias), ("backend", hold.backend)]
+    names += [("account", account) for account in hold.thread.accounts]
+    names += [("tag", tag) for tag in hold.tags]
     return names + [("label", f"{key}={value}") for key, value in hold.thread.labels.items()]
 
 

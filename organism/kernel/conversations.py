@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from organism import facts
 from organism.budget.caps import caps
-from organism.budget.tree import Node
+from organism.budget.tree import Node, recap
 from organism.errors import BudgetExhaustedError
 from organism.frames import Conversation
+from organism.kernel.windows import above
 from organism.settings import NOTHING, BudgetSettings
 
 if TYPE_CHECKING:
     from organism.frames import Thread, Warned
+    from organism.kernel.state import State
 
 SCOPE = "conversation"
-
-
-class Changes(Protocol):
-    """What conversations change; the state makes these changes."""
-
-    root: Node
-    conversations: dict[str, Conversation]
-    now: float
-    steps: list[facts.Step] | None
-    timed: list[Thread]
-
-    def resume(self, root: Thread, since: float) -> None:
-        """A thread that stood still goes on."""
-        ...
 
 
 @frozen(kw_only=True)
@@ -44,15 +32,21 @@ class Beginning:
     budget: BudgetSettings
     before: str | None = None
     remembered: Mapping[str, Mapping[str, Any]] = NOTHING
+    accounts: tuple[str, ...] = ()
 
 
-def begun(state: Changes, beginning: Beginning) -> Conversation:
+def begun(state: State, beginning: Beginning) -> Conversation:
     """The conversation, which is opened where it is not there yet."""
     known = state.conversations.get(beginning.id)
     if known is not None:
         return known
     return open_conversation(
-        state, beginning.id, beginning.budget, before=beginning.before, remembered=beginning.remembered
+        state,
+        beginning.id,
+        beginning.budget,
+        before=beginning.before,
+        remembered=beginning.remembered,
+        accounts=beginning.accounts,
     )
 
 
@@ -65,35 +59,46 @@ def out_of_time(conversation: Conversation) -> BudgetExhaustedError | None:
 
 
 def open_conversation(
-    state: Changes,
+    state: State,
     id_: str,
     budget: BudgetSettings,
     *,
     before: str | None = None,
     remembered: Mapping[str, Mapping[str, Any]] | None = None,
+    accounts: tuple[str, ...] = (),
 ) -> Conversation:
-    """Begins a conversation; ``remembered`` is the state that its handlers begin with."""
-    conversation = enter_conversation(state, id_, budget, before)
+    """Begins a conversation; ``remembered`` is the state that its handlers begin with, ``accounts`` those that it is under."""
+    conversation = enter_conversation(state, id_, budget, before, accounts)
     conversation.state = {handler: dict(kept) for handler, kept in (remembered or {}).items()} or None
     if state.steps is not None:
         state.steps.append(
-            facts.ConversationOpened(conversation=id_, budget=budget, before=before, state=remembered or {})
+            facts.ConversationOpened(
+                conversation=id_, budget=budget, before=before, state=remembered or {}, accounts=accounts
+            )
         )
     return conversation
 
 
-def enter_conversation(state: Changes, id_: str, budget: BudgetSettings, before: str | None) -> Conversation:
+def enter_conversation(
+    state: State, id_: str, budget: BudgetSettings, before: str | None, accounts: tuple[str, ...]
+) -> Conversation:
     """Makes a conversation and its node, and enters it where live ones are found."""
     policy = budget.policy(state.root.policy)
-    conversation = Conversation(
-        id_, Node(SCOPE, caps(budget.limits, policy, keeps_back=True), policy, above=state.root), budget, before
-    )
+    node = Node(SCOPE, caps(budget.limits, policy, keeps_back=True), policy, above=above(state, accounts))
+    conversation = Conversation(id_, node, budget, before, accounts)
     conversation.node.thread = conversation.chain
     state.conversations[id_] = conversation
     return conversation
 
 
-def join(state: Changes, thread: Thread, conversation: Conversation) -> None:
+def apply_conversation_limits(conversation: Conversation, budget: BudgetSettings) -> None:
+    """Gives a conversation other limits; the levels above the new share are armed again. A turn that runs keeps its seconds."""
+    node = conversation.node
+    conversation.budget, node.policy = budget, budget.policy(node.path[1].policy)
+    recap(node, caps(budget.limits, node.policy, keeps_back=True))
+
+
+def join(state: State, thread: Thread, conversation: Conversation) -> None:
     """A thread is a turn of a conversation: it begins once those before it have ended."""
     conversation.turns.append(thread)
     if len(conversation.turns) > 1:
@@ -102,7 +107,7 @@ def join(state: Changes, thread: Thread, conversation: Conversation) -> None:
         _begin(state, thread, conversation)
 
 
-def end_turn(state: Changes, thread: Thread) -> None:
+def end_turn(state: State, thread: Thread) -> None:
     """A turn has ended: what it remembers is the conversation's, and the next one begins."""
     conversation = thread.conversation
     if conversation is None:
@@ -119,6 +124,7 @@ def end_turn(state: Changes, thread: Thread) -> None:
         since = follower.paused_at
         follower.waits_turn = False
         _begin(state, follower, conversation)
+        state.inbox.begin(follower, state.now)
         state.resume(follower, state.now if since is None else since)
 
 
@@ -143,7 +149,7 @@ def heard_before(thread: Thread, handler: str, seq: int) -> Warned:
     raise LookupError(msg)
 
 
-def _begin(state: Changes, thread: Thread, conversation: Conversation) -> None:
+def _begin(state: State, thread: Thread, conversation: Conversation) -> None:
     thread.state, thread.prompts = conversation.state, conversation.prompts
     thread.pending, conversation.unheard = conversation.unheard, None
     limit = conversation.node.caps.seconds

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 
 class Ends:
-    """The ends of one organism's threads. ``cancelled`` collects the deliveries that are to be cancelled."""
+    """The ends of one organism's threads. ``cancelled`` collects the deliveries that are to be cancelled, ``cut`` the threads
+    without handlers whose calls are.
+    """
 
     def __init__(self, state: State, book: Book, calls: Calls) -> None:
         self._state = state
         self._book = book
         self._calls = calls
         self.cancelled: list[Message] = []
+        self.cut: list[Thread] = []
 
     def cancel_running(self, message: Message) -> None:
         """A delivery that runs is to be cancelled; whatever it answers is not carried out."""
@@ -60,7 +63,10 @@ class Ends:
             self._state.drop(message)
         self._book.write(facts.Stopped, thread, failure=failure, dropped=tuple(ref_of(each) for each in queued))
         if not thread.handler:  # opened without a message: no delivery brings its end
-            self.close_bare(thread, at)
+            if any(hold.thread is thread for hold in self._state.holds.values()):
+                self.cut.append(thread)
+            else:
+                self.close_bare(thread, at)
 
     def pause(self, thread: Thread, at: float) -> None:
         """Pauses a root thread with all below it: what runs finishes, nothing more is delivered, and its time stands still."""
@@ -84,7 +90,7 @@ class Ends:
         lack = refusal.lack
         if lack is None or lack.unit != MESSAGES:
             return None
-        whole = lack.node is self._state.root or lack.node.scope == CONVERSATION_SCOPE
+        whole = lack.node.window is not None or lack.node.scope == CONVERSATION_SCOPE
         found = root_of(thread) if whole else self._state.threads.get(lack.node.thread)
         return None if found is None or found.closing or found.stopping is not None else found
 
@@ -99,7 +105,9 @@ class Ends:
         every = list(descendants(thread))
         last = thread.handler in self._state.routes and self._state.routes[thread.handler].takes_exhaustion
         self._state.run_out(thread, failure, last=last)
-        queued = [message for each in every for message in queued_in(self._state, each)]
+        # What a person has in hands is under way: only time cancels that.
+        asked = () if cancel else self._state.inbox.questions
+        queued = [message for each in every for message in queued_in(self._state, each) if message not in asked]
         if cancel:
             for message in tuple(self._state.occupied.values()):
                 if message.thread in every:
@@ -114,5 +122,5 @@ class Ends:
 
 
 def queued_in(state: State, thread: Thread) -> list[Message]:
-    """The messages of one thread that wait for their delivery."""
-    return [*pending(thread), *state.schedule.waiting_for_place(thread)]
+    """The messages of one thread that wait for their delivery, or for a person."""
+    return [*pending(thread), *state.schedule.waiting_for_place(thread), *state.inbox.of(thread)]

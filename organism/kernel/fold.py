@@ -5,6 +5,7 @@ What the record does not hold is what a restart forgets on purpose: who runs, wh
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, assert_never
 
 from organism import facts
@@ -13,15 +14,17 @@ from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
 from organism.frames import Ask, Frame, Thread, Warned, above_new, chain_of, descendants, is_below, root_of
 from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
-from organism.kernel.conversations import heard_before, open_conversation
+from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
+from organism.kernel.grants import apply_grant, note_estimate
 from organism.kernel.holds import Hold
 from organism.kernel.imaging import restore
 from organism.kernel.index import Index
 from organism.kernel.opening import open_thread
-from organism.kernel.recall import read_clock, remember
+from organism.kernel.recall import Done, read_clock, remember
 from organism.kernel.state import State
 from organism.kernel.warnings import enter_warning, tell
-from organism.names import CONVERSATION
+from organism.kernel.windows import account
+from organism.names import ACCOUNT, CONVERSATION
 from organism.routing import routes
 
 if TYPE_CHECKING:
@@ -72,8 +75,11 @@ class Fold:
             if any(hold.thread is thread for hold in state.holds.values()):
                 self._parted[thread.id] = thread  # its open calls are still to be settled
         state.ended.clear()
+        if state.rings is not None:
+            state.rings.repeated.clear()
         state.woken.clear()
         state.timed.clear()
+        state.inbox.stirred.clear()
 
     def knows(self, root: str) -> bool:
         """Whether facts of this chain have been folded."""
@@ -123,6 +129,10 @@ class Fold:
                 remember(message, key, _spawned(fact))
             case _:
                 self._after_of_thread(fact)
+        if isinstance(fact, facts.Granted):
+            remember(message, fact.key, Done(fact.amount, fact.reason))
+        elif isinstance(fact, facts.Forecast):
+            remember(message, fact.key, Done(Decimal(0)))
 
     def _after_of_thread(self, fact: Fact) -> None:
         match fact:
@@ -133,13 +143,25 @@ class Fold:
                 for ref in dropped:
                     self.state.drop(self._index.messages[ref])
             case facts.LimitsSet(budget=budget):
-                apply_limits(self._thread(fact.thread), budget, fact.at)
+                if fact.thread.startswith(CONVERSATION):
+                    conversation = self.state.conversations[fact.thread.removeprefix(CONVERSATION)]
+                    apply_conversation_limits(conversation, budget)
+                else:
+                    apply_limits(self._thread(fact.thread), budget, fact.at)
+            case facts.Granted(node=node, unit=unit, amount=amount, budget=budget):
+                apply_grant(self._thread(node), unit, amount, budget, fact.at)
+            case facts.Forecast(estimate=estimate):
+                note_estimate(self._thread(fact.thread), estimate)
             case facts.Closed():
                 self.state.end(self._thread(fact.thread))
             case facts.Paused():
                 self.state.pause(self._thread(fact.thread))
             case facts.Resumed(since=since):
                 self.state.resume(self._thread(fact.thread), since)
+            case facts.StoodStill():
+                self.state.stand(self._thread(fact.thread))
+            case facts.WentOn():
+                self.state.go_on(self._thread(fact.thread))
             case _:
                 pass
 
@@ -161,7 +183,7 @@ class Fold:
         hold = Hold(
             id=fact.hold, thread=thread, message=message, path=thread.node.path, need=fact.need, output=fact.output,
             clamped=False, alias=fact.alias, backend=fact.backend, attempt=fact.attempt, grace=fact.grace,
-            streamed=fact.streamed, held_at=fact.at, chain=chain_of(thread),
+            streamed=fact.streamed, held_at=fact.at, chain=chain_of(thread), tags=fact.tags,
         )  # fmt: skip
         add_hold(self.state, hold)
 
@@ -181,9 +203,12 @@ class Fold:
                     owner,
                     step.labels,
                     conversation=conversation,
+                    accounts=step.accounts,
                 )
-            case facts.ConversationOpened(conversation=id_, budget=budget, before=before, state=remembered):
-                open_conversation(self.state, id_, budget, before=before, remembered=remembered)
+            case facts.ConversationOpened(
+                conversation=id_, budget=budget, before=before, state=kept, accounts=accounts
+            ):
+                open_conversation(self.state, id_, budget, before=before, remembered=kept, accounts=accounts)
             case facts.Posted():
                 self._post(step, message)
             case facts.WarningRaised():
@@ -245,9 +270,11 @@ class Fold:
         return ask
 
     def _node(self, name: str) -> Node:
-        """The node that a thread's id stands for, or a conversation's chain; the organism's for none."""
+        """The node that a thread's id stands for, a conversation's chain or an account's name; the organism's for none."""
         if name.startswith(CONVERSATION):
             return self.state.conversations[name.removeprefix(CONVERSATION)].node
+        if name.startswith(ACCOUNT):
+            return account(self.state, name.removeprefix(ACCOUNT))
         return self._thread(name).node if name else self.state.root
 
     def _warn(self, step: facts.WarningRaised) -> None:
@@ -256,15 +283,17 @@ class Fold:
         warned = Warned(
             seq=step.seq, unit=step.unit, level=step.level, threshold=step.threshold, used=step.used, limit=step.limit,
             held=step.held, remaining=step.remaining, scope=step.scope, calls_left=step.calls_left, to=step.to,
-            node=step.node,
+            node=step.node, about=step.about,
         )  # fmt: skip
         self._warned[root_of(thread).id, step.seq] = warned
         if step.unit in VECTOR:
             unit = VECTOR.index(step.unit)
-            if step.node or self.state.now >= self.state.window.begins:
+            if node.window is None or self.state.now >= node.window.begins:
                 fire(node, unit, _mark(step))
         told_after = None if step.told_after is None else self._index.messages.get(step.told_after)
-        enter_warning(self.state, thread, warned, step.pending_for, step.pending_caller, told_after)
+        enter_warning(
+            self.state, thread, warned, step.pending_for, step.pending_caller, told_after, digest=step.digest
+        )
 
 
 def _of(message: Message | None) -> Frame:

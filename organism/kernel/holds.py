@@ -35,6 +35,7 @@ class Hold:
     streamed: bool
     held_at: float
     chain: str
+    tags: tuple[str, ...] = ()
 
     @property
     def key(self) -> Ref:

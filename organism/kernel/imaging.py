@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from organism.images import Ref
     from organism.kernel.index import Index
     from organism.kernel.state import State
-from organism.kernel.recall import Times
+from organism.kernel.recall import Done, Times
 from organism.settings import BudgetSettings
 
 
@@ -52,9 +52,9 @@ def image_of(state: State, whole: Thread | Conversation) -> Image:
         _collect(frames, frame)
     holds = [hold for hold in state.holds.values() if hold.chain == chained]
     return Image(
-        threads=tuple(_of_thread(thread) for thread in threads),
+        threads=tuple(_of_thread(state, thread) for thread in threads),
         frames=tuple(_of_frame(frame) for frame in frames),
-        messages=tuple(_of_message(message) for message in messages),
+        messages=tuple(_of_message(message, state.inbox.questions.get(message)) for message in messages),
         holds=tuple(_of_hold(hold) for hold in holds),
         conversation=None if conversation is None else _of_conversation(conversation),
     )
@@ -84,11 +84,12 @@ def _of_conversation(conversation: Conversation) -> ConversationImage:
         calls=conversation.calls,
         seconds=conversation.seconds,
         turns=tuple(turn.id for turn in conversation.turns),
+        accounts=conversation.accounts,
         unheard={handler: tuple(warned) for handler, warned in (conversation.unheard or {}).items()},
     )
 
 
-def _of_thread(thread: Thread) -> ThreadImage:
+def _of_thread(state: State, thread: Thread) -> ThreadImage:
     return ThreadImage(
         thread=thread.id,
         kind=thread.kind,
@@ -96,6 +97,7 @@ def _of_thread(thread: Thread) -> ThreadImage:
         budget=thread.budget,
         owner=_ref(thread.owner),
         labels=thread.labels,
+        accounts=() if thread.conversation is not None or thread.owner is not None else thread.accounts,
         opened_at=thread.opened_at,
         paused_at=thread.paused_at,
         waits_turn=thread.waits_turn,
@@ -116,6 +118,10 @@ def _of_thread(thread: Thread) -> ThreadImage:
         last_due=thread.last_due,
         graced=thread.graced,
         time_fired=thread.time_fired,
+        stands_since=state.inbox.resting.get(thread),
+        granted=tuple((thread.granted or {}).items()),
+        estimates=tuple(thread.estimates or ()),
+        ring=None if state.rings is None else state.rings.image(thread),
     )
 
 
@@ -155,7 +161,7 @@ def _of_frame(frame: Frame) -> FrameImage:
     )
 
 
-def _of_message(message: Message) -> MessageImage:
+def _of_message(message: Message, asked_at: float | None) -> MessageImage:
     return MessageImage(
         message=(message.thread.id, message.seq),
         to=message.to,
@@ -167,6 +173,7 @@ def _of_message(message: Message) -> MessageImage:
         dropped=message.dropped,
         told=_copies(message.told),
         recalled=tuple(_of_known(key, answer) for key, answer in (message.known or {}).items()),
+        asked_at=asked_at,
     )
 
 
@@ -182,6 +189,8 @@ def _of_known(key: str, answer: Any) -> Recalled:
         return Recalled(key=key, thread=answer)
     if isinstance(answer, Times):
         return Recalled(key=key, times=answer.read)
+    if isinstance(answer, Done):
+        return Recalled(key=key, done=answer.amount, text=answer.text)
     text, kept = answer
     return Recalled(key=key, text=text, kept=kept)
 
@@ -200,6 +209,7 @@ def _of_hold(hold: Hold) -> HoldImage:
         grace=hold.grace,
         streamed=hold.streamed,
         held_at=hold.held_at,
+        tags=hold.tags,
     )
 
 
@@ -256,7 +266,7 @@ def _restore_threads(
 
 
 def _restore_conversation(state: State, image: ConversationImage) -> Conversation:
-    conversation = enter_conversation(state, image.conversation, image.budget, image.before)
+    conversation = enter_conversation(state, image.conversation, image.budget, image.before, image.accounts)
     conversation.state = {handler: dict(kept) for handler, kept in image.state.items()} or None
     conversation.calls, conversation.seconds = image.calls, image.seconds
     conversation.unheard = {handler: list(warned) for handler, warned in image.unheard.items()} or None
@@ -268,9 +278,8 @@ def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> 
     """A turn that has ended, for a call of it that is still out: what that costs is its conversation's."""
     budget = BudgetSettings()
     above = state.root if conversation is None else conversation.node
-    node = Node(
-        "thread", caps(budget.limits, above.policy, keeps_back=False), above.policy, thread=image.thread, above=above
-    )
+    policy = above.policy
+    node = Node("thread", caps(budget.limits, policy, keeps_back=False), policy, thread=image.thread, above=above.path)
     thread = Thread(image.thread, "root", "", node, None, {}, state.now, budget)
     thread.conversation, thread.ended = conversation, True
     return thread
@@ -278,7 +287,9 @@ def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> 
 
 def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conversation: Conversation | None) -> Thread:
     kind: Any = image.kind
-    thread = enter_thread(state, image.thread, kind, image.handler, image.budget, owner, image.labels, conversation)
+    thread = enter_thread(
+        state, image.thread, kind, image.handler, image.budget, owner, image.labels, conversation, image.accounts
+    )
     thread.opened_at, thread.paused_at, thread.waits_turn = image.opened_at, image.paused_at, image.waits_turn
     thread.seq, thread.calls = image.seq, image.calls
     thread.records = list(image.records) or None
@@ -291,6 +302,11 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
     thread.exhausted, thread.stopping = image.exhausted, image.stopping
     thread.closing, thread.last_due, thread.graced = image.closing, image.last_due, image.graced
     thread.time_fired = image.time_fired
+    if image.stands_since is not None:
+        state.inbox.resting[thread] = image.stands_since
+    thread.granted, thread.estimates = dict(image.granted) or None, list(image.estimates) or None
+    if image.ring is not None and state.rings is not None:
+        state.rings.restore(thread, image.ring)
     _restore_figures(thread.node, image.node)
     return thread
 
@@ -342,7 +358,7 @@ def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], imag
     message.told = [warned.setdefault((root, each.seq), evolve(each)) for each in image.told] or None
     frame.open += 1
     index.posted(message)
-    state.schedule.put(message)
+    state.queue(message, state.now if image.asked_at is None else image.asked_at)
 
 
 def _restore_asker(state: State, index: Index, frame: Frame, image: FrameImage) -> None:
@@ -366,6 +382,8 @@ def _restore_known(index: Index, image: MessageImage) -> None:
             known[each.key] = each.thread
         elif each.times:
             known[each.key] = Times(each.times)
+        elif each.done is not None:
+            known[each.key] = Done(each.done, each.text or "")
         elif each.text is not None:
             known[each.key] = (each.text, each.kept)
         elif each.frame is not None:
@@ -391,11 +409,13 @@ def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) 
         id=image.hold, thread=thread, message=index.messages.get((image.thread, image.seq)), path=thread.node.path,
         need=image.need, output=image.output, clamped=False, alias=image.alias, backend=image.backend,
         attempt=image.attempt, grace=image.grace, streamed=image.streamed, held_at=image.held_at, chain=chain_of(thread),
+        tags=image.tags,
     )  # fmt: skip
     add_hold(state, hold)
     thread.exhausted, thread.graced = exhausted, graced
-    # Its own nodes have it in their figures.
-    state.root.held = [have + more for have, more in zip(state.root.held, image.need, strict=True)]
+    for node in hold.path:
+        if node.window is not None:  # the others have it in their figures
+            node.held = [have + more for have, more in zip(node.held, image.need, strict=True)]
 
 
 __all__ = ["image_of", "restore"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from organism import facts
 from organism.budget.claims import MESSAGES
 from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
-from organism.frames import Failure, Thread
+from organism.frames import Failure, Thread, root_of
 from organism.kernel.answers import (
     Goal,
     Refusal,
@@ -23,12 +23,15 @@ from organism.kernel.calls import Calls
 from organism.kernel.conversations import begun, out_of_time
 from organism.kernel.ends import Ends
 from organism.kernel.failures import climb
+from organism.kernel.grants import Grants
 from organism.kernel.imaging import image_of
+from organism.kernel.loops import note_loops
 from organism.kernel.opening import open_thread
+from organism.kernel.people import People
 from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
-from organism.kernel.windows import roll_hint
+from organism.kernel.windows import above, roll_hint
 from organism.payloads.primitives import ALL as PRIMITIVES
 from organism.routing import Misdirected, check_address, routes
 
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 class Kernel:
     """The core of one organism. ``at`` is always the instant, in seconds of a clock that never goes back.
 
-    ``record`` gets every fact with the id of its root thread (``None``: none is built). ``calls``, ``asks``, ``ends`` and ``times``
+    ``record`` gets every fact with the id of its root thread (``None``: none is built). ``calls``, ``asks``, ``ends``, ``times`` and ``people``
     have the rest of what can happen. The pump carries out what these collect: ``ends.cancelled`` (deliveries to be cancelled), ``state.woken`` (asks that have their answer), ``calls.answered`` (waiting calls whose turn has come),
     ``ended`` (threads that ended), ``state.timed`` (threads whose time is to be watched).
     """
@@ -60,6 +63,8 @@ class Kernel:
         self.ends = Ends(self.state, self.book, self.calls)
         self.asks = Asks(self.state, self.book, self.ends)
         self.times = Times(self.state, self.book, self.ends)
+        self.grants = Grants(self.state, self.book, self.calls, self.times)
+        self.people = People(self.state, self.book, self)
         self.schedule = self.state.schedule
 
     # From outside
@@ -74,9 +79,11 @@ class Kernel:
         at: float,
         *,
         turn_of: Beginning | None = None,
+        accounts: tuple[str, ...] = (),
     ) -> Thread:
         """Takes a message in, in a new thread; ``turn_of`` is the conversation whose turn that is, with what it begins with where
-        it is not there yet. Raises RoutingError or BudgetExhaustedError; then nothing happened.
+        it is not there yet; ``accounts`` are those that a thread is under that is no turn. Raises RoutingError or
+        BudgetExhaustedError; then nothing happened.
         """
         found = check_address(self.routes, None, to, payload)
         if isinstance(found, Misdirected):
@@ -89,14 +96,16 @@ class Kernel:
             raise BudgetExhaustedError("depth", "thread", 0, 0, min(depths), 1)
         self.book.begin(at)
         conversation = None if turn_of is None else begun(self.state, turn_of)
-        node = self.state.root if conversation is None else conversation.node
-        missing = check_messages([Goal(node, budget)])
+        path = above(self.state, accounts) if conversation is None else conversation.node.path
+        missing = check_messages([Goal(path, budget)])
         late = None if conversation is None else out_of_time(conversation)
         if missing is not None or late is not None:
             if conversation is not None and not conversation.node.used[MESSAGES]:
                 del self.state.conversations[conversation.id]  # it was begun just now
             raise late or self._refused_message(missing)
-        thread = open_thread(self.state, id_, "root", to, budget, None, labels, conversation=conversation)
+        thread = open_thread(
+            self.state, id_, "root", to, budget, None, labels, conversation=conversation, accounts=accounts
+        )
         posted = self.state.post_opening(thread, to, payload, "", "ingress", parent=None, above=None, depth=1)
         note_arrival(self.state, posted)
         self.book.write(facts.Accepted, thread)
@@ -104,12 +113,14 @@ class Kernel:
 
     def _refused_message(self, missing: Lack | None) -> BudgetExhaustedError | HandlerFailedError:
         assert missing is not None  # noqa: S101 - asked where something is
-        return refusal_error(too_many_messages(missing), hint=roll_hint(self.state, missing.node))
+        return refusal_error(too_many_messages(missing), hint=roll_hint(missing.node))
 
-    def open_bare(self, id_: str, budget: BudgetSettings, labels: Mapping[str, str], at: float) -> Thread:
+    def open_bare(
+        self, id_: str, budget: BudgetSettings, labels: Mapping[str, str], at: float, *, accounts: tuple[str, ...] = ()
+    ) -> Thread:
         """Opens a thread without a message, for calls that no handler makes. It ends by :meth:`organism.kernel.ends.Ends.close_bare`."""
         self.book.begin(at)
-        thread = open_thread(self.state, id_, "root", "", budget, None, labels)
+        thread = open_thread(self.state, id_, "root", "", budget, None, labels, accounts=accounts)
         self.book.write(facts.Accepted, thread)
         return thread
 
@@ -145,6 +156,7 @@ class Kernel:
             self.refused(message, plan, at, placed=placed)
             return plan.failure
         self.book.begin(at)
+        looped: Failure | None = None
         if state:
             self.state.set_state(message.thread, message.to, state)
         if plan:
@@ -152,10 +164,13 @@ class Kernel:
             note_crossings(self.state, message.thread, message, at_once=False)
             for each in posted:
                 note_arrival(self.state, each, came_from=message.thread)
+            looped = note_loops(self.state, message)
         post_notices(self.state, message)
         self.asks.leave(message)
         self.state.finish(message, placed=placed)
         self.book.write(facts.Answered, message.thread, seq=message.seq, handler=message.to, state=state or None)
+        if looped is not None:
+            self.ends.stop(root_of(message.thread), looped, at)
         return None
 
     def refused(self, message: Message, refusal: Refusal, at: float, *, placed: bool = True) -> None:
@@ -218,6 +233,8 @@ class Kernel:
 
     def unheard(self, message: Message) -> tuple[Warned, ...]:
         """The warnings that an agent is to be told in its next prompt."""
+        if not self.routes[message.to].told:  # it may have been, in the process before
+            return ()
         return tuple((message.thread.pending or {}).get(message.to, ()))
 
     def noticed(self, message: Message, heard: Sequence[Warned], at: float) -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from organism.frames import Failure, Thread, Warned
 
 _ORDER: Final = ("warning", "critical", "runway", "final")
-_WORDS: Final = {
+WORDS: Final[Mapping[str, str]] = {
     "tokens": "tokens", "input_tokens": "input tokens", "output_tokens": "output tokens", "cost_usd": "USD",
-    "model_calls": "model calls", "messages": "messages", "seconds": "seconds",
+    "model_calls": "model calls", "messages": "messages", "seconds": "seconds", "depth": "calls within calls",
 }  # fmt: skip
 
 
@@ -49,7 +49,12 @@ def warning_payload(warned: Sequence[Warned]) -> BudgetWarning:
 
 def sentence(warned: Warned) -> str:
     """A warning in words."""
-    unit = _WORDS[warned.unit]
+    if warned.about is not None:
+        return (
+            f"The same message ({warned.about}) was sent {_plain(warned.used)} times; "
+            "send it once more, and this thread is stopped."
+        )
+    unit = WORDS[warned.unit]
     left = f"{_plain(warned.remaining)} {unit} of the {warned.scope} are left"
     calls = "" if warned.calls_left is None else f", enough for about {warned.calls_left} more calls like the last"
     return f"{_plain(warned.used)} of {_plain(warned.limit)} {unit} are used; {left}{calls}."
@@ -71,6 +76,7 @@ def live(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> Warned
 def exhausted_payload(node: Node, failure: Failure, *, grace: bool = True) -> BudgetExhausted:
     """What the handler of an exhausted thread is told. ``grace``: one last answer is possible."""
     unit = failure.unit or "tokens"
+    node = next((each for each in node.path if each.scope == failure.scope), node)  # whose limit it is
     used: Decimal = Decimal(0)
     limit: Decimal = Decimal(0)
     if unit in VECTOR:

@@ -10,6 +10,7 @@ from organism.budget.tree import Node
 from organism.frames import Conversation, Frame, Thread, ThreadKind
 from organism.kernel.conversations import join
 from organism.kernel.steps import ref
+from organism.kernel.windows import above
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +29,12 @@ def open_thread(
     labels: Mapping[str, str],
     *,
     conversation: Conversation | None = None,
+    accounts: tuple[str, ...] = (),
 ) -> Thread:
-    """Opens a thread below its owner's, or a root thread, with a budget node of its own."""
-    thread = enter_thread(state, id_, kind, handler, budget, owner, labels, conversation)
+    """Opens a thread below its owner's, or a root thread, with a budget node of its own. ``accounts`` are for a root thread that is
+    no turn of a conversation.
+    """
+    thread = enter_thread(state, id_, kind, handler, budget, owner, labels, conversation, accounts)
     thread.paused_at = None if owner is None else owner.thread.paused_at
     if conversation is not None:
         join(state, thread, conversation)
@@ -46,6 +50,7 @@ def open_thread(
                 owner=ref(owner),
                 labels=labels,
                 conversation=None if conversation is None else conversation.id,
+                accounts=accounts,
             )
         )
     return thread
@@ -60,14 +65,20 @@ def enter_thread(
     owner: Frame | None,
     labels: Mapping[str, str],
     conversation: Conversation | None = None,
+    accounts: tuple[str, ...] = (),
 ) -> Thread:
     """Makes a thread and its node, and enters it where live threads are found."""
-    above = owner.thread.node if owner is not None else state.root if conversation is None else conversation.node
-    policy = budget.policy(above.policy)
+    if owner is not None:
+        path = owner.thread.node.path
+    else:
+        path = above(state, accounts) if conversation is None else conversation.node.path
+    policy = budget.policy(path[0].policy)
     scope = "thread" if owner is None else "sub-thread"
-    node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=above)
+    node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=path)
     thread = Thread(id_, kind, handler, node, owner, labels, state.now, budget)
     thread.conversation = conversation
+    if owner is None:
+        thread.accounts = accounts if conversation is None else conversation.accounts
     state.threads[id_] = thread
     if node.caps.seconds is not None:
         state.timed.append(thread)

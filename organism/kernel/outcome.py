@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from attrs import evolve
+
+from organism.budget.caps import figure
+from organism.budget.claims import VECTOR
 from organism.facts import Ended
 from organism.usage import usage_of
 
@@ -66,7 +71,16 @@ def record_of(thread: Thread, now: float) -> Ended:
         code=failure.code if failure is not None else None,
         threads=below,
         conversation=None if thread.conversation is None else thread.conversation.id,
+        estimates=tuple(evolve(each, end=used(thread, each.unit, seconds)) for each in thread.estimates or ()),
     )
+
+
+def used(thread: Thread, unit: str, seconds: float) -> Decimal:
+    """What a thread that has run so many ``seconds`` has used of a unit by now, with those below it."""
+    if unit == "seconds":
+        return Decimal(str(round(seconds, 3)))
+    index = VECTOR.index(unit)
+    return Decimal(figure(index, thread.node.used[index]))
 
 
 def _all_warnings(thread: Thread, below: tuple[Ended, ...]) -> tuple[Warned, ...]:

@@ -10,6 +10,8 @@ from organism import facts
 from organism.kernel.steps import ref_of
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from organism.frames import Message
     from organism.kernel.state import State
 
@@ -24,10 +26,20 @@ class Times:
     read: tuple[float, ...]
 
 
+@frozen
+class Done:
+    """What the organism did for a delivery, and does once: ``amount`` is what was granted, 0 where nothing was to be, and
+    ``text`` what is said of it.
+    """
+
+    amount: Decimal
+    text: str = ""
+
+
 def remember(message: Message | None, key: str, answer: Any) -> None:
     """Keeps what a delivery was answered, while facts are recorded: run again after a crash, it is answered the same (R21).
 
-    ``answer`` is an Ask, the id of a spawned thread, (text, Kept) of a completion, or a :class:`Times`.
+    ``answer`` is an Ask, the id of a spawned thread, (text, Kept) of a completion, a :class:`Times`, or a :class:`Done`.
     """
     if message is not None and key:
         if message.known is None:

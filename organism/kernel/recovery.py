@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from organism import facts
 from organism.budget.tree import begin_with
-from organism.budget.windows import used_in
+from organism.budget.windows import used_in, window_of
 from organism.frames import Failure, Thread, descendants
 from organism.kernel.calls import abandoned_charge
 from organism.kernel.fold import Fold
 from organism.kernel.state import ALL
-from organism.kernel.windows import path_of
+from organism.kernel.windows import keep_sums, path_of, quota_of, sums_of
+from organism.names import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,17 +29,26 @@ def begin(kernel: Kernel, spendings: Sequence[Spending], at: float) -> None:
     """The organism starts at this instant, with all that was spent before, in whatever process."""
     state = kernel.state
     state.come_to(at)
-    used = used_in(state.window, spendings)
+    used = used_in(window_of(state.settings.ceiling.window, at), spendings)
     begin_with(state.root, used.amounts, used.details, estimated=used.estimated)
+    by_account: dict[str, list[Spending]] = {}
+    for each in spendings:
+        for name in each.accounts:
+            by_account.setdefault(name, []).append(each)
+    for name, rows in by_account.items():
+        quota = quota_of(state.settings.accounts, name)
+        if quota is not None:
+            window = window_of(quota.window, at)
+            state.spent_before[f"{ACCOUNT}{name}"] = (window, used_in(window, rows))
     for each in spendings:
         for tally in _tallies(state, each):
-            tally.amounts = [have + more for have, more in zip(tally.amounts, each.amounts, strict=True)]
-            tally.details = [have + more for have, more in zip(tally.details, each.details, strict=True)]
-            tally.estimated = tally.estimated or each.estimated
+            tally.add(each.amounts, each.details, estimated=each.estimated, unpriced=each.unpriced)
 
 
 def _tallies(state: State, spent: Spending) -> list[Tally]:
     names = [ALL, ("handler", spent.handler), *(("label", f"{key}={value}") for key, value in spent.labels.items())]
+    names += [("account", name) for name in spent.accounts]
+    names += [("tag", name) for name in spent.tags]
     names += [(kind, name) for kind, name in (("model", spent.model), ("backend", spent.backend)) if name]
     return [state.tally(*name) for name in names]
 
@@ -57,7 +67,7 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
         book.say_end(gone, end)
     holds = [hold for hold in state.holds.values() if hold.chain == chain]
     for hold in holds:
-        _take_off_old_window(state, hold)
+        _take_off_old_windows(hold)
     roots = _roots(state, chain)
     for thread in roots:
         if thread.paused_at is None:
@@ -67,6 +77,7 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
     for hold in holds:
         kernel.calls.settle(hold, abandoned_charge(hold), at)
     for thread in roots:
+        state.inbox.stir(thread)
         if thread.handler:
             _take_up(kernel, thread, at)
         else:
@@ -82,25 +93,24 @@ def _roots(state: State, chain: str) -> list[Thread]:
 
 
 def _folded(kernel: Kernel, record: Iterable[Fact]) -> Fold:
-    """Folds the record into the live state, whose own sums stay as they are."""
+    """Folds the record into the live state, whose sums over all threads stay as they are."""
     state = kernel.state
-    node, timed, woken = state.root, state.timed, state.woken
-    kept = (list(node.used), list(node.own), list(node.overdraft), list(node.details), list(node.details_own))
-    estimated, totals = node.estimated, state.totals
+    sums, totals, timed, woken = sums_of(state), state.totals, state.timed, state.woken
     state.totals, state.timed, state.woken = {}, [], []
     folding = Fold(state.settings, state)
     for fact in record:
         folding.apply(fact)
     state.index = None
     state.totals, state.timed, state.woken = totals, timed, woken
-    node.used, node.own, node.overdraft, node.details, node.details_own = kept
-    node.estimated = estimated
+    keep_sums(state, sums)
     return folding
 
 
-def _take_off_old_window(state: State, hold: Hold) -> None:
-    if state.root not in path_of(state, hold):
-        state.root.held = [have - less for have, less in zip(state.root.held, hold.need, strict=True)]
+def _take_off_old_windows(hold: Hold) -> None:
+    counting = path_of(hold)
+    for node in hold.path:
+        if node not in counting:
+            node.held = [have - less for have, less in zip(node.held, hold.need, strict=True)]
 
 
 def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:

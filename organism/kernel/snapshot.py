@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
+from organism.names import ACCOUNT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -18,6 +20,7 @@ def snapshot(state: State) -> dict[str, Any]:
     """All that lasts of a state, by name; what a restart forgets on purpose (who runs, who waits in line) is left out."""
     return {
         "root": _node(state.root),
+        "accounts": {name: _node(state.pools[f"{ACCOUNT}{name}"]) for name in sorted(_accounts(state))},
         "threads": {id_: _thread(state, thread) for id_, thread in sorted(state.threads.items())},
         "holds": {
             key: (hold.thread.id, None if hold.message is None else hold.message.seq, hold.need, hold.grace)
@@ -32,9 +35,16 @@ def snapshot(state: State) -> dict[str, Any]:
     }
 
 
+def _accounts(state: State) -> set[str]:
+    """Those that something live is under: others are there for their sums alone."""
+    of_threads = {name for thread in state.threads.values() for name in thread.accounts}
+    return of_threads | {name for conversation in state.conversations.values() for name in conversation.accounts}
+
+
 def _conversation(conversation: Conversation) -> dict[str, Any]:
     return {
         "before": conversation.before,
+        "accounts": conversation.accounts,
         "state": {} if conversation.turns else conversation.state or {},
         "calls": conversation.calls,
         "seconds": conversation.seconds,
@@ -48,6 +58,7 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
     messages = state.open_messages(thread)
     return {
         "kind": thread.kind,
+        "accounts": thread.accounts,
         "handler": thread.handler,
         "labels": dict(thread.labels),
         "opened_at": thread.opened_at,
@@ -65,6 +76,8 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
         "state": thread.state or {},
         "partial": thread.partial,
         "calls_like": thread.calls_like,
+        "granted": thread.granted or {},
+        "estimates": list(thread.estimates or ()),
         "ends": (thread.exhausted, thread.closing, thread.last_due, thread.graced, thread.stopping, thread.time_fired),
         "node": _node(thread.node),
         "messages": [
@@ -72,8 +85,11 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
             for each in messages
         ],
         "told": {each.seq: [warned.seq for warned in each.told] for each in messages if each.told},
+        "asked": {each.seq: state.inbox.questions[each] for each in state.inbox.of(thread)},
+        "stands_since": state.inbox.resting.get(thread),
         "paused_at": thread.paused_at,
         "waits_turn": thread.waits_turn,
+        "ring": None if state.rings is None else state.rings.image(thread),
         "frames": _frames(messages),
     }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from organism import facts
 from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, Vector
-from organism.budget.tree import Node, charge_messages, roll
+from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
 from organism.budget.windows import window_of
 from organism.frames import (
@@ -30,9 +30,12 @@ from organism.frames import (
 )
 from organism.kernel.conversations import end_turn
 from organism.kernel.failures import climb
+from organism.kernel.inbox import Inbox
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
+from organism.kernel.rings import Rings
 from organism.kernel.steps import posted, ref, ref_of
+from organism.kernel.windows import roll_over
 from organism.names import CONVERSATION, ORGANISM
 from organism.scheduling import Schedule
 from organism.settings import Policy
@@ -41,6 +44,7 @@ from organism.usage import Tally
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from organism.budget.windows import Used, Window
     from organism.facts import Ended
     from organism.images import Ref
     from organism.kernel.holds import Hold
@@ -49,7 +53,7 @@ if TYPE_CHECKING:
     from organism.settings import Settings
 
 ALL: Final = ("all", "")
-"""The sum of everything, among those by handler, model, backend and label."""
+"""The sum of everything, among those by handler, model, backend, label and account."""
 NO_REPLY: Final = Failure("no_reply", "the callee finished without a reply")
 
 
@@ -61,7 +65,15 @@ class State:
         policy = settings.budget.policy(above)
         self.settings = settings
         self.routes = routes
-        self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy)
+        self.now = 0.0
+        window = window_of(settings.ceiling.window, self.now)
+        self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy, window=window)
+        self.pools: dict[str, Node] = {"": self.root}
+        """The nodes that many threads share: the organism's own, and by name those of accounts that threads were under."""
+        self.rolls_at = window.ends
+        """When the first window of one of them is over."""
+        self.spent_before: dict[str, tuple[Window, Used]] = {}
+        """What earlier processes spent in the windows of accounts, by the names of their nodes."""
         self.threads: dict[str, Thread] = {}
         self.conversations: dict[str, Conversation] = {}
         self.holds: dict[Ref, Hold] = {}
@@ -78,27 +90,21 @@ class State:
         self.totals: dict[tuple[str, str], Tally] = {}
         self.occupied: dict[tuple[Thread, str], Message] = {}
         """The suspended delivery of each mailbox."""
+        self.inbox = Inbox()
+        """What waits for people."""
         self.taken: dict[Message, None] = {}
         """What is being handled; kept only while facts are recorded."""
-        self.now = 0.0
-        self.window = window_of(settings.ceiling.window, self.now)
-        """What the organism's own limits count over."""
+        self.rings = None if settings.loops is None else Rings(settings.loops)
         self.steps: list[facts.Step] | None = None
         self.index: Index | None = None
         self.ended: list[tuple[Thread, Ended]] = []
         self.woken: list[Ask] = []
         self.timed: list[Thread] = []
 
-    def come_to(self, at: float) -> bool:
-        """It is this instant now. True where a new window has begun: nothing was spent in it, and nothing is held; what is held
-        from the old one is charged to that (R18).
-        """
+    def come_to(self, at: float) -> tuple[Node, ...]:
+        """It is this instant now. Gives the shared nodes for which a new window has begun by that."""
         self.now = at
-        if at < self.window.ends:
-            return False
-        self.window = window_of(self.window.kind, at)
-        roll(self.root)
-        return True
+        return () if at < self.rolls_at else roll_over(self, at)
 
     # Threads
 
@@ -113,12 +119,13 @@ class State:
         known only while facts are recorded.
         """
         running = (message for message in self.taken if message.thread is thread)
-        every = (*pending(thread), *self.schedule.waiting_for_place(thread), *running)
+        every = (*pending(thread), *self.schedule.waiting_for_place(thread), *self.inbox.of(thread), *running)
         return sorted(every, key=lambda message: message.seq)
 
     def pause(self, root: Thread) -> None:
         """Nothing more of a root thread is delivered, and its running time stands still."""
         for thread in descendants(root):
+            self.go_on(thread)
             thread.paused_at = self.now
             self.schedule.pause(thread)
 
@@ -126,9 +133,20 @@ class State:
         """A root thread goes on; what has passed since then, or since a thread below was opened, is no running time of it."""
         for thread in descendants(root):
             thread.paused_at = None
-            thread.opened_at += self.now - max(since, thread.opened_at)  # a process may find its clock set back
+            stood = min(since, self.inbox.resting.pop(thread, since))
+            thread.opened_at += self.now - max(stood, thread.opened_at)  # a process may find its clock set back
             self.timed.append(thread)
             self.schedule.resume(thread)
+
+    def stand(self, thread: Thread) -> None:
+        """All its open work waits for people."""
+        self.inbox.resting[thread] = self.now
+
+    def go_on(self, thread: Thread) -> None:
+        """It stands still no more, if it did; what has passed since then is no running time of it."""
+        since = self.inbox.resting.pop(thread, None)
+        if since is not None:
+            thread.opened_at += self.now - since
 
     def run_out(self, thread: Thread, failure: Failure, *, last: bool) -> None:
         """Nothing more is delivered in a thread and below it, but for one last message where there is to be one."""
@@ -145,9 +163,12 @@ class State:
         for shared in list((thread.shared or {}).values()):
             if not shared.ended:
                 self.end(shared)
+        self.go_on(thread)
         record = record_of(thread, self.now)
         thread.ended = True
         del self.threads[thread.id]
+        if self.rings is not None:
+            self.rings.end(thread)
         if thread.owner is not None:
             above = thread.owner.thread
             if above.subs is not None:
@@ -167,7 +188,7 @@ class State:
         frame.open += 1
         self._enter(message, charged=charged)
         if self.steps is not None:
-            self.steps.append(posted(message, charged=charged))
+            self.steps.append(posted(message, charged=charged, answers=self.routes[to].answers))
         return message
 
     def post_opening(
@@ -203,7 +224,7 @@ class State:
             self.index.opened(frame)
         self._enter(message, charged=charged)
         if self.steps is not None:
-            self.steps.append(posted(message, charged=charged, opens=True))
+            self.steps.append(posted(message, charged=charged, opens=True, answers=self.routes[to].answers))
         return message
 
     def count_up(self, frame: Frame) -> None:
@@ -215,14 +236,27 @@ class State:
 
     def _enter(self, message: Message, *, charged: bool) -> None:
         if charged:
+            if self.rings is not None:
+                self.rings.add(message)
             charge_messages(message.thread.node, 1)
             self.tally(*ALL).amounts[MESSAGES] += 1
             self.tally("handler", message.to).amounts[MESSAGES] += 1
             for label in message.thread.labels.items():
                 self.tally("label", "=".join(label)).amounts[MESSAGES] += 1
+            for account in message.thread.accounts:
+                self.tally("account", account).amounts[MESSAGES] += 1
         if self.index is not None:
             self.index.posted(message)
-        self.schedule.put(message)
+        self.queue(message, self.now)
+
+    def queue(self, message: Message, at: float) -> None:
+        """Puts a message where its handler gets it from; one for a person waits there from this instant on."""
+        if not self.routes[message.to].answers:
+            self.schedule.put(message)
+            return
+        if self.schedule.gate is not None and self.index is None:
+            message.position = self.schedule.gate.next
+        self.inbox.put(message, at)
 
     def resolve(self, ask: Ask, answer: Any) -> None:
         """Gives an ask its answer: a payload or a Failure. It is the frame's one answer."""
@@ -294,6 +328,7 @@ class State:
         """A delivery is over: its mailbox goes to the next, its frame counts down."""
         self.occupied.pop((message.thread, message.to), None)
         self.taken.pop(message, None)
+        self.inbox.drop(message)
         self.schedule.done(message, placed=placed)
         self._forget(message)
 
@@ -302,7 +337,8 @@ class State:
         message.dropped = True
         if self.occupied.get((message.thread, message.to)) is message:
             del self.occupied[message.thread, message.to]
-        self.schedule.drop(message)
+        if not self.inbox.drop(message):
+            self.schedule.drop(message)
         self._forget(message)
 
     def _forget(self, message: Message) -> None:
@@ -366,7 +402,7 @@ class State:
     # Warnings and sums
 
     def tally(self, kind: str, name: str) -> Tally:
-        """The running sum for one name of a kind (``all``, ``handler``, ``model``, ``backend``, ``label``)."""
+        """The running sum for one name of a kind (``all``, ``handler``, ``model``, ``backend``, ``label``, ``account``)."""
         key = (kind, name)
         found = self.totals.get(key)
         if found is None:

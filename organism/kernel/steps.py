@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from organism import facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.frames import Frame, Message, Thread, Warned
     from organism.images import Ref
 
@@ -21,8 +23,8 @@ def ref(frame: Frame | None) -> Any:
     return None if frame is None else (frame.thread.id, frame.seq)
 
 
-def posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Posted:
-    """The step of a message that was put in its mailbox."""
+def posted(message: Message, *, charged: bool, opens: bool = False, answers: Sequence[type] = ()) -> facts.Posted:
+    """The step of a message that was put in its mailbox. ``answers``: what a person may answer with."""
     frame = message.frame
     return facts.Posted(
         thread=message.thread.id,
@@ -36,6 +38,7 @@ def posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Pos
         parent=ref(frame.parent) if opens else None,
         depth=frame.depth if opens else 0,
         charged=charged,
+        answers=tuple(each.__name__ for each in answers),
     )
 
 
@@ -45,6 +48,7 @@ def raised(
     pending_for: str | None,
     pending_caller: tuple[str, str] | None,
     told_after: Message | None,
+    digest: str | None,
 ) -> facts.WarningRaised:
     """The step of a level that was first reached."""
     return facts.WarningRaised(
@@ -64,4 +68,6 @@ def raised(
         pending_for=pending_for,
         pending_caller=pending_caller,
         told_after=None if told_after is None else ref_of(told_after),
+        about=warned.about,
+        digest=digest,
     )

@@ -38,7 +38,7 @@ class Times:
 
     def due(self, thread: Thread) -> float | None:
         """When :meth:`reach` is to be called for a thread next."""
-        if thread.closing or thread.ended or thread.paused_at is not None:
+        if thread.closing or thread.ended or thread.paused_at is not None or thread in self._state.inbox.resting:
             return None
         return _due(thread.node, thread.opened_at, thread.time_fired)
 
@@ -73,6 +73,11 @@ class Times:
             if at >= self._started + root.caps.seconds:
                 self._ends.exhaust(thread, _run_out(root), at, cancel=True)
 
+    def left(self, at: float) -> float | None:
+        """The seconds that the organism itself has left; ``None`` without a limit."""
+        seconds = self._state.root.caps.seconds
+        return None if seconds is None else seconds - (at - self._started)
+
     def refusal(self, at: float) -> BudgetExhaustedError | None:
         """Why nothing more is taken in, once the organism's time has run out."""
         seconds = self._state.root.caps.seconds
@@ -95,6 +100,12 @@ class Times:
                 thread, thread.handler, payload, ORGANISM, "notice", parent=None, above=None, depth=1, charged=False
             )
             tell(state, thread, thread.handler, [warned])
+
+
+def running_time(state: State, thread: Thread, at: float) -> float:
+    """The seconds that a thread has run; while it is paused or waits for people, none are added."""
+    since = state.inbox.resting.get(thread) if thread.paused_at is None else thread.paused_at
+    return max(0.0, (at if since is None else since) - thread.opened_at)
 
 
 def _due(node: Node, since: float, fired: int) -> float | None:

@@ -67,9 +67,11 @@ def raise_crossing(
     *,
     hears: str | None = None,
     at_once: bool = False,
+    about: str | None = None,
+    digest: str | None = None,
 ) -> Warned:
     """Writes one crossing down, and for whom it waits. ``message`` is the delivery whose handler is to hear of it; where
-    none runs, ``hears`` names that handler.
+    none runs, ``hears`` names that handler. ``about`` and ``digest`` are of a loop, which is nobody's matter but the sender's.
     """
     to = hears if message is None else message.to
     route = None if to is None else state.routes[to]
@@ -88,16 +90,18 @@ def raise_crossing(
         # Code sees it in its completion and its budget, whoever else is told.
         to=to if at_once and route is not None and not route.agent else None,
         node=said.thread,
+        about=about,
     )
-    caller = _caller(message)
+    caller = _caller(message) if digest is None else None
     hears_after = told and message is not None and route is not None and route.takes_warnings and not route.agent
     enter_warning(
         state,
         thread,
         warned,
-        to if told and route is not None and route.agent else None,
-        (caller.thread.id, caller.handler) if caller is not None and state.routes[caller.handler].agent else None,
+        to if told and route is not None and route.agent and route.told else None,
+        (caller.thread.id, caller.handler) if caller is not None and _reads_in_prompts(state, caller) else None,
         message if hears_after else None,
+        digest=digest,
     )
     return warned
 
@@ -129,6 +133,8 @@ def enter_warning(
     pending_for: str | None,
     pending_caller: tuple[str, str] | None,
     told_after: Message | None = None,
+    *,
+    digest: str | None = None,
 ) -> None:
     """Writes a crossing into the warnings of the thread whose call made it.
 
@@ -140,6 +146,8 @@ def enter_warning(
     root = root_of(thread)
     root.seq = max(root.seq, warned.seq)
     thread.warnings = [*(thread.warnings or ()), warned]
+    if digest is not None and state.rings is not None:
+        state.rings.of(root).warn(digest, warned.seq)
     hearers = {} if pending_for is None else {(thread.id, pending_for): thread}
     if pending_caller is not None:
         hearers[pending_caller] = state.threads[pending_caller[0]]
@@ -148,7 +156,7 @@ def enter_warning(
             hears.pending = {}
         hears.pending.setdefault(handler, []).append(warned)
     if state.steps is not None:
-        state.steps.append(raised(thread, warned, pending_for, pending_caller, told_after))
+        state.steps.append(raised(thread, warned, pending_for, pending_caller, told_after, digest))
 
 
 def tell(state: State, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
@@ -179,6 +187,11 @@ def tell_caller(state: State, message: Message | None, warned: Sequence[Warned])
         payload = warning_payload(warned)
         state.post(caller.thread, caller.handler, payload, ORGANISM, "notice", frame=caller, charged=False)
         tell(state, caller.thread, caller.handler, warned)
+
+
+def _reads_in_prompts(state: State, caller: Frame) -> bool:
+    route = state.routes[caller.handler]
+    return route.agent and route.told
 
 
 def _caller(message: Message | None) -> Frame | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -13,10 +14,10 @@ from attrs import define, field
 
 from organism.budget.claims import Charge, Claim
 from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError
-from organism.models.checked import provider_at_work, response_of, usage_of
+from organism.models.checked import provider_at_work, provider_closing, response_of, usage_of
 from organism.models.completion import Completion
 from organism.models.contract import Backend, BackendError, RawUsage, Request, Response
-from organism.models.estimates import bound
+from organism.models.estimates import Text, bound
 from organism.models.failover import Turn
 from organism.models.ledger import Held
 from organism.models.measured import Measured, measured
@@ -25,7 +26,7 @@ from organism.models.seats import Seat, one_line
 from organism.usage import Usage, usd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from datetime import datetime
 
     from organism.budget.claims import Crossing
@@ -85,17 +86,28 @@ class Attempt:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Stream]:
-        """The open stream; opening raises BackendError."""
+        """The open stream; opening raises BackendError. How the provider closes it makes no difference to who reads it."""
         with anyio.move_on_after(self.seat.settings.timeout) as scope:
             await self._about_to_touch()
-            async with AsyncExitStack() as stack:
-                with provider_at_work():
-                    stream = await stack.enter_async_context(self.backend.stream(self.request))
-                # From here on the deadline is watched piece by piece: time that the reader takes is not the backend's.
-                scope.deadline = math.inf
+            with provider_at_work():
+                opened = self.backend.stream(self.request)
+                stream = await opened.__aenter__()
+            # From here on the deadline is watched piece by piece: time that the reader takes is not the backend's.
+            scope.deadline = math.inf
+            try:
                 yield stream
+            except BaseException as error:
+                await self.close(partial(opened.__aexit__, type(error), error, error.__traceback__))
+                raise
+            else:
+                await self.close(partial(opened.__aexit__, None, None, None))
         if scope.cancelled_caught:
             raise self.timed_out()
+
+    async def close(self, closing: Callable[[], Awaitable[object]]) -> None:
+        """Closes something of the provider's, within its ``timeout``; what it raises is logged, for all is settled by then."""
+        with anyio.move_on_after(self.seat.settings.timeout), provider_closing(self.seat.name):
+            await closing()
 
     async def _about_to_touch(self) -> None:
         # Whoever was cancelled while waiting for the hold leaves here, before anything can be billed.
@@ -113,8 +125,8 @@ class Attempt:
         return self.run.completion(self, response)
 
     def failed(self, error: BackendError) -> None:
-        """Settles a failure: nothing where the provider says that it bills nothing."""
-        if error.billed and self.touched:
+        """Settles a failure: nothing where the provider says that it bills nothing, and has sent nothing yet."""
+        if self.touched and (error.billed or self.received):
             self.received = [error.received or "".join(self.received)]
             self.settle(usage_of(error) or self.reported)
         else:
@@ -132,20 +144,15 @@ class Attempt:
         """Charges what was reported, or else the estimate of the input and of the output that came."""
         used = measured(report)
         estimated = used is None
-        strict = self.run.ledger.strict
         if used is None:
             used = self._guess()
         else:
-            self.seat.estimates.learn(self.run.prompt, used.input_tokens)
-            excess = max(0, used.input_tokens - self.claim.input_tokens)
-            excess += max(0, used.output_tokens - self.held.output_tokens)
-            if strict and excess:
-                self.seat.close(excess)
+            self._learn(used)
         self._charge(
             Charge(
                 input_tokens=used.input_tokens,
                 output_tokens=used.output_tokens,
-                cost=self.rates.cost(used),
+                cost=self._cost(used),
                 model_calls=self.claim.model_calls,
                 cache_read_tokens=used.cache_read_tokens,
                 cache_write_tokens=used.cache_write_tokens,
@@ -158,11 +165,30 @@ class Attempt:
         """Charges no tokens: nothing was billed. The call itself counts where its backend was touched."""
         self._charge(Charge(model_calls=self.claim.model_calls if self.touched else 0))
 
+    def _learn(self, used: Measured) -> None:
+        """Takes in a report: for estimates, and to see whether strict calls could rely on this backend."""
+        prompt = self.run.prompt
+        self.seat.estimates.learn(prompt, used.input_tokens)
+        # Whoever is charged beyond the bound, under whatever accounting: the next strict call would be, too.
+        most = math.inf if prompt.unbounded else bound_of(self.run.call, self.seat, prompt)
+        excess = max(0, used.input_tokens - most) + max(0, used.output_tokens - self.held.output_tokens)
+        if excess:
+            self.seat.close(int(excess))
+
     def _guess(self) -> Measured:
-        size = len("".join(self.received).encode("utf-8", "surrogatepass"))
+        came = "".join(self.received).encode("utf-8", "surrogatepass")
         # The provider was told to stop at what was held, so what is only guessed never goes beyond that.
-        output = min(self.seat.estimates.tokens(size), self.held.output_tokens)
+        output = min(self.seat.estimates.tokens([Text(came)]), self.held.output_tokens)
         return Measured(input_tokens=self.claim.input_tokens, output_tokens=output)
+
+    def _cost(self, used: Measured) -> int:
+        try:
+            return self.rates.cost(used)
+        except Exception:
+            # A list of prices that fails must not leave a hold: it is charged at the prices that were held.
+            log.exception("no cost of %s can be had of the list of prices", self.seat.name)
+            given = -(-self.claim.input_cost * used.input_tokens // max(1, self.claim.input_tokens))
+            return given + self.claim.output_price * used.output_tokens
 
     def _charge(self, charge: Charge) -> None:
         self.charge = charge
@@ -318,16 +344,20 @@ class Run:
         log.warning("%s", cause)
 
 
+def bound_of(call: Call, seat: Seat, prompt: Prompt) -> int:
+    """The most input that a backend may charge for a prompt (R13): more of it closes the backend to strict calls."""
+    return bound(prompt, sent_along=(seat.settings.options, call.extra)) + seat.settings.overhead
+
+
 def claim_of(
     call: Call, alias: ModelSettings, seat: Seat, price: Rates, *, prompt: Prompt, strict: bool, model_calls: int = 1
 ) -> Claim:
     """The need of one attempt at a backend (R13)."""
     wish = next(w for w in (call.max_output_tokens, call.wish, alias.max_output_tokens) if w is not None)
     if strict:
-        given = bound(prompt, sent_along=(seat.settings.options, call.extra))
+        given = bound_of(call, seat, prompt)
     else:
-        given = seat.estimates.input_tokens(prompt)
-    given += seat.settings.overhead
+        given = seat.estimates.input_tokens(prompt, overhead=seat.settings.overhead)
     return Claim(
         input_tokens=given,
         wish=wish,

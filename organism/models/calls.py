@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import evolve
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from organism.models.contract import Message
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+TAGS: Final = 16
+"""The most tags of one call."""
+TAG_LENGTH: Final = 64
+"""The most characters of a tag."""
 
 
 def asked_for(
@@ -32,9 +36,10 @@ def asked_for(
     min_output_tokens: int | None,
     temperature: float | None,
     seed: int | None,
-    tools: Sequence[Any],
-    returns: type | None,
+    tools: Sequence[Any] = (),
+    returns: type | None = None,
     extra: Mapping[str, Any] | None,
+    tags: Sequence[str] = (),
 ) -> Call:
     """The call that ``ctx.complete`` was asked to make. Raises TypeError or ValueError, naming the argument and its value, for
     what is no request: nothing was held or sent then.
@@ -58,6 +63,7 @@ def asked_for(
         tools=tuple(tool_of(tool) for tool in tools),
         returns=None if returns is None else json_schema(returns),
         extra=NOTHING if extra is None else extra,
+        tags=() if tags == () else tags_of(tags),
     )
 
 
@@ -84,6 +90,21 @@ def tool_of(tool: Any) -> ToolSpec:
         described = describe(tool)
         return ToolSpec(name=described.name, description=described.doc, parameters=json_schema(tool))
     raise TypeError(f"a tool is a payload class or a ToolSpec, not {tool!r:.80}")
+
+
+
+def tags_of(tags: object) -> tuple[str, ...]:
+    """What the costs of a call are counted under, each once. Raises TypeError or ValueError, naming what is no tag."""
+    _check("tags", tags, _is(list, tuple), "a list of texts")
+    given = cast("Sequence[Any]", tags)
+    for tag in given:
+        _check("a tag", tag, _is(str), "a text")
+        if not tag.strip() or len(tag) > TAG_LENGTH or not tag.isprintable():
+            raise ValueError(f"a tag is a text of 1 to {TAG_LENGTH} printable characters, not {tag!r:.80}")
+    found = tuple(dict.fromkeys(given))
+    if len(found) > TAGS:
+        raise ValueError(f"a call has at most {TAGS} tags, not {len(found)}")
+    return found
 
 
 def _check_figures(most: object, least: object, temperature: object, seed: object) -> None:

@@ -60,22 +60,27 @@ def _said(request: Request) -> dict[str, Any]:
         "reasoning_effort": request.reasoning_effort,
     }
     if request.tools:
-        said["tools"] = [_tool(tool) for tool in request.tools]
+        said["tools"] = [tool_of(tool) for tool in request.tools]
         named = request.tool_choice not in {"auto", "required", "none"}
         said["tool_choice"] = (
             {"type": "function", "function": {"name": request.tool_choice}} if named else request.tool_choice
         )
     if request.returns is not None:
-        name = _NO_NAME.sub("_", str(request.returns.get("title", "answer")))[:64]
-        # Not `strict`: that takes only schemas without optional fields, and refuses the call for any other.
-        schema = {"name": name, "schema": request.returns}
-        said["response_format"] = {"type": "json_schema", "json_schema": schema}
+        said["response_format"] = format_of(request.returns)
     return {key: value for key, value in said.items() if value is not None}
 
 
-def _tool(tool: ToolSpec) -> dict[str, Any]:
+def tool_of(tool: ToolSpec) -> dict[str, Any]:
+    """A tool as it is sent."""
     spec = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return {"type": "function", "function": spec}
+
+
+def format_of(returns: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of the answer as it is sent."""
+    name = _NO_NAME.sub("_", str(returns.get("title", "answer")))[:64]
+    # Not `strict`: that takes only schemas without optional fields, and refuses the call for any other.
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": returns}}
 
 
 def plain(value: object) -> object:

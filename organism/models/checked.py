@@ -4,15 +4,20 @@ been billed, rather than a crash of the handler that called it, or a hold that n
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
+
+from attrs import fields_dict
 
 from organism.models.contract import BackendError, Failure, Piece, RawUsage, Response, ToolCall
 from organism.models.estimates import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+log: Final = logging.getLogger("organism.models")
 
 _FAILURES: Final = frozenset(get_args(Failure))
 
@@ -22,13 +27,20 @@ def provider_at_work() -> Generator[None]:
     """Turns whatever a provider raises into a BackendError that says only what such an error may say."""
     try:
         yield
-    except BackendError as error:
-        sound = _sound(error)
-        if sound is error:
-            raise
-        raise sound from error
     except Exception as error:
-        raise BackendError("broken", f"{type(error).__name__}: {error}") from error
+        told = _told(error)
+        if told is error:
+            raise
+        raise told from error
+
+
+@contextmanager
+def provider_closing(backend: str) -> Generator[None]:
+    """Keeps what a provider raises while it closes from whoever has had, and paid for, his answer: it is said in the log."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - nothing that it may be changes what was answered
+        log.warning("%s did not close in order: %s", backend, _said(error))
 
 
 def response_of(given: object) -> Response:
@@ -54,8 +66,15 @@ def piece_of(given: object) -> Piece | None:
 
 def usage_of(holder: object) -> RawUsage | None:
     """What a response, a stream or an error reports, where it is a report at all."""
-    usage: object = getattr(holder, "usage", None)
-    return usage if isinstance(usage, RawUsage) else None
+    try:
+        usage: object = getattr(holder, "usage", None)
+        if type(usage) is RawUsage or not isinstance(usage, RawUsage):
+            return usage if isinstance(usage, RawUsage) else None
+        # Of a class of the provider's own, which may compute its figures, and fail to.
+        return RawUsage(**{name: getattr(usage, name) for name in fields_dict(RawUsage)})
+    except Exception as error:  # noqa: BLE001 - a report that cannot be read is none, whatever keeps it from being read
+        log.warning("a report of usage cannot be read: %s", _said(error))
+        return None
 
 
 def _wrong_response(given: Any) -> str:
@@ -73,14 +92,24 @@ def _wrong_response(given: Any) -> str:
     try:
         # It is written down, and sent back with the next call.
         canonical(given.message, "message")
-    except TypeError as error:
-        return f"a Response that cannot be kept: {error}"
+    except Exception as error:  # noqa: BLE001 - a mapping of the provider's own may raise anything
+        return f"a Response that cannot be kept: {error if isinstance(error, TypeError) else _said(error)}"
     return ""
 
 
+def _told(error: Exception) -> BackendError:
+    """What an exception of a provider says: a BackendError itself, or alone in a group, as from a provider with tasks of its own."""
+    while isinstance(error, ExceptionGroup):
+        first, *others = cast("ExceptionGroup[Exception]", error).exceptions
+        if others:
+            return BackendError("broken", _said(first))
+        error = first
+    return _sound(error) if isinstance(error, BackendError) else BackendError("broken", _said(error))
+
+
 def _sound(error: BackendError) -> BackendError:
-    """The error itself, or what is left of it where it says what none may say."""
-    kind, received, after = cast("tuple[object, object, object]", (error.kind, error.received, error.retry_after))
+    """The error itself, or what is left of it where it says what none may say, or was never initialised."""
+    kind, received, after = (cast("object", getattr(error, name, None)) for name in ("kind", "received", "retry_after"))
     known = isinstance(kind, str) and kind in _FAILURES
     timed = after is None or isinstance(after, (int, float))
     if known and timed and _is_text(received):
@@ -92,6 +121,14 @@ def _sound(error: BackendError) -> BackendError:
         usage=usage_of(error),
         received=error.received if _is_text(received) else "",
     )
+
+
+def _said(error: Exception) -> str:
+    """The type and the text of an exception, where it has one that can be had."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - it is its text that fails
+        return type(error).__name__
 
 
 def _are_tool_calls(calls: object) -> bool:

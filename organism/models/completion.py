@@ -17,7 +17,8 @@ from organism.usage import Usage
 @frozen(kw_only=True)
 class Call:
     """One ``complete``. ``max_output_tokens`` is an argument that is honoured or refused; ``wish`` is an agent's, and may
-    be clamped down to ``min_output_tokens``; with neither the alias's ``max_output_tokens`` is the wish.
+    be clamped down to ``min_output_tokens``; with neither the alias's ``max_output_tokens`` is the wish. ``tags`` say what its
+    costs are counted under; no provider hears them.
     """
 
     messages: tuple[Message, ...]
@@ -32,6 +33,7 @@ class Call:
     tool_choice: str = "auto"
     returns: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = NOTHING
+    tags: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -1,9 +1,9 @@
-"""How many tokens a prompt will be, without a tokenizer: what was measured for its beginning, and bytes for the rest.
+"""How many tokens a prompt will be, without a tokenizer: what was measured for its beginning, and the makeup of the rest.
 
 A tokenizer would have to be downloaded, is another one for each model, and does not know what a provider adds. What the
 provider itself reported for an earlier call is exact for everything that the next call repeats, and agents repeat nearly
-all of it. For new text, UTF-8 bytes / 1.5 held for prose, code, Japanese and dense JSON; a model that needs more tokens
-than that shows it in its reports, and its own ratio is used from then on. Bytes themselves are the bound that strict
+all of it. New text is held at the tokens a byte that were reported for texts like it (``witnesses``), and at what the finest
+tokenizer makes of such signs (``profiles``) as far as it is like none. Bytes themselves are the bound that strict
 accounting holds: byte-level tokenizers make no more tokens than there are bytes.
 """
 
@@ -11,62 +11,77 @@ from __future__ import annotations
 
 import json
 import math
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from attrs import frozen
+from attrs import field, frozen
+
+from organism.models.beginnings import Beginnings
+from organism.models.chat import format_of, tool_of
+from organism.models.overheads import OfferOverhead, Overhead
+from organism.models.profiles import RATIO, Text
+from organism.models.witnesses import ABSURD, SAID_FROM, Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from organism.models.beginnings import Base
     from organism.models.contract import Message, ToolSpec
 
-RATIO: Final = 1 / 1.5
-"""Tokens a byte, where nothing better is known."""
-_FIT_FROM: Final = 1000
-"""Bytes of a prompt from which its report says something of the ratio: in short ones the provider's overhead prevails."""
-_ABSURD: Final = 4.0
-"""Tokens a byte that no tokenizer makes: one garbled report must not make every later call look unaffordable."""
-_FORGET: Final = 8
-"""A ratio rises at once and sinks by an eighth of the way: a hold too low is an overdraft, one too high only a wait."""
+__all__ = ["RATIO", "Estimates", "Prompt", "Text", "bound", "canonical", "prompt_of"]
+
+_GARBLED: Final = 100_000
+"""Tokens that no provider adds of its own."""
 
 
 @frozen(kw_only=True)
 class Prompt:
     """What is sent as input, for estimating: each message, and beside them the tools and the schema of the answer.
 
-    ``sizes`` are the bytes of the messages, ``digests`` stand for everything up to and including each. ``beside`` has the
-    digest and the bytes of each tool and schema. ``unbounded`` is the place and type of the first part whose tokens its
+    ``parts`` are the messages as canonical JSON, ``digests`` stand for everything up to and including each. ``beside`` has
+    the digest and the JSON of each tool and schema. ``unbounded`` is the place and type of the first part whose tokens its
     bytes do not bound (images, audio, files), empty where there is none.
     """
 
-    sizes: tuple[int, ...]
-    digests: tuple[bytes, ...]
-    beside: tuple[tuple[bytes, int], ...] = ()
+    parts: tuple[Text, ...] = field(repr=False)
+    digests: tuple[bytes, ...] = field(repr=False)
+    beside: tuple[tuple[bytes, Text], ...] = field(default=(), repr=False)
     unbounded: str = ""
 
     @property
     def size(self) -> int:
-        """Bytes of everything."""
-        return sum(self.sizes) + sum(size for _, size in self.beside)
+        """Bytes of everything, with a comma behind each tool."""
+        return sum(text.size for text in self.parts) + sum(text.size + 1 for _, text in self.beside)
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """Everything, tools and schema last."""
+        return (*self.parts, *(text for _, text in self.beside))
+
+    @property
+    def offer(self) -> frozenset[bytes]:
+        """Which tools and schema it has."""
+        return frozenset(digest for digest, _ in self.beside)
 
 
 def prompt_of(
     messages: Sequence[Message], *, tools: Sequence[ToolSpec] = (), returns: Mapping[str, Any] | None = None
 ) -> Prompt:
-    """The prompt of these messages. Raises TypeError, naming the message, where one holds what is no JSON."""
-    offered = [{"name": tool.name, "description": tool.description, "parameters": tool.parameters} for tool in tools]
-    schemas = [*offered, *([] if returns is None else [returns])]
+    """The prompt of these messages. Raises TypeError, naming the message, where one holds what is no JSON.
+
+    Tools and the schema of the answer count as they are sent in the chat-completions dialect, which is the longest form
+    that is in use.
+    """
+    schemas = [*map(tool_of, tools), *([] if returns is None else [format_of(returns)])]
     heads = [canonical(schema, "the tools or the schema of the answer") for schema in schemas]
     parts = [b"", *(canonical(message, f"messages[{index}]") for index, message in enumerate(messages))]
     digests = accumulate(parts, lambda before, part: _digest(before + part), initial=b"")
     return Prompt(
-        sizes=tuple(len(part) for part in parts),
+        parts=tuple(map(Text, parts)),
         digests=tuple(digests)[1:],
-        beside=tuple((_digest(head), len(head) + 1) for head in heads),
+        beside=tuple((_digest(head), Text(head)) for head in heads),
         unbounded=next(_unbounded(messages), ""),
     )
 
@@ -102,52 +117,68 @@ def _unbounded(messages: Sequence[Message]) -> Iterator[str]:
 
 
 class Estimates:
-    """What was learned about one model of one provider. It remembers the last ``prefixes`` prompts it was told of."""
+    """What was learned about one model of one provider. Memory of the process: what is held by it is recorded as a fact.
+
+    It is bounded: ``prefixes`` beginnings of prompts (about half a kilobyte each), some dozens of profiles, two overheads.
+    """
 
     def __init__(self, *, prefixes: int = 4096) -> None:
-        self._prefixes = prefixes
-        self._known: OrderedDict[bytes, tuple[frozenset[bytes], int]] = OrderedDict()
-        self._ratio = 0.0
+        self._beginnings = Beginnings(most=prefixes)
+        self._witnesses = Witnesses()
+        self._bare = Overhead()
+        self._offering = OfferOverhead()
 
-    @property
-    def ratio(self) -> float:
-        """Tokens to hold for a byte of new text."""
-        return max(RATIO, self._ratio)
+    def input_tokens(self, prompt: Prompt, *, overhead: int = 0) -> int:
+        """The input to hold: the report for the longest known beginning, and new text; ``overhead`` included.
 
-    def input_tokens(self, prompt: Prompt) -> int:
-        """The estimate, without the provider's overhead: the report for the longest known beginning, and new bytes.
+        That is what the configuration says that the provider adds, in tokens. More is held where reports of short prompts
+        have shown more, and no whole beginning of this one was reported.
 
         The answer to an earlier call counts as new where it comes back in the history: its reported output may have
         included reasoning that is not sent again, and the report of the next call covers it anyway. Tools that the earlier
-        call had not are new as well; those that only it had were paid for in its report, which then is a bound.
+        call had not are new as well; those that only it had were paid for in its report, which then is a bound. So is the
+        report of a prompt that began alike and went on otherwise, such as another task of the same agent.
         """
-        new = 0
-        for digest, size in zip(reversed(prompt.digests), reversed(prompt.sizes), strict=True):
-            known = self._known.get(digest)
-            if known is not None:
-                beside, reported = known
-                self._known.move_to_end(digest)
-                return reported + self.tokens(new + sum(more for key, more in prompt.beside if key not in beside))
-            new += size
-        return self.tokens(prompt.size)
+        bases = self._beginnings.of(prompt)
+        costs = [
+            base.reported + self.tokens(base.new) + overhead + self._lately_offered(prompt, base) for base in bases
+        ]
+        if not any(base.whole for base in bases):
+            costs.append(self.tokens(prompt.texts) + max(overhead, self._overhead(prompt)))
+        return min(costs)
 
-    def tokens(self, size: int) -> int:
-        """The estimate for ``size`` bytes of text, rounded up."""
-        return math.ceil(size * self.ratio)
+    def tokens(self, texts: Sequence[Text]) -> int:
+        """The estimate for new text, rounded up."""
+        return math.ceil(self._witnesses.tokens(texts))
 
     def learn(self, prompt: Prompt, reported: int) -> None:
         """Takes in what the provider reported as the input of this prompt (validated; 0 says nothing)."""
-        if reported <= 0:
+        if not 0 < reported <= ABSURD * prompt.size + _GARBLED:
             return
-        self._known[prompt.digests[-1]] = (frozenset(key for key, _ in prompt.beside), reported)
-        self._known.move_to_end(prompt.digests[-1])
-        if len(self._known) > self._prefixes:
-            self._known.popitem(last=False)
-        size = prompt.size
         # Parts that are no text say nothing of how this model cuts text.
-        if size <= _FIT_FROM or prompt.unbounded or (seen := reported / size) > _ABSURD:
+        if not prompt.unbounded:
+            self._learn_text(prompt, reported)
+        self._beginnings.remember(prompt, reported)
+
+    def _learn_text(self, prompt: Prompt, reported: int) -> None:
+        bases = self._beginnings.of(prompt)
+        before = next((base for base in bases if base.whole and base.offer == prompt.offer), None)
+        if before is not None:
+            self._witnesses.learn(before.new, reported - before.reported)
             return
-        self._ratio = max(seen, self._ratio + (seen - self._ratio) / _FORGET)
+        if prompt.offer:
+            self._offering.leaves(reported, prompt.size)
+        if prompt.size < SAID_FROM:
+            learned = self._offering if prompt.offer else self._bare
+            learned.learn(reported - self.tokens(prompt.texts))
+        self._witnesses.learn(prompt.texts, reported)
+
+    def _overhead(self, prompt: Prompt) -> int:
+        return max(self._bare.tokens, self._offering.tokens if prompt.offer else 0)
+
+    def _lately_offered(self, prompt: Prompt, base: Base) -> int:
+        """What the provider adds to tools, where the report that is built on was for none."""
+        return self._offering.tokens if prompt.offer and not base.offer else 0
 
 
 def bound(prompt: Prompt, *, sent_along: Sequence[Mapping[str, Any]] = ()) -> int:

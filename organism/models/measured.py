@@ -50,6 +50,7 @@ def measured(report: object) -> Measured | None:
 
 
 def _count(figure: object) -> int | None:
-    if isinstance(figure, int) and not isinstance(figure, bool) and 0 <= figure <= LARGEST:
-        return figure
-    return None
+    if not isinstance(figure, int) or isinstance(figure, bool):
+        return None
+    number = int.__int__(figure)  # of a class of its own it may compare and add in ways of its own
+    return number if 0 <= number <= LARGEST else None

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import httpx2
 import openai
 from attrs import evolve
 
-from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of
+from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of, usage_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
+from organism.models.leftovers import sweeping
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
     from contextlib import AbstractContextManager
+
+    from openai._streaming import ServerSentEvent
 
     from organism.models.contract import Request
     from organism.settings import BackendSettings
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
 _SERVER: Final = "https://api.openai.com/v1"
 _SECONDS_TO_CONNECT: Final = 10.0
 """A host that does not even take the connection costs nothing, and that is told apart from a slow answer by this."""
+_SECONDS_FOR_REASONS: Final = 1.0
+"""A refusal is known by its status; longer than this its text is not waited for."""
+_SECONDS_FOR_LATE_REPORTS: Final = 0.1
+"""What comes behind the end of a stream is waited for as long; the SDK itself waits no less for the end of the body."""
 _NO_KEY: Final = "none"
 """What is sent to servers that want no key; the SDK insists on some."""
 _BESIDE: Final = frozenset({"max_tokens_parameter", "extra_headers", "extra_query"})
@@ -50,14 +58,16 @@ class OpenAIBackend:
         usual = "max_completion_tokens" if settings.base_url is None else "max_tokens"
         self._limit = str(settings.options.get("max_tokens_parameter", usual))
         self._secret = key or _NO_KEY
+        http = openai.DefaultAsyncHttpxClient(
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.max_concurrent)
+        )
+        http.event_hooks = {"request": [sweeping(http)], "response": [_hear_reasons]}
         self._client = openai.AsyncOpenAI(
             api_key=self._secret,
             base_url=settings.base_url or _SERVER,
             max_retries=0,
             timeout=httpx2.Timeout(None, connect=_SECONDS_TO_CONNECT),
-            http_client=openai.DefaultAsyncHttpxClient(
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.max_concurrent)
-            ),
+            http_client=http,
         )
         # The SDK takes these from the environment by itself; another company's server must not get to see them.
         self._client.organization = None
@@ -82,7 +92,7 @@ class OpenAIBackend:
                 body=body,
                 options=options,
                 stream=True,
-                stream_cls=openai.AsyncStream[object],
+                stream_cls=_Chunks,
             )
         # Without this block a stream that is left half-way goes on, and is billed, behind everybody's back.
         async with chunks:
@@ -121,7 +131,7 @@ class OpenAIBackend:
             raise self._lost(error, late=False) from None
         except UnicodeEncodeError as error:  # half of a surrogate pair, which no encoding of text can carry
             raise BackendError("rejected", f"the request cannot be encoded: {self._clean(str(error))}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BackendError("broken", f"the answer is no JSON: {self._clean(str(error))}") from None
 
     def _refusal(self, error: openai.APIStatusError) -> BackendError:
@@ -135,6 +145,8 @@ class OpenAIBackend:
         name = self._clean(str(cause) or type(cause).__name__)
         if isinstance(cause, _NEVER_SENT):
             return BackendError("connection", f"no connection to {self._client.base_url}: {name}")
+        if isinstance(cause, httpx2.TooManyRedirects):
+            return BackendError("rejected", f"{self._client.base_url} sends its callers in a circle: {name}")
         return BackendError("timeout" if late else "cut", f"the connection to {self._client.base_url} broke: {name}")
 
     def _clean(self, text: str) -> str:
@@ -145,12 +157,63 @@ def _inside(options: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in options.items() if name not in _BESIDE}
 
 
+async def _hear_reasons(response: httpx2.Response) -> None:
+    """Reads the text of a refusal where it can be had: the status alone says that nothing is billed, also where the text is
+    cut or never comes. Raises BackendError then.
+    """
+    status = response.status_code
+    if status < 400:
+        return
+    text = "it said no more"
+    try:
+        with anyio.move_on_after(_SECONDS_FOR_REASONS):
+            await response.aread()
+            return
+    except httpx2.HTTPError:
+        text = "what it said was cut off"
+    raise BackendError(kind_of(status, "", ""), f"{status}: {text}", retry_after=retry_after(response.headers))
+
+
+class _Chunks(openai.AsyncStream[object]):
+    """The chunks of a stream. ``late`` is what was reported behind its end, where the SDK reads no more."""
+
+    late: RawUsage | None = None
+
+    def _iter_events(self) -> AsyncIterator[ServerSentEvent]:
+        return _Events(super()._iter_events(), self)
+
+
+class _Events:
+    """The events of a stream up to its end, and what comes behind it. No generator: trio tells of those that are left half-way."""
+
+    def __init__(self, events: AsyncIterator[ServerSentEvent], chunks: _Chunks) -> None:
+        self._events = events
+        self._chunks = chunks
+
+    def __aiter__(self) -> _Events:
+        return self
+
+    async def __anext__(self) -> ServerSentEvent:
+        event = await anext(self._events)
+        if not event.data.startswith("[DONE]"):
+            return event
+        with suppress(openai.APIError), anyio.move_on_after(_SECONDS_FOR_LATE_REPORTS):
+            async for late in self._events:
+                self._chunks.late = self._chunks.late or _report_in(late)
+        raise StopAsyncIteration
+
+
+def _report_in(event: ServerSentEvent) -> RawUsage | None:
+    try:
+        return usage_of(mapping(event.json()))
+    except (ValueError, RecursionError):
+        return None
+
+
 class _Stream:
     """A stream of chunks. An iterator of its own: a generator would stay open where reading stops half-way."""
 
-    def __init__(
-        self, chunks: openai.AsyncStream[object], failures: Callable[[], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, chunks: _Chunks, failures: Callable[[], AbstractContextManager[None]]) -> None:
         self.response: Response | None = None
         self.usage: RawUsage | None = None
         self._chunks = chunks
@@ -168,6 +231,7 @@ class _Stream:
                 with self._failures():
                     chunk = await self._chunks.__anext__()
             except StopAsyncIteration:
+                self.usage = self._gathering.usage = self._gathering.usage or self._chunks.late
                 self.response = self.response or self._gathering.response()
                 raise
             except BackendError as error:

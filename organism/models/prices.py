@@ -155,8 +155,10 @@ class ListedRates:
     def input_cost(self, tokens: int) -> int:
         """See :class:`Rates`."""
         plain = Measured(input_tokens=tokens, output_tokens=0)
+        # Reading from a cache is dearer than not to, for some sellers.
+        read = Measured(input_tokens=tokens, output_tokens=0, cache_read_tokens=tokens)
         written = Measured(input_tokens=tokens, output_tokens=0, cache_write_tokens=tokens)
-        return max(self.cost(plain), self.cost(written))
+        return max(self.cost(plain), self.cost(read), self.cost(written))
 
     def output_price(self, input_tokens: int) -> int:
         """See :class:`Rates`."""

@@ -43,16 +43,22 @@ class Seat:
     make: Callable[[], Backend]
     estimates: Estimates
     slots: anyio.Semaphore
-    closed: str = ""
-    """Why strict calls are refused here; empty while they are not."""
+    excess: int = 0
+    """The most tokens that the provider charged beyond the bound of a strict budget; while it did not, strict calls may come."""
+
+    @property
+    def closed(self) -> str:
+        """Why strict calls are refused here; empty while they are not."""
+        if not self.excess:
+            return ""
+        return (
+            f"it charged {self.excess} tokens more than the bound of a strict budget, and is closed to strict calls; "
+            f"raise its `overhead` to {self.settings.overhead + self.excess} or more (now {self.settings.overhead})"
+        )
 
     def close(self, excess: int) -> None:
-        """Bars strict calls: the provider charged ``excess`` tokens more than the bound that was held (R13)."""
-        needed = self.settings.overhead + excess
-        self.closed = (
-            f"it charged {excess} tokens more than the bound of a strict budget, and is closed to strict calls; "
-            f"raise its `overhead` to {needed} or more (now {self.settings.overhead})"
-        )
+        """Bars strict calls: the provider charged ``excess`` tokens more than the bound that strict calls hold (R13)."""
+        self.excess = max(excess, self.excess)
 
     def told(self, error: BackendError) -> str:
         """What happened and the way out, in one line."""

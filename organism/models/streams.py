@@ -98,7 +98,7 @@ class CompletionStream:
         """Ends the provider's iterator where it is a generator: one that is dropped half-way closes at some later time."""
         close = getattr(self._pieces, "aclose", None)
         if close is not None:
-            await close()
+            await self._attempt.close(close)
 
     def _so_far(self, reason: str) -> Completion:
         text = "".join(self._text)

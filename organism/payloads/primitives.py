@@ -70,11 +70,11 @@ class BudgetReport:
 
 @payload(namespace=NAMESPACE)
 class BudgetRequest:
-    """Asks for more."""
+    """Asks for more than your budget has. It may be refused, or granted in part."""
 
-    unit: str
-    amount: Decimal
-    reason: str
+    unit: Annotated[str, "tokens, cost_usd, model_calls, messages or seconds."]
+    amount: Annotated[Decimal, "How much more."]
+    reason: Annotated[str, "What for. Whoever decides reads it."]
 
 
 @payload(namespace=NAMESPACE)
@@ -134,11 +134,11 @@ class DeadLetter:
 
 @payload(namespace=NAMESPACE)
 class BudgetEstimate:
-    """An agent's own forecast of what it will need."""
+    """Your own forecast of how much more this work will use, from now to its end."""
 
-    unit: str
-    low: Decimal
-    high: Decimal
+    unit: Annotated[str, "tokens, cost_usd, model_calls, messages or seconds."]
+    low: Annotated[Decimal, "At least."]
+    high: Annotated[Decimal, "At most."]
 
 
 ORGANISM_ONLY: Final[frozenset[type]] = frozenset(

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
-from organism.budget.view import BudgetView
 from organism.errors import NotRunningError
 from organism.frames import Failure
-from organism.models.calls import asked_for, value_of
+from organism.models.streams import CompletionStream
+from organism.pump.caller import Caller
 from organism.pump.delivery import failure_of
+from organism.pump.gauges import budget_view
 from organism.pump.ledger import CallLedger
+from organism.pump.waits import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator
 
+    from organism.budget.view import BudgetView
     from organism.frames import Thread
-    from organism.models.completion import Completion
-    from organism.models.streams import CompletionStream
+    from organism.models.completion import Call, Completion
     from organism.pump.handles import ThreadHandle
     from organism.pump.pump import Pump
 
 
-class BareThread:
+class BareThread(Caller[CompletionStream]):
     """A thread's budget and the models, without messages. ``handle`` gives its result once its block was left."""
 
     def __init__(self, pump: Pump, thread: Thread, handle: ThreadHandle) -> None:
         self._pump = pump
         self._thread = thread
-        self._calls: set[anyio.CancelScope] = set()
+        self._calls: dict[anyio.CancelScope, int] = {}
+        """What cuts the calls that are being made, and the tasks that make them."""
+        self._left: anyio.Event | None = None
         self.handle = handle
-        handle.when_over(self._cut)
+        handle.when_over(self.cut)
 
     @property
     def id(self) -> str:
@@ -42,69 +46,20 @@ class BareThread:
     @property
     def budget(self) -> BudgetView:
         """The thread's budget, live, as ``ctx.budget``."""
-        return BudgetView(self._thread.node)
+        return budget_view(self._pump.kernel.state, self._thread, self._pump.now, depth=0)
 
-    async def complete(
-        self,
-        messages: str | Sequence[Mapping[str, Any]],
-        *,
-        model: str = "default",
-        max_output_tokens: int | None = None,
-        min_output_tokens: int | None = None,
-        temperature: float | None = None,
-        seed: int | None = None,
-        tools: Sequence[Any] = (),
-        returns: type | None = None,
-        wait: bool = True,
-        grace: bool = False,
-        extra: Mapping[str, Any] | None = None,
-    ) -> Completion:
-        """As ``ctx.complete``."""
-        call = asked_for(
-            messages,
-            model=model,
-            max_output_tokens=max_output_tokens,
-            min_output_tokens=min_output_tokens,
-            temperature=temperature,
-            seed=seed,
-            tools=tools,
-            returns=returns,
-            extra=extra,
-        )
-        ledger = self._ledger(grace=grace, wait=wait, streamed=False)
-        with self._calling():
+    async def call_model(self, call: Call, *, grace: bool = False, wait: bool = True) -> Completion:
+        """Makes one call whose request is ready. Raises NotRunningError where the thread has ended."""
+        ledger = self._ledger(call, grace=grace, wait=wait, streamed=False)
+        with self._calling(), ledger.watched():
             completion = await self._pump.router.complete(call, ledger)
             await ledger.completed(completion)
-        return value_of(completion, returns)
+        return completion
 
     @asynccontextmanager
-    async def stream(
-        self,
-        messages: str | Sequence[Mapping[str, Any]],
-        *,
-        model: str = "default",
-        max_output_tokens: int | None = None,
-        min_output_tokens: int | None = None,
-        temperature: float | None = None,
-        seed: int | None = None,
-        wait: bool = True,
-        grace: bool = False,
-        extra: Mapping[str, Any] | None = None,
-    ) -> AsyncGenerator[CompletionStream]:
-        """As ``ctx.stream``."""
-        call = asked_for(
-            messages,
-            model=model,
-            max_output_tokens=max_output_tokens,
-            min_output_tokens=min_output_tokens,
-            temperature=temperature,
-            seed=seed,
-            tools=(),
-            returns=None,
-            extra=extra,
-        )
-        ledger = self._ledger(grace=grace, wait=wait, streamed=True)
-        with self._calling():
+    async def _open(self, call: Call, *, grace: bool, wait: bool) -> AsyncGenerator[CompletionStream]:
+        ledger = self._ledger(call, grace=grace, wait=wait, streamed=True)
+        with self._calling(), ledger.watched():
             async with self._pump.router.stream(call, ledger) as stream:
                 yield stream
             await ledger.completed(stream.completion)
@@ -113,30 +68,47 @@ class BareThread:
     def _calling(self) -> Generator[None]:
         """A call, which ends when the thread does. Raises NotRunningError then."""
         with anyio.CancelScope() as scope:
-            self._calls.add(scope)
+            self._calls[scope] = anyio.get_current_task().id
             try:
                 yield
             finally:
-                self._calls.discard(scope)
+                del self._calls[scope]
+                if self._left is not None:
+                    self._left.set()
+                if self._thread.stopping is not None and not self._calls:
+                    self._pump.kernel.ends.close_bare(self._thread, self._pump.now())
+                    self._pump.carry_out()
         if scope.cancelled_caught:
             raise NotRunningError(f"thread {self.id} has ended, and its call with it")
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Cancels the calls that are being made; each charges what it came to."""
         for scope in tuple(self._calls):
             scope.cancel()
 
-    def _ledger(self, *, grace: bool, wait: bool, streamed: bool) -> CallLedger:
-        if self._thread.ended:
+    async def leave(self) -> None:
+        """Its block is left: what other tasks still call is cut, and settled before the thread ends."""
+        here = anyio.get_current_task().id
+        with anyio.move_on_after(PATIENCE, shield=True):
+            while any(task != here for task in self._calls.values()):
+                self._left = anyio.Event()
+                self.cut()
+                await self._left.wait()
+
+    def _ledger(self, call: Call, *, grace: bool, wait: bool, streamed: bool) -> CallLedger:
+        if self._thread.ended or self._left is not None:
             raise NotRunningError(f"thread {self.id} has ended")
-        return CallLedger(self._pump, self._thread, None, grace=grace, wait=wait, streamed=streamed)
+        return CallLedger(self._pump, self._thread, None, call, grace=grace, wait=wait, streamed=streamed)
 
 
 @asynccontextmanager
 async def bare(pump: Pump, thread: Thread, handle: ThreadHandle) -> AsyncGenerator[BareThread]:
     """A thread that was opened without a message, until its block is left; what leaves it is what went wrong in the thread."""
     failure = None
+    opened = BareThread(pump, thread, handle)
+    pump.bare[thread] = opened.cut
     try:
-        yield BareThread(pump, thread, handle)
+        yield opened
     except Exception as error:
         failure = failure_of(error)
         raise
@@ -144,5 +116,7 @@ async def bare(pump: Pump, thread: Thread, handle: ThreadHandle) -> AsyncGenerat
         pump.kernel.ends.stop(thread, Failure("cancelled", "its block was cancelled"), pump.now())
         raise
     finally:
+        await opened.leave()
+        del pump.bare[thread]
         pump.kernel.ends.close_bare(thread, pump.now(), failure)
         pump.carry_out()

@@ -10,6 +10,7 @@ from attrs import evolve, fields
 from organism.budget.caps import caps
 from organism.budget.tree import Node
 from organism.config import budget as parse_budget
+from organism.config.grants import with_decider
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
 from organism.frames import Failure, Thread
 from organism.results import result_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from decimal import Decimal
 
+    from organism.calls import CallRow
     from organism.facts import Ended
     from organism.pump.delivery import Waiting
     from organism.pump.pump import Pump
@@ -99,9 +101,13 @@ class ThreadHandle:
         """What has happened in the thread and below it until now. Raises NotRunningError where nothing is recorded."""
         return await self._pump.histories.so_far(self._thread)
 
+    async def calls(self) -> tuple[CallRow, ...]:
+        """The model calls of the thread and of those below it that are over, a row each. Raises NotRunningError where nothing is kept."""
+        return await self._pump.histories.calls(self.id)
+
     async def result(self) -> ThreadResult:
         """Waits for the thread to end; how it ended is a value, whatever the outcome. One that is paused and has nothing left to
-        run is ``paused``. Raises JournalError where it was frozen since its journal could not be written.
+        run is ``paused``, and so is one of which all that is left waits for people. Raises JournalError where it was frozen since its journal could not be written.
         """
         come = None
         while come is not self._end.come:  # resumed before this task ran, it has another end to come
@@ -118,8 +124,13 @@ class ThreadHandle:
 
     @property
     def paused(self) -> bool:
-        """Whether it was paused, and nothing of it runs any more: its result is there, and not final."""
+        """Whether it was paused or waits for people, and nothing of it runs: its result is there, and not final."""
         return self._end.paused
+
+    @property
+    def waits_for_people(self) -> bool:
+        """Whether all that is left of it waits for people."""
+        return self._thread in self._pump.kernel.state.inbox.resting
 
     @property
     def waits_turn(self) -> bool:
@@ -142,6 +153,7 @@ class ThreadHandle:
         calls = self._pump.kernel.calls
         async with waiting:
             calls.await_result(waiting.message, self._thread)
+            self._pump.kernel.state.inbox.stir(self._thread)
             self._pump.carry_out()
             try:
                 await self._end.come.wait()
@@ -162,8 +174,10 @@ class ThreadHandle:
         self._pump.pauses.pause(self._thread)
 
     def resume(self) -> None:
-        """Lets a paused thread go on."""
+        """Lets a paused thread go on. One that waits for people goes on by their answers."""
         self._check_whole("resumed")
+        if self._thread.paused_at is None:
+            return
         self._end.resumed()
         self._pump.pauses.resume(self._thread)
 
@@ -190,7 +204,7 @@ class ThreadHandle:
         """Sets what is named, as in ``budget:``; ``tokens=None`` is no limit. Lowered below what is spent, nothing more is
         granted.
         """
-        self._set(laid_over(self._thread.budget, parse_budget(keys), keys))
+        self._set(laid_over(self._thread.budget, with_decider(parse_budget(keys), self._pump.handlers), keys))
 
     def _set(self, budget: BudgetSettings) -> None:
         if self._thread.ended:
@@ -211,6 +225,10 @@ class ThreadHandle:
         if self._end.result is None:
             self._end.paused, self._end.result = True, evolve(result_of(record), outcome="paused", unit=None)
             self._end.come.set()
+
+    def go_on(self) -> None:
+        """What the thread had come to was not its end, for the organism: it goes on."""
+        self._end.resumed()
 
     def fail(self, error: OrganismError) -> None:
         """There will be no result, for the organism."""

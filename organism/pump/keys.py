@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, fields
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_NOT_ASKED: Final = frozenset({"messages", "tags"})
+"""What a request says beside its messages is all but this: no model hears what its costs are counted under."""
 GRACE = "grace"
 """The key of an agent's one call on grace: its prompt is cut to what there is just then, and tells live figures."""
 
@@ -50,7 +52,7 @@ class Keys:
         """What a model is asked, under its key. ``tells``: it ends with what an agent is told of its budget; this is no part
         of what it asks, since it is not told twice.
         """
-        asked = {each.name: _json(getattr(call, each.name)) for each in fields(Call) if each.name != "messages"}
+        asked = {each.name: _json(getattr(call, each.name)) for each in fields(Call) if each.name not in _NOT_ASKED}
         messages = call.messages[:-1] if tells else call.messages
         key = GRACE if kind == GRACE else self.next(kind, lambda: [asked, messages])
         said = {name: value for name, value in asked.items() if value not in (None, [], {})}
@@ -62,8 +64,8 @@ def question(to: Any, payload: Any, *more: Any) -> Callable[[], Any]:
     return lambda: [str(to), encode_json(payload), *more]
 
 
-def kept_of(completion: Completion) -> Kept:
-    """What is kept of a completion beside its text."""
+def kept_of(completion: Completion, *, unpriced: bool = False) -> Kept:
+    """What is kept of a completion beside its text. ``unpriced``: nobody knew the price of some of it."""
     plain = completion.message == {"role": "assistant", "content": completion.text}
     return Kept(
         model=completion.model,
@@ -75,6 +77,7 @@ def kept_of(completion: Completion) -> Kept:
         latency=completion.latency,
         attempts=completion.attempts,
         clamped=completion.clamped,
+        unpriced=unpriced or None,
     )
 
 

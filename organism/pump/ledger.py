@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from organism.budget.caps import NO_LIMIT
@@ -12,21 +13,24 @@ from organism.kernel.calls import CallFor, overdrafts
 from organism.kernel.holds import Hold
 from organism.models.ledger import Held
 from organism.pump.keys import kept_of
+from organism.usage import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from organism.budget.claims import Charge, Claim, Crossing
     from organism.frames import Message, Thread, Warned
     from organism.kernel.prompts import Prompt
-    from organism.models.completion import Completion
+    from organism.models.completion import Call, Completion
     from organism.pump.pump import Pump
 
 _log: Final = logging.getLogger("organism.budget")
+_TEXT: Final = 1000
+"""Characters that are kept of why no backend answered."""
 
 
 class CallLedger:
-    """Holds and settles for one call of a delivery (``message``) or of a thread without handlers.
+    """Holds and settles for one call (``asked``) of a delivery (``message``) or of a thread without handlers.
 
     ``tells`` are the warnings that its prompt tells of: they are told once it is granted. ``prompt`` is what the model is
     asked, where that is recorded.
@@ -37,6 +41,7 @@ class CallLedger:
         pump: Pump,
         thread: Thread,
         message: Message | None,
+        asked: Call,
         *,
         grace: bool,
         wait: bool,
@@ -47,12 +52,18 @@ class CallLedger:
         self._pump = pump
         self._thread = thread
         self._message = message
+        self._asked = asked
         self._grace = grace
         self._wait = wait
         self._streamed = streamed
         self._tells = tells
         self._prompt = prompt
         self._holds: dict[int, Hold] = {}
+        self._first: int | None = None
+        """The hold of its first attempt."""
+        self._attempts = 0
+        self._spent = Tally()
+        self._over = False
 
     @property
     def strict(self) -> bool:
@@ -85,11 +96,17 @@ class CallLedger:
             self._pump.kernel.noticed(self._message, self._tells, self._pump.now())
             self._tells = ()
         self._holds[verdict.id] = verdict
+        self._attempts = attempt
+        if self._first is None:
+            self._first = verdict.id
         return Held(id=verdict.id, output_tokens=verdict.output, clamped=verdict.clamped)
 
     def settle(self, held: Held, charge: Charge) -> tuple[Crossing, ...]:
         """See :class:`organism.models.ledger.Ledger`."""
         hold = self._holds.pop(held.id)
+        self._spent.add(
+            charge.amounts, charge.details, estimated=charge.estimated, unpriced=bool(charge.unpriced)
+        )
         crossed = self._pump.kernel.calls.settle(hold, charge, self._pump.now())
         for line in overdrafts(hold, charge):
             _log.error("thread %s: %s", self._thread.id, line)
@@ -100,11 +117,34 @@ class CallLedger:
         """The call has its answer; it is recorded, and durable before whoever asked may act on it."""
         pump, kept = self._pump, None
         if pump.kernel.book.listening:
-            kept = kept_of(completion)
+            kept = kept_of(completion, unpriced=self._spent.unpriced)
         key = "" if self._prompt is None else self._prompt.key
-        pump.kernel.calls.completed(self._call("", "", 0), completion.text, pump.now(), key=key, kept=kept)
+        call = self._call(self._asked.model, completion.backend, 0)
+        pump.kernel.calls.completed(call, completion.text, pump.now(), key=key, kept=kept)
+        self._over = True
         if self._message is None or not pump.goes_ahead(self._message):
             await pump.settled(self._thread)
+
+    @contextmanager
+    def watched(self) -> Generator[None]:
+        """A call from its beginning to its end, which is written down also where no answer comes."""
+        try:
+            yield
+        except BudgetExhaustedError as error:
+            if self._attempts:  # else the refusal says all there is
+                self._unanswered("refused", str(error)[:_TEXT])
+            raise
+        except Exception as error:
+            self._unanswered("failed", str(error)[:_TEXT])
+            raise
+        except BaseException:
+            self._unanswered("cut", "whoever asked waits no more")
+            raise
+
+    def _unanswered(self, outcome: str, text: str) -> None:
+        if not self._over and self._pump.kernel.book.listening:
+            call = self._call(self._asked.model, "", self._attempts)
+            self._pump.kernel.calls.unanswered(call, outcome, text, self._spent, self._pump.now())
 
     def _call(self, alias: str, backend: str, attempt: int) -> CallFor:
         return CallFor(
@@ -118,4 +158,6 @@ class CallLedger:
             streamed=self._streamed,
             key="" if self._prompt is None else self._prompt.key,
             prompt=self._prompt if attempt == 1 else None,
+            tags=self._asked.tags,
+            call=self._first,
         )

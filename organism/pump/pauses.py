@@ -72,7 +72,11 @@ class Pauses:
             elif self._rests(thread):
                 del self.running[thread]
                 record = record_of(thread, self._pump.now())
-                self._pump.when_durable(thread, partial(self._on_rest, thread, record))
+                self._pump.when_durable(thread, partial(self._rested, thread, record))
+
+    def _rested(self, thread: Thread, record: Ended) -> None:
+        if thread.paused_at is not None:  # it may have been let go on since
+            self._on_rest(thread, record)
 
     def _rests(self, thread: Thread) -> bool:
         """Whether all that waits there waits for messages that are not delivered."""

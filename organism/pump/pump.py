@@ -17,6 +17,7 @@ from organism.pump import runtime
 from organism.pump.deadlines import Deadlines
 from organism.pump.delivery import Delivery, failure_of, outgoing_of, step
 from organism.pump.pauses import Pauses
+from organism.pump.people import People
 from organism.pump.waits import Waits
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from organism.calls import CallRow
     from organism.errors import JournalError
     from organism.facts import Ended
     from organism.kernel import Kernel
@@ -63,6 +65,10 @@ class Histories(Protocol):
         """Those of a thread until now."""
         ...
 
+    async def calls(self, thread: str) -> tuple[CallRow, ...]:
+        """The calls of a thread and of those below it."""
+        ...
+
 
 class Pump:
     """Carries out what ``kernel`` decides. ``now`` is the organism's clock, ``variables`` what every delivery starts with a copy
@@ -85,6 +91,7 @@ class Pump:
         on_end: Callable[[Thread, Ended], None],
         on_lost: Callable[[Thread, JournalError], None],
         on_rest: Callable[[Thread, Ended], None],
+        on_go_on: Callable[[Thread], None],
         histories: Histories,
         writer: Writer | None = None,
     ) -> None:
@@ -100,6 +107,7 @@ class Pump:
         self._on_lost = on_lost
         self.waits = Waits(self)
         self.pauses = Pauses(self, on_rest)
+        self.people = People(self, on_rest, on_go_on)
         self.writer = writer
         kernel.schedule.gate = writer
         self.beside: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -109,6 +117,8 @@ class Pump:
         self._active = 0
         self._parked: list[anyio.Event] = []
         self.running: dict[Message, Delivery] = {}
+        self.bare: dict[Thread, Callable[[], None]] = {}
+        """Threads whose block is entered, and what cuts their calls."""
 
     async def run(self, started: Callable[[], None], stop: anyio.Event) -> None:
         """Runs until ``stop`` is set; then whatever still runs is cancelled."""
@@ -144,7 +154,9 @@ class Pump:
             self.waits.wake_askers()
         if kernel.calls.answered:
             self.waits.tell_line()
-        if kernel.state.timed or kernel.ends.cancelled or kernel.ended or self.pauses.running:
+        if kernel.state.inbox.stirred:
+            self.people.look()
+        if kernel.state.timed or kernel.ends.cancelled or kernel.ends.cut or kernel.ended or self.pauses.running:
             self._look_after_threads()
         if self.waits.wants_room and kernel.schedule.queued < kernel.state.settings.queue:
             self.waits.make_room()
@@ -159,6 +171,8 @@ class Pump:
                 self.deadlines.watch(thread)
         if kernel.ends.cancelled:
             self._cancel_deliveries()
+        if kernel.ends.cut:
+            self._cut_calls()
         if kernel.ended:
             self._announce_ends()
         self.pauses.look()
@@ -169,6 +183,15 @@ class Pump:
             delivery = self.running.get(message)
             if delivery is not None:
                 delivery.interrupt(None)
+
+    def _cut_calls(self) -> None:
+        """Ends the calls of threads without handlers; with the last of them each ends itself."""
+        cut, self.kernel.ends.cut = self.kernel.ends.cut, []
+        for thread in cut:
+            if thread in self.bare:
+                self.bare[thread]()
+            else:
+                self.kernel.ends.close_bare(thread, self.now())
 
     def _announce_ends(self) -> None:
         ended, self.kernel.ended = self.kernel.ended, []

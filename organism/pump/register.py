@@ -28,10 +28,16 @@ class Register(dict[Thread, ThreadHandle]):
             handle.fail(error)
 
     def rest(self, thread: Thread, record: Ended) -> None:
-        """The thread is paused, and nothing of it runs any more; this is what it came to so far."""
+        """Nothing of the thread runs any more, since it is paused or waits for people; this is what it came to so far."""
         handle = self.get(thread)
-        if handle is not None and thread.paused_at is not None:  # it may have been let go on since
+        if handle is not None:
             handle.rest(record)
+
+    def go_on(self, thread: Thread) -> None:
+        """The thread that waited for people goes on."""
+        handle = self.get(thread)
+        if handle is not None:
+            handle.go_on()
 
     def close(self) -> None:
         """The pump does not run any more: nothing will come of the threads that are left."""

@@ -8,17 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from organism.agent import AgentContext
-from organism.config import budget as parse_budget
-from organism.context import Context
-from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError
-from organism.frames import Failure
+from organism.context import Context, late
+from organism.errors import ModelError
 from organism.kernel.answers import Refusal, check_target, refusal_error
-from organism.models.calls import asked_for
 from organism.pump.keys import GRACE, completion_of, question
 from organism.pump.streaming import ContextStream, KeptStream
 from organism.replay.player import Asking, Odd
 from organism.replay.verdict import both
-from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -30,9 +26,8 @@ if TYPE_CHECKING:
     from organism.pump.handles import ThreadHandle
     from organism.replay.player import Player
     from organism.replay.script import Part, Question
-    from organism.settings import HandlerSettings, Settings
+    from organism.settings import BudgetSettings, HandlerSettings, Settings
 
-_NO_BUDGET: Final = BudgetSettings()
 _LONGEST: Final = 300
 
 
@@ -92,24 +87,17 @@ class Recorded(Context):
 
     # Models
 
-    async def call_model(
-        self,
-        call: Call,
-        *,
-        grace: bool = False,
-        wait: bool = True,
-        tells: Sequence[Warned] = (),
-        kind: str = "complete",
+    async def _called(
+        self, call: Call, prompt: Prompt | None, tells: Sequence[Warned], *, grace: bool, wait: bool
     ) -> Completion:
         """The completion that the record holds."""
         del grace, wait
-        self._check_running()
-        prompt = self._keys.prompt(call, kind=kind, tells=bool(tells))
         if any(not each.node for each in tells):
             self._player.unsure = "it was told of the organism's own limits, which count other threads too"
         return await self._completion(call, prompt)
 
-    async def _completion(self, call: Call, prompt: Prompt) -> Completion:
+    async def _completion(self, call: Call, prompt: Prompt | None) -> Completion:
+        assert prompt is not None  # noqa: S101 - the stage's kernel writes its facts down
         player = self._player
         known = player.part.questions.get(prompt.key)
         if known is None:
@@ -139,62 +127,28 @@ class Recorded(Context):
             self._player.differs(Odd("a model was asked", old, new, known.asked))
 
     @asynccontextmanager
-    async def stream(
-        self,
-        messages: str | Sequence[Mapping[str, Any]],
-        *,
-        model: str = "default",
-        max_output_tokens: int | None = None,
-        min_output_tokens: int | None = None,
-        temperature: float | None = None,
-        seed: int | None = None,
-        wait: bool = True,
-        grace: bool = False,
-        extra: Mapping[str, Any] | None = None,
+    async def _streamed(
+        self, call: Call, prompt: Prompt | None, *, grace: bool, wait: bool
     ) -> AsyncGenerator[ContextStream]:
         """The recorded answer, in one piece."""
-        del wait, grace
-        call = asked_for(
-            messages,
-            model=model,
-            max_output_tokens=max_output_tokens,
-            min_output_tokens=min_output_tokens,
-            temperature=temperature,
-            seed=seed,
-            tools=(),
-            returns=None,
-            extra=extra,
-        )
-        self._check_running()
+        del grace, wait
         self._player.unsure = self._player.unsure or "it read a stream, whose pieces are not in the record"
-        completion = await self._completion(call, self._keys.prompt(call, kind="stream"))
+        completion = await self._completion(call, prompt)
         yield ContextStream(KeptStream(completion), cast("Any", self._player))
 
     # Handlers
 
-    async def _ask(self, to: str, payload: Any, timeout: float | None) -> Any:
-        self._check_running()
-        key = self._keys.next("ask", question(to, payload))
+    async def _reply_to(self, to: str, payload: Any, timeout: float | None) -> Any:
+        key = self._key("ask", question(to, payload))
         says = f"asks '{to}': {_short(_said(payload))}"
         known = self._player.part.questions.get(key)
         if known is None:
-            try:
-                return await self._refused_or_odd(to, payload, says, asks=True)
-            except (HandlerFailedError, BudgetExhaustedError) as refused:
-                return refused
-        if self._player.again and (cut := self._reply(key, known, 0.0)) is not None and cut[0] is None:
-            # Run again after a crash, it was told so.
-            answer: Any = Failure("timeout", f"'{to}' did not reply in time", retry=True)
-        else:
-            answer = await self._player.ask(Asking(key, says, lambda: self._reply(key, known, timeout)))
-        self._player.asked.add(key)
-        if answer is None:
-            answer = Failure("timeout", f"'{to}' did not reply within {timeout:g} s", retry=True)
-        if isinstance(answer, Failure):
-            return HandlerFailedError(
-                answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope
-            )
-        return answer
+            return await self._refused_or_odd(to, payload, says, asks=True)
+        if timeout is not None and key in self._player.cut:
+            self._player.asked.add(key)
+            return late(to)
+        answer = await self._player.ask(Asking(key, says, lambda: self._reply(key, known, timeout)))
+        return late(to, timeout) if answer is None else answer
 
     def _reply(self, key: str, known: Question, timeout: float | None) -> tuple[Any] | None:
         ask: Ask | None = (self._message.known or {}).get(key)
@@ -203,14 +157,9 @@ class Recorded(Context):
         # One that was cut off without a timeout of its own was cancelled by the handler itself.
         return None if ask.answer is None and timeout is None else (ask.answer,)
 
-    async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
+    async def _spawn(self, to: str, payload: Any, settings: BudgetSettings, key: str) -> ThreadHandle:
         """The handle of the thread that was spawned then."""
-        self._check_running()
-        callee = self._stage.handlers.get(to) if to != self.name else None
-        settings = callee.budget if callee is not None and callee.budget is not None else _NO_BUDGET
-        if budget is not None:
-            settings = laid_over(settings, parse_budget(budget), budget)
-        key = self._keys.next("spawn", question(to, payload, repr(settings)))
+        del settings
         says = f"spawns '{to}': {_short(_said(payload))}"
         known = self._player.part.questions.get(key)
         if known is None:

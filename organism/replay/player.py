@@ -47,11 +47,13 @@ class Asking:
 class Player:
     """Runs a handler in a task of its own; a Delivery to its context. ``result`` is what came of it once it is ``over``."""
 
-    def __init__(self, part: Part, message: Message, *, again: bool = False) -> None:
+    def __init__(self, part: Part, message: Message, *, again: bool = False, cut: frozenset[str] = frozenset()) -> None:
         self.part = part
         self.message = message
         self.again = again
         """Its process had ended while it was under way."""
+        self.cut = cut
+        """What it had asked then, and did not wait for any more."""
         self.over = False
         self.result: tuple[Outgoing, ...] | Failure | None = None
         self.context: Any = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -14,8 +13,10 @@ from organism import facts
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
 from organism.errors import BudgetExhaustedError
+from organism.frames import Ask
 from organism.kernel import Kernel
 from organism.kernel.fold import Fold
+from organism.kernel.windows import SCOPE as ACCOUNT_SCOPE
 from organism.kernel.windows import roll_hint
 from organism.names import ORGANISM
 from organism.pump.handles import ThreadHandle
@@ -23,6 +24,7 @@ from organism.replay.context import Recorded, RecordedAgent
 from organism.replay.player import Odd, Player
 from organism.replay.script import END, REFUSED
 from organism.replay.verdict import both, judge
+from organism.usage import pico
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -78,6 +80,8 @@ class Stage:
         }
         self._ready = [part for part in parts.values() if part.ran and part.ref in only and part.posted is not None]
         self._running: dict[Ref, Player] = {}
+        self._cut: dict[Ref, frozenset[str]] = {}
+        """What those that are run again had asked before, and did not wait for any more."""
         self._handles: dict[str, ThreadHandle] = {}
         self._ends: dict[str, facts.Ended] = {}
         self._forks = [
@@ -178,7 +182,8 @@ class Stage:
         message = self._message(part)
         if message is None or self._group is None:
             return None
-        player = self._running[part.ref] = self.played[part.ref] = Player(part, message, again=part.ref in self.played)
+        player = Player(part, message, again=part.ref in self.played, cut=self._cut.get(part.ref, frozenset()))
+        self._running[part.ref] = self.played[part.ref] = player
         handler = self.handlers[message.to]
         player.context = (Recorded if handler.agent is None else RecordedAgent)(self, player)
         self._group.start_soon(player.run, handler.code)
@@ -191,8 +196,8 @@ class Stage:
     def _refuse(self, player: Player, fact: Fact, place: int) -> None:
         """What a limit refused: the oldest question that the record does not know."""
         if player.unknown and isinstance(fact, facts.CallRefused):
-            error = _refusal(player.message, fact, partial(roll_hint, self.kernel.state))
-            if fact.scope == ORGANISM:
+            error = _refusal(player.message, fact, roll_hint)
+            if fact.scope in {ORGANISM, ACCOUNT_SCOPE}:
                 player.unsure = OTHERS
             asking = player.unknown[0]
             asking.answer = None
@@ -235,6 +240,7 @@ class Stage:
         await self._settle()
         for player in again:
             del self._running[player.part.ref]
+            self._cut[player.part.ref] = _cut_off(player.message)
             if self._early:
                 self._start(player.part)
 
@@ -283,6 +289,12 @@ class Handle(ThreadHandle):
         """Its limits were set then."""
 
 
+def _cut_off(message: Message) -> frozenset[str]:
+    """The keys of the asks that ended without an answer."""
+    known = (message.known or {}).items()
+    return frozenset(key for key, ask in known if isinstance(ask, Ask) and ask.done and ask.answer is None)
+
+
 def _ran_too_long(fact: Fact) -> bool:
     return (
         isinstance(fact, facts.Failed)
@@ -319,7 +331,7 @@ def _refusal(message: Message, fact: facts.CallRefused, hint_of: Callable[[Node]
         deepest = nodes[0].caps.depth or 0
         return BudgetExhaustedError(fact.unit, fact.scope, fact.need - 1, 0, deepest, fact.need)
     unit = VECTOR.index(fact.unit)
-    needed = int(fact.need * 10**9) if fact.unit == "cost_usd" else fact.need
+    needed = pico(fact.need) if fact.unit == "cost_usd" else fact.need
 
     def lacks(node: Any) -> bool:
         return bool(node.used[unit] + node.held[unit] + needed > node.caps.working[unit])

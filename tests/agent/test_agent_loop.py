@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import Context, HandlerFailedError, Refused, Reply, payload
+from organism import ConfigurationError, Context, HandlerFailedError, Organism, Refused, Reply, payload
 from organism.facts import Answered
 from organism.testing import Says, ScriptedModel, running
 
@@ -245,9 +245,12 @@ async def test_the_settings_of_an_agent_reach_the_model() -> None:
 
 
 async def test_a_prompt_that_names_what_is_not_there_fails_clearly() -> None:
+    with pytest.raises(ConfigurationError, match="line 2: nothing is called 'nmae' here; did you mean 'name'"):
+        Organism(handlers=desk(prompt="Hello.\nYou are {{ nmae }}."))
+    # What depends on the thread shows when it is rendered.
     model = ScriptedModel([REPLY])
-    async with running(handlers=desk(prompt="You are {{ nmae }}."), models=model.models()) as organism:
-        with pytest.raises(HandlerFailedError, match="nmae"):
+    async with running(handlers=desk(prompt="You have {{ budget.tokens }}."), models=model.models()) as organism:
+        with pytest.raises(HandlerFailedError, match="the prompt of 'desk' cannot be rendered: .* 'tokens'"):
             await organism.ask("desk", Question("?"))
     assert not model.requests
 

@@ -11,7 +11,7 @@ import pytest
 from organism.budget.caps import NO_LIMIT, level_names
 from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, TOKENS, VECTOR
 from organism.budget.tree import Node, charge_messages, crossing, crossings, fire, recap, unfired
-from organism.budget.view import BudgetView
+from organism.budget.view import BudgetView, Gauge
 from organism.settings import Grace, Policy
 from tests.budget.budget_tree import PLAIN, made, node, spend, thread, warning
 
@@ -337,7 +337,11 @@ def test_a_crossing_says_whose_limit_it_is_and_what_is_left_of_it() -> None:
 
 def test_a_handler_sees_its_budget_live() -> None:
     budget = thread(warning("0.5", "0.9", runway="2", grace=Grace()), tokens=1_000, cost_usd="0.10")
-    seen = BudgetView(budget)
+    seen = BudgetView(
+        budget,
+        seconds=Gauge("seconds", lambda: (2.5, 10.0, ("warning",))),
+        depth=Gauge("depth", lambda: (3, None, ())),
+    )
     assert (seen.tokens.used, seen.tokens.held, seen.tokens.limit, seen.tokens.remaining) == (0, 0, 1_000, 900)
     assert (seen.messages.used, seen.messages.limit, seen.messages.remaining) == (0, None, None)
     budget.held[TOKENS] = 30
@@ -347,6 +351,9 @@ def test_a_handler_sees_its_budget_live() -> None:
     assert (seen.tokens.crossed, seen.cost_usd.crossed) == (("warning", "runway"), ())
     assert repr(seen.tokens) == "<tokens: 460 used, 30 held, limit 1000>"
     assert seen.model_calls.used == 1
+    assert (seen.seconds.used, seen.seconds.held, seen.seconds.limit, seen.seconds.remaining) == (2.5, 0, 10.0, 7.5)
+    assert (seen.seconds.crossed, repr(seen.seconds)) == (("warning",), "<seconds: 2.5 used, limit 10.0>")
+    assert (seen.depth.used, seen.depth.limit, seen.depth.remaining, seen.depth.crossed) == (3, None, None, ())
 
 
 def test_without_levels_nothing_is_ever_said() -> None:

@@ -208,7 +208,7 @@ def _ceiling(policy: Policy, limits: dict[str, Any]) -> Node:
 
 def _charge(root: Node, charge: Charge, held: Vector = NOTHING) -> None:
     """Settles a call of a thread, as the kernel does, beside what another one holds."""
-    below = Node("thread", made(), root.policy, thread="t", above=root)
+    below = Node("thread", made(), root.policy, thread="t", above=root.path)
     take(below.path, held)
     take(below.path, charge.amounts)
     put_back(below.path, charge.amounts, charge.amounts)

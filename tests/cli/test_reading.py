@@ -216,7 +216,10 @@ def test_log_follows_a_thread_until_it_has_ended(desk: Desk) -> None:
         ("thread", {"apple": (1, 3), "apricot": (0, 1), "berry": (0, 1), "all": (1, 5)}),
         ("day", {"2026-05-28": (1, 5), "all": (1, 5)}),
         ("label:arm", {"-": (0, 1), "a": (1, 3), "b": (0, 1), "all": (1, 5)}),
-        ("model", {"-": (0, 5), "default (ScriptedModel.backend/scripted)": (1, 0), "all": (1, 5)}),
+        ("model", {"-": (0, 5), "default": (1, 0), "all": (1, 5)}),
+        ("backend", {"-": (0, 5), "ScriptedModel.backend/scripted": (1, 0), "all": (1, 5)}),
+        ("account", {"-": (1, 5), "all": (1, 5)}),
+        ("tag", {"-": (1, 5), "all": (1, 5)}),
     ],
 )
 def test_usage_adds_up_by_anything(desk: Desk, by: str, rows: dict[str, tuple[int, int]]) -> None:
@@ -235,10 +238,9 @@ def test_usage_adds_up_by_anything(desk: Desk, by: str, rows: dict[str, tuple[in
 def test_usage_by_what_is_not_known_is_refused(desk: Desk) -> None:
     ran = desk.organism("usage", "--by", "modle")
     assert ran.code == 2
-    assert (
-        ran.err == "--by modle: is not known; did you mean 'model'?; there are thread, handler, model, day, label:KEY\n"
+    assert ran.err == (
+        "--by modle: is not known; did you mean 'model'?; there are thread, handler, model, backend, account, tag, day, label:KEY\n"
     )
-    assert desk.organism("usage", "--by", "account").code == 2
     assert desk.organism("usage", "--by", "label:").code == 2
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from organism.settings import ROOT_LIMITS, UNITS, Ceiling, Grace, Limits, Price, Settings
+from organism.settings import ROOT_LIMITS, UNITS, Grace, Limits, Price, Quota, Settings
 
 if TYPE_CHECKING:
     from tests.config.conftest import Project
@@ -115,7 +115,7 @@ def test_every_key_reaches_the_settings(project: Project) -> None:
     assert conversation.budget.limits == Limits(messages=1000, cost_usd=Decimal(2))
     assert (conversation.budget.warn_at or {})["messages"] == (Decimal("0.5"),)
     assert conversation.on_cap == "rotate"
-    assert settings.ceiling == Ceiling(limits=Limits(cost_usd=Decimal(20)), window="day")
+    assert settings.ceiling == Quota(limits=Limits(cost_usd=Decimal(20)), window="day")
 
     default = settings.models["default"]
     assert (default.retries, default.backoff, default.max_output_tokens) == (0, (0.0, 1.5), 100)

@@ -130,11 +130,8 @@ LATER = {
     "handlers.writer.agent.tool_output",
     "handlers.writer.agent.compaction",
     "handlers.writer.agent.prune",
-    "handlers.writer.agent.notices.deliver",
-    "handlers.writer.agent.notices.figures",
     "handlers.boss.human",
     "hooks",
-    "loops",
     "dead_letters",
     "record",
 }

@@ -9,7 +9,7 @@ import pytest
 
 from organism import config
 from organism.errors import ConfigurationError
-from organism.settings import BudgetSettings, Ceiling, ConversationSettings, Limits, WindowKind
+from organism.settings import BudgetSettings, ConversationSettings, Limits, Quota, WindowKind
 
 if TYPE_CHECKING:
     from tests.config.conftest import Project
@@ -28,18 +28,18 @@ handlers:
 @pytest.mark.parametrize("window", get_args(WindowKind))
 def test_a_ceiling_counts_over_its_window(project: Project, window: WindowKind) -> None:
     settings = project.load(f"{HEAD}ceiling: {{cost_usd: 20, window: {window}}}\n")
-    assert settings.ceiling == Ceiling(limits=Limits(cost_usd=Decimal(20)), window=window)
+    assert settings.ceiling == Quota(limits=Limits(cost_usd=Decimal(20)), window=window)
 
 
 def test_a_ceiling_without_a_window_counts_over_the_run(project: Project) -> None:
-    assert project.load(f"{HEAD}ceiling: {{seconds: 60, depth: 9}}\n").ceiling == Ceiling(
+    assert project.load(f"{HEAD}ceiling: {{seconds: 60, depth: 9}}\n").ceiling == Quota(
         limits=Limits(seconds=60.0, depth=9), window="run"
     )
 
 
 def test_seconds_and_depth_that_are_not_limited_go_with_any_window(project: Project) -> None:
     ceiling = project.load(f"{HEAD}ceiling: {{seconds: null, depth: null, tokens: 5, window: month}}\n").ceiling
-    assert ceiling == Ceiling(limits=Limits(tokens=5), window="month")
+    assert ceiling == Quota(limits=Limits(tokens=5), window="month")
 
 
 CEILINGS = [

@@ -40,7 +40,7 @@ handlers:
   think:
     <<: *shared
     description: "Thinks."
-    agent: {accepts: law_desk:Question, replies: [law_desk:Question], prompt: "{{ x }}", notices: {warning: a}}
+    agent: {accepts: law_desk:Question, replies: [law_desk:Question], prompt: "{{ name }}", notices: {warning: a}}
 journal: "memory:"
 """
 

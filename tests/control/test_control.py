@@ -16,7 +16,7 @@ from organism.control import Order, tell
 from organism.errors import ConfigurationError, JournalError
 from organism.facts import LimitsSet, Paused
 from organism.journal import open_journal, socket_path
-from tests.durable.turns_world import Heard, Inline, Say, code
+from tests.durable.turns_world import Heard, Say, Talking, code
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -46,12 +46,12 @@ async def walk(say: Say, ctx: Context) -> Reply[Heard]:
 HANDLERS: Final = {"sleeper": code(sleep, timeout=None), "walker": code(walk, "step"), "step": code(step)}
 
 
-def made(folder: Path) -> Inline:
-    return Inline(name="test", folder=folder, journal="sqlite:organism.db", handlers=HANDLERS, budget=BUDGET)
+def made(folder: Path) -> Talking:
+    return Talking(name="test", folder=folder, journal="sqlite:organism.db", handlers=HANDLERS, budget=BUDGET)
 
 
 @asynccontextmanager
-async def owner(folder: Path) -> AsyncGenerator[tuple[Inline, Path]]:
+async def owner(folder: Path) -> AsyncGenerator[tuple[Talking, Path]]:
     """An organism that works on the journal in a folder, and where it listens."""
     async with made(folder) as organism:
         path = socket_path(folder / "organism.db")

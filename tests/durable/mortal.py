@@ -1,7 +1,4 @@
-"""Organisms that die in the middle of their record, and what another one makes of the journal they leave.
-
-Everything here writes inline: a worker thread would let the virtual clock jump while the disk is busy.
-"""
+"""Organisms that die in the middle of their record, and what another one makes of the journal they leave."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from organism.journal import open_journal
 from organism.kernel.fold import Fold
 from organism.payloads import Vocabulary
 from organism.testing import ScriptedModel
+from tests.durable.inline import Inline
 from tests.hard.budget_world import Done, Task
 from tests.hard.pump_world import Go, Odd, Said
 
@@ -34,7 +32,7 @@ class Killed(BaseException):
     """The process ended here."""
 
 
-class Mortal(Organism):
+class Mortal(Inline):
     """An organism whose process dies when its journal has taken ``cut`` facts; ``None``: it does not."""
 
     cut: int | None = None
@@ -60,7 +58,7 @@ class Mortal(Organism):
     async def _offload(self, work: Callable[[], Any]) -> Any:
         if self.died.is_set():
             raise Killed
-        return work()
+        return await super()._offload(work)
 
     def bury(self) -> None:
         """Lets go of what the system lets go of when a process ends."""

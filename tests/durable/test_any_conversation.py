@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from organism import BudgetExhaustedError, Context, NotRunningError, Reply
 from organism.testing import Says, ScriptedModel
-from tests.durable.turns_world import Heard, Inline, Say, check_record, code, conversation_of, killed, sqlite
+from tests.durable.turns_world import Heard, Say, Talking, check_record, code, conversation_of, killed, sqlite
 
 if TYPE_CHECKING:
     from organism.pump.handles import ThreadHandle
@@ -111,7 +111,7 @@ class Program:
                     await self.end(organism)
                     return
 
-    async def step(self, organism: Inline, do: str, what: Any) -> None:
+    async def step(self, organism: Talking, do: str, what: Any) -> None:
         live = [handle for handle in map(organism.thread_of, self.sent) if handle is not None]
         if do == "send":
             try:
@@ -132,7 +132,7 @@ class Program:
         with suppress(NotRunningError):
             {"cancel": handle.cancel, "pause": handle.pause, "resume": handle.resume}[do]()
 
-    async def end(self, organism: Inline) -> None:
+    async def end(self, organism: Talking) -> None:
         """Lets all of it go on, and looks at what came of it."""
         assert set(self.refused) <= {"conversation"}
         if not self.sent:

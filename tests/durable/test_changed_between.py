@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import Context, Organism, Reply, payload
+from organism import Context, Reply, payload
 from organism.errors import HandlerFailedError, NotRunningError
+from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -21,13 +21,6 @@ class Count:
     """Another payload than before."""
 
     n: int
-
-
-class Inline(Organism):
-    """An organism that writes in place: a worker thread would let the virtual clock jump meanwhile."""
-
-    async def _offload(self, work: Callable[[], Any]) -> Any:
-        return work()
 
 
 async def hang(message: Go, ctx: Context) -> None:

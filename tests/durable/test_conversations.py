@@ -15,8 +15,8 @@ from organism.testing import Says, ScriptedModel, running
 from tests.durable.turns_world import (
     COUNTER,
     Heard,
-    Inline,
     Say,
+    Talking,
     check_record,
     code,
     conversation_of,
@@ -49,8 +49,8 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "memory:" if request.param == "memory" else f"sqlite:{tmp_path / 'organism.db'}"
 
 
-def made(journal: str, **document: Any) -> Inline:
-    return Inline(name="test", journal=journal, **document)
+def made(journal: str, **document: Any) -> Talking:
+    return Talking(name="test", journal=journal, **document)
 
 
 # Turns
@@ -450,7 +450,7 @@ async def test_a_conversation_goes_on_in_another_process(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["c", "..", "a/b", "x" * 10_000, "größe-会話-🧵", "C", "con"])
 async def test_a_conversation_of_any_name_goes_on_from_files_of_lines(tmp_path: Path, name: str) -> None:
     for process in range(2):
-        organism = Inline(name="test", journal=f"jsonl:{tmp_path / 'lines'}", handlers=COUNTER)
+        organism = Talking(name="test", journal=f"jsonl:{tmp_path / 'lines'}", handlers=COUNTER)
         async with running(organism, check=not process):
             texts = [(await turn(organism, "counter", conversation=name)).reply.text for _ in range(2)]
             assert texts == [f"{2 * process + 1} ", f"{2 * process + 2} "]
@@ -458,7 +458,7 @@ async def test_a_conversation_of_any_name_goes_on_from_files_of_lines(tmp_path: 
 
 
 async def test_after_a_write_that_failed_a_conversation_goes_on_from_what_was_written(tmp_path: Path) -> None:
-    class Flaky(Inline):
+    class Flaky(Talking):
         full = False
 
         async def _opened(self) -> Writer | None:

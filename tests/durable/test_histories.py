@@ -8,25 +8,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from organism import Context, Organism, Reply, Send
+from organism import Context, Reply, Send
 from organism.errors import NotRunningError
 from organism.facts import Accepted, Answered, Ended
 from organism.testing import Says, ScriptedModel
+from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
     from organism.results import Event
-
-
-class Inline(Organism):
-    """An organism that writes in place: a worker thread would let the virtual clock jump meanwhile."""
-
-    async def _offload(self, work: Callable[[], Any]) -> Any:
-        return work()
 
 
 async def first(message: Go, ctx: Context) -> Send[Go]:

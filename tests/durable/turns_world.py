@@ -12,6 +12,7 @@ from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
 from organism.payloads import Vocabulary
 from organism.testing import Watched, differences
+from tests.durable.inline import Inline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,11 +38,8 @@ class Heard:
     text: str = ""
 
 
-class Inline(Watched):
-    """An organism that writes its journal on the event loop: a virtual clock does not run away from a disk."""
-
-    async def _offload(self, work: Callable[[], Any]) -> Any:
-        return work()
+class Talking(Inline, Watched):
+    """An organism whose laws are looked after, and whose record can be read while it runs."""
 
     async def record(self, id_: str = "c", *, whole: bool = False) -> Sequence[Fact]:
         """The facts of a conversation that are read to go on with it; ``whole``: all of them."""
@@ -74,10 +72,10 @@ async def turn(organism: Watched, to: str, text: str = "", conversation: str = "
     return await (await organism.send(to, Say(text), conversation=conversation, **how)).result()
 
 
-def sqlite(folder: Path, **document: Any) -> Inline:
+def sqlite(folder: Path, **document: Any) -> Talking:
     """An organism with its journal in this folder."""
     folder.mkdir(exist_ok=True)
-    return Inline(name="test", folder=folder, journal="sqlite:organism.db", **document)
+    return Talking(name="test", folder=folder, journal="sqlite:organism.db", **document)
 
 
 def killed(folder: Path, name: str) -> Path:
@@ -96,8 +94,8 @@ def conversation_of(organism: Watched, id_: str = "c") -> Conversation:
 
 
 async def recorded(organism: Watched, id_: str = "c", *, whole: bool = False) -> Sequence[Fact]:
-    """See :meth:`Inline.record`."""
-    assert isinstance(organism, Inline)
+    """See :meth:`Talking.record`."""
+    assert isinstance(organism, Talking)
     return await organism.record(id_, whole=whole)
 
 

@@ -15,7 +15,7 @@ from organism.frames import Failure
 from organism.kernel.holds import Hold
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
-from organism.settings import AgentSettings, BudgetSettings, Ceiling, Grace, Limits
+from organism.settings import AgentSettings, BudgetSettings, Grace, Limits, Quota
 from tests.hard.pump_world import Go, Odd, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
 
@@ -74,7 +74,7 @@ def organisms(draw: st.DrawFn) -> Settings:
     return organism_of(
         *made,
         budget=draw(OUTER),
-        ceiling=Ceiling(limits=draw(limits(messages=150, tokens=5000))),
+        ceiling=Quota(limits=draw(limits(messages=150, tokens=5000))),
         max_handlers=draw(st.integers(1, 5) | st.just(1000)),
         scheduling=draw(st.sampled_from(["breadth-first", "depth-first"])),
     )

@@ -40,15 +40,16 @@ STEPS = st.builds(
 SCRIPTS = st.lists(st.lists(STEPS, min_size=1, max_size=4), min_size=1, max_size=3)
 
 
-def _bills(step: Say) -> bool:
-    """Whether an attempt that went so may be billed."""
+def _bills(step: Say, *, streamed: bool) -> bool:
+    """Whether an attempt that went so may be billed: what a stream has sent was, whatever it is called that ended it."""
     late = step.seconds > TIMEOUT
-    return late or not isinstance(step.error, BackendError) or step.error.billed
+    sent = streamed and bool(step.text.split() or step.hidden)
+    return late or sent or not isinstance(step.error, BackendError) or step.error.billed
 
 
-def _expected(step: Say, claim: Claim) -> tuple[int, int | None]:
+def _expected(step: Say, claim: Claim, *, streamed: bool) -> tuple[int, int | None]:
     """Input and output that the rules charge for it; ``None`` where the output is an estimate."""
-    if not _bills(step):
+    if not _bills(step, streamed=streamed):
         return 0, 0
     error = step.error if isinstance(step.error, BackendError) else None
     report = None if step.seconds > TIMEOUT else error.usage if error else None if step.error else step.usage
@@ -56,13 +57,13 @@ def _expected(step: Say, claim: Claim) -> tuple[int, int | None]:
     return (used.input_tokens, used.output_tokens) if used else (claim.input_tokens, None)
 
 
-def _check(steps: list[Say], purse: Purse, *, cancelled: bool) -> None:
+def _check(steps: list[Say], purse: Purse, *, cancelled: bool, streamed: bool) -> None:
     assert not purse.held
     assert len(purse.claims) == len(purse.charges)
     for step, claim, charge in zip(steps, purse.claims, purse.charges, strict=False):
         if cancelled and charge is purse.charges[-1]:
             continue
-        given_, answered = _expected(step, claim)
+        given_, answered = _expected(step, claim, streamed=streamed)
         assert charge.input_tokens == given_
         if answered is None:
             assert charge.estimated
@@ -98,7 +99,7 @@ async def test_any_script(
     with anyio.move_on_after(patience) as scope:
         with suppress(ModelError, BudgetExhaustedError):
             usage = await _call(world, purse, streamed=streamed)
-    _check(order, purse, cancelled=scope.cancelled_caught)
+    _check(order, purse, cancelled=scope.cancelled_caught, streamed=streamed)
     assert len(order) <= 1 + retries
     assert purse.used[4] == (1 if order else 0)
     assert all(backend.open_streams == backend.running == 0 for backend in backends)

@@ -247,3 +247,48 @@ def test_a_thread_that_went_on_after_a_crash_comes_out_the_same(tmp_path: Path) 
     assert world.documents()[-1]["fact"] == "Ended"
     replayed = world.replay()
     assert (replayed.differences, replayed.unsure) == ((), ())
+
+
+def test_asks_that_were_cut_off_before_a_crash_come_out_as_they_were_asked_after_it(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def moody(message: Go, ctx: Context) -> Reply[Said]:
+        """Answers what it has been asked before."""
+        asked.append(message.text)
+        if asked.count(message.text) < 2:
+            await anyio.sleep_forever()
+        return Reply(Said("here"))
+
+    async def impatient(message: Go, ctx: Context) -> Reply[Said]:
+        """Cuts two asks off by itself, of which one is answered the second time, and lets two others time out."""
+        said: list[Any] = []
+        for to in ("slow", "moody"):
+            with anyio.move_on_after(0.5):
+                said.append(await ctx.ask(to, Go("without a timeout")))
+        for seconds in (0.5, 4):
+            try:
+                await ctx.ask("slow", Go(f"within {seconds} s"), timeout=seconds)
+            except HandlerFailedError as error:
+                said.append(error.text)
+        return Reply(Said(str(said)))
+
+    async def begin(organism: Organism) -> None:
+        await organism.send("impatient", Go("x"), id="t")
+        await anyio.sleep(2.5)
+
+    async def go_on(organism: Organism) -> list[Any]:
+        return [(await handle.result()).reply for handle in await organism.resume()]
+
+    handlers = {
+        "impatient": code(impatient, "slow", "moody", timeout=None),
+        "slow": code(slow, timeout=None),
+        "moody": code(moody, timeout=None),
+    }
+    world = recorded(tmp_path, handlers=handlers)
+    world.run(begin)
+    texts = ["'slow' did not reply in time", "'slow' did not reply within 4 s"]
+    assert world.run(go_on) == [Said(str([Said("here"), *texts]))]
+    assert asked == ["without a timeout"] * 2
+    asked.clear()
+    replayed = world.replay()
+    assert (replayed.differences, replayed.unsure) == ((), ())

@@ -1,4 +1,4 @@
-"""``organism add-budget``: higher limits for a thread that has not ended."""
+"""``organism pause``, ``cancel`` and ``add-budget``: what is done to a thread from outside."""
 
 from __future__ import annotations
 
@@ -13,6 +13,38 @@ from organism.cli.orders import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def pause(
+    thread: OfThread,
+    /,
+    *,
+    file: OfFile = DEFAULT_FILE,
+    journal: OfJournal = None,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
+    streams: Given,
+) -> int:
+    """Pauses a thread with all below it: what runs finishes, nothing more is delivered, and its time stands still.
+
+    A process that works on the journal does it; where there is none, it is written into the journal, and holds until the thread is resumed.
+    """
+    return ordered("pause", thread, file, journal, streams)
+
+
+def cancel(
+    thread: OfThread,
+    /,
+    *,
+    file: OfFile = DEFAULT_FILE,
+    journal: OfJournal = None,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
+    streams: Given,
+) -> int:
+    """Cancels a thread with all below it: what is out settles, then it ends 'cancelled'.
+
+    A process that works on the journal does it; where there is none, it is written into the journal.
+    """
+    return ordered("cancel", thread, file, journal, streams)
 
 
 def add_budget(
@@ -43,3 +75,6 @@ def _number(text: str) -> int | float | str:
         with suppress(ValueError):
             return kind(text.replace(",", ""))
     return text
+
+
+__all__ = ["add_budget", "cancel", "pause"]

@@ -1,0 +1,174 @@
+"""What the commands share that run an organism: their options, its settings, and a run that people can watch."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from contextlib import ExitStack, redirect_stdout
+from typing import TYPE_CHECKING, Annotated, Final
+
+import anyio
+from attrs import frozen
+from cyclopts import Parameter
+
+from organism.cli.arguments import DEFAULT_FILE, Sets, pairs
+from organism.cli.board import Board
+from organism.cli.check import checked
+from organism.cli.conduct import Orders, conduct
+from organism.cli.crossings import warning_line
+from organism.cli.live import LiveBoard
+from organism.cli.logs import logging_to
+from organism.cli.text import one_line
+from organism.config import account_names
+from organism.errors import ConfigurationError
+from organism.facts import WarningRaised
+from organism.settings import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from organism.cli.streams import Streams
+    from organism.facts import Fact
+    from organism.organism import Organism
+    from organism.settings import Settings, StartMessage
+
+
+Accounts = Annotated[
+    tuple[str, ...],
+    Parameter(
+        allow_leading_hyphen=True,
+        json_list=False,
+        metavar="KIND=NAME",
+        help="An account that the threads are under; may be repeated.",
+    ),
+]
+
+
+@frozen(kw_only=True)
+class Options:
+    """What the command line says over an organism's file, and how much of a run is shown."""
+
+    set: Sets = ()
+    journal: Annotated[str | None, Parameter(metavar="URL", help="As --set journal=URL.")] = None
+    quiet: Annotated[bool, Parameter(help="Only the replies.")] = False
+    verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), help="Log every thread that ends.")] = False
+
+    @property
+    def pairs(self) -> dict[str, str]:
+        """What ``--set`` says. Raises ConfigurationError for what is no KEY=VALUE."""
+        return pairs("--set", self.set)
+
+    @property
+    def named(self) -> str | None:
+        """The journal that the command line names, if any: by ``--journal``, or by ``--set journal=``."""
+        return self.journal or self.pairs.get("journal")
+
+    def settings(self, file: Path, streams: Streams) -> Settings:
+        """The settings of a file with what the command line says over it. Raises ConfigurationError with every mistake."""
+        if self.journal is None:
+            return checked(file, self.pairs, streams)
+        try:
+            return checked(file, {**self.pairs, "journal": self.journal}, streams)
+        except ConfigurationError as error:
+            raise ConfigurationError([_as_typed(mistake) for mistake in error.mistakes]) from error
+
+    @property
+    def journal_words(self) -> tuple[str, ...]:
+        """What names that journal in another command."""
+        return ("--journal", self.named) if self.named else ()
+
+
+@frozen(kw_only=True)
+class RunOptions(Options):
+    """The options of a run that comes to an end by itself."""
+
+    timeout: Annotated[float | None, Parameter(metavar="SECONDS", help="Cancel what still runs after that.")] = None
+    json: Annotated[bool, Parameter(help="One JSON object a root thread, in a line.")] = False
+
+    def check(self) -> None:
+        """Raises ConfigurationError for a timeout that is no number of seconds."""
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise ConfigurationError([f"--timeout {self.timeout:g}: must be a number of seconds above 0"])
+
+    def orders(
+        self,
+        file: Path,
+        *,
+        messages: tuple[StartMessage, ...] = (),
+        labels: Mapping[str, str] = NOTHING,
+        accounts: Mapping[str, str] = NOTHING,
+        resume: bool = False,
+        only: str | None = None,
+    ) -> Orders:
+        """Orders for a run with these options."""
+        return Orders(
+            messages=messages,
+            labels=labels,
+            accounts=accounts,
+            again=typed("resume", file, *self.journal_words),
+            resume=resume,
+            only=only,
+            timeout=self.timeout,
+            json=self.json,
+            quiet=self.quiet,
+        )
+
+    def run(self, organism: Organism, orders: Orders, streams: Streams, *, debug: bool) -> int:
+        """Runs it; gives the exit code. Progress, warnings and logs go to standard error."""
+        with logging_to(streams, verbose=self.verbose, debug=debug):
+            return _watched(organism, orders, streams)
+
+
+def accounts_of(given: tuple[str, ...], settings: Settings) -> dict[str, str]:
+    """The accounts that ``--account`` names. Raises ConfigurationError for those that the file does not have."""
+    accounts = pairs("--account", given)
+    account_names(accounts, settings)
+    return accounts
+
+
+def _as_typed(mistake: str) -> str:
+    return f"--journal{rest}" if (rest := mistake.removeprefix("--set journal")) != mistake else mistake
+
+
+def typed(command: str, file: Path, *words: str) -> str:
+    """A command for an organism's file, as somebody would type it."""
+    return one_line(shlex.join(["organism", command, *([] if file == DEFAULT_FILE else [str(file)]), *words]))
+
+
+def _watched(organism: Organism, orders: Orders, streams: Streams) -> int:
+    """Runs it, with its progress and its warnings on standard error unless it is to be quiet."""
+    with ExitStack() as stack:
+        # What handlers print is no result.
+        stack.enter_context(redirect_stdout(streams.err))
+        display = None
+        if not orders.quiet:
+            board = Board()
+            for note in organism.settings.notes:
+                streams.note(f"note: {note}")
+            stack.callback(organism.subscribe(teller(board, streams)))
+            if streams.err.isatty():
+                display = stack.enter_context(LiveBoard(board, streams.err, now=time.time))
+                streams.display = display
+                stack.callback(setattr, streams, "display", None)
+        return anyio.run(conduct, organism, orders, streams, display, backend=organism.settings.runtime)
+
+
+def teller(board: Board, streams: Streams) -> Callable[[Fact], None]:
+    """Keeps a board by the facts it is told, and says warnings as they come."""
+
+    def tell(fact: Fact) -> None:
+        board.apply(fact)
+        for step in fact.steps:
+            if isinstance(step, WarningRaised):
+                streams.note(warning_line(step, board.handler_of(step.thread)))
+
+    return tell
+
+
+OfRun = Annotated[RunOptions, Parameter(name="*")]
+"""The options of a run among those of a command."""
+PLAIN: Final = RunOptions()
+
+__all__ = ["PLAIN", "OfRun", "Options", "RunOptions", "teller", "typed"]

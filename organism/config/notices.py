@@ -1,0 +1,85 @@
+"""``notices:`` of an agent: what it is told of budgets, in which words, and which figures these may name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import frozen
+
+from organism.config import scalars
+from organism.config.places import shown
+from organism.config.scalars import Wrong
+from organism.config.sections import Record, Section
+from organism.config.shapes import Choice, Single
+from organism.config.wording import Wording, line_of
+from organism.payloads import describe
+from organism.payloads.primitives import BudgetExhausted, BudgetWarning
+from organism.settings import Notices
+
+if TYPE_CHECKING:
+    from organism.config.tree import Scalar
+
+_WARNING: Final = tuple(field.name for field in describe(BudgetWarning).fields)
+_EXHAUSTED: Final = tuple(field.name for field in describe(BudgetExhausted).fields)
+_FIGURES: Final = {"threshold", "used", "held", "limit", "remaining", "calls_left"}
+PROMPT: Final = ("name", "description", "peers", "accepts", "replies", "budget", "notices", "now", "labels")
+"""What the template of a prompt may name."""
+
+
+@frozen
+class _Truth(Single):
+    """True or false."""
+
+    def _wanted(self) -> str:
+        return "true or false"
+
+    def _value(self, scalar: Scalar) -> bool | Wrong:
+        value = scalars.anything(scalar)
+        return value if isinstance(value, bool) else Wrong(f"{shown(scalar.value)} is not true or false")
+
+
+@frozen
+class _FiguresShape(Choice):
+    """Which figures are told; ``true`` is no text, but a word of YAML."""
+
+    words: tuple[str, ...] = ("true", "none", "placebo")
+
+    def _value(self, scalar: Scalar) -> str | Wrong:
+        return "true" if scalars.anything(scalar) is True else super()._value(scalar)
+
+
+def _notices(section: Section) -> Notices:
+    notices = Notices(**section.values)
+    if notices.figures == "none":
+        for key in ("warning", "exhausted", "grace"):
+            _without_figures(section, key, getattr(notices, key), _FIGURES)
+    return notices
+
+
+def _without_figures(section: Section, key: str, text: str | None, figures: set[str]) -> None:
+    for name in sorted(figures):
+        line = None if text is None else line_of(name, text)
+        if line is not None:
+            said = f"line {line}: {shown(name)} is a figure, and 'notices.figures' is none: leave it out"
+            section.wrong(key, said)
+
+
+def check_prompt(section: Section, prompt: str | None, notices: Notices) -> None:
+    """Notes where an agent's prompt names its limits, and its notices keep them from it."""
+    if not notices.deliver or notices.figures == "none":
+        line = None if prompt is None else line_of("budget", prompt)
+        if line is not None:
+            why = "'notices.deliver' is false" if not notices.deliver else "'notices.figures' is none"
+            section.wrong("prompt", f"line {line}: 'budget' has the limits, and {why}: leave it out")
+
+
+NOTICES: Final[Any] = Record(
+    {
+        "deliver": _Truth(),
+        "figures": _FiguresShape(),
+        "warning": Wording(nullable=True, names=_WARNING),
+        "exhausted": Wording(nullable=True, names=_EXHAUSTED),
+        "grace": Wording(nullable=True, names=_EXHAUSTED),
+    },
+    make=_notices,
+)

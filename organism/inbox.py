@@ -1,0 +1,109 @@
+"""The inbox: what people are asked, and how an answer of theirs is read, checked and carried out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from organism.errors import (
+    ConfigurationError,
+    HandlerFailedError,
+    InvalidPayloadError,
+    NoQuestionError,
+    UnexpectedReplyError,
+)
+from organism.frames import root_of
+from organism.payloads import Vocabulary, description
+from organism.results import Question
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from organism.frames import Failure, Message
+    from organism.kernel import Kernel
+    from organism.pump.pump import Pump
+    from organism.settings import HandlerSettings
+
+GONE = "it was answered already, or is not waited for any more"
+NEVER = "there is no such question in the threads that live here"
+
+
+def questions(kernel: Kernel) -> tuple[Question, ...]:
+    """What people are asked right now, the oldest first; what is not durable yet is not asked yet."""
+    gate = kernel.schedule.gate
+    return tuple(
+        _question(kernel, message, asked_at)
+        for message, asked_at in kernel.state.inbox.questions.items()
+        if not root_of(message.thread).waits_turn and (gate is None or message.position <= gate.durable)
+    )
+
+
+def _question(kernel: Kernel, message: Message, asked_at: float) -> Question:
+    return Question(
+        id=message.id,
+        thread=root_of(message.thread).id,
+        handler=message.to,
+        payload=message.payload,
+        sender=message.sender,
+        asked_at=asked_at,
+        labels=message.thread.labels,
+        answers=tuple(each.__name__ for each in kernel.routes[message.to].answers),
+    )
+
+
+async def answer(pump: Pump, id_: str, payload: Any, refuse: str | None) -> None:
+    """Answers a question, or refuses to, and waits until that is written down. Raises as :func:`carried_out`."""
+    message = waiting(pump.kernel, id_)
+    try:
+        carried_out(pump.kernel, message, payload, refuse, pump.now())
+    finally:
+        pump.carry_out()
+        await pump.settled(message.thread)
+
+
+def waiting(kernel: Kernel, id_: str) -> Message:
+    """The question of this id. Raises NoQuestionError where it does not wait, or does not wait any more."""
+    found = kernel.people.question(id_)
+    if found is not None:
+        return found
+    name, _, seq = id_.rpartition("/")
+    thread = kernel.state.threads.get(name)
+    was_there = thread is not None and seq.isdecimal() and 0 < int(seq) <= thread.seq
+    raise NoQuestionError(id_, GONE if was_there else NEVER)
+
+
+def carried_out(kernel: Kernel, message: Message, payload: Any, refuse: str | None, at: float) -> None:
+    """Makes an answer, or a refusal (``refuse`` says why), what a question came to.
+
+    Raises UnexpectedReplyError for what is no answer to it: then it still waits. HandlerFailedError: its thread has no message
+    left that could bring the answer, and the question has failed by that.
+    """
+    if refuse is not None:
+        kernel.people.refuse(message, refuse, at)
+        return
+    answers = kernel.routes[message.to].answers
+    if type(payload) not in answers:
+        raise UnexpectedReplyError(payload, f"{_any(answers)} of '{message.to}'")
+    failure: Failure | None = kernel.people.answer(message, payload, at)
+    if failure is not None:
+        raise HandlerFailedError(failure.code, failure.text, unit=failure.unit, scope=failure.scope)
+
+
+def read(handler: HandlerSettings, text: str, *, said: str) -> Any:
+    """The answer that a person typed: XML, JSON, or plain text where one required text takes it. ``said`` is where.
+
+    Raises ConfigurationError, with what the handler answers with.
+    """
+    expect = () if handler.human is None else handler.human.replies
+    try:
+        return Vocabulary(expect).decode_text(text, expect)
+    except InvalidPayloadError as error:
+        takes = [f"  {line}".rstrip() for cls in expect for line in description(cls).splitlines()]
+        head = f"{said}: {' '.join(str(error).split())}"
+        raise ConfigurationError([head, f"'{handler.name}' answers with:", *takes]) from error
+
+
+def _any(classes: Collection[type]) -> str:
+    return " or ".join(each.__name__ for each in classes)
+
+
+__all__ = ["GONE", "NEVER", "answer", "carried_out", "questions", "read", "waiting"]

@@ -1,0 +1,66 @@
+"""What waits for people: the questions that they are asked, and the threads in which nothing else goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism.frames import root_of
+
+if TYPE_CHECKING:
+    from organism.frames import Message, Thread
+
+
+class Inbox:
+    """Messages to people. They stand in no mailbox and take no place: any number of them waits, in any order of answers.
+
+    Plain state; the kernel changes it.
+    """
+
+    def __init__(self) -> None:
+        self.questions: dict[Message, float] = {}
+        """Since when each waits, the oldest first."""
+        self.resting: dict[Thread, float] = {}
+        """Threads whose open work all waits for people, each since when: what passes is no running time of theirs."""
+        self.stirred: dict[Thread, None] = {}
+        """Root threads with questions, or that had one just now, in which something has happened."""
+        self._by_thread: dict[Thread, dict[Message, None]] = {}
+        self._by_root: dict[Thread, int] = {}
+
+    def put(self, message: Message, at: float) -> None:
+        """A person is asked."""
+        self.questions[message] = at
+        self._by_thread.setdefault(message.thread, {})[message] = None
+        root = root_of(message.thread)
+        self._by_root[root] = self._by_root.get(root, 0) + 1
+        self.stirred[root] = None
+
+    def drop(self, message: Message) -> bool:
+        """Nobody is asked any more, or there is an answer. False for what is no question that waits."""
+        if self.questions.pop(message, None) is None:
+            return False
+        beside = self._by_thread[message.thread]
+        del beside[message]
+        if not beside:
+            del self._by_thread[message.thread]
+        root = root_of(message.thread)
+        self._by_root[root] -= 1
+        if not self._by_root[root]:
+            del self._by_root[root]
+        self.stirred[root] = None
+        return True
+
+    def of(self, thread: Thread) -> tuple[Message, ...]:
+        """The questions of one thread, the oldest first."""
+        return tuple(self._by_thread.get(thread, ()))
+
+    def stir(self, thread: Thread) -> None:
+        """Something has happened in a thread."""
+        root = root_of(thread)
+        if root in self._by_root:
+            self.stirred[root] = None
+
+    def begin(self, thread: Thread, at: float) -> None:
+        """A thread that stood in line begins: its people are asked only now."""
+        for message in self._by_thread.get(thread, ()):
+            self.questions[message] = at
+        self.stir(thread)

@@ -1,0 +1,49 @@
+"""What facts of model calls say for those who meter and study them: whose costs they are, and how near a limit was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from organism.budget.caps import figure
+from organism.budget.claims import VECTOR
+from organism.images import Nearest
+
+if TYPE_CHECKING:
+    from organism.budget.claims import Vector
+    from organism.budget.tree import Node
+    from organism.frames import Thread
+
+
+def marks(thread: Thread, tags: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a fact that say what its costs are counted under."""
+    return {"tags": tags, "labels": thread.labels or None, "accounts": thread.accounts}
+
+
+def nearest(path: tuple[Node, ...], held: Vector) -> Nearest | None:
+    """What was left on the path before ``held`` was taken, where the smallest share of a working limit was; ``None`` where
+    nothing is limited. Of equal ones it is the node that is nearest to the thread.
+    """
+    least, found = 2.0, None
+    for node in path:
+        working, used, holds = node.caps.working, node.used, node.held
+        for unit in node.caps.limited:
+            cap = working[unit]
+            left = cap - used[unit] - holds[unit] + held[unit]
+            share = left / cap if cap > 0 else 0.0
+            if share < least:
+                least, found = share, (node, unit, left)
+    return None if found is None else _said(*found)
+
+
+def left_at(node: Node, unit: int) -> Nearest:
+    """What is left of a unit on this node."""
+    return _said(node, unit, node.free(unit))
+
+
+def _said(node: Node, unit: int, left: int) -> Nearest:
+    return Nearest(
+        scope=node.scope,
+        unit=VECTOR[unit],
+        remaining=figure(unit, max(0, left)),
+        limit=figure(unit, node.caps.limit[unit]),
+    )

@@ -1,0 +1,86 @@
+"""What people do, and what waiting for them is: answers, refusals, and threads in which nothing else goes on (R3, R5, R8, R11)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from organism import facts
+from organism.frames import Failure
+from organism.message import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from organism.frames import Message, Thread
+    from organism.kernel.book import Book
+    from organism.kernel.state import State
+    from organism.message import Outgoing
+
+
+class Deliveries(Protocol):
+    """How the kernel ends a delivery, a person's as any other."""
+
+    def answered(
+        self,
+        message: Message,
+        outgoing: Sequence[Outgoing],
+        state: Mapping[str, tuple[Any] | None] | None,
+        at: float,
+        *,
+        placed: bool = True,
+    ) -> Failure | None:
+        """It finished; gives the failure where its answer is not carried out."""
+        ...
+
+    def failed(self, message: Message, failure: Failure, at: float, *, placed: bool = True) -> None:
+        """It failed."""
+        ...
+
+
+class People:
+    """The people of one organism. A message to one of them is a delivery that takes no place and ends with the answer."""
+
+    def __init__(self, state: State, book: Book, deliveries: Deliveries) -> None:
+        self._state = state
+        self._book = book
+        self._deliveries = deliveries
+
+    def question(self, id_: str) -> Message | None:
+        """The message of this id, if it waits for a person."""
+        thread = self._state.threads.get(id_.rpartition("/")[0])
+        asked = () if thread is None else self._state.inbox.of(thread)
+        return next((message for message in asked if message.id == id_), None)
+
+    def answer(self, message: Message, payload: Any, at: float) -> Failure | None:
+        """A person answers a question that waits; the payload fits. Gives the failure that it became where its thread could not
+        bear the answer: it has run out of messages.
+        """
+        return self._deliveries.answered(message, (Reply(payload),), None, at, placed=False)
+
+    def refuse(self, message: Message, text: str, at: float) -> None:
+        """A person does not answer: whoever asked hears why."""
+        self._deliveries.failed(message, Failure("refused", text), at, placed=False)
+
+    def expire(self, message: Message, at: float) -> None:
+        """A question was not answered in the time that its handler gives."""
+        within = self._state.routes[message.to].patience or 0.0
+        text = f"'{message.to}' did not answer within {within:g} s"
+        self._deliveries.failed(message, Failure("timeout", text, retry=True), at, placed=False)
+
+    def stand(self, thread: Thread, at: float) -> None:
+        """From now on all open work of a thread waits for people: its running time stands still."""
+        if thread.ended or thread.paused_at is not None or thread in self._state.inbox.resting:
+            return
+        self._book.begin(at)
+        self._state.stand(thread)
+        self._book.write(facts.StoodStill, thread)
+
+    def go_on(self, thread: Thread, at: float) -> None:
+        """Something goes on in a thread that stood still."""
+        since = self._state.inbox.resting.get(thread)
+        if since is None:
+            return
+        self._book.begin(at)
+        self._state.go_on(thread)
+        self._state.timed.append(thread)
+        self._book.write(facts.WentOn, thread, since=since)

@@ -1,0 +1,170 @@
+"""What model calls cost, said to whoever bills or watches: one event for each attempt, and one for each call, as they become durable."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final, Literal
+
+from attrs import frozen
+
+from organism import facts
+from organism.settings import NOTHING
+from organism.usage import Usage, usage_of
+
+if TYPE_CHECKING:
+    from organism.budget.claims import Charge
+    from organism.facts import Fact
+
+_log: Final = logging.getLogger("organism")
+
+ROOM: Final = 10_000
+"""Events that may wait for one listener."""
+PATIENCE: Final = 10.0
+"""Seconds that closing waits for a listener that has not heard all yet."""
+
+
+@frozen(kw_only=True)
+class Metered:
+    """What one attempt did cost (``what`` is ``attempt``), or one call with all its attempts (``call``): add up either, not both.
+
+    ``attempt`` is its number; of a call how many there were. ``message`` is the number of the delivery in its thread, 0 for a thread
+    without handlers, which has no ``handler`` either; ``model`` is the alias. ``cost_usd`` is ``None`` where nobody knew the price.
+    ``latency`` is in seconds: of an attempt from its hold on, of a call that of its last attempt. ``outcome`` of a call is ``ok``,
+    ``refused`` (by a limit), ``failed`` or ``cut`` (nobody waited for it any more). ``at`` is in seconds since 1970.
+    """
+
+    what: Literal["attempt", "call"]
+    at: float
+    thread: str
+    handler: str
+    message: int
+    model: str
+    backend: str | None
+    attempt: int
+    usage: Usage
+    cost_usd: Decimal | None
+    estimated: bool
+    latency: float | None = None
+    outcome: str | None = None
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] = NOTHING
+    accounts: tuple[str, ...] = ()
+
+
+def metered(fact: Fact) -> Metered | None:
+    """What a fact says of the costs of an attempt or of a call; ``None`` for any other. A call that was lost in a crash has the events of
+    its attempts alone; what is released without a charge had an attempt all the same.
+    """
+    match fact:
+        case facts.CallSettled(charge=charge):
+            latency, attempt = max(0.0, fact.at - fact.held_at), fact.attempt or 1
+            return _of(
+                fact, "attempt", fact.backend, attempt, _usage(charge), unpriced=charge.unpriced, latency=latency
+            )
+        case facts.CallCompleted(kept=kept) if kept is not None:
+            outcome = {"left": "cut", "broken": "failed"}.get(kept.finish_reason, "ok")
+            return _of(
+                fact, "call", kept.backend, kept.attempts, kept.usage,
+                unpriced=kept.unpriced, latency=kept.latency, outcome=outcome,
+            )  # fmt: skip
+        case facts.CallFailed():
+            return _of(fact, "call", None, fact.attempts, fact.usage, unpriced=fact.unpriced, outcome=fact.outcome)
+        case facts.CallRefused(
+            alias=str(), call=None
+        ):  # of one that had attempts, what they did cost is said behind it
+            return _of(fact, "call", fact.backend, 0, Usage(), outcome="refused")
+        case _:
+            return None
+
+
+def _of(
+    fact: facts.CallSettled | facts.CallCompleted | facts.CallFailed | facts.CallRefused,
+    what: Literal["attempt", "call"],
+    backend: str | None,
+    attempt: int,
+    usage: Usage,
+    *,
+    unpriced: bool | None = None,
+    latency: float | None = None,
+    outcome: str | None = None,
+) -> Metered:
+    return Metered(
+        what=what,
+        at=fact.at,
+        thread=fact.thread,
+        handler=fact.handler,
+        message=fact.seq,
+        model=fact.alias or "",
+        backend=backend,
+        attempt=attempt,
+        usage=usage,
+        cost_usd=None if unpriced else usage.cost_usd,
+        estimated=usage.estimated,
+        latency=latency,
+        outcome=outcome,
+        tags=fact.tags,
+        labels=fact.labels or NOTHING,
+        accounts=fact.accounts,
+    )
+
+
+def _usage(charge: Charge) -> Usage:
+    return usage_of(charge.amounts, charge.details, seconds=0.0, estimated=charge.estimated)
+
+
+class Meter:
+    """Tells ``listener`` of every event in a thread of its own, in order: it may wait as long as it likes, and is in nobody's way.
+
+    Up to ``room`` events wait for it. What does not fit in is lost to it, and how much is said in the log; nothing else hears of that.
+    One that raises is called again with the next event.
+    """
+
+    def __init__(self, listener: Callable[[Metered], object], *, room: int = ROOM, patience: float = PATIENCE) -> None:
+        self._listener = listener
+        self._room = room
+        self._patience = patience
+        self._waiting: SimpleQueue[Metered | None] = SimpleQueue()
+        self._lost = 0
+        self._thread = threading.Thread(target=self._work, name="organism meter", daemon=True)
+        self._thread.start()
+
+    def hear(self, fact: Fact) -> None:
+        """Takes a fact; never waits, never raises. Call it from one thread only."""
+        event = metered(fact)
+        if event is None:
+            return
+        if self._waiting.qsize() < self._room:
+            self._waiting.put(event)
+            return
+        self._lost += 1
+        if self._lost == 1:
+            _log.error(
+                "a meter is more than %d events behind: what comes now is lost to it; the journal has it all",
+                self._room,
+            )
+
+    def end(self) -> None:
+        """No more events come; those that wait are still told."""
+        self._waiting.put(None)
+
+    def join(self) -> None:
+        """Blocks until all is told, or until its patience ends."""
+        self._thread.join(self._patience)
+        if self._thread.is_alive():
+            _log.error("a meter has not heard %d events after %g s; it is left", self._waiting.qsize(), self._patience)
+        elif self._lost:
+            _log.error("a meter has lost %d events; the journal has them", self._lost)
+
+    def _work(self) -> None:
+        while (event := self._waiting.get()) is not None:
+            try:
+                self._listener(event)
+            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's; it is logged
+                _log.exception("a meter raised; it is called again with the next event")
+
+
+__all__ = ["Meter", "Metered", "metered"]

@@ -1,0 +1,80 @@
+"""What was reported for the beginnings of prompts: exact for whatever is sent again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from organism.models.profiles import Text
+
+if TYPE_CHECKING:
+    from organism.models.estimates import Prompt
+
+Offer = frozenset[bytes]
+"""The digests of the tools and the schema that were sent beside the messages."""
+
+_OFFERS: Final = 4
+"""Offers beside which a beginning is remembered at once."""
+_SHARED: Final = 256
+"""Offers that are kept only once, however many beginnings they were sent with."""
+
+
+@frozen(kw_only=True)
+class Base:
+    """What an estimate can build on: ``reported`` tokens for ``offer`` and all but the ``new`` texts of a prompt.
+
+    Where it is not ``whole``, they were reported for more than that, and bound it.
+    """
+
+    reported: int
+    whole: bool
+    offer: Offer
+    new: tuple[Text, ...]
+
+
+class Beginnings:
+    """The last ``most`` beginnings that were used, each by the digest of its messages."""
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[bytes, dict[Offer, tuple[int, bool]]] = OrderedDict()
+        self._offers: dict[Offer, Offer] = {}
+
+    def of(self, prompt: Prompt) -> list[Base]:
+        """The longest known beginning of a prompt, and the longest that was reported whole, by what was sent beside."""
+        found: list[Base] = []
+        for end in range(len(prompt.digests), 0, -1):
+            known = self._known.get(prompt.digests[end - 1])
+            if known is None or (found and not any(whole for _, whole in known.values())):
+                continue
+            self._known.move_to_end(prompt.digests[end - 1])
+            for offer, (reported, whole) in known.items():
+                came = (text for digest, text in prompt.beside if digest not in offer)
+                found.append(Base(reported=reported, whole=whole, offer=offer, new=(*prompt.parts[end:], *came)))
+            if any(base.whole for base in found):
+                break
+        return found
+
+    def remember(self, prompt: Prompt, reported: int) -> None:
+        """Takes in a report for a whole prompt, which bounds each of its beginnings."""
+        if len(self._offers) > _SHARED:
+            self._offers.clear()
+        offer = self._offers.setdefault(prompt.offer, prompt.offer)
+        self._put(prompt.digests[-1], offer, reported, whole=True)
+        for digest in reversed(prompt.digests[:-1]):
+            known = self._known.get(digest, {}).get(offer)
+            if known is not None and known[0] <= reported:
+                break  # whoever reported less did so for all that comes before, too
+            self._put(digest, offer, reported, whole=False)
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+    def _put(self, digest: bytes, offer: Offer, reported: int, *, whole: bool) -> None:
+        known = self._known.setdefault(digest, {})
+        known.pop(offer, None)
+        known[offer] = reported, whole
+        if len(known) > _OFFERS:
+            del known[next(iter(known))]
+        self._known.move_to_end(digest)

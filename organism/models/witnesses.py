@@ -1,0 +1,68 @@
+"""What earlier reports say of new text: the tokens a byte of texts like it, as far as it is like them."""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import nsmallest
+from typing import TYPE_CHECKING, Final
+
+from organism.models.profiles import floor_of, profile_of, unlike
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.models.profiles import Profile, Text
+
+NEEDED: Final = 3
+"""Witnesses that must agree: the dearest of those most like a text speaks for it."""
+SAID_FROM: Final = 1000
+"""Bytes of text from which a report says something of it: in short ones what the provider adds prevails."""
+_LIKE_FROM: Final = 64
+"""Bytes of text from which it is compared: the signs of a shorter one are chance."""
+_DOUBT: Final = 2.0
+"""How much more of a text is held as unknown than its signs show: two languages share most of their letters."""
+_MARGIN: Final = 1.15
+"""What is added to the witnesses' figure: texts of one kind differ by as much."""
+ABSURD: Final = 4.0
+"""Tokens a byte that no tokenizer makes: one garbled report must not make every later call look unaffordable."""
+_FORGET: Final = 8
+"""The factor of a model rises at once and sinks by an eighth of the way: a hold too low is an overdraft, one too high only
+a wait."""
+
+
+class Witnesses:
+    """Texts with what was reported for them, for one model: the last ``most`` of at least :data:`SAID_FROM` bytes."""
+
+    def __init__(self, *, most: int = 32) -> None:
+        self._seen: deque[tuple[Profile, float]] = deque(maxlen=most)
+        self._finer = 1.0
+
+    def tokens(self, texts: Sequence[Text]) -> float:
+        """Tokens to hold for new texts."""
+        return _size(texts) * self.ratio(texts)
+
+    def ratio(self, texts: Sequence[Text]) -> float:
+        """Tokens to hold for a byte of new text: what the witnesses say for as much as is like them, the floor for the rest."""
+        profile = profile_of(texts)
+        floor = floor_of(profile) * self._finer
+        if _size(texts) < _LIKE_FROM or len(self._seen) < NEEDED:
+            return floor
+        distances = ((unlike(profile, other), said) for other, said in self._seen)
+        nearest = nsmallest(NEEDED, distances)
+        unknown = min(1.0, _DOUBT * nearest[-1][0])
+        known = _MARGIN * max(said for _, said in nearest)
+        return unknown * floor + (1 - unknown) * known
+
+    def learn(self, texts: Sequence[Text], reported: int) -> None:
+        """Takes in what was reported for a text."""
+        size = _size(texts)
+        if size < SAID_FROM or not 0 < (said := reported / size) <= ABSURD:
+            return
+        profile = profile_of(texts)
+        self._seen.append((profile, said))
+        finer = said / floor_of(profile)
+        self._finer = max(1.0, finer, self._finer + (finer - self._finer) / _FORGET)
+
+
+def _size(texts: Sequence[Text]) -> int:
+    return sum(text.size for text in texts)

@@ -1,0 +1,30 @@
+"""The budget of a thread as whoever works in it sees it: what is spent, the time that it has run, and how deep a call stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism.budget.view import BudgetView, Gauge
+from organism.kernel.answers import depth_limit
+from organism.kernel.times import running_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from organism.frames import Thread
+    from organism.kernel.state import State
+
+
+def budget_view(state: State, thread: Thread, now: Callable[[], float], *, depth: int) -> BudgetView:
+    """The budget of a thread, live, for a call that stands ``depth`` deep. The limit of depth is the tightest on its way up."""
+
+    def seconds() -> tuple[float, float | None, tuple[str, ...]]:
+        caps = thread.node.caps
+        crossed = tuple(level for _, level, _ in caps.time_marks[: thread.time_fired])
+        return round(running_time(state, thread, now()), 3), caps.seconds, crossed
+
+    def deep() -> tuple[int, int | None, tuple[str, ...]]:
+        limited = depth_limit(thread.node)
+        return depth, None if limited is None else limited[1], ()
+
+    return BudgetView(thread.node, seconds=Gauge("seconds", seconds), depth=Gauge("depth", deep))

@@ -1,0 +1,180 @@
+"""Threads that wait for people: noticed when nothing else goes on in them, and again when something does (R3, R5, R11)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import evolve
+
+from organism.frames import Message
+from organism.kernel.outcome import record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from organism.facts import Ended
+    from organism.frames import Thread
+    from organism.kernel import Kernel
+    from organism.pump.deadlines import Deadlines
+    from organism.pump.delivery import Delivery
+    from organism.pump.timers import Timer
+    from organism.pump.waits import Waits
+
+
+class Host(Protocol):
+    """What waiting for people needs of the pump."""
+
+    kernel: Kernel
+    deadlines: Deadlines
+    now: Callable[[], float]
+    waits: Waits
+
+    @property
+    def running(self) -> Mapping[Message, Delivery]:
+        """The deliveries that are under way."""
+        ...
+
+    def carry_out(self) -> None:
+        """Does what the kernel has asked for."""
+        ...
+
+    def when_durable(self, thread: Thread, go: Callable[[], None]) -> None:
+        """Calls ``go`` once all that was recorded so far is durable."""
+        ...
+
+
+class People:
+    """Looks after threads that ask people. ``on_rest`` hears of a root thread of which all waits for people, with what it has come
+    to; ``on_go_on`` of one that goes on.
+    """
+
+    def __init__(
+        self, pump: Host, on_rest: Callable[[Thread, Ended], None], on_go_on: Callable[[Thread], None]
+    ) -> None:
+        self._pump = pump
+        self._on_rest = on_rest
+        self._on_go_on = on_go_on
+        self._idle: dict[Thread, None] = {}
+        """Root threads of which something may stand still: looked at again once those have run that may run now."""
+        self._timers: dict[Thread, dict[Message, Timer]] = {}
+        """When questions are over that have a time, by root thread."""
+
+    def look(self) -> None:
+        """Weighs the threads in which something has happened. Who goes on does so at once; who seems to stand still is looked at
+        again in a moment: a handler that asks several people does so one after the other.
+        """
+        inbox = self._pump.kernel.state.inbox
+        stirred = tuple(inbox.stirred)
+        idle = bool(self._idle)
+        for root in stirred:
+            self._watch(root, [] if root.ended or root.waits_turn else self._questions(root))
+            if self._weigh_tree(root, may_stand=False):
+                self._idle[root] = None
+        for root in stirred:
+            inbox.stirred.pop(root, None)  # also what was written down here
+        if self._idle and not idle:
+            self._pump.deadlines.timers.add(self._pump.now(), self._look_again)
+
+    def _look_again(self) -> None:
+        idle, self._idle = self._idle, {}
+        for root in idle:
+            self._weigh_tree(root, may_stand=True)
+            self._pump.kernel.state.inbox.stirred.pop(root, None)
+        self._pump.carry_out()
+
+    def _weigh_tree(self, root: Thread, *, may_stand: bool) -> bool:
+        """Notes for a root thread and all below it whether they stand still. True where some do that are not noted yet."""
+        if root.ended or root.paused_at is not None:
+            return False
+        resting = self._pump.kernel.state.inbox.resting
+        rested = root in resting
+        still: list[Thread] = []
+        waiting, _ = self._weigh(root, {waiter.owner for waiter in self._pump.waits.in_line}, still)
+        if rested and root not in resting:
+            self._on_go_on(root)
+        for thread in still if may_stand else ():
+            self._pump.kernel.people.stand(thread, self._pump.now())
+            self._pump.deadlines.forget(thread)
+        if not rested and root in resting:
+            record = evolve(record_of(root, self._pump.now()), error=_waits_for(waiting))
+            self._pump.when_durable(root, partial(self._rested, root, record))
+        return bool(still)
+
+    def _questions(self, thread: Thread) -> list[Message]:
+        below = [each for sub in (thread.subs or {}).values() for each in self._questions(sub)]
+        return [*self._pump.kernel.state.inbox.of(thread), *below]
+
+    def _weigh(
+        self, thread: Thread, in_line: Collection[object], still: list[Thread]
+    ) -> tuple[list[Message], bool]:
+        """The questions of a thread and of those below it, and whether anything else goes on there. Threads that might stand
+        still are added to ``still``.
+        """
+        pump = self._pump
+        waiting = list(pump.kernel.state.inbox.of(thread))
+        active = self._works(thread, in_line)
+        for sub in tuple((thread.subs or {}).values()):
+            asked, works = self._weigh(sub, in_line, still)
+            waiting += asked
+            active = active or works
+        if waiting and not active:
+            if thread not in pump.kernel.state.inbox.resting:
+                still.append(thread)
+        else:
+            pump.kernel.people.go_on(thread, pump.now())
+        return waiting, active
+
+    def _works(self, thread: Thread, in_line: Collection[object]) -> bool:
+        """Whether something goes on in a thread itself: a message is to be delivered, a call is out, or a handler is at work."""
+        if thread.head is not None or thread.more or any(thread.node.held):
+            return True
+        state = self._pump.kernel.state
+        for handler in thread.busy or ():
+            message = state.occupied.get((thread, handler))
+            delivery = None if message is None else self._pump.running.get(message)
+            if delivery is None or message is None:
+                return True  # it is about to be delivered, or waits for a place
+            if delivery.placed or not (message.asks or message.awaits) or message in in_line:
+                return True
+        return False
+
+    def _rested(self, root: Thread, record: Ended) -> None:
+        if root in self._pump.kernel.state.inbox.resting:  # it may have gone on since
+            self._on_rest(root, record)
+
+    # Questions that have a time
+
+    def _watch(self, root: Thread, waiting: Collection[Message]) -> None:
+        """Sees that questions with a time are over when it is, and forgets those that were answered."""
+        pump = self._pump
+        timers = self._timers.get(root, {})
+        kept: dict[Message, Timer] = {}
+        for message in waiting:
+            patience = pump.kernel.routes[message.to].patience
+            if patience is None:
+                continue
+            known = timers.pop(message, None)
+            due = pump.kernel.state.inbox.questions[message] + patience
+            kept[message] = known or pump.deadlines.timers.add(due, partial(self._over, message))
+        for timer in timers.values():
+            pump.deadlines.timers.cancel(timer)
+        if kept:
+            self._timers[root] = kept
+        else:
+            self._timers.pop(root, None)
+
+    def _over(self, message: Message) -> None:
+        if message in self._pump.kernel.state.inbox.questions:
+            self._pump.kernel.people.expire(message, self._pump.now())
+            self._pump.carry_out()
+
+
+def _waits_for(questions: Sequence[Message]) -> str:
+    """What is waited for, in a line: the oldest question, and how many more."""
+    first = min(questions, key=lambda each: each.seq)
+    more = f", and {len(questions) - 1} more" if len(questions) > 1 else ""
+    return f"waits for an answer of '{first.to}' to question {first.id}{more}"
+
+
+__all__ = ["People"]

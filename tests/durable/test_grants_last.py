@@ -1,0 +1,107 @@
+"""Grants and forecasts over the end of a process: what was granted stays granted, and is granted once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from organism import Context, Reply
+from organism.facts import Forecast, Granted
+from organism.journal.codec import content, decode
+from organism.kernel.imaging import image_of, restore
+from organism.kernel.index import Index
+from organism.kernel.snapshot import snapshot
+from organism.kernel.state import State
+from organism.primitives import BudgetDecision, BudgetEstimate, BudgetRequest
+from organism.routing import routes
+from organism.testing import differences, running
+from tests.durable.mortal import Scene, check_whole, every
+from tests.hard.budget_world import NO_GRACE, models, spend, spender
+from tests.hard.pump_world import Go, Said, code
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+
+async def worker(message: Go, ctx: Context) -> Reply[Said]:
+    """Forecasts, spends what it has, asks for more twice, and spends that."""
+    await ctx.ask("organism", BudgetEstimate(unit="tokens", low=Decimal(100), high=Decimal(600)))
+    await spend(ctx, 200)
+    told = [await ctx.request_budget("tokens", 150, text) for text in ("first", "then", "last")]
+    await spend(ctx, 280)
+    return Reply(Said(f"{told} {ctx.budget.tokens.limit}"))
+
+
+async def boss(asked: BudgetRequest, ctx: Context) -> Reply[BudgetDecision]:
+    """Takes its time."""
+    await anyio.sleep(1)
+    return Reply(BudgetDecision(granted=True, unit=asked.unit, amount=asked.amount, reason="yes"))
+
+
+DOCUMENT: dict[str, Any] = {
+    "handlers": {"worker": code(worker), "boss": code(boss)},
+    "budget": {"tokens": 220, "grace": NO_GRACE, "grants_by": "boss", "grants_up_to": {"tokens": 300}},
+}
+
+
+def scene(path: Path) -> Scene:
+    model = spender(seconds=1.0)
+    return Scene(path / "j.db", model, {**DOCUMENT, "models": models(model, retries=0)}, [("t", "worker", Go("x"), {})])
+
+
+async def test_wherever_the_process_ends_a_grant_is_made_once(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = scene(tmp_path / "whole")
+    await whole.play()
+    facts = whole.results["t"]
+    assert facts.reply == Said("[True, True, False] 520")
+    number = sum(1 for _ in every(whole.path, object))  # type: ignore[arg-type]
+    seen: Counter[str] = Counter()
+    for cut in range(1, number):
+        (tmp_path / f"{cut}").mkdir()
+        made = scene(tmp_path / f"{cut}")
+        await made.play(cut)
+        organism = await made.resume()
+        result = made.results["t"]
+        assert [fact.amount for fact in every(made.path, Granted)] == [150, 150], cut
+        assert len(every(made.path, Forecast)) == 1, cut
+        # What a call that was cut off is charged may use up what was to be spent then.
+        seen[str(result.reply)] += 1
+        assert result.reply == Said("[True, True, False] 520") or result.outcome == "exhausted"
+        (row,) = result.estimates
+        assert (row.used, row.end) == (0, result.usage.tokens), cut
+        check_whole(organism, made.path)
+    assert seen[str(Said("[True, True, False] 520"))] > number / 2
+
+
+async def test_an_image_holds_what_was_granted_and_forecast() -> None:
+    """Also what a delivery of the organism's was told that is not done yet."""
+
+    async with running(models=models(spender(seconds=5)), **DOCUMENT) as organism:
+        state = organism.kernel.state
+        handle = await organism.send("worker", Go("x"), id="t")
+        await anyio.sleep(9)
+        thread = state.threads["t"]
+        assert thread.granted == {"tokens": 300}
+        (estimate,) = thread.estimates or ()
+        fact = organism.watch.of(Granted)[0]
+        fresh = State(organism.settings, routes(organism.settings))
+        fresh.index, fresh.now = Index(), state.now
+        restore(fresh, fresh.index, {}, image_of(state, thread))
+        assert differences(snapshot(state)["threads"]["t"], snapshot(fresh)["threads"]["t"]) == []
+        assert fresh.threads["t"].estimates == [estimate]
+        await handle.result()
+    assert decode(_document(fact), None) == fact
+
+
+def _document(fact: Granted) -> Any:
+    import json
+
+    return json.loads(content(fact, "t"))
