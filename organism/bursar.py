@@ -71,17 +71,20 @@ class BursarContext(Context):
             return "no message is left with which to ask who decides"  # asking all the same would end the thread
         try:
             decision = await self.ask(room.by, asked, expect=BudgetDecision)
-        except HandlerFailedError as error:
-            if error.code == "cycle":
-                return "who decides waits for this very request"
-            return error.text if error.code == "refused" else f"there is no decision: {error.code}: {error.text}"
-        except (BudgetExhaustedError, UnexpectedReplyError) as error:
-            return f"there is no decision: {error}"
-        if not decision.granted:
-            return decision.reason
-        if decision.unit != asked.unit:
+        except (HandlerFailedError, BudgetExhaustedError, UnexpectedReplyError) as error:
+            return _without(error)
+        if decision.granted and decision.unit != asked.unit:
             return f"the decision is about {decision.unit}, and what was asked for is {asked.unit}"
-        return decision
+        return decision if decision.granted else decision.reason
+
+
+def _without(error: HandlerFailedError | BudgetExhaustedError | UnexpectedReplyError) -> str:
+    """Why there is no decision."""
+    if isinstance(error, HandlerFailedError) and error.code == "refused":
+        return error.text
+    if isinstance(error, HandlerFailedError) and error.code == "cycle":
+        return "who decides waits for this very request"
+    return f"there is no decision: {error}"
 
 
 def _refused(asked: BudgetRequest, reason: str) -> BudgetRefused:
@@ -101,5 +104,7 @@ async def handle(
     return Reply(ctx.report())
 
 
-BURSAR: Final = HandlerSettings(name=ORGANISM, accepts=ASKED, description="The organism itself.", code=handle, effects="context")
+BURSAR: Final = HandlerSettings(
+    name=ORGANISM, accepts=ASKED, description="The organism itself.", code=handle, effects="context"
+)
 """The handler that answers in the organism's name."""

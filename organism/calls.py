@@ -429,11 +429,12 @@ class _Rows:
 
 def _plain(value: Any) -> Any:
     """A field as a JSON value."""
+    given: Any = value
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, tuple):
-        return list[Any](value)
-    return dict[str, Any](value) if isinstance(value, Mapping) else value
+        return list[Any](given)
+    return dict[str, Any](given) if isinstance(value, Mapping) else value
 
 
 __all__ = ["COLUMNS", "CallRow", "call_rows"]

@@ -26,7 +26,7 @@ from organism.errors import (
 )
 from organism.frames import Ask, Failure, root_of
 from organism.kernel.answers import Refusal, refusal_error
-from organism.kernel.grants import unit_problem
+from organism.kernel.grants import request_problem
 from organism.kernel.recall import CLOCK, Times
 from organism.names import ORGANISM
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
@@ -190,7 +190,15 @@ class Context(Caller[ContextStream]):
         """What a model says to a call that is made for the first time."""
         message = self._message
         ledger = CallLedger(
-            self._pump, message.thread, message, call, grace=grace, wait=wait, streamed=False, tells=tells, prompt=prompt
+            self._pump,
+            message.thread,
+            message,
+            call,
+            grace=grace,
+            wait=wait,
+            streamed=False,
+            tells=tells,
+            prompt=prompt,
         )
         with ledger.watched():
             async with self._delivery.waiting():
@@ -271,14 +279,11 @@ class Context(Caller[ContextStream]):
         It costs a message, and one more for the decision. Raises ConfigurationError for what is no unit or amount, and as
         :meth:`ask` where the question cannot be borne.
         """
-        problem = unit_problem(unit)
         try:
             asked = Decimal(str(amount))
         except InvalidOperation:
-            problem = problem or f"{amount!r:.80} is no amount"
-            asked = Decimal(0)
-        if problem is None and not (asked.is_finite() and asked > 0):
-            problem = f"{amount} {unit} is nothing to ask for: an amount is above 0"
+            raise ConfigurationError([f"{amount!r:.80} is no amount"]) from None
+        problem = request_problem(unit, asked)
         if problem is not None:
             raise ConfigurationError([problem])
         try:
@@ -344,7 +349,11 @@ class Context(Caller[ContextStream]):
         """The budget of a sub-thread: its handler's own, with what was given over it."""
         callee = self._pump.handlers.get(to) if to != self.name else None
         settings = callee.budget if callee is not None and callee.budget is not None else _NO_BUDGET
-        return settings if budget is None else laid_over(settings, with_decider(parse_budget(budget), self._pump.handlers), budget)
+        return (
+            settings
+            if budget is None
+            else laid_over(settings, with_decider(parse_budget(budget), self._pump.handlers), budget)
+        )
 
     async def _spawn(self, to: str, payload: Any, settings: BudgetSettings, key: str) -> ThreadHandle:
         """The handle of a sub-thread that is opened, or was before. Raises what it is refused for."""

@@ -18,8 +18,8 @@ import anyio
 from attrs import frozen
 
 from organism import inbox
-from organism.errors import ConfigurationError, JournalError, OrganismError
-from organism.frames import Conversation, Failure, root_of
+from organism.errors import ConfigurationError, HandlerFailedError, JournalError, NoQuestionError, OrganismError
+from organism.frames import Conversation, Failure, descendants, root_of
 from organism.journal import place_of, socket_path
 from organism.kernel.calls import abandoned_charge
 from organism.names import CONVERSATION, suggestion
@@ -183,6 +183,8 @@ class Control:
             return self._status()
         if order.thread is None:
             return await self._resume_all()
+        if order.do == "add-budget" and (raised_to := await self._add_to_conversation(order)) is not None:
+            return raised_to
         id_ = await self._meant(order.thread)
         live = self._live().get(id_)
         if live is not None:
@@ -191,6 +193,21 @@ class Control:
         else:
             said = await self._done_to_left(order, id_)
         return {"thread": id_, "said": said}
+
+    async def _add_to_conversation(self, order: Order) -> dict[str, Any] | None:
+        """Raises the limits of the conversation that is named; ``None`` where there is none of that name."""
+        id_ = order.thread or ""
+        chain = f"{CONVERSATION}{id_}"
+        if self._durable.left(chain):
+            return {"thread": id_, "said": await written_down(self._durable, chain, id_, order)}
+        found = await self._ingress.conversation(id_)
+        if found is None:
+            return None
+        conversation = self._pump.kernel.state.conversations[found.id]
+        before = conversation.budget
+        found.add_budget(**_more(_named(conversation), before, order.units or {}))
+        await self._durable.flush()
+        return {"thread": found.id, "said": _raised(_named(conversation), before, conversation.budget)}
 
     def _done(self, order: Order, thread: Thread) -> str:
         """Does it to a thread that lives here."""
@@ -217,8 +234,8 @@ class Control:
                     self._pump.carry_out()
             case _:
                 before = thread.budget
-                handle.add_budget(**_more(thread, order.units or {}))
-                return _raised(thread, before)
+                handle.add_budget(**_more(_named(thread), before, order.units or {}))
+                return _raised(_named(thread), before, thread.budget)
 
     async def _done_to_left(self, order: Order, id_: str) -> str:
         """Does it to a thread that an earlier process left; it is not gone on with, unless that is what is asked."""
@@ -282,9 +299,19 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
     said: list[str] = []
 
     def change(kernel: Kernel, at: float) -> None:
+        whole = kernel.state.chain(chain)
+        if order.do == "add-budget" and isinstance(whole, Conversation) and whole.id == id_:
+            before = whole.budget
+            budget = raised(before, _more(_named(whole), before, order.units or {}))
+            kernel.calls.set_conversation_limits(whole, budget, at)
+            said.append(_raised(_named(whole), before, budget))
+            return
         thread = _thread_in(kernel, chain, id_)
         if order.do == "answer":
             said.append(f"{answered(kernel, order, durable.settings, at)}; {_GO_ON}")
+            if not kernel.state.inbox.asks(thread):
+                for each in list(descendants(thread)):
+                    kernel.people.go_on(each, at)
         else:
             said.append(_changed(kernel, thread, order, at))
 
@@ -296,15 +323,18 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
 
 
 def answered(kernel: Kernel, order: Order, settings: Settings, at: float) -> str:
-    """Answers a question as it is ordered, and says so. Raises ConfigurationError for what is no answer to it, NoQuestionError
-    where it does not wait, and HandlerFailedError.
+    """Answers a question as it is ordered, and says so. Raises ConfigurationError for what is no answer to it, and where it does not
+    wait, or its thread could not bear the answer.
     """
     id_ = order.question or ""
-    message = inbox.waiting(kernel, id_)
-    payload = None
-    if order.refuse is None:
-        payload = inbox.read(settings.handlers[message.to], order.text or "", said=f"question {id_}")
-    inbox.carried_out(kernel, message, payload, order.refuse, at)
+    try:
+        message = inbox.waiting(kernel, id_)
+        payload = None
+        if order.refuse is None:
+            payload = inbox.read(settings.handlers[message.to], order.text or "", said=f"question {id_}")
+        inbox.carried_out(kernel, message, payload, order.refuse, at)
+    except (NoQuestionError, HandlerFailedError) as error:
+        raise ConfigurationError([str(error)]) from error
     return f"question {id_} is {'answered' if order.refuse is None else 'refused'}"
 
 
@@ -335,22 +365,26 @@ def _changed(kernel: Kernel, thread: Thread, order: Order, at: float) -> str:
             return f"thread {thread.id} is cancelled"
         case _:
             before = thread.budget
-            kernel.calls.set_limits(thread, raised(before, _more(thread, order.units or {})), at)
-            return _raised(thread, before)
+            kernel.calls.set_limits(thread, raised(before, _more(_named(thread), before, order.units or {})), at)
+            return _raised(_named(thread), before, thread.budget)
 
 
-def _more(thread: Thread, units: Mapping[str, Any]) -> dict[str, Any]:
+def _named(whole: Thread | Conversation) -> str:
+    return f"conversation {whole.id}" if isinstance(whole, Conversation) else f"thread {whole.id}"
+
+
+def _more(name: str, budget: BudgetSettings, units: Mapping[str, Any]) -> dict[str, Any]:
     """The amounts; raises ConfigurationError for a unit that is not limited."""
-    wrong = [unit for unit in units if getattr(thread.budget.limits, unit) is None]
+    wrong = [unit for unit in units if getattr(budget.limits, unit) is None]
     if wrong:
-        raise ConfigurationError([f"thread {thread.id} has no limit of {wrong[0]}: there is nothing to add to"])
+        raise ConfigurationError([f"{name} has no limit of {wrong[0]}: there is nothing to add to"])
     return dict(units)
 
 
-def _raised(thread: Thread, before: BudgetSettings) -> str:
-    pairs = ((unit, getattr(before.limits, unit), getattr(thread.budget.limits, unit)) for unit in UNITS)
+def _raised(name: str, before: BudgetSettings, after: BudgetSettings) -> str:
+    pairs = ((unit, getattr(before.limits, unit), getattr(after.limits, unit)) for unit in UNITS)
     changes = [f"{unit} {_figure(old)} -> {_figure(new)}" for unit, old, new in pairs if old != new]
-    return f"thread {thread.id}: {', '.join(changes) or 'its limits stay as they are'}"
+    return f"{name}: {', '.join(changes) or 'its limits stay as they are'}"
 
 
 def _figure(value: Any) -> str:

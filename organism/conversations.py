@@ -51,12 +51,7 @@ class Conversations:
         if not isinstance(given, str):
             raise TypeError(f"conversation is a text, not {given!r}")
         async with self._looking:
-            known, there = id_, await self._is_there(id_)
-            # Only one at its cap goes on elsewhere; one that is not there may have been removed since.
-            while (not there or self._at_cap(known)) and await self._goes_on(
-                known, following := await self._after(known)
-            ):
-                known, there = following, True
+            known, there = await self._last_of(id_)
         self._forget_idle(known)
         if there and accounts is not None:
             under = self._kernel.state.conversations[known].accounts
@@ -66,6 +61,22 @@ class Conversations:
                     f"conversation {id_!r} began {begun}, which lasts: it cannot go on under {', '.join(accounts)}"
                 )
         return Beginning(id=known, budget=self._settings.conversation.budget, accounts=accounts or ())
+
+    async def find(self, id_: str) -> Conversation | None:
+        """The conversation of this name, or the one in which it goes on; ``None`` where none has begun. What an earlier process
+        left of it unfinished is gone on with.
+        """
+        async with self._looking:
+            known, there = await self._last_of(id_)
+        return self._kernel.state.conversations[known] if there else None
+
+    async def _last_of(self, id_: str) -> tuple[str, bool]:
+        """The name of the last conversation that a name leads to, and whether it is there."""
+        known, there = id_, await self._is_there(id_)
+        # Only one at its cap goes on elsewhere; one that is not there may have been removed since.
+        while (not there or self._at_cap(known)) and await self._goes_on(known, following := await self._after(known)):
+            known, there = following, True
+        return known, there
 
     async def _goes_on(self, known: str, following: str) -> bool:
         return await self._is_there(following) and self._kernel.state.conversations[following].before == known

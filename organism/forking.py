@@ -28,7 +28,7 @@ _NAMES: Final = {"thread", "node", "under"}
 """Fields that hold the id of a thread, where they hold a text."""
 _PAIRS: Final = {"pending_caller"}
 """Fields that begin with one, besides those of type Ref."""
-_ROOMS: Final = {"organism.facts", "organism.images", "organism.frames"}
+_ROOMS: Final = {"organism.facts", "organism.steps", "organism.images", "organism.frames"}
 """Where the classes are that name threads; what is in payloads and prompts stays as it was said."""
 
 

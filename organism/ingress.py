@@ -12,6 +12,7 @@ from organism.config.grants import with_decider
 from organism.conversations import Conversations
 from organism.errors import BudgetExhaustedError, JournalError, OrganismError, QueueFullError, RoutingError
 from organism.names import CONVERSATION
+from organism.pump.conversing import ConversationHandle
 from organism.pump.handles import ThreadHandle
 from organism.settings import laid_over
 
@@ -139,6 +140,11 @@ class Ingress:
             if last is None:
                 return turn_of
             await self.handle(last).over()
+
+    async def conversation(self, id_: str) -> ConversationHandle | None:
+        """See :meth:`organism.organism.Organism.conversation_of`."""
+        found = await self._conversations.find(id_)
+        return None if found is None else ConversationHandle(self._pump, found)
 
     def budget(self, over: Mapping[str, Any] | None) -> BudgetSettings:
         """The budget of a thread, with what was given for it over what the file says."""

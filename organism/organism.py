@@ -15,10 +15,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import anyio
-from attrs import evolve
 
 from organism import config, inbox
-from organism.agent import AgentContext, agent_handler
+from organism.agent import AgentContext, ready
 from organism.audience import Audience, log_end
 from organism.bursar import BURSAR, BursarContext
 from organism.context import Context
@@ -40,6 +39,7 @@ from organism.pump.bare import BareThread, bare
 from organism.pump.pump import Pump
 from organism.pump.register import Register
 from organism.results import Statistics
+from organism.usage import sums_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
@@ -51,11 +51,12 @@ if TYPE_CHECKING:
     from organism.frames import Thread
     from organism.journal import MemoryJournal
     from organism.metering import Metered
+    from organism.pump.conversing import ConversationHandle
     from organism.pump.delivery import Delivery
     from organism.pump.handles import ThreadHandle
     from organism.pump.writer import Writer
     from organism.results import Question
-    from organism.settings import HandlerSettings, Settings
+    from organism.settings import Settings
     from organism.usage import Usage
 
 P = TypeVar("P")
@@ -110,7 +111,7 @@ class Organism:
         self._seed = seed
         self._audience = Audience(self._listen, clock=perf_counter)
         self._durable: Durable | None = None
-        self._handlers = {name: _ready(handler, settings.handlers) for name, handler in settings.handlers.items()}
+        self._handlers = {name: ready(handler, settings.handlers) for name, handler in settings.handlers.items()}
         self._handlers[ORGANISM] = BURSAR
         self._handles = Register()
         self._made_ingress: Ingress | None = None
@@ -373,14 +374,20 @@ class Organism:
         thread = self.kernel.state.threads.get(id_)
         return None if thread is None else self._handles.get(thread)
 
+    async def conversation_of(self, id_: str) -> ConversationHandle | None:
+        """The conversation of this name, to see and change its limits; ``None`` where none has begun. Goes on with what was left of it."""
+        return await self._ingress.conversation(id_)
+
     # Questions
 
     def usage(self, by: str | None = None) -> Usage | dict[str, Usage]:
-        """All that was spent, as far as the journal goes back; ``by`` is ``handler``, ``model``, ``backend``, ``account``, ``label``."""
+        """All that was spent, as far as the journal goes back; ``by`` is ``handler``, ``model``, ``backend``, ``account``, ``tag``,
+        ``label``, or ``label:KEY``. Raises ValueError for anything else.
+        """
         state = self.kernel.state
         if by is None:
             return state.tally(*ALL).usage()
-        return {name: tally.usage() for (kind, name), tally in state.totals.items() if kind == by}
+        return sums_by(state.totals, by)
 
     def statistics(self) -> Statistics:
         """How much of everything there is right now."""
@@ -431,17 +438,10 @@ class Organism:
         return secrets.token_hex(8) if self._seed is None else f"{self._random.getrandbits(64):016x}"
 
     def _context_of(self, delivery: Delivery) -> Context:
-        agent = self._handlers[delivery.message.to].agent
-        kind = Context if agent is None else AgentContext
-        if delivery.message.to == ORGANISM:
-            kind = BursarContext
+        to = delivery.message.to
+        kind = BursarContext if to == ORGANISM else Context if self._handlers[to].agent is None else AgentContext
         return kind(self._running(), delivery, wall=self._wall, spawned=self._ingress.handle)
 
     def _on_end(self, thread: Thread, record: Ended) -> None:
         self._handles.end(thread, record)
         log_end(record)
-
-
-def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:
-    """A handler with the function that is called for it: its own, or the agents' loop."""
-    return handler if handler.agent is None else evolve(handler, code=agent_handler(handler, handlers))

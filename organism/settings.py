@@ -144,12 +144,13 @@ class ConversationSettings:
 
 @frozen(kw_only=True)
 class Price:
-    """USD per million tokens. ``cache_read`` and ``cache_write`` default to the price of input."""
+    """USD per million tokens. ``cache_read`` and ``cache_write`` default to the price of input, ``reasoning`` to that of output."""
 
     input: Decimal
     output: Decimal
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    reasoning: Decimal | None = None
 
 
 @frozen(kw_only=True)

@@ -234,12 +234,13 @@ def _sums(watch: Watch) -> Iterable[str]:
         return
     if any(state.root.held):
         yield f"the organism still holds {state.root.held}"
-    by_handler = [0] * 6
-    for (kind, _), tally in state.totals.items():
-        if kind == "handler":
-            by_handler = [have + more for have, more in zip(by_handler, tally.amounts, strict=True)]
-    if by_handler != state.root.used:
-        yield f"sums by handler are {by_handler}, the organism's {state.root.used}"
+    for kind, units in (("handler", 6), ("model", 5), ("backend", 5)):  # messages have neither model nor backend
+        found = [0] * 6
+        for (each, _), tally in state.totals.items():
+            if each == kind:
+                found = [have + more for have, more in zip(found, tally.amounts, strict=True)]
+        if found[:units] != state.root.used[:units]:
+            yield f"sums by {kind} are {found[:units]}, the organism's {state.root.used[:units]}"
 
 
 def differences(live: Any, folded: Any, path: str = "") -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, frozen
 
@@ -21,6 +21,16 @@ _EXACT = Context(prec=100)
 def pico(usd: Decimal) -> int:
     """USD as an integer of 10^-12 USD, rounded up: a limit may only be met early, never late."""
     return math.ceil(_EXACT.multiply(usd, Decimal(PICO_PER_USD)))
+
+
+def added(one: Decimal, other: Decimal) -> Decimal:
+    """The sum of two amounts, exactly."""
+    return _EXACT.add(one, other)
+
+
+def written(value: Decimal) -> str:
+    """A figure in plain digits, without trailing zeros."""
+    return format(value.normalize(_EXACT), "f")
 
 
 def usd(amount: int) -> Decimal:
@@ -70,14 +80,42 @@ class Tally:
         self, amounts: Sequence[int], details: Sequence[int], *, estimated: bool = False, unpriced: bool = False
     ) -> None:
         """Adds what was spent."""
-        self.amounts = [have + more for have, more in zip(self.amounts, amounts, strict=True)]
-        self.details = [have + more for have, more in zip(self.details, details, strict=True)]
+        mine = self.amounts  # written out: every settlement comes here once for each sum that it counts in
+        tokens, given, said, cost, calls, messages = amounts
+        mine[0] += tokens
+        mine[1] += given
+        mine[2] += said
+        mine[3] += cost
+        mine[4] += calls
+        mine[5] += messages
+        if any(details):
+            self.details = [have + more for have, more in zip(self.details, details, strict=True)]
         self.estimated = self.estimated or estimated
         self.unpriced = self.unpriced or unpriced
 
     def usage(self, seconds: float = 0.0) -> Usage:
         """The sum as users see it."""
         return usage_of(self.amounts, self.details, seconds=seconds, estimated=self.estimated)
+
+
+KINDS: Final = ("handler", "model", "backend", "account", "tag", "label")
+"""What sums are kept by. What has several accounts, tags or labels counts under each."""
+_LABEL: Final = "label:"
+
+
+def sums_by(totals: Mapping[tuple[str, str], Tally], by: str) -> dict[str, Usage]:
+    """The sums of one of :data:`KINDS` by name; those of ``label`` by ``KEY=VALUE``, of ``label:KEY`` by value. Raises ValueError."""
+    if by not in KINDS and not by.startswith(_LABEL):
+        raise ValueError(
+            f"there are sums by {', '.join(KINDS)} and label:KEY, not by {by!r:.80}; 'organism usage' also has those by thread and day"
+        )
+    sought, _, key = by.partition(":")
+    start = f"{key}=" if key else ""
+    return {
+        name.removeprefix(start): tally.usage()
+        for (kind, name), tally in totals.items()
+        if kind == sought and name.startswith(start)
+    }
 
 
 def usage_of(amounts: Sequence[int], details: Sequence[int], *, seconds: float, estimated: bool) -> Usage:

@@ -26,11 +26,11 @@ ROWS: Final = (
     ("errors", "names"),
     ("payloads", "yamlloader"),
     ("primitives", "message", "settings", "usage"),
-    ("budget", "frames", "images", "facts", "routing", "restart", "scheduling"),
+    ("budget", "frames", "images", "steps", "facts", "routing", "restart", "scheduling"),
     ("kernel", "results", "calls", "metering"),
     ("config", "loader", "journal", "models"),
     ("pump", "context"),
-    ("agent", "durable", "audience", "conversations", "histories", "ingress", "control", "forking", "replay"),
+    ("agent", "bursar", "durable", "audience", "conversations", "histories", "ingress", "inbox", "control", "forking", "replay"),
     ("organism",),
     ("testing",),
     ("cli",),
@@ -38,6 +38,8 @@ ROWS: Final = (
 """A room imports from the rows above its own only."""
 BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("config", "loader"): "what the file names as module:name is imported while the file is checked",
+    ("facts", "steps"): "a fact holds the steps it consists of",
+    ("steps", "images"): "steps name frames and messages as images do",
     ("facts", "budget"): "facts of calls hold the amounts that were held and charged",
     ("facts", "images"): "the snapshot is a fact, and facts of calls hold what is kept of an answer",
     ("images", "budget"): "amounts are vectors of the budgets",
@@ -52,6 +54,7 @@ BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("ingress", "durable"): "a message may have been taken in by an earlier process",
     ("control", "durable"): "what an earlier process left is changed in the journal",
     ("control", "ingress"): "a thread that another process names is found where threads come in",
+    ("control", "inbox"): "an answer that another process brings is read and checked as any other",
     ("replay", "agent"): "agents are run again as they run, on what the record holds",
     ("context", "pump"): "a context acts for one delivery of the pump",
 }

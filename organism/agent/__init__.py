@@ -6,6 +6,6 @@ remembers in its thread), and ``context`` (what it may do that other handlers ma
 
 from organism.agent.context import AgentContext
 from organism.agent.history import recap
-from organism.agent.loop import agent_handler
+from organism.agent.loop import ready
 
-__all__ = ["AgentContext", "agent_handler", "recap"]
+__all__ = ["AgentContext", "ready", "recap"]

@@ -36,6 +36,11 @@ class AgentContext(Context):
         return exhausted_payload(self._message.thread.node, failure_of(error))
 
     @property
+    def scope(self) -> str:
+        """What its thread is: ``thread`` or ``sub-thread``."""
+        return self._message.thread.node.scope
+
+    @property
     def ran_out(self) -> bool:
         """Whether messages or time of its thread ran out: it hands in what it has."""
         return self._message.thread.closing

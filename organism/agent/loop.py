@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import evolve
+
 from organism.agent.history import History, shortened
 from organism.agent.telling import Telling
 from organism.agent.tools import Mistaken, Toolbox, Wanted, as_reply
@@ -53,6 +55,11 @@ def agent_handler(
     return handle
 
 
+def ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:
+    """A handler with the function that is called for it: its own, or the agents' loop."""
+    return handler if handler.agent is None else evolve(handler, code=agent_handler(handler, handlers))
+
+
 class _Turns:
     """The turns of one delivery."""
 
@@ -67,10 +74,12 @@ class _Turns:
         self._attempt = 0
 
     async def run(self) -> Reply[Any] | None:
-        """Turns until the model replies; the last one that it may take offers the reply tool alone."""
+        """Turns until the model replies; the last one that it may take offers the reply tool alone, and so does every one after
+        its thread has run out: nothing can be called any more.
+        """
         for turn in range(1, self._agent.max_turns + 1):
-            last = turn == self._agent.max_turns
-            tools = self._toolbox.reply_only if last else self._toolbox.offered(may_ask=self._ctx.may_ask)
+            last = turn == self._agent.max_turns or self._ctx.ran_out
+            tools = self._toolbox.reply_only if last else self._toolbox.offered(may_ask=self._may_ask)
             choice = self._toolbox.reply_choice if last or len(tools) == len(self._toolbox.reply_only) else "auto"
             unheard = self._ctx.unheard()
             prompt = self._history.prompt(*self._telling.warnings(unheard))
@@ -84,6 +93,11 @@ class _Turns:
             if reply is not None:
                 return reply
         raise HandlerFailedError("no_reply", f"'{self._ctx.name}' did not reply within {self._agent.max_turns} turns")
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether it is offered to ask for more: not where it is to know of no budget."""
+        return self._ctx.may_ask and self._agent.notices.deliver
 
     def _call(self, prompt: Sequence[Mapping[str, Any]], tools: Sequence[ToolSpec], choice: str) -> Call:
         agent = self._agent

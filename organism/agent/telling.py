@@ -16,7 +16,7 @@ from attrs import evolve
 from organism.agent.wording import Values, exhausted_text, values_of, warning_text
 from organism.errors import BudgetExhaustedError
 from organism.kernel.notices import WORDS, highest, warning_payload
-from organism.payloads.primitives import BudgetExhausted, BudgetReport, HandlerFailed
+from organism.payloads.primitives import BudgetExhausted, BudgetRefused, BudgetReport, HandlerFailed
 from organism.pump.delivery import failure_of
 
 if TYPE_CHECKING:
@@ -91,10 +91,14 @@ class Telling:
         return HandlerFailed("exhausted", self._exhausted(failure, own=own), failure.retry)
 
     def payload(self, payload: Any) -> Any:
-        """A payload for the agent: a failure that speaks of budgets is told as everything else that does."""
-        if isinstance(payload, BudgetReport) and not self._notices.tells_all:
-            return BudgetReport(remaining={})
-        if not isinstance(payload, HandlerFailed) or payload.code != "exhausted" or self._notices.tells_all:
+        """A payload for the agent: one that speaks of its budget is told as everything else that does."""
+        if self._notices.tells_all:
+            return payload
+        if isinstance(payload, BudgetReport):
+            return BudgetReport(remaining={unit: self._left(unit) for unit in payload.remaining})
+        if isinstance(payload, BudgetRefused):
+            return BudgetRefused(unit=payload.unit, amount=payload.amount, reason="it is not granted")
+        if not isinstance(payload, HandlerFailed) or payload.code != "exhausted":
             return payload
         return HandlerFailed("exhausted", "a budget is used up", payload.retry) if self._notices.deliver else _UNTOLD
 
@@ -103,7 +107,8 @@ class Telling:
         if not self._notices.deliver or self._notices.figures == "none":
             return None
         true = self._ctx.limits()
-        return true if self._notices.figures == "true" else {unit: self._limit(unit, "thread") for unit in true}
+        scope = self._ctx.scope
+        return true if self._notices.figures == "true" else {unit: self._limit(unit, scope) for unit in true}
 
     def _exhausted(self, failure: Failure, *, own: bool) -> str:
         """What is said of a call that a limit refused, while the agent goes on."""
@@ -118,7 +123,7 @@ class Telling:
             case "true":
                 return values
             case "none":
-                return {"unit": unit, "scope": scope, "grace": refused.grace, "text": f"the {words} are used up"}
+                return {"unit": unit, "scope": scope, "grace": refused.grace, "text": f"The {words} are used up"}
             case "placebo":
                 limit = self._limit(unit, scope)
                 return {**values, "used": limit, "limit": limit, "text": f"{words}: {limit} used, limit {limit}"}
@@ -127,6 +132,12 @@ class Telling:
 
     def _limit(self, unit: str, scope: str) -> int:
         return self._dice(unit, scope).choice(_LIMITS.get(unit, _LIMITS["tokens"]))
+
+    def _left(self, unit: str) -> Decimal:
+        """What it is told is left, where it asks."""
+        scope = self._ctx.scope
+        left = Decimal(self._limit(unit, scope) * self._dice(unit, scope, "left").uniform(0.2, 0.5))
+        return left.quantize(_MONEY if unit == "cost_usd" else Decimal(1))
 
     def _dice(self, *of: str) -> random.Random:
         """The same ones whenever the same is told in this thread, or of this conversation."""

@@ -15,7 +15,7 @@ from organism.payloads.primitives import ORGANISM_ONLY, BudgetEstimate, BudgetQu
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from organism.settings import HandlerSettings
+    from organism.settings import HandlerSettings, Notices
 
 REPLY: Final = "reply"
 """The tool that ends an agent's delivery; with several reply classes ``reply_CLASS``."""
@@ -55,7 +55,7 @@ class Toolbox:
         assert handler.agent is not None  # noqa: S101 - only agents have tools
         tools = [tool for peer in handler.peers if peer in handlers for tool in _peer_tools(handlers[peer])]
         self.replies = tuple(_reply_tools(handler.agent.replies))
-        asked = (BudgetQuery, BudgetEstimate) if ORGANISM in handler.peers else ()
+        asked = _asked(handler.agent.notices) if ORGANISM in handler.peers else ()
         # Who cannot be granted anything is not offered to ask: a tool costs tokens in every prompt.
         self._request = _organism_tool(BudgetRequest)
         own = (*tools, *map(_organism_tool, asked), *self.replies)
@@ -98,6 +98,14 @@ def _peer_tools(peer: HandlerSettings) -> Iterable[Tool]:
         name = peer.name if len(accepted) == 1 else f"{peer.name}_{payload.__name__}"[:_LONGEST]
         doc = describe(payload).doc
         yield Tool(_spec(name, f"{peer.description} {doc}".strip(), payload), payload, peer.name)
+
+
+def _asked(notices: Notices) -> tuple[type, ...]:
+    """What a model may ask of the organism without being granted anything: nothing where it is to know of no budget, and not what
+    is left where it is told no figures.
+    """
+    query = (BudgetQuery,) if notices.figures != "none" else ()
+    return (*query, BudgetEstimate) if notices.deliver else ()
 
 
 def _organism_tool(payload: type) -> Tool:

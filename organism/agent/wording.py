@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Template
 
+    from organism.payloads.primitives import BudgetExhausted, BudgetWarning
     from organism.settings import HandlerSettings, Notices
 
 Values = dict[str, Any]
@@ -115,7 +116,7 @@ def exhausted_text(values: Values, notices: Notices) -> str:
     return _rendered(wording, f"notices.{name}", values)
 
 
-def values_of(payload: Any) -> Values:
+def values_of(payload: BudgetWarning | BudgetExhausted) -> Values:
     """The fields of a payload, its figures as plain numbers: templates compare and print them without a thought of Decimal."""
     return {name: _plain(getattr(payload, name)) for name in (each.name for each in describe(type(payload)).fields)}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from organism.calls import COLUMNS, call_rows
 from organism.cli.reading import meant
 from organism.cli.report import money
-from organism.cli.tables import instant, table
+from organism.cli.tables import counted, table
 from organism.cli.text import cut, one_line
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
@@ -22,19 +22,8 @@ if TYPE_CHECKING:
     from organism.cli.streams import Streams
     from organism.journal import Journal
 
-_HEAD: Final = (
-    "at (UTC)",
-    "thread",
-    "handler",
-    "model",
-    "outcome",
-    "need",
-    "tokens",
-    "cost USD",
-    "nearest limit",
-    "was told",
-)
-_WIDE: Final = 24
+_HEAD: Final = ("thread", "handler", "model", "outcome", "need", "tokens", "cost USD", "nearest limit", "was told")
+_WIDE: Final = 20
 
 
 def tell_calls(journal: Journal, thread: str | None, form: Literal["table", "json", "csv"], streams: Streams) -> None:
@@ -49,7 +38,7 @@ def tell_calls(journal: Journal, thread: str | None, form: Literal["table", "jso
             streams.result(_comma_separated([[_cell(value) for value in row.as_json().values()]]))
     else:
         lines = [_line(row) for row in rows]
-        streams.result("\n".join(table([_HEAD, *lines], right=(5, 6, 7))) if lines else "no calls of models")
+        streams.result("\n".join(table([_HEAD, *lines], right=(4, 5, 6))) if lines else "no calls of models")
 
 
 def _rows(journal: Journal, thread: str | None) -> Iterator[CallRow]:
@@ -84,12 +73,16 @@ def _line(row: CallRow) -> tuple[str, ...]:
         if row.nearest_unit is None
         else f"{row.nearest_remaining} of {row.nearest_limit} {row.nearest_unit} ({row.nearest_scope})"
     )
-    told = "-" if row.told_level is None else f"{row.told_level}, {row.told_unit}, {row.told_calls_ago} calls ago"
+    told = "-" if row.told_level is None else f"{row.told_level}, {row.told_unit}, {_ago(row.told_calls_ago or 0)}"
     return (
-        instant(row.at), _short(row.thread), _short(row.handler or "-"), _short(row.model or "-"), row.outcome,
+        _short(row.thread), _short(row.handler or "-"), _short(row.model or "-"), row.outcome,
         "-" if row.need_tokens is None else f"{row.need_tokens:,}", f"{about}{row.tokens:,}",
         "?" if row.cost_usd is None else money(row.cost_usd), near, told,
     )  # fmt: skip
+
+
+def _ago(calls: int) -> str:
+    return f"{counted(calls, 'call')} ago" if calls else "before this call"
 
 
 def _short(name: str) -> str:

@@ -15,9 +15,10 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given
 from organism.cli.board import Board
-from organism.cli.conduct import EXHAUSTED, FAILED
+from organism.cli.conduct import EXHAUSTED, FAILED, PAUSED
 from organism.cli.interrupts import Interrupts, exit_code
 from organism.cli.logs import logging_to
+from organism.cli.people import People, waits
 from organism.cli.report import partial_text, problem_line, reply_text
 from organism.cli.running import Accounts, Options, accounts_of, teller, typed
 from organism.cli.sending import handler_of, payload_of
@@ -102,7 +103,10 @@ class _Chat:
         self._talk = talk
         self._streams = streams
         self._lines = TypedLines(streams.input)
-        self._asks = streams.input.isatty() and streams.err.isatty()
+        self._people = People(organism, streams, self._lines)
+        self._asks = self._people.there
+        self._over = False
+        """A turn waits for people who are not here: those behind it would wait with it."""
         self._code = 0
         self._signal: int | None = None
         """The signal that ends it."""
@@ -110,6 +114,8 @@ class _Chat:
     async def hold(self) -> int:
         """Takes turns until there are no more lines, or the conversation takes no more turns; gives the exit code."""
         async with self._organism:
+            if self._people.there:
+                self._organism.subscribe(lambda _: self._people.changed())
             self._say_where()
             while (line := await self._next_line()) is not None:
                 if line.strip() and not await self._turn(line):
@@ -184,8 +190,9 @@ class _Chat:
             self._streams.note(f"error: not sent: {one_line(str(error))}")
             return True
         for each in [*self._before(handle), handle]:
-            await self._answered(each, interrupts)
-        return True
+            if not self._over:
+                await self._answered(each, interrupts)
+        return not self._over
 
     def _before(self, handle: ThreadHandle) -> Iterable[ThreadHandle]:
         """The turns that an earlier process left, and that run before this one."""
@@ -203,6 +210,10 @@ class _Chat:
             beside.start_soon(_cancel_turn_on, interrupts, handle)
             try:
                 while (result := await handle.result()).outcome == "paused":
+                    if handle.waits_for_people:
+                        if not await self._people_answer(handle):
+                            break
+                        continue
                     self._streams.note(
                         f"paused: 'organism resume' lets it go on, Ctrl-C cancels it [thread {handle.id}]"
                     )
@@ -211,8 +222,26 @@ class _Chat:
                 self._code = FAILED
                 self._streams.note(f"error: {one_line(str(error))}")
             beside.cancel_scope.cancel()
-        if result is not None and result.outcome != "paused":
+        if result is not None and result.outcome == "paused":
+            self._over = True
+        elif result is not None:
             self._say(result, by_hand=interrupts.number is not None)
+
+    async def _people_answer(self, handle: ThreadHandle) -> bool:
+        """A turn waits for people: whoever sits here is asked. False where nobody answers here."""
+        question = self._people.next(handle.id)
+        if question is not None:
+            await self._people.ask(question)
+            return True
+        for each in self._organism.inbox():
+            if each.thread == handle.id:
+                self._streams.note(waits(each))
+        self._code = self._code or PAUSED
+        if self._talk.again is None:
+            self._streams.note("nobody can answer any more: 'journal: memory:' keeps nothing")
+        else:
+            self._streams.note(f"answer with 'organism answer ID --send X', then come back: {self._talk.again}")
+        return False
 
     def _say(self, result: ThreadResult, *, by_hand: bool) -> None:
         """Replies to standard output; how a turn ended that did not complete, and that the conversation goes on elsewhere, beside."""

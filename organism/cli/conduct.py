@@ -10,6 +10,7 @@ import anyio
 from attrs import frozen
 
 from organism.cli.interrupts import Interrupts, exit_code
+from organism.cli.people import People, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
 from organism.cli.tables import counted
 from organism.cli.text import one_line
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from organism.facts import Fact
     from organism.organism import Organism
     from organism.pump.handles import ThreadHandle
-    from organism.results import ThreadResult
+    from organism.results import Question, ThreadResult
 
 COMPLETED: Final = 0
 FAILED: Final = 1
@@ -39,14 +40,15 @@ INTERVAL: Final = 0.125
 @frozen(kw_only=True)
 class Orders:
     """What a run is to do: go on with what earlier runs left (``resume``), send the messages, with labels of their threads, and
-    cancel all of it after so many seconds. ``again`` is the command that goes on with what is left, ``only`` the one thread in
-    the journal that is gone on with.
+    cancel all of it after so many seconds. ``again`` is the command that goes on with what is left, ``inbox`` the one that lists
+    questions, ``only`` the one thread in the journal that is gone on with.
     """
 
     messages: tuple[StartMessage, ...]
     labels: Mapping[str, str]
     accounts: Mapping[str, str]
     again: str
+    inbox: str
     resume: bool = False
     only: str | None = None
     timeout: float | None = None
@@ -67,6 +69,8 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
                 beside.start_soon(run.stop_after, orders.timeout)
             if display is not None:
                 beside.start_soon(_keep_drawing, display)
+            if not orders.json:
+                beside.start_soon(run.ask_people)
             await run.all_threads()
             beside.cancel_scope.cancel()
             if display is not None:
@@ -101,6 +105,9 @@ class _Run:
         """The tasks that wait for threads."""
         self._moved = anyio.Event()
         """Set when a thread has ended, or has come to rest."""
+        self._people = People(organism, streams, there=not orders.json)
+        self._asked: tuple[Question, ...] = ()
+        """What people are yet to answer, in the end."""
         self._waiting = anyio.CancelScope()
         self._stopping: str | None = None
         """Why everything is cancelled, once it is."""
@@ -119,6 +126,7 @@ class _Run:
             if deaf is not None:
                 deaf()
             following.cancel_scope.cancel()
+        self._asked = self._organism.inbox()
         for handle in [each for each in self._live.values() if each.paused]:
             self._say(await handle.result())
 
@@ -192,9 +200,29 @@ class _Run:
             if handle is not None:
                 self._follow(handle)
 
+    async def ask_people(self) -> None:
+        """Asks whoever sits at the terminal what people are asked."""
+        people = self._people
+        if not people.there:
+            return
+        deaf = self._organism.subscribe(lambda _: people.changed())
+        try:
+            while True:
+                changed = people.change
+                question = people.next()
+                if question is None:
+                    await changed.wait()
+                else:
+                    await people.ask(question)
+                    self._moved.set()
+        finally:
+            deaf()
+
     def _at_rest(self) -> bool:
-        """Whether nothing goes on."""
+        """Whether nothing goes on, and nobody is there to be asked."""
         self._follow_others()
+        if self._people.next() is not None:
+            return False
         return all(each.paused or each.waits_turn for each in self._live.values())
 
     async def _wait_for(self, handle: ThreadHandle) -> None:
@@ -242,6 +270,11 @@ class _Run:
     def say_what_is_left(self) -> None:
         """What did not end, and how to go on with it."""
         left = len(self._live)
+        for question in self._asked:
+            self._streams.note(waits(question))
+        if self._asked:
+            how = f"answer with 'organism answer ID --send X'; {self._orders.inbox} lists the questions"
+            self._streams.note(how if self._lasts else "nobody can answer any more: 'journal: memory:' keeps nothing")
         if left and self._lasts:
             paused = all(result.outcome == "paused" for result in self._results[-left:]) and len(self._results) >= left
             how = "paused" if paused else "left in the journal"

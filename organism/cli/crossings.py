@@ -17,7 +17,12 @@ def warning_line(warning: WarningRaised, handler: str) -> str:
     ::
 
         budget warning: reader: tokens critical, 1,830 of 2,000 used, 50 held, 20 left (about 1 call), of the sub-thread [thread 3f.2]
+        loop warning: reader: the same Query to library, 4 times [thread 3f.2]
     """
+    if warning.about is not None:
+        sender = warning.pending_for or warning.to
+        told = f"{sender}: " if sender else ""
+        return f"loop warning: {told}the same {warning.about}, {warning.used} times [thread {warning.thread}]"
     who = warning.pending_for or warning.to or handler or "thread"
     held = f", {figure_text(warning.unit, warning.held)} held" if warning.held else ""
     calls = warning.calls_left

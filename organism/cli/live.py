@@ -36,6 +36,7 @@ class LiveBoard:
         self._now = now
         self._console = Console(file=file, highlight=False, markup=False, emoji=False)
         self._live = self._new()
+        self._closed = False
 
     def _new(self) -> Live:
         # Without a thread of its own: it is drawn from the event loop, where the board is not half changed.
@@ -52,6 +53,7 @@ class LiveBoard:
 
     def close(self) -> None:
         """Takes the board off the terminal for good, and gives it its cursor back. Closing twice is once."""
+        self._closed = True
         self._live.stop()
 
     @contextmanager
@@ -64,9 +66,10 @@ class LiveBoard:
         try:
             yield
         finally:
-            # A new one: the old one would move the cursor up over what it drew last, and erase the lines above.
-            self._live = self._new()
-            self._live.start()
+            if not self._closed:
+                # A new one: the old one would move the cursor up over what it drew last, and erase the lines above.
+                self._live = self._new()
+                self._live.start()
 
     def draw(self) -> None:
         """Draws what the board says now."""

@@ -39,6 +39,8 @@ COMMANDS: Final = {
     "pause": ("organism.cli.steering:pause", "Pauses a thread."),
     "cancel": ("organism.cli.steering:cancel", "Cancels a thread."),
     "add-budget": ("organism.cli.steering:add_budget", "Raises limits of a thread."),
+    "inbox": ("organism.cli.inbox:inbox", "Lists the questions that wait for people."),
+    "answer": ("organism.cli.inbox:answer", "Answers a question for a person."),
     "replay": ("organism.cli.replay:replay", "Runs a thread's handlers again with the answers that they had."),
     "fork": ("organism.cli.fork:fork", "Goes on from the first entries of a thread another way."),
     "verify": ("organism.cli.verify:verify", "Checks that every entry of a journal is as it was written."),
@@ -48,7 +50,7 @@ COMMANDS: Final = {
     "schema": ("organism.cli.schema:schema", "Prints schemas for editors and readers."),
 }
 LATER: Final = (
-    "dead", "inbox", "answer", "graph", "models", "init",
+    "dead", "graph", "models", "init",
 )  # fmt: skip
 """Commands that are named, and that nothing stands behind yet."""
 

@@ -42,12 +42,17 @@ def ordered(
     with opened(file, journal) as found:
         means = meant(found, thread)
     order = Order(do=do, thread=means.thread.removeprefix(CONVERSATION), units=units)
+    return carried_out(order, means.chain.root, file, journal, streams)
+
+
+def carried_out(order: Order, chain: str, file: Path, journal: str | None, streams: Streams) -> int:
+    """Carries an order to a thread in ``chain`` out, and says what was done; gives the exit code. Raises as :func:`ordered`."""
     place = place_of(file, journal)
     said = told(place, order)
     while said is None:
         settings = _settings(file, journal, streams)
         try:
-            said = anyio.run(_write, settings, means.chain.root, order, backend="trio")
+            said = anyio.run(_write, settings, chain, order, backend="trio")
         except JournalHeldError:
             said = told(place, order)
     streams.result(said)
@@ -87,7 +92,8 @@ async def _write(settings: Settings, chain: str, order: Order) -> str:
     await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
     try:
         thread = order.thread or ""
-        if not durable.left(chain):
+        of_conversation = order.do == "add-budget" and chain == f"{CONVERSATION}{thread}"
+        if not durable.left(chain) and not of_conversation:
             end = await durable.end_of(thread)
             raise ConfigurationError([f"thread {thread} has ended" + (f" ({end.outcome})" if end else "")])
         return await written_down(durable, chain, thread, order)
@@ -108,4 +114,4 @@ def _told_by_who_waits(_chain: str, _error: JournalError) -> None:
     """The error is raised where the facts are waited for."""
 
 
-__all__ = ["ordered", "told"]
+__all__ = ["carried_out", "ordered", "told"]

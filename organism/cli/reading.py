@@ -50,11 +50,12 @@ class ThreadRow:
 def json_of(result: ThreadResult) -> dict[str, Any]:
     """The object of a result whose payloads may be without their classes."""
     bare = evolve(result, replies=(), threads=())
-    replies = [{"from": sender, **_payload_json(payload)} for sender, payload in result.replies]
+    replies = [{"from": sender, **payload_json(payload)} for sender, payload in result.replies]
     return {**bare.as_json(), "replies": replies, "threads": [json_of(each) for each in result.threads]}
 
 
-def _payload_json(payload: Any) -> dict[str, Any]:
+def payload_json(payload: Any) -> dict[str, Any]:
+    """The JSON and the XML of a payload, with its class or without."""
     if isinstance(payload, PlainPayload):
         return {"payload": {payload.name: payload.fields}, "xml": payload.xml}
     return {"payload": encode_json(payload), "xml": encode_xml(payload).decode()}
@@ -103,8 +104,16 @@ class _Open:
     replies: list[tuple[str, Any]] = field(factory=list[tuple[str, Any]])
     warnings: list[Warned] = field(factory=list[Warned])
     paused: bool = False
+    stands_since: float | None = None
+    """Since when all its open work waits for people."""
     idle: float = 0.0
     ended: facts.Ended | None = None
+
+    def go_on(self, at: float) -> None:
+        """It waits for people no more, if it did; until then it stood still."""
+        if self.stands_since is not None:
+            self.idle += max(0.0, at - self.stands_since)
+            self.stands_since = None
 
 
 class _SoFar:
@@ -129,10 +138,16 @@ class _SoFar:
                 found.spent.details = [have + one for have, one in zip(found.spent.details, more, strict=True)]
                 found.spent.estimated |= charge.estimated
             case facts.Paused() if fact.thread == found.opened.thread:
+                found.go_on(fact.at)
                 found.paused = True
             case facts.Resumed() if fact.thread == found.opened.thread:
+                found.go_on(fact.since)
                 found.paused = False
                 found.idle += fact.at - fact.since
+            case facts.StoodStill() if fact.thread == found.opened.thread:
+                found.stands_since = fact.at
+            case facts.WentOn() if fact.thread == found.opened.thread:
+                found.go_on(fact.at)
             case facts.Ended() if fact.thread == found.opened.thread:
                 found.ended = fact
             case _:
@@ -166,9 +181,11 @@ class _SoFar:
         ]
 
     def _so_far(self, found: _Open) -> ThreadResult:
+        stands = found.stands_since is not None
+        found.go_on(found.last)
         return ThreadResult(
             thread=found.opened.thread,
-            outcome="paused" if found.paused else "running" if self._owned else "unfinished",
+            outcome="paused" if found.paused or stands else "running" if self._owned else "unfinished",
             unit=None,
             replies=tuple(found.replies),
             partial=None,
@@ -228,4 +245,4 @@ def meant(journal: Journal, text: str) -> Meant:
     )
 
 
-__all__ = ["Meant", "ThreadRow", "facts_of", "json_of", "meant", "threads_of"]
+__all__ = ["Meant", "ThreadRow", "facts_of", "json_of", "meant", "payload_json", "threads_of"]

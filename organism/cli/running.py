@@ -108,6 +108,9 @@ class RunOptions(Options):
             labels=labels,
             accounts=accounts,
             again=typed("resume", file, *self.journal_words),
+            inbox=typed(
+                "inbox", DEFAULT_FILE, *([] if file == DEFAULT_FILE else ["--file", str(file)]), *self.journal_words
+            ),
             resume=resume,
             only=only,
             timeout=self.timeout,

@@ -34,7 +34,7 @@ def messages(settings: Settings, *, to: str | None, send: str | None, stdin: Tex
             raise ConfigurationError(["there is nothing to do: use --to and --send, or write 'start:' into the file"])
         return settings.start
     named = None if to is None else handler_of(settings, to)
-    text = _text_of(send, stdin)
+    text = text_of(send, stdin)
     handler = named or _taker(settings, text)
     return (StartMessage(to=handler.name, payload=payload_of(handler, text, said="--send")),)
 
@@ -56,7 +56,7 @@ def handler_of(settings: Settings, to: str | None) -> HandlerSettings:
     return settings.handlers[to]
 
 
-def _text_of(send: str, stdin: TextIO) -> str:
+def text_of(send: str, stdin: TextIO) -> str:
     """The text itself, or what the file or standard input holds."""
     if send == "-":
         try:

@@ -181,6 +181,10 @@ class Story:
                 return (
                     f"{self._of_thread(fact.thread)}goes on after {fact.at - fact.since:.2f} s that do not count: {why}"
                 )
+            case facts.StoodStill():
+                return f"{self._of_thread(fact.thread)}waits for people alone: its time stands still"
+            case facts.WentOn():
+                return f"{self._of_thread(fact.thread)}goes on after {fact.at - fact.since:.2f} s that do not count"
             case facts.Diverged(handler=handler, keys=keys):
                 return f"{handler} did not ask again for {counted(len(keys), 'thing')} that it had asked for before"
             case facts.Forked():

@@ -55,12 +55,12 @@ def usage(
     /,
     *,
     by: Annotated[
-        str,
+        str | None,
         Parameter(
             metavar="WHAT",
             help="thread, handler, model, backend, account, day, tag, or label:KEY; handler where nothing is said.",
         ),
-    ] = "handler",
+    ] = None,
     calls: Annotated[
         bool, Parameter(help="A row for each model call instead; its columns are told in docs/reference/calls.md.")
     ] = False,
@@ -72,7 +72,8 @@ def usage(
     streams: Given,
 ) -> int:
     """Says what was spent. Days are those of UTC; what threads spent that were removed still counts."""
-    _check(thread, calls=calls, json=json, csv=csv)
+    _check(thread, by, calls=calls, json=json, csv=csv)
+    by = by or "handler"
     if calls:
         with opened(file, journal) as found:
             tell_calls(found, thread, "json" if json else "csv" if csv else "table", streams)
@@ -94,11 +95,13 @@ def usage(
     return 0
 
 
-def _check(thread: str | None, *, calls: bool, json: bool, csv: bool) -> None:
+def _check(thread: str | None, by: str | None, *, calls: bool, json: bool, csv: bool) -> None:
     if thread is not None and not calls:
         raise ConfigurationError(
             [f"organism usage {one_line(thread)}: a thread is named with --calls; or use --by thread"]
         )
+    if by is not None and calls:
+        raise ConfigurationError([f"organism usage --by {one_line(by)}: is for sums, and --calls has none"])
     if csv and not calls:
         raise ConfigurationError(
             ["organism usage --csv: goes with --calls; sums are printed as a table, or with --json"]

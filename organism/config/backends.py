@@ -143,7 +143,13 @@ def alias_problem(name: str) -> str | None:
 
 
 _PRICE: Final = Record(
-    {"input": Exact(), "output": Exact(), "cache_read": Exact(nullable=True), "cache_write": Exact(nullable=True)},
+    {
+        "input": Exact(),
+        "output": Exact(),
+        "cache_read": Exact(nullable=True),
+        "cache_write": Exact(nullable=True),
+        "reasoning": Exact(nullable=True),
+    },
     required=("input", "output"),
     make=lambda section: Price(**section.values),
 )

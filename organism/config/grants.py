@@ -49,9 +49,7 @@ def _replies(handler: HandlerSettings) -> tuple[Any, ...] | None:
     return None if handler.code is None else replies_of(handler.code)
 
 
-def check_deciders(
-    top: Section, handlers: Mapping[str, HandlerSettings], names: Collection[str] | None
-) -> None:
+def check_deciders(top: Section, handlers: Mapping[str, HandlerSettings], names: Collection[str] | None) -> None:
     """Notes every ``grants_by`` that names no handler, or one that cannot decide. ``names`` are those of all handlers, also of
     broken ones; ``None`` where they could not be read.
     """

@@ -163,7 +163,7 @@ def exact(scalar: Scalar) -> Decimal | Wrong:
         return Wrong(f"{shown(value)} is no decimal number that can be computed with")
     if not read.is_finite():
         return Wrong(f"{shown(value)} is not finite")
-    if abs(read) > LARGEST_EXACT:
+    if read.copy_abs() > LARGEST_EXACT:  # abs() would round it, as whoever asks has set his decimals
         return Wrong(f"{shown(value)} is more than 10^15")
     exponent = read.as_tuple().exponent
     # Written out without an exponent, as money is, it must not fill the memory.

@@ -105,10 +105,13 @@ def spending(key: Key, amounts: Sequence[int]) -> Spending:
 def _unmarked(under: str) -> tuple[dict[str, str], list[str], list[str]]:
     """The labels, accounts and tags of :func:`marks`."""
     found: Any = json.loads(under)
-    labels, accounts, tags = found if isinstance(found, list) else (found, [], [])
-    if not (isinstance(labels, dict) and isinstance(accounts, list) and isinstance(tags, list)):
-        raise TypeError(f"{under!r:.80} says nothing of labels, accounts and tags")
-    return cast("dict[str, str]", labels), cast("list[str]", accounts), cast("list[str]", tags)
+    match found:
+        case dict():
+            return cast("dict[str, str]", found), [], []
+        case [dict(), list(), list()]:
+            return found[0], found[1], found[2]
+        case _:
+            raise TypeError(f"{under!r:.80} says nothing of labels, accounts and tags")
 
 
 class Standing:
@@ -208,7 +211,10 @@ class Standing:
             self._accounts[self.root] = conversation.accounts
         for each in fact.image.threads:  # each stands behind the one above it
             self._enter(each.thread, each.labels, each.accounts, None if each.owner is None else each.owner[0])
-        self.holds = {each.hold: self.open.get(each.thread, NO_MARKS) for each in fact.image.holds}
+        gone = marks({}, self._accounts.get(self.root, ()))  # of a turn that has ended, its labels are not known any more
+        self.holds = {
+            each.hold: self.open.get(each.thread, self.open.get(each.under, gone)) for each in fact.image.holds
+        }
         self.threads |= dict.fromkeys(thread for thread in self.open if thread != self.root)
 
     def _fork(self, fact: facts.Forked) -> None:

@@ -51,7 +51,7 @@ class Book:
     def write(self, fact: Callable[..., Fact], thread: Thread | Conversation, **fields: Any) -> None:
         """Ends a change: writes its fact with the steps that were made, then the threads that ended by it."""
         state = self._state
-        if state.inbox.questions and not isinstance(thread, Conversation):
+        if not isinstance(thread, Conversation):
             state.inbox.stir(thread)
         if self._record is not None:
             steps = tuple(state.steps or ())

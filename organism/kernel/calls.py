@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -13,10 +13,11 @@ from organism.budget.tree import Lack, Node, note_details, put_back, recap
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
 from organism.frames import Failure, Message, Thread, chain_of, root_of
-from organism.kernel.conversations import apply_conversation_limits
+from organism.kernel.conversations import apply_conversation_limits, turn_policy
 from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
 from organism.kernel.marks import left_at, marks, nearest
+from organism.kernel.outcome import amend
 from organism.kernel.prompts import Prompt, prompted
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.state import ALL, State
@@ -170,7 +171,7 @@ class Calls:
             attempt=call.attempt,
             call=call.call,
             nearest=left_at(lack.node, lack.unit),
-            **marks(thread, call.tags),
+            **self._marks(thread, call.tags),
         )
         return error
 
@@ -212,7 +213,7 @@ class Calls:
             held_at=hold.held_at,
             charge=charge,
             attempt=hold.attempt,
-            **marks(thread, hold.tags),
+            **self._marks(thread, hold.tags),
         )
         self._try_waiting(hold.path)
         return crossed
@@ -281,8 +282,12 @@ class Calls:
             kept=kept,
             alias=hold_for.alias,
             call=hold_for.call,
-            **marks(thread, hold_for.tags),
+            **self._marks(thread, hold_for.tags),
         )
+
+    def _marks(self, thread: Thread, tags: tuple[str, ...]) -> dict[str, Any]:
+        """What facts say of whose costs they tell, while there are any."""
+        return marks(thread, tags) if self._book.listening else {}
 
     def unanswered(self, call: CallFor, outcome: str, text: str, spent: Tally, at: float) -> None:
         """A call ended without an answer; nothing changes by that, since its attempts were settled. ``spent`` is what they did cost."""
@@ -303,7 +308,7 @@ class Calls:
             unpriced=spent.unpriced or None,
             key=call.key,
             call=call.call,
-            **marks(thread, call.tags),
+            **self._marks(thread, call.tags),
         )
 
     def set_limits(self, thread: Thread, budget: BudgetSettings, at: float) -> None:
@@ -370,6 +375,8 @@ def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
     path = path_of(hold)
     put_back(path, hold.need, charge.amounts)
     note_details(path, charge)
+    if hold.thread.ended:
+        amend(hold.thread)
     if charge.amounts[CALLS] or charge.amounts[0]:
         hold.thread.calls_like = charge.amounts
     for kind, name in _tallied(hold):
@@ -395,7 +402,7 @@ def note_text(thread: Thread, handler: str, text: str) -> None:
 def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:
     """Changes a node's limits and policy, and arms its levels again where the new share is below them."""
     node = thread.node
-    thread.budget, node.policy = budget, budget.policy(node.path[1].policy)
+    thread.budget, node.policy = budget, turn_policy(node.path[1], budget)
     recap(node, caps(budget.limits, node.policy, keeps_back=True))
     passed = sum(thread.opened_at + mark[0] <= at for mark in node.caps.time_marks)
     thread.time_fired = min(thread.time_fired, passed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
@@ -11,9 +12,9 @@ from organism import facts
 from organism.budget.caps import caps
 from organism.budget.tree import Node, recap
 from organism.errors import BudgetExhaustedError
-from organism.frames import Conversation
+from organism.frames import Conversation, root_of
 from organism.kernel.windows import above
-from organism.settings import NOTHING, BudgetSettings
+from organism.settings import NOTHING, BudgetSettings, Policy
 
 if TYPE_CHECKING:
     from organism.frames import Thread, Warned
@@ -114,10 +115,10 @@ def end_turn(state: State, thread: Thread) -> None:
         return
     running = conversation.turns[0] is thread
     conversation.turns.remove(thread)
+    _keep_unheard(thread, conversation)
     if not running:
         return
     conversation.state, conversation.prompts = thread.state, thread.prompts
-    conversation.unheard = _unheard(thread, conversation)
     conversation.seconds += max(0.0, state.now - thread.opened_at)
     if conversation.turns:
         follower = conversation.turns[0]
@@ -128,21 +129,62 @@ def end_turn(state: State, thread: Thread) -> None:
         state.resume(follower, state.now if since is None else since)
 
 
-def _unheard(thread: Thread, conversation: Conversation) -> dict[str, list[Warned]] | None:
-    """The warnings about a conversation's limits that nobody was told of in a turn. They are in its results; those that the next
-    turn begins with are copies, whose numbers are none of its own.
+def turn_policy(above: Node, budget: BudgetSettings) -> Policy:
+    """The policy of a thread below this node. A turn has levels of its own: those that are said of a conversation count over all of
+    its turns, and a figure among them would be another one's in each.
     """
-    left: dict[str, list[Warned]] = {}
+    policy = budget.policy(above.policy)
+    if above.scope != SCOPE:
+        return policy
+    levels = above.path[-1].policy.warn_at
+    return evolve(policy, warn_at=MappingProxyType({**levels, **(budget.warn_at or NOTHING)}))
+
+
+def _keep_unheard(thread: Thread, conversation: Conversation) -> None:
+    """Keeps the warnings about a conversation's limits that nobody was told of in a turn. They are in its results; those that the
+    next turn begins with are copies, whose numbers are none of its own.
+    """
+    left = conversation.unheard or {}
+    count = sum(map(len, left.values()))
     for handler, queue in (thread.pending or {}).items():
         for each in queue:
             if each.node == conversation.chain:
-                left.setdefault(handler, []).append(evolve(each, seq=-1 - sum(map(len, left.values()))))
-    return left or None
+                count += 1
+                left.setdefault(handler, []).append(evolve(each, seq=-count))
+    conversation.unheard = left or None
+
+
+def pass_up(thread: Thread) -> None:
+    """A sub-thread has ended. What was not heard there of its conversation's limits waits in the turn: for the same handler in the
+    next sub-thread, or in the next turn.
+    """
+    root = root_of(thread)
+    if root.conversation is None:
+        return
+    for handler, queue in (thread.pending or {}).items():
+        for each in queue:
+            if each.node == root.conversation.chain:
+                if root.pending is None:
+                    root.pending = {}
+                root.pending.setdefault(handler, []).append(each)
+
+
+def unheard(thread: Thread, handler: str) -> list[Warned]:
+    """The warnings that an agent is to be told in its next prompt in this thread: those that wait in the thread, and in a
+    sub-thread those of the conversation that wait in the turn.
+    """
+    found = list((thread.pending or {}).get(handler, ()))
+    if thread.owner is None:
+        return found
+    root = root_of(thread)
+    if root.conversation is not None:
+        found += [each for each in (root.pending or {}).get(handler, ()) if each.node == root.conversation.chain]
+    return found
 
 
 def heard_before(thread: Thread, handler: str, seq: int) -> Warned:
     """The warning of an earlier turn that a turn began with; raises LookupError where it has none of that number."""
-    for each in (thread.pending or {}).get(handler, ()):
+    for each in unheard(thread, handler):
         if each.seq == seq:
             return each
     msg = f"the record tells '{handler}' of warning {seq}, which thread {thread.id} never had"
@@ -151,6 +193,10 @@ def heard_before(thread: Thread, handler: str, seq: int) -> Warned:
 
 def _begin(state: State, thread: Thread, conversation: Conversation) -> None:
     thread.state, thread.prompts = conversation.state, conversation.prompts
+    # It may have crossed levels by coming in, while it waited for its turn.
+    for handler, queue in (thread.pending or {}).items():
+        conversation.unheard = conversation.unheard or {}
+        conversation.unheard.setdefault(handler, []).extend(queue)
     thread.pending, conversation.unheard = conversation.unheard, None
     limit = conversation.node.caps.seconds
     if limit is None:

@@ -23,7 +23,7 @@ from organism.kernel.opening import open_thread
 from organism.kernel.recall import Done, read_clock, remember
 from organism.kernel.state import State
 from organism.kernel.warnings import enter_warning, tell
-from organism.kernel.windows import account
+from organism.kernel.windows import account, path_of
 from organism.names import ACCOUNT, CONVERSATION
 from organism.routing import routes
 
@@ -129,10 +129,23 @@ class Fold:
                 remember(message, key, _spawned(fact))
             case _:
                 self._after_of_thread(fact)
-        if isinstance(fact, facts.Granted):
-            remember(message, fact.key, Done(fact.amount, fact.reason))
-        elif isinstance(fact, facts.Forecast):
-            remember(message, fact.key, Done(Decimal(0)))
+                self._after_of_budget(fact, message)
+
+    def _after_of_budget(self, fact: Fact, message: Message | None) -> None:
+        match fact:
+            case facts.LimitsSet(budget=budget) if fact.thread.startswith(CONVERSATION):
+                conversation = self.state.conversations[fact.thread.removeprefix(CONVERSATION)]
+                apply_conversation_limits(conversation, budget)
+            case facts.LimitsSet(budget=budget):
+                apply_limits(self._thread(fact.thread), budget, fact.at)
+            case facts.Granted(node=node, unit=unit, amount=amount, budget=budget, key=key, reason=reason):
+                apply_grant(self._thread(node), unit, amount, budget, fact.at)
+                remember(message, key, Done(amount, reason))
+            case facts.Forecast(estimate=estimate, key=key):
+                note_estimate(self._thread(fact.thread), estimate)
+                remember(message, key, Done(Decimal(0)))
+            case _:
+                pass
 
     def _after_of_thread(self, fact: Fact) -> None:
         match fact:
@@ -142,16 +155,6 @@ class Fold:
                 self._cancel(fact)
                 for ref in dropped:
                     self.state.drop(self._index.messages[ref])
-            case facts.LimitsSet(budget=budget):
-                if fact.thread.startswith(CONVERSATION):
-                    conversation = self.state.conversations[fact.thread.removeprefix(CONVERSATION)]
-                    apply_conversation_limits(conversation, budget)
-                else:
-                    apply_limits(self._thread(fact.thread), budget, fact.at)
-            case facts.Granted(node=node, unit=unit, amount=amount, budget=budget):
-                apply_grant(self._thread(node), unit, amount, budget, fact.at)
-            case facts.Forecast(estimate=estimate):
-                note_estimate(self._thread(fact.thread), estimate)
             case facts.Closed():
                 self.state.end(self._thread(fact.thread))
             case facts.Paused():
@@ -179,12 +182,12 @@ class Fold:
 
     def _hold(self, fact: facts.CallHeld, message: Message | None) -> None:
         thread = self._thread(fact.thread)
-        take(thread.node.path, fact.need)
         hold = Hold(
             id=fact.hold, thread=thread, message=message, path=thread.node.path, need=fact.need, output=fact.output,
             clamped=False, alias=fact.alias, backend=fact.backend, attempt=fact.attempt, grace=fact.grace,
             streamed=fact.streamed, held_at=fact.at, chain=chain_of(thread), tags=fact.tags,
         )  # fmt: skip
+        take(path_of(hold), fact.need)
         add_hold(self.state, hold)
 
     def _step(self, step: Step, message: Message | None) -> None:

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from organism import facts
 from organism.budget.caps import NO_LIMIT, figure
 from organism.budget.claims import COST, VECTOR
-from organism.frames import root_of
+from organism.frames import Thread, root_of
 from organism.kernel.answers import depth_limit
 from organism.kernel.calls import apply_limits
 from organism.kernel.outcome import used
@@ -21,13 +21,13 @@ from organism.kernel.recall import Done, remember
 from organism.kernel.times import running_time
 from organism.names import ORGANISM, suggestion
 from organism.settings import UNITS
-from organism.usage import PICO_PER_USD, Estimate
+from organism.usage import PICO_PER_USD, Estimate, added
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from organism.budget.tree import Node
-    from organism.frames import Message, Thread
+    from organism.frames import Message
     from organism.kernel.book import Book
     from organism.kernel.calls import Calls
     from organism.kernel.state import State
@@ -65,23 +65,15 @@ class Grants:
 
     def room(self, message: Message, asked: BudgetRequest, at: float) -> Room | str:
         """What could be granted to whoever sent the organism this message; a text where that is nothing."""
-        wrong = unit_problem(asked.unit)
-        if wrong is not None:
-            return wrong
-        if not asked.amount > 0:
-            return f"{asked.amount} {asked.unit} is nothing to ask for: an amount is above 0"
-        thread = _limited(message.thread, asked.unit)
+        wrong = request_problem(asked.unit, asked.amount)
+        thread = None if wrong is not None else _limited(message.thread, asked.unit)
         if thread is None:
-            return f"this thread has no limit of {asked.unit} that could be raised"
+            return wrong or f"this thread has no limit of {asked.unit} that could be raised"
         by = thread.node.policy.grants_by
-        if not by:
-            return "nobody grants more here (`grants_by`)"
-        if by == message.sender:
-            return f"'{by}' decides on requests itself, and cannot ask for its own decision"
-        if message.thread.closing or message.thread.stopping is not None:
-            return "the thread is at its end and hands in what it has"
-        bounds = [*self._bounds(thread, asked.unit, at)]
-        most, why = min(bounds, key=lambda bound: bound[0], default=(None, ""))
+        refused = _nobody_for(message, by)
+        if refused is not None:
+            return refused
+        most, why = min(self._bounds(thread, asked.unit, at), key=lambda bound: bound[0], default=(None, ""))
         return why if most is not None and most <= 0 else Room(thread, by, most, why)
 
     def _bounds(self, thread: Thread, unit: str, at: float) -> Iterator[tuple[Decimal, str]]:
@@ -92,7 +84,9 @@ class Grants:
             left = max(Decimal(0), up_to.get(unit, Decimal(0)) - granted)
             yield left, f"{_plain(left)} more {unit} may be granted to this thread (`grants_up_to`)"
         above = self._seconds_above(thread, at) if unit == "seconds" else _free_above(thread.node, VECTOR.index(unit))
-        may = _seconds_left(self._state, thread, at) if unit == "seconds" else _may_spend(thread.node, VECTOR.index(unit))
+        may = (
+            _seconds_left(self._state, thread, at) if unit == "seconds" else _may_spend(thread.node, VECTOR.index(unit))
+        )
         for scope, free in above:
             yield free - may, f"the {scope} above bears {_plain(max(Decimal(0), free))} {unit} in all"
 
@@ -199,6 +193,25 @@ def unit_problem(unit: str) -> str | None:
     return f"there is no unit {unit!r:.80}{suggestion(unit, GRANTABLE)}; there are: {', '.join(GRANTABLE)}"
 
 
+def request_problem(unit: str, amount: Decimal) -> str | None:
+    """What is wrong with what somebody asks for."""
+    wrong = unit_problem(unit)
+    if wrong is None and not (amount.is_finite() and amount > 0):
+        wrong = f"{amount} {unit} is nothing to ask for: an amount is above 0"
+    return wrong
+
+
+def _nobody_for(message: Message, by: str) -> str | None:
+    """Why nobody decides on this request."""
+    if not by:
+        return "nobody grants more here (`grants_by`)"
+    if by == message.sender:
+        return f"'{by}' decides on requests itself, and cannot ask for its own decision"
+    if message.thread.closing or message.thread.stopping is not None:
+        return "the thread is at its end and hands in what it has"
+    return None
+
+
 def _limited(thread: Thread | None, unit: str) -> Thread | None:
     """The nearest thread that has a limit of this unit: itself, or one that called it."""
     while thread is not None and getattr(thread.budget.limits, unit) is None:
@@ -224,7 +237,7 @@ def _seconds_left(state: State, thread: Thread, at: float) -> Decimal:
 def raised(budget: BudgetSettings, unit: str, amount: Decimal) -> BudgetSettings:
     """A budget whose limit of one unit is higher by an amount."""
     have: Any = getattr(budget.limits, unit)
-    higher: Any = have + (amount if unit == VECTOR[COST] else type(have)(amount))
+    higher: Any = added(have, amount) if unit == VECTOR[COST] else have + type(have)(amount)
     return evolve(budget, limits=evolve(budget.limits, **{unit: higher}))
 
 

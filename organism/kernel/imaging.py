@@ -25,6 +25,7 @@ from organism.kernel.calls import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
 from organism.kernel.opening import enter_thread
+from organism.kernel.windows import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -413,7 +414,7 @@ def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) 
     )  # fmt: skip
     add_hold(state, hold)
     thread.exhausted, thread.graced = exhausted, graced
-    for node in hold.path:
+    for node in path_of(hold):
         if node.window is not None:  # the others have it in their figures
             node.held = [have + more for have, more in zip(node.held, image.need, strict=True)]
 

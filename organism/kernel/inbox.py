@@ -53,10 +53,13 @@ class Inbox:
         """The questions of one thread, the oldest first."""
         return tuple(self._by_thread.get(thread, ()))
 
+    def asks(self, root: Thread) -> bool:
+        """Whether a question waits in a root thread or below it."""
+        return root in self._by_root
+
     def stir(self, thread: Thread) -> None:
         """Something has happened in a thread."""
-        root = root_of(thread)
-        if root in self._by_root:
+        if self._by_root and (root := root_of(thread)) in self._by_root:
             self.stirred[root] = None
 
     def begin(self, thread: Thread, at: float) -> None:

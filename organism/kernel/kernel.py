@@ -20,7 +20,7 @@ from organism.kernel.answers import (
 from organism.kernel.asks import Asks, occupy
 from organism.kernel.book import Book
 from organism.kernel.calls import Calls
-from organism.kernel.conversations import begun, out_of_time
+from organism.kernel.conversations import begun, out_of_time, unheard
 from organism.kernel.ends import Ends
 from organism.kernel.failures import climb
 from organism.kernel.grants import Grants
@@ -235,7 +235,7 @@ class Kernel:
         """The warnings that an agent is to be told in its next prompt."""
         if not self.routes[message.to].told:  # it may have been, in the process before
             return ()
-        return tuple((message.thread.pending or {}).get(message.to, ()))
+        return tuple(unheard(message.thread, message.to))
 
     def noticed(self, message: Message, heard: Sequence[Warned], at: float) -> None:
         """A prompt that tells an agent of these warnings leaves now."""

@@ -10,6 +10,7 @@ from attrs import evolve
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
+from organism.usage import written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,4 +109,4 @@ def _decimal(value: float | Decimal) -> Decimal:
 
 
 def _plain(value: float | Decimal) -> str:
-    return format(_decimal(value).normalize(), "f")
+    return written(_decimal(value))

@@ -8,7 +8,7 @@ from organism import facts
 from organism.budget.caps import caps
 from organism.budget.tree import Node
 from organism.frames import Conversation, Frame, Thread, ThreadKind
-from organism.kernel.conversations import join
+from organism.kernel.conversations import join, turn_policy
 from organism.kernel.steps import ref
 from organism.kernel.windows import above
 
@@ -72,7 +72,7 @@ def enter_thread(
         path = owner.thread.node.path
     else:
         path = above(state, accounts) if conversation is None else conversation.node.path
-    policy = budget.policy(path[0].policy)
+    policy = turn_policy(path[0], budget)
     scope = "thread" if owner is None else "sub-thread"
     node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=path)
     thread = Thread(id_, kind, handler, node, owner, labels, state.now, budget)

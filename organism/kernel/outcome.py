@@ -75,6 +75,26 @@ def record_of(thread: Thread, now: float) -> Ended:
     )
 
 
+def amend(thread: Thread) -> None:
+    """What was settled after a thread's end is part of its record, where whoever called it still keeps that (R18)."""
+    while thread.ended and thread.owner is not None:
+        above = thread.owner.thread
+        above.records = [
+            _amended(record, thread) if record.thread == thread.id else record for record in above.records or ()
+        ]
+        thread = above
+
+
+def _amended(record: Ended, thread: Thread) -> Ended:
+    node, seconds = thread.node, record.usage.seconds
+    return evolve(
+        record,
+        usage=usage_with_subs(node, seconds),
+        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated),
+        threads=tuple(thread.records or ()),
+    )
+
+
 def used(thread: Thread, unit: str, seconds: float) -> Decimal:
     """What a thread that has run so many ``seconds`` has used of a unit by now, with those below it."""
     if unit == "seconds":

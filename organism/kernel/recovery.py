@@ -11,7 +11,7 @@ from organism.frames import Failure, Thread, descendants
 from organism.kernel.calls import abandoned_charge
 from organism.kernel.fold import Fold
 from organism.kernel.state import ALL
-from organism.kernel.windows import keep_sums, path_of, quota_of, sums_of
+from organism.kernel.windows import keep_sums, quota_of, sums_of
 from organism.names import ACCOUNT
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from organism.facts import Fact
     from organism.frames import Message
-    from organism.kernel.holds import Hold
     from organism.kernel.kernel import Kernel
     from organism.kernel.state import State
     from organism.usage import Spending, Tally
@@ -29,6 +28,7 @@ def begin(kernel: Kernel, spendings: Sequence[Spending], at: float) -> None:
     """The organism starts at this instant, with all that was spent before, in whatever process."""
     state = kernel.state
     state.come_to(at)
+    state.no_earlier = at
     used = used_in(window_of(state.settings.ceiling.window, at), spendings)
     begin_with(state.root, used.amounts, used.details, estimated=used.estimated)
     by_account: dict[str, list[Spending]] = {}
@@ -61,13 +61,13 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
     what has passed from then on is no running time. Calls that were under way are charged in full (R22).
     """
     state, book = kernel.state, kernel.book
+    state.come_to(at)
+    state.no_earlier = at
     folding = _folded(kernel, record)
     state.come_to(at)
     for gone, end in folding.unsaid.values():
         book.say_end(gone, end)
     holds = [hold for hold in state.holds.values() if hold.chain == chain]
-    for hold in holds:
-        _take_off_old_windows(hold)
     roots = _roots(state, chain)
     for thread in roots:
         if thread.paused_at is None:
@@ -104,13 +104,6 @@ def _folded(kernel: Kernel, record: Iterable[Fact]) -> Fold:
     state.totals, state.timed, state.woken = totals, timed, woken
     keep_sums(state, sums)
     return folding
-
-
-def _take_off_old_windows(hold: Hold) -> None:
-    counting = path_of(hold)
-    for node in hold.path:
-        if node not in counting:
-            node.held = [have - less for have, less in zip(node.held, hold.need, strict=True)]
 
 
 def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:

@@ -1,7 +1,8 @@
 """The last messages of each root thread, as digests: what loops are told by.
 
 A ring is bounded whatever is sent, and counting is one look. What a handler begins is counted: sends, asks, spawns, forwards. A
-reply answers one of these, so no loop goes without them; and a worker that answers "done" to many tasks is in no loop.
+reply answers one of these, so no loop goes without them; and a worker that answers "done" to many tasks is in no loop. What is asked
+of the organism itself is not counted either: an agent may look at its budget as often as it likes.
 """
 
 from __future__ import annotations
@@ -70,9 +71,12 @@ class Rings:
         self.repeated: list[Repeated] = []
         self._of: dict[Thread, Ring] = {}
 
+    def __len__(self) -> int:
+        return len(self._of)
+
     def add(self, message: Message) -> None:
         """A message was put in its mailbox."""
-        if message.kind == "reply" or not message.sender or message.sender == ORGANISM:
+        if message.kind == "reply" or not message.sender or ORGANISM in (message.sender, message.to):
             return
         digest = digest_of(message)
         times = self.of(root_of(message.thread)).add(digest)

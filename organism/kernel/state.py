@@ -7,6 +7,7 @@ reply, a thread that ends) is not written as a step, since counting again finds 
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from organism import facts
@@ -28,7 +29,7 @@ from organism.frames import (
     unanswered,
     waits_for,
 )
-from organism.kernel.conversations import end_turn
+from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
 from organism.kernel.inbox import Inbox
 from organism.kernel.notices import exhausted_payload
@@ -72,6 +73,8 @@ class State:
         """The nodes that many threads share: the organism's own, and by name those of accounts that threads were under."""
         self.rolls_at = window.ends
         """When the first window of one of them is over."""
+        self.no_earlier = -inf
+        """New accounts count over a window of this instant or a later one: while facts are folded it is the past."""
         self.spent_before: dict[str, tuple[Window, Used]] = {}
         """What earlier processes spent in the windows of accounts, by the names of their nodes."""
         self.threads: dict[str, Thread] = {}
@@ -173,6 +176,8 @@ class State:
             above = thread.owner.thread
             if above.subs is not None:
                 above.subs.pop(thread.id, None)
+            if thread.pending is not None:
+                pass_up(thread)
             above.records = [*(above.records or ()), record]
         self.ended.append((thread, record))
         end_turn(self, thread)

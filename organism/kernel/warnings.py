@@ -8,6 +8,7 @@ from organism import facts
 from organism.budget.claims import NOTHING, VECTOR, Crossing, Vector
 from organism.budget.tree import Node, crossing, crossings, fire, unfired
 from organism.frames import Thread, Warned, root_of
+from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.notices import calls_left, warning_payload
 from organism.kernel.steps import raised
 from organism.names import ORGANISM
@@ -92,14 +93,13 @@ def raise_crossing(
         node=said.thread,
         about=about,
     )
-    caller = _caller(message) if digest is None else None
     hears_after = told and message is not None and route is not None and route.takes_warnings and not route.agent
     enter_warning(
         state,
         thread,
         warned,
         to if told and route is not None and route.agent and route.told else None,
-        (caller.thread.id, caller.handler) if caller is not None and _reads_in_prompts(state, caller) else None,
+        _other_reader(state, message, said) if digest is None else None,
         message if hears_after else None,
         digest=digest,
     )
@@ -162,13 +162,14 @@ def enter_warning(
 def tell(state: State, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
     """Notes that a handler of the thread was told of warnings, also of those that waited for its next prompt."""
     told = list(warned)
-    if thread.pending is not None:
-        left = [each for each in thread.pending.get(handler, ()) if each not in told]
-        if left:
-            thread.pending[handler] = left
-        else:
-            thread.pending.pop(handler, None)
-            thread.pending = thread.pending or None
+    for queues in {thread, root_of(thread)}:
+        if queues.pending is not None:
+            left = [each for each in queues.pending.get(handler, ()) if each not in told]
+            if left:
+                queues.pending[handler] = left
+            else:
+                queues.pending.pop(handler, None)
+                queues.pending = queues.pending or None
     for each in told:
         each.to = each.to or handler
         if state.steps is not None:
@@ -189,9 +190,23 @@ def tell_caller(state: State, message: Message | None, warned: Sequence[Warned])
         tell(state, caller.thread, caller.handler, warned)
 
 
-def _reads_in_prompts(state: State, caller: Frame) -> bool:
-    route = state.routes[caller.handler]
-    return route.agent and route.told
+def _other_reader(state: State, message: Message | None, said: Crossing) -> tuple[str, str] | None:
+    """Another agent that is to read of a crossing in its prompt, as (thread, handler): the caller, where callers are told. Of a
+    conversation's limits the agent that has its turns, where code crossed them that takes no warnings: nobody else would act on them.
+    """
+    caller = _caller(message)
+    if message is None or (caller is None and said.scope != CONVERSATION_SCOPE):
+        return None
+    if caller is not None:
+        thread, handler = caller.thread, caller.handler
+    else:
+        crosser = state.routes[message.to]
+        thread = root_of(message.thread)
+        handler = thread.handler
+        if crosser.agent or crosser.takes_warnings or "agent" not in message.thread.node.policy.notify:
+            return None
+    route = state.routes[handler]
+    return (thread.id, handler) if route.agent and route.told else None
 
 
 def _caller(message: Message | None) -> Frame | None:

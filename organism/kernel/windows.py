@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from organism.budget.caps import caps
@@ -38,7 +39,7 @@ def account(state: State, name: str) -> Node:
     quota = quota_of(state.settings.accounts, name) or Quota()
     node = Node(
         SCOPE, caps(quota.limits, state.root.policy, keeps_back=False), state.root.policy, thread=f"{ACCOUNT}{name}",
-        above=(state.root,), window=window_of(quota.window, state.now),
+        above=(state.root,), window=window_of(quota.window, max(state.now, state.no_earlier)),
     )  # fmt: skip
     state.pools[node.thread] = node
     state.rolls_at = min(state.rolls_at, _window(node).ends)
@@ -94,37 +95,47 @@ def path_of(hold: Hold) -> tuple[Node, ...]:
 
 Sums = tuple[list[int], list[int], list[int], list[int], list[int], bool]
 """What a node has spent: used, own, overdraft, details, own details, and whether some of it is an estimate."""
+Levels = tuple[list[frozenset[Decimal]], int]
+"""Which levels of a node have fired, and which runways."""
 
 
-def sums_of(state: State) -> dict[Node, Sums]:
-    """What the shared nodes have spent."""
-    return {node: _sums(node) for node in state.pools.values()}
+def sums_of(state: State) -> dict[Node, tuple[Sums, Levels]]:
+    """What the shared nodes have spent, and the levels that have fired by that."""
+    return {node: (_sums(node), (list(node.fired), node.runways)) for node in state.pools.values()}
 
 
-def keep_sums(state: State, before: Mapping[Node, Sums]) -> None:
-    """Gives shared nodes the sums back that they had before facts were folded whose spending is in them already."""
+def keep_sums(state: State, before: Mapping[Node, tuple[Sums, Levels]]) -> None:
+    """Gives shared nodes the sums back that they had before facts were folded whose spending is in them already. A count of one
+    process has nothing of what another one fired.
+    """
     for node in state.pools.values():
-        known = before.get(node)
-        if known is None:
-            held, fired, runways = node.held, node.fired, node.runways
-            used = spent_before(state, node)
-            begin_with(node, used.amounts, used.details, estimated=used.estimated)
-            known = _sums(node)
-            node.held, node.runways = held, node.runways | runways
-            node.fired = [ledger | folded for ledger, folded in zip(node.fired, fired, strict=True)]
+        known, (fired, runways) = before.get(node) or _begun(state, node)
         node.used, node.own, node.overdraft, node.details, node.details_own, node.estimated = known
+        if _window(node).kind == "run":
+            node.fired, node.runways = fired, runways
+        else:
+            node.fired = [ledger | folded for ledger, folded in zip(fired, node.fired, strict=True)]
+            node.runways |= runways
         for unit in range(len(node.used)):
             aim(node, unit)
 
 
-def add_sums(state: State, other: State, before: Mapping[Node, Sums]) -> None:
+def _begun(state: State, node: Node) -> tuple[Sums, Levels]:
+    """What a shared node begins with that was opened by folding; it stays as it is."""
+    used = spent_before(state, node)
+    fresh = Node(node.scope, node.caps, node.policy, thread=node.thread, window=node.window)
+    begin_with(fresh, used.amounts, used.details, estimated=used.estimated)
+    return _sums(fresh), (fresh.fired, fresh.runways)
+
+
+def add_sums(state: State, other: State, before: Mapping[Node, tuple[Sums, Levels]]) -> None:
     """Counts what was spent on the shared nodes of another state since it stood as ``before`` here as well, where the windows are the
     same.
     """
     for name, node in other.pools.items():
         here = account(state, name.removeprefix(ACCOUNT)) if name else state.root
         if here.window == node.window:
-            then = before[node][0] if node in before else [0] * len(node.used)
+            then = before[node][0][0] if node in before else [0] * len(node.used)
             here.used = [have + now - was for have, now, was in zip(here.used, node.used, then, strict=True)]
 
 

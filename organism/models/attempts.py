@@ -21,7 +21,7 @@ from organism.models.estimates import Text, bound
 from organism.models.failover import Turn
 from organism.models.ledger import Held
 from organism.models.measured import Measured, measured
-from organism.models.prices import FREE, Rates, rates, unpriced
+from organism.models.prices import UNKNOWN, Rates, counts_as_nothing, rates, unpriced
 from organism.models.seats import Seat, one_line
 from organism.usage import Usage, usd
 
@@ -121,7 +121,7 @@ class Attempt:
     def answered(self, response: Response) -> Completion:
         """Settles a whole answer, and makes of it what the caller gets."""
         self.received = [response.text, *(f"{call.name}{call.arguments}" for call in response.tool_calls)]
-        self.settle(response.usage)
+        self.settle(usage_of(response))
         return self.run.completion(self, response)
 
     def failed(self, error: BackendError) -> None:
@@ -158,6 +158,7 @@ class Attempt:
                 cache_write_tokens=used.cache_write_tokens,
                 reasoning_tokens=used.reasoning_tokens,
                 estimated=estimated,
+                unpriced=self.rates is UNKNOWN or None,
             )
         )
 
@@ -304,7 +305,7 @@ class Run:
 
     async def _held(self, turn: Turn, seat: Seat, backend: Backend) -> Attempt:
         # The price of now, after all the waiting; one that nobody knows was refused above, or is to be ignored.
-        price = self._rates(seat) or FREE
+        price = self._rates(seat) or self._without_price(seat)
         counted = any(charge.model_calls for charge in self._charges)
         claim = claim_of(
             self.call,
@@ -334,6 +335,12 @@ class Run:
             rates=price,
             started=anyio.current_time(),
         )
+
+    def _without_price(self, seat: Seat) -> Rates:
+        if not seat.said_unpriced:
+            seat.said_unpriced = True
+            log.warning("%s: %s", seat.place, counts_as_nothing(seat.settings))
+        return UNKNOWN
 
     def _rates(self, seat: Seat) -> Rates | None:
         return rates(seat.settings, self._clock(), extra=self.call.extra)

@@ -51,6 +51,8 @@ class Beginnings:
                 continue
             self._known.move_to_end(prompt.digests[end - 1])
             for offer, (reported, whole) in known.items():
+                if end == 1 and not (offer or whole):
+                    continue  # a prompt that has nothing in common with another is no bound on it
                 came = (text for digest, text in prompt.beside if digest not in offer)
                 found.append(Base(reported=reported, whole=whole, offer=offer, new=(*prompt.parts[end:], *came)))
             if any(base.whole for base in found):

@@ -111,15 +111,15 @@ def _sound(error: BackendError) -> BackendError:
     """The error itself, or what is left of it where it says what none may say, or was never initialised."""
     kind, received, after = (cast("object", getattr(error, name, None)) for name in ("kind", "received", "retry_after"))
     known = isinstance(kind, str) and kind in _FAILURES
-    timed = after is None or isinstance(after, (int, float))
-    if known and timed and _is_text(received):
+    wait = after if isinstance(after, (int, float)) else None
+    if known and wait is after and _is_text(received):
         return error
     return BackendError(
         error.kind if known else "broken",
         str(error) if known else f"no kind of failure is {kind!r:.80}: {error}",
-        retry_after=error.retry_after if timed else None,
+        retry_after=wait,
         usage=usage_of(error),
-        received=error.received if _is_text(received) else "",
+        received=received if isinstance(received, str) else "",
     )
 
 

@@ -7,10 +7,6 @@ from typing import Final
 
 _FORGET: Final = 8
 """It rises at once and sinks by an eighth of the way: a hold too low is an overdraft, one too high only a wait."""
-_AT_ONCE: Final = 1000
-"""Tokens up to which one report is believed, and more only when the next says so too: one garbled report must not make
-every later call look unaffordable.
-"""
 _LEAN: Final = 0.15
 """Tokens a byte of tools that no tokenizer falls below."""
 _HIDDEN: Final = 400
@@ -18,7 +14,10 @@ _HIDDEN: Final = 400
 
 
 class Overhead:
-    """Learned from short prompts: in long ones, how the model cuts text prevails."""
+    """Learned from short prompts: in long ones, how the model cuts text prevails.
+
+    As much is believed as two reports in succession say: a garbled one must not make every later call look unaffordable.
+    """
 
     def __init__(self) -> None:
         self._held = 0.0
@@ -32,8 +31,7 @@ class Overhead:
     def learn(self, excess: int) -> None:
         """Takes in by how much a report passed what was expected for the text alone; below zero it did not."""
         seen = max(0, excess)
-        believed = min(seen, max(_AT_ONCE, self._last))
-        self._last = seen
+        believed, self._last = min(seen, self._last), seen
         self._held = max(believed, self._held + (believed - self._held) / _FORGET)
 
 

@@ -81,6 +81,14 @@ def check_prices(models: Mapping[str, ModelSettings], *, cost_limited: bool, at:
     ]
 
 
+def counts_as_nothing(settings: BackendSettings) -> str:
+    """What is said of a backend without a price that is used, since no limit of ``cost_usd`` refuses it."""
+    return (
+        f"no price is known for '{settings.model}' of provider '{settings.provider}': what it costs is counted as 0 USD, and marked; "
+        "give it a `price: {input: 3, output: 15}` (USD per million tokens)"
+    )
+
+
 def unpriced(settings: BackendSettings) -> str:
     """Why a backend without a price cannot be used under a limit of ``cost_usd``, and the ways out."""
     return (
@@ -101,13 +109,15 @@ class OwnRates:
 
     def output_price(self, input_tokens: int) -> int:  # noqa: ARG002 - own prices do not depend on the size of the prompt
         """See :class:`Rates`."""
-        return _at(self.price.output, 1)
+        return _at(max(self.price.output, self._reasoning), 1)
 
     def cost(self, used: Measured) -> int:
         """See :class:`Rates`."""
         read, written, fresh = _split(used)
         usd = read * Fraction(self._read) + written * Fraction(self._write) + fresh * Fraction(self.price.input)
-        return math.ceil((usd + used.output_tokens * Fraction(self.price.output)) * _PICO_PER_USD_A_MILLION)
+        reasoned = _reasoned(used)
+        usd += reasoned * Fraction(self._reasoning) + (used.output_tokens - reasoned) * Fraction(self.price.output)
+        return math.ceil(usd * _PICO_PER_USD_A_MILLION)
 
     @property
     def _read(self) -> Decimal:
@@ -116,6 +126,10 @@ class OwnRates:
     @property
     def _write(self) -> Decimal:
         return self.price.input if self.price.cache_write is None else self.price.cache_write
+
+    @property
+    def _reasoning(self) -> Decimal:
+        return self.price.output if self.price.reasoning is None else self.price.reasoning
 
 
 @frozen
@@ -132,6 +146,15 @@ class _Free:
 
 FREE: Final[Rates] = _Free()
 """What costs nothing, and is known to."""
+
+
+@frozen
+class _Unknown(_Free):
+    pass
+
+
+UNKNOWN: Final[Rates] = _Unknown()
+"""Nobody knows what it costs, and no limit asks: it counts as nothing, and whatever is charged by it says so."""
 
 
 @frozen(kw_only=True)
@@ -162,7 +185,9 @@ class ListedRates:
 
     def output_price(self, input_tokens: int) -> int:
         """See :class:`Rates`."""
-        million = self._calculate(Measured(input_tokens=input_tokens, output_tokens=_MILLION)).output_price
+        plain = Measured(input_tokens=input_tokens, output_tokens=_MILLION)
+        reasoned = Measured(input_tokens=input_tokens, output_tokens=_MILLION, reasoning_tokens=_MILLION)
+        million = max(self._calculate(plain).output_price, self._calculate(reasoned).output_price)
         return -(-pico(million) // _MILLION)
 
     def cost(self, used: Measured) -> int:
@@ -179,6 +204,7 @@ class ListedRates:
             output_tokens=used.output_tokens,
             cache_read_tokens=read,
             cache_write_tokens=written,
+            output_reasoning_tokens=_reasoned(used),
         )
         context = None if self.tier is None else {"service_tier": self.tier}
         with localcontext(_EXACT):
@@ -205,6 +231,11 @@ def _split(used: Measured) -> tuple[int, int, int]:
     read = min(used.cache_read_tokens, used.input_tokens)
     written = min(used.cache_write_tokens, used.input_tokens - read)
     return read, written, used.input_tokens - read - written
+
+
+def _reasoned(used: Measured) -> int:
+    """Output that was reasoning; never more than the output as a whole."""
+    return min(used.reasoning_tokens, used.output_tokens)
 
 
 def _at(price: Decimal, tokens: int) -> int:

@@ -27,7 +27,7 @@ _ASCII: Final[dict[str, float]] = {
     **dict.fromkeys(ascii_lowercase, 0.6),
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ": 1.0,
     "0123456789": 1.0,
-    " ": 0.8,
+    " ": 0.75,
     ",;": 1.0,
     ".": 1.0,
     ":": 0.7,

@@ -46,6 +46,9 @@ class Seat:
     excess: int = 0
     """The most tokens that the provider charged beyond the bound of a strict budget; while it did not, strict calls may come."""
 
+    said_unpriced: bool = False
+    """It was said that nobody knows its price."""
+
     @property
     def closed(self) -> str:
         """Why strict calls are refused here; empty while they are not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
     from organism.models.profiles import Profile, Text
 
 NEEDED: Final = 3
-"""Witnesses that must agree: the dearest of those most like a text speaks for it."""
+"""Witnesses that are asked: those most like a text. The dearest of them speaks for it."""
 SAID_FROM: Final = 1000
 """Bytes of text from which a report says something of it: in short ones what the provider adds prevails."""
 _LIKE_FROM: Final = 64
 """Bytes of text from which it is compared: the signs of a shorter one are chance."""
 _DOUBT: Final = 2.0
 """How much more of a text is held as unknown than its signs show: two languages share most of their letters."""
+_CHANCE: Final = 1.0
+"""By how much two texts of one kind differ for being short, times the root of the bytes."""
 _MARGIN: Final = 1.15
 """What is added to the witnesses' figure: texts of one kind differ by as much."""
 ABSURD: Final = 4.0
@@ -43,13 +46,13 @@ class Witnesses:
 
     def ratio(self, texts: Sequence[Text]) -> float:
         """Tokens to hold for a byte of new text: what the witnesses say for as much as is like them, the floor for the rest."""
-        profile = profile_of(texts)
+        profile, size = profile_of(texts), _size(texts)
         floor = floor_of(profile) * self._finer
-        if _size(texts) < _LIKE_FROM or len(self._seen) < NEEDED:
+        if size < _LIKE_FROM or len(self._seen) < NEEDED:
             return floor
-        distances = ((unlike(profile, other), said) for other, said in self._seen)
-        nearest = nsmallest(NEEDED, distances)
-        unknown = min(1.0, _DOUBT * nearest[-1][0])
+        nearest = nsmallest(NEEDED, self._seen, key=lambda seen: unlike(profile, seen[0]))
+        among = tuple(sum(shares) / NEEDED for shares in zip(*(other for other, _ in nearest), strict=True))
+        unknown = min(1.0, _DOUBT * max(0.0, unlike(profile, among) - _CHANCE / math.sqrt(size)))
         known = _MARGIN * max(said for _, said in nearest)
         return unknown * floor + (1 - unknown) * known
 

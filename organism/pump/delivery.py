@@ -160,6 +160,7 @@ class Delivery:
         if self.placed:
             self.placed = False
             self._host.kernel.schedule.give_back(self.message)
+            self._host.kernel.state.inbox.stir(self.message.thread)
             self._host.carry_out()
 
     async def end_waiting(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,10 +16,10 @@ from organism.errors import ConfigurationError, NotRunningError, OrganismError
 from organism.frames import Failure, Thread
 from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy, laid_over
+from organism.usage import added
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
-    from decimal import Decimal
 
     from organism.calls import CallRow
     from organism.facts import Ended
@@ -243,8 +244,8 @@ class ThreadHandle:
 def raised(budget: BudgetSettings, units: Mapping[str, Any]) -> BudgetSettings:
     """A budget with its limits higher by these amounts; a unit without a limit stays without. Raises ConfigurationError."""
     more, now = parse_budget(units).limits, budget.limits
-    higher = {
-        field.name: have + extra
+    higher: dict[str, Any] = {
+        field.name: added(have, extra) if isinstance(have, Decimal) else have + extra
         for field in fields(Limits)
         if (extra := getattr(more, field.name)) is not None and (have := getattr(now, field.name)) is not None
     }

@@ -104,9 +104,8 @@ class CallLedger:
     def settle(self, held: Held, charge: Charge) -> tuple[Crossing, ...]:
         """See :class:`organism.models.ledger.Ledger`."""
         hold = self._holds.pop(held.id)
-        self._spent.add(
-            charge.amounts, charge.details, estimated=charge.estimated, unpriced=bool(charge.unpriced)
-        )
+        if self._pump.kernel.book.listening:
+            self._spent.add(charge.amounts, charge.details, estimated=charge.estimated, unpriced=bool(charge.unpriced))
         crossed = self._pump.kernel.calls.settle(hold, charge, self._pump.now())
         for line in overdrafts(hold, charge):
             _log.error("thread %s: %s", self._thread.id, line)

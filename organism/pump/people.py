@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+import anyio
+import anyio.lowlevel
 from attrs import evolve
 
 from organism.frames import Message
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from organism.pump.delivery import Delivery
     from organism.pump.timers import Timer
     from organism.pump.waits import Waits
+
+
+_PASSES: Final = 2
+"""How often all others may run before a thread is taken to stand still: who may run now has run then, in whatever order."""
 
 
 class Host(Protocol):
@@ -57,6 +63,7 @@ class People:
         self._on_go_on = on_go_on
         self._idle: dict[Thread, None] = {}
         """Root threads of which something may stand still: looked at again once those have run that may run now."""
+        self._due = anyio.Event()
         self._timers: dict[Thread, dict[Message, Timer]] = {}
         """When questions are over that have a time, by root thread."""
 
@@ -66,15 +73,23 @@ class People:
         """
         inbox = self._pump.kernel.state.inbox
         stirred = tuple(inbox.stirred)
-        idle = bool(self._idle)
         for root in stirred:
             self._watch(root, [] if root.ended or root.waits_turn else self._questions(root))
             if self._weigh_tree(root, may_stand=False):
                 self._idle[root] = None
         for root in stirred:
             inbox.stirred.pop(root, None)  # also what was written down here
-        if self._idle and not idle:
-            self._pump.deadlines.timers.add(self._pump.now(), self._look_again)
+        if self._idle:
+            self._due.set()
+
+    async def keep(self) -> None:
+        """Looks again at threads that may stand still, for as long as it is not cancelled."""
+        while True:
+            await self._due.wait()
+            for _ in range(_PASSES):
+                await anyio.lowlevel.checkpoint()
+            self._due = anyio.Event()
+            self._look_again()
 
     def _look_again(self) -> None:
         idle, self._idle = self._idle, {}
@@ -105,9 +120,7 @@ class People:
         below = [each for sub in (thread.subs or {}).values() for each in self._questions(sub)]
         return [*self._pump.kernel.state.inbox.of(thread), *below]
 
-    def _weigh(
-        self, thread: Thread, in_line: Collection[object], still: list[Thread]
-    ) -> tuple[list[Message], bool]:
+    def _weigh(self, thread: Thread, in_line: Collection[object], still: list[Thread]) -> tuple[list[Message], bool]:
         """The questions of a thread and of those below it, and whether anything else goes on there. Threads that might stand
         still are added to ``still``.
         """

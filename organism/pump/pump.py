@@ -125,6 +125,7 @@ class Pump:
         async with anyio.create_task_group() as group:
             self._group = group
             group.start_soon(self.deadlines.keep)
+            group.start_soon(self.people.keep)
             if self.writer is not None:
                 group.start_soon(self.writer.run)
             if self.beside is not None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import trio.testing
-from attrs import evolve, frozen
+from attrs import frozen
 
-from organism.agent import agent_handler
+from organism.agent import ready
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
 from organism.journal.prompts import requests
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from organism.payloads import Vocabulary
     from organism.replay.player import Odd, Player
     from organism.replay.script import Part
-    from organism.settings import HandlerSettings, Settings
+    from organism.settings import Settings
 
 PATIENCE = 0.05
 """Seconds without anything happening after which a handler that waits for something else is let go on to its next timer."""
@@ -73,7 +73,7 @@ def replay(
     entries = list(documents)
     record = [decode(content_of(each), vocabulary) for each in entries]
     parts = parts_of(record, requests(entries))
-    handlers = {name: _ready(each, settings.handlers) for name, each in settings.handlers.items()}
+    handlers = {name: ready(each, settings.handlers) for name, each in settings.handlers.items()}
     ran = {ref for ref, part in parts.items() if part.ran and part.handler in handlers}
 
     def play(only: Collection[Ref], *, early: bool) -> Stage:
@@ -107,10 +107,6 @@ def _difference(ref: Ref, player: Player, odd: Odd) -> Difference:
         thread=ref[0], message=ref[1], handler=player.message.to, entry=odd.place + 1, what=odd.what,
         recorded=odd.recorded, now=odd.now,
     )  # fmt: skip
-
-
-def _ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:
-    return handler if handler.agent is None else evolve(handler, code=agent_handler(handler, handlers))
 
 
 __all__ = ["PATIENCE", "Difference", "Replayed", "replay"]

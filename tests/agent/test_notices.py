@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,22 @@ from organism import ConfigurationError, Context, Organism, Reply
 from organism.facts import CallHeld, Noticed
 from organism.journal.codec import encode
 from organism.journal.prompts import prompts
+from organism.primitives import BudgetDecision, BudgetRequest
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.budget_world import Done, Task, agent, asks, code, levels, models, notices, outcome, peer, replies, said_to
+from tests.hard.budget_world import (
+    Done,
+    Task,
+    agent,
+    asks,
+    code,
+    levels,
+    models,
+    notices,
+    outcome,
+    peer,
+    replies,
+    said_to,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +49,9 @@ UNTOLD = {"deliver": False}
 
 def spending() -> ScriptedModel:
     """Crosses the first level by its first call, the second by its second, and replies then."""
-    return ScriptedModel([asks("peer", usage=(100, 73_910)), asks("peer", usage=(100, 14_910)), replies(usage=(100, 10))])
+    return ScriptedModel(
+        [asks("peer", usage=(100, 73_910)), asks("peer", usage=(100, 14_910)), replies(usage=(100, 10))]
+    )
 
 
 async def run(model: ScriptedModel, told: Any, *, budget: Any = BIG, **keys: Any) -> ThreadResult:
@@ -84,7 +101,9 @@ async def test_without_figures_the_words_are_there_and_no_figure_is() -> None:
     await run(model, NONE)
     told = [notices(request) for request in model.requests]
     assert [len(each) for each in told] == [0, 1, 1]
-    assert told[1][0].startswith("Budget notice: warning. The tokens of the thread are running low. Make only the calls")
+    assert told[1][0].startswith(
+        "Budget notice: warning. The tokens of the thread are running low. Make only the calls"
+    )
     assert told[2][0].startswith("Budget notice: critical. The tokens of the thread are running low.")
     assert figures(told[1][0] + told[2][0]) == []
 
@@ -93,7 +112,7 @@ async def test_the_last_call_says_no_figure_either() -> None:
     model = ScriptedModel([asks("peer", usage=(100, 3_500)), replies("all", usage=(500, 50))])
     await run(model, NONE, budget=SMALL, **GREEDY)
     warned, last = notices(model.requests[1])
-    assert last.startswith("Budget notice: exhausted. the tokens of the thread are used up. This is your last call")
+    assert last.startswith("Budget notice: exhausted. The tokens of the thread are used up. This is your last call")
     assert figures(warned + last) == []
 
 
@@ -109,8 +128,12 @@ async def test_a_placebo_looks_like_figures_and_says_nothing_of_the_true_ones() 
             result = await (await organism.send("writer", Task("go"), id="the-same")).result()
         assert levels(result) == ["warning", "critical"]
         told = [notices(request)[0] for request in model.requests[1:]]
-        read = [re.search(r"(\d+) of (\d+) tokens are used; (\d+) tokens of the thread are left", text) for text in told]
-        used, limits, left = zip(*((int(a), int(b), int(c)) for a, b, c in (m.groups() for m in read if m)), strict=True)
+        read = [
+            re.search(r"(\d+) of (\d+) tokens are used; (\d+) tokens of the thread are left", text) for text in told
+        ]
+        used, limits, left = zip(
+            *((int(a), int(b), int(c)) for a, b, c in (m.groups() for m in read if m)), strict=True
+        )
         # They hold together, and rise from level to level.
         assert limits[0] == limits[1]
         assert [a + c for a, c in zip(used, left, strict=True)] == list(limits)
@@ -200,6 +223,40 @@ async def test_a_last_delivery_that_is_told_nothing_still_asks_for_something() -
     assert said_to(model.requests[1])[1:] == ["Answer now."]
 
 
+@pytest.mark.parametrize(("told", "offered"), [
+    ({}, ["BudgetQuery", "BudgetEstimate", "BudgetRequest"]), (NONE, ["BudgetEstimate", "BudgetRequest"]),
+    (PLACEBO, ["BudgetQuery", "BudgetEstimate", "BudgetRequest"]), (UNTOLD, []),
+])  # fmt: skip
+async def test_what_an_agent_may_ask_of_budgets_follows_what_it_is_told(told: Any, offered: list[str]) -> None:
+    async def purse(request: BudgetRequest, ctx: Context) -> Reply[BudgetDecision]:
+        return Reply(BudgetDecision(granted=False, unit=request.unit, amount=Decimal(0), reason="only 17 are left"))
+
+    asked: list[tuple[str, Any]] = [
+        ("organism_BudgetQuery", {}),
+        ("organism_BudgetRequest", {"unit": "tokens", "amount": 9, "reason": "more"}),
+    ]
+
+    def script(request: Request) -> Says:
+        names = {tool.name for tool in request.tools}
+        calls = tuple(call for call in asked if call[0] in names)
+        return Says(calls=calls) if calls and len(request.messages) == 2 else replies()
+
+    model = ScriptedModel(script)
+    handlers = {"writer": agent(peers=("organism",), notices=told), "purse": code(purse)}
+    budget = {"tokens": 77_000, "grants_by": "purse"}
+    async with running(handlers=handlers, models=models(model), budget=budget) as organism:
+        result = await outcome(organism, "writer")
+    assert result.outcome == "completed"
+    tools = [tool.name.removeprefix("organism_") for tool in model.requests[0].tools if tool.name != "reply"]
+    assert sorted(tools) == sorted(offered)
+    heard = " ".join(said_to(model.requests[-1])[2:])
+    assert ("only 17 are left" in heard) == (not told)
+    if told == PLACEBO:
+        (report,) = [json.loads(text)["BudgetReport"] for text in said_to(model.requests[1]) if "BudgetReport" in text]
+        assert set(report["remaining"]) >= {"tokens", "messages"}
+        assert not {"76", "77", "69", "70", "75", "74"} & {str(report["remaining"]["tokens"])[:2]}
+
+
 async def test_a_caller_that_is_told_nothing_hears_nothing_of_its_callees() -> None:
     for told in (True, False):
         model = ScriptedModel([asks("worker"), asks("peer", usage=(100, 80_000)), replies(), replies()])
@@ -274,7 +331,10 @@ async def test_the_last_call_has_the_wording_of_grace() -> None:
 
 async def test_a_refusal_by_a_conversation_has_the_figures_of_the_conversation() -> None:
     model = ScriptedModel([asks("peer", "peer"), replies()])
-    handlers = {"writer": agent(peers=("peer",), notices={"exhausted": "{{ scope }} {{ used }}/{{ limit }}"}), "peer": code(peer)}
+    handlers = {
+        "writer": agent(peers=("peer",), notices={"exhausted": "{{ scope }} {{ used }}/{{ limit }}"}),
+        "peer": code(peer),
+    }
     settings: dict[str, Any] = {"budget": {"messages": None}, "conversation": {"messages": 2}}
     async with running(handlers=handlers, models=models(model), **settings) as organism:
         await outcome(organism, "writer", conversation="c")
@@ -287,19 +347,19 @@ async def test_a_wording_that_cannot_be_rendered_fails_clearly() -> None:
     assert (result.outcome, result.error) == ("failed", "notices.warning cannot be rendered: division by zero")
 
 
+FIELDS = "'unit', 'level', 'threshold', 'used', 'held', 'limit', 'remaining', 'calls_left', 'scope' or 'text'"
+FEWER = "'unit', 'used', 'limit', 'scope', 'grace' or 'text'"
+A_FIGURE = "is a figure, and 'notices.figures' is none: leave it out"
+
+
 @pytest.mark.parametrize(("section", "mistake"), [
-    ({"warning": "a\n{{ usde }}"}, "warning: line 2: nothing is called 'usde' here; did you mean 'used'?; there is "
-     "'unit', 'level', 'threshold', 'used', 'held', 'limit', 'remaining', 'calls_left', 'scope' or 'text'"),
-    ({"exhausted": "{{ held }}"}, "exhausted: line 1: nothing is called 'held' here; there is "
-     "'unit', 'used', 'limit', 'scope', 'grace' or 'text'"),
-    ({"grace": "{{ calls_left }}"}, "grace: line 1: nothing is called 'calls_left' here; there is "
-     "'unit', 'used', 'limit', 'scope', 'grace' or 'text'"),
+    ({"warning": "a\n{{ usde }}"}, f"warning: line 2: nothing is called 'usde' here; did you mean 'used'?; there is {FIELDS}"),
+    ({"exhausted": "{{ held }}"}, f"exhausted: line 1: nothing is called 'held' here; there is {FEWER}"),
+    ({"grace": "{{ calls_left }}"}, f"grace: line 1: nothing is called 'calls_left' here; there is {FEWER}"),
     ({"warning": "{{ used"}, "warning: line 1: unexpected end of template, expected 'end of print statement'"),
-    ({"warning": "nothing/here.md"}, "warning: 'nothing/here.md' is no file that is there; a line that ends in "
-     "'.md', '.txt' or '.j2' is a path"),
-    ({"figures": "none", "warning": "{{ level }}\n\n{{ used }}"},
-     "warning: line 3: 'used' is a figure, and 'notices.figures' is none: leave it out"),
-    ({"figures": "none", "grace": "{{ limit }}"}, "grace: line 1: 'limit' is a figure, and 'notices.figures' is none: leave it out"),
+    ({"warning": "no.md"}, "warning: 'no.md' is no file that is there; a line that ends in '.md', '.txt' or '.j2' is a path"),
+    ({"figures": "none", "warning": "{{ level }}\n\n{{ used }}"}, f"warning: line 3: 'used' {A_FIGURE}"),
+    ({"figures": "none", "grace": "{{ limit }}"}, f"grace: line 1: 'limit' {A_FIGURE}"),
     ({"figures": "some"}, "figures: 'some' is not 'true', 'none' or 'placebo'"),
     ({"figures": False}, "figures: False is not 'true', 'none' or 'placebo'"),
     ({"deliver": "no"}, "deliver: 'no' is not true or false"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
+from organism.calls import COLUMNS
 from organism.cli.log import documents_of
 from organism.cli.reading import meant
-from organism.facts import Ended
+from organism.facts import CallSettled, Ended
 from organism.journal import open_journal
 from tests.cli.journal_world import URLS, record, written
 
@@ -242,6 +245,67 @@ def test_usage_by_what_is_not_known_is_refused(desk: Desk) -> None:
         "--by modle: is not known; did you mean 'model'?; there are thread, handler, model, backend, account, tag, day, label:KEY\n"
     )
     assert desk.organism("usage", "--by", "label:").code == 2
+
+
+def test_usage_counts_what_has_several_tags_under_each_and_says_so(desk: Desk) -> None:
+    tagged = [
+        (root, evolve(fact, tags=("b", "a"), charge=evolve(fact.charge, unpriced=True)) if isinstance(fact, CallSettled) else fact)
+        for root, fact in record().facts
+    ]  # fmt: skip
+    written(desk.folder, "sqlite:tagged.db", tagged)
+    ran = desk.organism("usage", "--by", "tag", "--journal", "sqlite:tagged.db")
+    assert [line.split() for line in ran.out.splitlines()[2:6]] == [
+        ["-", "0", "0", "0", "0.00", "5"], ["a", "1", "100", "50", "0.0002?", "0"], ["b", "1", "100", "50", "0.0002?", "0"],
+        ["all", "1", "100", "50", "0.0002?", "5"],
+    ]  # fmt: skip
+    assert ran.out.splitlines()[6:] == [
+        "what has several tags counts under each of them: the rows come to more than all",
+        "? lacks what nobody knew the price of: give the backend a `price`",
+    ]
+    first, second, _ = desk.organism("usage", "--by", "tag", "--json", "--journal", "sqlite:tagged.db").objects
+    assert ("unpriced" in first["usage"], second["tag"], second["usage"]["unpriced"]) == (False, "a", True)
+
+
+def test_usage_has_a_row_a_call(desk: Desk) -> None:
+    ran = desk.organism("usage", "--calls")
+    assert (ran.code, ran.err) == (0, "")
+    head, _, *rows = ran.out.splitlines()
+    assert head.split() == [
+        "thread", "handler", "model", "outcome", "need", "tokens", "cost", "USD", "nearest", "limit", "was", "told",
+    ]  # fmt: skip
+    (row,) = rows
+    assert row.split()[:4] == ["apple", "desk", "default", "ok"]
+    (made,) = desk.organism("usage", "--calls", "--json").objects
+    assert (made["thread"], made["handler"], made["outcome"], made["tokens"], made["tokens_limit"]) == (
+        "apple", "desk", "ok", 150, 1000,
+    )  # fmt: skip
+    assert tuple(made) == COLUMNS
+    names, values = csv.reader(desk.organism("usage", "--calls", "--csv").out.splitlines())
+    assert tuple(names) == COLUMNS
+    cells = dict(zip(names, values, strict=True))
+    assert (cells["tokens"], cells["told_level"], cells["labels"], cells["grace"]) == ("150", "", '{"arm": "a"}', "0")
+
+
+def test_usage_has_the_calls_of_one_thread(desk: Desk) -> None:
+    assert [each["thread"] for each in desk.organism("usage", "appl", "--calls", "--json").objects] == ["apple"]
+    assert desk.organism("usage", "--calls", "berry").out == "no calls of models\n"
+    assert desk.organism("usage", "--calls", "--json", "berry").out == ""
+    nobody = desk.organism("usage", "--calls", "nobody")
+    assert (nobody.code, nobody.err) == (2, "there is no thread 'nobody'; 'organism threads' lists those there are\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("apple",), "organism usage apple: a thread is named with --calls; or use --by thread\n"),
+        (("--csv",), "organism usage --csv: goes with --calls; sums are printed as a table, or with --json\n"),
+        (("--calls", "--csv", "--json"), "organism usage: one of --json and --csv\n"),
+        (("--calls", "--by", "day"), "organism usage --by day: is for sums, and --calls has none\n"),
+    ],
+)
+def test_usage_says_what_does_not_go_together(desk: Desk, arguments: tuple[str, ...], said: str) -> None:
+    ran = desk.organism("usage", *arguments)
+    assert (ran.code, ran.out, ran.err) == (2, "", said)
 
 
 # verify

@@ -394,11 +394,30 @@ def test_wordings(project: Project) -> None:
 
 
 HANDLERS = [
-    ("a: {description: x}", ["3:6 handlers.a: needs 'code: module:function' or 'agent: {...}'"]),
+    ("a: {description: x}", ["3:6 handlers.a: needs 'code: module:function', 'agent: {...}' or 'human: {...}'"]),
     ("a: {code: desk:look, agent: {accepts: desk:Question, replies: desk:Answer}}", [
         "3:31 handlers.a.agent: is there beside 'code': a handler is one of them"
     ]),
-    ("a: {human: {}}", ["3:7 handlers.a.human: not available yet: leave it out"]),
+    ("a: {human: {}}", [
+        "3:6 handlers.a: 'description' is missing: agents read it",
+        "3:14 handlers.a.human: 'accepts' is missing",
+        "3:14 handlers.a.human: 'replies' is missing",
+    ]),
+    ("a: {description: x, human: {accepts: desk:look, replies: [organism.primitives:HandlerFailed]}}", [
+        "3:40 handlers.a.human.accepts: 'look' is no payload class: put @payload on it, or name another one",
+        "3:61 handlers.a.human.replies[0]: 'HandlerFailed' is sent by the organism alone: name another one",
+    ]),
+    ("a: {description: x, peers: [a], concurrency: 2, human: {accepts: desk:Question, replies: desk:Answer}}", [
+        "3:30 handlers.a.peers: a person is asked and answers, and addresses nobody: leave it out",
+        "3:48 handlers.a.concurrency: a person is asked everything at once, and answers in any order: leave it out",
+    ]),
+    ("a: {description: x, options: {b: 1}, effects: world, human: {accepts: desk:Question, replies: desk:Answer}}", [
+        "3:32 handlers.a.options: nothing reads it: no code runs for a person",
+        "3:49 handlers.a.effects: nothing reads it: no code runs for a person",
+    ]),
+    ("a: {code: desk:look, human: {accepts: desk:Question, replies: desk:Answer}}", [
+        "3:31 handlers.a.human: is there beside 'code': a handler is one of them"
+    ]),
     ("a: {code: desk:mute}", ["3:6 handlers.a: 'description' is missing: agents read it; or give the function a docstring"]),
     ("a: {agent: {accepts: desk:Question, replies: []}}", [
         "3:6 handlers.a: 'description' is missing: agents read it",

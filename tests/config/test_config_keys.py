@@ -12,6 +12,7 @@ from organism.config.sections import Later, ListOf, MapOf, Record
 from organism.config.shapes import OrNull, Shape
 from organism.errors import ConfigurationError
 from organism.payloads import payload
+from organism.primitives import BudgetDecision, BudgetRequest
 
 
 @payload
@@ -101,7 +102,8 @@ DOCUMENTED: dict[str, Any] = {
     "handlers.writer.agent.notices.exhausted": None,
     "handlers.writer.agent.notices.grace": None,
     "handlers.writer.peers": ["shouter"],
-    "handlers.boss.human": {"accepts": "organism.primitives:BudgetRequest"},
+    "handlers.boss.human.accepts": "organism.primitives:BudgetRequest",
+    "handlers.boss.human.replies": "organism.primitives:BudgetDecision",
     "hooks": {"before_model_call": ["handlers.hooks:redact"]},
     "loops": {"repeats": 4, "within": 12},
     "dead_letters": None,
@@ -117,8 +119,6 @@ DOCUMENTED: dict[str, Any] = {
 }  # fmt: skip
 
 LATER = {
-    "budget.grants_by",
-    "budget.grants_up_to",
     "accounts",
     "models.default.downgrade",
     "models.default.backends.0.requests_per_minute",
@@ -130,7 +130,6 @@ LATER = {
     "handlers.writer.agent.tool_output",
     "handlers.writer.agent.compaction",
     "handlers.writer.agent.prune",
-    "handlers.boss.human",
     "hooks",
     "dead_letters",
     "record",
@@ -153,6 +152,7 @@ def base() -> dict[str, Any]:
         "handlers": {
             "shouter": {"code": look, "budget": {}},
             "writer": {"description": "Writes.", "agent": {"accepts": Question, "replies": Question}},
+            "boss": {"description": "Decides.", "human": {"accepts": BudgetRequest, "replies": BudgetDecision}},
         },
     }
 
@@ -188,7 +188,7 @@ def test_no_key_is_read_that_is_not_documented() -> None:
             assert rest in shared | {"code", "agent", "human", "description"}, path
         elif head.split(".")[-1] in {"budget", "ceiling", "conversation"}:
             assert rest in limits | {"window", "on_cap"}, path
-        elif not head.endswith(("warn_at", "grace", "price", "start")):
+        elif not head.endswith(("warn_at", "grace", "price", "start", "grants_up_to")):
             assert path in inner, path
 
 

@@ -258,12 +258,12 @@ def test_the_budget_of_one_message() -> None:
     )
     assert config.budget({}) == BudgetSettings()
     with pytest.raises(ConfigurationError) as caught:
-        config.budget({"tokens": 1.5, "messges": 3, "warn_at": [0.5, 0], "grants_by": None})
+        config.budget({"tokens": 1.5, "messges": 3, "warn_at": [0.5, 0], "grants_up_to": {"depth": 3}})
     assert caught.value.mistakes == (
         "budget.tokens: 1.5 is no whole number",
         "budget.messges: unknown key; did you mean 'messages'?",
         "budget.warn_at[1]: 0 is not above 0",
-        "budget.grants_by: not available yet: leave it out",
+        "budget.grants_up_to.depth: depth is never granted: leave it out",
     )
 
 

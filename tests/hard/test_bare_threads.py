@@ -105,3 +105,58 @@ async def test_a_call_in_flight_ends_when_the_organism_is_closed(tmp_path: Path,
             group.start_soon(call)
             await anyio.sleep(1)
     assert model.finished == 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_another_task_still_calls_when_the_block_is_left_is_cut_and_paid(streamed: bool) -> None:
+    model = slow()
+    ended: list[str] = []
+    async with running(models=model.models()) as organism, anyio.create_task_group() as group:
+        async with organism.thread() as thread:
+
+            async def call() -> None:
+                with pytest.raises(NotRunningError, match="has ended, and its call with it"):
+                    if streamed:
+                        async with thread.stream("Go") as stream:
+                            async for _ in stream:
+                                pass
+                    else:
+                        await thread.complete("Go")
+                ended.append("cut")
+
+            group.start_soon(call)
+            await anyio.sleep(20)
+        assert ended == ["cut"]
+        result = await thread.handle.result()
+        assert (result.outcome, result.usage.model_calls, result.usage.estimated) == ("completed", 1, True)
+        assert result.usage.tokens == organism.usage().tokens > 0  # type: ignore[union-attr]
+        with pytest.raises(NotRunningError):
+            await thread.complete("Go")
+    assert model.finished == 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_a_cancelled_thread_was_calling_is_part_of_its_result(streamed: bool) -> None:
+    """And not charged in full: what came of the stream is what is paid."""
+    model = slow()
+    async with running(models=model.models()) as organism, anyio.create_task_group() as group:
+        async with organism.thread() as thread:
+
+            async def cancel() -> None:
+                await anyio.sleep(20)
+                thread.handle.cancel("enough")
+
+            group.start_soon(cancel)
+            with pytest.raises(NotRunningError, match="has ended, and its call with it"):
+                if streamed:
+                    async with thread.stream("Go", max_output_tokens=500) as stream:
+                        async for _ in stream:
+                            pass
+                else:
+                    await thread.complete("Go", max_output_tokens=500)
+        result = await thread.handle.result()
+        (settled,) = organism.watch.of(CallSettled)
+        assert (result.outcome, result.usage.model_calls, result.usage.estimated) == ("cancelled", 1, True)
+        assert (result.usage.input_tokens, result.usage.output_tokens) == settled.charge.amounts[1:3]
+        assert (0 < result.usage.output_tokens < 20) is streamed
+        assert result.usage.output_tokens < 20

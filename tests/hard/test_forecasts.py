@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from organism import Context, HandlerFailedError, Reply
+from organism import Context, HandlerFailedError, Reply, ThreadResult
 from organism.facts import Forecast
 from organism.primitives import BudgetEstimate, BudgetReport
 from organism.testing import Says, ScriptedModel, running
@@ -17,6 +17,11 @@ from tests.hard.budget_world import Done, Task, agent, code, models, outcome, re
 
 def forecast(low: int, high: int, unit: str = "tokens") -> BudgetEstimate:
     return BudgetEstimate(unit=unit, low=Decimal(low), high=Decimal(high))
+
+
+def rows(result: ThreadResult) -> tuple[Any, ...]:
+    """What was forecast in a thread, and what came; figures compare with ints."""
+    return result.estimates
 
 
 async def test_a_forecast_is_compared_with_what_came_after_it() -> None:
@@ -33,7 +38,7 @@ async def test_a_forecast_is_compared_with_what_came_after_it() -> None:
     async with running(handlers={"worker": code(worker)}, models=models(spender()), budget=budget) as organism:
         result = await outcome(organism)
         assert [fact.estimate.end for fact in organism.watch.of(Forecast)] == [None, None]
-    tokens, calls = result.estimates
+    tokens, calls = rows(result)
     assert (tokens.handler, tokens.unit, tokens.low, tokens.high) == ("worker", "tokens", 200, 500)
     assert (tokens.used, tokens.end, tokens.came, tokens.hit) == (100, 600, 500, True)
     assert (calls.used, calls.end, calls.came, calls.hit) == (1, 3, 2, False)
@@ -56,8 +61,7 @@ async def test_what_a_sub_thread_uses_counts_for_the_forecast_above_it() -> None
     handlers = {"worker": code(worker, peers=("helper",)), "helper": code(helper, budget={"tokens": 500})}
     async with running(handlers=handlers, models=models(spender()), budget={"tokens": 10_000}) as organism:
         result = await outcome(organism)
-    (above,) = result.estimates
-    (below,) = result.threads[0].estimates
+    (above,), (below,) = rows(result), rows(result.threads[0])
     assert (above.came, above.hit, below.handler, below.came, below.hit) == (300, True, "helper", 300, False)
 
 
@@ -70,7 +74,7 @@ async def test_seconds_can_be_forecast() -> None:
 
     async with running(handlers={"worker": code(worker)}) as organism:
         result = await outcome(organism)
-    (row,) = result.estimates
+    (row,) = rows(result)
     assert (row.used, row.end, row.came, row.hit) == (2, 5, 3, True)
 
 
@@ -105,6 +109,6 @@ async def test_an_agent_forecasts_beside_its_other_calls() -> None:
     handlers = {"worker": agent(peers=("helper", "organism")), "helper": code(helper)}
     async with running(handlers=handlers, models=models(model), budget={"tokens": 10_000}) as organism:
         result = await outcome(organism)
-    (row,) = result.estimates
+    (row,) = rows(result)
     assert (row.handler, row.used, row.came, row.hit) == ("worker", 100, 200, True)
     assert result.usage.messages == 3

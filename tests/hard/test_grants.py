@@ -91,7 +91,11 @@ def asking(*amounts: int, unit: str = "tokens") -> Any:
     async def worker(task: Task, ctx: Context) -> Reply[Done]:
         told = [await ask_for(ctx, amount, unit) for amount in amounts]
         return Reply(
-            Done(" | ".join(f"{type(each).__name__.removeprefix('Budget')} {each.amount}: {each.reason}" for each in told))
+            Done(
+                " | ".join(
+                    f"{type(each).__name__.removeprefix('Budget')} {each.amount}: {each.reason}" for each in told
+                )
+            )
         )
 
     return worker
@@ -144,8 +148,8 @@ async def test_a_decider_that_does_not_decide_is_a_refusal(answer: Any, reason: 
 
 async def test_what_a_thread_may_be_granted_in_all_is_bounded_for_all_below_it() -> None:
     async def worker(task: Task, ctx: Context) -> Reply[Done]:
-        told = [await ask_for(ctx, 200), await ctx.ask("helper", Task("go"), expect=Done), await ask_for(ctx, 200)]
-        return Reply(Done(" | ".join(getattr(each, "reason", None) or each.text for each in told)))
+        first, between, last = await ask_for(ctx, 200), await ctx.ask("helper", Task("go")), await ask_for(ctx, 200)
+        return Reply(Done(f"{first.reason} | {between.text} | {last.reason}"))
 
     budget = {"tokens": 1000, "model_calls": 5, "grants_by": "boss", "grants_up_to": {"tokens": 300}}
     handlers = {
@@ -168,7 +172,9 @@ async def test_a_unit_that_is_not_named_in_grants_up_to_is_not_granted() -> None
     assert told == "Refused 1: 0 more model_calls may be granted to this thread (`grants_up_to`)"
 
 
-@pytest.mark.parametrize("above", [{"ceiling": {"tokens": 1300}}, {"conversation": {"tokens": 1300, "grace": NO_GRACE}}])
+@pytest.mark.parametrize(
+    "above", [{"ceiling": {"tokens": 1300}}, {"conversation": {"tokens": 1300, "grace": NO_GRACE}}]
+)
 async def test_a_grant_goes_no_further_than_those_above_bear(above: dict[str, Any]) -> None:
     """1,300 above a limit of 1,000: 300 can be granted, and then nothing."""
     handlers = {"worker": code(asking(200, 200, 200)), "boss": code(generous)}
@@ -190,7 +196,8 @@ async def test_what_others_hold_above_cannot_be_granted() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(spend, ctx, 600)
             await anyio.sleep(1)
-            return Reply(await ctx.ask("helper", Task("go"), expect=Done))
+            told = await ctx.ask("helper", Task("go"), expect=Done)
+        return Reply(told)
 
     budget = {"tokens": 1000, "grace": NO_GRACE, "grants_by": "boss"}
     handlers = {
@@ -414,7 +421,7 @@ async def test_a_report_has_the_least_of_what_is_left_on_the_way_up() -> None:
         ("tokens", 0, "0 tokens is nothing to ask for"),
         ("tokens", -3, "-3 tokens is nothing to ask for"),
         ("tokens", "many", "'many' is no amount"),
-        ("tokens", float("nan"), "nan tokens is nothing to ask for"),
+        ("tokens", float("nan"), "NaN tokens is nothing to ask for"),
     ],
 )
 async def test_what_cannot_be_asked_for_is_said(unit: str, amount: Any, problem: str) -> None:
@@ -541,7 +548,9 @@ async def test_an_agent_decides_on_what_another_asks_for() -> None:
     def script(request: Request) -> Says:
         if "reply" in tools_of(request) and "BudgetRequest" in said_to(request)[1]:
             assert "two more pages" in said_to(request)[1]
-            return Says(calls=(("reply", BudgetDecision(granted=True, unit="tokens", amount=Decimal(9), reason="fine")),))
+            return Says(
+                calls=(("reply", BudgetDecision(granted=True, unit="tokens", amount=Decimal(9), reason="fine")),)
+            )
         return wants(20) if len(request.messages) == 2 else replies(said_to(request)[-1])
 
     handlers = {
@@ -575,7 +584,9 @@ async def test_an_agent_is_offered_what_can_come_of_something(
     async with running(handlers=handlers, models=models(model), budget={"tokens": 9000, **budget}) as organism:
         handle = await organism.send("worker", Task("go"))
         await handle.result()
-    assert [name.replace("reply_Done", "reply") for name in tools_of(model.requests[0]) if "Decision" not in name] == offered
+    assert [
+        name.replace("reply_Done", "reply") for name in tools_of(model.requests[0]) if "Decision" not in name
+    ] == offered
 
 
 async def test_an_agent_that_forges_a_grant_is_told_so() -> None:

@@ -17,7 +17,7 @@ from organism.kernel.imaging import image_of
 from organism.kernel.rings import WARNED, Ring
 from organism.kernel.snapshot import snapshot
 from organism.payloads import Vocabulary
-from organism.primitives import BudgetWarning
+from organism.primitives import BudgetQuery, BudgetReport, BudgetWarning
 from organism.testing import Says, ScriptedModel, differences, running
 from tests.durable.turns_world import killed, sqlite
 from tests.hard.budget_world import Done, Task, agent, asks, code, models, notices, outcome, peer, replies, said_to
@@ -251,6 +251,19 @@ async def test_only_equal_ones_among_the_last_messages_count(apart: int, expecte
     assert result.outcome == expected
 
 
+async def test_asking_what_is_left_again_and_again_is_no_loop() -> None:
+    async def careful(task: Task, ctx: Context) -> Reply[Done]:
+        for number in range(10):
+            await ctx.ask("organism", BudgetQuery(), expect=BudgetReport)
+            await ctx.ask("peer", Task(str(number)))
+        return Reply(Done("done"))
+
+    handlers = {"careful": code(careful, peers=("peer",)), "peer": code(peer)}
+    async with running(handlers=handlers, loops={"repeats": 2, "within": 60}) as organism:
+        result = await outcome(organism, "careful")
+    assert (result.outcome, result.warnings) == ("completed", ())
+
+
 async def test_the_same_to_others_or_from_others_is_another_route() -> None:
     names = [f"p{n}" for n in range(6)]
 
@@ -274,7 +287,7 @@ async def test_threads_do_not_count_for_each_other() -> None:
         results = [await outcome(organism, conversation=name) for name in ("c", "c", "c", None)]
         assert {result.outcome for result in results} == {"completed"}
         assert organism.kernel.state.rings is not None
-        assert organism.kernel.state.rings._of == {}
+        assert len(organism.kernel.state.rings) == 0
 
 
 async def test_nothing_is_counted_where_nothing_is_said() -> None:

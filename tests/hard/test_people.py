@@ -125,6 +125,26 @@ async def test_waiting_costs_no_seconds() -> None:
         assert result.usage.seconds < 0.1
 
 
+async def test_a_handler_that_asks_again_after_a_call_stands_still_again() -> None:
+    async def twice(message: Go, ctx: Context) -> Reply[Said]:
+        """Asks, calls a model, and asks again."""
+        await ctx.ask("boss", message)
+        await ctx.complete("and now?")
+        await ctx.ask("boss", message)
+        return Reply(Said())
+
+    handlers = {"twice": code(twice, "boss"), "boss": boss()}
+    async with running(handlers=handlers, models=ScriptedModel([Says(text="x")]).models(), budget={"seconds": 60}) as organism:
+        thread = await organism.send("twice", Go())
+        for _ in range(2):
+            (question,) = await asked(organism)
+            await anyio.sleep(1000)
+            assert thread.waits_for_people
+            await organism.answer(question.id, Leave(granted=True))
+        result = await thread.result()
+        assert (result.outcome, result.usage.seconds < 1) == ("completed", True)
+
+
 async def test_time_counts_while_anything_else_of_the_thread_runs() -> None:
     async def both(message: Go, ctx: Context) -> Reply[Said]:
         """Asks the boss while another one works."""
@@ -161,7 +181,11 @@ async def test_a_thread_whose_time_runs_out_meanwhile_does_not_wait_on() -> None
         """Works for very long."""
         await anyio.sleep(1000)
 
-    handlers = {"both": code(both, "boss", "sleeper", timeout=None), "sleeper": code(sleeper, timeout=None), "boss": boss()}
+    handlers = {
+        "both": code(both, "boss", "sleeper", timeout=None),
+        "sleeper": code(sleeper, timeout=None),
+        "boss": boss(),
+    }
     async with running(handlers=handlers, budget={"seconds": 60}) as organism:
         result = await (await organism.send("both", Go())).result()
         assert (result.outcome, result.unit, organism.inbox()) == ("exhausted", "seconds", ())
@@ -206,7 +230,9 @@ async def test_one_person_is_asked_many_things_in_one_thread_and_answers_in_any_
     async with running(handlers={"many": code(many, "boss"), "boss": boss()}) as organism:
         thread = await organism.send("many", Go())
         questions = await asked(organism, 3)
-        assert (await thread.result()).error == f"waits for an answer of 'boss' to question {questions[0].id}, and 2 more"
+        assert (
+            await thread.result()
+        ).error == f"waits for an answer of 'boss' to question {questions[0].id}, and 2 more"
         for question in (questions[1], questions[2], questions[0]):
             assert thread.waits_for_people
             await organism.answer(question.id, Leave(granted=True, why=f"w{question.payload.n}"))
@@ -224,7 +250,11 @@ async def test_a_person_may_be_sent_to_forwarded_to_and_spawned() -> None:
         return {"send": Send, "forward": Forward}[message.text]("boss", message)
 
     async with running(handlers={"sender": code(sender, "boss"), "boss": boss()}) as organism:
-        for text, expected in (("send", Said("heard w")), ("forward", Leave(granted=True, why="w")), ("spawn", Said("w"))):
+        for text, expected in (
+            ("send", Said("heard w")),
+            ("forward", Leave(granted=True, why="w")),
+            ("spawn", Said("w")),
+        ):
             thread = await organism.send("sender", Go(text))
             (question,) = await asked(organism)
             assert (await thread.result()).outcome == "paused"

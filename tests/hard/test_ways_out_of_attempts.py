@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.models.completion import Completion
-    from organism.testing import Watched
     from organism.usage import Usage
     from tests.models.hostile import Way
 
@@ -62,7 +61,7 @@ def spent(usage: Usage) -> tuple[int, int, int, bool]:
     return usage.input_tokens, usage.output_tokens, usage.model_calls, usage.estimated
 
 
-def charges(organism: Watched) -> list[tuple[int, int]]:
+def charges(organism: Any) -> list[tuple[int, int]]:
     """The attempts as they are recorded: each held, then settled, before the next."""
     held = organism.watch.of(CallHeld)
     settled = organism.watch.of(CallSettled)
@@ -72,7 +71,7 @@ def charges(organism: Watched) -> list[tuple[int, int]]:
     return [(fact.charge.input_tokens, fact.charge.output_tokens) for fact in settled]
 
 
-async def retried(*ways: Way, **more: Any) -> tuple[Completion, Watched]:
+async def retried(*ways: Way, **more: Any) -> tuple[Completion, Any]:
     """One call with up to three further attempts."""
     async with facing(ways, retries=3, **more) as (organism, server):
         async with organism.thread() as thread:
@@ -137,7 +136,8 @@ async def test_when_all_attempts_are_made_the_caller_hears_of_each() -> None:
 async def test_a_host_that_is_not_there_costs_nothing_and_another_one_answers() -> None:
     async with serving(echo) as gone:
         pass
-    async with serving(ANSWERS) as server, running(models=models(gone, server, retries=1)) as organism:
+    async with serving(ANSWERS) as server, running(models=models(gone, server, retries=1)) as running_one:
+        organism: Any = running_one
         async with organism.thread() as thread:
             done = await thread.complete(PROMPT)
         assert (done.text, done.attempts, charges(organism)) == ("Hello", 2, [(0, 0), (9, 2)])
@@ -188,6 +188,15 @@ async def test_backoff_holds_nothing() -> None:
             await thread.complete(PROMPT)
             assert anyio.current_time() - began >= 0.05
         assert (held, charges(organism)) == ([0], [(0, 0), (9, 2)])
+
+
+async def test_calls_one_after_the_other_share_a_connection_and_none_is_kept_that_has_something_left_over() -> None:
+    twice = says(whole(answer()) * 2)
+    async with facing([echo, echo, twice, twice, echo]) as (organism, server), organism.thread() as thread:
+        texts = [(await thread.complete(f"Call {number}")).text for number in range(3)]
+        assert (texts, server.connections) == (["Call 0", "Call 1", "Hello"], 1)
+        texts = [(await thread.complete(f"Call {number}")).text for number in range(3)]
+        assert (texts, server.connections) == (["Hello", "Call 1", "Call 2"], 3)
 
 
 # Whoever gives up

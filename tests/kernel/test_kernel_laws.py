@@ -15,7 +15,7 @@ from organism.frames import Failure
 from organism.kernel.holds import Hold
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
-from organism.settings import AgentSettings, BudgetSettings, Grace, Limits, Quota
+from organism.settings import AgentSettings, BudgetSettings, Grace, Limits, Loops, Quota
 from tests.hard.pump_world import Go, Odd, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
 
@@ -77,6 +77,7 @@ def organisms(draw: st.DrawFn) -> Settings:
         ceiling=Quota(limits=draw(limits(messages=150, tokens=5000))),
         max_handlers=draw(st.integers(1, 5) | st.just(1000)),
         scheduling=draw(st.sampled_from(["breadth-first", "depth-first"])),
+        loops=draw(st.sampled_from([None, None, Loops(repeats=2, within=2), Loops(repeats=2, within=9), Loops()])),
     )
 
 

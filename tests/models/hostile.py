@@ -14,7 +14,7 @@ from attrs import define, field
 
 from organism.models.estimates import Estimates, prompt_of
 from organism.models.profiles import Text
-from organism.testing import Watched, running
+from organism.testing import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -161,6 +161,7 @@ class Hostile:
     ways: list[Way]
     url: str = ""
     asked: int = 0
+    connections: int = 0
     heard: int = 0
     """Requests that it has read to their end."""
     open: set[Peer] = field(factory=set[Peer])
@@ -170,6 +171,7 @@ class Hostile:
         """One connection."""
         peer = Peer(stream, self._hear)
         self.open.add(peer)
+        self.connections += 1
         try:
             async with stream:
                 while not peer.closed:
@@ -227,7 +229,7 @@ async def facing(
     backoff: Sequence[float] = (0, 0),
     backend: Mapping[str, Any] | None = None,
     **document: Any,
-) -> AsyncGenerator[tuple[Watched, Hostile]]:
+) -> AsyncGenerator[tuple[Any, Hostile]]:
     """A running organism whose only backend is such a server. After its block no connection is left open."""
     async with serving(*ways) as server:
         made = models(server, retries=retries, backoff=backoff, **(backend or {}))

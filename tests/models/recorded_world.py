@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from functools import cache, partial
-from itertools import count, product
+from decimal import Decimal
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,11 +22,11 @@ from attrs import Factory, define, field, frozen
 from organism.models.completion import Call
 from organism.models.contract import Message, RawUsage, Request, Response, ToolSpec
 from organism.models.router import Router
-from organism.settings import BackendSettings, ModelSettings
+from organism.settings import BackendSettings, ModelSettings, Price
 from tests.models.router_world import NOON, Purse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from organism.models.contract import Stream
@@ -169,26 +170,37 @@ class Talks:
         return talk
 
 
-def usual(dice: random.Random, calls: int = 60) -> Iterator[Talk]:
-    """A day of everything: a third of the calls begin anew, each of any kind."""
-    talks = Talks(dice)
-    for _ in range(calls):
-        yield talks.new(dice.choice(KINDS)) if dice.random() < 0.4 else talks.more()
-
-
-def switch(dice: random.Random, before: str, then: str, calls: int = 6) -> Iterator[Talk]:
-    """A model that was asked about one kind of text only, and then about another: what was learned misleads."""
-    talks = Talks(dice)
-    for number in range(WARMED_UP + calls):
-        yield talks.new(before if number < WARMED_UP else then)
-
-
 @frozen
+class History:
+    """The calls that one process makes of a model that it does not know yet.
+
+    A day of everything; or, where ``before`` and ``then`` are there, ten calls about one kind of text and six about another:
+    what was learned misleads.
+    """
+
+    seed: str
+    before: str = ""
+    then: str = ""
+
+    def talks(self) -> Iterator[Talk]:
+        dice = random.Random(self.seed)
+        talks = Talks(dice)
+        if self.before:
+            yield from (talks.new(self.before) for _ in range(WARMED_UP))
+            yield from (talks.new(self.then) for _ in range(6))
+        else:
+            for _ in range(60):
+                yield talks.new(dice.choice(KINDS)) if dice.random() < 0.4 else talks.more()
+
+
+@frozen(kw_only=True)
 class Row:
     """One call: what was held for its input, the bound of `strict`, and what was reported."""
 
     family: str
     kind: str
+    after: str
+    """The kind of all the calls before it; empty where they were of every kind."""
     number: int
     estimate: int
     bound: int
@@ -218,34 +230,46 @@ class Reporting:
 
 
 def router_over(backend: Reporting, overhead: int) -> Router:
-    settings = BackendSettings(provider="recorded", factory=object, model="m", overhead=overhead)
+    price = Price(input=Decimal(1), output=Decimal(1))
+    settings = BackendSettings(provider="recorded", factory=object, model="m", overhead=overhead, price=price)
     alias = ModelSettings(name="default", backends=(settings,), max_output_tokens=10)
     return Router({"default": alias}, backends=lambda _: backend, random=random.Random(1), clock=lambda: NOON)
 
 
-async def rows(family: Family, talks: Iterator[Talk]) -> list[Row]:
+async def rows(family: Family, history: History) -> list[Row]:
     """Every call of one process, made through the router: each teaches it something."""
     backend = Reporting()
     usual, careful = router_over(backend, 16), router_over(backend, family.overhead)
     purse, found = Purse(), list[Row]()
-    for number, talk in zip(count(1), talks, strict=False):
+    for number, talk in enumerate(history.talks(), 1):
         call, backend.next = talk.call(), talk.tokens(family)
         bound = careful.claim(call, strict=True)
         assert bound is not None
         await usual.complete(call, purse)
         found.append(
-            Row(family.name, talk.kind, number, purse.claims[-1].input_tokens, bound.input_tokens, backend.next)
+            Row(
+                family=family.name,
+                kind=talk.kind,
+                after=history.before if number > WARMED_UP else "",
+                number=number,
+                estimate=purse.claims[-1].input_tokens,
+                bound=bound.input_tokens,
+                real=backend.next,
+            )
         )
     return found
 
 
-async def _all(family: Family, histories: Sequence[Callable[[], Iterator[Talk]]]) -> list[Row]:
-    return [row for history in histories for row in await rows(family, history())]
+async def _all(family: Family, histories: Sequence[History]) -> list[Row]:
+    return [row for history in histories for row in await rows(family, history)]
 
 
-def recorded(family: Family, *, seed: int, days: int, switches: int) -> list[Row]:
-    """Days of everything, and every change from one kind to another ``switches`` times; each with a model nobody knows yet."""
-    histories = [partial(usual, random.Random(f"{seed} day {day}")) for day in range(days)]
+def recorded(family: Family, *, seed: int, days: int, switches: int, alike: bool = False) -> list[Row]:
+    """The calls of many processes after their first ten: days of everything, and every change from one kind to another (or,
+    where all are ``alike``, to the same) ``switches`` times.
+    """
+    histories = [History(f"{seed} day {day}") for day in range(days)]
     for turn, before, then in product(range(switches), KINDS, KINDS):
-        histories.append(partial(switch, random.Random(f"{seed} {before} {then} {turn}"), before, then))
-    return anyio.run(_all, family, histories)
+        if before == then or not alike:
+            histories.append(History(f"{seed} {before} {then} {turn}", before, then))
+    return [row for row in anyio.run(_all, family, histories) if row.number > WARMED_UP]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from types import MappingProxyType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism.models.contract import Message, ToolSpec
-from organism.models.estimates import RATIO, Estimates, Prompt, bound, prompt_of
+from organism.models.chat import body_of
+from organism.models.contract import Message, Request, ToolSpec
+from organism.models.estimates import RATIO, Estimates, Prompt, Text, bound, canonical, prompt_of
 
 _TOOL = ToolSpec(name="search", description="Searches.", parameters={"type": "object", "properties": {}})
 
@@ -24,17 +26,76 @@ def _bytes(*messages: Message) -> int:
     return sum(len(json.dumps(m, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()) for m in messages)
 
 
-def test_unknown_text_is_bytes_by_one_and_a_half() -> None:
-    message = _user("Grüße, 世界! " * 10)
+def _prose(number: int, size: int = 2000) -> Message:
+    """English of one kind: the same words in another order."""
+    words = [
+        "the",
+        "patient",
+        "old",
+        "keeper",
+        "of",
+        "a",
+        "lighthouse",
+        "wrote",
+        "down",
+        "every",
+        "ship",
+        "that",
+        "came",
+        "by",
+        "and",
+        "what",
+        "she",
+        "carried",
+    ]
+    dice = random.Random(number)
+    return _user(f"{number} " + " ".join(dice.choices(words, k=size // 5)))
+
+
+def _japanese(number: int) -> Message:
+    return _user("".join(random.Random(number).choices("来週の会議の資料を金曜日までに送ってください", k=400)))
+
+
+def _reported(*messages: Message, ratio: float = 0.22) -> int:
+    return round(_bytes(*messages) * ratio)
+
+
+def _taught(*messages: Message, ratio: float = 0.22) -> Estimates:
+    estimates = Estimates()
+    for message in messages:
+        estimates.learn(prompt_of([message]), _reported(message, ratio=ratio))
+    return estimates
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Four score and seven years ago our fathers brought forth on this continent a new nation. " * 5,
+        "Alle menschen werden frei und gleich geboren, mit vernunft und gewissen. " * 5,
+        "def total(rows):\n    return sum(row.price for row in rows if row.price is not None)\n" * 5,
+    ],
+)
+def test_unknown_text_is_bytes_by_one_and_a_half(text: str) -> None:
+    message = _user(text)
     assert Estimates().input_tokens(prompt_of([message])) == math.ceil(_bytes(message) / 1.5)
 
 
-def test_tools_and_the_schema_of_the_answer_count() -> None:
-    bare, full = (
-        prompt_of([_user("x")]),
-        prompt_of([_user("x")], tools=[_TOOL], returns={"title": "Answer", "type": "object"}),
-    )
-    assert full.size - bare.size > len("search" + "Searches." + "Answer")
+@pytest.mark.parametrize(
+    "text", ["[[12059,15106],[59421,2936]]" * 40, "0x00 46 34 b2 4e c5 " * 40, "😀🎉🚀" * 40, "தமிழ்" * 80]
+)
+def test_unknown_numbers_and_rare_signs_are_held_for_more(text: str) -> None:
+    message = _user(text)
+    assert _bytes(message) * 0.75 < Estimates().input_tokens(prompt_of([message])) <= _bytes(message)
+
+
+def test_tools_and_the_schema_of_the_answer_count_as_they_are_sent() -> None:
+    returns = {"title": "An answer", "type": "object"}
+    messages = [_user("x")]
+    request = Request(model="m", messages=messages, max_output_tokens=5, tools=[_TOOL], returns=returns)
+    body = body_of(request, limit="max_tokens")
+    bare, full = prompt_of(messages), prompt_of(messages, tools=[_TOOL], returns=returns)
+    sent = [*body["tools"], body["response_format"]]
+    assert full.size - bare.size == sum(len(canonical(part, "a part")) + 1 for part in sent)
 
 
 def test_what_was_reported_for_the_same_beginning_counts_as_reported() -> None:
@@ -70,9 +131,30 @@ def test_tools_and_schemas_that_come_are_new_and_those_that_go_leave_a_bound(giv
     estimates = Estimates()
     plain, more = prompt_of([_user("a" * 600)]), prompt_of([_user("a" * 600)], **given)  # type: ignore[arg-type]
     estimates.learn(plain, 3)
-    assert estimates.input_tokens(more) == 3 + math.ceil((more.size - plain.size) * RATIO)
+    came = [text for _, text in more.beside]
+    assert estimates.input_tokens(more) == 3 + estimates.tokens(came)
     estimates.learn(more, 20)
-    assert estimates.input_tokens(plain) == 20
+    assert estimates.input_tokens(more) == 20
+    assert estimates.input_tokens(plain) == 3
+    only = Estimates()
+    only.learn(more, 20)
+    assert only.input_tokens(plain) == 20
+
+
+def test_another_task_of_the_same_agent_is_bounded_by_the_first() -> None:
+    estimates = Estimates()
+    system = {"role": "system", "content": "You are the keeper of a lighthouse. " * 100}
+    estimates.learn(prompt_of([system, _user("What came by?")], tools=[_TOOL]), 900)
+    task = prompt_of([system, _user("And now?")], tools=[_TOOL])
+    assert estimates.input_tokens(task) == 900 + estimates.tokens(task.parts[2:])
+
+
+def test_a_bound_is_left_where_the_text_itself_is_less() -> None:
+    estimates = Estimates()
+    system = {"role": "system", "content": "Be short."}
+    estimates.learn(prompt_of([system, _user("x" * 50_000)]), 30_000)
+    task = prompt_of([system, _user("And now?")])
+    assert estimates.input_tokens(task) == estimates.tokens(task.parts)
 
 
 def test_the_order_of_keys_and_the_kind_of_mapping_do_not_matter() -> None:
@@ -81,24 +163,125 @@ def test_the_order_of_keys_and_the_kind_of_mapping_do_not_matter() -> None:
     assert estimates.input_tokens(prompt_of([MappingProxyType({"content": "hello", "role": "user"})])) == 3
 
 
+def test_text_like_what_was_seen_is_held_at_its_price() -> None:
+    estimates = _taught(*map(_prose, range(10)))
+    real = _reported(_prose(99))
+    assert real < estimates.input_tokens(prompt_of([_prose(99)])) < 1.3 * real
+
+
+def test_three_texts_say_something_and_two_do_not() -> None:
+    known, unknown = _taught(*map(_prose, range(3))), _taught(*map(_prose, range(2)))
+    assert known.input_tokens(prompt_of([_prose(99)])) < 0.5 * unknown.input_tokens(prompt_of([_prose(99)]))
+
+
+def test_the_dearest_of_the_nearest_speaks() -> None:
+    estimates = _taught(*map(_prose, range(9)))
+    before = estimates.input_tokens(prompt_of([_prose(99)]))
+    for number in range(20, 23):  # as far as their signs show, the same; but dearer
+        estimates.learn(prompt_of([_prose(number)]), _reported(_prose(number), ratio=0.4))
+    nearest = [prompt_of([_prose(number, 2001)]) for number in range(20, 23)]
+    assert max(map(estimates.input_tokens, nearest)) > 1.5 * before
+
+
+def test_another_script_after_ten_texts_is_unknown() -> None:
+    estimates = _taught(*map(_prose, range(10)))
+    message = _japanese(1)
+    assert estimates.input_tokens(prompt_of([message])) >= 0.95 * _bytes(message) / 1.5
+
+
+def test_half_of_another_script_is_held_as_half_unknown() -> None:
+    estimates = _taught(*map(_prose, range(10)))
+    both = prompt_of([_user(str(_prose(50)["content"])[:1200] + str(_japanese(1)["content"]))])
+    assert estimates.input_tokens(both) > 0.6 * both.size
+
+
+def test_what_the_end_of_a_conversation_cost_speaks_for_new_prompts() -> None:
+    estimates, messages = Estimates(), [_user("hello")]
+    for number in range(5):
+        estimates.learn(prompt_of(messages), 9 + sum(_reported(message) for message in messages[1:]))
+        messages = [*messages, _prose(number)]
+    assert estimates.input_tokens(prompt_of([_prose(99)])) < 1.4 * _reported(_prose(99))
+
+
 def test_a_model_that_cuts_finer_is_held_for_more_at_once_and_less_slowly() -> None:
     estimates, long = Estimates(), prompt_of([_user("é" * 1000)])
+    new = [Text("全く別の文字".encode())]
+    usual = estimates.tokens(new)
     estimates.learn(long, long.size)
-    assert estimates.tokens(100) == 100
+    assert estimates.tokens(new) > 1.4 * usual
     for step in range(100):
         fine = prompt_of([_user(f"{step:03}" + "x" * 2000)])
         estimates.learn(fine, fine.size // 4)
-        assert step > 0 or 85 < estimates.tokens(100) < 95
-    assert estimates.ratio == RATIO
+        assert step > 0 or estimates.tokens(new) > 1.2 * usual
+    assert estimates.tokens(new) == usual
 
 
-def test_short_prompts_garbled_reports_and_pictures_say_nothing_of_the_ratio() -> None:
+def test_short_prompts_garbled_reports_and_pictures_say_nothing_of_the_text() -> None:
+    estimates, new = Estimates(), [Text(b"word " * 300)]
+    usual = estimates.tokens(new)
+    for number in range(5):
+        estimates.learn(prompt_of([_user(f"{number}" + "x" * 500)]), 800)
+        estimates.learn(prompt_of([_user(f"{number}" + "x" * 5000)]), 10**9)
+        estimates.learn(prompt_of([_user(f"{number}" + "x" * 5000)]), 21_000)
+        picture = {"type": "image_url", "image_url": {"url": "http://example.org/a.png"}}
+        parts = [{"type": "text", "text": f"{number}" + "x" * 2000}, picture]
+        estimates.learn(prompt_of([{"role": "user", "content": parts}]), 4000)
+    assert estimates.tokens(new) == usual
+
+
+def test_a_report_that_cannot_be_is_not_remembered() -> None:
+    estimates, prompt = Estimates(), prompt_of([_user("hello")])
+    before = estimates.input_tokens(prompt)
+    estimates.learn(prompt, 10**8)
+    assert estimates.input_tokens(prompt) == before
+
+
+def test_what_a_provider_adds_is_learned_from_short_prompts_and_held_for_new_ones() -> None:
     estimates = Estimates()
-    estimates.learn(prompt_of([_user("x" * 500)]), 800)
-    estimates.learn(prompt_of([_user("x" * 5000)]), 10**9)
-    picture = {"type": "image_url", "image_url": {"url": "http://example.org/a.png"}}
-    estimates.learn(prompt_of([{"role": "user", "content": [{"type": "text", "text": "x" * 2000}, picture]}]), 4000)
-    assert estimates.ratio == RATIO
+    first, second, third = (prompt_of([_user(f"Who is {name}?")]) for name in ("Ada", "Bob", "Eve"))
+    text = estimates.tokens(first.parts)
+    assert estimates.input_tokens(first, overhead=16) == text + 16
+    estimates.learn(first, text + 300)
+    estimates.learn(second, text + 310)
+    assert estimates.input_tokens(third, overhead=16) == text + 300
+    assert estimates.input_tokens(first, overhead=16) == text + 300 + 16  # its report has it already
+
+
+def test_the_overhead_sinks_slowly_and_never_below_that_of_the_file() -> None:
+    estimates = Estimates()
+    held: list[int] = []
+    for number in range(80):
+        prompt = prompt_of([_user(f"What is {number}?")])
+        held.append(estimates.input_tokens(prompt, overhead=16) - estimates.tokens(prompt.parts))
+        estimates.learn(prompt, 320 if number < 2 else 5)
+    assert held[0] == held[1] == 16 < held[3] < held[2]
+    assert held[-1] == 16
+
+
+def test_one_garbled_report_is_no_overhead() -> None:
+    estimates, new = Estimates(), prompt_of([_user("What is the time?")])
+    text = estimates.tokens(new.parts)
+    for number in range(10):
+        estimates.learn(prompt_of([_user(f"Who is {number}?")]), 9 if number % 2 else 50_000)
+    assert estimates.input_tokens(new) == text
+    estimates.learn(prompt_of([_user("Who are you?")]), 50_000)
+    estimates.learn(prompt_of([_user("Who am I?")]), 50_000)
+    assert estimates.input_tokens(new) > text + 40_000
+
+
+def test_what_may_be_hidden_in_the_first_report_with_tools_is_held_until_a_lean_one_shows_that_it_is_not() -> None:
+    estimates = Estimates()
+    other = ToolSpec(name="read", description="Reads a file of the project. " * 40, parameters={"type": "object"})
+    new = prompt_of([_user("Go on.")], tools=[_TOOL])
+    text = estimates.tokens(new.texts)
+    assert estimates.input_tokens(new) == text
+    first = prompt_of([_prose(1)], tools=[other])
+    estimates.learn(first, 346 + first.size // 4)
+    assert estimates.input_tokens(new) == text + 400
+    assert estimates.input_tokens(prompt_of([_user("Go on.")])) == estimates.tokens(prompt_of([_user("Go on.")]).parts)
+    lean = prompt_of([_user("Go!")], tools=[ToolSpec(name="stop", description="", parameters={})])
+    estimates.learn(lean, lean.size // 4)
+    assert estimates.input_tokens(new) < text + 40
 
 
 def test_a_report_of_nothing_is_no_measurement() -> None:
@@ -108,13 +291,22 @@ def test_a_report_of_nothing_is_no_measurement() -> None:
 
 
 def test_memory_is_bounded_and_keeps_what_is_used() -> None:
-    estimates = Estimates(prefixes=3)
+    estimates = Estimates(prefixes=4)
     prompts = [prompt_of([_user(str(number) * 30)]) for number in range(4)]
     for prompt in prompts[:3]:
         estimates.learn(prompt, 7)
     estimates.input_tokens(prompts[0])
     estimates.learn(prompts[3], 7)
     assert [estimates.input_tokens(prompt) == 7 for prompt in prompts] == [True, False, True, True]
+
+
+def test_a_beginning_is_remembered_with_the_last_four_offers() -> None:
+    estimates = Estimates()
+    offers = [[ToolSpec(name=f"tool_{number}", description="", parameters={})] for number in range(6)]
+    prompts = [prompt_of([_user("Go on.")], tools=tools) for tools in offers]
+    for prompt in prompts:
+        estimates.learn(prompt, 30)
+    assert [estimates.input_tokens(prompt) == 30 for prompt in prompts] == [False, False, True, True, True, True]
 
 
 def test_the_bound_is_the_bytes_of_everything_that_is_sent() -> None:

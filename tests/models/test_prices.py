@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Context, Decimal, Inexact, Rounded, localcontext
 
 import pytest
 from attrs import evolve
+from genai_prices.data import providers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.models.measured import Measured
-from organism.models.prices import check_prices, rates
+from organism.models.prices import ListedRates, check_prices, rates
+from organism.models.router import Router
 from organism.settings import BackendSettings, ModelSettings, Price
+from tests.models.router_world import Purse, Say, Script, World, ask, usage
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 OWN = BackendSettings(
@@ -206,3 +210,90 @@ def test_more_cached_than_there_was_input_is_not_paid_back() -> None:
     assert own is not None
     used = Measured(input_tokens=10, output_tokens=0, cache_read_tokens=50, cache_write_tokens=50)
     assert own.cost(used) == _coins(Decimal("0.30") * 10 / 10**6)
+
+
+# Reasoning, and prices that change
+
+
+DEEP = BackendSettings(provider="perplexity", model="sonar-deep-research")
+"""Its reasoning costs 3 USD a million, and its other output 8."""
+
+
+def test_reasoning_has_its_own_price_where_the_list_has_one() -> None:
+    listed = rates(DEEP, NOON)
+    assert listed is not None
+    plain = listed.cost(Measured(input_tokens=100, output_tokens=100))
+    reasoned = listed.cost(Measured(input_tokens=100, output_tokens=100, reasoning_tokens=60))
+    assert plain - reasoned == _coins(Decimal(60 * (8 - 3)) / 10**6)
+    assert listed.cost(Measured(input_tokens=100, output_tokens=100, reasoning_tokens=900)) == listed.cost(
+        Measured(input_tokens=100, output_tokens=100, reasoning_tokens=100)
+    )
+    assert listed.output_price(100) == 8_000_000
+
+
+def test_reasoning_is_output_where_the_list_has_no_price_of_its_own() -> None:
+    listed = rates(LISTED, NOON)
+    assert listed is not None
+    plain = Measured(input_tokens=100, output_tokens=100)
+    assert listed.cost(plain) == listed.cost(evolve(plain, reasoning_tokens=60))
+
+
+def test_own_prices_may_have_one_for_reasoning() -> None:
+    price = Price(input=Decimal(1), output=Decimal(2), reasoning=Decimal(5))
+    own = rates(evolve(OWN, price=price), NOON)
+    assert own is not None
+    assert own.cost(Measured(input_tokens=0, output_tokens=10, reasoning_tokens=4)) == _coins(Decimal(32) / 10**6)
+    assert own.output_price(0) == 5_000_000
+    cheap = rates(evolve(OWN, price=evolve(price, reasoning=Decimal(1))), NOON)
+    assert cheap is not None
+    assert cheap.output_price(0) == 2_000_000
+
+
+async def test_a_price_that_changes_in_mid_run_is_that_of_each_call() -> None:
+    """The list has had another price for this model since 10 June 2025."""
+    settings = BackendSettings(provider="openai", model="o3", overhead=0)
+    now = datetime(2025, 6, 9, 23, 59, 50, tzinfo=UTC)
+    script, purse = Script(Say("fine", usage(10**6, 10**6))), Purse()
+    router = Router(
+        {"default": ModelSettings(name="default", backends=(settings,))},
+        backends=lambda _: script,
+        random=random.Random(1),
+        clock=lambda: now,
+    )
+    before = await router.complete(ask(), purse)
+    now = datetime(2025, 6, 10, tzinfo=UTC)
+    after = await router.complete(ask(), purse)
+    assert (before.cost_usd, after.cost_usd) == (Decimal(50), Decimal(10))
+    assert purse.claims[0].output_price > purse.claims[1].output_price
+
+
+async def test_what_nobody_knows_the_price_of_is_said_once_and_marked(caplog: pytest.LogCaptureFixture) -> None:
+    world, purse = World(Script(Say("fine", usage(100, 10)))), Purse()
+    for _ in range(3):
+        assert (await world.router.complete(ask(), purse)).cost_usd == 0
+    assert [charge.unpriced for charge in purse.charges] == [True, True, True]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("models.default.backends[0]: no price is known for 'm-0'")
+
+
+async def test_a_price_of_nothing_is_no_unknown_one(caplog: pytest.LogCaptureFixture) -> None:
+    free = Price(input=Decimal(0), output=Decimal(0))
+    world, purse = World(Script(Say("fine", usage(100, 10))), each=[{"price": free}]), Purse(needs_price=True)
+    assert (await world.router.complete(ask(), purse)).cost_usd == 0
+    assert (purse.charges[0].unpriced, caplog.records) == (None, [])
+
+
+def test_whatever_of_a_prompt_a_cache_has_it_costs_no_more_than_was_held() -> None:
+    """Over the whole list: for some sellers reading from a cache is dearer than not to."""
+    dear: list[str] = []
+    for provider in providers:
+        for model in provider.models:
+            listed = ListedRates(model=model.id, provider=provider.id, url=None, at=NOON)
+            if not listed.known():
+                continue
+            held = listed.input_cost(1000) + 10 * listed.output_price(1000)
+            for read, written in ((0, 0), (1000, 0), (0, 1000)):
+                used = Measured(input_tokens=1000, output_tokens=10, cache_read_tokens=read, cache_write_tokens=written)
+                if listed.cost(used) > held:
+                    dear.append(f"{provider.id}/{model.id}")
+    assert not dear

@@ -93,7 +93,7 @@ async def test_the_need_of_a_call_can_be_asked_for_beforehand() -> None:
     assert not world.made
     await world.router.complete(ask(wish=70), purse)
     assert purse.claims == [beforehand]
-    strict = Purse(strict=True)
+    world, strict = World(script), Purse(strict=True)
     bound = world.router.claim(ask(), strict=True)
     await world.router.complete(ask(), strict)
     assert strict.claims == [bound]
@@ -186,7 +186,7 @@ async def test_what_may_have_been_billed_is_charged_by_estimate(kind: Any) -> No
 async def test_what_a_cut_answer_reported_is_charged_as_reported() -> None:
     purse = Purse()
     await _fails(World(Script(fail("cut", usage=usage(70, 3), received="x" * 30)), retries=0), purse)
-    assert purse.charges == [Charge(input_tokens=70, output_tokens=3, model_calls=1)]
+    assert purse.charges == [Charge(input_tokens=70, output_tokens=3, model_calls=1, unpriced=True)]
 
 
 async def test_the_estimate_of_an_output_never_passes_what_was_held() -> None:
@@ -212,7 +212,9 @@ async def test_the_figures_are_those_of_all_attempts() -> None:
 async def test_a_report_that_is_none_is_replaced_by_the_estimate(report: RawUsage | None) -> None:
     purse = Purse()
     await World(Script(Say("x" * 30, report))).router.complete(ask(), purse)
-    assert purse.charges == [Charge(input_tokens=_estimate(), output_tokens=20, model_calls=1, estimated=True)]
+    assert purse.charges == [
+        Charge(input_tokens=_estimate(), output_tokens=20, model_calls=1, estimated=True, unpriced=True)
+    ]
 
 
 async def test_a_report_far_above_what_was_held_is_charged() -> None:
@@ -298,7 +300,7 @@ async def test_an_attempt_that_takes_too_long_is_charged_by_estimate_and_another
     done = await World(slow, Script(Say()), each=[{"timeout": 3.0}, {}]).router.complete(ask(), purse)
     assert anyio.current_time() - started == pytest.approx(3)
     assert slow.running == 0
-    assert purse.charges[0] == Charge(input_tokens=_estimate(), model_calls=1, estimated=True)
+    assert purse.charges[0] == Charge(input_tokens=_estimate(), model_calls=1, estimated=True, unpriced=True)
     assert done.latency == pytest.approx(0)
 
 
@@ -308,7 +310,7 @@ async def test_a_cancelled_call_is_charged_by_estimate_and_holds_nothing() -> No
         await World(Script(Say(seconds=50))).router.complete(ask(), purse)
     assert scope.cancelled_caught
     assert not purse.held
-    assert purse.charges == [Charge(input_tokens=_estimate(), model_calls=1, estimated=True)]
+    assert purse.charges == [Charge(input_tokens=_estimate(), model_calls=1, estimated=True, unpriced=True)]
 
 
 async def test_a_call_cancelled_before_its_backend_was_touched_costs_nothing() -> None:
@@ -418,6 +420,41 @@ async def test_a_provider_that_passes_the_bound_is_closed_to_strict_calls(
     await world.router.complete(ask(), Purse())
 
 
+@pytest.mark.parametrize(("given", "answered"), [(5000, 10), (10, 1050)])
+async def test_a_report_to_whoever_estimates_closes_it_before_a_strict_call_is_overcharged(
+    given: int, answered: int
+) -> None:
+    script, careless = Script(Say("fine", usage(given, answered)), Say("fine", usage(500, 10))), Purse()
+    world = World(script, each=[{"overhead": 16}])
+    await world.router.complete(ask(), careless)
+    first = await _fails(world, Purse(strict=True))
+    await world.router.complete(ask(), careless)
+    assert (await _fails(world, Purse(strict=True))).causes == first.causes  # what it once charged, it may charge again
+    assert len(script.requests) == 2
+
+
+async def test_the_overhead_that_is_asked_for_opens_it_again() -> None:
+    reported = prompt_of(ask().messages).size + 400
+    script = Script(Say("fine", usage(reported, 10)))
+    closed = World(script, each=[{"overhead": 16}])
+    await closed.router.complete(ask(), Purse(strict=True))
+    error = await _fails(closed, Purse(strict=True))
+    assert "raise its `overhead` to 400 or more (now 16)" in error.causes[0]
+    purse = Purse(strict=True)
+    opened = World(script, each=[{"overhead": 400}])
+    for _ in range(3):
+        await opened.router.complete(ask(), purse)
+    assert [claim.input_tokens for claim in purse.claims] == [reported] * 3
+
+
+async def test_a_picture_says_nothing_of_the_bound() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "http://example.org/a.png"}}
+    world = World(Script(Say("fine", usage(2000, 10)), Say("fine", usage(10, 10))))
+    call = type(ask())(messages=({"role": "user", "content": [picture]},))
+    await world.router.complete(call, Purse())
+    await world.router.complete(ask(), Purse(strict=True))
+
+
 async def test_a_provider_that_stays_within_the_bound_is_not_closed() -> None:
     script, purse = Script(Say("fine", usage(prompt_of(ask().messages).size, 50))), Purse(strict=True)
     world = World(script)
@@ -495,7 +532,7 @@ async def test_aliases_that_share_a_backend_share_its_places_and_what_was_measur
 
 
 async def test_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    await World(Script(fail("server", "500: oops"), Say())).router.complete(ask(), Purse())
+    await World(Script(fail("server", "500: oops"), Say()), each=[{"price": PRICE}]).router.complete(ask(), Purse())
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("organism.models", "WARNING")
     assert "500: oops" in record.getMessage()

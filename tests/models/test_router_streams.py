@@ -47,7 +47,9 @@ async def test_leaving_early_closes_it_and_charges_what_came() -> None:
         async for _ in stream:
             break
     assert script.open_streams == 0
-    assert purse.charges == [Charge(input_tokens=_estimate(), output_tokens=3, model_calls=1, estimated=True)]
+    assert purse.charges == [
+        Charge(input_tokens=_estimate(), output_tokens=3, model_calls=1, estimated=True, unpriced=True)
+    ]
     assert not purse.held
     assert (stream.completion.text, stream.completion.finish_reason) == ("one ", "left")
     assert stream.completion.usage.estimated
@@ -58,7 +60,7 @@ async def test_leaving_early_charges_what_was_reported_by_then() -> None:
     purse = Purse()
     async with World(Script(Say("one two", early=usage(90, 1)))).router.stream(ask(), purse):
         pass
-    assert purse.charges == [Charge(input_tokens=90, output_tokens=1, model_calls=1)]
+    assert purse.charges == [Charge(input_tokens=90, output_tokens=1, model_calls=1, unpriced=True)]
 
 
 async def test_an_exception_in_the_block_settles_and_goes_through() -> None:
@@ -87,7 +89,9 @@ async def test_what_breaks_before_its_first_text_is_tried_elsewhere() -> None:
     async with World(first, second).router.stream(ask(), purse) as stream:
         assert "".join([piece async for piece in stream]) == "one two "
     assert (stream.completion.attempts, stream.completion.backend) == (2, "scripted/m-1")
-    assert purse.charges[0] == Charge(input_tokens=_estimate(), output_tokens=20, model_calls=1, estimated=True)
+    assert purse.charges[0] == Charge(
+        input_tokens=_estimate(), output_tokens=20, model_calls=1, estimated=True, unpriced=True
+    )
     assert purse.charges[1].model_calls == 0
 
 
@@ -118,7 +122,9 @@ async def test_what_breaks_later_is_not_tried_again() -> None:
                 texts.append(piece)  # noqa: PERF401 - what came before the break is what is looked at
     assert texts == ["one ", "two ", "three "]
     assert len(script.requests) == 1
-    assert purse.charges == [Charge(input_tokens=_estimate(), output_tokens=10, model_calls=1, estimated=True)]
+    assert purse.charges == [
+        Charge(input_tokens=_estimate(), output_tokens=10, model_calls=1, estimated=True, unpriced=True)
+    ]
     assert script.open_streams == 0
 
 
@@ -174,7 +180,7 @@ async def test_a_stream_that_does_not_open_in_time() -> None:
     with pytest.raises(ModelError, match="no answer within 5 s"):
         async with World(Deaf(), each=[{"timeout": 5.0}], retries=0).router.stream(ask(), purse):
             pytest.fail("it never opened")
-    assert purse.charges == [Charge(input_tokens=_estimate(), model_calls=1, estimated=True)]
+    assert purse.charges == [Charge(input_tokens=_estimate(), model_calls=1, estimated=True, unpriced=True)]
 
 
 class _never:  # noqa: N801 - a function as its caller sees it

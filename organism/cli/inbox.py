@@ -1,0 +1,102 @@
+"""``organism inbox`` and ``organism answer``: what people are asked, and what they say to it."""
+
+from __future__ import annotations
+
+import json as jsons
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
+
+from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.conduct import DAMAGED
+from organism.cli.journals import OfFile, OfJournal, opened  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.orders import carried_out
+from organism.cli.phrases import short
+from organism.cli.questions import inbox_of
+from organism.cli.sending import text_of
+from organism.cli.tables import instant, table
+from organism.cli.text import cut, one_line
+from organism.control import Order
+from organism.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from organism.cli.questions import Waiting
+
+_HEAD: Final = ("question", "asked (UTC)", "of", "by", "what", "answers with")
+_WIDEST: Final = 60
+
+
+def inbox(
+    *,
+    file: OfFile = DEFAULT_FILE,
+    journal: OfJournal = None,
+    json: Annotated[bool, Parameter(help="One JSON object a question, in a line.")] = False,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
+    streams: Given,
+) -> int:
+    """Lists the questions that wait for people, the oldest first; 'organism answer' answers them.
+
+    Exits with 5 where a thread is damaged, and lists the questions of the others.
+    """
+    with opened(file, journal) as found:
+        asked = inbox_of(found)
+    if json:
+        for each in asked.waiting:
+            streams.result(jsons.dumps(each.as_json()))
+    elif asked.waiting:
+        streams.result("\n".join(table([_HEAD, *map(_row, asked.waiting)])))
+    elif not asked.damaged:
+        streams.note("nobody is asked anything")
+    for problem in asked.damaged:
+        streams.note(f"error: {one_line(problem)}")
+    return DAMAGED if asked.damaged else 0
+
+
+def _row(waiting: Waiting) -> tuple[str, ...]:
+    asked = waiting.question
+    return (
+        one_line(asked.id),
+        instant(asked.asked_at),
+        asked.handler,
+        asked.sender or "outside",
+        cut(short(asked.payload), _WIDEST),
+        " or ".join(map(one_line, asked.answers)),
+    )
+
+
+def answer(
+    question: Annotated[str, Parameter(name="ID", help="The question's id, or as much of its beginning as tells it.")],
+    /,
+    *,
+    send: Annotated[
+        str | None,
+        Parameter(
+            allow_leading_hyphen=True,
+            metavar="X",
+            help="The answer: XML, JSON, @FILE, - for standard input, or plain text where one required text takes it.",
+        ),
+    ] = None,
+    refuse: Annotated[
+        str | None,
+        Parameter(allow_leading_hyphen=True, metavar="TEXT", help="Why there is no answer; whoever asked hears it."),
+    ] = None,
+    file: OfFile = DEFAULT_FILE,
+    journal: OfJournal = None,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
+    streams: Given,
+) -> int:
+    """Answers a question for a person, or says why there is no answer.
+
+    A process that works on the journal goes on with it at once; where there is none, the answer is written into the journal, and
+    'organism resume' goes on with it.
+    """
+    if (send is None) == (refuse is None):
+        raise ConfigurationError(["answer: give the answer with --send, or say with --refuse why there is none"])
+    with opened(file, journal) as found:
+        waiting = inbox_of(found).named(question)
+    text = None if send is None else text_of(send, streams.input)
+    order = Order(do="answer", thread=waiting.question.thread, question=waiting.question.id, text=text, refuse=refuse)
+    return carried_out(order, waiting.chain, file, journal, streams)
+
+
+__all__ = ["answer", "inbox"]

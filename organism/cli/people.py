@@ -1,0 +1,145 @@
+"""People at the terminal: they are shown what they are asked, and type what they answer."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from organism import inbox
+from organism.cli.report import field_lines
+from organism.cli.sending import text_of
+from organism.cli.text import harmless, one_line
+from organism.cli.typed import TypedLines
+from organism.errors import ConfigurationError, NoQuestionError, OrganismError
+from organism.payloads import description, encode_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from organism.cli.streams import Streams
+    from organism.organism import Organism
+    from organism.results import Question
+
+REFUSE: Final = "/refuse"
+_HOW: Final = (
+    f"type it as plain text, JSON or XML, or @FILE; '{REFUSE} WHY' says why not; an empty line leaves it in the inbox"
+)
+
+
+class People:
+    """Asks whoever sits at the terminal what an organism's people are asked, one question at a time.
+
+    ``lines`` are what is typed there. What somebody leaves (by an empty line, or all of it by Ctrl-D) waits in the inbox. ``there``:
+    whether anybody sits there; nobody does where there is no terminal.
+    """
+
+    def __init__(
+        self, organism: Organism, streams: Streams, lines: TypedLines | None = None, *, there: bool = True
+    ) -> None:
+        self._organism = organism
+        self._streams = streams
+        self._lines = lines or TypedLines(streams.input)
+        self._left: set[str] = set()
+        self.there = there and streams.input.isatty() and streams.err.isatty()
+        self.change = anyio.Event()
+        """Set when the next thing has happened."""
+
+    def next(self, thread: str | None = None) -> Question | None:
+        """The oldest question that somebody at the terminal is still to be asked, of one thread where that is named."""
+        if not self.there:
+            return None
+        asked = (each for each in self._organism.inbox() if each.id not in self._left)
+        return next((each for each in asked if thread in {None, each.thread}), None)
+
+    def changed(self) -> None:
+        """Something has happened: there may be another question, or the one that is asked was answered elsewhere."""
+        self.change.set()
+        self.change = anyio.Event()
+
+    async def ask(self, question: Question) -> None:
+        """Asks until there is an answer, or the question is left, or waits no more."""
+        display = self._streams.display
+        with display.aside() if display is not None else nullcontext():
+            self._streams.note(shown(question, self._organism, width=self._streams.width))
+            while (line := await self._typed(question)) is not None:
+                if await self._taken(question, line):
+                    break
+        self.changed()
+
+    async def _typed(self, question: Question) -> str | None:
+        """The next line that is typed; ``None`` where the question waits no more, or is left."""
+        self._streams.err.write(f"{question.handler}> ")
+        self._streams.err.flush()
+        line: str | None = None
+        came = False
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(self._watch, question, beside.cancel_scope)
+            try:
+                line = await self._lines.next()
+            except UnicodeDecodeError as error:
+                line = ""
+                self._streams.note(f"not taken: the line is no UTF-8: {error.reason}")
+            came = True
+            beside.cancel_scope.cancel()
+        if not came:
+            self._streams.note(f"\nquestion {one_line(question.id)} waits no more")
+            return None
+        if line is None:
+            self.there = False
+            self._streams.note("")
+        elif not line.strip():
+            self._left.add(question.id)
+        return line if line and line.strip() else None
+
+    async def _watch(self, question: Question, scope: anyio.CancelScope) -> None:
+        while any(each.id == question.id for each in self._organism.inbox()):
+            await self.change.wait()
+        scope.cancel()
+
+    async def _taken(self, question: Question, line: str) -> bool:
+        """Answers with what was typed. False where it is no answer: it is said what is taken, and may be typed again."""
+        word, _, why = line.strip().partition(" ")
+        try:
+            if word == REFUSE:
+                await self._organism.answer(question.id, refuse=why.strip() or "refused")
+                return True
+            handler = self._organism.settings.handlers[question.handler]
+            text = text_of(line, self._streams.input) if line.startswith("@") else line
+            await self._organism.answer(question.id, inbox.read(handler, text, said="not taken"))
+        except ConfigurationError as error:
+            for mistake in error.mistakes:
+                self._streams.note(harmless(mistake))
+            return False
+        except NoQuestionError as error:
+            self._streams.note(one_line(str(error)))
+        except OrganismError as error:
+            self._streams.note(f"error: {one_line(str(error))}")
+        return True
+
+
+def shown(question: Question, organism: Organism, *, width: int) -> str:
+    """A question as a person reads it: who asks whom, what, and what an answer looks like."""
+    return "\n".join(_lines(question, organism, width))
+
+
+def _lines(question: Question, organism: Organism, width: int) -> Iterator[str]:
+    who = f"{question.sender} asks {question.handler}" if question.sender else f"{question.handler} is asked"
+    yield f"{who} [question {one_line(question.id)}]"
+    yield f"{type(question.payload).__name__}"
+    yield from field_lines(encode_fields(question.payload), 2, width)
+    human = organism.settings.handlers[question.handler].human
+    if human is not None:
+        yield "the answer:"
+        for cls in human.replies:
+            yield from (f"  {line}".rstrip() for line in description(cls).splitlines())
+    yield _HOW
+
+
+def waits(question: Question) -> str:
+    """A line about a question that nobody is there to answer."""
+    return f"{question.handler} is asked by {question.sender or 'the outside'} [question {one_line(question.id)}]"
+
+
+__all__ = ["People", "shown", "waits"]

@@ -1,0 +1,168 @@
+"""The questions that wait in a journal for people: read from its facts, without the organism's classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, evolve, field, frozen
+
+from organism import facts
+from organism.cli.reading import facts_of, payload_json
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError, JournalError
+from organism.names import CONVERSATION
+from organism.results import Question
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from organism.facts import Fact, Step
+    from organism.images import Ref
+    from organism.journal import Chain, Journal
+
+_SHOWN: Final = 5
+
+
+@frozen
+class Waiting:
+    """A question with the chain that its thread is in."""
+
+    question: Question
+    chain: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``organism inbox --json`` prints."""
+        asked = self.question
+        return {
+            "id": asked.id,
+            "thread": asked.thread,
+            "handler": asked.handler,
+            "from": asked.sender or None,
+            "asked_at": asked.asked_at,
+            "labels": dict(asked.labels),
+            **payload_json(asked.payload),
+            "answers": list(asked.answers),
+        }
+
+
+@define(eq=False)
+class Inbox:
+    """The questions of a journal. ``over`` are those that wait no more, ``damaged`` what could not be read."""
+
+    waiting: list[Waiting] = field(factory=list[Waiting])
+    over: set[str] = field(factory=set[str])
+    damaged: list[str] = field(factory=list[str])
+
+    def named(self, text: str) -> Waiting:
+        """The question of this id, or the only one whose id begins so. Raises ConfigurationError where there is none."""
+        found = [each for each in self.waiting if each.question.id == text]
+        found = found or [each for each in self.waiting if text and each.question.id.startswith(text)]
+        if len(found) == 1:
+            return found[0]
+        shown = one_line(text)
+        if found:
+            some = ", ".join(one_line(each.question.id) for each in found[:_SHOWN])
+            raise ConfigurationError(
+                [f"'{shown}' is the beginning of {len(found)} questions: {some}; write more of it"]
+            )
+        if text in self.over:
+            raise ConfigurationError([f"question '{shown}' was answered already, or is not waited for any more"])
+        raise ConfigurationError([f"there is no question '{shown}'; 'organism inbox' lists those that wait"])
+
+
+def inbox_of(journal: Journal) -> Inbox:
+    """The questions of all threads that have not ended, the oldest first. What is damaged is noted, and others are read."""
+    inbox = Inbox()
+    for chain in journal.chains(open=True):
+        reading = _Reading(chain)
+        try:
+            for fact in facts_of(journal.documents(chain.root)):
+                reading.take(fact)
+        except JournalError as error:
+            inbox.damaged.append(str(error))
+            continue
+        inbox.waiting += reading.waiting()
+        inbox.over |= {_id(ref) for ref in reading.asked.keys() - reading.left}
+    inbox.waiting.sort(key=lambda each: each.question.asked_at)
+    return inbox
+
+
+class _Reading:
+    """What the facts of one chain say of questions. ``asked`` are all of them, ``left`` those that wait yet."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.asked: dict[Ref, Question] = {}
+        self.left: dict[Ref, None] = {}
+        self._chain = chain
+        self._root_of: dict[str, str] = {}
+        self._labels: dict[str, Mapping[str, str]] = {}
+        self._turns: dict[str, None] = {}
+        """Root threads that have not ended, in their order."""
+
+    def take(self, fact: Fact) -> None:
+        for step in fact.steps:
+            self._step(step, fact.at)
+        match fact:
+            case facts.Answered(seq=seq) | facts.Failed(seq=seq) | facts.Dropped(seq=seq):
+                self._drop([(fact.thread, seq)])
+            case facts.Stopped(dropped=dropped) | facts.Exhausted(dropped=dropped):
+                self._drop(dropped)
+            case facts.Ended() if fact.thread in self._turns:
+                self._end(fact.thread, fact.at)
+            case _:
+                pass
+
+    def _step(self, step: Step, at: float) -> None:
+        match step:
+            case facts.ThreadOpened(thread=id_, owner=owner):
+                self._root_of[id_] = id_ if owner is None else self._root_of.get(owner[0], owner[0])
+                self._labels[id_] = step.labels
+                if owner is None:
+                    self._turns[id_] = None
+            case facts.Posted(answers=answers) if answers:
+                ref = (step.thread, step.seq)
+                self.left[ref] = None
+                self.asked[ref] = Question(
+                    id=_id(ref),
+                    thread=self._root_of.get(step.thread, step.thread),
+                    handler=step.to,
+                    payload=step.payload,
+                    sender=step.sender if step.kind != "ingress" else "",
+                    asked_at=at,
+                    labels=self._labels.get(step.thread, {}),
+                    answers=answers,
+                )
+            case facts.Cut(dropped=dropped):
+                self._drop(dropped)
+            case _:
+                pass
+
+    def _drop(self, refs: Iterable[Ref]) -> None:
+        for ref in refs:
+            self.left.pop(ref, None)
+
+    def _end(self, thread: str, at: float) -> None:
+        """A turn has ended: the next one begins now."""
+        first = next(iter(self._turns)) == thread
+        del self._turns[thread]
+        if first and self._turns:
+            begins = next(iter(self._turns))
+            for ref in self.left:
+                if self.asked[ref].thread == begins:
+                    self.asked[ref] = evolve(self.asked[ref], asked_at=at)
+
+    def waiting(self) -> list[Waiting]:
+        """Those that wait; a turn that stands in line asks nobody yet."""
+        begun = next(iter(self._turns), None) if self._chain.root.startswith(CONVERSATION) else None
+        return [
+            Waiting(self.asked[ref], self._chain.root)
+            for ref in self.left
+            if begun is None or self.asked[ref].thread == begun
+        ]
+
+
+def _id(ref: Ref) -> str:
+    return f"{ref[0]}/{ref[1]}"
+
+
+__all__ = ["Inbox", "Waiting", "inbox_of"]

@@ -1,0 +1,373 @@
+"""Questions for people: at a terminal, in the inbox, answered from elsewhere, with an owner of the journal and without."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.test_terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Desk, Ran
+
+LEAVE = '''
+    from __future__ import annotations
+
+    from typing import TYPE_CHECKING
+
+    import anyio
+
+    from organism import HandlerFailedError, Reply, payload
+
+    if TYPE_CHECKING:
+        from organism import Context
+
+
+    @payload
+    class Trip:
+        """A trip that somebody wants to make."""
+
+        to: str
+
+
+    @payload
+    class Granted:
+        """The boss's word."""
+
+        why: str
+
+
+    @payload
+    class Denied:
+        reason: str
+        days: int
+
+
+    @payload
+    class Told:
+        text: str
+
+
+    async def clerk(trip: Trip, ctx: Context) -> Reply[Told]:
+        """Asks the boss."""
+        ctx.state["trips"] = ctx.state.get("trips", 0) + 1
+        try:
+            said = await ctx.ask("boss", trip)
+        except HandlerFailedError as error:
+            return Reply(Told(text=f"failed: {error}"))
+        return Reply(Told(text=f"{trip.to}: {said}"))
+
+
+    async def runner(trip: Trip, ctx: Context) -> Reply[Told]:
+        """Runs until there is a file that says so."""
+        ctx.log.warning("runs")
+        while not await anyio.Path("go").exists():
+            await anyio.sleep(0.01)
+        return Reply(Told(text="ran"))
+'''
+FILE = """
+    organism: office
+    journal: sqlite:organism.db
+    handlers:
+      clerk: {code: leave:clerk, peers: [boss]}
+      runner: {code: leave:runner, timeout: null}
+      boss:
+        description: Decides.
+        human: {accepts: leave:Trip, replies: [leave:Granted, leave:Denied]}
+    start:
+      - {to: clerk, payload: {Trip: {to: Rome}}}
+"""
+
+
+@pytest.fixture
+def office(desk: Desk) -> Desk:
+    desk.write("leave.py", LEAVE)
+    desk.write("organism.yaml", FILE)
+    return desk
+
+
+def waiting(desk: Desk) -> list[dict[str, Any]]:
+    ran = desk.organism("inbox", "--json")
+    assert ran.code == 0, ran.err
+    return ran.objects
+
+
+def left(desk: Desk, *arguments: str) -> str:
+    """The id of the question that a run has left."""
+    ran = desk.organism("run", *arguments)
+    assert ran.code == 4, ran.err
+    (question,) = waiting(desk)
+    return str(question["id"])
+
+
+def test_a_run_without_a_terminal_leaves_the_question_and_says_how_to_answer(office: Desk) -> None:
+    ran = office.organism("run")
+    assert ran.code == 4
+    (question,) = waiting(office)
+    lines = ran.err.splitlines()
+    assert (
+        f"paused: clerk: waits for an answer of 'boss' to question {question['id']} [thread {question['thread']}]"
+        in lines
+    )
+    assert f"boss is asked by clerk [question {question['id']}]" in lines
+    assert "answer with 'organism answer ID --send X'; organism inbox lists the questions" in lines
+    assert "1 thread is paused; go on with it: organism resume" in lines
+    assert question["payload"] == {"Trip": {"to": "Rome"}}
+    assert question["xml"] == '<Trip xmlns="urn:organism:payloads"><to>Rome</to></Trip>'
+    assert (question["handler"], question["from"], question["answers"]) == ("boss", "clerk", ["Granted", "Denied"])
+
+
+def test_the_inbox_is_a_table_for_people(office: Desk) -> None:
+    id_ = left(office)
+    ran = office.organism("inbox")
+    head, _, row = ran.out.splitlines()
+    assert head.split("  ")[0] == "question"
+    cells = re.split(r" {2,}", row)
+    assert [cells[0], *cells[2:]] == [id_, "boss", "clerk", "Trip: Rome", "Granted or Denied"]
+    (thread,) = office.organism("threads", "--json").objects
+    assert thread["outcome"] == "paused"
+    office.organism("cancel", thread["thread"])
+    assert office.organism("inbox") == type(ran)(0, "", "nobody is asked anything\n")
+
+
+def test_json_ends_with_the_thread_paused(office: Desk) -> None:
+    ran = office.organism("run", "--json")
+    assert ran.code == 4
+    assert (ran.object["outcome"], ran.object["replies"]) == ("paused", [])
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('{"Granted": {"why": "sun"}}', "Rome: Granted(why='sun')"),
+        ("<Denied><reason>rain</reason><days>3</days></Denied>", "Rome: Denied(reason='rain', days=3)"),
+        ('{"Denied": {"reason": "no", "days": 1}}', "Rome: Denied(reason='no', days=1)"),
+    ],
+)
+def test_what_was_answered_while_nobody_ran_is_gone_on_with(office: Desk, said: str, told: str) -> None:
+    id_ = left(office)
+    ran = office.organism("answer", id_, "--send", said)
+    assert (ran.code, ran.out) == (0, f"question {id_} is answered; 'organism resume' lets it go on\n")
+    assert waiting(office) == []
+    (thread,) = office.organism("threads", "--json").objects
+    assert thread["outcome"] == "unfinished"
+    ran = office.organism("resume", "--json")
+    assert (ran.code, ran.object["replies"][0]["payload"]) == (0, {"Told": {"text": told}})
+
+
+def test_an_answer_comes_from_a_file_or_standard_input(office: Desk) -> None:
+    office.write("yes.json", '{"Granted": {"why": "in a file"}}')
+    assert office.organism("answer", left(office), "--send", "@yes.json").code == 0
+    assert "in a file" in office.organism("resume").out
+    assert office.organism("answer", left(office), "--send", "-", stdin='{"Granted": {"why": "typed"}}\n').code == 0
+    assert "typed" in office.organism("resume").out
+
+
+def test_a_refusal_is_heard_by_whoever_asked(office: Desk) -> None:
+    id_ = left(office)
+    assert office.organism("answer", id_[:20], "--refuse", "ask my deputy").out.startswith(f"question {id_} is refused")
+    ran = office.organism("resume", "--json")
+    assert ran.object["replies"][0]["payload"] == {"Told": {"text": "failed: refused: ask my deputy"}}
+
+
+def test_a_second_answer_is_none(office: Desk) -> None:
+    id_ = left(office)
+    assert office.organism("answer", id_, "--send", '{"Granted": {"why": "1"}}').code == 0
+    ran = office.organism("answer", id_, "--send", '{"Granted": {"why": "2"}}')
+    assert (ran.code, ran.err) == (2, f"question '{id_}' was answered already, or is not waited for any more\n")
+    assert "Granted(why='1')" in office.organism("resume").out
+    ran = office.organism("answer", id_, "--send", '{"Granted": {"why": "3"}}')
+    assert (ran.code, ran.err) == (2, f"there is no question '{id_}'; 'organism inbox' lists those that wait\n")
+
+
+def test_what_is_no_answer_says_what_is_and_changes_nothing(office: Desk) -> None:
+    id_ = left(office)
+    for said in ('{"Grant": {}}', '{"Trip": {"to": "Paris"}}', '{"Denied": {"reason": "no"}}'):
+        ran = office.organism("answer", id_, "--send", said)
+        assert ran.code == 2
+        assert f"question {id_}: " in ran.err
+        assert "'boss' answers with:\n  Granted: The boss's word.\n" in ran.err
+    for arguments in ((), ("--send", "x", "--refuse", "y")):
+        ran = office.organism("answer", id_, *arguments)
+        assert (ran.code, ran.err) == (
+            2,
+            "answer: give the answer with --send, or say with --refuse why there is none\n",
+        )
+    assert [each["id"] for each in waiting(office)] == [id_]
+
+
+def test_without_a_journal_nobody_can_answer_later(office: Desk) -> None:
+    ran = office.organism("run", "--journal", "memory:")
+    assert ran.code == 4
+    assert "nobody can answer any more: 'journal: memory:' keeps nothing\n" in ran.err
+
+
+def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
+    with office.start("chat", "--to", "clerk", "--conversation", "c", stdin=-1) as chat:
+        out, err = chat.communicate("Oslo\nRiga\n", timeout=60)
+    assert (chat.returncode, out) == (4, "")
+    assert "boss is asked by clerk [question " in err
+    assert "then come back: organism chat --to clerk --conversation c\n" in err
+    (question,) = waiting(office)
+    assert question["payload"] == {"Trip": {"to": "Oslo"}}
+    assert office.organism("answer", question["id"], "--send", '{"Granted": {"why": "cold"}}').code == 0
+    ran = office.organism("chat", "--to", "clerk", "--conversation", "c", stdin="Bern\n")
+    assert (ran.code, ran.out) == (4, "Oslo: Granted(why='cold')\n")
+
+
+def alive(desk: Desk, *arguments: str) -> Any:
+    """A run that goes on after it has asked."""
+    starts = ["--set", "start.1.to=runner", "--set", 'start.1.payload={"Trip": {"to": "x"}}']
+    process = desk.start("run", *starts, *arguments)
+    assert process.stderr is not None
+    while "runs" not in (line := process.stderr.readline()):
+        assert process.poll() is None or line, "it has ended"
+    return process
+
+
+def until_asked(desk: Desk) -> str:
+    while not (found := waiting(desk)):
+        pass
+    return str(found[0]["id"])
+
+
+def test_a_living_owner_is_told_the_answer_and_goes_on_at_once(office: Desk) -> None:
+    with alive(office, "--json") as process:
+        id_ = until_asked(office)
+        ran = office.organism("answer", id_, "--send", '{"Denied": {"reason": "no"}}')
+        assert (ran.code, "'boss' answers with:\n" in ran.err) == (2, True)
+        ran = office.organism("answer", id_, "--send", '{"Granted": {"why": "sun"}}')
+        assert (ran.code, ran.out) == (0, f"question {id_} is answered\n")
+        assert process.stdout is not None
+        assert "Rome: Granted(why='sun')" in process.stdout.readline()
+        again = office.organism("answer", id_, "--send", '{"Granted": {"why": "late"}}')
+        assert again.code == 2
+        office.write("go", "")
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_of_two_answers_at_once_one_is_taken(office: Desk) -> None:
+    id_ = left(office)
+
+    def both() -> list[Ran]:
+        said = ['{"Granted": {"why": "%d"}}' % n for n in range(2)]
+        processes = [office.start("answer", id_, "--send", each) for each in said]
+        ended = [(process.communicate(timeout=60), process) for process in processes]
+        return [type(office.organism("inbox"))(process.returncode, out, err) for (out, err), process in ended]
+
+    first, second = sorted(both(), key=lambda ran: ran.code)
+    assert (first.code, second.code) == (0, 2), second.err
+    ran = office.organism("resume", "--json")
+    assert (ran.code, len(ran.objects)) == (0, 1)
+    assert ran.object["replies"][0]["payload"]["Told"]["text"].startswith("Rome: Granted(why='")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_a_question_outlives_its_process_and_so_does_the_answer(office: Desk) -> None:
+    with alive(office) as process:
+        id_ = until_asked(office)
+        process.send_signal(signal.SIGKILL)
+    assert [each["id"] for each in waiting(office)] == [id_]
+    assert office.organism("answer", id_, "--send", '{"Granted": {"why": "sun"}}').code == 0
+    assert waiting(office) == []
+    office.write("go", "")
+    ran = office.organism("resume", "--json")
+    assert ran.code == 0
+    texts = sorted(each["replies"][0]["payload"]["Told"]["text"] for each in ran.objects)
+    assert texts == ["Rome: Granted(why='sun')", "ran"]
+
+
+def test_a_question_that_was_taken_up_again_waits_again(office: Desk) -> None:
+    id_ = left(office)
+    ran = office.organism("resume")
+    assert (ran.code, f"boss is asked by clerk [question {id_}]" in ran.err) == (4, True)
+    (question,) = waiting(office)
+    assert question["id"] == id_
+
+
+def test_what_went_on_is_told(office: Desk) -> None:
+    id_ = left(office)
+    thread = id_.partition("/")[0]
+    assert "waits for people alone: its time stands still" in office.organism("show", thread).out
+    office.organism("answer", id_, "--send", '{"Granted": {"why": "sun"}}')
+    office.organism("resume")
+    told = office.organism("show", thread).out
+    assert "why=sun" in told or "Granted: sun" in told
+
+
+# At a terminal
+
+
+@pytest.fixture
+def terminal(office: Desk) -> Iterator[Desk]:
+    yield office
+
+
+def test_a_run_at_a_terminal_asks_whoever_sits_there(terminal: Desk) -> None:
+    on = Terminal(terminal, "run", "--quiet")
+    on.until(lambda shown: shown.endswith("boss> "))
+    text = on.shown.replace("\r\n", "\n")
+    assert re.search(
+        r"clerk asks boss \[question \w+/2\]\nTrip\n  to: Rome\nthe answer:\n  Granted: The boss's word.\n", text
+    )
+    on.type(b"<Granted/>\n")
+    on.until(lambda shown: shown.count("boss> ") == 2)
+    assert "not taken: " in on.shown
+    on.type(b"sun\n")
+    assert on.finish() == 0
+    assert "Rome: Granted(why='sun')" in on.shown
+
+
+def test_whoever_sits_there_may_refuse(terminal: Desk) -> None:
+    on = Terminal(terminal, "run")
+    on.until(lambda shown: shown.endswith("boss> "))
+    on.type(b"/refuse not today\n")
+    assert on.finish() == 0
+    assert "failed: refused: not today" in on.shown
+
+
+@pytest.mark.parametrize("keys", [b"\n", b"\x04"])
+def test_what_is_left_waits_in_the_inbox(terminal: Desk, keys: bytes) -> None:
+    on = Terminal(terminal, "run")
+    on.until(lambda shown: shown.endswith("boss> "))
+    on.type(keys)
+    assert on.finish() == 4
+    assert "1 thread is paused; go on with it: organism resume" in on.shown
+    assert len(waiting(terminal)) == 1
+
+
+def test_a_question_that_was_answered_elsewhere_is_asked_no_more(terminal: Desk) -> None:
+    on = Terminal(terminal, "run", "--quiet")
+    on.until(lambda shown: shown.endswith("boss> "))
+    (question,) = waiting(terminal)
+    assert terminal.organism("answer", question["id"], "--send", '{"Granted": {"why": "sun"}}').code == 0
+    assert on.finish() == 0
+    assert f"question {question['id']} waits no more" in on.shown
+    assert "Rome: Granted(why='sun')" in on.shown
+
+
+def test_interrupting_while_somebody_is_asked_leaves_the_question(terminal: Desk) -> None:
+    on = Terminal(terminal, "run")
+    on.until(lambda shown: shown.endswith("boss> "))
+    on.type(b"\x03")
+    on.process.send_signal(signal.SIGINT)
+    assert on.finish() in {130, -signal.SIGINT}
+    assert len(waiting(terminal)) == 1
+
+
+def test_a_chat_at_a_terminal_asks_in_between(terminal: Desk) -> None:
+    on = Terminal(terminal, "chat", "--to", "clerk", "--quiet")
+    on.until(lambda shown: shown.endswith("> "))
+    on.type(b"Oslo\n")
+    on.until(lambda shown: shown.endswith("boss> "))
+    on.type(b'{"Granted": {"why": "snow"}}\n')
+    on.until(lambda shown: "Oslo: Granted(why='snow')" in shown and shown.endswith("> "))
+    on.type(b"\x04")
+    assert on.finish() == 0
