@@ -2,7 +2,7 @@
 
     python benchmarks/estimates.py [DAYS] [SEED]
 
-For each family of models, ``DAYS`` (60) processes of 60 calls of every kind, and as many changes from one kind of text to
+For each family of models, ``DAYS`` (40) processes of 60 calls of every kind, and as many changes from one kind of text to
 another, each in a process of its own. Only calls after a process's tenth count. An error is a share of the truth: ``over``
 is a longer wait for others, ``under`` an overdraft. ``like`` is the median over of new prompts after ten of their own kind.
 
@@ -58,7 +58,7 @@ def line(model: str, kind: str, rows: list[Row]) -> str:
 
 
 def main() -> int:
-    days, seed = (int(given) for given in (*sys.argv[1:], *("60", "1")[len(sys.argv) - 1 :]))
+    days, seed = (int(given) for given in (*sys.argv[1:], *("40", "1")[len(sys.argv) - 1 :]))
     start, calls, worst, beyond, likes = time.perf_counter(), 0, 0.0, 0, list[float]()
     print("shares of the truth; strict: calls beyond its bound, and how far the closest stayed above the truth\n")
     print(HEAD)

@@ -18,8 +18,8 @@ import anyio
 from attrs import frozen
 
 from organism import inbox
-from organism.errors import ConfigurationError, HandlerFailedError, JournalError, NoQuestionError, OrganismError
-from organism.frames import Conversation, Failure, descendants, root_of
+from organism.errors import ConfigurationError, JournalError, OrganismError
+from organism.frames import Conversation, Failure, root_of
 from organism.journal import place_of, socket_path
 from organism.kernel.calls import abandoned_charge
 from organism.names import CONVERSATION, suggestion
@@ -81,7 +81,9 @@ class Order:
 
     def as_line(self) -> bytes:
         """The line of JSON that is sent."""
-        given = {key: getattr(self, key) for key in _TEXTS} | {"units": None if self.units is None else dict(self.units)}
+        given = {key: getattr(self, key) for key in _TEXTS} | {
+            "units": None if self.units is None else dict(self.units)
+        }
         line = json.dumps({key: value for key, value in given.items() if value is not None}).encode() + b"\n"
         if len(line) > _LONGEST:
             raise ConfigurationError([f"{self.do}: {len(line):,} bytes are too long, {_LONGEST:,} are taken"])
@@ -98,7 +100,11 @@ class Order:
             raise ConfigurationError(['a request is a line with a JSON object, as {"do": "status"}'])
         fields = cast("dict[str, Any]", given)
         texts, units = {key: fields[key] for key in _TEXTS if fields.get(key) is not None}, fields.get("units")
-        if "do" not in texts or not all(isinstance(each, str) for each in texts.values()) or not isinstance(units, dict | None):
+        if (
+            "do" not in texts
+            or not all(isinstance(each, str) for each in texts.values())
+            or not isinstance(units, dict | None)
+        ):
             raise ConfigurationError(["a request has the texts `do` and `thread`, and amounts by unit in `units`"])
         return cls(**texts, units=cast("dict[str, Any] | None", units))
 
@@ -188,7 +194,7 @@ class Control:
         id_ = await self._meant(order.thread)
         live = self._live().get(id_)
         if live is not None:
-            said = self._done(order, live)
+            said = self._answered(order) if order.do == "answer" else self._done(order, live)
             await self._pump.settled(live)
         else:
             said = await self._done_to_left(order, id_)
@@ -227,15 +233,19 @@ class Control:
             case "cancel":
                 handle.cancel(REASON)
                 return f"thread {thread.id} is cancelled"
-            case "answer":
-                try:
-                    return answered(self._pump.kernel, order, self._settings, self._pump.now())
-                finally:
-                    self._pump.carry_out()
             case _:
                 before = thread.budget
                 handle.add_budget(**_more(_named(thread), before, order.units or {}))
                 return _raised(_named(thread), before, thread.budget)
+
+    def _answered(self, order: Order) -> str:
+        """Answers a question that waits here."""
+        try:
+            return inbox.typed(
+                self._pump.kernel, self._settings.handlers, order.question, order.text, order.refuse, self._pump.now()
+            )
+        finally:
+            self._pump.carry_out()
 
     async def _done_to_left(self, order: Order, id_: str) -> str:
         """Does it to a thread that an earlier process left; it is not gone on with, unless that is what is asked."""
@@ -308,10 +318,9 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
             return
         thread = _thread_in(kernel, chain, id_)
         if order.do == "answer":
-            said.append(f"{answered(kernel, order, durable.settings, at)}; {_GO_ON}")
-            if not kernel.state.inbox.asks(thread):
-                for each in list(descendants(thread)):
-                    kernel.people.go_on(each, at)
+            done = inbox.typed(kernel, durable.settings.handlers, order.question, order.text, order.refuse, at)
+            inbox.unrest(kernel, thread, at)
+            said.append(f"{done}; {_GO_ON}")
         else:
             said.append(_changed(kernel, thread, order, at))
 
@@ -320,22 +329,6 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
     except LookupError:
         raise ConfigurationError([await _over(durable, id_)]) from None
     return said[0]
-
-
-def answered(kernel: Kernel, order: Order, settings: Settings, at: float) -> str:
-    """Answers a question as it is ordered, and says so. Raises ConfigurationError for what is no answer to it, and where it does not
-    wait, or its thread could not bear the answer.
-    """
-    id_ = order.question or ""
-    try:
-        message = inbox.waiting(kernel, id_)
-        payload = None
-        if order.refuse is None:
-            payload = inbox.read(settings.handlers[message.to], order.text or "", said=f"question {id_}")
-        inbox.carried_out(kernel, message, payload, order.refuse, at)
-    except (NoQuestionError, HandlerFailedError) as error:
-        raise ConfigurationError([str(error)]) from error
-    return f"question {id_} is {'answered' if order.refuse is None else 'refused'}"
 
 
 def _thread_in(kernel: Kernel, chain: str, id_: str) -> Thread:

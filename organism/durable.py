@@ -17,7 +17,6 @@ from organism.journal.chain import content_of
 from organism.journal.codec import decode
 from organism.kernel import Kernel, recovery
 from organism.kernel.fold import Fold
-from organism.kernel.windows import add_sums, sums_of
 from organism.loader import payloads_beside
 from organism.payloads import Vocabulary
 from organism.pump.writer import Writer
@@ -164,9 +163,9 @@ class Durable:
         kernel.state.index = None
         kernel.book.listen(writer.record)
         kernel.state.come_to(self._since)
-        before = sums_of(kernel.state)
+        before = kernel.state.pools.sums()
         change(kernel, self._since)
-        add_sums(self._kernel.state, kernel.state, before)
+        self._kernel.state.pools.add(kernel.state.pools, before, self._since)
         if kernel.state.chain(chain) is None:
             self._left.pop(chain, None)
         await writer.flush()

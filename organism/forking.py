@@ -162,9 +162,11 @@ def _limits_of(made: Sequence[Fact], root: str) -> BudgetSettings:
     """The root thread's limits as they stand at the end of the copy."""
     found = BudgetSettings()
     for fact in made:
-        limited = fact.thread if isinstance(fact, facts.LimitsSet) else None
-        if root == (fact.node if isinstance(fact, facts.Granted) else limited):
-            found = fact.budget
+        match fact:
+            case facts.LimitsSet(thread=limited, budget=budget) | facts.Granted(node=limited, budget=budget):
+                found = budget if limited == root else found
+            case _:
+                pass
         for step in fact.steps:
             if isinstance(step, facts.ThreadOpened) and step.thread == root:
                 found = step.budget

@@ -197,6 +197,8 @@ class HoldImage:
     streamed: bool
     held_at: float
     tags: tuple[str, ...] = ()
+    handler: str = ""
+    """Whose call it is, where the delivery that made it is over."""
 
 
 @frozen(kw_only=True)

@@ -11,14 +11,14 @@ from organism.errors import (
     NoQuestionError,
     UnexpectedReplyError,
 )
-from organism.frames import root_of
+from organism.frames import descendants, root_of
 from organism.payloads import Vocabulary, description
 from organism.results import Question
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
-    from organism.frames import Failure, Message
+    from organism.frames import Failure, Message, Thread
     from organism.kernel import Kernel
     from organism.pump.pump import Pump
     from organism.settings import HandlerSettings
@@ -102,8 +102,36 @@ def read(handler: HandlerSettings, text: str, *, said: str) -> Any:
         raise ConfigurationError([head, f"'{handler.name}' answers with:", *takes]) from error
 
 
+def typed(
+    kernel: Kernel,
+    handlers: Mapping[str, HandlerSettings],
+    id_: str | None,
+    text: str | None,
+    refuse: str | None,
+    at: float,
+) -> str:
+    """Answers a question as somebody typed it, or refuses to, and says so.
+
+    Raises ConfigurationError for what is no answer to it, where it does not wait, and where its thread could not bear the answer.
+    """
+    try:
+        message = waiting(kernel, id_ or "")
+        payload = None if refuse is not None else read(handlers[message.to], text or "", said=f"question {id_}")
+        carried_out(kernel, message, payload, refuse, at)
+    except (NoQuestionError, HandlerFailedError) as error:
+        raise ConfigurationError([str(error)]) from error
+    return f"question {id_} is {'answered' if refuse is None else 'refused'}"
+
+
+def unrest(kernel: Kernel, root: Thread, at: float) -> None:
+    """A thread on which nobody works stands still no more once its people have answered everything."""
+    if not kernel.state.inbox.asks(root):
+        for thread in list(descendants(root)):
+            kernel.people.go_on(thread, at)
+
+
 def _any(classes: Collection[type]) -> str:
     return " or ".join(each.__name__ for each in classes)
 
 
-__all__ = ["GONE", "NEVER", "answer", "carried_out", "questions", "read", "waiting"]
+__all__ = ["GONE", "NEVER", "answer", "carried_out", "questions", "read", "typed", "unrest", "waiting"]

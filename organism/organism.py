@@ -36,6 +36,7 @@ from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.background import Background
 from organism.pump.bare import BareThread, bare
+from organism.pump.disk_thread import DiskThread
 from organism.pump.pump import Pump
 from organism.pump.register import Register
 from organism.results import Statistics
@@ -179,7 +180,7 @@ class Organism:
         """The writer of the journal that the organism owns from now on; ``None`` where it keeps none on a disk."""
         if self.settings.journal == "memory:":
             return None
-        self._disk = anyio.CapacityLimiter(1)
+        self._disk = DiskThread()
         self._durable = Durable(self.settings, self.kernel, now=self._now, offload=self._offload)
         return await self._durable.open(
             failed=lambda chain, error: cast("Pump", self._pump).freeze(chain, error),
@@ -188,7 +189,7 @@ class Organism:
 
     async def _offload(self, work: Callable[[], Any]) -> Any:
         """Runs what waits for the disk in a worker thread; begun, it is finished."""
-        return await anyio.to_thread.run_sync(work, limiter=self._disk)
+        return await self._disk.run(work)
 
     async def close(self) -> None:
         """Cancels what still runs, lets it settle, and stops. Closing twice is once.

@@ -109,9 +109,15 @@ def _asked(notices: Notices) -> tuple[type, ...]:
 
 
 def _organism_tool(payload: type) -> Tool:
-    """What a model may ask of the organism itself."""
-    name = f"{ORGANISM}_{payload.__name__}"
-    return Tool(_spec(name, describe(payload).doc, payload), payload, ORGANISM)
+    """What a model may ask of the organism itself. Its schema is short, since it stands in every prompt: amounts are numbers, and
+    what is said of the whole is said once.
+    """
+    name, doc = f"{ORGANISM}_{payload.__name__}", describe(payload).doc
+    fields = json_schema(payload)["properties"]
+    short = {field: {"type": "number" if "pattern" in rules else "string"} for field, rules in fields.items()}
+    told = {field: {**short[field], "description": rules["description"]} for field, rules in fields.items()}
+    parameters = {"type": "object", "properties": told, "required": list(told), "additionalProperties": False}
+    return Tool(ToolSpec(name=name, description=doc, parameters=parameters), payload, ORGANISM)
 
 
 def _reply_tools(replies: tuple[type, ...]) -> Iterable[Tool]:

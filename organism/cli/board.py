@@ -132,6 +132,8 @@ class Board:
                 self._settle(line, fact)
             case facts.LimitsSet() if line is not None:
                 line.limits = _limits(fact.budget)
+            case facts.Granted() if fact.node in self._lines:
+                self._lines[fact.node].limits = _limits(fact.budget)
             case _:
                 pass
 

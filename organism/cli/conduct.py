@@ -273,7 +273,9 @@ class _Run:
         for question in self._asked:
             self._streams.note(waits(question))
         if self._asked:
-            how = f"answer with 'organism answer ID --send X'; {self._orders.inbox} lists the questions"
+            inbox = self._orders.inbox
+            answer = inbox.replace("inbox", "answer ID --send X", 1)
+            how = f"answer with '{answer}'; '{inbox}' lists the questions"
             self._streams.note(how if self._lasts else "nobody can answer any more: 'journal: memory:' keeps nothing")
         if left and self._lasts:
             paused = all(result.outcome == "paused" for result in self._results[-left:]) and len(self._results) >= left

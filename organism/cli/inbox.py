@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.conduct import DAMAGED
-from organism.cli.journals import OfFile, OfJournal, opened  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.orders import carried_out
 from organism.cli.phrases import short
 from organism.cli.questions import inbox_of

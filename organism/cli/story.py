@@ -29,6 +29,7 @@ from organism.cli.report import field_lines
 from organism.cli.tables import counted
 from organism.cli.text import one_line, wrapped
 from organism.frames import Failure
+from organism.names import CONVERSATION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -190,7 +191,8 @@ class Story:
             case facts.Forked():
                 return f"begins as a copy of the first {fact.entries} entries of {one_line(fact.origin)}"
             case facts.LimitsSet(budget=budget):
-                return f"{self._of_thread(fact.thread)}limits are now: {limits_text(budget)}"
+                whose = "the conversation's " if fact.thread.startswith(CONVERSATION) else self._of_thread(fact.thread)
+                return f"{whose}limits are now: {limits_text(budget)}"
             case facts.Granted():
                 return f"{self._of_thread(fact.node)}{grant_text(fact)}"
             case facts.Forecast(estimate=estimate):

@@ -46,6 +46,8 @@ def _replies(handler: HandlerSettings) -> tuple[Any, ...] | None:
     """What a handler replies; ``None`` where that is not known."""
     if handler.agent is not None:
         return handler.agent.replies
+    if handler.human is not None:
+        return handler.human.replies
     return None if handler.code is None else replies_of(handler.code)
 
 

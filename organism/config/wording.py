@@ -163,7 +163,9 @@ def line_of(name: str, text: str) -> int | None:
     guards = [each for each in tree.find_all((nodes.Test, nodes.Filter)) if each.name in _GUARDS]
     if any(isinstance(each.node, nodes.Name) and each.node.name == name for each in guards):
         return None
-    return min((each.lineno for each in tree.find_all(nodes.Name) if each.name == name and each.ctx == "load"), default=1)
+    return min(
+        (each.lineno for each in tree.find_all(nodes.Name) if each.name == name and each.ctx == "load"), default=1
+    )
 
 
 def _unknown_name(text: str, names: tuple[str, ...], line: str) -> str | None:

@@ -69,20 +69,20 @@ def utf8(text: str) -> bytes:
 
 def seal(content: bytes, head: Head) -> tuple[bytes, Head]:
     """The bytes of the entry that follows ``head`` with this canonical content, and the head that it makes."""
-    body = _linked(content, head)
+    body = _linked(content, head.number + 1, head.hash)
     hashed = hashlib.sha256(body).hexdigest()
     return b'%b,"hash":"%b"}' % (body[:-1], hashed.encode()), Head(head.number + 1, hashed)
 
 
-def sealed_hash(content: bytes, head: Head) -> bytes:
-    """The hash alone of that entry, in bytes."""
-    return hashlib.sha256(_linked(content, head)).digest()
+def sealed_hash(content: bytes, number: int, before: str | None) -> bytes:
+    """The hash alone, in bytes, of an entry with this number, behind the one with the hash ``before``."""
+    return hashlib.sha256(_linked(content, number, before)).digest()
 
 
-def _linked(content: bytes, head: Head) -> bytes:
+def _linked(content: bytes, number: int, before: str | None) -> bytes:
     """What the hash is of."""
-    before = "null" if head.hash is None else f'"{head.hash}"'
-    return b'%b,"n":%d,"prev":%b}' % (content[:-1], head.number + 1, before.encode())
+    prev = "null" if before is None else f'"{before}"'
+    return b'%b,"n":%d,"prev":%b}' % (content[:-1], number, prev.encode())
 
 
 def is_sealed(raw: bytes, entry: Mapping[str, Any]) -> bool:

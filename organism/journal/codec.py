@@ -17,6 +17,7 @@ from organism.frames import Failure, Warned
 from organism.journal.chain import utf8
 from organism.journal.forms import Object, Tagged, form_of, slots
 from organism.journal.secrets import without_secrets
+from organism.journal.texts import whole
 from organism.journal.values import Misread
 from organism.journal.writers import ByClass, line_writer, string
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from organism.facts import Fact
+    from organism.journal.texts import Texts
     from organism.payloads import Vocabulary
 
 FORMAT: Final = 2
@@ -48,8 +50,23 @@ def content(fact: Fact, root: str) -> bytes:
 
     Secrets are left out (:mod:`organism.journal.secrets`). Raises JournalError where the fact holds what cannot be written.
     """
+    return contents(fact, root)[0]
+
+
+def contents(fact: Fact, root: str) -> tuple[bytes, bytes]:
+    """The content of a fact, and the same with marks for its long texts (see :mod:`organism.journal.texts`)."""
+    texts: Texts = {}
     try:
-        return utf8(without_secrets(_WRITERS[type(fact)](fact, string(root))))
+        found = _WRITERS[type(fact)](fact, texts, string(root))
+        spoken = without_secrets(found)
+        if not texts:
+            raw = utf8(spoken)
+            return raw, raw
+        if spoken != found:
+            # A secret may go from one text into the next: then no text stands for another.
+            raw = utf8(without_secrets(whole(found, texts)))
+            return raw, raw
+        return utf8(whole(found, texts)), utf8(found)
     except (OrganismError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
 

@@ -1,7 +1,8 @@
 """The journal in one SQLite file: a write is one transaction, whatever chains it goes to.
 
 The file is in WAL mode: readers in other processes see whole writes, and are in nobody's way. ``synchronous = FULL`` syncs the log
-with every commit.
+with every commit. The row of a chain that goes on is brought up to date when it is over, at a snapshot, and on closing: to do so
+with every write cost a fifth of it.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, field
+from attrs import define
 
 from organism.errors import JournalError
 from organism.facts import Snapshot
-from organism.journal.chain import Head, canonical, content_of, sealed_hash
-from organism.journal.codec import content, decode
+from organism.journal.chain import canonical, content_of, sealed_hash
+from organism.journal.codec import contents, decode
 from organism.journal.imported import checked
 from organism.journal.presence import Presence
 from organism.journal.sqlite_file import concerns_all, said, short
 from organism.journal.sqlite_reader import SqliteReader, blob, root_mark
 from organism.journal.standing import CONVERSATION, Ledger, Standing
+from organism.journal.texts import marked_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +44,7 @@ _IDLE: Final = 1_000
 
 @define
 class _End:
-    """Where a chain goes on, and how it stands. ``open`` is what its row says."""
+    """Where a chain goes on, and how it stands. ``open`` is what its row says, ``noted`` how many entries that row knows of."""
 
     id: int
     root: bytes
@@ -50,7 +52,9 @@ class _End:
     standing: Standing
     new: bool
     open: bool = True
-    head: Head = field(factory=Head)
+    noted: int = 0
+    number: int = 0
+    hash: str | None = None
     size: int = 0
     began: float = 0.0
     last: float = 0.0
@@ -68,6 +72,8 @@ class _Work:
     before: int
     entries: list[tuple[int, int, bytes, bytes]]
     threads: list[tuple[bytes, int]]
+    noted: bool = True
+    """Whether its row is brought up to date. One that stays open may wait: whoever reads it looks for what its row does not know."""
 
     @property
     def turned(self) -> bool:
@@ -102,6 +108,7 @@ class SqliteJournal(SqliteReader):
         self._ends: dict[str, _End] = {}
         found: int | None = None if readonly else self._ask("SELECT max(id) FROM chains")[0][0]
         self._chains = found or 0
+        self._version = self._version_now()
 
     def recall(self, root: str) -> tuple[Fact, ...]:
         """The facts from the last snapshot on; what is before it is not read."""
@@ -127,7 +134,7 @@ class SqliteJournal(SqliteReader):
         failed: dict[str, JournalError] = {}
         for root, facts in chains.items():
             try:
-                works.append(self._work(root, [(fact, content(fact, root)) for fact in facts]))
+                works.append(self._work(root, [(fact, *contents(fact, root)) for fact in facts]))
             except JournalError as error:
                 failed[root] = error
         together = self._commit(works)
@@ -144,16 +151,16 @@ class SqliteJournal(SqliteReader):
         end = self._ends.get(root)
         if end is None:
             return super().size_since_snapshot(root)
-        return (end.head.number - end.snapshot, end.size - end.snapshot_end, end.snapshot_size)
+        return (end.number - end.snapshot, end.size - end.snapshot_end, end.snapshot_size)
 
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""
         if self._closed or self._readonly:
             raise JournalError(f"{self.path} is {'closed' if self._closed else 'open for reading only'}")
-        contents = [content_of(each) for each in checked(root, documents)]
+        found = [(content_of(each), canonical(content_of(each))) for each in checked(root, documents)]
         if self._row(root) is not None:
             raise JournalError(f"{self.path}: thread {root!r:.80} is there already")
-        error = self._commit([self._work(root, [(decode(each), canonical(each)) for each in contents])])
+        error = self._commit([self._work(root, [(decode(each), raw, marked_bytes(raw)) for each, raw in found])])
         if error is not None:
             raise JournalError(said(self.path, error)) from error
 
@@ -180,10 +187,23 @@ class SqliteJournal(SqliteReader):
     def close(self) -> None:
         """Lets go of the file."""
         if not self._closed:
+            self._note_ends()
             self._give_back(1)
             self._closed = True
             self._ends.clear()
             super().close()
+
+    def _note_ends(self) -> None:
+        """Brings the rows of chains up to date; where that fails, whoever reads them looks further."""
+        works = [_Work(root, end, end.noted, [], []) for root, end in self._ends.items() if end.noted < end.number]
+        if works and self._presence.lost() is None:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._check(works)
+                self._update(_UPDATE, works)
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self._roll_back()
 
     def _give_back(self, least: int) -> None:
         """Gives free pages back to the system where there are so many; where that fails, the next removal does it."""
@@ -195,20 +215,25 @@ class SqliteJournal(SqliteReader):
 
     # Before anything is written
 
-    def _work(self, root: str, facts: Sequence[tuple[Fact, bytes]]) -> _Work:
-        """What these facts add to a chain. Its end is forgotten until that is committed."""
+    def _work(self, root: str, facts: Sequence[tuple[Fact, bytes, bytes]]) -> _Work:
+        """What these facts add to a chain, each with its content as it is and with marks. Its end is forgotten until that is
+        committed.
+        """
         end = self._ends.pop(root, None) or self._end(root)
-        work = _Work(root, end, end.head.number, [], [])
-        known, end.standing.spent = len(end.standing.threads), Ledger()
+        work = _Work(root, end, end.number, [], [])
+        known = len(end.standing.threads)
+        if end.standing.spent.sums:
+            end.standing.spent = Ledger()
         if end.new:
             end.began = facts[0][0].at
-        for fact, raw in facts:
+        for fact, raw, marked in facts:
             try:
-                _extend(work, end, fact, raw)
+                _extend(work, end, fact, raw, marked)
             except (ValueError, OverflowError) as error:
                 kind = type(fact).__name__
                 raise JournalError(f"thread {root!r:.80}: {kind} cannot be written: {error}") from error
         end.last = facts[-1][0].at
+        work.noted = end.new or not end.open or end.snapshot > work.before or end.standing.over
         if len(end.standing.threads) > known:
             work.threads = [(blob(thread), end.id) for thread in list(end.standing.threads)[known:]]
         return work
@@ -233,6 +258,7 @@ class SqliteJournal(SqliteReader):
             return None
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            self._check(works)
             self._insert(works)
             self._db.execute("COMMIT")
         except (sqlite3.Error, OverflowError) as error:
@@ -240,9 +266,10 @@ class SqliteJournal(SqliteReader):
             return error
         for work in works:
             end, standing = work.end, work.end.standing
-            end.new, end.open = False, not standing.over
-            between_turns = work.root.startswith(CONVERSATION) and len(self._ends) < _IDLE
-            if not standing.over or between_turns:
+            if work.noted:
+                end.noted = end.number
+                end.new, end.open = False, not standing.over
+            if end.open or (work.root.startswith(CONVERSATION) and len(self._ends) < _IDLE):
                 self._ends[work.root] = end
         return None
 
@@ -251,20 +278,41 @@ class SqliteJournal(SqliteReader):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
+    def _version_now(self) -> int:
+        """Changes with what other processes write."""
+        version: int = self._ask("PRAGMA data_version")[0][0]
+        return version
+
+    def _check(self, works: Sequence[_Work]) -> None:
+        """Raises IntegrityError where another process has removed one of these chains; what it wrote to one is in the way of new
+        entries. The ends of others are forgotten where it wrote at all.
+        """
+        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._version:
+            return
+        for end in [work.end for work in works if not work.end.new]:
+            there = "SELECT 1 FROM chains WHERE id = ? AND root = ? AND began = ?"
+            if not self._db.execute(there, [end.id, end.root, end.began]).fetchone():
+                raise sqlite3.IntegrityError(_MEANWHILE)
+        self._ends.clear()
+        self._version = version
+
     def _insert(self, works: Sequence[_Work]) -> None:
         spent = Ledger()
         for work in works:
-            spent.take_in(work.end.standing.spent)
+            if work.end.standing.spent.sums:
+                spent.take_in(work.end.standing.spent)
         run = self._db.executemany
         run(
             "INSERT INTO entries (chain, n, hash, body) VALUES (?, ?, ?, ?)",
             [row for work in works for row in work.entries],
         )
-        new = [_row(work) for work in works if work.end.new]
+        noted = [work for work in works if work.noted]
+        new = [_row(work) for work in noted if work.end.new]
         if new:
             run("INSERT INTO chains VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", new)
-        self._update(_UPDATE, [work for work in works if not work.end.new and not work.turned])
-        self._update(_UPDATE_OPEN, [work for work in works if not work.end.new and work.turned])
+        self._update(_UPDATE, [work for work in noted if not work.end.new and not work.turned])
+        self._update(_UPDATE_OPEN, [work for work in noted if not work.end.new and work.turned])
         threads = [row for work in works for row in work.threads]
         if threads:
             run("INSERT OR REPLACE INTO threads VALUES (?, ?)", threads)
@@ -272,11 +320,12 @@ class SqliteJournal(SqliteReader):
             run(_SPEND, [(key[0], *map(blob, key[1:]), *sums) for key, sums in spent.sums.items()])
 
     def _update(self, statement: str, works: Sequence[_Work]) -> None:
-        rows = [(*_row(work), work.before) for work in works]
+        rows = [(*_row(work), work.end.noted) for work in works]
         if rows and self._db.executemany(statement, rows).rowcount != len(rows):
-            raise sqlite3.IntegrityError("another process wrote to these chains, or removed one")
+            raise sqlite3.IntegrityError(_MEANWHILE)
 
 
+_MEANWHILE: Final = "another process wrote to these chains, or removed one"
 _UPDATE: Final = (
     "UPDATE chains SET entries = ?4, size = ?5, last = ?7, head = ?8, snapshot = ?9, snapshot_end = ?10,"
     " snapshot_size = ?11 WHERE id = ?1 AND entries = ?12 AND root = ?2 AND began = ?6"
@@ -290,11 +339,11 @@ _SPEND: Final = (
 )
 
 
-def _extend(work: _Work, end: _End, fact: Fact, raw: bytes) -> None:
-    hashed = sealed_hash(raw, end.head)
-    body = short(raw, end.mark)
-    number = end.head.number + 1
-    end.head = Head(number, hashed.hex())
+def _extend(work: _Work, end: _End, fact: Fact, raw: bytes, marked: bytes) -> None:
+    number = end.number = end.number + 1
+    hashed = sealed_hash(raw, number, end.hash)
+    end.hash = hashed.hex()
+    body = short(marked, end.mark)
     end.size += len(body)
     work.entries.append((end.id, number, hashed, body))
     if isinstance(fact, Snapshot):
@@ -307,15 +356,15 @@ def _end_of(root: str, row: Row, facts: Iterable[Fact]) -> _End:
     for fact in facts:
         standing.apply(fact)
     return _End(
-        row.id, row.root, root_mark(root), standing, new=False, open=bool(row.open),
-        head=Head(row.entries, row.head.hex()), size=row.size, began=row.began, last=row.last, snapshot=row.snapshot, snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size,
+        row.id, row.root, root_mark(root), standing, new=False, open=bool(row.open), noted=row.noted,
+        number=row.entries, hash=row.head.hex(), size=row.size, began=row.began, last=row.last, snapshot=row.snapshot, snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size,
     )  # fmt: skip
 
 
 def _row(work: _Work) -> tuple[Any, ...]:
     end = work.end
-    head = bytes.fromhex(end.head.hash or "")
+    head = bytes.fromhex(end.hash or "")
     return (
-        end.id, end.root, int(not end.standing.over), end.head.number, end.size, end.began, end.last, head, end.snapshot,
+        end.id, end.root, int(not end.standing.over), end.number, end.size, end.began, end.last, head, end.snapshot,
         end.snapshot_end, end.snapshot_size,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError
+from organism.journal.texts import whole_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
 APPLICATION: Final = 0x4F52474E
 """The file says whose it is: ``ORGN``."""
-SCHEMA: Final = 1
-"""The version of the tables."""
+SCHEMA: Final = 2
+"""The version of the tables. In 1 the row of a chain knew of all its entries, and :mod:`organism.journal.texts` marked no texts;
+such a file is read as it is, and goes on in this version.
+"""
+_READ: Final = (1, SCHEMA)
 
 _TABLES: Final = """
 CREATE TABLE chains (
@@ -46,7 +50,6 @@ _FRAGMENTS: Final = (
 _ROOT: Final = b"\1"
 _MARKS: Final = tuple((fragment, bytes([2 + number])) for number, fragment in enumerate(_FRAGMENTS))
 _AGAIN: Final = tuple(bytes([place]) for place in range(14, 32))
-_BEGIN: Final = 24
 _LONG: Final = re.compile(rb'>([^"\\<>\x00-\x1f]{40,})</')
 """A long text of an XML element that needs no escape in JSON, and in which no mark stands: shortening leaves it as it is."""
 
@@ -54,15 +57,9 @@ _LONG: Final = re.compile(rb'>([^"\\<>\x00-\x1f]{40,})</')
 def short(content: bytes, root: bytes) -> bytes:
     """An entry as the file holds it: single bytes, which JSON has none of, stand for its root thread and for common parts.
 
-    A payload stands there as XML and as JSON: its long texts stand there once. ``root`` is the id as :func:`root_mark` gives it.
-    Compressing entries one by one took 4 times as long as all the rest.
+    Its long texts have their marks already. ``root`` is the id as :func:`root_mark` gives it. Compressing entries one by one took
+    4 times as long as all the rest.
     """
-    for text, mark in _texts(content):
-        value = b':"%b"' % text
-        # Found by how it begins: to look for all of a long text takes as long as everything else here.
-        start = content.find(value[:_BEGIN])
-        if start >= 0 and content.startswith(value, start):
-            content = content[:start] + mark + content[start + len(value) :]
     content = content.replace(root, _ROOT)
     for fragment, mark in _MARKS:
         content = content.replace(fragment, mark)
@@ -70,17 +67,17 @@ def short(content: bytes, root: bytes) -> bytes:
 
 
 def long(body: bytes, root: bytes) -> bytes:
-    """The entry that :func:`short` shortened."""
+    """The entry that :func:`short` shortened, with its long texts."""
     for fragment, mark in _MARKS:
         body = body.replace(mark, fragment)
-    body = body.replace(_ROOT, root)
-    for text, mark in _texts(body):
+    body = whole_bytes(body.replace(_ROOT, root))
+    for text, mark in _texts(body):  # of version 1, where what the mark stood for was found by its place
         body = body.replace(mark, b':"%b"' % text)
     return body
 
 
 def _texts(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The long texts of XML elements, each once, with the byte that stands for it where it is a JSON value."""
+    """The long texts of XML elements, each once, with the byte that stood for it where it was a JSON value."""
     return zip(dict.fromkeys(_LONG.findall(content)), _AGAIN, strict=False)
 
 
@@ -124,6 +121,8 @@ def _writing(path: Path, db: sqlite3.Connection, *, durable: bool) -> sqlite3.Co
         if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _make(path, db)
         _checked(path, db)
+        if _whose(db)[1] != SCHEMA:
+            db.execute(f"PRAGMA user_version = {SCHEMA}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     except BaseException:
@@ -156,7 +155,7 @@ def _make(path: Path, db: sqlite3.Connection) -> None:
 
 def _checked(path: Path, db: sqlite3.Connection) -> sqlite3.Connection:
     application, version = _whose(db)
-    if application == APPLICATION and version == SCHEMA:
+    if application == APPLICATION and version in _READ:
         return db
     db.close()
     if application != APPLICATION:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism import facts
-from organism.frames import Failure, descendants, is_below, root_of
+from organism.frames import Failure, descendants, is_below, root_of, unanswered
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, open_at, too_many_messages
 from organism.kernel.ends import queued_in
 from organism.kernel.loops import note_loops
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
+from organism.names import ORGANISM
 
 if TYPE_CHECKING:
     from organism.frames import Ask, Message, Thread
@@ -40,7 +41,7 @@ class Asks:
         self._book.begin(at)
         note_clock(self._state, message)
         posted = open_at(self._state, target, message, "ask", parent=message.frame, asker=message)
-        note_crossings(self._state, message.thread, message)
+        note_crossings(self._state, message.thread, _whose(message))
         note_arrival(self._state, posted, came_from=message.thread)
         ask = posted.frame.asker
         assert ask is not None  # noqa: S101 - opened with an asker
@@ -135,6 +136,12 @@ class Asks:
             if is_below(message.frame, frame) and message is not ask.message:
                 self._ends.cancel_running(message)
         self._state.cut(ask, queued)
+
+
+def _whose(message: Message) -> Message:
+    """The delivery that is told what an ask crosses. The organism asks on behalf of whoever asked it, and is told nothing itself."""
+    asker = unanswered(message.frame) if message.to == ORGANISM else None
+    return message if asker is None else asker.message
 
 
 def occupy(state: State, message: Message) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, frozen
 
@@ -13,14 +13,30 @@ from organism.budget.caps import caps
 from organism.budget.tree import Node, recap
 from organism.errors import BudgetExhaustedError
 from organism.frames import Conversation, root_of
-from organism.kernel.windows import above
 from organism.settings import NOTHING, BudgetSettings, Policy
 
 if TYPE_CHECKING:
     from organism.frames import Thread, Warned
-    from organism.kernel.state import State
+    from organism.kernel.inbox import Inbox
+    from organism.kernel.pools import Pools
 
 SCOPE = "conversation"
+
+
+class Changes(Protocol):
+    """What conversations change; the state makes these changes."""
+
+    pools: Pools
+    inbox: Inbox
+    root: Node
+    conversations: dict[str, Conversation]
+    now: float
+    steps: list[facts.Step] | None
+    timed: list[Thread]
+
+    def resume(self, root: Thread, since: float) -> None:
+        """A thread that stood still goes on."""
+        ...
 
 
 @frozen(kw_only=True)
@@ -36,7 +52,7 @@ class Beginning:
     accounts: tuple[str, ...] = ()
 
 
-def begun(state: State, beginning: Beginning) -> Conversation:
+def begun(state: Changes, beginning: Beginning) -> Conversation:
     """The conversation, which is opened where it is not there yet."""
     known = state.conversations.get(beginning.id)
     if known is not None:
@@ -60,7 +76,7 @@ def out_of_time(conversation: Conversation) -> BudgetExhaustedError | None:
 
 
 def open_conversation(
-    state: State,
+    state: Changes,
     id_: str,
     budget: BudgetSettings,
     *,
@@ -81,11 +97,13 @@ def open_conversation(
 
 
 def enter_conversation(
-    state: State, id_: str, budget: BudgetSettings, before: str | None, accounts: tuple[str, ...]
+    state: Changes, id_: str, budget: BudgetSettings, before: str | None, accounts: tuple[str, ...]
 ) -> Conversation:
     """Makes a conversation and its node, and enters it where live ones are found."""
     policy = budget.policy(state.root.policy)
-    node = Node(SCOPE, caps(budget.limits, policy, keeps_back=True), policy, above=above(state, accounts))
+    node = Node(
+        SCOPE, caps(budget.limits, policy, keeps_back=True), policy, above=state.pools.above(accounts, state.now)
+    )
     conversation = Conversation(id_, node, budget, before, accounts)
     conversation.node.thread = conversation.chain
     state.conversations[id_] = conversation
@@ -99,7 +117,7 @@ def apply_conversation_limits(conversation: Conversation, budget: BudgetSettings
     recap(node, caps(budget.limits, node.policy, keeps_back=True))
 
 
-def join(state: State, thread: Thread, conversation: Conversation) -> None:
+def join(state: Changes, thread: Thread, conversation: Conversation) -> None:
     """A thread is a turn of a conversation: it begins once those before it have ended."""
     conversation.turns.append(thread)
     if len(conversation.turns) > 1:
@@ -108,7 +126,7 @@ def join(state: State, thread: Thread, conversation: Conversation) -> None:
         _begin(state, thread, conversation)
 
 
-def end_turn(state: State, thread: Thread) -> None:
+def end_turn(state: Changes, thread: Thread) -> None:
     """A turn has ended: what it remembers is the conversation's, and the next one begins."""
     conversation = thread.conversation
     if conversation is None:
@@ -191,7 +209,7 @@ def heard_before(thread: Thread, handler: str, seq: int) -> Warned:
     raise LookupError(msg)
 
 
-def _begin(state: State, thread: Thread, conversation: Conversation) -> None:
+def _begin(state: Changes, thread: Thread, conversation: Conversation) -> None:
     thread.state, thread.prompts = conversation.state, conversation.prompts
     # It may have crossed levels by coming in, while it waited for its turn.
     for handler, queue in (thread.pending or {}).items():

@@ -23,7 +23,7 @@ from organism.kernel.opening import open_thread
 from organism.kernel.recall import Done, read_clock, remember
 from organism.kernel.state import State
 from organism.kernel.warnings import enter_warning, tell
-from organism.kernel.windows import account, path_of
+from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, CONVERSATION
 from organism.routing import routes
 
@@ -277,7 +277,7 @@ class Fold:
         if name.startswith(CONVERSATION):
             return self.state.conversations[name.removeprefix(CONVERSATION)].node
         if name.startswith(ACCOUNT):
-            return account(self.state, name.removeprefix(ACCOUNT))
+            return self.state.pools.account(name.removeprefix(ACCOUNT), self.state.now)
         return self._thread(name).node if name else self.state.root
 
     def _warn(self, step: facts.WarningRaised) -> None:
@@ -294,9 +294,7 @@ class Fold:
             if node.window is None or self.state.now >= node.window.begins:
                 fire(node, unit, _mark(step))
         told_after = None if step.told_after is None else self._index.messages.get(step.told_after)
-        enter_warning(
-            self.state, thread, warned, step.pending_for, step.pending_caller, told_after, digest=step.digest
-        )
+        enter_warning(self.state, thread, warned, step.pending_for, step.pending_caller, told_after, digest=step.digest)
 
 
 def _of(message: Message | None) -> Frame:

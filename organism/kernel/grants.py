@@ -21,7 +21,7 @@ from organism.kernel.recall import Done, remember
 from organism.kernel.times import running_time
 from organism.names import ORGANISM, suggestion
 from organism.settings import UNITS
-from organism.usage import PICO_PER_USD, Estimate, added
+from organism.usage import PICO_PER_USD, Estimate, added, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,7 +207,7 @@ def _nobody_for(message: Message, by: str) -> str | None:
         return "nobody grants more here (`grants_by`)"
     if by == message.sender:
         return f"'{by}' decides on requests itself, and cannot ask for its own decision"
-    if message.thread.closing or message.thread.stopping is not None:
+    if message.dropped or message.thread.closing or message.thread.stopping is not None:
         return "the thread is at its end and hands in what it has"
     return None
 
@@ -259,4 +259,4 @@ def _decimal(seconds: float) -> Decimal:
 
 
 def _plain(amount: Decimal) -> str:
-    return format(amount.normalize(), "f")
+    return written(amount)

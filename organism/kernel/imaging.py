@@ -52,11 +52,12 @@ def image_of(state: State, whole: Thread | Conversation) -> Image:
     for frame in chain((message.frame for message in messages), (thread.owner for thread in threads)):
         _collect(frames, frame)
     holds = [hold for hold in state.holds.values() if hold.chain == chained]
+    open_ones = set(messages)
     return Image(
         threads=tuple(_of_thread(state, thread) for thread in threads),
         frames=tuple(_of_frame(frame) for frame in frames),
         messages=tuple(_of_message(message, state.inbox.questions.get(message)) for message in messages),
-        holds=tuple(_of_hold(hold) for hold in holds),
+        holds=tuple(_of_hold(hold, is_open=hold.message in open_ones) for hold in holds),
         conversation=None if conversation is None else _of_conversation(conversation),
     )
 
@@ -196,7 +197,7 @@ def _of_known(key: str, answer: Any) -> Recalled:
     return Recalled(key=key, text=text, kept=kept)
 
 
-def _of_hold(hold: Hold) -> HoldImage:
+def _of_hold(hold: Hold, *, is_open: bool) -> HoldImage:
     return HoldImage(
         hold=hold.id,
         thread=hold.thread.id,
@@ -211,6 +212,7 @@ def _of_hold(hold: Hold) -> HoldImage:
         streamed=hold.streamed,
         held_at=hold.held_at,
         tags=hold.tags,
+        handler="" if hold.message is None or is_open else hold.message.to,
     )
 
 
@@ -406,8 +408,12 @@ def _share_warnings(thread: Thread, warned: dict[Ref, Warned]) -> None:
 
 def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) -> None:
     exhausted, graced = thread.exhausted, thread.graced
+    message = index.messages.get((image.thread, image.seq))
+    if message is None and image.handler:  # its delivery is over, and only who made it is still to be known
+        frame = Frame(thread, image.seq, image.handler, None, 0, None, above=None, top=True)
+        message = Message(thread, image.seq, image.handler, None, "", frame, "send")
     hold = Hold(
-        id=image.hold, thread=thread, message=index.messages.get((image.thread, image.seq)), path=thread.node.path,
+        id=image.hold, thread=thread, message=message, path=thread.node.path,
         need=image.need, output=image.output, clamped=False, alias=image.alias, backend=image.backend,
         attempt=image.attempt, grace=image.grace, streamed=image.streamed, held_at=image.held_at, chain=chain_of(thread),
         tags=image.tags,

@@ -31,7 +31,7 @@ from organism.kernel.people import People
 from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
-from organism.kernel.windows import above, roll_hint
+from organism.kernel.windows import roll_hint
 from organism.payloads.primitives import ALL as PRIMITIVES
 from organism.routing import Misdirected, check_address, routes
 
@@ -96,7 +96,7 @@ class Kernel:
             raise BudgetExhaustedError("depth", "thread", 0, 0, min(depths), 1)
         self.book.begin(at)
         conversation = None if turn_of is None else begun(self.state, turn_of)
-        path = above(self.state, accounts) if conversation is None else conversation.node.path
+        path = self.state.pools.above(accounts, self.state.now) if conversation is None else conversation.node.path
         missing = check_messages([Goal(path, budget)])
         late = None if conversation is None else out_of_time(conversation)
         if missing is not None or late is not None:

@@ -10,7 +10,6 @@ from organism.budget.tree import Node
 from organism.frames import Conversation, Frame, Thread, ThreadKind
 from organism.kernel.conversations import join, turn_policy
 from organism.kernel.steps import ref
-from organism.kernel.windows import above
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +70,7 @@ def enter_thread(
     if owner is not None:
         path = owner.thread.node.path
     else:
-        path = above(state, accounts) if conversation is None else conversation.node.path
+        path = state.pools.above(accounts, state.now) if conversation is None else conversation.node.path
     policy = turn_policy(path[0], budget)
     scope = "thread" if owner is None else "sub-thread"
     node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -10,8 +11,6 @@ from organism import facts
 from organism.kernel.steps import ref_of
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from organism.frames import Message
     from organism.kernel.state import State
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from organism import facts
-from organism.budget.tree import begin_with
-from organism.budget.windows import used_in, window_of
 from organism.frames import Failure, Thread, descendants
 from organism.kernel.calls import abandoned_charge
 from organism.kernel.fold import Fold
 from organism.kernel.state import ALL
-from organism.kernel.windows import keep_sums, quota_of, sums_of
-from organism.names import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,18 +24,7 @@ def begin(kernel: Kernel, spendings: Sequence[Spending], at: float) -> None:
     """The organism starts at this instant, with all that was spent before, in whatever process."""
     state = kernel.state
     state.come_to(at)
-    state.no_earlier = at
-    used = used_in(window_of(state.settings.ceiling.window, at), spendings)
-    begin_with(state.root, used.amounts, used.details, estimated=used.estimated)
-    by_account: dict[str, list[Spending]] = {}
-    for each in spendings:
-        for name in each.accounts:
-            by_account.setdefault(name, []).append(each)
-    for name, rows in by_account.items():
-        quota = quota_of(state.settings.accounts, name)
-        if quota is not None:
-            window = window_of(quota.window, at)
-            state.spent_before[f"{ACCOUNT}{name}"] = (window, used_in(window, rows))
+    state.pools.begin(state.settings, spendings, at)
     for each in spendings:
         for tally in _tallies(state, each):
             tally.add(each.amounts, each.details, estimated=each.estimated, unpriced=each.unpriced)
@@ -62,7 +47,7 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
     """
     state, book = kernel.state, kernel.book
     state.come_to(at)
-    state.no_earlier = at
+    state.pools.come_to(at)
     folding = _folded(kernel, record)
     state.come_to(at)
     for gone, end in folding.unsaid.values():
@@ -82,6 +67,7 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
             _take_up(kernel, thread, at)
         else:
             kernel.ends.stop(thread, Failure("cancelled", "the program that opened it has ended"), at)
+            kernel.ends.close_bare(thread, at)  # one that was stopped before, while its last call was out
     return [thread for thread in roots if not thread.ended]
 
 
@@ -95,14 +81,14 @@ def _roots(state: State, chain: str) -> list[Thread]:
 def _folded(kernel: Kernel, record: Iterable[Fact]) -> Fold:
     """Folds the record into the live state, whose sums over all threads stay as they are."""
     state = kernel.state
-    sums, totals, timed, woken = sums_of(state), state.totals, state.timed, state.woken
+    sums, totals, timed, woken = state.pools.sums(), state.totals, state.timed, state.woken
     state.totals, state.timed, state.woken = {}, [], []
     folding = Fold(state.settings, state)
     for fact in record:
         folding.apply(fact)
     state.index = None
     state.totals, state.timed, state.woken = totals, timed, woken
-    keep_sums(state, sums)
+    state.pools.keep(sums)
     return folding
 
 

@@ -7,15 +7,12 @@ reply, a thread that ends) is not written as a step, since counting again finds 
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from organism import facts
-from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, Vector
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
-from organism.budget.windows import window_of
 from organism.frames import (
     Ask,
     Conversation,
@@ -34,9 +31,9 @@ from organism.kernel.failures import climb
 from organism.kernel.inbox import Inbox
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
+from organism.kernel.pools import Pools
 from organism.kernel.rings import Rings
 from organism.kernel.steps import posted, ref, ref_of
-from organism.kernel.windows import roll_over
 from organism.names import CONVERSATION, ORGANISM
 from organism.scheduling import Schedule
 from organism.settings import Policy
@@ -45,7 +42,6 @@ from organism.usage import Tally
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from organism.budget.windows import Used, Window
     from organism.facts import Ended
     from organism.images import Ref
     from organism.kernel.holds import Hold
@@ -67,16 +63,9 @@ class State:
         self.settings = settings
         self.routes = routes
         self.now = 0.0
-        window = window_of(settings.ceiling.window, self.now)
-        self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy, window=window)
-        self.pools: dict[str, Node] = {"": self.root}
+        self.pools = Pools(settings, policy)
         """The nodes that many threads share: the organism's own, and by name those of accounts that threads were under."""
-        self.rolls_at = window.ends
-        """When the first window of one of them is over."""
-        self.no_earlier = -inf
-        """New accounts count over a window of this instant or a later one: while facts are folded it is the past."""
-        self.spent_before: dict[str, tuple[Window, Used]] = {}
-        """What earlier processes spent in the windows of accounts, by the names of their nodes."""
+        self.root = self.pools.root
         self.threads: dict[str, Thread] = {}
         self.conversations: dict[str, Conversation] = {}
         self.holds: dict[Ref, Hold] = {}
@@ -107,7 +96,11 @@ class State:
     def come_to(self, at: float) -> tuple[Node, ...]:
         """It is this instant now. Gives the shared nodes for which a new window has begun by that."""
         self.now = at
-        return () if at < self.rolls_at else roll_over(self, at)
+        if at < self.pools.rolls_at:
+            return ()
+        needed = {node for thread in self.threads.values() for node in thread.node.path}
+        needed.update(node for conversation in self.conversations.values() for node in conversation.node.path)
+        return self.pools.roll_over(at, needed)
 
     # Threads
 

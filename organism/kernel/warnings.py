@@ -195,7 +195,7 @@ def _other_reader(state: State, message: Message | None, said: Crossing) -> tupl
     conversation's limits the agent that has its turns, where code crossed them that takes no warnings: nobody else would act on them.
     """
     caller = _caller(message)
-    if message is None or (caller is None and said.scope != CONVERSATION_SCOPE):
+    if message is None or (caller is None and (said.scope != CONVERSATION_SCOPE or root_of(message.thread).ended)):
         return None
     if caller is not None:
         thread, handler = caller.thread, caller.handler
@@ -214,6 +214,7 @@ def _caller(message: Message | None) -> Frame | None:
     if message is None or "caller" not in message.thread.node.policy.notify:
         return None
     caller = message.frame.parent
-    if caller is None or caller.thread.closing or caller.thread.stopping is not None:
+    # A call may come back when its delivery, and whoever called that, are over.
+    if caller is None or not caller.open or caller.thread.closing or caller.thread.stopping is not None:
         return None
     return caller

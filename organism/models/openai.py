@@ -35,8 +35,8 @@ _SECONDS_TO_CONNECT: Final = 10.0
 """A host that does not even take the connection costs nothing, and that is told apart from a slow answer by this."""
 _SECONDS_FOR_REASONS: Final = 1.0
 """A refusal is known by its status; longer than this its text is not waited for."""
-_SECONDS_FOR_LATE_REPORTS: Final = 0.1
-"""What comes behind the end of a stream is waited for as long; the SDK itself waits no less for the end of the body."""
+_SECONDS_FOR_LATE_REPORTS: Final = 0.2
+"""What comes behind the end of a stream is waited for as long, where the body goes on; the SDK itself waits half of it."""
 _NO_KEY: Final = "none"
 """What is sent to servers that want no key; the SDK insists on some."""
 _BESIDE: Final = frozenset({"max_tokens_parameter", "extra_headers", "extra_query"})

@@ -81,10 +81,10 @@ class PerClass(Generic[T]):
 
     def __call__(self, cls: type) -> T:
         """What was made for the class; raises PayloadTypeError where it is no payload."""
-        kept = definition_of(cls).kept
-        try:
-            made: T = kept[self]
+        try:  # in one step, since every message passes here
+            made: T = cls.__dict__[_ATTRIBUTE].kept[self]
         except KeyError:
+            kept = definition_of(cls).kept
             made = kept[self] = self._make(cls)
         return made
 

@@ -9,14 +9,13 @@ import anyio
 import anyio.lowlevel
 from attrs import evolve
 
-from organism.frames import Message
 from organism.kernel.outcome import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from organism.facts import Ended
-    from organism.frames import Thread
+    from organism.frames import Message, Thread
     from organism.kernel import Kernel
     from organism.pump.deadlines import Deadlines
     from organism.pump.delivery import Delivery

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -19,6 +20,36 @@ def clock() -> Callable[[], float]:
     if trio.lowlevel.in_trio_run():
         return trio.lowlevel.current_clock().current_time
     return asyncio.get_running_loop().time
+
+
+async def called_back(begin: Callable[[Callable[[], None]], None]) -> None:
+    """Waits until another thread has called what ``begin`` is given, whoever is cancelled meanwhile. Where the loop is over by
+    then, the call does nothing.
+    """
+    if trio.lowlevel.in_trio_run():
+        task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
+
+        def reschedule() -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(trio.lowlevel.reschedule, task)
+
+        begin(reschedule)
+        await trio.lowlevel.wait_task_rescheduled(_refused)
+        return
+    loop, event = asyncio.get_running_loop(), anyio.Event()
+
+    def wake() -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(event.set)
+
+    begin(wake)
+    with anyio.CancelScope(shield=True):
+        await event.wait()
+
+
+def _refused(_raise: object) -> trio.lowlevel.Abort:
+    """It is waited for to its end; whoever was cancelled hears of it at the next place."""
+    return trio.lowlevel.Abort.FAILED
 
 
 def scope_mark() -> object:

@@ -41,12 +41,8 @@ class _Written:
     """Root threads of which a snapshot is due."""
 
 
-@frozen
-class _Leaving:
-    position: int
-    root: str
-    go: Callable[[], None]
-    fail: Callable[[JournalError], None] | None
+_Leaving = tuple[int, str, Callable[[], None], Callable[[JournalError], None] | None]
+"""(position, root, go, fail): what goes once all up to a position is durable."""
 
 
 class Writer:
@@ -70,10 +66,13 @@ class Writer:
         self._failed = failed
         self._due = due
         self._moved = moved
-        self._waiting: deque[tuple[str, Fact]] = deque()
+        self._waiting: list[tuple[str, Fact]] = []
         self._leaving: deque[_Leaving] = deque()
         self._frozen: dict[str, JournalError] = {}
         self._wake = anyio.Event()
+        self._woken = False
+        self._turn = anyio.Lock(fast_acquire=True)
+        """Batches end in the order in which they were begun, whoever writes them."""
         self._sealed = False
         self._said = ""
 
@@ -88,7 +87,9 @@ class Writer:
             return
         self.next += 1
         self._waiting.append((root, fact))
-        self._wake.set()
+        if not self._woken:
+            self._woken = True
+            self._wake.set()
 
     def when_durable(
         self, root: str, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
@@ -104,7 +105,7 @@ class Writer:
         elif self.durable >= self.next - 1:
             go()
         else:
-            self._leaving.append(_Leaving(self.next - 1, root, go, fail))
+            self._leaving.append((self.next - 1, root, go, fail))
 
     async def settled(self, root: str) -> None:
         """Waits until all that was recorded so far is durable. Raises JournalError where the root thread's facts are not."""
@@ -128,17 +129,18 @@ class Writer:
         """Writes until it is cancelled; a write that has begun is finished."""
         while True:
             await self._wake.wait()
-            self._wake = anyio.Event()
+            self._wake, self._woken = anyio.Event(), False
             await self.flush()
 
     async def flush(self) -> None:
         """Writes all that waits."""
-        with anyio.CancelScope(shield=True):
+        async with self._turn:
             while self._waiting:
-                count = min(len(self._waiting), _BATCH)
-                batch = [self._waiting.popleft() for _ in range(count)]
-                written = await self._write([(root, fact) for root, fact in batch if root not in self._frozen])
-                self._end_batch(self.durable + count, written)
+                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                durable = self.durable + len(batch)
+                if self._frozen:
+                    batch = [(root, fact) for root, fact in batch if root not in self._frozen]
+                self._end_batch(durable, await self._write(batch))
 
     async def _write(self, batch: Sequence[tuple[str, Fact]]) -> _Written:
         roots = list(dict.fromkeys(root for root, _ in batch))
@@ -166,12 +168,12 @@ class Writer:
         if not written.failed:
             self._said = ""
         self.durable = durable
-        while self._leaving and self._leaving[0].position <= durable:
-            leaving = self._leaving.popleft()
-            if leaving.root not in self._frozen:
-                leaving.go()
-            elif leaving.fail is not None:
-                leaving.fail(self._frozen[leaving.root])
+        while self._leaving and self._leaving[0][0] <= durable:
+            _, root, go, fail = self._leaving.popleft()
+            if root not in self._frozen:
+                go()
+            elif fail is not None:
+                fail(self._frozen[root])
         for root in written.due:
             self._due(root)
         self._moved()

@@ -16,7 +16,7 @@ from organism.errors import BudgetExhaustedError
 from organism.frames import Ask
 from organism.kernel import Kernel
 from organism.kernel.fold import Fold
-from organism.kernel.windows import SCOPE as ACCOUNT_SCOPE
+from organism.kernel.pools import SCOPE as ACCOUNT_SCOPE
 from organism.kernel.windows import roll_hint
 from organism.names import ORGANISM
 from organism.pump.handles import ThreadHandle

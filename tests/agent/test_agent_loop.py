@@ -250,7 +250,7 @@ async def test_a_prompt_that_names_what_is_not_there_fails_clearly() -> None:
     # What depends on the thread shows when it is rendered.
     model = ScriptedModel([REPLY])
     async with running(handlers=desk(prompt="You have {{ budget.tokens }}."), models=model.models()) as organism:
-        with pytest.raises(HandlerFailedError, match="the prompt of 'desk' cannot be rendered: .* 'tokens'"):
+        with pytest.raises(HandlerFailedError, match=r"the prompt of 'desk' cannot be rendered: .* 'tokens'"):
             await organism.ask("desk", Question("?"))
     assert not model.requests
 

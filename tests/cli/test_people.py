@@ -12,8 +12,6 @@ import pytest
 from tests.cli.test_terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cli.conftest import Desk, Ran
 
 LEAVE = '''
@@ -116,7 +114,7 @@ def test_a_run_without_a_terminal_leaves_the_question_and_says_how_to_answer(off
         in lines
     )
     assert f"boss is asked by clerk [question {question['id']}]" in lines
-    assert "answer with 'organism answer ID --send X'; organism inbox lists the questions" in lines
+    assert "answer with 'organism answer ID --send X'; 'organism inbox' lists the questions" in lines
     assert "1 thread is paused; go on with it: organism resume" in lines
     assert question["payload"] == {"Trip": {"to": "Rome"}}
     assert question["xml"] == '<Trip xmlns="urn:organism:payloads"><to>Rome</to></Trip>'
@@ -218,7 +216,12 @@ def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
     assert question["payload"] == {"Trip": {"to": "Oslo"}}
     assert office.organism("answer", question["id"], "--send", '{"Granted": {"why": "cold"}}').code == 0
     ran = office.organism("chat", "--to", "clerk", "--conversation", "c", stdin="Bern\n")
-    assert (ran.code, ran.out) == (4, "Oslo: Granted(why='cold')\n")
+    assert (ran.code, "boss is asked by clerk [question " in ran.err) == (4, True)
+    (question,) = waiting(office)
+    assert question["payload"] == {"Trip": {"to": "Bern"}}
+    (first, second) = office.organism("threads", "--json").objects
+    assert first["replies"][0]["payload"] == {"Told": {"text": "Oslo: Granted(why='cold')"}}
+    assert second["outcome"] == "paused"
 
 
 def alive(desk: Desk, *arguments: str) -> Any:
@@ -257,7 +260,7 @@ def test_of_two_answers_at_once_one_is_taken(office: Desk) -> None:
     id_ = left(office)
 
     def both() -> list[Ran]:
-        said = ['{"Granted": {"why": "%d"}}' % n for n in range(2)]
+        said = [f'{{"Granted": {{"why": "{n}"}}}}' for n in range(2)]
         processes = [office.start("answer", id_, "--send", each) for each in said]
         ended = [(process.communicate(timeout=60), process) for process in processes]
         return [type(office.organism("inbox"))(process.returncode, out, err) for (out, err), process in ended]
@@ -292,6 +295,26 @@ def test_a_question_that_was_taken_up_again_waits_again(office: Desk) -> None:
     assert question["id"] == id_
 
 
+def test_a_replay_has_the_answer_that_was_given(office: Desk) -> None:
+    id_ = left(office)
+    office.organism("answer", id_, "--send", '{"Granted": {"why": "sun"}}')
+    office.organism("resume")
+    ran = office.organism("replay", id_.partition("/")[0])
+    assert (ran.code, ran.out) == (0, "the same: 1 delivery and 0 model calls compared\n"), ran.out
+
+
+def test_a_fork_asks_again_what_was_not_answered_where_it_begins(office: Desk) -> None:
+    id_ = left(office)
+    office.organism("answer", id_, "--send", '{"Granted": {"why": "sun"}}')
+    office.organism("resume")
+    ran = office.organism("fork", id_.partition("/")[0], "--at", "2", "--json")
+    assert (ran.code, ran.object["outcome"]) == (4, "paused"), ran.err
+    (question,) = waiting(office)
+    assert question["id"] != id_
+    assert office.organism("answer", question["id"], "--send", '{"Granted": {"why": "rain"}}').code == 0
+    assert "Granted(why='rain')" in office.organism("resume").out
+
+
 def test_what_went_on_is_told(office: Desk) -> None:
     id_ = left(office)
     thread = id_.partition("/")[0]
@@ -305,13 +328,8 @@ def test_what_went_on_is_told(office: Desk) -> None:
 # At a terminal
 
 
-@pytest.fixture
-def terminal(office: Desk) -> Iterator[Desk]:
-    yield office
-
-
-def test_a_run_at_a_terminal_asks_whoever_sits_there(terminal: Desk) -> None:
-    on = Terminal(terminal, "run", "--quiet")
+def test_a_run_at_a_terminal_asks_whoever_sits_there(office: Desk) -> None:
+    on = Terminal(office, "run", "--quiet")
     on.until(lambda shown: shown.endswith("boss> "))
     text = on.shown.replace("\r\n", "\n")
     assert re.search(
@@ -325,8 +343,8 @@ def test_a_run_at_a_terminal_asks_whoever_sits_there(terminal: Desk) -> None:
     assert "Rome: Granted(why='sun')" in on.shown
 
 
-def test_whoever_sits_there_may_refuse(terminal: Desk) -> None:
-    on = Terminal(terminal, "run")
+def test_whoever_sits_there_may_refuse(office: Desk) -> None:
+    on = Terminal(office, "run")
     on.until(lambda shown: shown.endswith("boss> "))
     on.type(b"/refuse not today\n")
     assert on.finish() == 0
@@ -334,36 +352,36 @@ def test_whoever_sits_there_may_refuse(terminal: Desk) -> None:
 
 
 @pytest.mark.parametrize("keys", [b"\n", b"\x04"])
-def test_what_is_left_waits_in_the_inbox(terminal: Desk, keys: bytes) -> None:
-    on = Terminal(terminal, "run")
+def test_what_is_left_waits_in_the_inbox(office: Desk, keys: bytes) -> None:
+    on = Terminal(office, "run")
     on.until(lambda shown: shown.endswith("boss> "))
     on.type(keys)
     assert on.finish() == 4
     assert "1 thread is paused; go on with it: organism resume" in on.shown
-    assert len(waiting(terminal)) == 1
+    assert len(waiting(office)) == 1
 
 
-def test_a_question_that_was_answered_elsewhere_is_asked_no_more(terminal: Desk) -> None:
-    on = Terminal(terminal, "run", "--quiet")
+def test_a_question_that_was_answered_elsewhere_is_asked_no_more(office: Desk) -> None:
+    on = Terminal(office, "run", "--quiet")
     on.until(lambda shown: shown.endswith("boss> "))
-    (question,) = waiting(terminal)
-    assert terminal.organism("answer", question["id"], "--send", '{"Granted": {"why": "sun"}}').code == 0
+    (question,) = waiting(office)
+    assert office.organism("answer", question["id"], "--send", '{"Granted": {"why": "sun"}}').code == 0
     assert on.finish() == 0
     assert f"question {question['id']} waits no more" in on.shown
     assert "Rome: Granted(why='sun')" in on.shown
 
 
-def test_interrupting_while_somebody_is_asked_leaves_the_question(terminal: Desk) -> None:
-    on = Terminal(terminal, "run")
+def test_interrupting_while_somebody_is_asked_leaves_the_question(office: Desk) -> None:
+    on = Terminal(office, "run")
     on.until(lambda shown: shown.endswith("boss> "))
     on.type(b"\x03")
     on.process.send_signal(signal.SIGINT)
     assert on.finish() in {130, -signal.SIGINT}
-    assert len(waiting(terminal)) == 1
+    assert len(waiting(office)) == 1
 
 
-def test_a_chat_at_a_terminal_asks_in_between(terminal: Desk) -> None:
-    on = Terminal(terminal, "chat", "--to", "clerk", "--quiet")
+def test_a_chat_at_a_terminal_asks_in_between(office: Desk) -> None:
+    on = Terminal(office, "chat", "--to", "clerk", "--quiet")
     on.until(lambda shown: shown.endswith("> "))
     on.type(b"Oslo\n")
     on.until(lambda shown: shown.endswith("boss> "))

@@ -9,7 +9,7 @@ import pytest
 
 from organism import facts, payload
 from organism.budget.claims import Charge
-from organism.cli.phrases import SHORT, message_text, short
+from organism.cli.phrases import SHORT, forecast_text, message_text, short
 from organism.cli.story import How, Story
 from organism.frames import Failure
 from organism.images import Kept, Prompted
@@ -17,7 +17,7 @@ from organism.journal.codec import encode
 from organism.journal.prompts import requests
 from organism.journal.values import PlainPayload
 from organism.settings import BudgetSettings, Limits
-from organism.usage import Usage
+from organism.usage import Estimate, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,6 +197,31 @@ ENDED: dict[str, Any] = {
             ["sub-thread .4: ended exhausted (tokens) after 1.50 s: no tokens"],
         ),
         (facts.Closed(at=9.0, thread="t"), ["closed"]),
+        (
+            facts.LimitsSet(at=9.0, thread="conversation:c", budget=BudgetSettings(limits=Limits(tokens=5000))),
+            ["the conversation's limits are now: tokens 5,000"],
+        ),
+        (
+            facts.Granted(
+                at=9.0, thread="t", seq=1, node="t.4", unit="tokens", asked=Decimal(5000), amount=Decimal(2000), by="boss",
+                reason="for now", budget=BudgetSettings(limits=Limits(tokens=12_000)),
+            ),
+            ["  sub-thread .4: boss grants 2,000 of 5,000 tokens: for now; the limit is now 12,000"],
+        ),
+        (
+            facts.Granted(
+                at=9.0, thread="t", seq=1, node="t", unit="cost_usd", asked=Decimal("0.50"), amount=Decimal("0.50"),
+                by="boss", reason="", budget=BudgetSettings(limits=Limits(cost_usd=Decimal("1.50"))),
+            ),
+            ["  boss grants 0.5 of 0.5 cost_usd; the limit is now 1.5"],
+        ),
+        (
+            facts.Forecast(
+                at=9.0, thread="t", seq=1,
+                estimate=Estimate(handler="desk", unit="tokens", low=Decimal(200), high=Decimal(5000), used=Decimal(1200)),
+            ),
+            ["  desk forecasts 200 to 5,000 tokens from 1,200 used on"],
+        ),
     ],
 )  # fmt: skip
 def test_what_happens_is_said_in_words(fact: Fact, lines: list[str]) -> None:
@@ -229,3 +254,11 @@ def test_payloads_in_short_are_one_harmless_line() -> None:
     assert short(PlainPayload("One", {"of": [1, {"k": True}]}, "<One/>")) == "One: [1, {k: True}]"
     assert len(short(Note("x" * 1000))) == SHORT
     assert message_text({"content": "hi"}) == "?: hi"
+
+
+@pytest.mark.parametrize(("end", "what"), [(1500, "300 came: hit"), (9200, "8,000 came: missed")])
+def test_what_came_of_a_forecast_is_said_at_the_end(end: int, what: str) -> None:
+    said = Estimate(
+        handler="desk", unit="tokens", low=Decimal(200), high=Decimal(5000), used=Decimal(1200), end=Decimal(end)
+    )
+    assert forecast_text(said) == f"desk forecasts 200 to 5,000 tokens from 1,200 used on; {what}"

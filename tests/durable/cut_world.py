@@ -62,6 +62,12 @@ class KeptWorld(World):
         self.carry_out()
         return spawned
 
+    def grant(self, delivery: Delivery, unit: str, amount: int, key: str = "") -> None:
+        super().grant(delivery, unit, amount, key or self._key(delivery, "grant"))
+
+    def forecast(self, delivery: Delivery, unit: str, low: int, key: str = "") -> None:
+        super().forecast(delivery, unit, low, key or self._key(delivery, "forecast"))
+
     def settle(self, delivery: Delivery, hold: Hold, charge: Charge, text: str = "") -> None:
         super().settle(delivery, hold, charge)
         if text and delivery.message in self.deliveries:

@@ -192,6 +192,35 @@ async def test_a_thread_without_handlers_ends_with_the_program_that_opened_it_an
     check_whole(organism, made.path)
 
 
+async def test_a_thread_without_handlers_that_was_cancelled_and_had_not_paid_ends_with_its_program(
+    tmp_path: Path,
+) -> None:
+    made = scene(tmp_path, {"worker": code(lone)})
+
+    async def client(organism: Mortal) -> None:
+        async with anyio.create_task_group() as group, organism.thread(budget={"tokens": 500}) as thread:
+            group.start_soon(lambda: thread.complete("one", max_output_tokens=50))
+            await anyio.sleep(0.5)
+            thread.handle.cancel("enough")
+            await anyio.sleep(100)
+
+    dying = made.organism()
+    dying.dies_at = behind(1, Stopped)
+    await made.live(dying, client)
+    assert every(made.path, CallSettled) == every(made.path, Ended) == []
+    organism = made.organism()
+
+    async def look(organism: Mortal) -> None:
+        assert await organism.resume() == []
+        assert len(organism.unfinished) == 0
+
+    await made.live(organism, look)
+    (ended,) = every(made.path, Ended)
+    (held,) = every(made.path, CallHeld)
+    assert (ended.outcome, ended.error, ended.usage.tokens) == ("cancelled", "enough", held.need[0])
+    check_whole(organism, made.path)
+
+
 # Ends
 
 

@@ -80,12 +80,14 @@ def inline(tmp_path: Path, **keys: Any) -> Inline:
 
 
 async def asked(organism: Inline) -> str:
-    while not (found := organism.inbox()):
+    while not (found := organism.inbox()):  # noqa: ASYNC110 - as a client would look
         await anyio.sleep(0.01)
     return found[0].id
 
 
-async def test_a_process_that_was_down_costs_no_time_and_the_question_keeps_its_age(tmp_path: Path, wall: Clock) -> None:
+async def test_a_process_that_was_down_costs_no_time_and_the_question_keeps_its_age(
+    tmp_path: Path, wall: Clock
+) -> None:
     async with inline(tmp_path, budget={"seconds": 60}) as organism:
         thread = await organism.send("clerk", Go(), id="t")
         id_ = await asked(organism)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.facts import CallHeld, CallSettled
+from organism.models.chat import body_of
 from organism.models.contract import ToolSpec
-from organism.models.estimates import Estimates, prompt_of
+from organism.models.estimates import Estimates, canonical, prompt_of
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.budget_world import PROMPT, code, models, most_committed, outcome
+from tests.hard.budget_world import PROMPT, Done, Task, code, models, most_committed, outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from organism import Context, Organism
+    from organism import Context
     from organism.models.contract import Request
-    from tests.hard.budget_world import Task
 
 STRICT = {"accounting": "strict"}
 
@@ -24,14 +24,14 @@ def size_of(request: Request) -> int:
     return prompt_of(request.messages, tools=request.tools, returns=request.returns).size
 
 
-def needs(organism: Organism) -> list[int]:
+def needs(organism: Any) -> list[int]:
     """The input that each call held, in order."""
     return [fact.need[1] for fact in organism.watch.of(CallHeld)]
 
 
 def adding(tokens: int) -> ScriptedModel:
     """A model that counts three bytes a token, and adds ``tokens`` of its own."""
-    return ScriptedModel(lambda request: Says(text="ok", usage=(size_of(request) // 3 + tokens, 1)))
+    return ScriptedModel(lambda request: Says(text='{"text": "ok"}', usage=(size_of(request) // 3 + tokens, 1)))
 
 
 def asking(*texts: str, **more: Any) -> Any:
@@ -52,8 +52,8 @@ async def test_what_a_careless_thread_was_charged_closes_a_provider_before_a_str
         again = await outcome(organism)
     assert (careless.outcome, strict.outcome, again.outcome) == ("completed", "failed", "completed")
     assert strict.usage.model_calls == 0
-    assert "it charged 381 tokens more than the bound of a strict budget" in (strict.error or "")
-    assert "raise its `overhead` to 381 or more (now 0)" in (strict.error or "")
+    assert "it charged 380 tokens more than the bound of a strict budget" in (strict.error or "")
+    assert "raise its `overhead` to 380 or more (now 0)" in (strict.error or "")
     assert len(model.requests) == 2
 
 
@@ -62,16 +62,16 @@ async def test_with_the_overhead_that_it_asks_for_it_is_open_and_no_strict_threa
 ):
     async with running(
         handlers={"worker": code(asking(PROMPT, PROMPT))},
-        models=models(adding(400), overhead=381),
-        budget={"tokens": 900, **STRICT},
+        models=models(adding(400), overhead=380),
+        budget={"tokens": 1000, **STRICT},
     ) as organism:
         results = [await outcome(organism) for _ in range(3)]
-        facts = organism.watch.of(CallHeld, CallSettled)
+        facts = organism.watch.facts
     assert [result.outcome for result in results] == ["completed"] * 3
-    assert all(result.usage.tokens <= 900 for result in results)
+    assert all(result.usage.tokens <= 1000 for result in results)
     charged = [fact.charge.amounts[1] for fact in facts if isinstance(fact, CallSettled)]
     assert charged == needs(organism)  # to the last token
-    assert most_committed(facts[:4]) <= 900
+    assert most_committed(facts) <= 3 * 1000
 
 
 async def test_what_a_provider_adds_is_held_once_two_short_prompts_have_shown_it() -> None:
@@ -102,21 +102,17 @@ async def test_what_was_reported_for_the_beginning_is_held_for_what_goes_on() ->
 
 async def test_tools_and_a_schema_are_held_in_the_form_in_which_they_are_sent() -> None:
     tool = ToolSpec(name="search", description="Searches.", parameters={"type": "object", "properties": {}})
-    returns = {"title": "Answer", "type": "object", "properties": {"text": {"type": "string"}}}
-    wrapped = (
-        '{"function":{"description":"Searches.","name":"search","parameters":{"properties":{},"type":"object"}},"type":"function"}'
-        '{"json_schema":{"name":"Answer","schema":{"properties":{"text":{"type":"string"}},"title":"Answer","type":"object"}},'
-        '"type":"json_schema"}'
-    )
     model = adding(0)
     async with (
         running(models=models(model), budget={"tokens": 9000}) as organism,
         organism.thread(budget=STRICT) as thread,
     ):
         await thread.complete(PROMPT, max_output_tokens=10)
-        await thread.complete(PROMPT, max_output_tokens=10, tools=[tool], returns=returns)
+        await thread.complete(PROMPT, max_output_tokens=10, tools=[tool], returns=Done)
         bare, full = needs(organism)
-    assert full - bare == len(wrapped) + 2
+    body = body_of(model.requests[1], limit="max_tokens")
+    sent = [*body["tools"], body["response_format"]]
+    assert full - bare == sum(len(canonical(part, "a part")) + 1 for part in sent)
 
 
 async def test_what_was_learned_ends_with_the_process_and_changes_nothing_that_was_recorded(tmp_path: Path) -> None:
@@ -128,7 +124,7 @@ async def test_what_was_learned_ends_with_the_process_and_changes_nothing_that_w
     async with running(models=models(adding(300)), **setup) as organism:
         before = await outcome(organism)
         first = needs(organism)
-    async with running(models=models(adding(300)), **setup) as organism:
-        assert organism.usage().tokens == before.usage.tokens
+    async with running(models=models(adding(300)), check=False, **setup) as organism:
+        assert organism.usage(by="handler")["worker"].tokens == before.usage.tokens  # type: ignore[index]
         await outcome(organism)
         assert needs(organism)[-3:] == first

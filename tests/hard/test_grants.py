@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from attrs import evolve
 
 from organism import BudgetExhaustedError, ConfigurationError, Context, HandlerFailedError, Refused, Reply, Send
-from organism.facts import Granted
+from organism.facts import Granted, LimitsSet
+from organism.forking import fork
+from organism.kernel.fold import Fold
 from organism.primitives import (
     BudgetDecision,
     BudgetGranted,
@@ -17,8 +20,10 @@ from organism.primitives import (
     BudgetRefused,
     BudgetReport,
     BudgetRequest,
+    BudgetWarning,
 )
-from organism.testing import Says, ScriptedModel, running
+from organism.settings import Limits
+from organism.testing import Says, ScriptedModel, Watched, running
 from tests.hard.budget_world import (
     NO_GRACE,
     Done,
@@ -610,3 +615,165 @@ async def test_an_agent_asks_what_is_left() -> None:
         result = await outcome(organism)
     assert '"BudgetReport": {"remaining": {"tokens": "7900"' in said_to(model.requests[1])[-1]
     assert result.reply == Done("seen")
+
+
+# Limits that are changed from outside, of sub-threads (hard case 18)
+
+
+async def test_the_limits_of_a_sub_thread_are_raised_and_cut_while_it_runs() -> None:
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        raised = await ctx.spawn("helper", task, budget={"tokens": 400})
+        cut = await ctx.spawn("helper", task, budget={"tokens": 4000})
+        await anyio.sleep(15)
+        raised.add_budget(tokens=400)
+        cut.set_budget(tokens=100)
+        said = [(await each.result()).reply.text for each in (raised, cut)]
+        return Reply(Done(" | ".join(said)))
+
+    async def helper(task: Task, ctx: Context) -> Reply[Done]:
+        done = 0
+        try:
+            while True:
+                await spend(ctx, 400)
+                done += 1
+                await anyio.sleep(10)
+        except BudgetExhaustedError as error:
+            return Reply(Done(f"{done}, then {error.unit} of the {error.scope}"))
+
+    handlers = {"worker": code(worker, peers=("helper",)), "helper": code(helper, timeout=None)}
+    budget = {"tokens": 10_000, "grace": NO_GRACE}
+    async with running(handlers=handlers, models=models(spender(seconds=10)), budget=budget) as organism:
+        result = await outcome(organism)
+    # Who was raised makes one more call; the other one had made one, and the next is refused.
+    assert result.reply == Done("2, then tokens of the sub-thread | 1, then tokens of the sub-thread")
+
+
+async def test_seconds_and_depth_are_seen_live() -> None:
+    seen: list[str] = []
+
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        await anyio.sleep(8)
+        view = ctx.budget
+        seen.append(f"{view.seconds.used:g} {view.seconds.remaining:g} {view.seconds.crossed} {view.seconds.held}")
+        seen.append(f"{view.depth.used} {view.depth.limit} {view.depth.remaining} {view.depth.crossed}")
+        return Reply(await ctx.ask("helper", task, expect=Done))
+
+    async def helper(task: Task, ctx: Context) -> Reply[Done]:
+        await anyio.sleep(1)
+        view = ctx.budget
+        seen.append(f"{view.seconds.used:g} {view.seconds.limit} {view.seconds.remaining}")
+        seen.append(f"{view.depth.used} {view.depth.limit} {view.depth.remaining}")
+        return Reply(Done("seen"))
+
+    handlers = {"worker": code(worker, peers=("helper",)), "helper": code(helper, budget={"depth": 9})}
+    async with running(handlers=handlers, budget={"seconds": 10, "depth": 4}) as organism:
+        await outcome(organism)
+        async with organism.thread(budget={"seconds": 3}) as bare:
+            await anyio.sleep(1)
+            assert (bare.budget.seconds.remaining, bare.budget.depth.used) == (2, 0)
+    assert seen == ["8 2 ('warning',) 0", "1 4 3 ()", "1 None None", "2 4 2"]
+
+
+async def test_seconds_stand_still_while_a_thread_is_paused() -> None:
+    seen: list[float] = []
+
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        await anyio.sleep(2)
+        seen.append(ctx.budget.seconds.used)
+        await anyio.sleep(3)
+        seen.append(ctx.budget.seconds.used)
+        return Reply(Done("done"))
+
+    async with running(handlers={"worker": code(worker)}, budget={"seconds": 10}) as organism:
+        handle = await organism.send("worker", Task("go"))
+        await anyio.sleep(1)
+        handle.pause()
+        await anyio.sleep(3)
+        handle.resume()
+        await handle.result()
+    assert seen == [1, 2]
+
+
+async def test_an_agent_may_write_amounts_as_numbers() -> None:
+    asked = Says(calls=(("organism_BudgetRequest", '{"unit": "cost_usd", "amount": 0.1, "reason": "more"}'),))
+    model = ScriptedModel([asked, replies("seen")])
+    budget = {"cost_usd": "0.30", "grants_by": "boss"}
+    handlers = {"worker": agent(), "boss": code(generous)}
+    async with running(handlers=handlers, models=models(model), budget=budget) as organism:
+        await outcome(organism)
+        (granted,) = organism.watch.of(Granted)
+    assert (granted.amount, granted.budget.limits.cost_usd) == (Decimal("0.1"), Decimal("0.40"))
+    (tool,) = [tool for tool in model.requests[0].tools if tool.name == "organism_BudgetRequest"]
+    assert tool.parameters["properties"]["amount"] == {"type": "number", "description": "How much more."}
+
+
+async def test_the_simulated_model_does_not_ask_at_random() -> None:
+    handlers = {"worker": agent(peers=("organism",)), "boss": code(generous)}
+    async with running(handlers=handlers, budget={"tokens": 20_000, "grants_by": "boss"}) as organism:
+        result = await outcome(organism)
+    assert (result.outcome, result.usage.messages, result.estimates) == ("completed", 1, ())
+
+
+async def test_who_asks_is_told_what_the_question_to_who_decides_crosses() -> None:
+    """The third of four messages brings the organism's question to the boss; the level is the worker's to hear of."""
+
+    async def worker(message: Task | BudgetWarning, ctx: Context) -> Any:
+        if isinstance(message, BudgetWarning):
+            return Reply(Done(f"{message.level} of {message.unit}"))
+        assert await ctx.request_budget("tokens", 5, "more")
+        return None
+
+    budget = {"messages": 4, "warn_at": {"messages": [0.75], "tokens": []}, "tokens": 100, "grants_by": "boss"}
+    handlers = {"worker": code(worker), "boss": code(generous)}
+    async with running(handlers=handlers, budget=budget) as organism:
+        result = await outcome(organism)
+    assert [(warned.unit, warned.used, warned.to) for warned in result.warnings] == [("messages", 3, "worker")]
+    assert result.reply == Done("final of messages")
+
+
+async def test_a_person_decides_and_waiting_for_them_takes_no_time() -> None:
+    handlers = {
+        "worker": code(asking(500)),
+        "boss": {"human": {"accepts": BudgetRequest, "replies": BudgetDecision}, "description": "Decides."},
+    }
+    budget = {"tokens": 1000, "seconds": 60, "grants_by": "boss"}
+    async with running(handlers=handlers, budget=budget) as organism:
+        handle = await organism.send("worker", Task("go"))
+        assert (await handle.result()).outcome == "paused"
+        await anyio.sleep(10_000)
+        (question,) = organism.inbox()
+        assert question.payload == BudgetRequest(unit="tokens", amount=Decimal(500), reason="there is more to do")
+        decision = BudgetDecision(granted=True, unit="tokens", amount=Decimal(300), reason="see me afterwards")
+        await organism.answer(question.id, decision)
+        await handle.goes_on()
+        result = await handle.result()
+    assert result.reply == Done("Granted 300: see me afterwards; 300 of the 500 tokens that were asked for")
+    assert (result.outcome, round(result.usage.seconds)) == ("completed", 0)
+
+
+async def test_a_person_who_decides_must_be_able_to() -> None:
+    boss = {"human": {"accepts": BudgetRequest, "replies": Done}, "description": "Decides."}
+    with pytest.raises(ConfigurationError, match="'boss' replies Done, and no BudgetDecision"):
+        Watched(name="test", handlers={"worker": code(asking(5)), "boss": boss}, budget={"grants_by": "boss"})
+
+
+async def test_a_fork_goes_on_with_what_was_granted() -> None:
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        assert await ctx.request_budget("tokens", 500, "more")
+        await anyio.sleep(5)
+        return Reply(Done("done"))
+
+    handlers = {"worker": code(worker), "boss": code(generous)}
+    async with running(handlers=handlers, budget={"tokens": 1000, "grants_by": "boss"}) as organism:
+        handle = await organism.send("worker", Task("go"), id="t")
+        await anyio.sleep(1)
+        copy = fork(organism.watch.facts, "u")
+        await handle.result()
+    folding = Fold(organism.settings)
+    for fact in copy:
+        folding.apply(fact)
+    thread = folding.state.threads["u"]
+    assert (thread.budget.limits.tokens, thread.node.caps.limit[0]) == (1500, 1500)
+    assert thread.granted == {"tokens": Decimal(500)}
+    lowered = fork(organism.watch.facts[:-2], "v", budget=lambda limits: evolve(limits, limits=Limits(tokens=5)))
+    assert isinstance(lowered[-1], LimitsSet)

@@ -158,7 +158,7 @@ STREAMS: Final[Mapping[str, Case]] = {
     "reports in a last chunk": Case(says(ALL + more(usage(), DONE) + END), TOLD, "", text="Hello"),
     "reports in a last chunk, and cuts": Case(says(ALL + more(usage()), cut=True), TOLD, "broke"),
     "reports after its end": Case(says(ALL + more(DONE, usage()) + END), TOLD, "", text="Hello"),
-    "reports after its end, and later": Case(says(ALL + more(DONE), more(usage()) + END, pause=0.01), TOLD, "", text="Hello"),
+    "reports after its end, and later": Case(says(ALL + more(DONE), more(usage()) + END, pause=0.001), TOLD, "", text="Hello"),
     "reports garbage after its end": Case(says(ALL + more(usage(), DONE, usage(a=1)) + END), TOLD, "", text="Hello"),
     "cuts after its end": Case(says(ALL + more(usage(), DONE), cut=True), TOLD, "", text="Hello"),
     "hangs after its end": Case(says(ALL + more(usage(), DONE), hang=True), TOLD, "", text="Hello"),

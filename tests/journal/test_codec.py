@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from attrs import evolve, frozen
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from organism import payload
 from organism.errors import JournalError
 from organism.facts import Accepted, Answered, CallRefused, Dropped, Fact, Failed, Left, LimitsSet, Posted, Unhandled
 from organism.frames import Failure
 from organism.journal import PlainPayload, codec, forms
 from organism.journal.chain import Head, canonical, seal
 from organism.journal.codec import FACTS, STEPS, content, decode, encode, encode_lost
-from organism.payloads import Vocabulary
+from organism.payloads import Vocabulary, encode_xml
 from organism.primitives import BudgetEstimate
 from organism.settings import BudgetSettings, Limits
-from tests.journal.fact_values import WORDS, Greeting, Inner, facts_of
+from tests.journal.fact_values import WORDS, Greeting, Inner, decimals, facts_of
 
 VALIDATOR = Draft202012Validator(codec.schema())
 
@@ -242,3 +245,38 @@ def test_a_default_that_says_something_is_written() -> None:
     )  # fmt: skip
     (step,) = document["steps"]
     assert (step["charged"], step["depth"], "parent" in step) == (True, 0, False)
+
+
+@payload
+class Flat:
+    """A payload of each kind of scalar."""
+
+    text: str
+    whole: int
+    number: float
+    sure: bool
+    exact: Decimal
+    when: datetime
+    data: bytes
+    maybe: str | None = None
+    other: int | None = None
+
+
+long_texts = st.text(st.sampled_from('abc <&>"\\_x0\n\r\x00\ufeff\uffff\u00e9'), max_size=60) | st.sampled_from(
+    ["a_b " * 20, "_x0041_ " * 10, "\uff01" * 40, "plain " * 10]
+)
+
+
+@given(
+    st.builds(
+        Flat, text=long_texts, whole=st.integers(), number=st.floats(allow_nan=False, allow_infinity=False), sure=st.booleans(),
+        exact=decimals, when=st.datetimes(timezones=st.just(UTC)), data=st.binary(max_size=40), maybe=st.none() | long_texts,
+        other=st.none() | st.integers(),
+    )
+)  # fmt: skip
+def test_the_xml_in_an_entry_is_the_payloads_own(value: Flat) -> None:
+    (step,) = encode(
+        Answered(at=1.0, thread="t", seq=1, handler="h", steps=(Left(thread="t", sender="h", payload=value),)), "t"
+    )["steps"]
+    assert step["payload"]["$xml"] == encode_xml(value).decode()
+    assert step["payload"]["Flat"]["text"] == value.text

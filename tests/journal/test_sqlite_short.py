@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from organism import payload
 from organism.facts import Answered, Posted
-from organism.journal.codec import content
+from organism.journal.codec import content, contents, decode, encode
 from organism.journal.sqlite_file import long, short
 from organism.journal.sqlite_reader import root_mark
+from organism.journal.texts import marked_bytes, whole_bytes
 
 ONE = "The quick brown fox jumps over the lazy dog, and over the next one. "
 OTHER = "Not one of these characters needs to be escaped anywhere, in JSON or in XML. "
@@ -24,11 +27,30 @@ class Pair:
     other: str
 
 
+@payload
+class Box:
+    pairs: list[Pair]
+    text: str | None = None
+
+
+def answered(*payloads: Pair | Box, root: str = "r") -> Answered:
+    steps = tuple(
+        Posted(thread=root, seq=2, to="pong", payload=each, sender="ping", kind="send", frame=(root, 2), opens=True, depth=1)
+        for each in payloads
+    )  # fmt: skip
+    return Answered(at=1.0, thread=root, seq=1, handler="ping", steps=steps)
+
+
 def entry(pair: Pair, root: str = "r") -> bytes:
-    posted = Posted(
-        thread=root, seq=2, to="pong", payload=pair, sender="ping", kind="send", frame=(root, 2), opens=True, depth=1
-    )
-    return content(Answered(at=1.0, thread=root, seq=1, handler="ping", steps=(posted,)), root)
+    return content(answered(pair, root=root), root)
+
+
+def short_in_version_1(raw: bytes, root: bytes) -> bytes:
+    """What the first version of the tables held of an entry."""
+    texts = dict.fromkeys(re.findall(rb'>([^"\\<>\x00-\x1f]{40,})</', raw))
+    for text, mark in zip(texts, range(14, 32), strict=False):
+        raw = raw.replace(b':"%b"' % text, bytes([mark]), 1)
+    return short(raw, root)
 
 
 @given(one=TEXTS, other=TEXTS, root=st.sampled_from(["r", ONE, f">{ONE}</", "\x0e"]))
@@ -36,8 +58,18 @@ def entry(pair: Pair, root: str = "r") -> bytes:
 @example(one=ONE, other=f"{ONE}</{ONE}>{OTHER}</", root="r")
 @example(one=f'>{OTHER}":"{ONE}"</', other=OTHER, root=OTHER)
 def test_what_was_shortened_is_read_as_it_was(one: str, other: str, root: str) -> None:
-    whole = entry(Pair(one, other), root)
-    assert long(short(whole, root_mark(root)), root_mark(root)) == whole
+    mark = root_mark(root)
+    for payloads in ([Pair(one, other)], [Box([Pair(other, one)], one), Pair(one, one)]):
+        fact = answered(*payloads, root=root)
+        plain = decode(encode(fact, root))
+        kept = Answered(at=1.0, thread=root, seq=1, handler="ping", state={"a": (one,), "b": (payloads,)})
+        for each in (fact, plain, kept):
+            whole, marked = contents(each, root)
+            assert whole == content(each, root)
+            assert b"\x0e" not in whole
+            assert long(short(marked, mark), mark) == whole
+            assert long(short(marked_bytes(whole), mark), mark) == whole
+            assert long(short_in_version_1(whole, mark), mark) == whole
 
 
 BYTES = st.sampled_from([b">", b"</", b"<", b":", b'"', b'"r', b"\\", b"x", ONE.encode(), OTHER.encode()])
@@ -46,16 +78,38 @@ BYTES = st.sampled_from([b">", b"</", b"<", b":", b'"', b'"r', b"\\", b"x", ONE.
 @given(st.lists(BYTES, max_size=12).map(b"".join))
 @example(b'>%b":"%b"</%b</>%b</:"%b"' % ((ONE.encode(),) * 5))
 def test_any_bytes_without_marks_are_read_as_they_were(data: bytes) -> None:
-    assert long(short(data, b'"r'), b'"r') == data
+    assert whole_bytes(marked_bytes(data)) == data
+    assert long(short(marked_bytes(data), b'"r'), b'"r') == data
+    assert long(short_in_version_1(data, b'"r'), b'"r') == data
 
 
 def test_long_texts_of_a_payload_stand_in_the_file_once() -> None:
-    shortened = short(entry(Pair(ONE, OTHER)), root_mark("r"))
-    assert (shortened.count(ONE.encode()), shortened.count(OTHER.encode())) == (1, 1)
+    pair = Pair(ONE, OTHER)
+    kept = Answered(at=1.0, thread="r", seq=1, handler="ping", state={"k": (pair,)})
+    for fact in (answered(pair), decode(encode(answered(pair), "r")), answered(Box([pair], ONE)), kept):
+        whole, marked = contents(fact, "r")
+        for each in (marked, marked_bytes(whole)):
+            assert each.count(OTHER.encode()) == 1
+            assert each.count(ONE.encode()) == whole.count(b">%b<" % ONE.encode())
 
 
 def test_the_same_long_text_twice_is_read_twice() -> None:
-    whole = entry(Pair(ONE, ONE))
-    shortened = short(whole, root_mark("r"))
-    assert len(shortened) < len(whole)
-    assert long(shortened, root_mark("r")) == whole
+    whole, marked = contents(answered(Pair(ONE, ONE), Pair(ONE, OTHER)), "r")
+    assert len(marked) < len(whole)
+    assert long(short(marked, root_mark("r")), root_mark("r")) == whole
+
+
+def test_more_long_texts_than_there_are_marks_are_read_as_they_were() -> None:
+    many = [f"{ONE}{number}" for number in range(40)]
+    pairs = [Pair(each, each) for each in many]
+    whole, marked = contents(answered(Box(pairs), *(Pair(each, ONE) for each in many)), "r")
+    assert len(marked) < len(whole)
+    assert whole_bytes(marked) == whole
+
+
+def test_a_secret_in_a_long_text_is_left_out_wherever_the_text_stands() -> None:
+    key = "sk-A1b2C3d4E5f6G7h8I9j0K1l2M3n4"
+    whole, marked = contents(answered(Pair(f"{ONE}{key} and more {ONE}", OTHER), Pair(ONE, key)), "r")
+    assert key.encode() not in whole + marked
+    assert whole_bytes(marked) == whole
+    assert whole.count(b"[secret]") == 4

@@ -185,6 +185,8 @@ class Books:
         above = self._above(step)
         owner = None if step.owner is None else self.threads[step.owner[0]]
         policy = step.budget.policy(above[0].policy)
+        if above[0].scope == "conversation":  # a turn has levels of its own
+            policy = evolve(policy, warn_at={**self.root.policy.warn_at, **(step.budget.warn_at or {})})
         scope = "thread" if owner is None else "sub-thread"
         pocket = self.pockets[step.thread] = self._pocket(step.thread, scope, step.budget.limits, policy, above)
         if owner is not None:

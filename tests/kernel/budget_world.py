@@ -314,8 +314,8 @@ class BudgetWorld(KeptWorld):
             assert _named(node.own) == pocket.own or pocket.kind is not None
             assert {unit: node.caps.limit[VECTOR.index(unit)] for unit in pocket.limits} == pocket.limits
             assert [VECTOR[unit] for unit in node.caps.limited] == [unit for unit in UNITS if unit in pocket.limits]
-            assert _fired(node) == pocket.fired, name
-            assert _runways(node) == pocket.runways, name
+            assert _fired(node) == pocket.fired, (name, _fired(node), pocket.fired)
+            assert _runways(node) == pocket.runways, (name, _runways(node), pocket.runways)
             for unit in UNITS:
                 assert pocket.used[unit] >= 0 and pocket.held[unit] >= 0
                 held = [each.need[unit] for each in books.holds.values() if pocket in each.counting()]
@@ -332,8 +332,9 @@ class BudgetWorld(KeptWorld):
         for waiter, wanting in zip(self.kernel.state.line, naive.waiting, strict=True):
             assert waiter.passed == wanting.passed
             assert not naive.never(wanting), "it waits for what will never be"
-            assert wanting.short(wanting.least) or naive.bars(wanting), "it waits, and could go"
-            assert not naive.in_vain(wanting)
+            if not wanting.short(wanting.least):
+                assert naive.bars(wanting), "it waits, and could go"
+                assert not naive.in_vain(wanting), "it waits for one who waits for it"
 
     def _check_registries(self) -> None:
         """What has ended is nowhere any more (R5), and nothing is kept of a line in which nobody waits."""

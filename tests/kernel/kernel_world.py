@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
@@ -19,6 +20,7 @@ from organism.kernel.calls import CallFor
 from organism.kernel.fold import Fold
 from organism.kernel.holds import Hold
 from organism.kernel.snapshot import snapshot
+from organism.primitives import BudgetEstimate, BudgetRequest
 from organism.settings import BudgetSettings, HandlerSettings, Limits, Settings
 from organism.testing import differences
 
@@ -120,6 +122,18 @@ class World:
         for thread in list(self.kernel.state.threads.values()):
             while (due := self.kernel.times.due(thread)) is not None and due <= self.now:
                 self.kernel.times.reach(thread, self.now)
+        self.carry_out()
+
+    def grant(self, delivery: Delivery, unit: str, amount: int, key: str = "") -> None:
+        """The organism grants a thread more, as far as those above it bear that."""
+        asked = BudgetRequest(unit=unit, amount=Decimal(amount), reason="more")
+        self.kernel.grants.grant(delivery.message, asked, asked.amount, reason="yes", key=key, at=self.now)
+        self.carry_out()
+
+    def forecast(self, delivery: Delivery, unit: str, low: int, key: str = "") -> None:
+        """A delivery says what it will need."""
+        estimate = BudgetEstimate(unit=unit, low=Decimal(low), high=Decimal(2 * low))
+        self.kernel.grants.forecast(delivery.message, estimate, self.now, key=key)
         self.carry_out()
 
     def limit(self, thread: Thread, **limits: Any) -> None:

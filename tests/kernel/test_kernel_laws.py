@@ -49,6 +49,8 @@ OUTER = st.builds(
     warn_at=st.just(LEVELS),
     runway=st.sampled_from([Decimal(0), Decimal(2)]),
     notify=st.sampled_from([("agent",), ("agent", "caller")]),
+    grants_by=st.just("boss"),
+    grants_up_to=st.none() | st.just({"tokens": Decimal(900), "messages": Decimal(20)}),
 )
 HANDLER = st.fixed_dictionaries(
     {
@@ -214,6 +216,15 @@ class Program:
         self.world.limit(threads[a % len(threads)], messages=b % 60, tokens=c * 20)
         return True
 
+    def grant(self, a: int, b: int, c: int) -> bool:
+        """A handler is granted more, or says what it will need."""
+        delivery = self.picked(a, lambda _: True)
+        if delivery is None:
+            return False
+        unit = ("tokens", "tokens", "messages", "model_calls", "seconds")[b % 5]
+        (self.world.forecast if c % 4 == 0 else self.world.grant)(delivery, unit, 1 + c * 3)
+        return True
+
     def pass_time(self, a: int, _b: int, _c: int) -> bool:
         """Time goes on."""
         self.world.pass_time(1.0 + a % 5)
@@ -229,7 +240,7 @@ MOVES: Final = (
     *["accept"] * 2,
     *["spawn"] * 2,
     *["fail"] * 2,
-    *["abandon", "give_up", "notice", "answer_early", "stop", "limit", "pass_time"],
+    *["abandon", "give_up", "notice", "answer_early", "stop", "limit", "grant", "grant", "pass_time"],
 )
 
 

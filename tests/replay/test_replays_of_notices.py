@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism.testing import Says, ScriptedModel
-from tests.hard.budget_world import agent, asks, code, models, peer, replies
 from tests.hard.budget_world import Task as Job
+from tests.hard.budget_world import agent, asks, code, models, peer, replies
 from tests.replay.replay_world import Recorded
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from organism.models.simulation.fields import is_negative, reference_of, role_of
 from organism.models.simulation.situation import is_reply
 from organism.models.simulation.toolbox import Tool
 from organism.models.simulation.words import terms
+from organism.names import ORGANISM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _GIVEN_UP: Final = 2
 """After so many failures a tool is left alone."""
+_ORGANISM: Final = f"{ORGANISM}_"
+"""How the tools begin with which the organism itself is addressed."""
 _UNWANTED: Final = 5
 """After so many refused answers one is given in plain text."""
 
@@ -57,7 +60,9 @@ class Planner:
         self._replies = [tool for tool in request.tools if is_reply(tool.name)]
         about = frozenset(terms(f"{self._situation.about} {self._situation.system}"))
         others = [Tool.of(tool) for tool in request.tools if not is_reply(tool.name)]
-        self._tools = sorted(others, key=lambda tool: -len(tool.vocabulary & about))
+        self._every = sorted(others, key=lambda tool: -len(tool.vocabulary & about))
+        # It has no thoughts of its own on its budget: asking the organism for more, or what is left, is left to real models.
+        self._tools = [tool for tool in self._every if not tool.name.startswith(_ORGANISM)]
 
     def step(self) -> Step:
         """The next step under the request's ``tool_choice``."""
@@ -76,7 +81,7 @@ class Planner:
     def _named(self, name: str) -> Step:
         """The step where the caller names the tool to call."""
         reply = next((tool for tool in self._replies if tool.name == name), None)
-        return Step(reply=reply) if reply is not None else self._must([t for t in self._tools if t.name == name])
+        return Step(reply=reply) if reply is not None else self._must([t for t in self._every if t.name == name])
 
     def _must(self, tools: Sequence[Tool]) -> Step:
         """A call of one of these tools, whatever was planned: new ones where there are any, else the first in other words."""

@@ -1,0 +1,360 @@
+"""Ten thousand calls at once, in 200 threads on three levels, under 20 accounts and one ceiling; then the laws of budgets, counted anew.
+
+    python benchmarks/soak.py [CALLS] [SEED]
+
+Both ways of accounting run, each on a journal of its own. With ``estimate`` a call truly costs its estimate times a lognormal factor
+(sigma 0.5, one in fifty three times that); with ``strict`` whatever the bound allows. Five in a hundred calls report no usage, five
+are cut, and five are cancelled while they are out.
+
+It fails where a node passed its limit by more than was charged beyond holds (``strict``: at all), where that was not said, where
+something is still held or waits, or where the sums by thread, handler, model, backend, account and journal differ. Prints
+``RESULT {"strict": {...}, "estimate": {...}}``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from attrs import define, field
+
+from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, Organism, Reply, payload
+from organism.budget.claims import VECTOR
+from organism.facts import CallHeld, CallRefused, CallSettled, Ended, ThreadOpened
+from organism.journal import open_journal
+from organism.models.contract import BackendError, RawUsage, Response
+from organism.usage import pico
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from organism import ThreadResult
+    from organism.facts import Fact
+    from organism.models.contract import Request
+    from organism.usage import Usage
+
+ROOTS: Final = 40
+BELOW: Final = 2
+"""Sub-threads of each root thread; each has one of its own: 40 + 80 + 80 threads."""
+THREADS: Final = ROOTS * (1 + 2 * BELOW)
+ACCOUNTS: Final = 20
+WISH: Final = 60
+TEXT: Final = "Say in some words what a hold is, and why it is taken before the call is made and not after it. " * 2
+
+
+WAYS: Final = ("answered", "refused", "failed", "cancelled")
+
+
+@payload
+class Work:
+    """So many calls, here and in everything below."""
+
+    calls: int
+
+
+@payload
+class Done:
+    answered: int
+    refused: int
+    failed: int
+    cancelled: int
+
+
+class Provider:
+    """A model that takes its time, costs what the dice say, and sometimes fails after it was paid."""
+
+    def __init__(self, dice: random.Random, *, strict: bool) -> None:
+        self._dice = dice
+        self._strict = strict
+        self.out = 0
+        self.most_out = 0
+
+    async def complete(self, request: Request) -> Response:
+        dice, wish = self._dice, request.max_output_tokens
+        self.out += 1
+        self.most_out = max(self.most_out, self.out)
+        try:
+            await anyio.sleep(dice.uniform(0.5, 1.5))
+        finally:
+            self.out -= 1
+        given = len(TEXT.encode()) * 2 / 3
+        if self._strict:
+            usage = (int(len(TEXT.encode()) * dice.uniform(0.1, 1)), int(wish * dice.random()))
+        else:
+            factor = dice.lognormvariate(-0.5, 0.5) * (3 if dice.random() < 0.02 else 1)
+            usage = (int(given * factor), int(wish * factor))
+        what = dice.random()
+        if what < 0.05:
+            raise BackendError("cut", "the connection was lost", received="so far")
+        reported = None if what < 0.1 else RawUsage(input_tokens=usage[0], output_tokens=usage[1])
+        return Response(text="ok", message={"role": "assistant", "content": "ok"}, usage=reported)
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[Any]:
+        raise NotImplementedError(request)
+        yield
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+async def work(calls: int, ctx: Context, dice: random.Random, below: list[str]) -> Done:
+    """Makes all calls at once, and asks those below meanwhile."""
+    seen: Counter[str] = Counter()
+
+    async def call() -> None:
+        with anyio.CancelScope() as scope:
+            if dice.random() < 0.05:
+                scope.deadline = anyio.current_time() + dice.uniform(0.1, 1)
+            seen[await _call(ctx)] += 1
+        seen["cancelled"] += scope.cancelled_caught
+
+    async def ask(to: str) -> None:
+        try:
+            done = await ctx.ask(to, Work(calls), expect=Done)
+        except HandlerFailedError:
+            seen["lost"] += 1
+            return
+        seen.update({name: getattr(done, name) for name in WAYS})
+
+    async with anyio.create_task_group() as group:
+        for to in below:
+            group.start_soon(ask, to)
+        for _ in range(calls):
+            group.start_soon(call)
+    return Done(**{name: seen[name] for name in WAYS})
+
+
+async def _call(ctx: Context) -> str:
+    try:
+        await ctx.complete(TEXT, max_output_tokens=WISH)
+    except BudgetExhaustedError:
+        return "refused"
+    except ModelError:
+        return "failed"
+    return "answered"
+
+
+def handlers_of(dice: random.Random) -> dict[str, Any]:
+    """Three levels; the lower two have budgets of their own, so that each call to them is a thread."""
+
+    async def top(message: Work, ctx: Context) -> Reply[Done]:
+        return Reply(await work(message.calls, ctx, dice, ["middle"] * BELOW))
+
+    async def middle(message: Work, ctx: Context) -> Reply[Done]:
+        return Reply(await work(message.calls, ctx, dice, ["leaf"]))
+
+    async def leaf(message: Work, ctx: Context) -> Reply[Done]:
+        return Reply(await work(message.calls, ctx, dice, []))
+
+    shared = {"description": "Makes calls.", "timeout": None}
+    return {
+        "top": {"code": top, "peers": ["middle"], **shared},
+        "middle": {"code": middle, "peers": ["leaf"], "budget": {"tokens": 0}, **shared},
+        "leaf": {"code": leaf, "budget": {"tokens": 0}, **shared},
+    }
+
+
+@define
+class Account:
+    """What the facts say, counted without the code that decided it: by node, what is used, held, and was charged beyond holds."""
+
+    held: Counter[str] = field(factory=Counter)
+    used: Counter[str] = field(factory=Counter)
+    beyond: Counter[str] = field(factory=Counter)
+    furthest: dict[str, int] = field(factory=dict)
+    out: dict[tuple[str, int], tuple[CallHeld, list[str]]] = field(factory=dict)
+    paths: dict[str, list[str]] = field(factory=dict)
+    limits: dict[str, int] = field(factory=dict)
+    refused: int = 0
+    overdrawn: int = 0
+    ended: list[Ended] = field(factory=list)
+
+    def tell(self, fact: Fact) -> None:
+        """Takes in the next fact."""
+        for step in fact.steps:
+            if isinstance(step, ThreadOpened):
+                above = [*step.accounts, "ceiling"] if step.owner is None else self.paths[step.owner[0]]
+                self.paths[step.thread] = [step.thread, *above]
+                if step.budget.limits.tokens is not None:
+                    self.limits[step.thread] = step.budget.limits.tokens
+        match fact:
+            case CallHeld(need=need):
+                path = self.paths[fact.thread]
+                self.out[fact.thread, fact.hold] = (fact, path)
+                for node in path:
+                    self.held[node] += need[0]
+                    self._look(node)
+            case CallSettled(charge=charge):
+                held, path = self.out.pop((fact.thread, fact.hold))
+                more = charge.amounts[0] - held.need[0]
+                self.overdrawn += more > 0
+                for node in path:
+                    self.held[node] -= held.need[0]
+                    self.used[node] += charge.amounts[0]
+                    self.beyond[node] += max(0, more)
+                    self._look(node)
+            case CallRefused():
+                self.refused += 1
+            case Ended():
+                self.ended.append(fact)
+            case _:
+                pass
+
+    def _look(self, node: str) -> None:
+        self.furthest[node] = max(self.furthest.get(node, 0), self.used[node] + self.held[node])
+
+
+class Said(logging.Handler):
+    """Counts the overdrafts that were said, line by line."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += record.getMessage().count("are overdrawn")
+
+
+def document(accounting: str, calls: int, provider: Provider, dice: random.Random, folder: Path) -> dict[str, Any]:
+    """An organism in which about a third of the calls has no room, on each level for another reason."""
+    each = len(TEXT.encode()) + 16 + WISH if accounting == "strict" else len(TEXT.encode()) * 2 // 3 + 16 + WISH
+    spent = calls * each * (0.45 if accounting == "strict" else 0.75)
+    handlers = handlers_of(dice)
+    own = int(spent * 0.9)
+    grace = {"model_calls": 0, "share": 0, "tokens": 0}
+    handlers["leaf"]["budget"] = {"tokens": own, "grace": grace}
+    handlers["middle"]["budget"] = {"tokens": int(own * 1.8), "grace": grace}
+    whole = int(spent * THREADS)
+    backend = {"provider": lambda _: provider, "model": "m", "max_concurrent": 10**6, "overhead": 16}
+    return {
+        "name": "soak",
+        "handlers": handlers,
+        "models": {"default": {"retries": 0, "backends": [{**backend, "price": {"input": "1", "output": "2"}}]}},
+        "budget": {"tokens": int(own * 5), "accounting": accounting, "messages": None, "grace": grace},
+        "accounts": {"tenant": {"tokens": int(whole / ACCOUNTS * 0.95), "window": "day"}},
+        "ceiling": {"tokens": int(whole * 0.9), "window": "day"},
+        "max_handlers": 10**6,
+        "journal": f"sqlite:{folder / 'soak.db'}",
+        "durability": "normal",
+    }
+
+
+async def soak(accounting: str, calls: int, seed: int, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """One run: its figures, and the laws that it broke."""
+    dice = random.Random(seed)
+    provider = Provider(dice, strict=accounting == "strict")
+    organism = Organism(**document(accounting, calls, provider, dice, folder))
+    seen, said = Account(), Said()
+    logging.getLogger("organism").addHandler(said)
+    organism.subscribe(seen.tell)
+    begun, cpu = time.perf_counter(), time.process_time()
+    async with organism:
+        handles = [
+            await organism.send("top", Work(calls), accounts={"tenant": f"t{number % ACCOUNTS}"})
+            for number in range(ROOTS)
+        ]
+        results = [await handle.result() for handle in handles]
+        wrong = [*_laws(organism, seen, strict=accounting == "strict"), *_sums(organism, results)]
+        if organism.statistics().waiting_for_budget:
+            wrong.append("calls still wait")
+        whole = organism.usage()
+    took, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    logging.getLogger("organism").removeHandler(said)
+    wrong += _journal(folder / "soak.db", whole)
+    done: Counter[str] = Counter()
+    for result in results:
+        if isinstance(result.reply, Done):
+            done.update({name: getattr(result.reply, name) for name in WAYS})
+    if sum(done.values()) != calls * THREADS:
+        wrong.append(f"{sum(done.values())} calls came back of {calls * THREADS}")
+    beyond = _overshoot(seen)
+    if any(beyond.values()) and not said.lines:
+        wrong.append("an overdraft was not said")
+    figures = {
+        **done, "at once": provider.most_out, "beyond": {kind: amount for kind, amount in beyond.items() if amount},
+        "said": said.lines, "s": round(took, 1), "cpu us a call": round(cpu / (calls * THREADS) * 1e6),
+    }  # fmt: skip
+    return figures, wrong
+
+
+def _laws(organism: Organism, seen: Account, *, strict: bool) -> Iterator[str]:
+    """What was broken of R12, by the facts alone."""
+    state = organism.kernel.state
+    shared = {name.removeprefix("account:") or "ceiling": node for name, node in state.pools.items()}
+    seen.limits |= {name: node.caps.limit[0] for name, node in shared.items()}
+    if seen.out or any(seen.held.values()) or state.holds:
+        yield f"{len(seen.out)} calls are still held"
+    if len(seen.ended) != THREADS:
+        yield f"{len(seen.ended)} threads ended of {THREADS}"
+    for node, limit in seen.limits.items():
+        over = max(0, seen.furthest.get(node, 0) - limit)
+        if over > (0 if strict else seen.beyond[node]):
+            yield f"{node} came {over} beyond its limit of {limit}, of which {seen.beyond[node]} were charged beyond holds"
+        if node in shared and shared[node].overdraft[0] != over:
+            yield f"{node} reports an overdraft of {shared[node].overdraft[0]}, and came {over} beyond its limit"
+    if strict and any(seen.beyond.values()):
+        yield f"strict: {sum(seen.beyond.values())} tokens were charged beyond holds"
+
+
+def _sums(organism: Organism, results: list[ThreadResult]) -> Iterator[str]:
+    """Where sums differ (R19)."""
+    whole: Any = organism.usage()
+    sums: dict[str, list[Usage]] = {"thread": [result.usage for result in results]}
+    for by in ("handler", "model", "backend", "account"):
+        totals: Any = organism.usage(by)
+        sums[by] = list(totals.values())
+    for by, usages in sums.items():
+        for unit in ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls"):
+            total = sum(getattr(usage, unit) for usage in usages)
+            if total != getattr(whole, unit):
+                yield f"{unit} by {by} are {total}, and {getattr(whole, unit)} in all"
+
+
+def _overshoot(seen: Account) -> dict[str, int]:
+    """The furthest that a node of each kind came beyond its limit."""
+    found: dict[str, int] = {}
+    for node, limit in seen.limits.items():
+        kind = "ceiling" if node == "ceiling" else "account" if node.startswith("tenant:") else "thread"
+        found[kind] = max(found.get(kind, 0), seen.furthest.get(node, 0) - limit)
+    return found
+
+
+def _journal(path: Path, whole: Any) -> Iterator[str]:
+    """Where the journal's sums are others."""
+    journal = open_journal(f"sqlite:{path}", readonly=True)
+    rows = [spent.amounts for spent in journal.spendings()]
+    journal.close()
+    for unit, amounts in zip(VECTOR, zip(*rows, strict=True), strict=True):
+        spent = pico(whole.cost_usd) if unit == "cost_usd" else getattr(whole, unit)
+        if spent != sum(amounts):
+            yield f"{unit} in the journal are {sum(amounts)}, and {spent} in all"
+
+
+def main() -> None:
+    calls, seed = (int(given) for given in (*sys.argv[1:], *("10000", "1")[len(sys.argv) - 1 :]))
+    figures: dict[str, Any] = {}
+    wrong: list[str] = []
+    for accounting in ("strict", "estimate"):
+        with tempfile.TemporaryDirectory() as folder:
+            figures[accounting], broken = anyio.run(
+                soak, accounting, calls // THREADS, seed, Path(folder), backend="trio"
+            )
+        print(accounting, figures[accounting], *broken, sep="\n  ", flush=True)
+        wrong += broken
+    print("RESULT " + json.dumps(figures))
+    if wrong:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

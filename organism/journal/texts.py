@@ -1,0 +1,84 @@
+r"""The long texts of payloads in an entry, each written once.
+
+A payload stands in an entry as XML and as JSON. A long text that is the same in both stands in the XML behind a mark,
+``<text>\x0eThe quick ...</text>``, and that mark stands for it where it is a value, ``"text":"\x0e"``. JSON has no such bytes
+otherwise. What is hashed, and what is read, has the texts in all places.
+"""
+
+from __future__ import annotations
+
+import re
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Final
+
+from organism.payloads.escapes import element_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Texts = dict[str, str]
+"""The mark of each text that has one in an entry."""
+
+_MARKS: Final = "".join(map(chr, range(14, 32)))
+_LEAST: Final = 40
+_ESCAPED: Final = bytes(range(32)) + b'"\\&<>'
+_LONG: Final = re.compile(r'>([^"\\<>\x00-\x1f]{40,})</')
+_MARKED: Final = re.compile(rb">([\x0e-\x1f])([^<]+)<")
+
+
+def xml_of(text: str, texts: Texts) -> str:
+    """A text of an XML element as it stands in a JSON text; with its mark where it is long, needs no escape, and is new."""
+    if len(text) >= _LEAST:
+        raw = text.encode()
+        # An underscore begins the escapes of XML, and 0xEF is the first byte of two characters that need one.
+        unsure = b"_" in raw or b"\xef" in raw
+        if len(raw.translate(None, _ESCAPED)) == len(raw) and not (unsure and element_text(text) != text):
+            if text not in texts and len(texts) < len(_MARKS):
+                mark = texts[text] = _MARKS[len(texts)]
+                return mark + text
+            return text
+    return encode_basestring(element_text(text))[1:-1]
+
+
+def json_of(text: str, texts: Texts) -> str:
+    """A text as JSON; its mark alone where it has one."""
+    if texts and text in texts:
+        return f'"{texts[text]}"'
+    return encode_basestring(text)
+
+
+def marked(document: str, texts: Texts) -> str:
+    """JSON text in which XML may stand, with marks for the long texts of its elements, each once."""
+    if "</" not in document:
+        return document
+    for text in dict.fromkeys(_LONG.findall(document)):
+        if text not in texts:
+            if len(texts) == len(_MARKS):
+                continue
+            texts[text] = _MARKS[len(texts)]
+            document = document.replace(f">{text}</", f">{texts[text]}{text}</", 1)
+        document = document.replace(f':"{text}"', f':"{texts[text]}"')
+    return document
+
+
+def marked_bytes(document: bytes) -> bytes:
+    """The same, of bytes in UTF-8, on their own."""
+    return marked(document.decode(), {}).encode()
+
+
+def whole(document: str, texts: Mapping[str, str]) -> str:
+    """The JSON text without marks."""
+    for text, mark in texts.items():
+        before, _, behind = document.partition(mark)
+        if before.endswith(">"):  # as it nearly always is: the XML of a payload stands before its values
+            document = before + behind.replace(mark, text)
+        else:
+            document = document.replace(f">{mark}", ">").replace(mark, text)
+    return document
+
+
+def whole_bytes(document: bytes) -> bytes:
+    """The same, of what was read."""
+    for mark, text in _MARKED.findall(document):
+        document = document.replace(b">" + mark, b">").replace(mark, text)
+    return document

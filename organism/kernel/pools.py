@@ -1,0 +1,147 @@
+"""The nodes that many threads share, the organism's own and those of accounts, and the windows they count over (R10, R18)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from organism.budget.caps import caps
+from organism.budget.claims import NOTHING
+from organism.budget.tree import Node, aim, begin_with, roll
+from organism.budget.windows import Used, used_in, window_of
+from organism.names import ACCOUNT, ORGANISM
+from organism.settings import Quota
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from organism.budget.windows import Window
+    from organism.settings import Policy, Settings
+    from organism.usage import Spending
+
+SCOPE: Final = "account"
+Sums = tuple[list[int], list[int], list[int], list[int], list[int], bool]
+"""What a node has spent: used, own, overdraft, details, own details, and whether some of it is an estimate."""
+
+
+class Pools(dict[str, Node]):
+    """The shared nodes by name: the organism's own (``root``) under the empty one, ``account:kind:name`` for those that threads were
+    under. ``rolls_at`` is the instant at which the first of their windows is over.
+    """
+
+    def __init__(self, settings: Settings, policy: Policy) -> None:
+        super().__init__()
+        self._quotas = settings.accounts
+        self._now = 0.0
+        self._spent_before: dict[str, tuple[Window, Used]] = {}
+        window = window_of(settings.ceiling.window, self._now)
+        self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy, window=window)
+        self[""] = self.root
+        self.rolls_at = window.ends
+
+    def begin(self, settings: Settings, spendings: Sequence[Spending], at: float) -> None:
+        """Counts what earlier processes spent in the windows of this instant."""
+        self._now = at
+        used = used_in(window_of(settings.ceiling.window, at), spendings)
+        begin_with(self.root, used.amounts, used.details, estimated=used.estimated)
+        by_account: dict[str, list[Spending]] = {}
+        for each in spendings:
+            for name in each.accounts:
+                by_account.setdefault(name, []).append(each)
+        for name, rows in by_account.items():
+            quota = quota_of(self._quotas, name)
+            if quota is not None:
+                window = window_of(quota.window, at)
+                self._spent_before[f"{ACCOUNT}{name}"] = (window, used_in(window, rows))
+
+    def come_to(self, at: float) -> None:
+        """Accounts that are opened from here on count over a window of this instant or a later one."""
+        self._now = at
+
+    def account(self, name: str, at: float) -> Node:
+        """The node of an account (``kind:name``), which begins with what was spent in its window by earlier processes. One that is
+        not configured any more has no limits. ``at`` is in the past while facts are folded.
+        """
+        known = self.get(f"{ACCOUNT}{name}")
+        if known is not None:
+            return known
+        quota = quota_of(self._quotas, name) or Quota()
+        policy = self.root.policy
+        node = Node(
+            SCOPE, caps(quota.limits, policy, keeps_back=False), policy, thread=f"{ACCOUNT}{name}", above=(self.root,),
+            window=window_of(quota.window, max(at, self._now)),
+        )  # fmt: skip
+        self[node.thread] = node
+        self.rolls_at = min(self.rolls_at, _window(node).ends)
+        self._take_up(node)
+        return node
+
+    def above(self, accounts: Iterable[str], at: float) -> tuple[Node, ...]:
+        """The nodes above a root thread or a conversation that is under these accounts, the nearest first."""
+        return (*(self.account(name, at) for name in accounts), self.root)
+
+    def roll_over(self, at: float, needed: Collection[Node]) -> tuple[Node, ...]:
+        """A new window begins for the nodes whose old one is over: nothing was spent in it, and nothing is held; what is held from
+        the old one is charged to that (R18). Accounts that are not ``needed`` any more are forgotten.
+        """
+        rolled = tuple(node for node in self.values() if at >= _window(node).ends)
+        for node in rolled:
+            node.window = window_of(_window(node).kind, at)
+            roll(node)
+            self._take_up(node)  # facts of an earlier process may be what brings it to this window
+            if node is not self.root and node not in needed:
+                del self[node.thread]
+        self.rolls_at = min(_window(node).ends for node in self.values())
+        return rolled
+
+    def sums(self) -> dict[Node, Sums]:
+        """What each node has spent."""
+        return {node: _sums(node) for node in self.values()}
+
+    def keep(self, before: Mapping[Node, Sums]) -> None:
+        """Gives the nodes the sums back that they had before facts were folded whose spending is in them already."""
+        for node in self.values():
+            known = before.get(node)
+            if known is None:
+                held, fired, runways = node.held, node.fired, node.runways
+                self._take_up(node, always=True)
+                known = _sums(node)
+                node.held, node.runways = held, node.runways | runways
+                node.fired = [ledger | folded for ledger, folded in zip(node.fired, fired, strict=True)]
+            node.used, node.own, node.overdraft, node.details, node.details_own, node.estimated = known
+            for unit in range(len(node.used)):
+                aim(node, unit)
+
+    def add(self, other: Pools, before: Mapping[Node, Sums], at: float) -> None:
+        """Counts here what was spent on other pools since they stood as ``before``, where the windows are the same."""
+        for name, node in other.items():
+            here = self.account(name.removeprefix(ACCOUNT), at) if name else self.root
+            if here.window == node.window:
+                then = before[node][0] if node in before else NOTHING
+                here.used = [have + now - was for have, now, was in zip(here.used, node.used, then, strict=True)]
+
+    def _take_up(self, node: Node, *, always: bool = False) -> None:
+        """A node whose window has begun counts what earlier processes spent in it."""
+        window, used = self._spent_before.get(node.thread, (None, None))
+        if used is not None and window == node.window:
+            begin_with(node, used.amounts, used.details, estimated=used.estimated)
+        elif always:
+            begin_with(node, NOTHING)
+
+
+def quota_of(accounts: Mapping[str, Quota], name: str) -> Quota | None:
+    """The quota of an account: its own, or that of the template for its kind; ``None`` where neither is configured."""
+    return accounts.get(name) or accounts.get(name.partition(":")[0])
+
+
+def _window(node: Node) -> Window:
+    assert node.window is not None  # noqa: S101 - every shared node counts over one
+    return node.window
+
+
+def _sums(node: Node) -> Sums:
+    return (
+        list(node.used), list(node.own), list(node.overdraft), list(node.details), list(node.details_own), node.estimated,
+    )  # fmt: skip
+
+
+__all__ = ["SCOPE", "Pools", "Sums", "quota_of"]

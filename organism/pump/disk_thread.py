@@ -1,0 +1,67 @@
+"""The one thread that waits for the disk beside the event loop.
+
+A pool of threads costs twice as much for each piece of work: a task for it, a limiter, and a look at which thread is free.
+"""
+
+from __future__ import annotations
+
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from organism.pump import runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+IDLE: Final = 10.0
+"""Seconds after which a thread without work ends; the next work starts another one."""
+
+
+class DiskThread:
+    """Carries out one piece of work after the other, in the order in which they were given."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = Lock()
+        self._lives = False
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives; raises what it raises. Given, it is carried out to its end, whoever is cancelled meanwhile."""
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def begin(done: Callable[[], None]) -> None:
+            def carry_out() -> None:
+                try:
+                    results.append(work())
+                except BaseException as error:  # noqa: BLE001 - it is raised where the work was given
+                    errors.append(error)
+                done()
+
+            self._give(carry_out)
+
+        await runtime.called_back(begin)
+        if errors:
+            raise errors.pop()
+        return results[0]
+
+    def _give(self, carry_out: Callable[[], None]) -> None:
+        with self._lock:
+            self._work.put(carry_out)
+            if not self._lives:
+                self._lives = True
+                # A daemon: what hangs on a dead disk must not keep the process.
+                Thread(target=self._live, name="organism disk", daemon=True).start()
+
+    def _live(self) -> None:
+        while True:
+            try:
+                self._work.get(timeout=IDLE)()
+            except Empty:
+                with self._lock:
+                    if self._work.empty():
+                        self._lives = False
+                        return
