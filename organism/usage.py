@@ -90,8 +90,10 @@ class Tally:
         mine[5] += messages
         if any(details):
             self.details = [have + more for have, more in zip(self.details, details, strict=True)]
-        self.estimated = self.estimated or estimated
-        self.unpriced = self.unpriced or unpriced
+        if estimated:
+            self.estimated = True
+        if unpriced:
+            self.unpriced = True
 
     def usage(self, seconds: float = 0.0) -> Usage:
         """The sum as users see it."""
@@ -167,6 +169,19 @@ class Estimate:
         return {"handler": self.handler, "unit": self.unit, **said, "hit": self.hit}
 
 
+@frozen
+class Reached:
+    """A level of a quota that was reached, or said since a call was refused: ``node`` is the empty text for the organism's ceiling,
+    ``account:kind:name`` for an account's; ``level``, ``threshold`` and ``limit`` are as the warning had them.
+    """
+
+    node: str
+    unit: str
+    level: str
+    threshold: str
+    limit: str
+
+
 @frozen(kw_only=True)
 class Spending:
     """What one handler spent within one hour (whole hours since 1970, UTC) at one backend of one model alias, in threads with
@@ -186,3 +201,5 @@ class Spending:
     """The accounts whose quotas the threads were under, ``kind:name`` each."""
     tags: tuple[str, ...] = ()
     unpriced: bool = False
+    reached: Reached | None = None
+    """What such a row says instead of a sum: which level of a quota was reached in that hour."""

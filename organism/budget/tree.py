@@ -7,7 +7,7 @@ The law, on every node, unit and instant: ``0 <= used``, ``0 <= held``, and a ho
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import ge, gt
+from operator import gt
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -28,6 +28,7 @@ Amount = int | Decimal
 _UNITS: Final = range(len(VECTOR))
 _FAR: Final = NO_LIMIT * 4
 _NONE: Final[frozenset[Decimal]] = frozenset()
+_NO_DETAILS: Final = (0, 0, 0)
 _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
 
 
@@ -126,43 +127,71 @@ def lack(path: Sequence[Node], need: Vector, *, grace: bool = False, stuck: Vect
     return passing
 
 
+def fits(path: Sequence[Node], need: Vector, *, grace: bool = False) -> bool:
+    """Whether ``need`` could be held on the path now: as :func:`lack` would find nothing, sooner."""
+    own = path[0] if grace else None
+    for node in path:
+        caps, used, held = node.caps, node.used, node.held
+        cap = caps.limit if node is own else caps.working
+        for unit in caps.limited:
+            if used[unit] + held[unit] + need[unit] > cap[unit] and bears(unit, need[unit]):
+                return False
+    return True
+
+
 def take(path: Sequence[Node], need: Vector) -> None:
     """Holds ``need`` on the whole path; the caller has checked that it fits."""
-    for node in path:
-        _add(node.held, need)
+    tokens, given, output, cost, calls, messages = need
+    for node in path:  # written out here and below: every call comes by twice on each node
+        held = node.held
+        held[0] += tokens
+        held[1] += given
+        held[2] += output
+        held[3] += cost
+        held[4] += calls
+        held[5] += messages
 
 
 def note_details(path: Sequence[Node], charge: Charge) -> None:
     """Adds what is shown of a charge beside the units that are limited."""
-    extra = (charge.cache_read_tokens, charge.cache_write_tokens, charge.reasoning_tokens)
-    for node in path:
-        node.estimated = node.estimated or charge.estimated
-        if any(extra):
-            node.details = [have + more for have, more in zip(node.details, extra, strict=True)]
-    if any(extra):
+    extra = charge.details
+    shown = extra != _NO_DETAILS
+    if shown:
         path[0].details_own = [have + more for have, more in zip(path[0].details_own, extra, strict=True)]
+    if shown or charge.estimated:
+        for node in path:
+            node.estimated = node.estimated or charge.estimated
+            node.details = [have + more for have, more in zip(node.details, extra, strict=True)]
 
 
 def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
     """Replaces what was held by what was spent, on the whole path; notes what was charged beyond the hold as overdraft."""
-    _add(path[0].own, charge)
+    tokens, given, output, cost, calls, messages = charge
+    own = path[0].own
+    own[0] += tokens
+    own[1] += given
+    own[2] += output
+    own[3] += cost
+    own[4] += calls
+    own[5] += messages
+    back_tokens, back_given, back_output, back_cost, back_calls, back_messages = need
     over = any(map(gt, charge, need))
-    back = (-need[0], -need[1], -need[2], -need[3], -need[4], -need[5])
     for node in path:
-        _add(node.held, back)
-        _add(node.used, charge)
+        held, used = node.held, node.used
+        held[0] -= back_tokens
+        held[1] -= back_given
+        held[2] -= back_output
+        held[3] -= back_cost
+        held[4] -= back_calls
+        held[5] -= back_messages
+        used[0] += tokens
+        used[1] += given
+        used[2] += output
+        used[3] += cost
+        used[4] += calls
+        used[5] += messages
         if over:
             _note_overdraft(node, need, charge)
-
-
-def _add(to: list[int], amounts: Vector) -> None:
-    tokens, given, output, cost, calls, messages = amounts
-    to[0] += tokens
-    to[1] += given
-    to[2] += output
-    to[3] += cost
-    to[4] += calls
-    to[5] += messages
 
 
 def _note_overdraft(node: Node, need: Vector, charge: Vector) -> None:
@@ -214,16 +243,34 @@ def crossings(path: Sequence[Node], charge: Vector = NOTHING) -> tuple[tuple[Nod
     ``charge`` is what the call cost that has just been settled. Nothing changes; :func:`fire` marks them as fired.
     """
     found: list[tuple[Node, int, Mark]] = []
-    called = charge[CALLS] or charge[TOKENS]
+    called = bool(charge[CALLS] or charge[TOKENS])
     for node in path:
-        used = node.used
-        if any(map(ge, used, node.next_mark)):
-            for unit in node.caps.limited:
-                if used[unit] >= node.next_mark[unit]:
-                    found += [(node, unit, mark) for mark in unfired(node, unit) if used[unit] >= mark.at]
-        if called and node.caps.runway:
-            found += [(node, unit, Mark(-1, "runway", node.caps.runway)) for unit in _short(node, charge)]
+        if _stirs(node, charge, called=called):
+            found += _crossings_at(node, charge, called=called)
     return tuple(found)
+
+
+def _stirs(node: Node, charge: Vector, *, called: bool) -> bool:
+    """Whether there may be crossings at a node; where nothing is near, that is all that is looked at."""
+    caps, used, held, marks = node.caps, node.used, node.held, node.next_mark
+    calls, per = caps.runway_ratio
+    working = caps.working
+    for unit in caps.limited:
+        spent = used[unit]
+        if spent >= marks[unit]:
+            return True
+        if called and (working[unit] - spent - held[unit]) * per < calls * (charge[unit] or 1):
+            return True
+    return False
+
+
+def _crossings_at(node: Node, charge: Vector, *, called: bool) -> Iterator[tuple[Node, int, Mark]]:
+    used, marks = node.used, node.next_mark
+    for unit in node.caps.limited:
+        if used[unit] >= marks[unit]:
+            yield from ((node, unit, mark) for mark in unfired(node, unit) if used[unit] >= mark.at)
+    if called and node.caps.runway:
+        yield from ((node, unit, Mark(-1, "runway", node.caps.runway)) for unit in _short(node, charge))
 
 
 def _short(node: Node, charge: Vector) -> Iterator[int]:

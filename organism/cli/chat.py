@@ -69,8 +69,8 @@ def chat(
     """Talks to a handler in one conversation: every line is a turn, as plain text, XML or JSON.
 
     Replies go to standard output, all else to standard error. Ctrl-D ends it; Ctrl-C cancels the turn under way, and ends it where
-    there is none. Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; 2 if
-    the file or the command line is wrong.
+    there is none. Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; else 4
+    if a turn waits for people who are not here; 2 if the file or the command line is wrong.
     """
     settings = options.settings(file, streams)
     handler = handler_of(settings, to)

@@ -10,7 +10,7 @@ import anyio
 from attrs import frozen
 
 from organism.cli.interrupts import Interrupts, exit_code
-from organism.cli.people import People, waits
+from organism.cli.people import People, asked_now, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
 from organism.cli.tables import counted
 from organism.cli.text import one_line
@@ -126,7 +126,7 @@ class _Run:
             if deaf is not None:
                 deaf()
             following.cancel_scope.cancel()
-        self._asked = self._organism.inbox()
+        self._asked = asked_now(self._organism)
         for handle in [each for each in self._live.values() if each.paused]:
             self._say(await handle.result())
 

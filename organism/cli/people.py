@@ -12,7 +12,7 @@ from organism.cli.report import field_lines
 from organism.cli.sending import text_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
-from organism.errors import ConfigurationError, NoQuestionError, OrganismError
+from organism.errors import ConfigurationError, NoQuestionError, NotRunningError, OrganismError
 from organism.payloads import description, encode_fields
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class People:
         """The oldest question that somebody at the terminal is still to be asked, of one thread where that is named."""
         if not self.there:
             return None
-        asked = (each for each in self._organism.inbox() if each.id not in self._left)
+        asked = (each for each in asked_now(self._organism) if each.id not in self._left)
         return next((each for each in asked if thread in {None, each.thread}), None)
 
     def changed(self) -> None:
@@ -94,7 +94,7 @@ class People:
         return line if line and line.strip() else None
 
     async def _watch(self, question: Question, scope: anyio.CancelScope) -> None:
-        while any(each.id == question.id for each in self._organism.inbox()):
+        while any(each.id == question.id for each in asked_now(self._organism)):
             await self.change.wait()
         scope.cancel()
 
@@ -117,6 +117,14 @@ class People:
         except OrganismError as error:
             self._streams.note(f"error: {one_line(str(error))}")
         return True
+
+
+def asked_now(organism: Organism) -> tuple[Question, ...]:
+    """What people are asked; nothing by an organism whose pump has crashed: closing it says of what."""
+    try:
+        return organism.inbox()
+    except NotRunningError:
+        return ()
 
 
 def shown(question: Question, organism: Organism, *, width: int) -> str:
@@ -142,4 +150,4 @@ def waits(question: Question) -> str:
     return f"{question.handler} is asked by {question.sender or 'the outside'} [question {one_line(question.id)}]"
 
 
-__all__ = ["People", "shown", "waits"]
+__all__ = ["People", "asked_now", "shown", "waits"]

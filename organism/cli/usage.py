@@ -130,6 +130,8 @@ def by_key(spendings: Iterable[Spending], key: Way) -> dict[str, Tally]:
     """The sums of what was spent, by what ``key`` says, in the order of the names; what has several counts under each."""
     tallies: dict[str, Tally] = {}
     for row in spendings:
+        if row.reached is not None:
+            continue
         for name in tuple(key(row)) or (_NONE,):
             tally = tallies.setdefault(name, Tally())
             tally.add(row.amounts, row.details, estimated=row.estimated, unpriced=row.unpriced)

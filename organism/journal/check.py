@@ -173,10 +173,21 @@ def _check_spendings(make: Callable[[], Journal]) -> None:
     rows = [each for each in journal.spendings() if each.labels == _samples("spender")[0].steps[0].labels]  # type: ignore[union-attr]
     _same("the hours in spendings()", {each.hour for each in rows}, {0})
     _same("the models in spendings()", {(each.model, each.backend) for each in rows}, {("", ""), ("default", "b")})
+    under = {(each.model, tuple(each.accounts), tuple(each.tags)) for each in rows}
+    both = {("", ("tenant:x", "team:y"), ()), ("default", ("tenant:x", "team:y"), ("draft", "ä\n"))}
+    _same("the accounts and tags in spendings()", under, both)
+    _same(
+        "what is estimated and unpriced in spendings()",
+        {(each.estimated, each.unpriced) for each in rows if each.model},
+        {(True, True)},
+    )
+    spent = [each for each in journal.spendings() if each.labels == rows[0].labels]
     journal.close()
     if journal.lasting:
         journal = make()
         _same("spendings() after opening again", _spent(journal) - before, Counter(messages=1, tokens=4, cost=7))
+        again = [each for each in journal.spendings() if each.labels == rows[0].labels]
+        _same("the rows of spendings() after opening again", again, spent)
         journal.close()
 
 
@@ -256,7 +267,8 @@ def _samples(root: str) -> Sequence[Fact]:
             thread=root,
             steps=(
                 ThreadOpened(
-                    thread=root, kind="root", handler="h", budget=budget, owner=None, labels={"of": root, "ä\n": "\u2028"}
+                    thread=root, kind="root", handler="h", budget=budget, owner=None, labels={"of": root, "ä\n": "\u2028"},
+                    accounts=("tenant:x", "team:y"),
                 ),
                 Posted(
                     thread=root, seq=1, to="h", payload=forecast, sender="", kind="ingress", frame=(root, 1), opens=True
@@ -270,7 +282,8 @@ def _samples(root: str) -> Sequence[Fact]:
         CallSettled(
             held_at=1.5,
             at=3.0, thread=root, hold=1, seq=1, handler="h", alias="default", backend="b",
-            charge=Charge(input_tokens=4, cost=7, estimated=True), steps=(Resolved(ask=(root, 1), answer=forecast),),
+            charge=Charge(input_tokens=4, cost=7, estimated=True, unpriced=True), tags=("ä\n", "draft"),
+            steps=(Resolved(ask=(root, 1), answer=forecast),),
         ),
     )  # fmt: skip
 

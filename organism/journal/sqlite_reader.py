@@ -32,7 +32,9 @@ _WAY_OUT: Final = (
 )
 _PAGE: Final = 200
 """Entries that are read at a time: no statement stays open between two of them."""
-COLUMNS: Final = "id, root, open, entries, size, began, last, head, snapshot, snapshot_end, snapshot_size, entries, head"
+COLUMNS: Final = (
+    "id, root, open, entries, size, began, last, head, snapshot, snapshot_end, snapshot_size, entries, head"
+)
 
 
 @frozen

@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from attrs import fields
+
 from organism import facts
-from organism.budget.claims import MESSAGES
+from organism.budget.claims import MESSAGES, NOTHING, VECTOR
 from organism.journal.writers import json_text
-from organism.usage import Spending
+from organism.names import ACCOUNT
+from organism.usage import Reached, Spending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,6 +96,11 @@ def marks(labels: Mapping[str, str], accounts: Sequence[str] = (), tags: Sequenc
 def spending(key: Key, amounts: Sequence[int]) -> Spending:
     """A sum as readers get it. Raises TypeError or ValueError where it does not say what it should."""
     hour, handler, model, backend, under = key
+    found: Any = json.loads(under)
+    told: list[Any] = found if isinstance(found, list) else []
+    if len(told) == len(fields(Reached)):
+        reached = Reached(*map(str, told))
+        return Spending(hour=hour, handler="", model="", backend="", labels={}, amounts=NOTHING, reached=reached)
     labels, accounts, tags = _unmarked(under)
     return Spending(
         hour=hour, handler=handler, model=model, backend=backend, labels=labels, accounts=tuple(accounts), tags=tuple(tags),
@@ -105,13 +113,10 @@ def spending(key: Key, amounts: Sequence[int]) -> Spending:
 def _unmarked(under: str) -> tuple[dict[str, str], list[str], list[str]]:
     """The labels, accounts and tags of :func:`marks`."""
     found: Any = json.loads(under)
-    match found:
-        case dict():
-            return cast("dict[str, str]", found), [], []
-        case [dict(), list(), list()]:
-            return found[0], found[1], found[2]
-        case _:
-            raise TypeError(f"{under!r:.80} says nothing of labels, accounts and tags")
+    parts: list[Any] = found if isinstance(found, list) else [found, [], []]
+    if [type(part) for part in parts] != [dict, list, list]:
+        raise TypeError(f"{under!r:.80} says nothing of labels, accounts and tags")
+    return parts[0], parts[1], parts[2]
 
 
 class Standing:
@@ -148,20 +153,24 @@ class Standing:
         copied = self._copied > 0
         self._copied -= copied
         for step in fact.steps:
-            if isinstance(step, facts.Posted):
-                if step.charged and not copied:
-                    under = self.open.get(step.thread, NO_MARKS)
-                    self.spent.count((int(fact.at // 3600), step.to, "", "", under))
-            elif isinstance(step, facts.ThreadOpened):
-                self._opened(step)
-            elif isinstance(step, facts.ConversationOpened) and step.accounts:
-                self._accounts[self.root] = step.accounts
+            self._step(step, int(fact.at // 3600), copied=copied)
         if not self._begun:
             # A chain that does not begin with a thread being opened is not over before that thread is.
             self._begun = True
             self.open = self.open or {fact.thread: NO_MARKS}
         if not isinstance(fact, facts.Answered):
             self._rest(fact, copied=copied)
+
+    def _step(self, step: facts.Step, hour: int, *, copied: bool) -> None:
+        if isinstance(step, facts.Posted):
+            if step.charged and not copied:
+                self.spent.count((hour, step.to, "", "", self.open.get(step.thread, NO_MARKS)))
+        elif isinstance(step, facts.ThreadOpened):
+            self._opened(step)
+        elif isinstance(step, facts.ConversationOpened) and step.accounts:
+            self._accounts[self.root] = step.accounts
+        elif isinstance(step, facts.WarningRaised) and not copied:
+            self._reached(hour, step)
 
     def _rest(self, fact: Fact, *, copied: bool) -> None:
         match fact:
@@ -178,6 +187,12 @@ class Standing:
                         self._accounts.pop(thread, None)
             case _:
                 pass
+
+    def _reached(self, hour: int, step: facts.WarningRaised) -> None:
+        """A quota's level fires once in its window, in whatever process: its sums alone cannot tell of one that was never reached."""
+        if step.unit in VECTOR and (not step.node or step.node.startswith(ACCOUNT)):
+            told = [step.node, step.unit, step.level, str(step.threshold), str(step.limit)]
+            self.spent.add((hour, "", "", "", json_text(told)), [0] * _WIDTH)
 
     def _opened(self, step: facts.ThreadOpened) -> None:
         self._enter(step.thread, step.labels, step.accounts, None if step.owner is None else step.owner[0])
@@ -211,7 +226,9 @@ class Standing:
             self._accounts[self.root] = conversation.accounts
         for each in fact.image.threads:  # each stands behind the one above it
             self._enter(each.thread, each.labels, each.accounts, None if each.owner is None else each.owner[0])
-        gone = marks({}, self._accounts.get(self.root, ()))  # of a turn that has ended, its labels are not known any more
+        gone = marks(
+            {}, self._accounts.get(self.root, ())
+        )  # of a turn that has ended, its labels are not known any more
         self.holds = {
             each.hold: self.open.get(each.thread, self.open.get(each.under, gone)) for each in fact.image.holds
         }

@@ -372,17 +372,16 @@ def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
         left = [each for each in state.streams.pop(hold.thread, ()) if each is not hold]
         if left:
             state.streams[hold.thread] = left
-    path = path_of(hold)
-    put_back(path, hold.need, charge.amounts)
+    path, amounts, details = path_of(hold), charge.amounts, charge.details
+    put_back(path, hold.need, amounts)
     note_details(path, charge)
     if hold.thread.ended:
         amend(hold.thread)
-    if charge.amounts[CALLS] or charge.amounts[0]:
-        hold.thread.calls_like = charge.amounts
+    if amounts[CALLS] or amounts[0]:
+        hold.thread.calls_like = amounts
+    estimated, unpriced = charge.estimated, bool(charge.unpriced)
     for kind, name in _tallied(hold):
-        state.tally(kind, name).add(
-            charge.amounts, charge.details, estimated=charge.estimated, unpriced=bool(charge.unpriced)
-        )
+        state.tally(kind, name).add(amounts, details, estimated=estimated, unpriced=unpriced)
 
 
 def _tallied(hold: Hold) -> list[tuple[str, str]]:

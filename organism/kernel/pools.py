@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from organism.budget.caps import caps
-from organism.budget.claims import NOTHING
-from organism.budget.tree import Node, aim, begin_with, roll
-from organism.budget.windows import Used, used_in, window_of
+from organism.budget.caps import Mark, caps, figure
+from organism.budget.claims import NOTHING, VECTOR
+from organism.budget.tree import Node, aim, begin_with, fire, roll
+from organism.budget.windows import HOUR, Used, used_in, window_of
 from organism.names import ACCOUNT, ORGANISM
 from organism.settings import Quota
 
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 
     from organism.budget.windows import Window
     from organism.settings import Policy, Settings
-    from organism.usage import Spending
+    from organism.usage import Reached, Spending
 
 SCOPE: Final = "account"
-Sums = tuple[list[int], list[int], list[int], list[int], list[int], bool]
-"""What a node has spent: used, own, overdraft, details, own details, and whether some of it is an estimate."""
+Sums = tuple[list[int], list[int], list[int], list[int], list[int], bool, list[frozenset[Decimal]], int]
+"""What a node has spent: used, own, overdraft, details, own details, and whether some of it is an estimate; then which levels have
+fired, and which runways.
+"""
 
 
 class Pools(dict[str, Node]):
@@ -33,6 +36,7 @@ class Pools(dict[str, Node]):
         self._quotas = settings.accounts
         self._now = 0.0
         self._spent_before: dict[str, tuple[Window, Used]] = {}
+        self._reached: dict[str, list[tuple[int, Reached]]] = {}
         window = window_of(settings.ceiling.window, self._now)
         self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy, window=window)
         self[""] = self.root
@@ -41,12 +45,15 @@ class Pools(dict[str, Node]):
     def begin(self, settings: Settings, spendings: Sequence[Spending], at: float) -> None:
         """Counts what earlier processes spent in the windows of this instant."""
         self._now = at
-        used = used_in(window_of(settings.ceiling.window, at), spendings)
-        begin_with(self.root, used.amounts, used.details, estimated=used.estimated)
         by_account: dict[str, list[Spending]] = {}
         for each in spendings:
+            if each.reached is not None:
+                self._reached.setdefault(each.reached.node, []).append((each.hour, each.reached))
             for name in each.accounts:
                 by_account.setdefault(name, []).append(each)
+        window = window_of(settings.ceiling.window, at)
+        self._spent_before[""] = (window, used_in(window, spendings))
+        self._take_up(self.root)
         for name, rows in by_account.items():
             quota = quota_of(self._quotas, name)
             if quota is not None:
@@ -98,7 +105,9 @@ class Pools(dict[str, Node]):
         return {node: _sums(node) for node in self.values()}
 
     def keep(self, before: Mapping[Node, Sums]) -> None:
-        """Gives the nodes the sums back that they had before facts were folded whose spending is in them already."""
+        """Gives the nodes the sums back that they had before facts were folded whose spending is in them already. A count of one
+        process has nothing of what fired in another.
+        """
         for node in self.values():
             known = before.get(node)
             if known is None:
@@ -107,7 +116,9 @@ class Pools(dict[str, Node]):
                 known = _sums(node)
                 node.held, node.runways = held, node.runways | runways
                 node.fired = [ledger | folded for ledger, folded in zip(node.fired, fired, strict=True)]
-            node.used, node.own, node.overdraft, node.details, node.details_own, node.estimated = known
+            node.used, node.own, node.overdraft, node.details, node.details_own, node.estimated, fired, runways = known
+            if _window(node).kind == "run":
+                node.fired, node.runways = fired, runways
             for unit in range(len(node.used)):
                 aim(node, unit)
 
@@ -126,6 +137,11 @@ class Pools(dict[str, Node]):
             begin_with(node, used.amounts, used.details, estimated=used.estimated)
         elif always:
             begin_with(node, NOTHING)
+        for hour, reached in self._reached.get(node.thread, ()):
+            unit = VECTOR.index(reached.unit)
+            counts = _window(node).kind != "run" and hour * HOUR in _window(node)
+            if counts and str(figure(unit, node.caps.limit[unit])) == reached.limit:
+                fire(node, unit, Mark(0, reached.level, Decimal(reached.threshold)))
 
 
 def quota_of(accounts: Mapping[str, Quota], name: str) -> Quota | None:
@@ -141,6 +157,7 @@ def _window(node: Node) -> Window:
 def _sums(node: Node) -> Sums:
     return (
         list(node.used), list(node.own), list(node.overdraft), list(node.details), list(node.details_own), node.estimated,
+        list(node.fired), node.runways,
     )  # fmt: skip
 
 

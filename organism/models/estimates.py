@@ -119,7 +119,7 @@ def _unbounded(messages: Sequence[Message]) -> Iterator[str]:
 class Estimates:
     """What was learned about one model of one provider. Memory of the process: what is held by it is recorded as a fact.
 
-    It is bounded: ``prefixes`` beginnings of prompts (about half a kilobyte each), some dozens of profiles, two overheads.
+    It is bounded: ``prefixes`` beginnings of prompts (some 3 MB in all), some dozens of profiles, two overheads.
     """
 
     def __init__(self, *, prefixes: int = 4096) -> None:

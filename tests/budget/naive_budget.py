@@ -232,10 +232,11 @@ class Naive:
         return [name for name, _ in rest]
 
     def recap(self, purse: Purse, limits: dict[str, int]) -> None:
-        before = {unit: purse.working(unit) if unit in purse.limits else None for unit in UNITS}
+        # Whole amounts: a limit that rises by less lets nobody spend more.
+        before = {unit: int(purse.working(unit)) if unit in purse.limits else None for unit in UNITS}
         purse.limits = limits
         for unit in UNITS:
-            old, new = before[unit], purse.working(unit) if unit in limits else None
+            old, new = before[unit], int(purse.working(unit)) if unit in limits else None
             if old is not None and (new is None or new > old):
                 reached = {level for level in purse.levels[unit] if self._is_reached(purse, unit, level)}
                 purse.fired = {(u, level) for u, level in purse.fired if u != unit or level in reached}

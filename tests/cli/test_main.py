@@ -21,7 +21,7 @@ def test_help_names_what_there_is(desk: Desk, capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr().out
     assert "  run: Runs an organism until every thread has ended or paused.\n" in shown
     assert "  check: Says every mistake in an organism's file, and starts nothing.\n" in shown
-    assert "inbox" not in shown
+    assert "graph" not in shown
 
 
 def test_help_of_a_command_names_its_options(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

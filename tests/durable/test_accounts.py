@@ -63,7 +63,8 @@ async def test_what_a_tenant_has_spent_counts_in_the_next_process(tmp_path: Path
     assert account(last).used[0] == 300
     usage: Any = last.usage("account")
     assert {name: each.tokens for name, each in usage.items()} == {"tenant:acme": 300}
-    # Its levels had fired where they were reached: a process that begins above them says nothing again.
+    # A level that was said in one process is not said again in another, neither where the sums tell that it was reached nor where a
+    # refusal or the runway made it fire.
     said = [row.level for result in made.results.values() for row in result.warnings if row.scope == "account"]
     assert sorted(said) == sorted(set(said))
 

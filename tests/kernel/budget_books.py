@@ -495,6 +495,7 @@ class Books:
         if wanting.short(wanting.least):
             return "waits"
         if self.naive.bars(wanting):
+            self._saw("barred")
             return "refused" if self.naive.in_vain(wanting) else "waits"
         return "granted"
 

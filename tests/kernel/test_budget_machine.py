@@ -121,6 +121,8 @@ class BudgetMachine(RuleBasedStateMachine):
     """A kernel, its handlers and its outside, played by hand."""
 
     world: BudgetWorld
+    safe_until = 10
+    """Facts before the next crash: nobody waits after one, and nothing is held."""
 
     @initialize(organism=organisms(), patience=st.sampled_from([2, 3, 16]), start=st.sampled_from(STARTS), to=TO)
     def begin(self, organism: Settings, patience: int, start: float, to: str) -> None:
@@ -147,6 +149,10 @@ class BudgetMachine(RuleBasedStateMachine):
     def _out(self, which: int) -> tuple[Delivery, Hold] | None:
         found = [(each, call) for each in self.world.deliveries.values() for call in each.calls if isinstance(call, Hold)]
         return found[which % len(found)] if found else None
+
+    def _are_out(self, number: int) -> bool:
+        """Whether so many calls are; some are left out, so that others come to wait for them."""
+        return sum(isinstance(call, Hold) for each in self.world.deliveries.values() for call in each.calls) >= number
 
     def _thread(self, which: int) -> Thread | None:
         found = list(self.world.kernel.state.threads.values())
@@ -282,7 +288,12 @@ class BudgetMachine(RuleBasedStateMachine):
         """Its output may be lowered."""
         self._call(which, evolve(claim, exact=False, wish=claim.wish * 3))
 
-    @rule(which=PICK, unit=st.sampled_from(["tokens", "tokens", "input_tokens", "cost_usd"]), part=PARTS, streamed=st.booleans())
+    @rule(
+        which=PICK,
+        unit=st.sampled_from(["tokens", "tokens", "input_tokens", "cost_usd"]),
+        part=PARTS,
+        streamed=st.sampled_from([False, False, True]),
+    )
     def call_for_most(self, which: int, unit: str, part: int, *, streamed: bool) -> None:
         """For so many quarters of all that is not spent: others wait."""
         delivery = self._caller(which)
@@ -304,6 +315,7 @@ class BudgetMachine(RuleBasedStateMachine):
     def call_on_grace(self, which: int, claim: Claim, *, exact: bool) -> None:
         self._call(which, evolve(claim, exact=exact), grace=True)
 
+    @precondition(lambda self: self._are_out(1))
     @rule(which=PICK, claim=CLAIMS, charged=st.sampled_from(["nothing", "cut"]))
     def try_again(self, which: int, claim: Claim, charged: str) -> None:
         """An attempt has failed; a further one is no further call (R11, R18)."""
@@ -334,23 +346,28 @@ class BudgetMachine(RuleBasedStateMachine):
 
     # Ways out
 
+    @precondition(lambda self: self._are_out(2))
     @rule(which=PICK)
     def settle_exactly(self, which: int) -> None:
         self._settle(which, "all")
 
+    @precondition(lambda self: self._are_out(2))
     @rule(which=PICK)
     def settle_less(self, which: int) -> None:
         self._settle(which, "less")
 
+    @precondition(lambda self: self._are_out(2))
     @rule(which=PICK, times=st.sampled_from([2, 30]))
     def settle_more(self, which: int, times: int) -> None:
         self._settle(which, "more", times)
 
+    @precondition(lambda self: self._are_out(2))
     @rule(which=PICK)
     def release(self, which: int) -> None:
         """It cost nothing, as where a server has refused it."""
         self._settle(which, "nothing")
 
+    @precondition(lambda self: self._are_out(2))
     @rule(which=PICK)
     def cut(self, which: int) -> None:
         """Nobody says what it cost: what went out and what came back is estimated."""
@@ -367,7 +384,7 @@ class BudgetMachine(RuleBasedStateMachine):
         if found:
             self.world.give_up(*found[which % len(found)])
 
-    @precondition(lambda self: self._out(0) is not None)
+    @precondition(lambda self: self._are_out(1))
     @rule(which=PICK, fails=st.booleans())
     def end_before_a_call_does(self, which: int, *, fails: bool) -> None:
         """A delivery leaves streams open, and calls of its tasks."""
@@ -400,9 +417,11 @@ class BudgetMachine(RuleBasedStateMachine):
     def snapshot(self, which: int) -> None:
         self.world.snapshot(which)
 
+    @precondition(lambda self: len(self.world.facts) >= self.safe_until)
     @rule(down=st.sampled_from([0.0, 5.0, 3600.0, 90_000.0]))
     def crash_and_restore(self, down: float) -> None:
         self.world.crash(down)
+        self.safe_until = len(self.world.facts) + 25
 
     # Laws
 
