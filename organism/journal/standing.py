@@ -96,8 +96,7 @@ def marks(labels: Mapping[str, str], accounts: Sequence[str] = (), tags: Sequenc
 def spending(key: Key, amounts: Sequence[int]) -> Spending:
     """A sum as readers get it. Raises TypeError or ValueError where it does not say what it should."""
     hour, handler, model, backend, under = key
-    found: Any = json.loads(under)
-    told: list[Any] = found if isinstance(found, list) else []
+    told: list[Any] = json.loads(under) if under.startswith("[") else []
     if len(told) == len(fields(Reached)):
         reached = Reached(*map(str, told))
         return Spending(hour=hour, handler="", model="", backend="", labels={}, amounts=NOTHING, reached=reached)
@@ -112,8 +111,7 @@ def spending(key: Key, amounts: Sequence[int]) -> Spending:
 
 def _unmarked(under: str) -> tuple[dict[str, str], list[str], list[str]]:
     """The labels, accounts and tags of :func:`marks`."""
-    found: Any = json.loads(under)
-    parts: list[Any] = found if isinstance(found, list) else [found, [], []]
+    parts: list[Any] = json.loads(under) if under.startswith("[") else [json.loads(under), [], []]
     if [type(part) for part in parts] != [dict, list, list]:
         raise TypeError(f"{under!r:.80} says nothing of labels, accounts and tags")
     return parts[0], parts[1], parts[2]

@@ -31,7 +31,9 @@ CHECKS: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.f
 def with_person(organism: Settings) -> Settings:
     """The same, where the last handler is a person; others may have an hour, or all the time there is."""
     budget = organism.handlers["d"].budget
-    person = handler("d", Go, human=HumanSettings(replies=(Said, Go)), budget=budget, timeout=None if budget else 3600.0)
+    person = handler(
+        "d", Go, human=HumanSettings(replies=(Said, Go)), budget=budget, timeout=None if budget else 3600.0
+    )
     return lasting(evolve(organism, handlers={**organism.handlers, "d": person}))
 
 
