@@ -50,7 +50,10 @@ def main() -> None:
     minutes, steps = (float(given) for given in (*sys.argv[1:], *("0.5", "60")[len(sys.argv) - 1 :]))
     start = time.perf_counter()
     figures = run(60 * minutes, int(steps))
-    print("RESULT " + json.dumps({**dict(sorted(figures.items())), "s": round(time.perf_counter() - start, 1)}), flush=True)
+    print(
+        "RESULT " + json.dumps({**dict(sorted(figures.items())), "s": round(time.perf_counter() - start, 1)}),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -285,9 +285,7 @@ class _Rows:
                 for call in self._open_calls(fact.thread):
                     if call.message == seq and not call.open:
                         call.outcome = "cut" if isinstance(fact, facts.Dropped) else "failed"
-            case facts.LimitsSet(budget=budget):
-                self._of(fact.thread).limits = budget.limits
-            case facts.Granted(node=node, budget=budget):
+            case facts.LimitsSet(thread=node, budget=budget) | facts.Granted(node=node, budget=budget):
                 self._of(node).limits = budget.limits
             case facts.Ended():
                 self._lose(fact.thread)

@@ -38,7 +38,10 @@ class Times:
 
     def due(self, thread: Thread) -> float | None:
         """When :meth:`reach` is to be called for a thread next."""
-        if thread.closing or thread.ended or thread.paused_at is not None or thread in self._state.inbox.resting:
+        # One that was stopped ends as soon as what runs has settled: its time would be due for ever, and nothing come of it.
+        if thread.closing or thread.ended or thread.stopping is not None:
+            return None
+        if thread.paused_at is not None or thread in self._state.inbox.resting:
             return None
         return _due(thread.node, thread.opened_at, thread.time_fired)
 

@@ -92,7 +92,6 @@ def tool_of(tool: Any) -> ToolSpec:
     raise TypeError(f"a tool is a payload class or a ToolSpec, not {tool!r:.80}")
 
 
-
 def tags_of(tags: object) -> tuple[str, ...]:
     """What the costs of a call are counted under, each once. Raises TypeError or ValueError, naming what is no tag."""
     _check("tags", tags, _is(list, tuple), "a list of texts")

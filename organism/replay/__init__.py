@@ -74,7 +74,8 @@ def replay(
     record = [decode(content_of(each), vocabulary) for each in entries]
     parts = parts_of(record, requests(entries))
     handlers = {name: ready(each, settings.handlers) for name, each in settings.handlers.items()}
-    runs = {name for name, each in handlers.items() if each.human is None}  # a person answered then, and is not asked again
+    # A person answered then, and is not asked again.
+    runs = {name for name, each in handlers.items() if each.human is None}
     ran = {ref for ref, part in parts.items() if part.ran and part.handler in runs}
 
     def play(only: Collection[Ref], *, early: bool) -> Stage:

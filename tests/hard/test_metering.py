@@ -129,6 +129,11 @@ async def test_sums_of_every_kind_are_those_of_the_journal_also_after_a_restart(
     async with Inline(**document) as again:
         assert {kind: by(again, kind) for kind in KINDS} == before
         check_sums(again, results)
+        for result in results:
+            rows = await again.calls(result.thread)
+            spent = (sum(row.tokens for row in rows), sum((row.cost_usd or Decimal(0) for row in rows), Decimal(0)))
+            assert (*spent, len(rows)) == summed([result.usage])
+            assert {row.outcome for row in rows} == {"ok"}
     journal = open_journal(url, folder=tmp_path, readonly=True)
     rows = list(journal.spendings())
     journal.close()

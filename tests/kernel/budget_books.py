@@ -6,129 +6,38 @@ Every charge is kept as it was made; what a node has spent is the sum of those t
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve
 
 from organism import facts
-from organism.budget.claims import Charge
 from organism.settings import Policy, Quota
 from organism.usage import Spending
-from tests.budget.naive_budget import UNITS, Amounts, Naive, Purse, Wanting, nothing
+from tests.budget.naive_budget import UNITS, Amounts, Naive, Wanting, nothing
+from tests.kernel.budget_pockets import (
+    POOLS,
+    Entry,
+    Held,
+    Opened,
+    Pocket,
+    add,
+    amounts_of,
+    inner,
+    is_reached,
+    summed,
+    window_at,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
+    from organism.budget.claims import Charge
     from organism.facts import Fact
     from organism.settings import BudgetSettings, Limits, Settings
 
 CALLING: Final = {"ingress", "send", "ask", "spawn", "forward", "reply"}
 """What brings messages that count; the organism's own do not (R11)."""
-POOLS: Final = ("organism", "account")
-Window = Any
-"""What names a window: equal for all instants in it."""
-
-
-def window_at(kind: str | None, at: float) -> Window:
-    """Which window of this kind an instant lies in."""
-    match kind:
-        case "hour":
-            return int(at // 3600)
-        case "day":
-            return int(at // 86400)
-        case "month":
-            day = datetime.fromtimestamp(at, UTC)
-            return (day.year, day.month)
-        case _:
-            return kind
-
-
-@define(eq=False, kw_only=True)
-class Pocket(Purse):
-    """A node. ``line`` are the nodes above it, ``slack`` is how far it may be beyond its limits, by an overdraft or a limit that was lowered."""
-
-    scope: str
-    policy: Policy
-    line: tuple[Pocket, ...] = ()
-    kind: str | None = None
-    window: Window = None
-    slack: Amounts = field(factory=nothing)
-    times: set[Decimal] = field(factory=set[Decimal])
-    ended: bool = False
-    granted: dict[str, Decimal] = field(factory=dict[str, Decimal])
-
-    @property
-    def path(self) -> list[Purse]:
-        return [self, *self.line]
-
-    @property
-    def nodes(self) -> tuple[Pocket, ...]:
-        """The path."""
-        return (self, *self.line)
-
-    def anew(self) -> None:
-        """A new window has begun."""
-        self.used, self.own, self.held = nothing(), nothing(), nothing()
-        self.overdraft, self.slack = nothing(), nothing()
-        self.fired, self.runways = set(), set()
-
-
-@frozen
-class Entry:
-    """One charge, or one message: when it counts, where, for whom; ``process`` made it."""
-
-    at: float
-    process: int
-    nodes: tuple[Pocket, ...]
-    amounts: Amounts
-    handler: str
-    model: str
-    backend: str
-    labels: Mapping[str, str]
-    accounts: tuple[str, ...]
-    tags: tuple[str, ...] = ()
-    estimated: bool = False
-
-    @property
-    def counted_under(self) -> Iterator[tuple[str, str]]:
-        """The totals that it is part of."""
-        yield ("all", "")
-        yield ("handler", self.handler)
-        yield from (("label", f"{key}={value}") for key, value in self.labels.items())
-        yield from (("account", account) for account in self.accounts)
-        if self.model:
-            yield from (("tag", tag) for tag in self.tags)
-            yield from (("model", self.model), ("backend", self.backend))
-
-
-@define(eq=False)
-class Held:
-    """What a call holds, and in which windows."""
-
-    pocket: Pocket
-    seq: int
-    need: Amounts
-    at: float
-    windows: tuple[Window, ...]
-    streamed: bool
-    fact: facts.CallHeld
-
-    def counting(self) -> list[Pocket]:
-        """The nodes that it counts on: not those whose window is over."""
-        return [each for each, window in zip(self.pocket.nodes, self.windows, strict=True) if each.window == window]
-
-
-@define(eq=False)
-class Opened:
-    """A thread as its bookkeeper knows it."""
-
-    pocket: Pocket
-    chain: str
-    labels: Mapping[str, str]
-    accounts: tuple[str, ...]
-    root: str
 
 
 class Books:
@@ -161,7 +70,14 @@ class Books:
     # Nodes
 
     def _pocket(
-        self, name: str, scope: str, limits: Limits, policy: Policy, line: tuple[Pocket, ...], *, kind: str | None = None
+        self,
+        name: str,
+        scope: str,
+        limits: Limits,
+        policy: Policy,
+        line: tuple[Pocket, ...],
+        *,
+        kind: str | None = None,
     ) -> Pocket:
         return Pocket(
             name=name, scope=scope, limits=amounts_of(limits), policy=policy, line=line, kind=kind,
@@ -175,7 +91,7 @@ class Books:
         key = f"account:{name}"
         if key not in self.pockets:
             accounts = self.settings.accounts
-            quota = accounts.get(name) or accounts.get(name.split(":")[0]) or Quota()
+            quota = accounts.get(name) or accounts.get(name.split(":", maxsplit=1)[0]) or Quota()
             made = self._pocket(key, "account", quota.limits, self.root.policy, (self.root,), kind=quota.window)
             made.window = window_at(made.kind, self.now)
             self.pockets[key] = made
@@ -237,9 +153,9 @@ class Books:
                 pocket.anew()
                 for held in self.holds.values():
                     if pocket in held.counting():
-                        _add(pocket.held, held.need)
+                        add(pocket.held, held.need)
             # What a level was fired by that is not reached, no sum tells.
-            pocket.fired = {(unit, level) for unit, level in pocket.fired if _is_reached(pocket, unit, level)}
+            pocket.fired = {(unit, level) for unit, level in pocket.fired if is_reached(pocket, unit, level)}
             pocket.runways = set()
 
     def restarted(self, fired: Mapping[str, set[tuple[str, Decimal]]], runways: Mapping[str, set[str]]) -> None:
@@ -249,7 +165,7 @@ class Books:
             pocket = self.pockets[name]
             assert pocket.fired <= levels, (name, pocket.fired, levels)
             if pocket.kind == "run":
-                assert all(_is_reached(pocket, unit, level) for unit, level in levels), (name, levels, pocket.used)
+                assert all(is_reached(pocket, unit, level) for unit, level in levels), (name, levels, pocket.used)
             pocket.fired, pocket.runways = set(levels), set(runways[name])
 
     # Facts
@@ -298,9 +214,7 @@ class Books:
         thread = self.threads[step.thread]
         one = {**nothing(), "messages": 1}
         nodes = thread.pocket.nodes
-        self.entries.append(
-            Entry(fact.at, self.process, nodes, one, step.to, "", "", thread.labels, thread.accounts)
-        )
+        self.entries.append(Entry(fact.at, self.process, nodes, one, step.to, "", "", thread.labels, thread.accounts))
         thread.pocket.own["messages"] += 1
         for each in nodes:
             each.used["messages"] += 1
@@ -330,9 +244,7 @@ class Books:
         granted = self.naive.grant(wanting)
         assert granted == need
         windows = tuple(each.window for each in thread.pocket.nodes)
-        self.holds[thread.chain, fact.hold] = Held(
-            thread.pocket, fact.seq, need, fact.at, windows, fact.streamed, fact
-        )
+        self.holds[thread.chain, fact.hold] = Held(thread.pocket, fact.seq, need, fact.at, windows, fact.streamed, fact)
         self._saw("granted later" if waited else "granted", clamped=fact.output < wanting.claim.wish, grace=fact.grace)
 
     def _whose(self, tags: tuple[str, ...]) -> tuple[Wanting, bool]:
@@ -357,10 +269,10 @@ class Books:
         amounts = dict(zip(UNITS, charge.amounts, strict=True))
         counting = held.counting()
         for each in counting:
-            _add(each.held, held.need, -1)
-            _add(each.used, amounts)
+            add(each.held, held.need, -1)
+            add(each.used, amounts)
             self._note_overdraft(each, held.need, amounts)
-        _add(held.pocket.own, amounts)
+        add(held.pocket.own, amounts)
         self.entries.append(
             Entry(
                 held.at, self.process, held.pocket.nodes, amounts, fact.handler, fact.alias, fact.backend,
@@ -432,14 +344,16 @@ class Books:
                 continue
             assert (step.unit, step.threshold) not in pocket.fired, ("a level fired twice", step)
             pocket.fired.add((step.unit, step.threshold))
-            at = next(at for at, name, level in pocket.marks(step.unit) if (name, level) == (step.level, step.threshold))
+            at = next(
+                at for at, name, level in pocket.marks(step.unit) if (name, level) == (step.level, step.threshold)
+            )
             assert last.get((step.node, step.unit), -1) <= at, "levels fire in their order"
             last[step.node, step.unit] = at
 
     def _same_crossings(self, fact: Fact, expected: list[tuple[str, str, str]]) -> None:
         raised = [step for step in fact.steps if isinstance(step, facts.WarningRaised)]
         if self.recovering:  # what a restart has forgotten of the shared nodes is judged at its end
-            self._fire(evolve(fact, steps=[step for step in raised if self.pockets[step.node].kind is not None]))
+            self._fire(evolve(fact, steps=tuple(step for step in raised if self.pockets[step.node].kind is not None)))
             raised = [step for step in raised if self.pockets[step.node].kind is None]
             expected = [each for each in expected if self.pockets[each[0]].kind is None]
         found = [(step.node, step.unit, step.level) for step in raised]
@@ -464,7 +378,7 @@ class Books:
         assert up_to is None or root.granted[fact.unit] <= up_to.get(fact.unit, 0)
         if fact.unit in UNITS:
             unit = fact.unit
-            assert pocket.limits == {**before, unit: before[unit] + _inner(unit, fact.amount)}
+            assert pocket.limits == {**before, unit: before[unit] + inner(unit, fact.amount)}
             left = pocket.limits[unit] - pocket.used[unit] - pocket.held[unit]
             for above in pocket.line:
                 if unit in above.limits:
@@ -505,7 +419,11 @@ class Books:
             each.amounts
             for each in self.entries
             if pocket in each.nodes
-            and (each.process == self.process if pocket.kind == "run" else window_at(pocket.kind, each.at) == pocket.window)
+            and (
+                each.process == self.process
+                if pocket.kind == "run"
+                else window_at(pocket.kind, each.at) == pocket.window
+            )
         )
 
     def totals(self) -> dict[tuple[str, str], Amounts]:
@@ -513,7 +431,7 @@ class Books:
         found: dict[tuple[str, str], Amounts] = {}
         for each in self.entries:
             for name in each.counted_under:
-                _add(found.setdefault(name, nothing()), each.amounts)
+                add(found.setdefault(name, nothing()), each.amounts)
         return found
 
     def ledger(self) -> list[Spending]:
@@ -552,34 +470,6 @@ class _Naive(Naive):
         return summed(self._streams_of(owner))
 
 
-
 def _nodes(wanting: Wanting) -> tuple[Pocket, ...]:
     assert isinstance(wanting.purse, Pocket)
     return wanting.purse.nodes
-
-
-def _is_reached(pocket: Pocket, unit: str, level: Decimal) -> bool:
-    return any(level == known and pocket.used[unit] >= at for at, _, known in pocket.marks(unit))
-
-
-def amounts_of(limits: Limits) -> dict[str, int]:
-    """Limits of the spent units, money in 10^-12 USD."""
-    found = {unit: getattr(limits, unit) for unit in UNITS}
-    return {unit: _inner(unit, limit) for unit, limit in found.items() if limit is not None}
-
-
-def _inner(unit: str, amount: Any) -> int:
-    return int(amount * 10**12) if unit == "cost_usd" else int(amount)
-
-
-def summed(amounts: Iterable[Amounts]) -> Amounts:
-    """All of these together."""
-    total = nothing()
-    for each in amounts:
-        _add(total, each)
-    return total
-
-
-def _add(to: Amounts, amounts: Amounts, sign: int = 1) -> None:
-    for unit, amount in amounts.items():
-        to[unit] += sign * amount

@@ -19,19 +19,19 @@ from organism.kernel.fold import Fold
 from organism.kernel.holds import Hold
 from organism.kernel.snapshot import snapshot
 from organism.testing import differences
-from tests.budget.naive_budget import Amounts, Wanting
+from tests.budget.naive_budget import UNITS, Amounts, Wanting
 from tests.durable.cut_world import KeptWorld
-from tests.kernel.budget_books import UNITS, Books
-from tests.kernel.kernel_world import Delivery
+from tests.kernel.budget_books import Books
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from organism.budget.claims import Claim
     from organism.budget.tree import Node
     from organism.facts import Fact
     from organism.frames import Message, Thread
     from organism.settings import BudgetSettings, Settings
+    from tests.kernel.kernel_world import Delivery
 
 OF_POOLS: Final = (".fired", ".next_mark", ".runways", ".overdraft")
 """What a fold of the whole record knows of shared nodes, and a process that begins with the sums of a ledger does not."""
@@ -109,7 +109,9 @@ class BudgetWorld(KeptWorld):
         self.books.come_to(self.kernel.state.now)
         names = ["", *(f"account:{name}" for name in accounts), f"conversation:{conversation}"]
         known = [self.books.pockets[name] for name in names if name in self.books.pockets]
-        full = [each for each in known if "messages" in each.limits and each.used["messages"] >= each.working("messages")]
+        full = [
+            each for each in known if "messages" in each.limits and each.used["messages"] >= each.working("messages")
+        ]
         assert refused.scope in {each.scope for each in full} or refused.limit == 0
 
     def limit_conversation(self, id_: str, budget: BudgetSettings) -> None:
@@ -125,7 +127,9 @@ class BudgetWorld(KeptWorld):
 
     def snapshot(self, which: int) -> None:
         roots = [each for each in self.kernel.state.threads.values() if each.owner is None]
-        chains = sorted({chain_of(each) for each in roots} | {c.chain for c in self.kernel.state.conversations.values()})
+        chains = sorted(
+            {chain_of(each) for each in roots} | {c.chain for c in self.kernel.state.conversations.values()}
+        )
         if chains:
             self.kernel.snapshot(chains[which % len(chains)], self.now)
             self.carry_out()
@@ -286,11 +290,11 @@ class BudgetWorld(KeptWorld):
         return [line for line in lines if not self._is_forgotten(line)]
 
     def _is_forgotten(self, line: str) -> bool:
-        place = line.split(": ")[0]
+        place = line.partition(": ")[0]
         if not place.startswith((".root.", ".accounts.")):
             return False
-        kind = self.books.root.kind if place.startswith(".root.") else self.books.pockets[f"account:{place.split('.')[2]}"].kind
-        return place.endswith(OF_POOLS) or kind == "run"
+        name = "" if place.startswith(".root.") else f"account:{place.split('.')[2]}"
+        return place.endswith(OF_POOLS) or self.books.pockets[name].kind == "run"
 
     def _check_node(self, node: Node) -> None:
         """What a node stands at is what the books say: :meth:`_check_figures`."""
@@ -351,9 +355,8 @@ class BudgetWorld(KeptWorld):
 
     def is_stuck(self) -> bool:
         state = self.kernel.state
-        if not state.threads or any(each.paused_at is not None and not each.waits_turn for each in state.threads.values()):
-            return False
-        if self._can_take():
+        paused = any(each.paused_at is not None and not each.waits_turn for each in state.threads.values())
+        if paused or not state.threads or self._can_take():
             return False
         return all(
             each.waits and not each.cancelled and not any(isinstance(call, Hold) for call in each.calls)

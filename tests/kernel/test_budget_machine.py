@@ -19,19 +19,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
-from organism.frames import Ask, Failure
+from organism.frames import Failure
 from organism.kernel.holds import Hold
 from organism.message import Forward, Reply, Send
 from organism.payloads.primitives import BudgetRequest
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
 from organism.settings import AgentSettings, BudgetSettings, ConversationSettings, Grace, Limits, Quota, Settings
+from tests.budget.naive_budget import UNITS
 from tests.hard.pump_world import Go, Said
-from tests.kernel.budget_books import UNITS
 from tests.kernel.budget_world import BudgetWorld
 from tests.kernel.kernel_world import Delivery, handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from organism.frames import Thread
 
@@ -42,12 +42,14 @@ ACCOUNTS: Final[tuple[tuple[str, ...], ...]] = (
 CONVERSATIONS: Final[Mapping[str, tuple[str, ...]]] = {"plain": (), "paid": ("team:a", "tenant:b")}
 STARTS: Final = (0.0, datetime(2026, 12, 31, 23, 58, 20, tzinfo=UTC).timestamp(), 1_800_000_000.25)
 LEVELS: Final = tuple(
-    {unit: tuple(map(Decimal, text.split())) for unit in (*UNITS, "seconds")} for text in ("0.75 0.9", "0.5 300", "0.95")
+    {unit: tuple(map(Decimal, text.split())) for unit in (*UNITS, "seconds")}
+    for text in ("0.75 0.9", "0.5 300", "0.95")
 )
 
 PICK = st.integers(0, 11)
 TO = st.sampled_from(NAMES)
 PARTS = st.sampled_from([1, 2, 3, 4])
+NOTIFY: st.SearchStrategy[Any] = st.sampled_from([("agent",), ("agent", "caller")])
 WINDOWS = st.sampled_from(["run", "hour", "day", "month", "total"])
 
 
@@ -92,7 +94,7 @@ def organisms(draw: st.DrawFn) -> Settings:
         draw(budgets(3000)),
         grants_by="a",
         grants_up_to=draw(st.none() | st.just({"tokens": Decimal(800), "model_calls": Decimal(3)})),
-        notify=draw(st.sampled_from([("agent",), ("agent", "caller")])),
+        notify=draw(NOTIFY),
     )
     return Settings(
         name="test",
@@ -147,7 +149,9 @@ class BudgetMachine(RuleBasedStateMachine):
         return found[which % len(found)] if found else self._free(which)
 
     def _out(self, which: int) -> tuple[Delivery, Hold] | None:
-        found = [(each, call) for each in self.world.deliveries.values() for call in each.calls if isinstance(call, Hold)]
+        found = [
+            (each, call) for each in self.world.deliveries.values() for call in each.calls if isinstance(call, Hold)
+        ]
         return found[which % len(found)] if found else None
 
     def _are_out(self, number: int) -> bool:
@@ -204,12 +208,18 @@ class BudgetMachine(RuleBasedStateMachine):
             before = self.world.kernel.state.conversations[known[which % len(known)]]
             self.world.limit_conversation(before.id, evolve(before.budget, limits=budget.limits))
 
-    @rule(which=PICK, unit=st.sampled_from(["tokens", "model_calls", "messages", "cost_usd"]), amount=st.sampled_from([1, 3, 500]))
+    @rule(
+        which=PICK,
+        unit=st.sampled_from(["tokens", "model_calls", "messages", "cost_usd"]),
+        amount=st.sampled_from([1, 3, 500]),
+    )
     def grant(self, which: int, unit: str, amount: int) -> None:
         delivery = self._free(which)
         if delivery is None:
             return
-        asked = BudgetRequest(unit=unit, amount=Decimal(amount) / (10**9 if unit == "cost_usd" else 1), reason="more to do")
+        asked = BudgetRequest(
+            unit=unit, amount=Decimal(amount) / (10**9 if unit == "cost_usd" else 1), reason="more to do"
+        )
         key = self.world._key(delivery, "grant")
         self.world.kernel.grants.grant(delivery.message, asked, asked.amount, reason="", key=key, at=self.world.now)
         self.world.carry_out()
@@ -227,13 +237,11 @@ class BudgetMachine(RuleBasedStateMachine):
         if delivery is not None and len(delivery.asks) < 3:
             self.world.ask(delivery, to, Go())
 
-    @rule(which=PICK, number=PICK)
-    def abandon_an_ask(self, which: int, number: int) -> None:
+    @rule(which=PICK)
+    def abandon_an_ask(self, which: int) -> None:
         found = [(each, ask) for each in self.world.deliveries.values() for ask in each.asks]
         if found:
-            delivery, ask = found[which % len(found)]
-            assert isinstance(ask, Ask)
-            self.world.abandon(delivery, ask)
+            self.world.abandon(*found[which % len(found)])
 
     @rule(which=PICK, to=st.lists(TO, min_size=1, max_size=3))
     def send(self, which: int, to: list[str]) -> None:
@@ -303,7 +311,8 @@ class BudgetMachine(RuleBasedStateMachine):
         left = [int(each.working(unit)) - each.used[unit] for each in nodes if unit in each.limits]
         amount = min([5000, *left]) * part // 4
         if amount > 1:
-            given, wish, price = {"tokens": (0, amount, 0), "input_tokens": (amount, 1, 0), "cost_usd": (0, 1, amount)}[unit]
+            of_unit = {"tokens": (0, amount, 0), "input_tokens": (amount, 1, 0), "cost_usd": (0, 1, amount)}
+            given, wish, price = of_unit[unit]
             claim = Claim(input_tokens=given, wish=wish, exact=True, output_price=price)
             self.world.call_model(delivery, claim, streamed=streamed)
 
@@ -380,7 +389,9 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @rule(which=PICK)
     def cancel_a_waiting_call(self, which: int) -> None:
-        found = [(each, call) for each in self.world.deliveries.values() for call in each.calls if isinstance(call, Waiter)]
+        found = [
+            (each, call) for each in self.world.deliveries.values() for call in each.calls if isinstance(call, Waiter)
+        ]
         if found:
             self.world.give_up(*found[which % len(found)])
 
