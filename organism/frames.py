@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import define, frozen
 
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, ORGANISM
 from organism.payloads.primitives import FailureCode
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Message:
         "holds_place",
         "kind",
         "known",
+        "mailbox",
         "old",
         "payload",
         "position",
@@ -77,6 +78,8 @@ class Message:
         self.sender = sender
         self.frame = frame
         self.kind = kind
+        self.mailbox = to if to != ORGANISM else self.id
+        """What its delivery occupies in its thread: its handler's mailbox. The organism itself works on any number at once."""
         # What follows changes while it is delivered.
         self.asks: list[Ask] | None = None  # what its delivery waits for
         self.awaits: list[Thread] | None = None  # the threads that it spawned and whose results it waits for
@@ -173,7 +176,19 @@ class Conversation:
     ``turns`` are those that have not ended: the first one runs, the others wait. ``before`` is the conversation that it goes on from.
     """
 
-    __slots__ = ("accounts", "before", "budget", "calls", "id", "node", "prompts", "seconds", "state", "turns", "unheard")
+    __slots__ = (
+        "accounts",
+        "before",
+        "budget",
+        "calls",
+        "id",
+        "node",
+        "prompts",
+        "seconds",
+        "state",
+        "turns",
+        "unheard",
+    )
 
     def __init__(
         self, id_: str, node: Node, budget: BudgetSettings, before: str | None, accounts: tuple[str, ...]
@@ -407,7 +422,7 @@ def needed_by(frame: Frame, running: dict[tuple[Thread, str], Message]) -> Itera
     yield from below
     queued = [each for thread in descendants(frame.thread) for each in pending(thread) if is_below(each.frame, frame)]
     for message in queued:
-        other = running.get((message.thread, message.to))
+        other = running.get((message.thread, message.mailbox))
         if other is not None:
             yield other
     for message in (*below, *queued):

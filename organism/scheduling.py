@@ -138,8 +138,8 @@ class Schedule:
         """Whether the message may be handled now; otherwise it waits in its handler's mailbox or for a place there."""
         if not message.holds_mailbox:
             busy = message.thread.busy
-            if busy is not None and message.to in busy:
-                busy[message.to].append(message)
+            if busy is not None and message.mailbox in busy:
+                busy[message.mailbox].append(message)
                 return False
         slot = self._slots.get(message.to)
         if slot is None or message.holds_place:
@@ -158,7 +158,7 @@ class Schedule:
         if thread.busy is None:
             thread.busy = {}
         message.holds_mailbox = True
-        thread.busy.setdefault(message.to, deque())
+        thread.busy.setdefault(message.mailbox, deque())
 
     def done(self, message: Message, *, placed: bool) -> None:
         """Ends a delivery: the next message for its handler in its thread may go. ``placed``: it has its place still."""
@@ -172,9 +172,9 @@ class Schedule:
         busy = thread.busy
         if busy is None:
             return
-        queue = busy[message.to]
+        queue = busy[message.mailbox]
         if not queue:
-            del busy[message.to]
+            del busy[message.mailbox]
             if not busy:
                 thread.busy = None
             return

@@ -46,9 +46,14 @@ class Ranking:
         """The largest need."""
         return self._order[-1][0]
 
-    def above(self, room: int) -> Iterator[int]:
+    def add_all(self, needs: Iterable[tuple[int, int]]) -> None:
+        """Takes in many at once, each as (need, number)."""
+        self._order.extend(needs)
+        self._order.sort()
+
+    def above(self, room: int) -> list[int]:
         """Those whose need does not fit into ``room``."""
-        return (number for _, number in self._order[bisect_left(self._order, (room + 1, -1)) :])
+        return [number for _, number in self._order[bisect_left(self._order, (room + 1, -1)) :]]
 
     def within(self, room: int) -> int:
         """How many needs fit into ``room``."""
@@ -110,10 +115,24 @@ class Index:
         """Takes a call in, with what it needs of each measure."""
         insort(self.ages, number)
         for measure, need in needs:
-            ranking = self.rankings.get(measure)
-            if ranking is None:
-                ranking = self.rankings[measure] = Ranking()
-            ranking.add(need, number)
+            self._ranking(measure).add(need, number)
+
+    def add_all(self, calls: Iterable[tuple[int, Iterable[tuple[Measure, int]]]]) -> None:
+        """Takes in many at once: they are sorted together, and not each moved past all others."""
+        ranked: dict[Measure, list[tuple[int, int]]] = {}
+        for number, needs in calls:
+            self.ages.append(number)
+            for measure, need in needs:
+                ranked.setdefault(measure, []).append((need, number))
+        self.ages.sort()
+        for measure, found in ranked.items():
+            self._ranking(measure).add_all(found)
+
+    def _ranking(self, measure: Measure) -> Ranking:
+        ranking = self.rankings.get(measure)
+        if ranking is None:
+            ranking = self.rankings[measure] = Ranking()
+        return ranking
 
     def remove(self, number: int, needs: Iterable[tuple[Measure, int]]) -> None:
         """Takes a call out that was added with these needs."""
@@ -153,9 +172,9 @@ class Crowd:
             self.impatient.remove(number, needs)
         del self._needs[number]
 
-    def lose_patience(self, number: int) -> None:
-        """From now on a call bars younger ones where it lacks."""
-        self.impatient.add(number, self._measured(number))
+    def lose_patience(self, numbers: Iterable[int]) -> None:
+        """From now on these calls bar younger ones where they lack."""
+        self.impatient.add_all((number, self._measured(number)) for number in numbers)
 
     def stand(self, number: int, unit: int) -> Measure:
         """Lets a call stand at a unit; gives where that is."""
@@ -182,10 +201,8 @@ class Crowd:
         self._limited = limited
         impatient = self.impatient.ages
         self.everyone, self.impatient = Index(), Index()
-        for number in self._needs:
-            self.everyone.add(number, self._measured(number))
-        for number in impatient:
-            self.lose_patience(number)
+        self.everyone.add_all((number, self._measured(number)) for number in self._needs)
+        self.lose_patience(impatient)
 
     def _measured(self, number: int) -> list[tuple[Measure, int]]:
         least, by_limit = self._needs[number]

@@ -237,17 +237,33 @@ class Line:
     def _take(self, path: tuple[Node, ...], need: Vector, number: int) -> None:
         """Holds what was granted to the call of this age, and notes whom it has passed over."""
         if self._waiting:
-            passed: set[int] = set()
-            for node in path:
-                if node.crowd is not None and node.crowd.everyone.ages[0] < number:
-                    for (unit, by_limit), ranking in node.crowd.everyone.rankings.items():
-                        passed.update(ranking.above(node.free(unit, grace=by_limit)))
-            for older in self._all(each for each in passed if each < number):
+            self._pass_over(self._lacking_on(path, number), number)
+        take(path, need)
+
+    def _lacking_on(self, path: tuple[Node, ...], number: int) -> set[int]:
+        """Those who lack on a path where somebody is older than this call."""
+        found: set[int] = set()
+        for node in reversed(path):
+            if node.crowd is None or node.crowd.everyone.ages[0] >= number:
+                continue
+            for (unit, by_limit), ranking in node.crowd.everyone.rankings.items():
+                found.update(ranking.above(node.free(unit, grace=by_limit)))
+            if len(found) == len(self._waiting):
+                break
+        return found
+
+    def _pass_over(self, passed: Iterable[int], number: int) -> None:
+        """Notes that a call went before these, where they are older; some lose their patience by it."""
+        tired: dict[Node, list[int]] = {}
+        for each in passed:
+            if each < number:
+                older = self._waiting[each]
                 older.passed += 1
                 if older.passed == self._patience:
                     for node in older.path:
-                        _crowd(node).lose_patience(older.number)
-        take(path, need)
+                        tired.setdefault(node, []).append(each)
+        for node, numbers in tired.items():
+            _crowd(node).lose_patience(numbers)
 
     def _stand(self, waiter: Waiter, lack: Lack) -> None:
         _crowd(waiter.node).step_off(waiter.number, waiter.measure)

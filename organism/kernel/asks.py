@@ -147,6 +147,6 @@ def _whose(message: Message) -> Message:
 def occupy(state: State, message: Message) -> None:
     """A delivery waits for something: its mailbox is taken until it is done."""
     state.schedule.occupy(message)
-    state.occupied[message.thread, message.to] = message
+    state.occupied[message.thread, message.mailbox] = message
     if state.inbox.questions:
         state.inbox.stir(message.thread)

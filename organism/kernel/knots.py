@@ -88,7 +88,8 @@ class Knots:
         """Whether something is queued in a thread, on the frame's behalf, that nobody who waits keeps from being handled."""
         state = self._state
         return any(
-            (frame is None or is_below(message.frame, frame)) and (message.thread, message.to) not in state.occupied
+            (frame is None or is_below(message.frame, frame))
+            and (message.thread, message.mailbox) not in state.occupied
             for each in descendants(thread)
             for message in (*pending(each), *state.schedule.waiting_for_place(each))
         )

@@ -324,7 +324,7 @@ class State:
 
     def finish(self, message: Message, *, placed: bool) -> None:
         """A delivery is over: its mailbox goes to the next, its frame counts down."""
-        self.occupied.pop((message.thread, message.to), None)
+        self.occupied.pop((message.thread, message.mailbox), None)
         self.taken.pop(message, None)
         self.inbox.drop(message)
         self.schedule.done(message, placed=placed)
@@ -333,8 +333,8 @@ class State:
     def drop(self, message: Message) -> None:
         """Takes back a message that was queued; its frame counts down."""
         message.dropped = True
-        if self.occupied.get((message.thread, message.to)) is message:
-            del self.occupied[message.thread, message.to]
+        if self.occupied.get((message.thread, message.mailbox)) is message:
+            del self.occupied[message.thread, message.mailbox]
         if not self.inbox.drop(message):
             self.schedule.drop(message)
         self._forget(message)

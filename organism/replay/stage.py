@@ -216,7 +216,7 @@ class Stage:
                 player.stop()
             elif player.message.asks:
                 # Who waits for whom is asked where a question closes a circle.
-                self.kernel.state.occupied[player.message.thread, player.message.to] = player.message
+                self.kernel.state.occupied[player.message.thread, player.message.mailbox] = player.message
         if self._early:
             self._start_ready()
             handed = [player for player in self._running.values() if player.hand()]

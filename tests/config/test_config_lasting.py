@@ -37,6 +37,57 @@ def test_a_ceiling_without_a_window_counts_over_the_run(project: Project) -> Non
     )
 
 
+ACCOUNTS = """
+accounts:
+  tenant: {cost_usd: 5, window: day}
+  "tenant:acme": {cost_usd: 50.5, tokens: 1000, window: month}
+  team: {}
+"""
+
+
+def test_accounts_have_quotas_by_name_and_templates_by_kind(project: Project) -> None:
+    settings = project.load(f"{HEAD}{ACCOUNTS}")
+    assert settings.accounts == {
+        "tenant": Quota(limits=Limits(cost_usd=Decimal(5)), window="day"),
+        "tenant:acme": Quota(limits=Limits(cost_usd=Decimal("50.5"), tokens=1000), window="month"),
+        "team": Quota(),
+    }
+    assert settings.limits_cost
+    assert config.account_names({"tenant": "new", "team": "a b"}, settings) == ("team:a b", "tenant:new")
+    assert config.account_names(None, settings) == ()
+
+
+def test_an_accounts_limit_is_set_over_the_file(project: Project) -> None:
+    settings = project.load(
+        f"{HEAD}{ACCOUNTS}", set={"accounts.tenant:acme.tokens": "7", "accounts.team.messages": "3"}
+    )
+    assert settings.accounts["tenant:acme"].limits.tokens == 7
+    assert settings.accounts["team"].limits.messages == 3
+
+
+def test_every_mistake_in_accounts_is_told_with_its_place(project: Project) -> None:
+    text = f"""{HEAD}accounts:
+  Tenant: {{cost_usd: 5}}
+  "tenant:": {{cost_usd: 5}}
+  team: {{seconds: 5, depth: 3, window: week, tokens: -1, warn_at: []}}
+"""
+    with pytest.raises(ConfigurationError) as caught:
+        project.load(text)
+    said = "\n".join(caught.value.mistakes)
+    assert "2:3" in said or "3:3" in said
+    for each in (
+        "'Tenant' is no kind of account",
+        "an account is named KIND:NAME, and its name is empty",
+        "accounts.team.seconds: is of one thread, or of one run of the organism: accounts have no limit of it",
+        "accounts.team.depth: is of one thread",
+        "accounts.team.window: ",
+        "accounts.team.tokens: ",
+        "accounts.team.warn_at: unknown key here",
+    ):
+        assert each in said, said
+    assert len(caught.value.mistakes) == 7
+
+
 def test_seconds_and_depth_that_are_not_limited_go_with_any_window(project: Project) -> None:
     ceiling = project.load(f"{HEAD}ceiling: {{seconds: null, depth: null, tokens: 5, window: month}}\n").ceiling
     assert ceiling == Quota(limits=Limits(tokens=5), window="month")
@@ -93,7 +144,7 @@ CONVERSATIONS = [
     ("{on_cap: stop}", ["2:24 conversation.on_cap: 'stop' is not 'end' or 'rotate'"]),
     ("{depth: 5}", ["2:16 conversation.depth: depth is of one turn: write it in 'budget'"]),
     ("{grants_by: boss}", ["2:27 conversation.grants_by: 'boss' is no handler; add it to `handlers`"]),
-    ("{window: day}", ["2:16 conversation.window: unknown key here; it belongs in 'ceiling'"]),
+    ("{window: day}", ["2:16 conversation.window: unknown key here; it belongs in 'ceiling' or 'accounts.NAME'"]),
     ("[]", ["2:15 conversation: must be a mapping of keys and not a list"]),
 ]
 

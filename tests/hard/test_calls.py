@@ -17,7 +17,7 @@ from organism.facts import CallCompleted, CallFailed, CallHeld, CallRefused, Cal
 from organism.forking import fork_in
 from organism.journal import open_journal
 from organism.models.contract import BackendError
-from organism.primitives import BudgetWarning
+from organism.primitives import BudgetDecision, BudgetRequest, BudgetWarning
 from organism.testing import Says, ScriptedModel, Watched, running
 from tests.durable.inline import Inline
 from tests.durable.mortal import WORDS, Mortal
@@ -157,6 +157,23 @@ async def test_limits_that_were_changed_are_those_of_the_next_call() -> None:
         thread.handle.set_budget(tokens=2000, output_tokens=500)
         await thread.complete(PROMPT, max_output_tokens=20)
     assert [(row.tokens_limit, row.output_tokens_limit) for row in rows_of(organism)] == [(1000, None), (2000, 500)]
+
+
+async def test_what_was_granted_is_in_the_limit_of_the_next_call() -> None:
+    async def root(task: Task, ctx: Context) -> Reply[Done]:
+        await spend(ctx, 100)
+        assert await ctx.request_budget("tokens", 200, "there is more to do")
+        await spend(ctx, 100)
+        return Reply(Done(""))
+
+    async def boss(asked: BudgetRequest, ctx: Context) -> Reply[BudgetDecision]:
+        return Reply(BudgetDecision(granted=True, unit=asked.unit, amount=asked.amount, reason="fine"))
+
+    handlers = {"root": code(root), "boss": code(boss)}
+    budget = {"tokens": 300, "grants_by": "boss", **BARE}
+    async with running(handlers=handlers, models=models(spender()), budget=budget) as organism:
+        await organism.ask("root", Task("x"))
+    assert [(row.tokens_before, row.tokens_limit) for row in rows_of(organism)] == [(0, 300), (100, 500)]
 
 
 async def many(organism: Watched) -> Any:

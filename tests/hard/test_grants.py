@@ -777,3 +777,56 @@ async def test_a_fork_goes_on_with_what_was_granted() -> None:
     assert thread.granted == {"tokens": Decimal(500)}
     lowered = fork(organism.watch.facts[:-2], "v", budget=lambda limits: evolve(limits, limits=Limits(tokens=5)))
     assert isinstance(lowered[-1], LimitsSet)
+
+
+async def test_while_one_request_is_decided_others_are_answered() -> None:
+    """Who decides may take long, a person days; nobody else who asks the organism something has to wait for that."""
+    seen: list[str] = []
+
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        began = anyio.current_time()
+
+        async def more(amount: int) -> None:
+            told = await ask_for(ctx, amount)
+            seen.append(f"{type(told).__name__} {told.amount} at {anyio.current_time() - began:g}")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(more, 10)
+            await anyio.sleep(1)
+            group.start_soon(more, 5)
+            report = await ctx.ask("organism", BudgetQuery(), expect=BudgetReport)
+            seen.append(f"{report.remaining['model_calls']} left at {anyio.current_time() - began:g}")
+        return Reply(Done("done"))
+
+    async def slow(asked: BudgetRequest, ctx: Context) -> Reply[BudgetDecision]:
+        report = await ctx.ask("organism", BudgetQuery(), expect=BudgetReport)
+        assert report.remaining["model_calls"] == 8
+        await anyio.sleep(float(asked.amount))
+        return await generous(asked, ctx)
+
+    handlers = {"worker": code(worker), "boss": code(slow)}
+    budget = {"tokens": 1000, "model_calls": 9, "grants_by": "boss"}
+    async with running(handlers=handlers, budget=budget) as organism:
+        assert (await outcome(organism)).outcome == "completed"
+    # Two requests of one thread are still decided in turn, by a handler that does one thing after the other there.
+    assert seen == ["8 left at 1", "BudgetGranted 10 at 10", "BudgetGranted 5 at 15"]
+
+
+async def test_a_thread_is_cancelled_while_several_requests_are_decided() -> None:
+    async def worker(task: Task, ctx: Context) -> None:
+        async with anyio.create_task_group() as group:
+            for amount in (1, 2, 3):
+                group.start_soon(ask_for, ctx, amount)
+
+    async def slow(asked: BudgetRequest, ctx: Context) -> Reply[BudgetDecision]:
+        await anyio.sleep(50)
+        return await generous(asked, ctx)
+
+    handlers = {"worker": code(worker), "boss": code(slow)}
+    async with running(handlers=handlers, budget={"tokens": 1000, "grants_by": "boss"}) as organism:
+        handle = await organism.send("worker", Task("go"))
+        await anyio.sleep(1)
+        handle.cancel()
+        result = await handle.result()
+        assert (result.outcome, round(result.usage.seconds)) == ("cancelled", 1)
+        assert organism.statistics().running == 0

@@ -130,10 +130,13 @@ async def test_sums_of_every_kind_are_those_of_the_journal_also_after_a_restart(
         assert {kind: by(again, kind) for kind in KINDS} == before
         check_sums(again, results)
         for result in results:
-            rows = await again.calls(result.thread)
-            spent = (sum(row.tokens for row in rows), sum((row.cost_usd or Decimal(0) for row in rows), Decimal(0)))
-            assert (*spent, len(rows)) == summed([result.usage])
-            assert {row.outcome for row in rows} == {"ok"}
+            calls = await again.calls(result.thread)
+            spent = (
+                sum(call.tokens for call in calls),
+                sum((call.cost_usd or Decimal(0) for call in calls), Decimal(0)),
+            )
+            assert (*spent, len(calls)) == summed([result.usage])
+            assert {call.outcome for call in calls} == {"ok"}
     journal = open_journal(url, folder=tmp_path, readonly=True)
     rows = list(journal.spendings())
     journal.close()
