@@ -177,18 +177,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "accounts",
-        "before",
-        "budget",
-        "calls",
-        "id",
-        "node",
-        "prompts",
-        "seconds",
-        "state",
-        "turns",
-        "unheard",
-    )
+        "accounts", "before", "budget", "calls", "id", "node", "prompts", "seconds", "state", "turns", "unheard",
+    )  # fmt: skip
 
     def __init__(
         self, id_: str, node: Node, budget: BudgetSettings, before: str | None, accounts: tuple[str, ...]

@@ -72,6 +72,9 @@ class Policy:
     """What a root thread with all below it may be granted in all, by unit, and nothing of others; ``None``: no such bound."""
 
 
+_NOTHING_SAID: Final = (None,) * 7
+
+
 @frozen(kw_only=True)
 class BudgetSettings:
     """Limits, and what is said of the policy; ``None`` in a policy field means: as the node above has it.
@@ -91,7 +94,10 @@ class BudgetSettings:
     grants_up_to: Mapping[str, Decimal] | None = None
 
     def policy(self, above: Policy) -> Policy:
-        """The policy of a node that has these settings below a node whose policy is ``above``."""
+        """The policy of a node that has these settings below a node whose policy is ``above``: the same where nothing is said."""
+        said = (self.warn_at, self.runway, self.grace, self.accounting, self.on_unpriced, self.notify, self.grants_by)
+        if self.grants_up_to is None and said == _NOTHING_SAID:
+            return above
         return Policy(
             warn_at=MappingProxyType({**above.warn_at, **(self.warn_at or NOTHING)}),
             runway=above.runway if self.runway is None else self.runway,

@@ -66,8 +66,8 @@ class Node:
         self.own = [0, 0, 0, 0, 0, 0]
         self.held = [0, 0, 0, 0, 0, 0]
         self.overdraft = [0, 0, 0, 0, 0, 0]
-        self.details = [0, 0, 0]  # cache reads, cache writes, reasoning: shown, not limited
-        self.details_own = [0, 0, 0]
+        self.details: Sequence[int] = _NO_DETAILS  # cache reads, cache writes, reasoning: shown, not limited
+        self.details_own: Sequence[int] = _NO_DETAILS
         self.estimated = False
         self.fired = [_NONE] * len(VECTOR)
         self.next_mark = [marks[0].at if marks else _FAR for marks in caps.marks]
@@ -336,8 +336,7 @@ def roll(node: Node) -> None:
     node.own = [0, 0, 0, 0, 0, 0]
     node.held = [0, 0, 0, 0, 0, 0]
     node.overdraft = [0, 0, 0, 0, 0, 0]
-    node.details = [0, 0, 0]
-    node.details_own = [0, 0, 0]
+    node.details = node.details_own = _NO_DETAILS
     node.estimated = False
     node.fired = [_NONE] * len(VECTOR)
     node.runways = 0

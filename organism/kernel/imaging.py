@@ -229,7 +229,7 @@ def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image)
     """Makes an image part of a state in which none of its threads lives. The organism's own sums are not in it.
 
     ``index`` gets its frames and messages, ``warned`` its warnings by (root thread, number). Gives the threads that have ended and
-    whose calls are still out: the living thread above them stands for each.
+    whose calls are still out.
     """
     conversation = None if image.conversation is None else _restore_conversation(state, image.conversation)
     frames = _Frames(state, index, image)
@@ -246,9 +246,9 @@ def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image)
         _share_warnings(state.threads[thread.thread], warned)
     parted: dict[str, Thread] = {}
     for hold in image.holds:
-        thread_of = state.threads.get(hold.under) or parted.get(hold.thread) or _gone(state, conversation, hold)
+        thread_of = state.threads.get(hold.thread) or parted.get(hold.thread) or _gone(state, conversation, hold)
         _restore_hold(state, index, thread_of, hold)
-        if hold.under != hold.thread or thread_of.ended:
+        if thread_of.ended:
             parted[hold.thread] = thread_of
     return parted
 
@@ -278,13 +278,19 @@ def _restore_conversation(state: State, image: ConversationImage) -> Conversatio
 
 
 def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> Thread:
-    """A turn that has ended, for a call of it that is still out: what that costs is its conversation's."""
+    """A thread that has ended, for a call of it that is still out: what that costs is charged to those above that live."""
     budget = BudgetSettings()
-    above = state.root if conversation is None else conversation.node
+    living = state.threads.get(image.under)
+    above = living.node if living is not None else state.root if conversation is None else conversation.node
     policy = above.policy
     node = Node("thread", caps(budget.limits, policy, keeps_back=False), policy, thread=image.thread, above=above.path)
-    thread = Thread(image.thread, "root", "", node, None, {}, state.now, budget)
-    thread.conversation, thread.ended = conversation, True
+    owner = None if living is None else Frame(living, 0, living.handler, None, 0, None, above=None, top=True)
+    labels = {} if living is None else living.labels
+    thread = Thread(image.thread, "root" if owner is None else "call", "", node, owner, labels, state.now, budget)
+    thread.ended = True
+    if owner is None:
+        thread.conversation = conversation
+        thread.accounts = () if conversation is None else conversation.accounts
     return thread
 
 

@@ -31,21 +31,36 @@ if TYPE_CHECKING:
 class _End:
     """The end of a thread: its result once it has come, or why there is none. A thread that is paused has a result for now."""
 
+    __slots__ = ("_come", "_gone_on", "error", "last_words", "paused", "result")
+
     def __init__(self) -> None:
-        self.come = anyio.Event()
-        self.gone_on = anyio.Event()
-        """What came was not the end, or the end has come after it."""
+        self._come: anyio.Event | None = None
+        self._gone_on: anyio.Event | None = None
         self.result: ThreadResult | None = None
         self.error: OrganismError | None = None
         self.paused = False
         self.last_words: Callable[[], None] | None = None
 
+    @property
+    def come(self) -> anyio.Event:
+        """The end has come, or what is its result for now. Made for the first who asks: thousands of threads may stand in line."""
+        if self._come is None:
+            self._come = anyio.Event()
+        return self._come
+
+    @property
+    def gone_on(self) -> anyio.Event:
+        """What came was not the end, or the end has come after it."""
+        if self._gone_on is None:
+            self._gone_on = anyio.Event()
+        return self._gone_on
+
     def resumed(self) -> None:
         """What came was not the end."""
         if self.paused:
-            self.paused, self.result, self.come = False, None, anyio.Event()
+            self.paused, self.result, self._come = False, None, None
             self.gone_on.set()
-            self.gone_on = anyio.Event()
+            self._gone_on = None
 
     def over(self) -> None:
         """It has come, or never will."""

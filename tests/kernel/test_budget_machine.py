@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from organism.budget.claims import TOKENS, Charge, Claim
+from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.frames import Failure
 from organism.kernel.holds import Hold
@@ -477,93 +477,6 @@ def end_of_window(kind: str, at: float) -> float:
     day = datetime.fromtimestamp(at, UTC)
     following = day.replace(year=day.year + day.month // 12, month=day.month % 12 + 1, day=1)
     return following.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-
-
-def world_of(**keys: Any) -> BudgetWorld:
-    """A world in which "a" is code, "b" an agent that it calls, with these settings."""
-    agent = AgentSettings(accepts=(Go,), replies=(Said,))
-    made = (handler("a", Go, Said, peers=NAMES), handler("b", Go, peers=NAMES, agent=agent))
-    budget = BudgetSettings(limits=Limits(tokens=1000), notify=("agent", "caller"))
-    return BudgetWorld(
-        Settings(name="test", handlers={each.name: each for each in made}, **{"budget": budget, **keys}), 16, 0.0
-    )
-
-
-def spend(world: BudgetWorld, delivery: Delivery, tokens: int, charged: str = "all") -> None:
-    hold = world.call_model(delivery, Claim(input_tokens=0, wish=tokens, exact=True))
-    assert isinstance(hold, Hold)
-    world.settle(delivery, hold, charge_of(hold, charged))
-
-
-def begun(world: BudgetWorld, to: str = "a", **how: Any) -> Delivery:
-    assert world.open(to, Go(), **how) is not None
-    delivery = world.take()
-    assert delivery is not None
-    return delivery
-
-
-def test_what_was_held_and_settled_in_an_old_window_is_not_held_after_a_restart() -> None:
-    world = world_of(ceiling=Quota(limits=Limits(tokens=5000), window="hour"), accounts={"team": Quota(window="day")})
-    delivery = begun(world, accounts=("team:a",))
-    spend(world, delivery, 100)
-    world.crash(90_000.0)
-    assert not any(world.kernel.state.root.held)
-    world.check()
-
-
-def test_a_count_of_one_process_warns_again_in_the_next_one() -> None:
-    world = world_of(ceiling=Quota(limits=Limits(tokens=600), window="run"))
-    spend(world, begun(world), 590)
-    fired = ("warning", "critical", "final")
-    assert world.kernel.state.root.crossed(TOKENS)[:3] == fired
-    world.crash(5.0)
-    assert world.kernel.state.root.crossed(TOKENS) == ()
-    spend(world, begun(world), 590)
-    assert world.kernel.state.root.crossed(TOKENS)[:3] == fired
-    world.check()
-
-
-def test_a_call_that_comes_back_when_its_caller_is_gone_tells_nobody() -> None:
-    budget = BudgetSettings(limits=Limits(tokens=200))
-    agent = AgentSettings(accepts=(Go,), replies=(Said,))
-    made = (handler("a", Go, peers=NAMES, budget=budget), handler("b", Go, peers=NAMES, agent=agent))
-    world = world_of(handlers={each.name: each for each in made})
-    caller = begun(world, to="b")
-    world.answer(caller, Send("a", Go()))
-    called = world.take()
-    assert called is not None
-    hold = world.call_model(called, Claim(input_tokens=0, wish=180, exact=True))
-    assert isinstance(hold, Hold)
-    world.leave_out(called)
-    world.answer(called)
-    assert not world.kernel.state.threads
-    world.settle_late(hold, charge_of(hold, "all"))
-    world.check()
-    world.check_end()
-
-
-def test_the_time_of_a_thread_that_was_stopped_is_not_due() -> None:
-    """It would be due for ever, and each time be written down."""
-    world = world_of(budget=BudgetSettings(limits=Limits(seconds=10)))
-    delivery = begun(world)
-    world.stop(delivery.message.thread, Failure("cancelled", "from outside"))
-    assert world.kernel.times.due(delivery.message.thread) is None
-    world.pass_time(20.0)
-    world.answer(delivery)
-    world.check_end()
-
-
-def test_a_snapshot_knows_whose_call_is_out_when_the_delivery_is_over() -> None:
-    world = world_of()
-    delivery = begun(world)
-    hold = world.call_model(delivery, Claim(input_tokens=0, wish=100, exact=True))
-    assert isinstance(hold, Hold)
-    world.leave_out(delivery)
-    world.answer(delivery, Send("b", Go()))
-    world.snapshot(0)
-    world.crash(5.0)
-    assert world.kernel.state.totals["handler", "a"].amounts[TOKENS] == 100
-    world.check()
 
 
 CHECKS: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)

@@ -10,14 +10,15 @@ import trio.testing
 from organism import payload
 from organism.durable import payload_classes
 from organism.journal import open_journal
-from organism.organism import Organism
 from organism.payloads import Vocabulary
 from organism.replay import replay
+from tests.durable.inline import Inline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from organism import Organism
     from organism.replay import Replayed
 
 URL = "sqlite:organism.db"
@@ -45,7 +46,7 @@ class Recorded:
         self.keys: dict[str, Any] = {"name": "test", "journal": URL, "folder": folder, **keys}
 
     def organism(self, **keys: Any) -> Organism:
-        return Organism(**{**self.keys, **keys})
+        return Inline(**{**self.keys, **keys})
 
     def run(self, work: Callable[[Organism], Awaitable[Any]], **keys: Any) -> Any:
         """Does ``work`` with the organism running, on a clock that jumps."""
@@ -55,7 +56,7 @@ class Recorded:
                 return await work(organism)
 
         return anyio.run(
-            main, backend="trio", backend_options={"clock": trio.testing.MockClock(autojump_threshold=0.003)}
+            main, backend="trio", backend_options={"clock": trio.testing.MockClock(autojump_threshold=0.0)}
         )
 
     def send(self, to: str, payload: Any, id_: str = "t", **keys: Any) -> Any:
