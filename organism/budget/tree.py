@@ -7,7 +7,7 @@ The law, on every node, unit and instant: ``0 <= used``, ``0 <= held``, and a ho
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import gt
+from operator import add, gt
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -157,11 +157,11 @@ def note_details(path: Sequence[Node], charge: Charge) -> None:
     extra = charge.details
     shown = extra != _NO_DETAILS
     if shown:
-        path[0].details_own = [have + more for have, more in zip(path[0].details_own, extra, strict=True)]
+        path[0].details_own = tuple(map(add, path[0].details_own, extra))
     if shown or charge.estimated:
         for node in path:
             node.estimated = node.estimated or charge.estimated
-            node.details = [have + more for have, more in zip(node.details, extra, strict=True)]
+            node.details = tuple(map(add, node.details, extra))
 
 
 def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
@@ -355,7 +355,7 @@ def begin_with(
     call, or beside what was held then, cannot be told from the sum.
     """
     node.used = list(amounts)
-    node.details = list(details)
+    node.details = details
     node.estimated = estimated
     for unit in _UNITS:
         used = node.used[unit]

@@ -13,7 +13,7 @@ from organism.budget.tree import Lack, Node, note_details, put_back, recap
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
 from organism.frames import Failure, Message, Thread, chain_of, root_of
-from organism.kernel.conversations import apply_conversation_limits, turn_policy
+from organism.kernel.conversations import SCOPE, apply_conversation_limits, turn_policy
 from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
 from organism.kernel.marks import left_at, marks, nearest
@@ -201,7 +201,7 @@ class Calls:
             return ()  # its delivery left it behind, and it was charged then
         self._book.begin(at)
         apply_charge(state, hold, charge)
-        crossed = note_crossings(state, thread, hold.message, charge.amounts)
+        crossed = note_crossings(state, thread, hold.message, charge.amounts, path=_crossing(state, hold))
         self._book.write(
             facts.CallSettled,
             thread,
@@ -328,6 +328,16 @@ class Calls:
     def freed(self, node: Node) -> None:
         """There may be more room at a node: those who wait are tried."""
         self._try_waiting((node,))
+
+
+def _crossing(state: State, hold: Hold) -> tuple[Node, ...]:
+    """The nodes whose levels a call may cross: those that it counts on, less threads that have ended, whose last figures are said."""
+    path = path_of(hold)
+    if not hold.thread.ended:
+        return path
+    return tuple(
+        node for node in path if node.window is not None or node.scope == SCOPE or node.thread in state.threads
+    )
 
 
 def abandoned_charge(hold: Hold) -> Charge:

@@ -285,7 +285,7 @@ def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> 
     policy = above.policy
     node = Node("thread", caps(budget.limits, policy, keeps_back=False), policy, thread=image.thread, above=above.path)
     owner = None if living is None else Frame(living, 0, living.handler, None, 0, None, above=None, top=True)
-    labels = {} if living is None else living.labels
+    labels = dict[str, str]() if living is None else living.labels
     thread = Thread(image.thread, "root" if owner is None else "call", "", node, owner, labels, state.now, budget)
     thread.ended = True
     if owner is None:

@@ -22,14 +22,20 @@ if TYPE_CHECKING:
 
 
 def note_crossings(
-    state: State, thread: Thread, message: Message | None, charge: Vector = NOTHING, *, at_once: bool = True
+    state: State,
+    thread: Thread,
+    message: Message | None,
+    charge: Vector = NOTHING,
+    *,
+    at_once: bool = True,
+    path: tuple[Node, ...] | None = None,
 ) -> tuple[Crossing, ...]:
     """Fires the levels that the thread's path has reached and writes down who hears of each.
 
     ``message`` is the delivery that crossed them (``None``: nobody can be told); ``at_once``: it still runs, so that code
-    sees them in its completion and in ``ctx.budget``.
+    sees them in its completion and in ``ctx.budget``; ``path``: only these nodes of the thread's are looked at.
     """
-    found = crossings(thread.node.path, charge)
+    found = crossings(thread.node.path if path is None else path, charge)
     return fire_all(state, thread, message, found, at_once=at_once) if found else ()
 
 

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from organism.budget.claims import Crossing
     from organism.models.completion import Call
     from organism.models.contract import Stream
-    from organism.models.estimates import Prompt
     from organism.models.failover import Way
     from organism.models.ledger import Ledger
+    from organism.models.prompt import Prompt
     from organism.settings import ModelSettings
 
 log: Final = logging.getLogger("organism.models")

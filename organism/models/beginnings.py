@@ -10,7 +10,7 @@ from attrs import frozen
 from organism.models.profiles import Text
 
 if TYPE_CHECKING:
-    from organism.models.estimates import Prompt
+    from organism.models.prompt import Prompt
 
 Offer = frozenset[bytes]
 """The digests of the tools and the schema that were sent beside the messages."""

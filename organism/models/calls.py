@@ -12,7 +12,7 @@ from attrs import evolve
 from organism.errors import InvalidPayloadError
 from organism.models.completion import Call, Completion
 from organism.models.contract import ToolSpec
-from organism.models.estimates import canonical
+from organism.models.prompt import canonical
 from organism.payloads import decode_fields, describe, is_payload, json_schema
 from organism.settings import NOTHING
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from attrs import fields_dict
 
 from organism.models.contract import BackendError, Failure, Piece, RawUsage, Response, ToolCall
-from organism.models.estimates import canonical
+from organism.models.prompt import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -9,111 +9,25 @@ accounting holds: byte-level tokenizers make no more tokens than there are bytes
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from hashlib import blake2b
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, cast
-
-from attrs import field, frozen
+from typing import TYPE_CHECKING, Any, Final
 
 from organism.models.beginnings import Beginnings
-from organism.models.chat import format_of, tool_of
 from organism.models.overheads import OfferOverhead, Overhead
 from organism.models.profiles import RATIO, Text
+from organism.models.prompt import canonical
 from organism.models.witnesses import ABSURD, SAID_FROM, Witnesses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping, Sequence
 
     from organism.models.beginnings import Base
-    from organism.models.contract import Message, ToolSpec
+    from organism.models.prompt import Prompt
 
-__all__ = ["RATIO", "Estimates", "Prompt", "Text", "bound", "canonical", "prompt_of"]
+__all__ = ["RATIO", "Estimates", "Text", "bound"]
 
 _GARBLED: Final = 100_000
 """Tokens that no provider adds of its own."""
-
-
-@frozen(kw_only=True)
-class Prompt:
-    """What is sent as input, for estimating: each message, and beside them the tools and the schema of the answer.
-
-    ``parts`` are the messages as canonical JSON, ``digests`` stand for everything up to and including each. ``beside`` has
-    the digest and the JSON of each tool and schema. ``unbounded`` is the place and type of the first part whose tokens its
-    bytes do not bound (images, audio, files), empty where there is none.
-    """
-
-    parts: tuple[Text, ...] = field(repr=False)
-    digests: tuple[bytes, ...] = field(repr=False)
-    beside: tuple[tuple[bytes, Text], ...] = field(default=(), repr=False)
-    unbounded: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes of everything, with a comma behind each tool."""
-        return sum(text.size for text in self.parts) + sum(text.size + 1 for _, text in self.beside)
-
-    @property
-    def texts(self) -> tuple[Text, ...]:
-        """Everything, tools and schema last."""
-        return (*self.parts, *(text for _, text in self.beside))
-
-    @property
-    def offer(self) -> frozenset[bytes]:
-        """Which tools and schema it has."""
-        return frozenset(digest for digest, _ in self.beside)
-
-
-def prompt_of(
-    messages: Sequence[Message], *, tools: Sequence[ToolSpec] = (), returns: Mapping[str, Any] | None = None
-) -> Prompt:
-    """The prompt of these messages. Raises TypeError, naming the message, where one holds what is no JSON.
-
-    Tools and the schema of the answer count as they are sent in the chat-completions dialect, which is the longest form
-    that is in use.
-    """
-    schemas = [*map(tool_of, tools), *([] if returns is None else [format_of(returns)])]
-    heads = [canonical(schema, "the tools or the schema of the answer") for schema in schemas]
-    parts = [b"", *(canonical(message, f"messages[{index}]") for index, message in enumerate(messages))]
-    digests = accumulate(parts, lambda before, part: _digest(before + part), initial=b"")
-    return Prompt(
-        parts=tuple(map(Text, parts)),
-        digests=tuple(digests)[1:],
-        beside=tuple((_digest(head), Text(head)) for head in heads),
-        unbounded=next(_unbounded(messages), ""),
-    )
-
-
-def _digest(content: bytes) -> bytes:
-    return blake2b(content, digest_size=16).digest()
-
-
-def canonical(value: object, what: str) -> bytes:
-    """The value as compact JSON in UTF-8, keys sorted. ``what`` it is stands in the TypeError for what is no JSON."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{what} cannot be sent to a model: {error}; use text, numbers, lists and mappings") from error
-    return text.encode("utf-8", "surrogatepass")  # a lone surrogate is for the provider to refuse
-
-
-def _plain(value: object) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-def _unbounded(messages: Sequence[Message]) -> Iterator[str]:
-    for index, message in enumerate(messages):
-        content: Any = message.get("content")
-        if isinstance(content, str) or not hasattr(content, "__iter__"):
-            continue
-        for position, part in enumerate(content):
-            kind = cast("Mapping[str, Any]", part).get("type") if isinstance(part, Mapping) else None
-            if kind not in {"text", "refusal"}:
-                yield f"messages[{index}].content[{position}] ({kind})"
 
 
 class Estimates:

@@ -15,9 +15,10 @@ import anyio
 
 from organism.errors import ModelError, NotRunningError
 from organism.models.attempts import Run, claim_of
-from organism.models.estimates import Estimates, prompt_of
+from organism.models.estimates import Estimates
 from organism.models.failover import Way
 from organism.models.prices import FREE, rates
+from organism.models.prompt import prompt_of
 from organism.models.seats import Seat
 from organism.models.streams import reading
 from organism.names import suggestion

@@ -37,7 +37,13 @@ def made(policy: Policy = PLAIN, *, keeps_back: bool = True, **of: Any) -> Caps:
 def node(above: Node | None = None, *, policy: Policy = PLAIN, name: str = "", **of: Any) -> Node:
     """A node with these limits below another; without one it is the organism's."""
     scope = "organism" if above is None else "thread" if above.scope == "organism" else "sub-thread"
-    return Node(scope, made(policy, keeps_back=above is not None, **of), policy, thread=name, above=() if above is None else above.path)
+    return Node(
+        scope,
+        made(policy, keeps_back=above is not None, **of),
+        policy,
+        thread=name,
+        above=() if above is None else above.path,
+    )
 
 
 def thread(policy: Policy = PLAIN, **of: Any) -> Node:

@@ -120,7 +120,9 @@ class Budgets(RuleBasedStateMachine):
     def _open(self, above: Node | None, limits: dict[str, Any]) -> None:
         number = len(self.purses)
         made = caps(_limits(limits), self.policy, keeps_back=above is not None)
-        node = Node("thread" if above else "organism", made, self.policy, thread=str(number), above=above.path if above else ())
+        node = Node(
+            "thread" if above else "organism", made, self.policy, thread=str(number), above=above.path if above else ()
+        )
         grace = self.policy.grace
         self.purses[node] = Purse(
             name=str(number),

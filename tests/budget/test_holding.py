@@ -154,11 +154,11 @@ def test_what_is_only_shown_is_summed_as_well() -> None:
     below = node(middle)
     note_details(below.path, Charge(cache_read_tokens=3, cache_write_tokens=2, reasoning_tokens=1, estimated=True))
     note_details(middle.path, Charge(cache_read_tokens=10))
-    assert (below.details, below.details_own, below.estimated) == ([3, 2, 1], [3, 2, 1], True)
-    assert (middle.details, middle.details_own, middle.estimated) == ([13, 2, 1], [10, 0, 0], True)
+    assert (below.details, below.details_own, below.estimated) == ((3, 2, 1), (3, 2, 1), True)
+    assert (middle.details, middle.details_own, middle.estimated) == ((13, 2, 1), (10, 0, 0), True)
     other = node(middle)
     note_details(other.path, Charge())
-    assert (other.details, other.estimated) == ([0, 0, 0], False)
+    assert (other.details, other.estimated) == ((0, 0, 0), False)
 
 
 # Grace

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from organism import Reply, payload
 from organism.budget.claims import VECTOR
 from organism.facts import CallHeld, CallSettled
-from organism.models.estimates import prompt_of
+from organism.models.prompt import prompt_of
 from organism.testing import Says, ScriptedModel
 
 if TYPE_CHECKING:

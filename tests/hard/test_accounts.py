@@ -238,10 +238,9 @@ async def test_a_conversation_that_rotates_goes_on_under_its_accounts() -> None:
         accounts={"tenant": {"tokens": 10_000}},
         conversation={"messages": 2, "on_cap": "rotate"},
     ) as organism:
-        for _ in range(5):
-            result = await _result(
-                organism, "100", conversation="c", **({"accounts": {"tenant": "acme"}} if not _ else {})
-            )
+        for number in range(5):
+            accounts = {"tenant": "acme"} if number == 0 else None
+            result = await _result(organism, "100", conversation="c", accounts=accounts)
             assert result.outcome == "completed"
         assert set(organism.kernel.state.conversations) == {"c", "c~2", "c~3"}
         assert used(organism, "tenant:acme")[0] == 500

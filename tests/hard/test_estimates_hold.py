@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from organism.facts import CallHeld, CallSettled
 from organism.models.chat import body_of
 from organism.models.contract import ToolSpec
-from organism.models.estimates import Estimates, canonical, prompt_of
+from organism.models.estimates import Estimates
+from organism.models.prompt import canonical, prompt_of
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import PROMPT, Done, Task, code, models, most_committed, outcome
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from organism import facts
 from organism.settings import Policy, Quota
@@ -283,12 +283,12 @@ class Books:
             self._saw("settled in an old window")
         if held.pocket.ended:
             self._saw("settled after the end")
-        if not self.recovering:
-            return self.naive.crossed(held.pocket, amounts)
-        before = {each: (set(each.fired), set(each.runways)) for each in held.pocket.nodes if each.kind is not None}
-        crossed = self.naive.crossed(held.pocket, amounts)
-        for each, (fired, runways) in before.items():
-            each.fired, each.runways = fired, runways
+        path = [each for each in counting if not (each.ended and held.pocket.ended)]
+        before = {each: (set(each.fired), set(each.runways)) for each in path if each.kind is not None}
+        crossed = self.naive.crossed(_Path(path), amounts)  # type: ignore[arg-type]
+        if self.recovering:
+            for each, (fired, runways) in before.items():
+                each.fired, each.runways = fired, runways
         return crossed
 
     def _note_overdraft(self, pocket: Pocket, need: Amounts, charge: Amounts) -> None:
@@ -457,6 +457,13 @@ class Books:
     def _saw(self, what: str, **also: bool) -> None:
         for each in (what, *(f"{what}, {name}" for name, is_so in also.items() if is_so)):
             self.seen[each] = self.seen.get(each, 0) + 1
+
+
+@frozen
+class _Path:
+    """Some of the nodes above a call."""
+
+    path: list[Pocket]
 
 
 class _Naive(Naive):

@@ -11,7 +11,7 @@ from organism import facts
 from organism.budget.claims import VECTOR, Charge
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError, RoutingError
-from organism.frames import Ask, chain_of, root_of
+from organism.frames import Ask, Message, chain_of, root_of
 from organism.kernel import Kernel, recovery
 from organism.kernel.calls import CallFor
 from organism.kernel.conversations import Beginning
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from organism.budget.claims import Claim
     from organism.budget.tree import Node
     from organism.facts import Fact
-    from organism.frames import Message, Thread
+    from organism.frames import Thread
     from organism.settings import BudgetSettings, Settings
     from tests.kernel.kernel_world import Delivery
 
@@ -48,6 +48,8 @@ class BudgetWorld(KeptWorld):
         self.wanting: dict[Waiter, Wanting] = {}
         self.late: list[Hold] = []
         """Calls whose delivery is over."""
+        self.bare: dict[Thread, list[Hold | Waiter]] = {}
+        """Threads without handlers, and their calls."""
         self.restarts = 0
         super().__init__(settings)
         self.now = now
@@ -58,8 +60,10 @@ class BudgetWorld(KeptWorld):
         super()._record(root, fact)
         self.books.apply(fact)
 
-    def _kept_by_streams(self, owner: Message) -> list[Amounts]:
+    def _kept_by_streams(self, owner: Message | Thread) -> list[Amounts]:
         """What open streams in the owner's thread hold that are its own, or of a delivery that waits for its branch."""
+        if not isinstance(owner, Message):
+            return self._streams_of(owner, {0})
         waiting = {owner.seq}
         for delivery in self.deliveries.values():
             frames: list[Any] = [ask.frame for ask in delivery.asks]
@@ -68,10 +72,10 @@ class BudgetWorld(KeptWorld):
                 if step in frames and delivery.message.thread is owner.thread:
                     waiting.add(delivery.message.seq)
                 step = step.above
-        return self._streams_of(owner, waiting)
+        return self._streams_of(owner.thread, waiting)
 
-    def _streams_of(self, owner: Message, deliveries: set[int]) -> list[Amounts]:
-        pocket = self.books.threads[owner.thread.id].pocket
+    def _streams_of(self, thread: Thread, deliveries: set[int]) -> list[Amounts]:
+        pocket = self.books.threads[thread.id].pocket
         streams = [each for each in self.books.holds.values() if each.streamed and each.pocket is pocket]
         return [each.need for each in streams if each.seq in deliveries]
 
@@ -142,7 +146,19 @@ class BudgetWorld(KeptWorld):
             self.kernel.calls.after_roll()
         if self.kernel.state.streams and self.kernel.state.line:
             self.kernel.calls.untie()
+        answered, self.kernel.calls.answered = self.kernel.calls.answered, []
+        for waiter, verdict in answered:
+            if isinstance(waiter.owner, Message):
+                self.kernel.calls.answered.append((waiter, verdict))
+                continue
+            calls = self.bare[waiter.owner]
+            calls.remove(waiter)
+            if isinstance(verdict, Hold):
+                calls.append(verdict)
+        cut, self.kernel.ends.cut = self.kernel.ends.cut, []
         super().carry_out()
+        for thread in cut:
+            self.close(thread)
 
     def take(self) -> Delivery | None:
         delivery = super().take()
@@ -160,19 +176,31 @@ class BudgetWorld(KeptWorld):
         self, delivery: Delivery, claim: Claim, *, wait: bool = True, grace: bool = False, streamed: bool = False,
         attempt: int = 1,
     ) -> Hold | Waiter | BudgetExhaustedError:  # fmt: skip
-        """A handler calls a model. The books know before what it is to hear."""
-        message, number, books = delivery.message, next(self.numbers), self.books
-        thread = message.thread
-        tags = (f"n{number}", "odd" if number % 2 else "even")
+        """A handler calls a model."""
+        key = self._key(delivery, "complete")
+        message = delivery.message
+        verdict = self._hold(
+            message.thread, message, claim, key=key, wait=wait, grace=grace, streamed=streamed, attempt=attempt
+        )
+        if not isinstance(verdict, BudgetExhaustedError):
+            delivery.calls.append(verdict)
+            self._wait(delivery)
+        self.carry_out()
+        return verdict
+
+    def _hold(
+        self, thread: Thread, message: Message | None, claim: Claim, *, key: str, wait: bool, grace: bool, streamed: bool,
+        attempt: int,
+    ) -> Hold | Waiter | BudgetExhaustedError:  # fmt: skip
+        """The books know before what the call is to hear."""
+        number, books = next(self.numbers), self.books
         call = CallFor(
             thread=thread, message=message, alias="xyz"[number % 3], backend="pq"[number % 2], attempt=attempt,
-            grace=grace, wait=wait, streamed=streamed, key=self._key(delivery, "complete"), tags=tags,
+            grace=grace, wait=wait, streamed=streamed, key=key, tags=(f"n{number}", "odd" if number % 2 else "even"),
         )  # fmt: skip
         pocket = books.threads[thread.id].pocket
-        wanting = Wanting(number=number, claim=claim, purse=pocket, grace=grace, owner=message)
-        in_turn = not delivery.cancelled and (
-            not grace or attempt > 1 or (message.to == thread.handler and not thread.graced)
-        )
+        wanting = Wanting(number=number, claim=claim, purse=pocket, grace=grace, owner=call.owner)
+        in_turn = self._is_in_turn(call)
         if in_turn:
             books.come_to(self.now)
         expected = books.judge(wanting) if in_turn else "out of turn"
@@ -184,11 +212,16 @@ class BudgetWorld(KeptWorld):
             books.waiting.append(wanting)
             self.wanting[verdict] = wanting
             books._saw("waits")
-        if not isinstance(verdict, BudgetExhaustedError):
-            delivery.calls.append(verdict)
-            self._wait(delivery)
-        self.carry_out()
         return verdict
+
+    def _is_in_turn(self, call: CallFor) -> bool:
+        """R4 and R17: who was cancelled calls no more, and grace is one call of the root frame's handler."""
+        thread, message = call.thread, call.message
+        if thread.stopping is not None or thread.ended or (message is not None and message.dropped):
+            return False
+        if message is None and thread.closing:
+            return False
+        return not call.grace or call.attempt > 1 or (not thread.graced and (message is None or message.to == thread.handler))
 
     def _compare(self, verdict: Hold | Waiter | BudgetExhaustedError, expected: str, *, wait: bool) -> None:
         match verdict:
@@ -212,6 +245,45 @@ class BudgetWorld(KeptWorld):
         else:
             self.books.waiting.remove(self.wanting.pop(call))
         super().give_up(delivery, call)
+
+    # Threads without handlers
+
+    def open_bare(self, budget: BudgetSettings, accounts: tuple[str, ...]) -> Thread:
+        """A program opens a thread without a message."""
+        thread = self.kernel.open_bare(f"t{len(self.roots)}", budget, {}, self.now, accounts=accounts)
+        self.roots.append(thread)
+        self.bare[thread] = []
+        self.carry_out()
+        return thread
+
+    def call_bare(self, thread: Thread, claim: Claim, *, wait: bool = True, grace: bool = False, streamed: bool = False) -> None:
+        """A program calls a model in its thread."""
+        verdict = self._hold(thread, None, claim, key="", wait=wait, grace=grace, streamed=streamed, attempt=1)
+        if not isinstance(verdict, BudgetExhaustedError):
+            self.bare[thread].append(verdict)
+        self.carry_out()
+
+    def settle_bare(self, thread: Thread, call: Hold | Waiter, charge: Charge) -> None:
+        """Its call has come back, or is not waited for any more."""
+        self.bare[thread].remove(call)
+        if isinstance(call, Hold):
+            self.books.expected[call.key] = charge
+            self.kernel.calls.settle(call, charge, self.now)
+        else:
+            self.books.waiting.remove(self.wanting.pop(call))
+            self.kernel.calls.leave_line(call)
+        self.carry_out()
+
+    def close(self, thread: Thread) -> None:
+        """The program is done with its thread; streams that it has left open are charged in full."""
+        for call in list(self.bare.get(thread, ())):
+            if isinstance(call, Hold) and call.streamed:
+                self.bare[thread].remove(call)
+            else:
+                self.settle_bare(thread, call, Charge())
+        self.bare.pop(thread, None)
+        self.kernel.ends.close_bare(thread, self.now)
+        self.carry_out()
 
     def leave_out(self, delivery: Delivery) -> None:
         """What the delivery has called is not its matter any more: it is about to end before its calls."""
@@ -240,6 +312,7 @@ class BudgetWorld(KeptWorld):
         written = list(self.written)
         self.deliveries.clear()
         self.late.clear()
+        self.bare.clear()
         self.wanting.clear()
         self.keys.clear()
         self.kernel = Kernel(self.settings, self._record)
@@ -337,7 +410,9 @@ class BudgetWorld(KeptWorld):
         for waiter, wanting in zip(self.kernel.state.line, naive.waiting, strict=True):
             assert waiter.passed == wanting.passed
             # Streams of others may yet come back to be read; whether all those who wait may go on is seen at the end.
-            own = summed(self._streams_of(waiter.owner, {waiter.owner.seq}))
+            owner = waiter.owner
+            is_delivery = isinstance(owner, Message)
+            own = summed(self._streams_of(*((owner.thread, {owner.seq}) if is_delivery else (owner, {0}))))
             assert not wanting.short(wanting.least, beside=own), "it waits for what will never be"
             if not wanting.short(wanting.least):
                 assert naive.bars(wanting), "it waits, and could go"
@@ -361,6 +436,8 @@ class BudgetWorld(KeptWorld):
         paused = any(each.paused_at is not None and not each.waits_turn for each in state.threads.values())
         if paused or self.late or not state.threads or self._can_take():
             return False
+        if any(not calls or any(isinstance(each, Hold) for each in calls) for calls in self.bare.values()):
+            return False
         return all(
             each.waits and not each.cancelled and not any(isinstance(call, Hold) for call in each.calls)
             for each in self.deliveries.values()
@@ -374,6 +451,7 @@ class BudgetWorld(KeptWorld):
         for _ in range(5000):
             for hold in list(self.late):
                 self.settle_late(hold, Charge())
+            self._close_bare()
             if not self.kernel.state.threads:
                 return
             before = len(self.facts)
@@ -384,6 +462,15 @@ class BudgetWorld(KeptWorld):
             self.check()
             assert moved or len(self.facts) > before, "nobody can go on, and there are threads"
         raise AssertionError("it does not come to an end")
+
+    def _close_bare(self) -> None:
+        for thread, calls in list(self.bare.items()):
+            waits = any(isinstance(each, Waiter) for each in calls)
+            for call in list(calls):
+                if isinstance(call, Hold) and not (call.streamed and waits):
+                    self.settle_bare(thread, call, Charge())
+            if not any(isinstance(each, Waiter) for each in calls):
+                self.close(thread)
 
     def _go_on(self, delivery: Delivery) -> bool:
         moved = False
@@ -400,7 +487,7 @@ class BudgetWorld(KeptWorld):
     def check_end(self) -> None:
         """When every thread has ended nothing is held, and nothing is left of any."""
         state, schedule = self.kernel.state, self.kernel.schedule
-        assert not self.deliveries
+        assert not self.deliveries and not self.bare
         assert not (state.threads or state.holds or state.streams or state.occupied or state.taken or len(state.line))
         assert (schedule.queued, schedule.running, len(schedule._returning)) == (0, 0, 0)
         assert all(slot.taken == 0 and not slot.waiting for slot in schedule._slots.values())

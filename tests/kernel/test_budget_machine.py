@@ -174,6 +174,30 @@ class BudgetMachine(RuleBasedStateMachine):
         if len(self.world.kernel.state.threads) < 10:
             self.world.open(to, Go(), accounts=CONVERSATIONS[conversation], conversation=conversation)
 
+    @rule(budget=budgets(2500), accounts=st.sampled_from(ACCOUNTS))
+    def open_a_thread_without_handlers(self, budget: BudgetSettings, accounts: tuple[str, ...]) -> None:
+        if len(self.world.bare) < 3:
+            self.world.open_bare(budget, accounts)
+
+    @precondition(lambda self: self.world.bare)
+    @rule(which=PICK, claim=CLAIMS, how=st.sampled_from(["", "grace", "streamed", "streamed"]), exact=st.booleans())
+    def call_in_a_thread_without_handlers(self, which: int, claim: Claim, how: str, *, exact: bool) -> None:
+        thread = list(self.world.bare)[which % len(self.world.bare)]
+        claim = evolve(claim, exact=exact, wish=claim.wish * 2)
+        self.world.call_bare(thread, claim, grace=how == "grace", streamed=how == "streamed")
+
+    @precondition(lambda self: any(self.world.bare.values()))
+    @rule(which=PICK, charged=st.sampled_from(["all", "less", "more", "cut", "nothing"]))
+    def end_a_call_without_handlers(self, which: int, charged: str) -> None:
+        found = [(thread, call) for thread, calls in self.world.bare.items() for call in calls]
+        thread, call = found[which % len(found)]
+        self.world.settle_bare(thread, call, charge_of(call, charged, 2) if isinstance(call, Hold) else Charge())
+
+    @precondition(lambda self: self.world.bare)
+    @rule(which=PICK)
+    def close_a_thread_without_handlers(self, which: int) -> None:
+        self.world.close(list(self.world.bare)[which % len(self.world.bare)])
+
     @rule(which=PICK, code=st.sampled_from(["cancelled", "stopped"]))
     def stop_a_thread(self, which: int, code: Any) -> None:
         thread = self._thread(which)

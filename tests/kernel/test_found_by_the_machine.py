@@ -101,3 +101,36 @@ def test_a_snapshot_knows_whose_call_is_out_when_the_delivery_is_over() -> None:
     world.crash(5.0)
     assert world.kernel.state.totals["handler", "a"].amounts[TOKENS] == 100
     world.check()
+
+
+def test_a_call_of_a_sub_thread_that_comes_back_after_all_have_ended_crosses_no_level_of_theirs() -> None:
+    """Their final figures are said; the record of such a crossing could not be read again."""
+    world = world_of(budget_of_a=BudgetSettings(limits=Limits(tokens=2000)))
+    caller = begun(world, to="b")
+    world.answer(caller, Send("a", Go()))
+    called = world.take()
+    assert called is not None
+    hold = world.call_model(called, Claim(input_tokens=0, wish=850, exact=True))
+    assert isinstance(hold, Hold)
+    world.leave_out(called)
+    world.answer(called)
+    world.crash(5.0)
+    assert world.kernel.state.totals["handler", "a"].amounts[TOKENS] == 850
+    world.check()
+    world.check_end()
+
+
+def test_what_a_sub_thread_called_for_is_its_own_behind_a_snapshot_too() -> None:
+    world = world_of(budget_of_a=BudgetSettings(limits=Limits(tokens=200)))
+    caller = begun(world, to="b")
+    world.answer(caller, Send("a", Go()), Send("b", Go()))
+    called = next(each for each in (world.take(), world.take()) if each is not None and each.message.to == "a")
+    hold = world.call_model(called, Claim(input_tokens=0, wish=100, exact=True))
+    assert isinstance(hold, Hold)
+    world.leave_out(called)
+    world.answer(called)
+    world.snapshot(0)
+    world.crash(5.0)
+    root = world.kernel.state.threads["t0"].node
+    assert (root.used[TOKENS], root.own[TOKENS]) == (100, 0)
+    world.check()

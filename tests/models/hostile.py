@@ -12,8 +12,9 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from attrs import define, field
 
-from organism.models.estimates import Estimates, prompt_of
+from organism.models.estimates import Estimates
 from organism.models.profiles import Text
+from organism.models.prompt import prompt_of
 from organism.testing import running
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from organism.models.chat import body_of
 from organism.models.contract import Message, Request, ToolSpec
-from organism.models.estimates import RATIO, Estimates, Prompt, Text, bound, canonical, prompt_of
+from organism.models.estimates import RATIO, Estimates, Text, bound
+from organism.models.prompt import Prompt, canonical, prompt_of
 
 _TOOL = ToolSpec(name="search", description="Searches.", parameters={"type": "object", "properties": {}})
 

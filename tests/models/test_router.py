@@ -11,7 +11,7 @@ import pytest
 from organism.budget.claims import Charge
 from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError, NotRunningError
 from organism.models.contract import BackendError, RawUsage, ToolSpec
-from organism.models.estimates import prompt_of
+from organism.models.prompt import prompt_of
 from organism.models.router import Router
 from organism.settings import BackendSettings, ModelSettings, Price
 from tests.models.router_world import NOON, Purse, Say, Script, World, ask, fail, usage

@@ -13,7 +13,7 @@ import pytest
 from organism.budget.claims import Charge
 from organism.errors import BudgetExhaustedError, ModelError, NotRunningError
 from organism.models.contract import BackendError
-from organism.models.estimates import prompt_of
+from organism.models.prompt import prompt_of
 from organism.settings import Price
 from tests.models.router_world import Purse, Say, Script, World, ask, fail, usage
 
