@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from organism.budget.claims import Vector
+from organism.budget.claims import Crossing, Vector
 from organism.frames import Failure, Warned
 from organism.settings import NOTHING, BudgetSettings
 from organism.usage import Estimate, Usage
@@ -51,6 +51,8 @@ class Kept:
     attempts: int = 1
     clamped: bool = False
     unpriced: bool | None = None
+    warnings: tuple[Crossing, ...] | None = None
+    """The levels that the call crossed; ``None`` for none, as in records of before."""
 
 
 @frozen(kw_only=True)

@@ -21,6 +21,9 @@ Accounting = Literal["estimate", "strict"]
 OnUnpriced = Literal["refuse", "ignore"]
 Figures = Literal["true", "none", "placebo"]
 """What an agent reads of a budget: the true figures, words without any, or figures that say nothing."""
+Level = Literal["warning", "critical", "final"]
+"""The levels of a limit, ascending."""
+Strategy = Literal["failover", "round-robin", "least-loaded"]
 WindowKind = Literal["run", "hour", "day", "month", "total"]
 DEFAULT_LEVELS: Final = (Decimal("0.75"), Decimal("0.9"), Decimal("0.95"))
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -165,7 +168,8 @@ class BackendSettings:
 
     ``factory`` is what makes the provider: the loaded object of ``package.module:factory``, ``None`` for built-in ones.
     ``api_key_env`` is the provider's usual variable where the file says nothing of a key; ``None``: no variable is read.
-    ``timeout`` in seconds, ``overhead`` in tokens.
+    ``timeout`` in seconds, ``overhead`` in tokens. ``prompt_cache``: a provider that keeps prompts only where it is told to is
+    told where they may end.
     """
 
     provider: str
@@ -175,20 +179,35 @@ class BackendSettings:
     api_key_env: str | None = None
     api_key_file: Path | None = None
     priority: int = 1
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     max_concurrent: int = 20
     timeout: float = 120.0
     overhead: int = 16
+    prompt_cache: bool = True
     price: Price | None = None
     options: Mapping[str, Any] = NOTHING
     place: str = ""
 
 
 @frozen(kw_only=True)
+class Downgrade:
+    """From the level ``at`` on calls go to the alias ``to``."""
+
+    at: Level
+    to: str
+
+
+@frozen(kw_only=True)
 class ModelSettings:
-    """An alias. ``backoff`` is (first, longest) in seconds; ``retries`` further attempts over all backends."""
+    """An alias. ``backoff`` is (first, longest) in seconds; ``retries`` further attempts over all backends. ``strategy`` says in
+    what order backends of the same priority are tried.
+    """
 
     name: str
     backends: tuple[BackendSettings, ...]
+    strategy: Strategy = "failover"
+    downgrade: Downgrade | None = None
     retries: int = 3
     backoff: tuple[float, float] = (0.5, 30.0)
     max_output_tokens: int = 4096

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.budget.claims import VECTOR
+from organism.budget.levels import level_of
 from organism.budget.tree import lack, output_room
 from organism.context import Context
 from organism.kernel.notices import exhausted_payload, live
@@ -78,7 +79,7 @@ class AgentContext(Context):
         """Whether a call could be made on what is kept back, with ``answer`` of the room left for what it answers."""
         path = self._message.thread.node.path
         strict = any(node.policy.accounting == "strict" for node in path)
-        claim = self._pump.router.claim(call, strict=strict)
+        claim = self._pump.router.claim(call, strict=strict, level=level_of(path))
         if claim is None:
             return False
         room = output_room(path, claim, grace=True)

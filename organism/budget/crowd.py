@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from organism.budget.claims import COST, Vector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 Measure = tuple[int, bool]
 _NO_NEED: Final = -(1 << 99)
@@ -50,6 +50,12 @@ class Ranking:
         """Takes in many at once, each as (need, number)."""
         self._order.extend(needs)
         self._order.sort()
+
+    def copy(self) -> Ranking:
+        """The same numbers, once more."""
+        same = Ranking()
+        same._order = self._order.copy()
+        return same
 
     def above(self, room: int) -> list[int]:
         """Those whose need does not fit into ``room``."""
@@ -128,6 +134,13 @@ class Index:
         for measure, found in ranked.items():
             self._ranking(measure).add_all(found)
 
+    def copy(self) -> Index:
+        """The same calls, once more."""
+        same = Index()
+        same.ages = self.ages.copy()
+        same.rankings = {measure: ranking.copy() for measure, ranking in self.rankings.items()}
+        return same
+
     def _ranking(self, measure: Measure) -> Ranking:
         ranking = self.rankings.get(measure)
         if ranking is None:
@@ -172,8 +185,11 @@ class Crowd:
             self.impatient.remove(number, needs)
         del self._needs[number]
 
-    def lose_patience(self, numbers: Iterable[int]) -> None:
+    def lose_patience(self, numbers: Collection[int]) -> None:
         """From now on these calls bar younger ones where they lack."""
+        if len(self.impatient.ages) + len(numbers) == len(self._needs):
+            self.impatient = self.everyone.copy()  # often all have been passed over by the same calls
+            return
         self.impatient.add_all((number, self._measured(number)) for number in numbers)
 
     def stand(self, number: int, unit: int) -> Measure:

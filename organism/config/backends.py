@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from organism.config.places import shown, where
 from organism.config.sections import Anything, Later, ListOf, Record, Section
-from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, OrNull, Reading, Text, Whole, one_of
+from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, OrNull, Reading, Text, Truth, Whole, one_of
 from organism.config.tree import Node, Scalar
 from organism.config.wording import FilePath
 from organism.errors import ConfigurationError
 from organism.loader import load_object
 from organism.names import ORGANISM, is_handler_name, suggestion
-from organism.settings import BackendSettings, ModelSettings, Price
+from organism.settings import BackendSettings, Downgrade, Level, ModelSettings, Price, Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-_PROVIDERS: Final = ("simulated", "openai")
-_PROVIDERS_LATER: Final = ("anthropic", "recorded")
-_USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY"})
+_PROVIDERS: Final = ("simulated", "openai", "anthropic")
+_PROVIDERS_LATER: Final = ("recorded",)
+_USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRETS: Final = ("apikey", "accesstoken", "authorization", "password", "secret", "secretkey")
 _NO_SECRETS: Final = (
     "a key does not belong here: name the environment variable that holds it (api_key_env) or a file (api_key_file)"
 )
 
+_NO_RATE: Final = "write null where there is no limit"
 SIMULATED: Final[Mapping[str, object]] = {"default": {"backends": [{"provider": "simulated", "model": "sim-1"}]}}
 """The models of an organism that names none."""
 
@@ -45,7 +46,7 @@ class _Maker:
 
 @frozen
 class _Provider(Text):
-    """``simulated``, ``openai``, ``package.module:factory``, or the factory itself in Python."""
+    """``simulated``, ``openai``, ``anthropic``, ``package.module:factory``, or the factory itself in Python."""
 
     wanted: str = "a provider"
 
@@ -130,9 +131,35 @@ def models_of(sections: Mapping[str, Section]) -> Mapping[str, ModelSettings]:
     """The settings of the aliases, in the order of the file. Only for sections without a mistake."""
     models: dict[str, ModelSettings] = {}
     for name, section in sections.items():
-        said = {key: value for key, value in section.values.items() if key != "strategy"}
+        said = dict(section.values)
+        if said.get("downgrade") is not None:
+            said["downgrade"] = Downgrade(**said["downgrade"].values)
         models[name] = ModelSettings(name=name, **said)
     return MappingProxyType(models)
+
+
+def check_downgrades(sections: Mapping[str, Section], aliases: Collection[str] | None) -> None:
+    """Notes downgrades to what is no alias, and those that lead back to where they came from; ``aliases`` are all that the file
+    names, also broken ones (``None``: that cannot be told).
+    """
+    leads = {name: section.values["downgrade"] for name, section in sections.items() if section.values.get("downgrade")}
+    to: dict[str, str] = {name: down.values["to"] for name, down in leads.items() if "to" in down.values}
+    for name, target in to.items():
+        down: Section = leads[name]
+        if target == name:
+            down.wrong("to", f"{shown(target)} is the alias itself: name a cheaper one, or leave `downgrade` out")
+        elif aliases is not None and target not in aliases:
+            down.wrong("to", f"{shown(target)} is no model{suggestion(target, aliases) or f'; there is {one_of(sorted(aliases))}'}")
+        elif name in (circle := _circle(name, to)):
+            down.wrong("to", f"goes in a circle ({' -> '.join((*circle, name))}): a call would never arrive")
+
+
+def _circle(name: str, to: Mapping[str, str]) -> list[str]:
+    """The aliases that lead from one back to it; empty where none do."""
+    way = [name]
+    while (onward := to.get(way[-1])) is not None and onward not in way:
+        way.append(onward)
+    return way if onward == name else []
 
 
 def alias_problem(name: str) -> str | None:
@@ -161,12 +188,12 @@ _BACKEND: Final = Record(
         "api_key_env": Text("the name of an environment variable", check=_variable_problem, nullable=True),
         "api_key_file": FilePath(nullable=True),
         "priority": Whole(),
-        "requests_per_minute": Later(),
-        "tokens_per_minute": Later(),
+        "requests_per_minute": Whole(least=1, nullable=True, hint=_NO_RATE),
+        "tokens_per_minute": Whole(least=1, nullable=True, hint=_NO_RATE),
         "max_concurrent": Whole(least=1),
         "timeout": Number(above=0),
         "overhead": Whole(),
-        "prompt_cache": Later(),
+        "prompt_cache": Truth(),
         "price": OrNull(_PRICE),
         "options": Anything(_secret_problem),
     },
@@ -175,13 +202,16 @@ _BACKEND: Final = Record(
     refused=dict.fromkeys(("api_key", "apikey", "api-key", "key", "token", "secret", "password"), _NO_SECRETS),
     tolerant=True,
 )
+_DOWNGRADE: Final = Record(
+    {"at": Choice(get_args(Level)), "to": Text("the name of an alias")}, required=("at", "to"), tolerant=True
+)
 MODEL: Final = Record(
     {
-        "strategy": Choice(("failover",), later=("round-robin", "least-loaded")),
+        "strategy": Choice(get_args(Strategy)),
         "retries": Whole(),
         "backoff": ListOf(Number()),
         "max_output_tokens": Whole(least=1),
-        "downgrade": Later(),
+        "downgrade": OrNull(_DOWNGRADE),
         "backends": ListOf(_BACKEND, filled=True),
     },
     required=("backends",),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, fields
 
-from organism.config.backends import MODEL, SIMULATED, alias_problem, models_of
+from organism.config.backends import MODEL, SIMULATED, alias_problem, check_downgrades, models_of
 from organism.config.budgets import ACCOUNT, CEILING, CONVERSATION, ROOT_BUDGET, account_problem
 from organism.config.grants import check_deciders
 from organism.config.handlers import DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
@@ -86,6 +86,7 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes) -> Setting
     handlers = _handlers(top)
     start = _start(top, handlers)
     check_deciders(top, handlers, _names(top, "handlers"))
+    check_downgrades(top.values.get("models", {}), _names(top, "models"))
     mistakes.raise_any()
     models = models_of(top.values.get("models", {}))
     built = {"organism", "defaults", "handlers", "models", "start"}

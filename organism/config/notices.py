@@ -8,15 +8,15 @@ from attrs import frozen
 
 from organism.config import scalars
 from organism.config.places import shown
-from organism.config.scalars import Wrong
 from organism.config.sections import Record, Section
-from organism.config.shapes import Choice, Single
+from organism.config.shapes import Choice, Truth
 from organism.config.wording import Wording, line_of
 from organism.payloads import describe
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
 from organism.settings import Notices
 
 if TYPE_CHECKING:
+    from organism.config.scalars import Wrong
     from organism.config.tree import Scalar
 
 _WARNING: Final = tuple(field.name for field in describe(BudgetWarning).fields)
@@ -24,18 +24,6 @@ _EXHAUSTED: Final = tuple(field.name for field in describe(BudgetExhausted).fiel
 _FIGURES: Final = {"threshold", "used", "held", "limit", "remaining", "calls_left"}
 PROMPT: Final = ("name", "description", "peers", "accepts", "replies", "budget", "notices", "now", "labels")
 """What the template of a prompt may name."""
-
-
-@frozen
-class _Truth(Single):
-    """True or false."""
-
-    def _wanted(self) -> str:
-        return "true or false"
-
-    def _value(self, scalar: Scalar) -> bool | Wrong:
-        value = scalars.anything(scalar)
-        return value if isinstance(value, bool) else Wrong(f"{shown(scalar.value)} is not true or false")
 
 
 @frozen
@@ -75,7 +63,7 @@ def check_prompt(section: Section, prompt: str | None, notices: Notices) -> None
 
 NOTICES: Final[Any] = Record(
     {
-        "deliver": _Truth(),
+        "deliver": Truth(),
         "figures": _FiguresShape(),
         "warning": Wording(nullable=True, names=_WARNING),
         "exhausted": Wording(nullable=True, names=_EXHAUSTED),

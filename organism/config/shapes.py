@@ -161,6 +161,18 @@ class Exact(Single):
 
 
 @frozen
+class Truth(Single):
+    """True or false."""
+
+    def _wanted(self) -> str:
+        return "true or false"
+
+    def _value(self, scalar: Scalar) -> bool | Wrong:
+        value = scalars.anything(scalar)
+        return value if isinstance(value, bool) else Wrong(f"{shown(scalar.value)} is not true or false")
+
+
+@frozen
 class Choice(Single):
     """One of some words; ``later`` are words that a later version brings."""
 

@@ -328,6 +328,9 @@ def form_of(hint: Any, name: str) -> Form:
     return _generic(hint, get_origin(hint), get_args(hint), name)
 
 
+_NUMBERS: Final = frozenset({int, float, Decimal})
+
+
 def _is_attrs(hint: Any) -> bool:
     cls: Any = hint if inspect.isclass(hint) else None
     return cls is not None and has(cls)
@@ -346,8 +349,8 @@ def _generic(hint: Any, origin: Any, inner: tuple[Any, ...], name: str) -> Form:
         one = [each for each in inner if each is not types.NoneType]
         if len(one) == 1:
             return Maybe(form_of(one[0], name))
-        if len(one) == len(inner) and all(map(_is_attrs, one)):
-            return Tagged(name.removesuffix("s"), tuple(one))
+        if _NUMBERS.issuperset(one) or (len(one) == len(inner) and all(map(_is_attrs, one))):
+            return Amount() if one[0] in _NUMBERS else Tagged(name.removesuffix("s"), tuple(one))
     raise TypeError(f"field '{name}' is annotated {hint}; the journal has no form for that type")
 
 

@@ -378,7 +378,7 @@ def _restore_asker(state: State, index: Index, frame: Frame, image: FrameImage) 
         id_, seq = image.asker
         message = Message(state.threads[id_], seq, "", None, "", frame, "ask")
     ask = frame.asker = Ask(message)
-    ask.frame, ask.done = frame, not image.waits
+    ask.frame, ask.done = frame if image.waits else None, not image.waits
     if image.waits:
         message.asks = [*(message.asks or ()), ask]
 

@@ -266,6 +266,7 @@ class State:
             ask.frame.answered = True
         if self.steps is not None and ask.frame is not None:
             self.steps.append(facts.Resolved(ask=ref(ask.frame), answer=answer))
+        ask.frame = None  # what is over is given back at once: nothing of it is to wait for the collector of cycles
         self.woken.append(ask)
 
     def leave(self, frame: Frame, payload: Any) -> None:
@@ -308,6 +309,7 @@ class State:
             if self.steps is not None:
                 refs = tuple(ref_of(each) for each in gone)
                 self.steps.append(facts.Cut(ask=ref(ask.frame), dropped=refs))
+            ask.frame = None
         for message in gone:
             self.drop(message)
 
@@ -342,6 +344,7 @@ class State:
     def _forget(self, message: Message) -> None:
         if self.index is not None:
             self.index.forget(message)
+        message.known = None
         self._count_down(message.frame)
 
     def _count_down(self, frame: Frame | None) -> None:

@@ -27,6 +27,8 @@ OWNED: Final = frozenset({
     "n",
 })  # fmt: skip
 """What options may not say: the router holds budget for exactly one answer of the length that it asks for."""
+THINKING: Final = "thinking_blocks"
+"""What an assistant message keeps of reasoning, for the provider that wants it back; servers of this dialect refuse it."""
 
 _REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
@@ -49,7 +51,8 @@ def body_of(request: Request, *, limit: str) -> dict[str, Any]:
     if wrong := sorted(OWNED.intersection(passed)):
         text = f"'{wrong[0]}' cannot be passed through: the budget is held for what the call itself says"
         raise BackendError("rejected", text)
-    body = passed | {"model": request.model, "messages": list(request.messages), limit: request.max_output_tokens}
+    messages = [{name: part for name, part in each.items() if name != THINKING} for each in request.messages]
+    body = passed | {"model": request.model, "messages": messages, limit: request.max_output_tokens}
     return cast("dict[str, Any]", plain(body))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from attrs import fields_dict
 
-from organism.models.contract import BackendError, Failure, Piece, RawUsage, Response, ToolCall
+from organism.models.contract import Allowance, BackendError, Failure, Piece, RawUsage, Response, ToolCall
 from organism.models.prompt import canonical
 
 if TYPE_CHECKING:
@@ -77,6 +77,22 @@ def usage_of(holder: object) -> RawUsage | None:
         return None
 
 
+def allowance_of(holder: object) -> Allowance | None:
+    """What a response, a stream or an error says is left of its rate limits; ``None`` where that is nothing to go by."""
+    try:
+        said: object = getattr(holder, "allowance", None)
+        if not isinstance(said, Allowance):
+            return None
+        return Allowance(requests=_left(said.requests), tokens=_left(said.tokens))
+    except Exception as error:  # noqa: BLE001 - what cannot be read says nothing, whatever keeps it from being read
+        log.warning("what is left of a rate limit cannot be read: %s", _said(error))
+        return None
+
+
+def _left(figure: object) -> int | None:
+    return figure if type(figure) is int and figure >= 0 else None
+
+
 def _wrong_response(given: Any) -> str:
     """What stands where a response, or a part of one, should; empty where nothing is wrong."""
     if not isinstance(given, Response):
@@ -119,6 +135,7 @@ def _sound(error: BackendError) -> BackendError:
         str(error) if known else f"no kind of failure is {kind!r:.80}: {error}",
         retry_after=wait,
         usage=usage_of(error),
+        allowance=allowance_of(error),
         received=received if isinstance(received, str) else "",
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import define, field
@@ -35,6 +36,8 @@ class Circuit:
     """Of one backend, called ``name`` in the log. Every attempt is begun by :meth:`begin` and ended once, by one of the rest."""
 
     name: str
+    changed: Callable[[], None]
+    """Called when those who wait for it should look again."""
     state: State = "closed"
     reopened: int = 0
     """How often it was opened, for those who wait for it to be tried."""
@@ -90,6 +93,7 @@ class Circuit:
         """An attempt was given up before it came to anything: the next one may be the probe."""
         if probe and self.state == "half-open":
             self._probing = False
+            self.changed()
 
     def _open(self, now: float, why: str) -> None:
         self.state = "open"
@@ -97,6 +101,7 @@ class Circuit:
         self._until = now + self._seconds
         self._probing = False
         log.warning("%s: the circuit is open for %g s, %s", self.name, self._seconds, why)
+        self.changed()
 
     def _close(self, *, failures: int) -> None:
         self.state = "closed"
@@ -104,3 +109,4 @@ class Circuit:
         self._probing = False
         self._seconds = OPEN_SECONDS
         log.info("%s: the circuit is closed, it answers again", self.name)
+        self.changed()

@@ -74,6 +74,14 @@ class RawUsage:
 
 
 @frozen(kw_only=True)
+class Allowance:
+    """What the provider says is left of its rate limits for the minute, as its headers had it; ``None``: it says nothing."""
+
+    requests: int | None = None
+    tokens: int | None = None
+
+
+@frozen(kw_only=True)
 class Response:
     """A finished answer. ``message`` is the assistant message to keep in the history, as the provider wants it back."""
 
@@ -83,6 +91,7 @@ class Response:
     finish_reason: FinishReason = "stop"
     usage: RawUsage | None = None
     model: str = ""
+    allowance: Allowance | None = None
 
 
 @frozen(kw_only=True)
@@ -96,7 +105,9 @@ class Piece:
 
 
 class Stream(Protocol):
-    """An open stream: iterate the pieces; afterwards ``response`` is set. Leaving the context closes the connection."""
+    """An open stream: iterate the pieces; afterwards ``response`` is set. Leaving the context closes the connection; so does
+    ``aclose`` of what iterates, where there is one: a stream that the budget cuts ends with it at once.
+    """
 
     response: Response | None
     usage: RawUsage | None
@@ -140,11 +151,13 @@ class BackendError(Exception):
         retry_after: float | None = None,
         usage: RawUsage | None = None,
         received: str = "",
+        allowance: Allowance | None = None,
     ) -> None:
         self.kind: Failure = kind
         self.retry_after = retry_after
         self.usage = usage
         self.received = received
+        self.allowance = allowance
         super().__init__(text)
 
     @property

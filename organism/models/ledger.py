@@ -8,6 +8,7 @@ from attrs import frozen
 
 if TYPE_CHECKING:
     from organism.budget.claims import Charge, Claim, Crossing
+    from organism.settings import Level
 
 
 @frozen(kw_only=True)
@@ -30,6 +31,16 @@ class Ledger(Protocol):
     @property
     def needs_price(self) -> bool:
         """Whether a model without a price must be refused: the path has a cost limit and ``on_unpriced`` is ``refuse``."""
+        ...
+
+    @property
+    def level(self) -> Level | None:
+        """The highest level that was reached on the path, of what model calls spend; ``None`` where none was."""
+        ...
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The seconds that the budget leaves the call; ``None`` without a limit."""
         ...
 
     async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:

@@ -17,6 +17,7 @@ import httpx2
 import openai
 from attrs import evolve
 
+from organism.models.allowances import allowance_in
 from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of, usage_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
 from organism.models.leftovers import sweeping
@@ -77,8 +78,8 @@ class OpenAIBackend:
         """See :class:`~organism.models.contract.Backend`."""
         body, options = self._prepared(request)
         with self._failures():
-            answer = await self._client.post("/chat/completions", cast_to=object, body=body, options=options)
-            return response_of(answer)
+            answer = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body, options=options)
+            return evolve(response_of(_content(answer)), allowance=allowance_in(answer.headers))
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[_Stream]:
@@ -139,7 +140,10 @@ class OpenAIBackend:
         kind = kind_of(error.status_code, error.code or "", said)
         # OpenAI quotes most of a wrong key in its answer to it.
         text = "the key was refused" if error.status_code == 401 else self._clean(said)
-        return BackendError(kind, f"{error.status_code}: {text}", retry_after=retry_after(error.response.headers))
+        headers = error.response.headers
+        return BackendError(
+            kind, f"{error.status_code}: {text}", retry_after=retry_after(headers), allowance=allowance_in(headers)
+        )
 
     def _lost(self, cause: BaseException, *, late: bool) -> BackendError:
         name = self._clean(str(cause) or type(cause).__name__)
@@ -151,6 +155,12 @@ class OpenAIBackend:
 
     def _clean(self, text: str) -> str:
         return text if self._secret == _NO_KEY else text.replace(self._secret, "[key]")
+
+
+def _content(answer: httpx2.Response) -> object:
+    """The document of an answer, or its text where it says that it is none."""
+    kind, *_ = answer.headers.get("content-type", "*").split(";")
+    return answer.json() if kind.endswith("json") else answer.text
 
 
 def _inside(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -216,6 +226,7 @@ class _Stream:
     def __init__(self, chunks: _Chunks, failures: Callable[[], AbstractContextManager[None]]) -> None:
         self.response: Response | None = None
         self.usage: RawUsage | None = None
+        self.allowance = allowance_in(chunks.response.headers)
         self._chunks = chunks
         self._failures = failures
         self._gathering = Gathering()
@@ -243,6 +254,10 @@ class _Stream:
             self._pieces += self._gathering.add(chunk)
             self.usage = self._gathering.usage
         return self._pieces.popleft()
+
+    async def aclose(self) -> None:
+        """Closes the connection, and with it what the server still wants to send."""
+        await self._chunks.close()
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -58,7 +58,7 @@ def check_backends(models: Mapping[str, ModelSettings], *, environ: Mapping[str,
 _SIMULATED: Final = BackendFactory(
     make=lambda settings, _: simulated.make(settings), check=lambda settings: simulated.check_options(settings.options)
 )
-_EXTRAS: Final[Mapping[str, str]] = {"openai": "organism.models.openai"}
+_EXTRAS: Final[Mapping[str, str]] = {"openai": "organism.models.openai", "anthropic": "organism.models.anthropic"}
 """Providers whose SDK is an extra of the same name, and half a second to load: only who names one needs it."""
 
 

@@ -1,24 +1,31 @@
 """The router: an alias in, an answer out, over whichever backend can give it. No call leaves it without a held budget.
 
 Reading order: ``failover`` (whose turn it is), ``estimates`` and ``prices`` (what to hold), ``measured`` (what to charge),
-``attempts`` (one attempt, and the run of them), ``streams``, and this front.
+``attempts`` (one of them), ``circuits`` and ``pacing`` (what a backend bears), ``runs`` (a call over its attempts), ``streams``, and
+this front.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 import anyio
 
+from organism.budget.levels import has_reached
 from organism.errors import ModelError, NotRunningError
-from organism.models.attempts import Run, claim_of
+from organism.models.circuits import Circuit
 from organism.models.estimates import Estimates
-from organism.models.failover import Way
+from organism.models.failover import Way, order_of
+from organism.models.needs import claim_of
+from organism.models.pacing import Bell, Pace
 from organism.models.prices import FREE, rates
 from organism.models.prompt import prompt_of
+from organism.models.runs import Run
 from organism.models.seats import Seat
 from organism.models.streams import reading
 from organism.names import suggestion
@@ -32,7 +39,10 @@ if TYPE_CHECKING:
     from organism.models.contract import Backend
     from organism.models.ledger import Ledger
     from organism.models.streams import CompletionStream
-    from organism.settings import BackendSettings, ModelSettings
+    from organism.settings import BackendSettings, Level, ModelSettings
+
+
+log: Final = logging.getLogger("organism.models")
 
 
 class Dice(Protocol):
@@ -66,6 +76,9 @@ class Router:
         self._made: dict[int, Backend] = {}
         self._estimates: dict[tuple[str, str | None, str], Estimates] = {}
         self._seats: dict[int, Seat] = {}
+        self._bell = Bell()
+        self._turns: Counter[str] = Counter()
+        """The calls that each alias has taken."""
         self._order = {alias: self._seated(alias, model) for alias, model in models.items()}
 
     async def complete(self, call: Call, ledger: Ledger) -> Completion:
@@ -88,16 +101,17 @@ class Router:
         async with opened:
             yield stream
 
-    def claim(self, call: Call, *, strict: bool) -> Claim | None:
-        """What the first attempt of a call would hold if it were made now; ``None`` where no backend would be asked.
+    def claim(self, call: Call, *, strict: bool, level: Level | None = None) -> Claim | None:
+        """What the first attempt of a call would hold if it were made now; ``None`` where no backend would be asked. ``level`` is
+        the highest that its budget has reached.
 
         Nothing is held, made or waited for: it is for those who must know beforehand whether a call fits.
         """
-        alias = self._models.get(call.model)
+        alias = self._alias_of(call, lambda: level)
         prompt = prompt_of(call.messages, tools=call.tools, returns=call.returns)
         if alias is None or (strict and prompt.unbounded):
             return None
-        for seat in self._order[call.model]:
+        for seat in self._order[alias.name]:
             if not (strict and seat.closed):
                 price = rates(seat.settings, self._clock(), extra=call.extra) or FREE
                 return claim_of(call, alias, seat, price, prompt=prompt, strict=strict)
@@ -113,7 +127,7 @@ class Router:
     def _run(self, call: Call, ledger: Ledger) -> Run:
         if self._closed:
             raise NotRunningError("the router is closed; its organism has ended")
-        alias = self._models.get(call.model)
+        alias = self._alias_of(call, lambda: ledger.level)
         if alias is None:
             known = ", ".join(self._models) or "none"
             raise ModelError(
@@ -125,9 +139,22 @@ class Router:
                 f"{prompt.unbounded}: nothing bounds the tokens of such a part, and the budget's accounting is strict"
             )
             raise ModelError(call.model, [f"{cause}; send text, or say `accounting: estimate`"])
-        seats = self._order[call.model]
-        way = Way(len(seats), retries=alias.retries, backoff=alias.backoff, dice=self._random.random)
-        return Run(call, alias, seats, way, prompt=prompt, ledger=ledger, clock=self._clock)
+        seats = self._order[alias.name]
+        order = order_of(
+            [(seat.settings.priority, seat.load) for seat in seats], alias.strategy, turn=self._turns[alias.name]
+        )
+        self._turns[alias.name] += 1
+        way = Way(order, retries=alias.retries, backoff=alias.backoff, dice=self._random.random)
+        instead_of = call.model if alias.name != call.model else ""
+        return Run(call, alias, seats, way, prompt=prompt, ledger=ledger, clock=self._clock, instead_of=instead_of)
+
+    def _alias_of(self, call: Call, level: Callable[[], Level | None]) -> ModelSettings | None:
+        """The alias that a call goes to: the one that it names, or what that is downgraded to at this level of its budget."""
+        alias = self._models.get(call.model)
+        while alias is not None and alias.downgrade is not None and has_reached(level(), alias.downgrade.at):
+            log.info("%s: the budget has reached %s, '%s' is asked", alias.name, alias.downgrade.at, alias.downgrade.to)
+            alias = self._models.get(alias.downgrade.to)
+        return alias
 
     def _seated(self, alias: str, model: ModelSettings) -> list[Seat]:
         seats = [
@@ -142,13 +169,19 @@ class Router:
             server = f"@{urlsplit(settings.base_url).netloc or settings.base_url}" if settings.base_url else ""
             # What was measured of a model holds for every alias and priority under which it is used.
             model = (settings.provider, settings.base_url, settings.model)
+            name = f"{settings.provider}/{settings.model}{server}"
             self._seats[id(settings)] = Seat(
                 settings=settings,
-                name=f"{settings.provider}/{settings.model}{server}",
+                name=name,
                 place=place,
                 make=partial(self._backend, settings),
                 estimates=self._estimates.setdefault(model, Estimates()),
                 slots=anyio.Semaphore(settings.max_concurrent, fast_acquire=True),
+                pace=Pace(
+                    requests_per_minute=settings.requests_per_minute, tokens_per_minute=settings.tokens_per_minute
+                ),
+                circuit=Circuit(name=f"{name} ({place})", changed=self._bell.ring),
+                bell=self._bell,
             )
         return self._seats[id(settings)]
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from attrs import define
 
+from organism.models.circuits import Circuit
 from organism.models.contract import Backend
 from organism.models.estimates import Estimates
+from organism.models.pacing import Bell, Pace
 from organism.settings import BackendSettings
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ _WAYS_OUT: Final[Mapping[Failure, str]] = {
     "context": "send less, or use a model with a longer context",
     "connection": "is {server} reachable?",
     "timeout": "a longer `timeout` may help (now {timeout:g} s)",
-    "rate_limited": "a lower `max_concurrent` or a second backend may help",
+    "rate_limited": "`requests_per_minute`, `tokens_per_minute`, a lower `max_concurrent` or a second backend may help",
     "server": "a second backend may help",
     "cut": "a second backend may help",
     "broken": "a second backend may help",
@@ -43,6 +45,10 @@ class Seat:
     make: Callable[[], Backend]
     estimates: Estimates
     slots: anyio.Semaphore
+    pace: Pace
+    circuit: Circuit
+    bell: Bell
+    """It rings for all who wait for a circuit, whichever has changed."""
     excess: int = 0
     """The most tokens that the provider charged beyond the bound of a strict budget; while it did not, strict calls may come."""
 
@@ -58,6 +64,12 @@ class Seat:
             f"it charged {self.excess} tokens more than the bound of a strict budget, and is closed to strict calls; "
             f"raise its `overhead` to {self.settings.overhead + self.excess} or more (now {self.settings.overhead})"
         )
+
+    @property
+    def load(self) -> float:
+        """Calls that are there or wait for a place, for each place that there is."""
+        most = self.settings.max_concurrent
+        return (most - self.slots.value + self.slots.statistics().tasks_waiting) / most
 
     def close(self, excess: int) -> None:
         """Bars strict calls: the provider charged ``excess`` tokens more than the bound that strict calls hold (R13)."""

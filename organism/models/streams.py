@@ -24,6 +24,7 @@ async def reading(attempt: Attempt) -> AsyncGenerator[CompletionStream]:
     """The stream of an attempt, at its first text. Entering raises BackendError; leaving settles, then closes."""
     async with attempt.open() as raw:
         stream = CompletionStream(attempt, raw)
+        attempt.hear(raw)
         await stream.prime()
         try:
             yield stream
@@ -53,8 +54,8 @@ class CompletionStream:
     def completion(self) -> Completion:
         """The whole answer, and what it cost. Raises NotRunningError before the end.
 
-        Of a stream that was left early, or that broke, it has the text that came, and the ``finish_reason`` is ``left`` or
-        ``broken``.
+        Of a stream that was left early, that broke, or that brought more than its budget bears, it has the text that came,
+        and the ``finish_reason`` is ``left``, ``broken`` or ``budget``.
         """
         if self._completion is None:
             raise NotRunningError("the stream is not at its end: read it, or leave its block, before its completion")
@@ -85,6 +86,7 @@ class CompletionStream:
         Raises BackendError.
         """
         self._first = await self._next_text()
+        self._attempt.spoke()
 
     def leave(self) -> None:
         """Settles a stream that was not read to its end: what came was paid for."""
@@ -108,9 +110,14 @@ class CompletionStream:
     async def _next_text(self) -> str | None:
         """The next piece that is text, or ``None`` at the end, when the answer is settled."""
         while (piece := await self._next_piece()) is not None:
-            self._attempt.received.append(piece.text)
-            if piece.kind == "text" and piece.text:
+            self._attempt.receive(piece.text)
+            said = piece.kind == "text" and piece.text
+            if said:
                 self._text.append(piece.text)
+            if self._attempt.overflows:
+                await self._cut()
+                return piece.text if said else None
+            if said:
                 return piece.text
         with provider_at_work():
             if self._stream.response is None:
@@ -118,6 +125,12 @@ class CompletionStream:
             response = response_of(self._stream.response)
         self._completion = self._attempt.answered(response)
         return None
+
+    async def _cut(self) -> None:
+        """Ends a stream that brings more than is held: settled first, then closed at once, so that the server stops."""
+        self._attempt.cut()
+        self._completion = self._so_far("budget")
+        await self.aclose()
 
     async def _next_piece(self) -> Piece | None:
         began = anyio.current_time()

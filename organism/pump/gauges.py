@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from organism.frames import Thread
+    from organism.kernel import Kernel
     from organism.kernel.state import State
 
 
@@ -28,3 +29,14 @@ def budget_view(state: State, thread: Thread, now: Callable[[], float], *, depth
         return depth, None if limited is None else limited[1], ()
 
     return BudgetView(thread.node, seconds=Gauge("seconds", seconds), depth=Gauge("depth", deep))
+
+
+def seconds_left(kernel: Kernel, thread: Thread, at: float) -> float | None:
+    """The seconds that a thread and all that it is below still have, 0 where one has none; ``None``: none of them is limited."""
+    found = [] if (left := kernel.times.left(at)) is None else [left]
+    of: Thread | None = thread
+    while of is not None:
+        if of.node.caps.seconds is not None:
+            found.append(of.node.caps.seconds - running_time(kernel.state, of, at))
+        of = None if of.owner is None else of.owner.thread
+    return max(0.0, min(found)) if found else None

@@ -78,11 +78,12 @@ def kept_of(completion: Completion, *, unpriced: bool = False) -> Kept:
         attempts=completion.attempts,
         clamped=completion.clamped,
         unpriced=unpriced or None,
+        warnings=completion.warnings or None,
     )
 
 
 def completion_of(text: str, kept: Kept) -> Completion:
-    """The completion that was kept. The levels that it crossed were told when it was made."""
+    """The completion that was kept."""
     return Completion(
         text=text,
         message=kept.message or {"role": "assistant", "content": text},
@@ -95,6 +96,7 @@ def completion_of(text: str, kept: Kept) -> Completion:
         latency=kept.latency,
         attempts=kept.attempts,
         clamped=kept.clamped,
+        warnings=kept.warnings or (),
     )
 
 

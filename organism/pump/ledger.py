@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from organism.budget.caps import NO_LIMIT
 from organism.budget.claims import COST
+from organism.budget.levels import level_of
 from organism.errors import BudgetExhaustedError
 from organism.kernel.calls import CallFor, overdrafts
 from organism.kernel.holds import Hold
 from organism.models.ledger import Held
+from organism.pump.gauges import seconds_left
 from organism.pump.keys import kept_of
 from organism.usage import Tally
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
     from organism.pump.pump import Pump
+    from organism.settings import Level
 
 _log: Final = logging.getLogger("organism.budget")
 _TEXT: Final = 1000
@@ -58,6 +61,8 @@ class CallLedger:
         self._streamed = streamed
         self._tells = tells
         self._prompt = prompt
+        self._alias = asked.model
+        """What was really called, which is another than was asked for where that was downgraded."""
         self._holds: dict[int, Hold] = {}
         self._first: int | None = None
         """The hold of its first attempt."""
@@ -77,8 +82,19 @@ class CallLedger:
             node.caps.limit[COST] < NO_LIMIT and node.policy.on_unpriced == "refuse" for node in self._thread.node.path
         )
 
+    @property
+    def level(self) -> Level | None:
+        """See :class:`organism.models.ledger.Ledger`."""
+        return level_of(self._thread.node.path)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the thread and of all that it is below."""
+        return seconds_left(self._pump.kernel, self._thread, self._pump.now())
+
     async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
         """See :class:`organism.models.ledger.Ledger`."""
+        self._alias = alias
         call = self._call(alias, backend, attempt)
         verdict = self._pump.kernel.calls.hold(claim, call, self._pump.now())
         if not isinstance(verdict, (Hold, BudgetExhaustedError)):
@@ -118,7 +134,7 @@ class CallLedger:
         if pump.kernel.book.listening:
             kept = kept_of(completion, unpriced=self._spent.unpriced)
         key = "" if self._prompt is None else self._prompt.key
-        call = self._call(self._asked.model, completion.backend, 0)
+        call = self._call(self._alias, completion.backend, 0)
         pump.kernel.calls.completed(call, completion.text, pump.now(), key=key, kept=kept)
         self._over = True
         if self._message is None or not pump.goes_ahead(self._message):
@@ -142,7 +158,7 @@ class CallLedger:
 
     def _unanswered(self, outcome: str, text: str) -> None:
         if not self._over and self._pump.kernel.book.listening:
-            call = self._call(self._asked.model, "", self._attempts)
+            call = self._call(self._alias, "", self._attempts)
             self._pump.kernel.calls.unanswered(call, outcome, text, self._spent, self._pump.now())
 
     def _call(self, alias: str, backend: str, attempt: int) -> CallFor:

@@ -389,6 +389,7 @@ class Pump:
             failure = self.kernel.answered(message, result, changes, now, placed=delivery.placed)
             if failure is not None:
                 _handlers_log.warning("answer of handler '%s' refused: %s", message.to, failure.text)
+        delivery.context = None  # they know each other
         self.carry_out()
 
     def _conclude_interrupted(self, delivery: Delivery, *, sound: bool) -> None:

@@ -122,7 +122,6 @@ LATER = {
     "models.default.downgrade",
     "models.default.backends.0.requests_per_minute",
     "models.default.backends.0.tokens_per_minute",
-    "models.default.backends.0.prompt_cache",
     "handlers.shouter.on_failure",
     "handlers.writer.agent.tools",
     "handlers.writer.agent.tool_calls",
@@ -137,7 +136,6 @@ LATER = {
 LATER_VALUES = [
     ("models.default.strategy", "round-robin"),
     ("models.default.strategy", "least-loaded"),
-    ("models.default.backends.0.provider", "anthropic"),
     ("models.default.backends.0.provider", "recorded"),
     ("handlers.writer.agent.peers_as", "xml"),
 ]

@@ -755,3 +755,29 @@ async def test_a_process_that_dies_again_and_again_while_it_takes_up_gets_there(
     assert not organism.died.is_set()
     assert {result.reply for result in made.results.values()} == {Said("<0> <1> <2> <3>")}
     check_whole(organism, made.path)
+
+
+async def test_a_completion_that_is_given_again_says_which_levels_it_crossed(tmp_path: Path) -> None:
+    async def worker(message: Go, ctx: Context) -> Reply[Said]:
+        done = await ctx.complete("x", max_output_tokens=10)
+        levels = [(said.unit, said.level, said.used, said.limit, said.scope) for said in done.warnings]
+        await ctx.complete("another", max_output_tokens=10)
+        return Reply(Said(str(levels)))
+
+    budget = {
+        "model_calls": 4,
+        "cost_usd": 1,
+        "grace": {"model_calls": 0},
+        "warn_at": {"model_calls": [0.25]},
+        "runway": 0,
+    }
+    made = scene(tmp_path, {"worker": code(worker)}, budget=budget)
+    dying = made.organism()
+    settled = iter(range(10))
+    dying.dies_at = lambda fact: isinstance(fact, CallSettled) and next(settled) == 1
+    await made.live(dying, made.send_all)
+    await made.resume()
+    assert len(every(made.path, CallCompleted)) == 2
+    reply = made.results["t"].reply
+    assert isinstance(reply, Said)
+    assert "('model_calls', 'final', 1, 4, 'thread')" in reply.text

@@ -19,7 +19,7 @@ from organism.kernel.fold import Fold
 from organism.kernel.holds import Hold
 from organism.kernel.snapshot import snapshot
 from organism.testing import differences
-from tests.budget.naive_budget import UNITS, Amounts, Wanting
+from tests.budget.naive_budget import UNITS, Amounts, Wanting, nothing
 from tests.durable.cut_world import KeptWorld
 from tests.kernel.budget_books import Books
 from tests.kernel.budget_pockets import summed
@@ -221,7 +221,11 @@ class BudgetWorld(KeptWorld):
             return False
         if message is None and thread.closing:
             return False
-        return not call.grace or call.attempt > 1 or (not thread.graced and (message is None or message.to == thread.handler))
+        return (
+            not call.grace
+            or call.attempt > 1
+            or (not thread.graced and (message is None or message.to == thread.handler))
+        )
 
     def _compare(self, verdict: Hold | Waiter | BudgetExhaustedError, expected: str, *, wait: bool) -> None:
         match verdict:
@@ -256,7 +260,9 @@ class BudgetWorld(KeptWorld):
         self.carry_out()
         return thread
 
-    def call_bare(self, thread: Thread, claim: Claim, *, wait: bool = True, grace: bool = False, streamed: bool = False) -> None:
+    def call_bare(
+        self, thread: Thread, claim: Claim, *, wait: bool = True, grace: bool = False, streamed: bool = False
+    ) -> None:
         """A program calls a model in its thread."""
         verdict = self._hold(thread, None, claim, key="", wait=wait, grace=grace, streamed=streamed, attempt=1)
         if not isinstance(verdict, BudgetExhaustedError):
@@ -276,21 +282,20 @@ class BudgetWorld(KeptWorld):
 
     def close(self, thread: Thread) -> None:
         """The program is done with its thread; streams that it has left open are charged in full."""
-        for call in list(self.bare.get(thread, ())):
-            if isinstance(call, Hold) and call.streamed:
-                self.bare[thread].remove(call)
-            else:
-                self.settle_bare(thread, call, Charge())
-        self.bare.pop(thread, None)
+        calls = self.bare.setdefault(thread, [])
+        left = [each for each in calls if isinstance(each, Hold) and each.streamed]
+        while others := [each for each in calls if each not in left]:
+            self.settle_bare(thread, others[0], Charge())
+        del self.bare[thread]
         self.kernel.ends.close_bare(thread, self.now)
         self.carry_out()
 
     def leave_out(self, delivery: Delivery) -> None:
         """What the delivery has called is not its matter any more: it is about to end before its calls."""
+        while waiting := [each for each in delivery.calls if isinstance(each, Waiter)]:
+            self.give_up(delivery, waiting[0])
         for call in list(delivery.calls):
-            if isinstance(call, Waiter):
-                self.give_up(delivery, call)
-                continue
+            assert isinstance(call, Hold)
             if not call.streamed:  # nobody reads a stream any more: the kernel charges it in full
                 self.late.append(call)
             delivery.calls.remove(call)
@@ -413,7 +418,9 @@ class BudgetWorld(KeptWorld):
             owner = waiter.owner
             is_delivery = isinstance(owner, Message)
             own = summed(self._streams_of(*((owner.thread, {owner.seq}) if is_delivery else (owner, {0}))))
-            assert not wanting.short(wanting.least, beside=own), "it waits for what will never be"
+            assert not wanting.short(wanting.least, beside=nothing()), "it waits for what will never be"
+            for node, unit in wanting.short(wanting.least, beside=own):
+                assert node.held[unit] > own[unit], "only its own streams stand in the way"
             if not wanting.short(wanting.least):
                 assert naive.bars(wanting), "it waits, and could go"
                 assert not naive.in_vain(wanting), "it waits for one who waits for it"

@@ -327,7 +327,17 @@ class BudgetMachine(RuleBasedStateMachine):
         streamed=st.sampled_from([False, False, True]),
     )
     def call_for_most(self, which: int, unit: str, part: int, *, streamed: bool) -> None:
-        """For so many quarters of all that is not spent: others wait."""
+        self._call_for_most(which, unit, part, streamed=streamed)
+
+    @rule(which=PICK, parts=st.lists(PARTS, min_size=2, max_size=6))
+    def many_call_at_once(self, which: int, parts: list[int]) -> None:
+        """Most of them wait, and some for what others wait for."""
+        self.world.take()
+        for number, part in enumerate(parts):
+            self._call_for_most(which + number, "tokens", part)
+
+    def _call_for_most(self, which: int, unit: str, part: int, *, streamed: bool = False) -> None:
+        """For so many quarters of all that is not spent."""
         delivery = self._caller(which)
         if delivery is None:
             return
@@ -506,5 +516,5 @@ def end_of_window(kind: str, at: float) -> float:
 CHECKS: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 TestBudgetMachine = BudgetMachine.TestCase
 TestBudgetMachine.settings = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=CHECKS
+    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=CHECKS
 )

@@ -121,6 +121,8 @@ class Purse:
 
     tokens: int = 10**9
     strict: bool = False
+    level: Any = None
+    seconds_left: float | None = None
     needs_price: bool = False
     used: list[int] = field(factory=lambda: [0] * 6)
     held: dict[int, tuple[int, ...]] = field(factory=dict)

@@ -11,7 +11,7 @@ from organism.models.failover import Turn, Way
 
 
 def _way(backends: int, *, retries: int = 3, first: float = 1.0, longest: float = 8.0, dice: float = 0.0) -> Way:
-    return Way(backends, retries=retries, backoff=(first, longest), dice=lambda: dice)
+    return Way(range(backends), retries=retries, backoff=(first, longest), dice=lambda: dice)
 
 
 def _server(retry_after: float | None = None) -> BackendError:
@@ -46,7 +46,7 @@ def test_the_wait_doubles_up_to_the_longest() -> None:
 
 def test_the_dice_take_up_to_half_of_it() -> None:
     dice = random.Random(3).random
-    way = Way(1, retries=1000, backoff=(4.0, 4.0), dice=dice)
+    way = Way(range(1), retries=1000, backoff=(4.0, 4.0), dice=dice)
     waits = []
     for _ in range(1000):
         way.failed(0, _server(), 0.0)

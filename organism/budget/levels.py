@@ -1,0 +1,30 @@
+"""How far a budget has come, by its levels: what else may depend on it than warnings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, get_args
+
+from organism.budget.claims import CALLS, COST, INPUT, OUTPUT, TOKENS
+from organism.settings import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.budget.tree import Node
+
+_LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+_OF_CALLS: Final = (TOKENS, INPUT, OUTPUT, COST, CALLS)
+
+
+def level_of(path: Sequence[Node]) -> Level | None:
+    """The highest level that any node of the path has crossed in a unit that model calls spend; ``None``: none yet.
+
+    A limit that was raised takes back the levels that are ahead again. The runway is no level.
+    """
+    crossed = {level for node in path for unit in _OF_CALLS if node.fired[unit] for level in node.crossed(unit)}
+    return max((level for level in _LEVELS if level in crossed), key=_LEVELS.index, default=None)
+
+
+def has_reached(level: Level | None, at: Level) -> bool:
+    """Whether ``level`` is ``at`` or beyond it."""
+    return level is not None and _LEVELS.index(level) >= _LEVELS.index(at)

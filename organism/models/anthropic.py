@@ -1,0 +1,225 @@
+"""The ``anthropic`` provider: any server that speaks Messages, through the official SDK.
+
+The SDK carries requests and nothing more. Its retries are off, because their waits would be invisible to budgets; its
+timeouts are off but for connecting, because the router owns the deadline of an attempt; so are its traces.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import anthropic
+import anyio
+import httpx2
+from attrs import evolve
+
+from organism.models.blocks import Gathering, error_of, response_of
+from organism.models.chat import mapping
+from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
+from organism.models.leftovers import sweeping
+from organism.models.messages import OWNED, answer_tool, body_of
+from organism.models.wire import SECONDS_FOR_LEFTOVERS, SECONDS_TO_CONNECT, hear_reasons, lost, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
+
+    from organism.models.contract import Request
+    from organism.settings import BackendSettings
+
+log: Final = logging.getLogger("organism.models")
+
+_SERVER: Final = "https://api.anthropic.com"
+_PATH: Final = "/v1/messages"
+_NO_KEY: Final = "none"
+"""What is sent to servers that want no key; without any the SDK would look for one in the environment."""
+_BESIDE: Final = frozenset({"extra_headers", "extra_query"})
+"""Options that are not part of the body."""
+
+
+class _Client(anthropic.AsyncAnthropic):
+    """The SDK's client, without the headers that it takes from the environment: they may be meant for another server."""
+
+    def __init__(self, key: str, server: str, http: httpx2.AsyncClient) -> None:
+        super().__init__(
+            api_key=key,
+            base_url=server,
+            max_retries=0,
+            timeout=httpx2.Timeout(None, connect=SECONDS_TO_CONNECT),
+            http_client=http,
+            open_telemetry=False,
+        )
+        self._custom_headers = {}
+
+
+class AnthropicBackend:
+    """One backend, bound to its server and its key. The key goes into the client and nowhere else."""
+
+    def __init__(self, settings: BackendSettings, key: str | None) -> None:
+        self._secret = key or _NO_KEY
+        self._model = settings.model
+        self._prompt_cache = settings.prompt_cache
+        self._seed_said = False
+        http = anthropic.DefaultAsyncHttpxClient(
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.max_concurrent)
+        )
+        http.event_hooks = {"request": [sweeping(http)], "response": [hear_reasons]}
+        # The path of this protocol has its version in it; addresses of the other protocol end with theirs.
+        server = (settings.base_url or _SERVER).rstrip("/").removesuffix("/v1")
+        self._client = _Client(self._secret, server, http)
+
+    async def complete(self, request: Request) -> Response:
+        """See :class:`~organism.models.contract.Backend`."""
+        body, options = self._prepared(request)
+        with self._failures():
+            answer = await self._client.post(_PATH, cast_to=object, body=body, options=options)
+            return response_of(answer, answer=answer_tool(request))
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[_Stream]:
+        """See :class:`~organism.models.contract.Backend`."""
+        body, options = self._prepared(request)
+        with self._failures():
+            events = await self._client.post(
+                _PATH,
+                cast_to=object,
+                body=body | {"stream": True},
+                options=options,
+                stream=True,
+                stream_cls=anthropic.AsyncStream[object],
+            )
+        # Without this block a stream that is left half-way goes on, and is billed, behind everybody's back.
+        async with events:
+            yield _Stream(events, Gathering(answer_tool(request)), self._failures)
+
+    async def aclose(self) -> None:
+        """See :class:`~organism.models.contract.Backend`."""
+        await self._client.close()
+
+    def _prepared(self, request: Request) -> tuple[dict[str, Any], anthropic.RequestOptions]:
+        """The body, and what goes beside it."""
+        passed = dict(request.options) | dict(request.extra)
+        beside: anthropic.RequestOptions = {}
+        if headers := passed.get("extra_headers"):
+            beside["headers"] = headers
+        if query := passed.get("extra_query"):
+            beside["params"] = query
+        if request.seed is not None and not self._seed_said:
+            self._seed_said = True
+            log.warning(
+                "anthropic/%s: a seed is not sent; this protocol has none, and answers will differ", self._model
+            )
+        inside = evolve(request, options=_inside(request.options), extra=_inside(request.extra))
+        return body_of(inside, prompt_cache=self._prompt_cache), beside
+
+    @contextmanager
+    def _failures(self) -> Generator[None]:
+        """Tells what went wrong on the way. The SDK's own errors are left behind: they may quote the key."""
+        try:
+            yield
+        except BackendError as error:
+            error.args = (self._clean(str(error)),)
+            raise
+        except anthropic.APIStatusError as error:
+            raise self._refusal(error) from None
+        except anthropic.APIConnectionError as error:
+            cause = error.__cause__ or error
+            raise self._broken(cause, late=isinstance(error, anthropic.APITimeoutError)) from None
+        except httpx2.HTTPError as error:  # what the SDK lets through, such as a stream that is cut
+            raise self._broken(error, late=False) from None
+        except UnicodeEncodeError as error:  # half of a surrogate pair, which no encoding of text can carry
+            raise BackendError("rejected", f"the request cannot be encoded: {self._clean(str(error))}") from None
+        except (ValueError, RecursionError) as error:
+            raise BackendError("broken", f"the answer is no JSON: {self._clean(str(error))}") from None
+
+    def _refusal(self, error: anthropic.APIStatusError) -> BackendError:
+        """The error of a status, or of an event within a stream, whose status is that of a success."""
+        status = error.status_code if error.status_code >= 400 else 0
+        found = error_of(mapping(mapping(error.body).get("error")), status=status, unknown="cut")
+        text = "401: the key was refused" if status == 401 else self._clean(str(found))
+        return BackendError(found.kind, text, retry_after=retry_after(error.response.headers))
+
+    def _broken(self, cause: BaseException, *, late: bool) -> BackendError:
+        if isinstance(cause, BackendError):  # a refusal whose reason could not be heard
+            return cause
+        return lost(cause, self._clean(str(cause) or type(cause).__name__), self._client.base_url, late=late)
+
+    def _clean(self, text: str) -> str:
+        return text if self._secret == _NO_KEY else text.replace(self._secret, "[key]")
+
+
+def _inside(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in options.items() if name not in _BESIDE}
+
+
+class _Stream:
+    """A stream of events. An iterator of its own: a generator would stay open where reading stops half-way."""
+
+    def __init__(
+        self,
+        events: anthropic.AsyncStream[object],
+        gathering: Gathering,
+        failures: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.response: Response | None = None
+        self.usage: RawUsage | None = None
+        self._events = events
+        self._failures = failures
+        self._gathering = gathering
+        self._begun = False
+        self._pieces: deque[Piece] = deque()
+
+    def __aiter__(self) -> _Stream:
+        return self
+
+    async def __anext__(self) -> Piece:
+        while not self._pieces:
+            if self._gathering.ended:
+                await self._end()
+            try:
+                with self._failures():
+                    event = await self._events.__anext__()
+            except StopAsyncIteration:
+                self.response = self._gathering.response()
+                raise
+            except BackendError as error:
+                if error.billed or not self._begun:
+                    raise
+                # Whatever type the provider gives its failure then, what it has sent it will bill.
+                raise BackendError("cut", str(error)) from None
+            self._begun = True
+            self._pieces += self._gathering.add(event)
+            self.usage = self._gathering.usage
+        return self._pieces.popleft()
+
+    async def _end(self) -> None:
+        """Ends the iteration: the answer is whole, whatever becomes of the connection."""
+        if self.response is None:
+            self.response = self._gathering.response()
+            with suppress(anthropic.APIError, httpx2.HTTPError, ValueError), anyio.move_on_after(SECONDS_FOR_LEFTOVERS):
+                while await anext(self._events, None) is not None:
+                    pass
+        raise StopAsyncIteration
+
+
+def check(settings: BackendSettings) -> Sequence[str]:
+    """What is wrong with the options, one line each."""
+    wrong = [
+        f"options.{name}: the router says this itself; `max_output_tokens` of the alias or the call sets the length"
+        for name in sorted(OWNED.intersection(settings.options))
+    ]
+    if "seed" in settings.options:
+        wrong.append("options.seed: this protocol has no seed; leave it out")
+    return wrong + [
+        f"options.{name}: must be a mapping of names to values"
+        for name in ("extra_headers", "extra_query", "thinking", "output_config")
+        if not isinstance(settings.options.get(name, {}), Mapping)
+    ]
+
+
+PROVIDER: Final = BackendFactory(make=AnthropicBackend, key_env="ANTHROPIC_API_KEY", needs_key=True, check=check)
+"""See :mod:`organism.models.providers`."""

@@ -1,0 +1,297 @@
+"""One call over the backends of its alias: where each attempt goes, what it waits for first, and what all of them came to.
+
+What is waited for, in this order: the backoff of a backend that failed and a circuit that is open, a place among its
+``max_concurrent``, its requests and tokens per minute, and then the budget. Nothing is held until the budget grants it (R18), and
+nothing is waited for that is known to come after the deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from attrs import frozen
+
+from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError
+from organism.models.attempts import Attempt
+from organism.models.completion import Completion
+from organism.models.contract import Backend, BackendError, Response
+from organism.models.failover import Turn
+from organism.models.needs import claim_of, weight_of
+from organism.models.pacing import Taken, TooLateError
+from organism.models.prices import UNKNOWN, Rates, counts_as_nothing, rates, unpriced
+from organism.models.seats import Seat, one_line
+from organism.usage import Usage, usd
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+    from datetime import datetime
+
+    from organism.budget.claims import Charge, Crossing
+    from organism.models.completion import Call
+    from organism.models.failover import Way
+    from organism.models.ledger import Ledger
+    from organism.models.prompt import Prompt
+    from organism.settings import ModelSettings
+
+log: Final = logging.getLogger("organism.models")
+
+
+@frozen
+class _Start:
+    """An attempt that may be made: the backend, what was taken of its rate, and whether it is the probe of its circuit."""
+
+    turn: Turn
+    seat: Seat
+    backend: Backend
+    taken: Taken
+    probe: bool
+
+
+class Run:
+    """One call over the backends of its alias, up to an answer or to the error that says what each attempt met.
+
+    ``instead_of`` is the alias that was asked for, where the call was downgraded.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        alias: ModelSettings,
+        seats: Sequence[Seat],
+        way: Way,
+        *,
+        prompt: Prompt,
+        ledger: Ledger,
+        clock: Callable[[], datetime],
+        instead_of: str = "",
+    ) -> None:
+        self.call = call
+        self.prompt = prompt
+        self.ledger = ledger
+        self._alias = alias
+        self._seats = seats
+        self._way = way
+        self._clock = clock
+        self._instead_of = instead_of
+        self._causes: list[str] = []
+        self._error: Exception | None = None
+        self._charges: list[Charge] = []
+        self._crossings: list[Crossing] = []
+        self._attempts = 0
+        self._reopened: dict[int, int] = {}
+        """How often a circuit had been opened when the call began to wait for it."""
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncGenerator[Attempt]:
+        """The next attempt, held and not yet made. A BackendError that leaves the block ends the attempt and nothing else:
+        it is settled, noted and swallowed, and the caller comes back for the next one. Raises ModelError when no attempt is
+        left, and BudgetExhaustedError when its hold is refused.
+        """
+        async with AsyncExitStack() as place:
+            # The place first, then the hold: whoever waits for a place has nothing held that others could use.
+            start = await self._start(place)
+            try:
+                attempt = await self._held(start)
+            except BaseException:
+                start.seat.circuit.left(probe=start.probe)
+                start.seat.pace.give_back(start.taken, anyio.current_time())
+                raise
+            try:
+                yield attempt
+            except BackendError as error:
+                if attempt.charge is not None:
+                    raise
+                attempt.failed(error)
+            finally:
+                if attempt.charge is None:
+                    attempt.abandoned()
+
+    def note(self, attempt: Attempt, error: BackendError) -> None:
+        """Takes down why an attempt failed, and decides by it where the next one goes."""
+        now = anyio.current_time()
+        self._say(attempt.seat, f"attempt {attempt.number}: {attempt.seat.told(error)}")
+        self._error = error
+        self._way.failed(attempt.turn.backend, error, now)
+        if error.kind == "rate_limited":
+            attempt.seat.pace.refused(self._way.pause(error.retry_after), now)
+        attempt.seat.circuit.failed(error.kind, now, probe=attempt.probe)
+
+    def failure(self) -> ModelError:
+        """The error that the caller gets, with a line for each attempt."""
+        error = ModelError(self._alias.name, self._causes)
+        error.__cause__ = self._error
+        return error
+
+    def charged(self, charge: Charge, crossings: Sequence[Crossing]) -> None:
+        """Adds up what an attempt did cost."""
+        self._charges.append(charge)
+        self._crossings += crossings
+
+    def completion(self, attempt: Attempt, response: Response, *, finish_reason: str | None = None) -> Completion:
+        """What the caller gets, with the figures of all attempts."""
+        usage = _sum(self._charges)
+        return Completion(
+            text=response.text,
+            message=response.message,
+            model=response.model or attempt.seat.settings.model,
+            backend=attempt.seat.name,
+            usage=usage,
+            cost_usd=usage.cost_usd,
+            tool_calls=response.tool_calls,
+            finish_reason=finish_reason or response.finish_reason,
+            latency=anyio.current_time() - attempt.started,
+            attempts=self._attempts,
+            warnings=tuple(self._crossings),
+            clamped=attempt.held.clamped,
+        )
+
+    # Where it goes
+
+    async def _start(self, place: AsyncExitStack) -> _Start:
+        """Waits until an attempt may be made; its place is left with ``place``. Raises ModelError when there is none to make."""
+        while True:
+            turn, seat, backend = await self._turn()
+            async with AsyncExitStack() as trying:
+                await trying.enter_async_context(seat.slots)
+                try:
+                    weight = 0.0 if seat.pace.unlimited else weight_of(self.call, self._alias, seat, self.prompt)
+                    taken = await seat.pace.turn(weight, deadline=self._deadline())
+                except TooLateError as late:
+                    self._pass_over(
+                        turn, seat, f"its rate allows the call in {late.seconds:.3g} s only, after its deadline"
+                    )
+                    continue
+                now = anyio.current_time()
+                if seat.circuit.passes_at(now) > now:  # it opened meanwhile, or another call is the probe
+                    seat.pace.give_back(taken, now)
+                    continue
+                place.push_async_exit(trying.pop_all())
+                return _Start(turn, seat, backend, taken, seat.circuit.begin(now))
+
+    async def _turn(self) -> tuple[Turn, Seat, Backend]:
+        """The next turn at a backend that may be used, when it has come. Raises ModelError when there is none."""
+        while True:
+            now = anyio.current_time()
+            turn = self._way.next(now, lambda backend, at=now: self._seats[backend].circuit.passes_at(at))
+            if turn is None:
+                raise self.failure()
+            seat = self._seats[turn.backend]
+            try:
+                obstacle = self._obstacle(seat) or self._in_vain(turn, seat, now)
+                if not obstacle and turn.at <= now:
+                    return turn, seat, seat.make()
+            except ConfigurationError as error:
+                obstacle = one_line("; ".join(error.mistakes))
+                self._error = error
+            if obstacle:
+                self._pass_over(turn, seat, obstacle)
+            else:
+                await seat.bell.heard(min(turn.at, self._deadline()))
+
+    def _obstacle(self, seat: Seat) -> str:
+        """Why a backend is not to be touched by this call, if so."""
+        if self.ledger.strict and seat.closed:
+            return seat.closed
+        if self.ledger.needs_price and self._rates(seat) is None:
+            return unpriced(seat.settings)
+        return ""
+
+    def _in_vain(self, turn: Turn, seat: Seat, now: float) -> str:
+        """Why it is of no use to wait for a turn: it comes after the deadline, or the circuit was tried and is open again."""
+        if turn.at <= now:
+            return ""
+        deadline = self._deadline()
+        if turn.at > deadline if turn.at < math.inf else now >= deadline:
+            when = f"in {turn.at - now:.3g} s" if turn.at < math.inf else "once another call has tried it"
+            why = "its circuit is open, and " if seat.circuit.state != "closed" else ""
+            return f"{why}it may be asked {when} only, after the deadline of the call"
+        if seat.circuit.state == "closed":
+            return ""
+        first = self._reopened.setdefault(turn.backend, seat.circuit.reopened)
+        return "" if first == seat.circuit.reopened else "its circuit was tried meanwhile, and is open again"
+
+    def _pass_over(self, turn: Turn, seat: Seat, why: str) -> None:
+        self._say(seat, why)
+        self._way.skip(turn.backend)
+
+    def _deadline(self) -> float:
+        """When the call must be over, by anyio's clock: that of the scopes that it is made in, or its budget's seconds."""
+        left = self.ledger.seconds_left
+        scopes = anyio.current_effective_deadline()
+        # One that is cancelled already hears of it at the next wait.
+        return min(
+            math.inf if scopes == -math.inf else scopes, math.inf if left is None else anyio.current_time() + left
+        )
+
+    # What it holds
+
+    async def _held(self, start: _Start) -> Attempt:
+        seat = start.seat
+        # The price of now, after all the waiting; one that nobody knows was refused above, or is to be ignored.
+        price = self._rates(seat) or self._without_price(seat)
+        counted = any(charge.model_calls for charge in self._charges)
+        claim = claim_of(
+            self.call,
+            self._alias,
+            seat,
+            price,
+            prompt=self.prompt,
+            strict=self.ledger.strict,
+            model_calls=0 if counted else 1,
+        )
+        number = self._attempts + 1
+        try:
+            held = await self.ledger.hold(claim, alias=self._alias.name, backend=seat.name, attempt=number)
+        except BudgetExhaustedError as refused:
+            for cause in self._causes:
+                refused.add_note(f"before: {cause}")
+            raise
+        self._attempts = number
+        return Attempt(
+            run=self,
+            turn=start.turn,
+            seat=seat,
+            backend=start.backend,
+            number=number,
+            claim=claim,
+            held=held,
+            rates=price,
+            started=anyio.current_time(),
+            taken=start.taken,
+            probe=start.probe,
+        )
+
+    def _without_price(self, seat: Seat) -> Rates:
+        if not seat.said_unpriced:
+            seat.said_unpriced = True
+            log.warning("%s: %s", seat.place, counts_as_nothing(seat.settings))
+        return UNKNOWN
+
+    def _rates(self, seat: Seat) -> Rates | None:
+        return rates(seat.settings, self._clock(), extra=self.call.extra)
+
+    def _say(self, seat: Seat, what: str) -> None:
+        instead = f" (instead of {self._instead_of})" if self._instead_of else ""
+        cause = f"{self._alias.name}{instead} via {seat.name} ({seat.place}): {what}"
+        self._causes.append(cause)
+        log.warning("%s", cause)
+
+
+def _sum(charges: Sequence[Charge]) -> Usage:
+    given = sum(charge.input_tokens for charge in charges)
+    answered = sum(charge.output_tokens for charge in charges)
+    return Usage(
+        input_tokens=given,
+        output_tokens=answered,
+        cache_read_tokens=sum(charge.cache_read_tokens for charge in charges),
+        cache_write_tokens=sum(charge.cache_write_tokens for charge in charges),
+        reasoning_tokens=sum(charge.reasoning_tokens for charge in charges),
+        tokens=given + answered,
+        cost_usd=usd(sum(charge.cost for charge in charges)),
+        model_calls=sum(charge.model_calls for charge in charges),
+        estimated=any(charge.estimated for charge in charges),
+    )
