@@ -11,6 +11,8 @@ UV ?= uv
 
 BIN := $(VENV)/bin
 CODE := organism handlers tests benchmarks
+BENCHES := "budget.py" "soak.py" "machine.py" "estimates.py" "pump.py W1" "pump.py W2F" "pump.py W2C" "pump.py W4" "journal.py" \
+	"durable.py durable-serial" "durable.py durable-many" "durable.py durable-steps" "recovery.py" "crash.py"
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -46,8 +48,8 @@ coverage: $(VENV)/.test ## which lines and branches the tests do not reach
 	@$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage report
 
-bench: $(VENV)/.run ## every benchmark, one after the other
-	@set -e; for script in benchmarks/[!_]*.py; do printf '\n== %s ==\n' "$$script"; $(BIN)/python "$$script" $(ARGS); done
+bench: $(VENV)/.test ## every benchmark, one after the other; ARGS="soak.py 10000 2" for one, with its arguments
+	@set -e; for each in $(if $(ARGS),"$(ARGS)",$(BENCHES)); do printf '\n== %s ==\n' "$$each"; $(BIN)/python benchmarks/$$each; done
 
 format: $(VENV)/.test ## format the code and repair what the linter can
 	@$(BIN)/ruff check --fix --exit-zero --quiet .

@@ -233,7 +233,7 @@ def waiters(figures: Figures) -> None:
     figures.add("waiters_ratio", ratio, f"times as much for each of {WAITING[-1]} as of {WAITING[0]}")
 
 
-async def memory(figures: Figures) -> None:
+async def memory(figures: Figures, many: int = MANY) -> None:
     over = anyio.Event()
 
     async def work(task: Task, ctx: Context) -> Reply[Task]:
@@ -242,10 +242,10 @@ async def memory(figures: Figures) -> None:
         return Reply(task)
 
     async with Organism(name="bench", handlers={"work": work}, max_handlers=1) as organism:
-        tasks = [Task(str(number)) for number in range(MANY)]
+        tasks = [Task(str(number)) for number in range(many)]
         await organism.send("work", Task())
         inside = Kernel(organism.kernel.state.settings)
-        names = [f"t{number}" for number in range(MANY)]
+        names = [f"t{number}" for number in range(many)]
         budget = organism.kernel.state.settings.budget
         gc.collect()
         tracemalloc.start()
@@ -258,8 +258,8 @@ async def memory(figures: Figures) -> None:
         gc.collect()
         whole = tracemalloc.get_traced_memory()[0] - alone
         tracemalloc.stop()
-        figures.add("kernel_bytes", alone / MANY, "bytes of a thread with one queued message, in the kernel")
-        figures.add("thread_bytes", whole / MANY, "bytes of the same with its id and the handle that was given for it")
+        figures.add("kernel_bytes", alone / many, "bytes of a thread with one queued message, in the kernel")
+        figures.add("thread_bytes", whole / many, "bytes of the same with its id and the handle that was given for it")
         over.set()
 
 

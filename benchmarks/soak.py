@@ -19,6 +19,7 @@ import logging
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.to_thread
 import trio.testing
 from attrs import define, field
 
@@ -39,7 +41,7 @@ from organism.usage import pico
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from organism import ThreadResult
+    from organism import ThreadHandle, ThreadResult
     from organism.facts import Fact
     from organism.models.contract import Request
     from organism.usage import Usage
@@ -53,6 +55,8 @@ WISH: Final = 60
 TEXT: Final = "Say in some words what a hold is, and why it is taken before the call is made and not after it. " * 2
 
 
+FOR_EVER: Final = 300.0
+"""Seconds of the real clock, which does not jump while a disk is written to: what has not ended by then never will."""
 WAYS: Final = ("answered", "refused", "failed", "cancelled")
 
 
@@ -289,10 +293,10 @@ async def soak(accounting: str, calls: int, seed: int, folder: Path) -> tuple[di
             await organism.send("top", Work(calls), accounts={"tenant": f"t{number % ACCOUNTS}"})
             for number in range(ROOTS)
         ]
-        results = [await handle.result() for handle in handles]
+        results, in_time = await _results(handles)
         wrong = [*_laws(organism, seen, strict=accounting == "strict"), *_sums(organism, results)]
-        if organism.statistics().waiting_for_budget:
-            wrong.append("calls still wait")
+        if not in_time or organism.statistics().waiting_for_budget:
+            wrong.append("somebody waited for ever")
         whole = organism.usage()
     took, cpu = time.perf_counter() - begun, time.process_time() - cpu
     logging.getLogger("organism").removeHandler(said)
@@ -312,6 +316,24 @@ async def soak(accounting: str, calls: int, seed: int, folder: Path) -> tuple[di
         "cpu us a call": round(cpu / (calls * THREADS) * 1e6),
     }  # fmt: skip
     return figures, wrong
+
+
+async def _results(handles: list[ThreadHandle]) -> tuple[list[ThreadResult], bool]:
+    """How all ended, and whether by themselves."""
+    over = threading.Event()
+    in_time = True
+
+    async def watch() -> None:
+        nonlocal in_time
+        in_time = await anyio.to_thread.run_sync(over.wait, FOR_EVER, abandon_on_cancel=True)
+        for handle in handles if not in_time else ():
+            handle.cancel("it waits for ever")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        results = [await handle.result() for handle in handles]
+        over.set()
+    return results, in_time
 
 
 def _laws(organism: Organism, seen: Account, *, strict: bool) -> Iterator[str]:

@@ -19,6 +19,7 @@ from organism.config.sections import Later, ListOf, MapOf, Record, Section
 from organism.config.shapes import Choice, OrNull, Reading, Text, Whole
 from organism.config.start import START, message_of
 from organism.config.tree import Entry, Scalar, Table
+from organism.config.unheard import unheard
 from organism.config.wording import FolderPath
 from organism.config.yamltext import unfold
 from organism.errors import PayloadTypeError
@@ -96,7 +97,7 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes) -> Setting
         models=models,
         start=start,
         folder=folder,
-        notes=_notes(top, models),
+        notes=(*_notes(top, models), *unheard(handlers, models)),
         **{key: value for key, value in top.values.items() if key not in built},
     )
 

@@ -26,6 +26,7 @@ from organism.kernel.failures import climb
 from organism.kernel.grants import Grants
 from organism.kernel.imaging import image_of
 from organism.kernel.loops import note_loops
+from organism.kernel.notices import stands
 from organism.kernel.opening import open_thread
 from organism.kernel.people import People
 from organism.kernel.state import State
@@ -235,7 +236,11 @@ class Kernel:
         """The warnings that an agent is to be told in its next prompt."""
         if not self.routes[message.to].told:  # it may have been, in the process before
             return ()
-        return tuple(unheard(message.thread, message.to))
+        hears = message.thread
+        still = [each for each in unheard(hears, message.to) if stands(self.state.threads, hears, each)]
+        # One that was armed again and has fired once more is told once, as it fired last.
+        last = {(each.node, each.unit, each.level, each.threshold): each for each in still}
+        return tuple(each for each in still if each.about is not None or each in last.values())
 
     def noticed(self, message: Message, heard: Sequence[Warned], at: float) -> None:
         """A prompt that tells an agent of these warnings leaves now."""

@@ -63,15 +63,33 @@ def sentence(warned: Warned) -> str:
 
 def live(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> Warned:
     """A warning with the figures of this instant, as one in the thread ``hears`` who is told later should read them."""
-    below = threads.get(warned.node)
-    known = hears.node.path if below is None else (*hears.node.path, below.node)
-    node = next((each for each in known if each.thread == warned.node), None)
-    if node is None or warned.unit not in VECTOR:
+    node = _node_of(threads, hears, warned)
+    if node is None:
         return warned
     used, held, limit, remaining = node.figures(VECTOR.index(warned.unit))
     # How many calls are left depends on what a call costs, which is told of the thread whose call it was.
     left = calls_left(hears) if warned in (hears.warnings or ()) else warned.calls_left
     return evolve(warned, used=used, held=held, limit=limit, remaining=remaining, calls_left=left)
+
+
+def stands(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> bool:
+    """Whether what a warning says is still so. It is not where the limit was raised meanwhile, or a new window has begun, and its
+    level was armed again by that.
+    """
+    node = _node_of(threads, hears, warned)
+    if node is None or warned.about is not None:
+        return True
+    unit = VECTOR.index(warned.unit)
+    return bool(node.runways >> unit & 1) if warned.level == "runway" else warned.threshold in node.fired[unit]
+
+
+def _node_of(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> Node | None:
+    """The node whose unit a warning is of, where it still is one that the hearing thread's calls, or those below it, are held on."""
+    if warned.unit not in VECTOR:
+        return None
+    below = threads.get(warned.node)
+    known = hears.node.path if below is None else (*hears.node.path, below.node)
+    return next((each for each in known if each.thread == warned.node), None)
 
 
 def exhausted_payload(node: Node, failure: Failure, *, grace: bool = True) -> BudgetExhausted:

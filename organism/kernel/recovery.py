@@ -48,10 +48,10 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
     what has passed from then on is no running time. Calls that were under way are charged in full (R22).
     """
     state, book = kernel.state, kernel.book
-    state.come_to(at)
+    book.rolled += state.come_to(at)
     state.pools.come_to(at)
     folding = _folded(kernel, record)
-    state.come_to(at)
+    book.rolled += state.come_to(at)
     for gone, end in folding.unsaid.values():
         book.say_end(gone, end)
     holds = [hold for hold in state.holds.values() if hold.chain == chain]

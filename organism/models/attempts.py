@@ -6,7 +6,7 @@ import logging
 import math
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -26,13 +26,40 @@ from organism.models.prices import UNKNOWN, Rates
 from organism.models.seats import Seat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from organism.models.completion import Completion
+    from organism.budget.claims import Crossing
+    from organism.errors import ModelError
+    from organism.models.completion import Call, Completion
     from organism.models.contract import Stream
-    from organism.models.runs import Run
+    from organism.models.ledger import Ledger
+    from organism.models.prompt import Prompt
 
 log: Final = logging.getLogger("organism.models")
+
+
+class Whole(Protocol):
+    """The call that an attempt is one of, see :class:`organism.models.runs.Run`."""
+
+    call: Call
+    prompt: Prompt
+    ledger: Ledger
+
+    def note(self, attempt: Attempt, error: BackendError) -> None:
+        """Takes down why the attempt failed."""
+        ...
+
+    def failure(self) -> ModelError:
+        """The error that the caller gets."""
+        ...
+
+    def charged(self, charge: Charge, crossings: Sequence[Crossing]) -> None:
+        """Adds up what the attempt did cost."""
+        ...
+
+    def completion(self, attempt: Attempt, response: Response, *, finish_reason: str | None = None) -> Completion:
+        """What the caller gets."""
+        ...
 
 
 @define(kw_only=True, eq=False)
@@ -42,7 +69,7 @@ class Attempt:
     ``taken`` is what it took of the backend's rate; ``probe``: it tries a circuit that was open.
     """
 
-    run: Run
+    run: Whole
     turn: Turn
     seat: Seat
     backend: Backend

@@ -33,7 +33,7 @@ class Bucket:
         self._level = self.capacity
         self._at = -math.inf
         self.taken = 0.0
-        """All that was ever taken, less what was given back."""
+        """All that was ever taken, also what was given back later."""
 
     def wait(self, weight: float, now: float) -> float:
         """Seconds until so much may be taken; 0: now."""
@@ -41,9 +41,13 @@ class Bucket:
         return seconds if seconds > _INSTANT else 0.0
 
     def take(self, weight: float, now: float) -> None:
-        """Takes it, also what is not there; a negative weight gives back."""
-        self._level = min(self.capacity, self._filled(now) - weight)
+        """Takes it, also what is not there."""
+        self.give(-weight, now)
         self.taken += weight
+
+    def give(self, weight: float, now: float) -> None:
+        """Gives back what was not used; a negative weight is owed."""
+        self._level = min(self.capacity, self._filled(now) + weight)
 
     def lower(self, left: float, since: float, now: float) -> None:
         """Believes whoever knows better that so much was left when ``since`` had been taken. It is never raised by that:
@@ -116,14 +120,14 @@ class Pace:
     def correct(self, taken: Taken, tokens: float, now: float) -> None:
         """Says what an attempt weighs after all: fewer tokens are given back, more of them are owed."""
         if self._tokens is not None and tokens != taken.tokens:
-            self._tokens.take(tokens - taken.tokens, now)
+            self._tokens.give(taken.tokens - tokens, now)
             taken.tokens = tokens
             self._stir()
 
     def give_back(self, taken: Taken, now: float) -> None:
         """Of an attempt that was never made."""
         if self._requests is not None:
-            self._requests.take(-1.0, now)
+            self._requests.give(1.0, now)
         self.correct(taken, 0.0, now)
         self._stir()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -176,7 +177,7 @@ class Run:
         """The next turn at a backend that may be used, when it has come. Raises ModelError when there is none."""
         while True:
             now = anyio.current_time()
-            turn = self._way.next(now, lambda backend, at=now: self._seats[backend].circuit.passes_at(at))
+            turn = self._way.next(now, partial(self._passes_at, now))
             if turn is None:
                 raise self.failure()
             seat = self._seats[turn.backend]
@@ -191,6 +192,9 @@ class Run:
                 self._pass_over(turn, seat, obstacle)
             else:
                 await seat.bell.heard(min(turn.at, self._deadline()))
+
+    def _passes_at(self, now: float, backend: int) -> float:
+        return self._seats[backend].circuit.passes_at(now)
 
     def _obstacle(self, seat: Seat) -> str:
         """Why a backend is not to be touched by this call, if so."""

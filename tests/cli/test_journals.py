@@ -114,7 +114,7 @@ def test_reading_loads_neither_providers_nor_templates_nor_an_event_loop(desk: D
     written(desk.folder, URLS[0])
     code = (
         "import sys; from organism.cli import main; sys.argv = ['organism', *sys.argv[1:], '--journal', 'sqlite:organism.db']\n"
-        "heavy = {'trio', 'asyncio', 'openai', 'rich', 'lxml', 'jinja2', 'genai_prices'}\n"
+        "heavy = {'trio', 'asyncio', 'anthropic', 'openai', 'rich', 'lxml', 'jinja2', 'genai_prices'}\n"
         "try: main.main()\n"
         "except SystemExit as end: print(end.code, *sorted(heavy & set(sys.modules)))"
     )

@@ -34,7 +34,7 @@ def test_check_and_help_load_neither_an_event_loop_nor_a_provider(desk: Desk) ->
     code = (
         "import sys; from organism.cli import main; sys.argv = ['organism', sys.argv[1]]\n"
         "try: main.main()\n"
-        "except SystemExit as end: print(end.code, *sorted({'trio', 'asyncio', 'openai', 'rich'} & set(sys.modules)))"
+        "except SystemExit as end: print(end.code, *sorted({'trio', 'asyncio', 'anthropic', 'openai', 'rich'} & set(sys.modules)))"
     )
     desk.write("loads.py", code)
     for argument, loaded in (("check", "0"), ("--help", "0 rich"), ("inbox", "2")):

@@ -514,7 +514,7 @@ def test_the_least_output_is_at_most_the_wish(project: Project) -> None:
         ("{backends: [{provider: desk:look, model: m}], backoff: [1]}", "3:67 models.default.backoff: needs two numbers, the first and the longest wait in seconds, and has 1"),
         ("{backends: [{provider: desk:look, model: m}], backoff: [2, 1]}", "3:67 models.default.backoff: the first wait (2) is longer than the longest (1)"),
         ("{backends: [{provider: opnai, model: m}]}", "3:35 models.default.backends[0].provider: 'opnai' is no provider; did you mean 'openai'?"),
-        ("{backends: [{provider: human, model: m}]}", "3:35 models.default.backends[0].provider: 'human' is no provider; use 'simulated', 'openai' or 'package.module:factory'"),
+        ("{backends: [{provider: human, model: m}]}", "3:35 models.default.backends[0].provider: 'human' is no provider; use 'simulated', 'openai', 'anthropic' or 'package.module:factory'"),
         ("{backends: [{provider: desk:nothing, model: m}]}", "3:35 models.default.backends[0].provider: module 'desk' has no 'nothing'"),
         ("{backends: [{provider: desk:__name__, model: m}]}", "3:35 models.default.backends[0].provider: 'desk:__name__' makes no provider: it must be a function or a BackendFactory"),
     ],

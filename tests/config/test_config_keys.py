@@ -119,9 +119,6 @@ DOCUMENTED: dict[str, Any] = {
 }  # fmt: skip
 
 LATER = {
-    "models.default.downgrade",
-    "models.default.backends.0.requests_per_minute",
-    "models.default.backends.0.tokens_per_minute",
     "handlers.shouter.on_failure",
     "handlers.writer.agent.tools",
     "handlers.writer.agent.tool_calls",
@@ -134,8 +131,6 @@ LATER = {
 }
 
 LATER_VALUES = [
-    ("models.default.strategy", "round-robin"),
-    ("models.default.strategy", "least-loaded"),
     ("models.default.backends.0.provider", "recorded"),
     ("handlers.writer.agent.peers_as", "xml"),
 ]
@@ -145,7 +140,7 @@ def base() -> dict[str, Any]:
     """What a document needs, so that any key can be put into it."""
     return {
         "organism": "demo",
-        "models": {"default": {"backends": [{"provider": "simulated", "model": "sim-1"}]}},
+        "models": {name: {"backends": [{"provider": "simulated", "model": "sim-1"}]} for name in ("default", "small")},
         "handlers": {
             "shouter": {"code": look, "budget": {}},
             "writer": {"description": "Writes.", "agent": {"accepts": Question, "replies": Question}},
@@ -185,7 +180,7 @@ def test_no_key_is_read_that_is_not_documented() -> None:
             assert rest in shared | {"code", "agent", "human", "description"}, path
         elif head.split(".")[-1] in {"budget", "ceiling", "conversation"} or head == "accounts.*":
             assert rest in limits | {"window", "on_cap"}, path
-        elif not head.endswith(("warn_at", "grace", "price", "start", "grants_up_to", "loops")):
+        elif not head.endswith(("warn_at", "grace", "price", "start", "grants_up_to", "loops", "downgrade")):
             assert path in inner, path
 
 

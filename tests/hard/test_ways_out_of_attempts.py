@@ -9,6 +9,7 @@ import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, NotRunningError, Reply
 from organism.facts import CallHeld, CallRefused, CallSettled
+from organism.models import circuits
 from organism.testing import running
 from tests.hard.budget_world import NO_GRACE, Done, Task, code, outcome
 from tests.models.hostile import (
@@ -377,8 +378,12 @@ MANY: Final = 100
 
 
 @pytest.mark.parametrize(("way", "charged"), KINDS.values(), ids=KINDS)
-async def test_however_many_calls_fail_nothing_stays_held(way: Way, charged: int) -> None:
+async def test_however_many_calls_fail_nothing_stays_held(
+    way: Way, charged: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hundred of each kind, half of them one after the other, half at once; a thousand of them over all kinds."""
+    # Here every call is to reach the server, which its circuit breaker would see to that they do not.
+    monkeypatch.setattr(circuits, "FAILURES", 10 * MANY)
 
     async def call(thread: Any) -> None:
         with pytest.raises(ModelError):

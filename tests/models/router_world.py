@@ -191,12 +191,18 @@ class World:
         retries: int = 3,
         backoff: tuple[float, float] = (1.0, 30.0),
         dice: Any = None,
+        strategy: Any = "failover",
     ) -> None:
         self.scripts = scripts
         said = list(each) or [{} for _ in scripts]
         self.settings = tuple(_settings(number, **more) for number, more in enumerate(said))
         alias = ModelSettings(
-            name="default", backends=self.settings, retries=retries, backoff=backoff, max_output_tokens=50
+            name="default",
+            backends=self.settings,
+            retries=retries,
+            backoff=backoff,
+            max_output_tokens=50,
+            strategy=strategy,
         )
         self.made: list[str] = []
         self.router = Router(

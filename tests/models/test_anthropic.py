@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import traceback
-from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +38,10 @@ from tests.models.anthropic_server import (
     words,
 )
 from tests.models.hostile import END, models, says, serving, whole
+from tests.models.hostile import answer as chat_answer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from tests.models.hostile import Hostile, Way
 
@@ -159,7 +159,7 @@ async def test_nothing_of_the_environment_is_sent(monkeypatch: pytest.MonkeyPatc
     assert "somebody" not in str(found)
     assert (found.body["top_k"], "extra_headers" in found.body) == (5, False)
     backend = AnthropicBackend(BackendSettings(provider="anthropic", model="m"), KEY)
-    assert str(backend._client.base_url) == "https://api.anthropic.com/"
+    assert str(backend._client.base_url) == "https://api.anthropic.com"
     await backend.aclose()
 
 
@@ -336,7 +336,7 @@ def test_options_are_checked() -> None:
 async def test_cached_input_is_input_that_costs_less() -> None:
     """Hard case 14, over HTTP, whole and streamed."""
     usage = {"input_tokens": 100, "cache_read_input_tokens": 9000, "cache_creation_input_tokens": 500}
-    after = {"output_tokens": 20, "output_tokens_details": {"thinking_tokens": 12}}
+    after: dict[str, Any] = {"output_tokens": 20, "output_tokens_details": {"thinking_tokens": 12}}
     stream = (started(**usage, output_tokens=1), *words("Hello"), stopped(**after), OVER)
     price = {"input": 3, "output": 15, "cache_read": "0.30", "cache_write": "3.75"}
     ways = [says(whole(answer(usage=usage | after))), streams(*stream)]
@@ -377,11 +377,13 @@ async def test_a_wrong_key_is_one_clear_line() -> None:
 
 async def test_another_protocol_goes_on_where_this_one_fails() -> None:
     """An alias of both: what one has thought is nothing to the other."""
-    from tests.models import hostile
-
-    kept = {"role": "assistant", "content": "so", THINKING: [{"type": "thinking", "thinking": "x", "signature": "s"}]}
+    kept: dict[str, Any] = {
+        "role": "assistant",
+        "content": "so",
+        THINKING: [{"type": "thinking", "thinking": "x", "signature": "s"}],
+    }
     seen: list[Asked] = []
-    other = keeping(seen, says(hostile.whole(hostile.answer("other"))))
+    other = keeping(seen, says(whole(chat_answer("other"))))
     async with serving(says(whole(failure("overloaded_error"), 529))) as first, serving(other) as second:
         made = models(first, second, retries=1)
         made["default"]["backends"][0]["provider"] = "anthropic"

@@ -304,7 +304,7 @@ def test_nobody_thinks_where_a_tool_is_forced_or_a_turn_of_calls_was_begun_witho
     begun = (_user("look"), _called(("a", "search", "{}")), _result("a", "found"))
     assert "thinking" not in body_of(_request(*begun, **said))
     assert "thinking" in body_of(_request(*begun, {"role": "assistant", "content": "so"}, _user("and?"), **said))
-    kept = {THINKING: [{"type": "thinking", "thinking": "hmm", "signature": "s", "at": [0, 0]}]}
+    kept: dict[str, Any] = {THINKING: [{"type": "thinking", "thinking": "hmm", "signature": "s", "at": [0, 0]}]}
     begun = (_user("look"), _called(("a", "search", "{}"), **kept), _result("a", "found"))
     assert "thinking" in body_of(_request(*begun, **said))
     adaptive = {"thinking": {"type": "adaptive"}}

@@ -359,6 +359,8 @@ class Purse:
 
     strict = False
     needs_price = False
+    level = None
+    seconds_left = None
 
     def __init__(self) -> None:
         self.held: set[int] = set()

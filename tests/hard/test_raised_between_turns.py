@@ -1,0 +1,52 @@
+"""What an agent is told of limits that were raised between its turns (hard case 27)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from organism.testing import Says, ScriptedModel, running
+from tests.hard.budget_world import NO_GRACE, Task, agent, code, models, notices, peer, replies
+
+if TYPE_CHECKING:
+    from organism.models.contract import Request
+
+
+@pytest.mark.parametrize("raised", [False, True])
+@pytest.mark.parametrize("heard", [True, False])
+async def test_warnings_of_an_earlier_turn_do_not_stay_in_the_prompt_after_the_limit_was_raised(
+    *, heard: bool, raised: bool
+) -> None:
+    """Hard case 27. A level that was not told yet is told in the next turn, unless the limit was raised beyond it meanwhile."""
+
+    def says(request: Request) -> Says:
+        asked = sum(message["role"] == "assistant" for message in request.messages)
+        first = len(model.requests) <= (2 if heard else 1)
+        if first and heard and asked == 0:
+            return Says(calls=(("peer", Task("x")),), usage=(4000, 28_000))
+        return replies("done", usage=(4000, 28_000) if first and not heard else (10, 5))
+
+    model = ScriptedModel(says)
+    document: dict[str, Any] = {
+        "handlers": {"writer": agent(peers=("peer",), max_output_tokens=3000), "peer": code(peer)},
+        "models": models(model),
+        "budget": {"runway": 0},
+        "conversation": {"tokens": 60_000, "warn_at": [0.5], "runway": 0, "grace": NO_GRACE},
+    }
+    async with running(**document) as organism:
+        first = await (await organism.send("writer", Task("go"), conversation="c")).result()
+        assert first.outcome == "completed", first.error
+        told = [len(notices(request)) for request in model.requests]
+        assert told == ([0, 1] if heard else [0])
+        if raised:
+            conversation = await organism.conversation_of("c")
+            assert conversation is not None
+            conversation.set_budget(tokens=1_000_000)
+        before = len(model.requests)
+        second = await (await organism.send("writer", Task("go on"), conversation="c")).result()
+        assert second.outcome == "completed", second.error
+        third = await (await organism.send("writer", Task("go on"), conversation="c")).result()
+        assert third.outcome == "completed", third.error
+    later = [len(notices(request)) for request in model.requests[before:]]
+    assert later == ([0, 0] if heard or raised else [1, 0])
