@@ -22,7 +22,7 @@ def level_of(path: Sequence[Node]) -> Level | None:
     A limit that was raised takes back the levels that are ahead again. The runway is no level.
     """
     crossed = {level for node in path for unit in _OF_CALLS if node.fired[unit] for level in node.crossed(unit)}
-    return max((level for level in _LEVELS if level in crossed), key=_LEVELS.index, default=None)
+    return next((level for level in reversed(_LEVELS) if level in crossed), None)
 
 
 def has_reached(level: Level | None, at: Level) -> bool:

@@ -42,7 +42,7 @@ class Node:
     """
 
     __slots__ = (
-        "caps", "crowd", "details", "details_own", "estimated", "fired", "held", "next_mark", "overdraft", "own", "path",
+        "above", "caps", "crowd", "details", "details_own", "estimated", "fired", "held", "next_mark", "overdraft", "own",
         "policy", "runways", "scope", "thread", "used", "window",
     )  # fmt: skip
 
@@ -60,7 +60,7 @@ class Node:
         self.thread = thread
         self.caps = caps
         self.policy = policy
-        self.path: tuple[Node, ...] = (self, *above)
+        self.above = above
         self.window = window
         self.used = [0, 0, 0, 0, 0, 0]
         self.own = [0, 0, 0, 0, 0, 0]
@@ -73,6 +73,11 @@ class Node:
         self.next_mark = [marks[0].at if marks else _FAR for marks in caps.marks]
         self.runways = 0
         self.crowd: Crowd | None = None
+
+    @property
+    def path(self) -> tuple[Node, ...]:
+        """The node and those above it. Made anew each time: a node that knew itself would be left to the collector of cycles."""
+        return (self, *self.above)
 
     def free(self, unit: int, *, grace: bool = False) -> int:
         """What may still be held of a unit; negative where it is overdrawn."""
@@ -205,7 +210,8 @@ def _note_overdraft(node: Node, need: Vector, charge: Vector) -> None:
 def charge_messages(node: Node, count: int) -> None:
     """Charges messages, which are known when they are sent and need no hold."""
     node.own[MESSAGES] += count
-    for each in node.path:
+    node.used[MESSAGES] += count
+    for each in node.above:
         each.used[MESSAGES] += count
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.cli.streams import Streams
-    from organism.settings import BackendSettings, BudgetSettings, HandlerSettings, Settings
+    from organism.settings import BackendSettings, BudgetSettings, HandlerSettings, ModelSettings, Settings
 
 
 def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False, streams: Given) -> int:  # noqa: A002, ARG001 - names of options; main reads --debug
@@ -68,7 +68,7 @@ def _summary(file: Path, settings: Settings) -> Iterator[str]:
     for name, handler in handlers.items():
         yield f"handler {name:<{width}}  {_handler(handler)}"
     for name, model in models.items():
-        yield f"model   {name:<{width}}  {', else '.join(_backend(backend) for backend in model.backends)}"
+        yield f"model   {name:<{width}}  {_model(model)}"
     sent = [f"{type(message.payload).__name__} to {message.to}" for message in settings.start]
     yield f"start: {', '.join(sent) or 'nothing; organism run needs --send'}"
     for note in settings.notes:
@@ -86,6 +86,14 @@ def _handler(handler: HandlerSettings) -> str:
     if handler.budget is not None:
         about.append(f"own budget: {_limits(handler.budget)}")
     return "; ".join(about)
+
+
+def _model(model: ModelSettings) -> str:
+    between = ", else " if model.strategy == "failover" else ", or "
+    backends = between.join(_backend(backend) for backend in model.backends)
+    down = model.downgrade
+    by = "" if model.strategy == "failover" or len(model.backends) == 1 else f" ({model.strategy})"
+    return backends + by + ("" if down is None else f"; from {down.at} on {down.to}")
 
 
 def _backend(backend: BackendSettings) -> str:

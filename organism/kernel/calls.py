@@ -22,7 +22,7 @@ from organism.kernel.prompts import Prompt, prompted
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.state import ALL, State
 from organism.kernel.warnings import fire_rest, note_crossings
-from organism.kernel.windows import path_of, roll_hint
+from organism.kernel.windows import held_at, path_of, roll_hint
 
 if TYPE_CHECKING:
     from organism.frames import Conversation
@@ -123,7 +123,7 @@ class Calls:
             attempt=call.attempt,
             grace=call.grace,
             streamed=call.streamed,
-            held_at=state.now,
+            held_at=held_at(thread.node.path, state.now),
             chain=chain_of(thread),
             tags=call.tags,
         )

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Final
 from organism.budget.caps import Mark, caps, figure
 from organism.budget.claims import NOTHING, VECTOR
 from organism.budget.tree import Node, aim, begin_with, fire, roll
-from organism.budget.windows import HOUR, Used, used_in, window_of
+from organism.budget.windows import HOUR, Used, Window, used_in, window_of
 from organism.names import ACCOUNT, ORGANISM
 from organism.settings import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from organism.budget.windows import Window
     from organism.settings import Policy, Settings
     from organism.usage import Reached, Spending
 
@@ -24,6 +23,8 @@ Sums = tuple[list[int], list[int], list[int], list[int], list[int], bool, list[f
 """What a node has spent: used, own, overdraft, details, own details, and whether some of it is an estimate; then which levels have
 fired, and which runways.
 """
+Before = dict[Node, tuple[Window, Sums]]
+"""What nodes had spent, each in the window that it was in."""
 
 
 class Pools(dict[str, Node]):
@@ -100,17 +101,18 @@ class Pools(dict[str, Node]):
         self.rolls_at = min(_window(node).ends for node in self.values())
         return rolled
 
-    def sums(self) -> dict[Node, Sums]:
-        """What each node has spent."""
-        return {node: _sums(node) for node in self.values()}
+    def sums(self) -> Before:
+        """What each node has spent in its window."""
+        return {node: (_window(node), _sums(node)) for node in self.values()}
 
-    def keep(self, before: Mapping[Node, Sums]) -> None:
+    def keep(self, before: Before) -> None:
         """Gives the nodes the sums back that they had before facts were folded whose spending is in them already. A count of one
         process has nothing of what fired in another.
         """
         for node in self.values():
-            known = before.get(node)
-            if known is None:
+            window, known = before.get(node, (None, None))
+            # Facts of a clock that was ahead may have brought it to a later window.
+            if known is None or window != node.window:
                 held, fired, runways = node.held, node.fired, node.runways
                 self._take_up(node, always=True)
                 known = _sums(node)
@@ -122,12 +124,13 @@ class Pools(dict[str, Node]):
             for unit in range(len(node.used)):
                 aim(node, unit)
 
-    def add(self, other: Pools, before: Mapping[Node, Sums], at: float) -> None:
+    def add(self, other: Pools, before: Before, at: float) -> None:
         """Counts here what was spent on other pools since they stood as ``before``, where the windows are the same."""
         for name, node in other.items():
             here = self.account(name.removeprefix(ACCOUNT), at) if name else self.root
             if here.window == node.window:
-                then = before[node][0] if node in before else NOTHING
+                window, known = before.get(node, (None, None))
+                then = known[0] if known is not None and window == node.window else NOTHING
                 here.used = [have + now - was for have, now, was in zip(here.used, node.used, then, strict=True)]
 
     def _take_up(self, node: Node, *, always: bool = False) -> None:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.budget.tree import Node
     from organism.kernel.holds import Hold
 
@@ -17,6 +19,16 @@ def roll_hint(node: Node) -> str:
     if window is None or math.isinf(window.ends):
         return ""
     return f"its {window.kind} ends {datetime.fromtimestamp(window.ends, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def held_at(path: Sequence[Node], at: float) -> float:
+    """The instant whose windows a call is charged to that is held now. Where the facts of an earlier process, whose clock was ahead,
+    have brought a node to a later window, it is in that one: nothing would be given back there otherwise.
+    """
+    for node in path:
+        if node.window is not None and node.window.begins > at:
+            at = node.window.begins
+    return at
 
 
 def path_of(hold: Hold) -> tuple[Node, ...]:

@@ -98,7 +98,7 @@ def order_of(loads: Sequence[tuple[int, float]], strategy: Strategy, *, turn: in
     if strategy == "least-loaded":
         return sorted(order, key=lambda index: loads[index])
     if strategy == "round-robin":
-        order = []
+        order = list[int]()
         for priority in dict.fromkeys(priority for priority, _ in loads):
             peers = [index for index, (each, _) in enumerate(loads) if each == priority]
             first = turn % len(peers)

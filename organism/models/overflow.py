@@ -6,7 +6,9 @@ from itertools import groupby
 from typing import Final
 
 _LEAN: Final = 0.15
-"""Tokens a character that no tokenizer falls below, over some lines: English has some 0.2, other languages and code have more."""
+"""Tokens a character that no tokenizer falls below, over a page: English has some 0.2, other languages and code have more."""
+_SLACK: Final = 30
+"""Tokens that a few words may fall short of that: a long and common one can be a single token."""
 _RUN: Final = 4
 """Of a longer run of one sign, such as a ruled line or deep indentation, no more counts: tokenizers have tokens for those."""
 
@@ -29,4 +31,4 @@ class Output:
     @property
     def tokens(self) -> int:
         """The least that it can be."""
-        return int(_LEAN * self._characters)
+        return max(0, int(_LEAN * self._characters) - _SLACK)

@@ -14,7 +14,9 @@ BACKENDS: dict[str, Any] = {"backends": [{"provider": "simulated", "model": "sim
 
 
 def _models(**aliases: Any) -> Any:
-    return config.build({"organism": "demo", "models": {name: BACKENDS | more for name, more in aliases.items()}}).models
+    return config.build(
+        {"organism": "demo", "models": {name: BACKENDS | more for name, more in aliases.items()}}
+    ).models
 
 
 def _mistakes(**aliases: Any) -> list[str]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from tests.durable.conftest import Clock
+
 pytestmark = pytest.mark.anyio
 
 HOUR = 3600
@@ -106,3 +108,49 @@ async def test_a_window_that_rolls_while_a_call_is_out_and_again_while_nobody_ru
     journal.close()
     assert list(by_hour.values()) == [900, 700, spent]
     assert sorted(by_hour) == list(by_hour)
+
+
+async def test_a_clock_that_was_set_back_over_the_edge_of_a_window_moves_nothing_into_the_later_one(
+    tmp_path: Path, wall: Clock
+) -> None:
+    """One chain is taken up in the hour that the clock shows, the other brings a later one: each call stays in its own."""
+    quota = {"tokens": 1000, "window": "hour"}
+    document = {
+        "handlers": {"worker": code(one_call, timeout=None)},
+        "models": models(spender(seconds=30), timeout=100),
+        "accounts": {"tenant": quota},
+        "ceiling": quota,
+        "budget": {"grace": NO_GRACE},
+    }
+    made = Scene(tmp_path / "j.db", spender(), document, [])
+
+    async def client(organism: Mortal) -> None:
+        now = organism._now()
+        await anyio.sleep(HOUR - now % HOUR - 10)
+        before = await organism.send("worker", Task("400"), id="before", **ACME)
+        await anyio.sleep(15)
+        behind = await organism.send("worker", Task("300"), id="behind", **ACME)
+        await before.result()
+        await behind.result()
+
+    dying = made.organism()
+    dying.dies_at = lambda fact: isinstance(fact, CallSettled)
+    await made.live(dying, client)
+    wall.ahead -= HOUR
+
+    async def again(organism: Mortal) -> None:
+        handles = await organism.resume()
+        # The later hour has the call that was out in it, and not the one of the hour before.
+        assert [node.used[0] for node in organism.kernel.state.pools.values()] == [300, 300]
+        for handle in handles:
+            made.results[handle.id] = await handle.result()
+
+    organism = await made.live(made.organism(), again)
+    assert {id_: result.outcome for id_, result in made.results.items()} == dict.fromkeys(
+        ("before", "behind"), "completed"
+    )
+    for node in organism.kernel.state.pools.values():
+        assert node.used[0] in {300 + 300, 300 + 300 + 400}
+        assert not any(node.held)
+    by_account: Any = organism.usage("account")
+    assert by_account["tenant:acme"].tokens == 2 * (400 + 300)

@@ -186,7 +186,7 @@ async def test_who_is_cancelled_or_refused_by_the_budget_takes_nothing() -> None
 
 
 class _Broke(Purse):
-    async def hold(self, claim: Any, **_: Any) -> Any:
+    async def hold(self, *_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
 
