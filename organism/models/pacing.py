@@ -66,9 +66,9 @@ class Bucket:
 class Taken:
     """What an attempt has taken: one request, and ``tokens``; the rest is what had been taken by then, with it."""
 
-    tokens: float
-    requests_by_then: float
-    tokens_by_then: float
+    tokens: float = 0.0
+    requests_by_then: float = 0.0
+    tokens_by_then: float = 0.0
 
 
 class TooLateError(Exception):

@@ -31,7 +31,7 @@ from organism.models.streams import reading
 from organism.names import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from datetime import datetime
 
     from organism.budget.claims import Claim
@@ -78,7 +78,7 @@ class Router:
         self._seats: dict[int, Seat] = {}
         self._bell = Bell()
         self._turns: Counter[str] = Counter()
-        """The calls that each alias has taken."""
+        """The calls that each alias has taken whose backends take turns."""
         self._order = {alias: self._seated(alias, model) for alias, model in models.items()}
 
     async def complete(self, call: Call, ledger: Ledger) -> Completion:
@@ -140,13 +140,18 @@ class Router:
             )
             raise ModelError(call.model, [f"{cause}; send text, or say `accounting: estimate`"])
         seats = self._order[alias.name]
-        order = order_of(
-            [(seat.settings.priority, seat.load) for seat in seats], alias.strategy, turn=self._turns[alias.name]
-        )
-        self._turns[alias.name] += 1
+        order = self._order_of(alias, seats)
         way = Way(order, retries=alias.retries, backoff=alias.backoff, dice=self._random.random)
         instead_of = call.model if alias.name != call.model else ""
         return Run(call, alias, seats, way, prompt=prompt, ledger=ledger, clock=self._clock, instead_of=instead_of)
+
+    def _order_of(self, alias: ModelSettings, seats: Sequence[Seat]) -> Sequence[int]:
+        """In what order a call tries the backends; the next one may find another."""
+        if alias.strategy == "failover":
+            return range(len(seats))
+        turn = self._turns[alias.name]
+        self._turns[alias.name] += 1
+        return order_of([(seat.settings.priority, seat.load) for seat in seats], alias.strategy, turn=turn)
 
     def _alias_of(self, call: Call, level: Callable[[], Level | None]) -> ModelSettings | None:
         """The alias that a call goes to: the one that it names, or what that is downgraded to at this level of its budget."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -92,15 +92,10 @@ class Run:
         it is settled, noted and swallowed, and the caller comes back for the next one. Raises ModelError when no attempt is
         left, and BudgetExhaustedError when its hold is refused.
         """
-        async with AsyncExitStack() as place:
-            # The place first, then the hold: whoever waits for a place has nothing held that others could use.
-            start = await self._start(place)
-            try:
-                attempt = await self._held(start)
-            except BaseException:
-                start.seat.circuit.left(probe=start.probe)
-                start.seat.pace.give_back(start.taken, anyio.current_time())
-                raise
+        # The place first, then the hold: whoever waits for a place has nothing held that others could use.
+        start = await self._start()
+        try:
+            attempt = await self._begun(start)
             try:
                 yield attempt
             except BackendError as error:
@@ -110,6 +105,8 @@ class Run:
             finally:
                 if attempt.charge is None:
                     attempt.abandoned()
+        finally:
+            start.seat.slots.release()
 
     def note(self, attempt: Attempt, error: BackendError) -> None:
         """Takes down why an attempt failed, and decides by it where the next one goes."""
@@ -152,26 +149,39 @@ class Run:
 
     # Where it goes
 
-    async def _start(self, place: AsyncExitStack) -> _Start:
-        """Waits until an attempt may be made; its place is left with ``place``. Raises ModelError when there is none to make."""
+    async def _start(self) -> _Start:
+        """Waits until an attempt may be made, and takes its place. Raises ModelError when there is none to make."""
         while True:
             turn, seat, backend = await self._turn()
-            async with AsyncExitStack() as trying:
-                await trying.enter_async_context(seat.slots)
-                try:
-                    weight = 0.0 if seat.pace.unlimited else weight_of(self.call, self._alias, seat, self.prompt)
-                    taken = await seat.pace.turn(weight, deadline=self._deadline())
-                except TooLateError as late:
-                    self._pass_over(
-                        turn, seat, f"its rate allows the call in {late.seconds:.3g} s only, after its deadline"
-                    )
-                    continue
-                now = anyio.current_time()
-                if seat.circuit.passes_at(now) > now:  # it opened meanwhile, or another call is the probe
-                    seat.pace.give_back(taken, now)
-                    continue
-                place.push_async_exit(trying.pop_all())
-                return _Start(turn, seat, backend, taken, seat.circuit.begin(now))
+            await seat.slots.acquire()
+            try:
+                start = await self._tried(turn, seat, backend)
+            except BaseException:
+                seat.slots.release()
+                raise
+            if start is not None:
+                return start
+            seat.slots.release()
+
+    async def _tried(self, turn: Turn, seat: Seat, backend: Backend) -> _Start | None:
+        """The attempt, once the rate of its backend allows it; ``None`` where it is not to be made any more."""
+        try:
+            taken = await self._paced(seat)
+        except TooLateError as late:
+            self._pass_over(turn, seat, f"its rate allows the call in {late.seconds:.3g} s only, after its deadline")
+            return None
+        now = anyio.current_time()
+        if seat.circuit.passes_at(now) > now:  # it opened meanwhile, or another call is the probe
+            seat.pace.give_back(taken, now)
+            return None
+        return _Start(turn, seat, backend, taken, seat.circuit.begin(now))
+
+    async def _paced(self, seat: Seat) -> Taken:
+        """Waits for what the backend may get in a minute. Raises TooLateError."""
+        if seat.pace.unlimited:
+            return Taken()
+        weight = weight_of(self.call, self._alias, seat, self.prompt)
+        return await seat.pace.turn(weight, deadline=self._deadline())
 
     async def _turn(self) -> tuple[Turn, Seat, Backend]:
         """The next turn at a backend that may be used, when it has come. Raises ModelError when there is none."""
@@ -232,6 +242,15 @@ class Run:
         )
 
     # What it holds
+
+    async def _begun(self, start: _Start) -> Attempt:
+        """The attempt, held. Where that is refused it was none, and gives back what it took."""
+        try:
+            return await self._held(start)
+        except BaseException:
+            start.seat.circuit.left(probe=start.probe)
+            start.seat.pace.give_back(start.taken, anyio.current_time())
+            raise
 
     async def _held(self, start: _Start) -> Attempt:
         seat = start.seat

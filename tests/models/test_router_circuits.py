@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from organism.errors import BudgetExhaustedError, ModelError
 from organism.models.circuits import FAILURES, LONGEST_OPEN_SECONDS, OPEN_SECONDS, Circuit
+from organism.models.contract import BackendError
 from tests.models.router_world import Purse, Say, Script, World, ask, fail
 
 
@@ -247,3 +248,27 @@ async def test_no_sleep_after_the_last_attempt_and_none_past_the_deadline() -> N
 class _Zero:
     def random(self) -> float:
         return 0.0
+
+
+async def test_a_stream_that_is_read_slowly_keeps_nobody_waiting_for_its_verdict() -> None:
+    script = Script(*[fail("server")] * FAILURES, Say("one two three"))
+    world = World(script, retries=0)
+    for _ in range(FAILURES):
+        with pytest.raises(ModelError):
+            await world.router.complete(ask(), Purse())
+    async with world.router.stream(ask(), Purse()) as stream:
+        began = anyio.current_time()
+        assert (await world.router.complete(ask(), Purse())).text == "one two three"
+        assert anyio.current_time() == began
+        assert len([piece async for piece in stream]) == 3
+
+
+async def test_a_call_that_waited_for_a_place_while_the_circuit_opened_does_not_go_there() -> None:
+    """Six at once, one place: the sixth finds the circuit open when its place is free, and goes elsewhere."""
+    dead, alive = Script(Say(seconds=1, error=BackendError("server", "500"))), Script(Say())
+    world = World(dead, alive, each=[{"max_concurrent": 1}, {}])
+    async with anyio.create_task_group() as group:
+        for _ in range(FAILURES + 3):
+            group.start_soon(world.router.complete, ask(), Purse())
+    assert len(dead.requests) == FAILURES
+    assert len(alive.requests) == FAILURES + 3
