@@ -78,6 +78,8 @@ class NodeImage:
     estimated: bool
     fired: tuple[tuple[Decimal, ...], ...]
     runways: int
+    estimated_own: bool | None = None
+    """Without what its sub-threads spent; ``None`` for no."""
 
 
 @frozen(kw_only=True)

@@ -42,7 +42,8 @@ class Node:
     """
 
     __slots__ = (
-        "above", "caps", "crowd", "details", "details_own", "estimated", "fired", "held", "next_mark", "overdraft", "own",
+        "above", "caps", "crowd", "details", "details_own", "estimated", "estimated_own", "fired", "held", "next_mark",
+        "overdraft", "own",
         "policy", "runways", "scope", "thread", "used", "window",
     )  # fmt: skip
 
@@ -69,6 +70,7 @@ class Node:
         self.details: Sequence[int] = _NO_DETAILS  # cache reads, cache writes, reasoning: shown, not limited
         self.details_own: Sequence[int] = _NO_DETAILS
         self.estimated = False
+        self.estimated_own = False
         self.fired = [_NONE] * len(VECTOR)
         self.next_mark = [marks[0].at if marks else _FAR for marks in caps.marks]
         self.runways = 0
@@ -164,6 +166,7 @@ def note_details(path: Sequence[Node], charge: Charge) -> None:
     if shown:
         path[0].details_own = tuple(map(add, path[0].details_own, extra))
     if shown or charge.estimated:
+        path[0].estimated_own |= charge.estimated
         for node in path:
             node.estimated = node.estimated or charge.estimated
             node.details = tuple(map(add, node.details, extra))
@@ -343,7 +346,7 @@ def roll(node: Node) -> None:
     node.held = [0, 0, 0, 0, 0, 0]
     node.overdraft = [0, 0, 0, 0, 0, 0]
     node.details = node.details_own = _NO_DETAILS
-    node.estimated = False
+    node.estimated = node.estimated_own = False
     node.fired = [_NONE] * len(VECTOR)
     node.runways = 0
     for unit in _UNITS:

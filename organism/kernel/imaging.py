@@ -137,6 +137,7 @@ def _of_node(node: Node) -> NodeImage:
         details=(details[0], details[1], details[2]),
         details_own=(own[0], own[1], own[2]),
         estimated=node.estimated,
+        estimated_own=node.estimated_own or None,
         fired=tuple(tuple(sorted(levels)) for levels in node.fired),
         runways=node.runways,
     )
@@ -325,6 +326,7 @@ def _restore_figures(node: Node, figures: NodeImage) -> None:
     node.overdraft = list(figures.overdraft)
     node.details, node.details_own = list(figures.details), list(figures.details_own)
     node.estimated, node.runways = figures.estimated, figures.runways
+    node.estimated_own = bool(figures.estimated_own)
     node.fired = [frozenset(levels) for levels in figures.fired]
     for unit in range(len(NOTHING)):
         aim(node, unit)

@@ -64,7 +64,7 @@ def record_of(thread: Thread, now: float) -> Ended:
         replies=tuple(thread.replies),
         partial=partial if outcome == "exhausted" else None,
         usage=usage_with_subs(node, seconds),
-        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated),
+        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated_own),
         warnings=_all_warnings(thread, below),
         labels=thread.labels,
         error=failure.text if failure is not None else None,
@@ -90,7 +90,7 @@ def _amended(record: Ended, thread: Thread) -> Ended:
     return evolve(
         record,
         usage=usage_with_subs(node, seconds),
-        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated),
+        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated_own),
         threads=tuple(thread.records or ()),
     )
 

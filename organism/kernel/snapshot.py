@@ -120,6 +120,7 @@ def _node(node: Node) -> dict[str, Any]:
         "held": list(node.held),
         "overdraft": list(node.overdraft),
         "details": list(node.details),
+        "estimated": (node.estimated, node.estimated_own),
         "fired": list(node.fired),
         "next_mark": list(node.next_mark),
         "runways": node.runways,

@@ -20,6 +20,7 @@ from organism import (
     Usage,
 )
 from organism.facts import CallHeld, CallRefused, Ended
+from organism.models.contract import RawUsage
 from organism.primitives import HandlerFailed
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
@@ -481,3 +482,21 @@ async def test_an_agents_calls_run_in_sub_threads_with_budgets_of_their_own() ->
     assert [sub.usage.tokens for sub in result.threads] == [180, 180]
     assert result.usage.tokens == 220 + 320 + 360
     assert len(readers) == 2
+
+
+async def test_own_figures_are_estimated_only_where_a_call_of_the_thread_itself_was() -> None:
+    async def boss(task: Task, ctx: Context) -> Reply[Done]:
+        await ctx.ask("worker", task, expect=Done)
+        return Reply(Done("done"))
+
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        await ctx.complete(PROMPT, max_output_tokens=10)
+        return Reply(Done("done"))
+
+    handlers = {"boss": code(boss, peers=("worker",)), "worker": code(worker, budget={"tokens": 1000})}
+    silent = ScriptedModel([Says(text="ok", usage=RawUsage())])
+    async with running(handlers=handlers, models=models(silent)) as organism:
+        result = await (await organism.send("boss", Task("x"))).result()
+    assert result.usage.estimated
+    own = {ended.handler: ended.own.estimated for ended in organism.watch.of(Ended)}
+    assert own == {"boss": False, "worker": True}
