@@ -25,14 +25,17 @@ from organism.cli.sending import handler_of, payload_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunningError, OrganismError
+from organism.facts import Ended
 from organism.organism import Organism
 from organism.payloads import encode_fields
+from organism.results import result_of
 from organism.settings import HandlerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from organism.cli.streams import Streams
+    from organism.facts import Fact
     from organism.pump.handles import ThreadHandle
     from organism.results import ThreadResult
 
@@ -110,12 +113,18 @@ class _Chat:
         self._code = 0
         self._signal: int | None = None
         """The signal that ends it."""
+        self._begun = False
+        """Whether what an earlier process left was taken up."""
+        self._ended: dict[str, Ended] = {}
+        """Turns that have ended and were not waited for: those that an earlier process left may be quick."""
+        self._awaited: set[str] = set()
 
     async def hold(self) -> int:
         """Takes turns until there are no more lines, or the conversation takes no more turns; gives the exit code."""
         async with self._organism:
             if self._people.there:
                 self._organism.subscribe(lambda _: self._people.changed())
+            self._organism.subscribe(self._note_end)
             self._say_where()
             while (line := await self._next_line()) is not None:
                 if line.strip() and not await self._turn(line):
@@ -168,8 +177,25 @@ class _Chat:
                 self._signal = interrupts.number
         return goes_on and self._signal is None
 
+    def _note_end(self, fact: Fact) -> None:
+        if isinstance(fact, Ended) and fact.kind == "root" and fact.thread not in self._awaited:
+            self._ended[fact.thread] = fact
+
+    async def _begin(self, interrupts: Interrupts) -> None:
+        """Takes the conversation up. Where it has no message left, the turns that an earlier process left have to end before it
+        goes on in a fresh one: else the next one would wait for theirs, and nobody would be asked what they ask.
+        """
+        self._begun = True
+        found = await self._organism.conversation_of(self._talk.conversation)
+        if found is not None and found.budget.messages.remaining == 0:
+            await self._all_answered(self._turns(found.id), interrupts)
+
     async def _sent(self, payload: Any, interrupts: Interrupts) -> bool:
         try:
+            if not self._begun:
+                await self._begin(interrupts)
+            if self._over:
+                return False
             handle = await self._organism.send(
                 self._talk.handler.name, payload, conversation=self._talk.conversation, accounts=self._talk.accounts
             )
@@ -189,19 +215,37 @@ class _Chat:
             self._code = FAILED
             self._streams.note(f"error: not sent: {one_line(str(error))}")
             return True
-        for each in [*self._before(handle), handle]:
+        await self._all_answered([*self._before(handle), handle], interrupts)
+        return not self._over
+
+    async def _all_answered(self, turns: Iterable[ThreadHandle], interrupts: Interrupts) -> None:
+        awaited = list(turns)
+        for each in awaited:
+            self._awaited.add(each.id)
+            self._ended.pop(each.id, None)
+        self._say_ended()
+        for each in awaited:
             if not self._over:
                 await self._answered(each, interrupts)
-        return not self._over
 
     def _before(self, handle: ThreadHandle) -> Iterable[ThreadHandle]:
         """The turns that an earlier process left, and that run before this one."""
-        for conversation in self._organism.kernel.state.conversations.values():
-            turns = [turn.id for turn in conversation.turns]
-            if handle.id in turns:
-                earlier = (self._organism.thread_of(id_) for id_ in turns[: turns.index(handle.id)])
-                return [each for each in earlier if each is not None]
+        for name in self._organism.kernel.state.conversations:
+            turns = self._turns(name)
+            ids = [each.id for each in turns]
+            if handle.id in ids:
+                return turns[: ids.index(handle.id)]
         return ()
+
+    def _turns(self, conversation: str) -> list[ThreadHandle]:
+        turns = self._organism.kernel.state.conversations[conversation].turns
+        handles = (self._organism.thread_of(turn.id) for turn in turns)
+        return [each for each in handles if each is not None]
+
+    def _say_ended(self) -> None:
+        """Says what came of turns that had ended before anybody waited for them."""
+        for id_ in list(self._ended):
+            self._say(result_of(self._ended.pop(id_)), by_hand=False)
 
     async def _answered(self, handle: ThreadHandle, interrupts: Interrupts) -> None:
         """Waits for a turn and says what came of it; Ctrl-C cancels it."""
@@ -222,6 +266,7 @@ class _Chat:
                 self._code = FAILED
                 self._streams.note(f"error: {one_line(str(error))}")
             beside.cancel_scope.cancel()
+        self._say_ended()
         if result is not None and result.outcome == "paused":
             self._over = True
         elif result is not None:

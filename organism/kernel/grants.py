@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 GRANTABLE: Final = tuple(unit for unit in UNITS if unit != "depth")
 """What can be asked for."""
+MOST: Final = Decimal(10**12)
+"""More is no sum that anybody asks for; what a limit may be goes far beyond, so that it stays a limit."""
 _EXACT: Final = Context(prec=100)
+"""Whoever starts an organism may have set how exactly decimals are computed with."""
 _SMALLEST: Final = {"cost_usd": Decimal(1) / PICO_PER_USD, "seconds": Decimal("0.001")}
 
 
@@ -81,14 +84,14 @@ class Grants:
         up_to = thread.node.policy.grants_up_to
         if up_to is not None:
             granted = (root_of(thread).granted or {}).get(unit, Decimal(0))
-            left = max(Decimal(0), up_to.get(unit, Decimal(0)) - granted)
+            left = max(Decimal(0), _less(up_to.get(unit, Decimal(0)), granted))
             yield left, f"{_plain(left)} more {unit} may be granted to this thread (`grants_up_to`)"
         above = self._seconds_above(thread, at) if unit == "seconds" else _free_above(thread.node, VECTOR.index(unit))
         may = (
             _seconds_left(self._state, thread, at) if unit == "seconds" else _may_spend(thread.node, VECTOR.index(unit))
         )
         for scope, free in above:
-            yield free - may, f"the {scope} above bears {_plain(max(Decimal(0), free))} {unit} in all"
+            yield _less(free, may), f"the {scope} above bears {_plain(max(Decimal(0), free))} {unit} in all"
 
     def _seconds_above(self, thread: Thread, at: float) -> Iterator[tuple[str, Decimal]]:
         """The seconds that are left above a thread, where they are limited."""
@@ -197,7 +200,9 @@ def request_problem(unit: str, amount: Decimal) -> str | None:
     """What is wrong with what somebody asks for."""
     wrong = unit_problem(unit)
     if wrong is None and not (amount.is_finite() and amount > 0):
-        wrong = f"{amount} {unit} is nothing to ask for: an amount is above 0"
+        wrong = f"{amount!s:.80} {unit} is nothing to ask for: an amount is above 0"
+    if wrong is None and amount > MOST:
+        wrong = f"{amount!s:.80} {unit} is too much to ask for: an amount is 10^12 at most"
     return wrong
 
 
@@ -245,13 +250,18 @@ def apply_grant(thread: Thread, unit: str, amount: Decimal, budget: BudgetSettin
     """Gives a thread its higher limit, and counts that as granted to its root thread."""
     root = root_of(thread)
     granted = root.granted = root.granted or {}
-    granted[unit] = granted.get(unit, Decimal(0)) + amount
+    granted[unit] = added(granted.get(unit, Decimal(0)), amount)
     apply_limits(thread, budget, at)
 
 
 def note_estimate(thread: Thread, estimate: Estimate) -> None:
     """Keeps a forecast until its thread ends."""
     thread.estimates = [*(thread.estimates or ()), estimate]
+
+
+def _less(one: Decimal, other: Decimal) -> Decimal:
+    """The difference of two amounts, exactly."""
+    return _EXACT.subtract(one, other)
 
 
 def _decimal(seconds: float) -> Decimal:

@@ -219,9 +219,26 @@ def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
     assert (ran.code, "boss is asked by clerk [question " in ran.err) == (4, True)
     (question,) = waiting(office)
     assert question["payload"] == {"Trip": {"to": "Bern"}}
+    assert ran.out == "Oslo: Granted(why='cold')\n"  # of the turn that was answered meanwhile
     (first, second) = office.organism("threads", "--json").objects
     assert first["replies"][0]["payload"] == {"Told": {"text": "Oslo: Granted(why='cold')"}}
     assert second["outcome"] == "paused"
+
+
+def test_a_chat_at_its_cap_asks_what_its_last_turn_asks_before_it_goes_on_elsewhere(office: Desk) -> None:
+    office.write("organism.yaml", FILE + "    conversation: {messages: 2, on_cap: rotate}\n")
+    talk = ("chat", "--to", "clerk", "--conversation", "c", "--quiet")
+    assert office.organism(*talk, stdin="Oslo\n").code == 4
+    with office.start(*talk, stdin=-1) as chat:
+        out, err = chat.communicate("Bern\n", timeout=30)
+    (question,) = waiting(office)
+    assert (chat.returncode, out) == (4, "")
+    assert f"boss is asked by clerk [question {question['id']}]" in err
+    office.organism("answer", question["id"], "--send", '{"Granted": {"why": "cold"}}')
+    ran = office.organism(*talk, stdin="Bern\n")
+    assert (ran.code, ran.out) == (4, "Oslo: Granted(why='cold')\n")
+    (question,) = waiting(office)
+    assert question["payload"] == {"Trip": {"to": "Bern"}}
 
 
 def alive(desk: Desk, *arguments: str) -> Any:

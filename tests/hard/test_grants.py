@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -427,6 +427,7 @@ async def test_a_report_has_the_least_of_what_is_left_on_the_way_up() -> None:
         ("tokens", -3, "-3 tokens is nothing to ask for"),
         ("tokens", "many", "'many' is no amount"),
         ("tokens", float("nan"), "NaN tokens is nothing to ask for"),
+        ("cost_usd", 1e120, "1E+120 cost_usd is too much to ask for: an amount is 10^12 at most"),
     ],
 )
 async def test_what_cannot_be_asked_for_is_said(unit: str, amount: Any, problem: str) -> None:
@@ -444,6 +445,38 @@ async def test_what_cannot_be_asked_for_is_said(unit: str, amount: Any, problem:
 async def test_a_request_for_nonsense_is_refused_with_what_there_is() -> None:
     assert (await said({"tokens": 5}, generous, 5, unit="tokns")).startswith("Refused 5: there is no unit 'tokns'")
     assert (await said({"tokens": 5}, generous, 0)).startswith("Refused 0: 0 tokens is nothing to ask for")
+
+
+@pytest.mark.parametrize("unit", ["tokens", "cost_usd", "seconds", "messages"])
+async def test_a_request_beyond_all_figures_is_refused_in_words(unit: str) -> None:
+    budget = {"tokens": 5, "cost_usd": 1, "seconds": 60, "messages": 50, "grants_by": "boss"}
+
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        answers = [await ask_for(ctx, amount, unit) for amount in (10**120, int("9" * 200), 10**12)]
+        return Reply(Done(" | ".join(f"{type(each).__name__}: {each.reason}" for each in answers)))
+
+    async with running(handlers={"worker": code(worker), "boss": code(generous)}, budget=budget) as organism:
+        result = await outcome(organism)
+    first, second, last = result.reply.text.split(" | ")
+    assert first == f"BudgetRefused: 1{'0' * 79} {unit} is too much to ask for: an amount is 10^12 at most"
+    assert second.startswith(f"BudgetRefused: {'9' * 80} {unit} is too much")
+    assert last == "BudgetGranted: go on"
+
+
+@pytest.mark.parametrize("above", [{"grants_up_to": {"tokens": 1260}}, {}])
+async def test_no_grant_grows_by_how_exactly_a_program_computes(above: dict[str, Any]) -> None:
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        await ask_for(ctx, 1000)
+        await ask_for(ctx, 5000)
+        return Reply(Done(str(ctx.budget.tokens.limit)))
+
+    budget = {"tokens": 1000, "grace": NO_GRACE, "grants_by": "boss", **above}
+    with localcontext() as digits:
+        digits.prec = 1
+        handlers = {"worker": code(worker), "boss": code(generous)}
+        async with running(handlers=handlers, budget=budget, ceiling={"tokens": 2260}) as organism:
+            result = await outcome(organism)
+    assert result.reply.text == "2260"
 
 
 @pytest.mark.parametrize("forged", [BudgetGranted("tokens", Decimal(5), "x"), BudgetReport({}), Task("hello")])

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from organism.errors import ModelError
@@ -237,3 +237,27 @@ async def test_what_a_429_says_is_left_is_heard() -> None:
     await world.router.complete(ask("a", max_output_tokens=19), Purse())
     weight = script.requests[0].max_output_tokens + prompt_input("a")
     assert script.times[1] - script.times[0] == pytest.approx(weight / 10)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.floats(0, 300), st.none() | st.floats(0, 60)), min_size=1, max_size=20),
+    st.integers(1, 100) | st.none(),
+)
+async def test_whoever_comes_first_goes_first_whatever_it_weighs_and_whoever_leaves(
+    comers: list[tuple[float, float | None]], requests: int | None
+) -> None:
+    """Each comes a moment after the one before; some give up after a while. All the others go, in that order."""
+    pace, went = Pace(requests_per_minute=requests, tokens_per_minute=200), list[int]()
+
+    async def come(number: int, weight: float, patience: float | None) -> None:
+        await anyio.sleep(number / 1000)
+        with anyio.move_on_after(patience):
+            await pace.turn(weight, deadline=float("inf"))
+            went.append(number)
+
+    async with anyio.create_task_group() as group:
+        for number, (weight, patience) in enumerate(comers):
+            group.start_soon(come, number, weight, patience)
+    assert went == sorted(went)
+    assert {number for number, (_, patience) in enumerate(comers) if patience is None} <= set(went)
