@@ -17,12 +17,13 @@ import anyio
 import httpx2
 from attrs import evolve
 
+from organism.models.allowances import allowance_in
 from organism.models.blocks import Gathering, error_of, response_of
 from organism.models.chat import mapping
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
 from organism.models.leftovers import sweeping
 from organism.models.messages import OWNED, answer_tool, body_of
-from organism.models.wire import SECONDS_FOR_LEFTOVERS, SECONDS_TO_CONNECT, hear_reasons, lost, retry_after
+from organism.models.wire import SECONDS_FOR_LEFTOVERS, SECONDS_TO_CONNECT, content_of, hear_reasons, lost, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -76,8 +77,9 @@ class AnthropicBackend:
         """See :class:`~organism.models.contract.Backend`."""
         body, options = self._prepared(request)
         with self._failures():
-            answer = await self._client.post(_PATH, cast_to=object, body=body, options=options)
-            return response_of(answer, answer=answer_tool(request))
+            answer = await self._client.post(_PATH, cast_to=httpx2.Response, body=body, options=options)
+            response = response_of(content_of(answer), answer=answer_tool(request))
+            return evolve(response, allowance=allowance_in(answer.headers))
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[_Stream]:
@@ -141,7 +143,8 @@ class AnthropicBackend:
         status = error.status_code if error.status_code >= 400 else 0
         found = error_of(mapping(mapping(error.body).get("error")), status=status, unknown="cut")
         text = "401: the key was refused" if status == 401 else self._clean(str(found))
-        return BackendError(found.kind, text, retry_after=retry_after(error.response.headers))
+        headers = error.response.headers
+        return BackendError(found.kind, text, retry_after=retry_after(headers), allowance=allowance_in(headers))
 
     def _broken(self, cause: BaseException, *, late: bool) -> BackendError:
         if isinstance(cause, BackendError):  # a refusal whose reason could not be heard
@@ -167,6 +170,7 @@ class _Stream:
     ) -> None:
         self.response: Response | None = None
         self.usage: RawUsage | None = None
+        self.allowance = allowance_in(events.response.headers)
         self._events = events
         self._failures = failures
         self._gathering = gathering
@@ -195,6 +199,10 @@ class _Stream:
             self._pieces += self._gathering.add(event)
             self.usage = self._gathering.usage
         return self._pieces.popleft()
+
+    async def aclose(self) -> None:
+        """Closes the connection, and with it what the server still wants to send."""
+        await self._events.close()
 
     async def _end(self) -> None:
         """Ends the iteration: the answer is whole, whatever becomes of the connection."""

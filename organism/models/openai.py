@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -21,6 +20,7 @@ from organism.models.allowances import allowance_in
 from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of, usage_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
 from organism.models.leftovers import sweeping
+from organism.models.wire import SECONDS_FOR_LEFTOVERS, SECONDS_TO_CONNECT, content_of, hear_reasons, lost, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
@@ -32,23 +32,10 @@ if TYPE_CHECKING:
     from organism.settings import BackendSettings
 
 _SERVER: Final = "https://api.openai.com/v1"
-_SECONDS_TO_CONNECT: Final = 10.0
-"""A host that does not even take the connection costs nothing, and that is told apart from a slow answer by this."""
-_SECONDS_FOR_REASONS: Final = 1.0
-"""A refusal is known by its status; longer than this its text is not waited for."""
-_SECONDS_FOR_LATE_REPORTS: Final = 0.2
-"""What comes behind the end of a stream is waited for as long, where the body goes on; the SDK itself waits half of it."""
 _NO_KEY: Final = "none"
 """What is sent to servers that want no key; the SDK insists on some."""
 _BESIDE: Final = frozenset({"max_tokens_parameter", "extra_headers", "extra_query"})
 """Options that are not part of the body."""
-_NEVER_SENT: Final = (
-    httpx2.ConnectError,
-    httpx2.ConnectTimeout,
-    httpx2.PoolTimeout,
-    httpx2.ProxyError,
-    httpx2.UnsupportedProtocol,
-)
 
 
 class OpenAIBackend:
@@ -62,12 +49,12 @@ class OpenAIBackend:
         http = openai.DefaultAsyncHttpxClient(
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.max_concurrent)
         )
-        http.event_hooks = {"request": [sweeping(http)], "response": [_hear_reasons]}
+        http.event_hooks = {"request": [sweeping(http)], "response": [hear_reasons]}
         self._client = openai.AsyncOpenAI(
             api_key=self._secret,
             base_url=settings.base_url or _SERVER,
             max_retries=0,
-            timeout=httpx2.Timeout(None, connect=_SECONDS_TO_CONNECT),
+            timeout=httpx2.Timeout(None, connect=SECONDS_TO_CONNECT),
             http_client=http,
         )
         # The SDK takes these from the environment by itself; another company's server must not get to see them.
@@ -79,7 +66,7 @@ class OpenAIBackend:
         body, options = self._prepared(request)
         with self._failures():
             answer = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body, options=options)
-            return evolve(response_of(_content(answer)), allowance=allowance_in(answer.headers))
+            return evolve(response_of(content_of(answer)), allowance=allowance_in(answer.headers))
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[_Stream]:
@@ -146,42 +133,14 @@ class OpenAIBackend:
         )
 
     def _lost(self, cause: BaseException, *, late: bool) -> BackendError:
-        name = self._clean(str(cause) or type(cause).__name__)
-        if isinstance(cause, _NEVER_SENT):
-            return BackendError("connection", f"no connection to {self._client.base_url}: {name}")
-        if isinstance(cause, httpx2.TooManyRedirects):
-            return BackendError("rejected", f"{self._client.base_url} sends its callers in a circle: {name}")
-        return BackendError("timeout" if late else "cut", f"the connection to {self._client.base_url} broke: {name}")
+        return lost(cause, self._clean(str(cause) or type(cause).__name__), self._client.base_url, late=late)
 
     def _clean(self, text: str) -> str:
         return text if self._secret == _NO_KEY else text.replace(self._secret, "[key]")
 
 
-def _content(answer: httpx2.Response) -> object:
-    """The document of an answer, or its text where it says that it is none."""
-    kind, *_ = answer.headers.get("content-type", "*").split(";")
-    return answer.json() if kind.endswith("json") else answer.text
-
-
 def _inside(options: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in options.items() if name not in _BESIDE}
-
-
-async def _hear_reasons(response: httpx2.Response) -> None:
-    """Reads the text of a refusal where it can be had: the status alone says that nothing is billed, also where the text is
-    cut or never comes. Raises BackendError then.
-    """
-    status = response.status_code
-    if status < 400:
-        return
-    text = "it said no more"
-    try:
-        with anyio.move_on_after(_SECONDS_FOR_REASONS):
-            await response.aread()
-            return
-    except httpx2.HTTPError:
-        text = "what it said was cut off"
-    raise BackendError(kind_of(status, "", ""), f"{status}: {text}", retry_after=retry_after(response.headers))
 
 
 class _Chunks(openai.AsyncStream[object]):
@@ -207,7 +166,7 @@ class _Events:
         event = await anext(self._events)
         if not event.data.startswith("[DONE]"):
             return event
-        with suppress(openai.APIError), anyio.move_on_after(_SECONDS_FOR_LATE_REPORTS):
+        with suppress(openai.APIError), anyio.move_on_after(SECONDS_FOR_LEFTOVERS):
             async for late in self._events:
                 self._chunks.late = self._chunks.late or _report_in(late)
         raise StopAsyncIteration
@@ -258,20 +217,6 @@ class _Stream:
     async def aclose(self) -> None:
         """Closes the connection, and with it what the server still wants to send."""
         await self._chunks.close()
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a server asks to wait. A date counts from the server's own ``Date``, so no clock is needed."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            return float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-    try:
-        then, now = (parsedate_to_datetime(headers[name]) for name in ("retry-after", "date"))
-        return max(0.0, (then - now).total_seconds())
-    except (KeyError, ValueError, TypeError):
-        return None
 
 
 def check(settings: BackendSettings) -> Sequence[str]:

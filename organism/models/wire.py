@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import httpx2
 
+from organism.models.allowances import allowance_in
 from organism.models.chat import kind_of
 from organism.models.contract import BackendError
 
@@ -43,7 +44,16 @@ async def hear_reasons(response: httpx2.Response) -> None:
             return
     except httpx2.HTTPError:
         text = "what it said was cut off"
-    raise BackendError(kind_of(status, "", ""), f"{status}: {text}", retry_after=retry_after(response.headers))
+    headers = response.headers
+    raise BackendError(
+        kind_of(status, "", ""), f"{status}: {text}", retry_after=retry_after(headers), allowance=allowance_in(headers)
+    )
+
+
+def content_of(answer: httpx2.Response) -> object:
+    """The document of an answer, or its text where it says that it is none. Raises ValueError for JSON that is broken."""
+    kind, *_ = answer.headers.get("content-type", "*").split(";")
+    return answer.json() if kind.endswith("json") else answer.text
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
