@@ -26,7 +26,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any
     return request.param, {}
 
 
-def streamed(**headers: object) -> bytes:
+def streamed(**headers: Any) -> bytes:
     stream = head(content_type="text/event-stream", transfer_encoding="chunked", **headers)
     return stream + more(word("Hello"), word("", "stop"), usage(), DONE) + END
 
@@ -54,7 +54,8 @@ async def test_a_server_that_has_nothing_left_is_given_time(stream: bool) -> Non
 async def test_what_is_left_in_plenty_changes_nothing_and_nonsense_neither() -> None:
     """Two calls go at once by the figure here, whatever the server says."""
     for left in (500, "lots", "-3"):
-        way = says(whole(answer(), **{LEFT: left}))
+        told: dict[str, Any] = {LEFT: left}
+        way = says(whole(answer(), **told))
         assert await seconds_of(way, calls=2, requests_per_minute=20) < 2.5
 
 

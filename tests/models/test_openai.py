@@ -20,8 +20,9 @@ from organism.errors import ModelError
 from organism.models.completion import Call
 from organism.models.contract import BackendError, Request
 from organism.models.ledger import Held
-from organism.models.openai import PROVIDER, OpenAIBackend, check, retry_after
+from organism.models.openai import PROVIDER, OpenAIBackend, check
 from organism.models.router import Router
+from organism.models.wire import retry_after
 from organism.settings import BackendSettings, ModelSettings
 
 if TYPE_CHECKING:

@@ -122,7 +122,8 @@ def test_a_function_of_the_settings_is_a_provider_without_a_key() -> None:
 def test_an_unknown_provider() -> None:
     line = _line(BackendSettings(provider="opnai", model="m", place=PLACE))
     assert (
-        line == "'opnai' is no provider; did you mean 'openai'?; there are: simulated, openai, anthropic, package.module:factory"
+        line
+        == "'opnai' is no provider; did you mean 'openai'?; there are: simulated, openai, anthropic, package.module:factory"
     )
 
 
