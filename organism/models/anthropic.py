@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anthropic
 import anyio
@@ -23,7 +23,15 @@ from organism.models.chat import mapping
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
 from organism.models.leftovers import sweeping
 from organism.models.messages import OWNED, answer_tool, body_of
-from organism.models.wire import SECONDS_FOR_LEFTOVERS, SECONDS_TO_CONNECT, content_of, hear_reasons, lost, retry_after
+from organism.models.wire import (
+    SECONDS_FOR_LEFTOVERS,
+    SECONDS_TO_CONNECT,
+    beside_body,
+    content_of,
+    hear_reasons,
+    lost,
+    retry_after,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -104,12 +112,7 @@ class AnthropicBackend:
 
     def _prepared(self, request: Request) -> tuple[dict[str, Any], anthropic.RequestOptions]:
         """The body, and what goes beside it."""
-        passed = dict(request.options) | dict(request.extra)
-        beside: anthropic.RequestOptions = {}
-        if headers := passed.get("extra_headers"):
-            beside["headers"] = headers
-        if query := passed.get("extra_query"):
-            beside["params"] = query
+        beside = cast("anthropic.RequestOptions", beside_body(request))
         if request.seed is not None and not self._seed_said:
             self._seed_said = True
             log.warning(

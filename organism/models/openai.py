@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 import httpx2
@@ -20,7 +20,15 @@ from organism.models.allowances import allowance_in
 from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of, usage_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
 from organism.models.leftovers import sweeping
-from organism.models.wire import SECONDS_FOR_LEFTOVERS, SECONDS_TO_CONNECT, content_of, hear_reasons, lost, retry_after
+from organism.models.wire import (
+    SECONDS_FOR_LEFTOVERS,
+    SECONDS_TO_CONNECT,
+    beside_body,
+    content_of,
+    hear_reasons,
+    lost,
+    retry_after,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
@@ -92,12 +100,7 @@ class OpenAIBackend:
 
     def _prepared(self, request: Request) -> tuple[dict[str, Any], openai.RequestOptions]:
         """The body, and what goes beside it."""
-        passed = dict(request.options) | dict(request.extra)
-        beside: openai.RequestOptions = {"security": {"bearer_auth": True}}
-        if headers := passed.get("extra_headers"):
-            beside["headers"] = headers
-        if query := passed.get("extra_query"):
-            beside["params"] = query
+        beside = cast("openai.RequestOptions", {"security": {"bearer_auth": True}, **beside_body(request)})
         inside = evolve(request, options=_inside(request.options), extra=_inside(request.extra))
         return body_of(inside, limit=self._limit), beside
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import anyio
 import httpx2
@@ -14,6 +14,8 @@ from organism.models.contract import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from organism.models.contract import Request
 
 SECONDS_TO_CONNECT: Final = 10.0
 """A host that does not even take the connection costs nothing, and that is told apart from a slow answer by this."""
@@ -48,6 +50,24 @@ async def hear_reasons(response: httpx2.Response) -> None:
     raise BackendError(
         kind_of(status, "", ""), f"{status}: {text}", retry_after=retry_after(headers), allowance=allowance_in(headers)
     )
+
+
+class Beside(TypedDict, total=False):
+    """What goes beside the body of a request, under the names of the SDKs."""
+
+    headers: Mapping[str, str]
+    params: Mapping[str, object]
+
+
+def beside_body(request: Request) -> Beside:
+    """The ``extra_headers`` and ``extra_query`` that the file and the call have."""
+    passed = dict(request.options) | dict(request.extra)
+    beside: Beside = {}
+    if headers := passed.get("extra_headers"):
+        beside["headers"] = headers
+    if query := passed.get("extra_query"):
+        beside["params"] = query
+    return beside
 
 
 def content_of(answer: httpx2.Response) -> object:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Host(Protocol):
-    """What pausing needs of the pump."""
+    """What standing still needs of the pump."""
 
     kernel: Kernel
     deadlines: Deadlines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
@@ -12,41 +12,16 @@ from attrs import evolve
 from organism.kernel.outcome import record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from organism.facts import Ended
     from organism.frames import Message, Thread
-    from organism.kernel import Kernel
-    from organism.pump.deadlines import Deadlines
-    from organism.pump.delivery import Delivery
+    from organism.pump.pauses import Host
     from organism.pump.timers import Timer
-    from organism.pump.waits import Waits
 
 
 _PASSES: Final = 2
 """How often all others may run before a thread is taken to stand still: who may run now has run then, in whatever order."""
-
-
-class Host(Protocol):
-    """What waiting for people needs of the pump."""
-
-    kernel: Kernel
-    deadlines: Deadlines
-    now: Callable[[], float]
-    waits: Waits
-
-    @property
-    def running(self) -> Mapping[Message, Delivery]:
-        """The deliveries that are under way."""
-        ...
-
-    def carry_out(self) -> None:
-        """Does what the kernel has asked for."""
-        ...
-
-    def when_durable(self, thread: Thread, go: Callable[[], None]) -> None:
-        """Calls ``go`` once all that was recorded so far is durable."""
-        ...
 
 
 class People:
