@@ -81,6 +81,8 @@ def _handler(handler: HandlerSettings) -> str:
     if handler.agent is not None:
         replies = " | ".join(cls.__name__ for cls in handler.agent.replies)
         about = [f"agent, takes {takes}, replies {replies}, model {handler.agent.model}"]
+    if handler.human is not None:
+        about = [f"a person, takes {takes}, replies {' | '.join(cls.__name__ for cls in handler.human.replies)}"]
     if handler.peers:
         about.append(f"peers {', '.join(handler.peers)}")
     if handler.budget is not None:

@@ -125,8 +125,16 @@ class RunOptions(Options):
 
 
 def accounts_of(given: tuple[str, ...], settings: Settings) -> dict[str, str]:
-    """The accounts that ``--account`` names. Raises ConfigurationError for those that the file does not have."""
+    """The accounts that ``--account`` names. Raises ConfigurationError for those that the file does not have, and for two of a kind:
+    which of them pays is not to be guessed.
+    """
     accounts = pairs("--account", given)
+    kinds = [text.partition("=")[0] for text in given]
+    twice = [kind for kind in accounts if kinds.count(kind) > 1]
+    if twice:
+        raise ConfigurationError(
+            [f"--account {one_line(kind)}: is named {kinds.count(kind)} times: a thread is under one of a kind" for kind in twice]
+        )
     account_names(accounts, settings)
     return accounts
 

@@ -86,7 +86,7 @@ def usage(
         for name, used in rows.items():
             streams.result(jsons.dumps({by: None if name == _NONE else name, "usage": _figures(used)}))
         return 0
-    lines = [(by, *_HEAD), *(_row(name, used) for name, used in rows.items())]
+    lines = [(cut(one_line(by), _WIDEST), *_HEAD), *(_row(name, used) for name, used in rows.items())]
     if way is None:
         lines += _beside([tally.usage() for tally in rows.values()], whole.usage())
     streams.result("\n".join(table([*lines, _row("all", whole)], right=range(1, 6))))
@@ -120,7 +120,7 @@ def _way(by: str) -> Way:
     if by.startswith(_LABEL) and by != _LABEL:
         key = by.removeprefix(_LABEL)
         return lambda row: _named(row.labels.get(key, ""))
-    hint = suggestion(by, ["thread", *_WAYS, _LABEL])
+    hint = "; name its key" if by == _LABEL else suggestion(by, ["thread", *_WAYS, _LABEL])
     raise ConfigurationError(
         [f"--by {one_line(by)}: is not known{hint}; there are thread, {', '.join(_WAYS)}, label:KEY"]
     )

@@ -12,8 +12,15 @@ if TYPE_CHECKING:
     from organism.config.shapes import Broken
 
 
+_MOST: Final = 10_000
+"""A thread keeps as many digests as `within` says."""
+
+
 def _loops(section: Section) -> Loops | Broken:
     loops = Loops(**section.values)
+    if loops.within > _MOST:
+        section.wrong("within", f"{loops.within} is too much: {_MOST} is the most")
+        return BROKEN
     if loops.within >= loops.repeats:
         return loops
     key = "within" if "within" in section.values else "repeats"

@@ -114,3 +114,16 @@ def test_a_file_that_is_not_there_is_one_line(desk: Desk) -> None:
 def test_a_path_is_written_as_it_was_given(desk: Desk) -> None:
     desk.write("deep/other.yaml", "organism: Demo\n")
     assert desk.organism("check", "deep/other.yaml").out.startswith("deep/other.yaml:1:11 organism: ")
+
+
+def test_a_person_is_said_to_be_one(desk: Desk) -> None:
+    asked = "{accepts: organism.primitives:BudgetRequest, replies: organism.primitives:BudgetDecision}"
+    desk.write("organism.yaml", f"organism: demo\nhandlers:\n  boss: {{description: Decides., human: {asked}}}\n")
+    ran = desk.organism("check")
+    assert "handler boss     a person, takes BudgetRequest, replies BudgetDecision" in ran.out
+
+
+def test_loops_are_told_by_so_many_messages_as_can_be_kept(desk: Desk) -> None:
+    desk.write("organism.yaml", f"organism: demo\nloops: {{within: {10**24}}}\n")
+    ran = desk.organism("check")
+    assert (ran.code, ran.out) == (2, f"organism.yaml:2:17 loops.within: {10**24} is too much: 10000 is the most\n")

@@ -406,3 +406,11 @@ def test_a_chat_at_a_terminal_asks_in_between(office: Desk) -> None:
     on.until(lambda shown: "Oslo: Granted(why='snow')" in shown and shown.endswith("> "))
     on.type(b"\x04")
     assert on.finish() == 0
+
+
+@pytest.mark.parametrize("command", ["run", "chat"])
+def test_a_thread_is_under_one_account_of_a_kind(office: Desk, command: str) -> None:
+    office.write("organism.yaml", FILE + "    accounts: {tenant: {tokens: 9}}\n")
+    ran = office.organism(command, "--to", "clerk", "--account", "tenant=a", "--account", "tenant=b", stdin="")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "--account tenant: is named 2 times: a thread is under one of a kind\n"

@@ -244,7 +244,9 @@ def test_usage_by_what_is_not_known_is_refused(desk: Desk) -> None:
     assert ran.err == (
         "--by modle: is not known; did you mean 'model'?; there are thread, handler, model, backend, account, tag, day, label:KEY\n"
     )
-    assert desk.organism("usage", "--by", "label:").code == 2
+    ran = desk.organism("usage", "--by", "label:")
+    assert (ran.code, ran.err.partition(";")[2].partition(";")[0]) == (2, " name its key")
+    assert desk.organism("usage", "--by", "label:\x1b[31m").out.startswith("label:\\x1b[31m ")
 
 
 def test_usage_counts_what_has_several_tags_under_each_and_says_so(desk: Desk) -> None:

@@ -383,10 +383,15 @@ def test_names_of_hostile_documents_are_forgotten() -> None:
 
     for number in range(4):  # until the allocators have what they want
         flood(100 * number)
-    before = pages()
-    for number in range(4, 12):
-        flood(100 * number)
-    assert pages() - before < 4_000  # of 4 kB; with the names kept it would be 8,000
+    grown: list[int] = []
+    while (
+        len(grown) < 4 and min(grown, default=4_000) >= 4_000
+    ):  # other work of this process may want memory meanwhile, once
+        before = pages()
+        for number in range(8):
+            flood(1000 * (len(grown) + 1) + 100 * number)
+        grown.append(pages() - before)
+    assert min(grown) < 4_000, grown  # of 4 kB; with the names kept it would be 8,000 each time
 
 
 def test_texts_that_xml_cannot_hold_are_escaped() -> None:
