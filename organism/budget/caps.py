@@ -98,7 +98,8 @@ def _limit(limits: Limits, unit: str) -> int:
     if value is None:
         return NO_LIMIT
     # A limit finer than the inner unit is rounded down: it may be met early, never late.
-    return min(NO_LIMIT, math.floor(Fraction(value) * PICO_PER_USD) if unit == "cost_usd" else int(value))
+    # More than can be counted is a limit all the same.
+    return min(NO_LIMIT - 1, math.floor(Fraction(value) * PICO_PER_USD) if unit == "cost_usd" else int(value))
 
 
 def _kept(unit: int, limit: int, grace: Grace | None) -> int | Fraction:

@@ -133,7 +133,10 @@ def accounts_of(given: tuple[str, ...], settings: Settings) -> dict[str, str]:
     twice = [kind for kind in accounts if kinds.count(kind) > 1]
     if twice:
         raise ConfigurationError(
-            [f"--account {one_line(kind)}: is named {kinds.count(kind)} times: a thread is under one of a kind" for kind in twice]
+            [
+                f"--account {one_line(kind)}: is named {kinds.count(kind)} times: a thread is under one of a kind"
+                for kind in twice
+            ]
         )
     account_names(accounts, settings)
     return accounts

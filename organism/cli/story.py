@@ -205,7 +205,10 @@ class Story:
                 return ""
 
     def _of_thread(self, thread: str) -> str:
-        return "" if thread == self._root else f"sub-thread {one_line(self._thread(thread))}: "
+        if thread == self._root:
+            return ""
+        turn = self._root.startswith(CONVERSATION) and thread not in self._owners
+        return f"{'turn' if turn else 'sub-thread'} {one_line(self._thread(thread))}: "
 
     def _end(self, fact: facts.Ended) -> str:
         why = f": {one_line(fact.error)}" if fact.error else ""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism.budget.caps import NO_LIMIT, level_names
+from organism.budget.caps import NO_LIMIT, caps, level_names
 from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, TOKENS, VECTOR
 from organism.budget.tree import Node, charge_messages, crossing, crossings, fire, recap, unfired
 from organism.budget.view import BudgetView, Gauge
-from organism.settings import Grace, Policy
+from organism.settings import Grace, Limits, Policy
 from tests.budget.budget_tree import PLAIN, made, node, spend, thread, warning
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_money_is_exact_to_the_last_digit() -> None:
 def test_a_limit_finer_than_the_inner_unit_is_met_early_and_never_late() -> None:
     assert made(cost_usd="0.0000000000019").limit[COST] == 1
     assert made(cost_usd="123456789012.345678901234").limit[COST] == 123456789012345678901234
-    assert made(cost_usd="10000000000000").limited == ()
+    assert made(cost_usd="10000000000000").limited == (COST,)
 
 
 def test_the_precision_that_a_handler_gives_its_decimals_moves_no_limit() -> None:
@@ -360,3 +360,8 @@ def test_without_levels_nothing_is_ever_said() -> None:
     budget = thread(PLAIN, tokens=10, model_calls=1)
     assert spend(budget, output_tokens=10) == []
     assert crossings(budget.path) == ()
+
+
+def test_a_limit_beyond_what_is_counted_is_a_limit() -> None:
+    made = caps(Limits(tokens=10**30, cost_usd=Decimal(10**20)), Policy(), keeps_back=False)
+    assert {VECTOR[unit] for unit in made.limited} == {"tokens", "cost_usd"}

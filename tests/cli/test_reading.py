@@ -377,6 +377,8 @@ def test_a_conversation_is_its_turns(desk: Desk) -> None:
     assert [(row["thread"], row["conversation"]) for row in rows] == [("apple", "c-42"), ("apricot", "c-42")]
     ran = desk.organism("show", "c-42", *journal)
     assert ran.out.startswith("conversation c-42, began 2026-05-28 20:26:40 UTC\napple: desk; limits: ")
+    assert "turn apple: ended completed" in ran.out
+    assert "sub-thread apple:" not in ran.out
     assert "outside to desk, apple#1: Go" in ran.out
     assert "outside to sleeper, apricot#1: Go" in ran.out
     assert "all 2 threads" in ran.out

@@ -198,11 +198,12 @@ async def test_what_others_hold_above_cannot_be_granted() -> None:
     """A root thread of 1,000 whose helpers hold 600: the sub-thread of 300 may come to 400 and not to 500."""
 
     async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        answers: list[Done] = []
         async with anyio.create_task_group() as group:
             group.start_soon(spend, ctx, 600)
             await anyio.sleep(1)
-            told = await ctx.ask("helper", Task("go"), expect=Done)
-        return Reply(told)
+            answers.append(await ctx.ask("helper", Task("go"), expect=Done))
+        return Reply(answers[0])
 
     budget = {"tokens": 1000, "grace": NO_GRACE, "grants_by": "boss"}
     handlers = {
