@@ -36,6 +36,11 @@ class Book:
         """Whether facts are wanted."""
         return self._record is not None
 
+    @property
+    def half_done(self) -> bool:
+        """Whether a change was begun and never written: something in it has raised. Known only where facts are wanted."""
+        return self._state.steps is not None
+
     def listen(self, record: Callable[[str, Fact], None] | None) -> None:
         """Who is told from now on; nobody where ``None``."""
         self._record = record

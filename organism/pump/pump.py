@@ -380,6 +380,9 @@ class Pump:
         if not isinstance(result, Failure) and delivery.too_late():
             result = delivery.timed_out()
         message, now = delivery.message, self.now()
+        if self.kernel.book.half_done:
+            place = f"while '{message.to}' was handled in thread {message.thread.id}"
+            raise RuntimeError(f"a change was left half-way {place}: a fault of organism itself; it stops here")
         if message.rerun and (unasked := delivery.context.unasked()):
             self.kernel.diverged(message, unasked, now)
         if isinstance(result, Failure):
