@@ -36,6 +36,10 @@ class Book:
         """Whether facts are wanted."""
         return self._record is not None
 
+    def give_up(self) -> None:
+        """Ends a change that was begun and of which nothing was made."""
+        self._state.steps = None
+
     @property
     def half_done(self) -> bool:
         """Whether a change was begun and never written: something in it has raised. Known only where facts are wanted."""

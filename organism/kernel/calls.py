@@ -79,7 +79,7 @@ class Calls:
             return self._grant(call, verdict)
         if isinstance(verdict, TooMuch) or not call.wait:
             return self._refuse(call, verdict.lack)
-        self._state.steps = None
+        self._book.give_up()
         waiter = self._state.line.join(
             claim, thread.node.path, verdict.lack, grace=call.grace, owner=call.owner, note=call
         )

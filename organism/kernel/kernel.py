@@ -103,6 +103,7 @@ class Kernel:
         if missing is not None or late is not None:
             if conversation is not None and not conversation.node.used[MESSAGES]:
                 del self.state.conversations[conversation.id]  # it was begun just now
+            self.book.give_up()
             raise late or self._refused_message(missing)
         thread = open_thread(
             self.state, id_, "root", to, budget, None, labels, conversation=conversation, accounts=accounts

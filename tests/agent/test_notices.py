@@ -245,7 +245,7 @@ async def test_what_an_agent_may_ask_of_budgets_follows_what_it_is_told(told: An
     handlers = {"writer": agent(peers=("organism",), notices=told), "purse": code(purse)}
     budget = {"tokens": 77_000, "grants_by": "purse"}
     async with running(handlers=handlers, models=models(model), budget=budget) as organism:
-        result = await outcome(organism, "writer")
+        result = await outcome(organism, "writer", id="placebos-come-from-this")
     assert result.outcome == "completed"
     tools = [tool.name.removeprefix("organism_") for tool in model.requests[0].tools if tool.name != "reply"]
     assert sorted(tools) == sorted(offered)
