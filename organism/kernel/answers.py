@@ -184,6 +184,11 @@ def refusal_error(refusal: Refusal, *, hint: str = "") -> BudgetExhaustedError |
         return HandlerFailedError(
             failure.code, failure.text, retry=failure.retry, unit=failure.unit, scope=failure.scope
         )
+    return exhausted_error(lack, hint)
+
+
+def exhausted_error(lack: Lack, hint: str) -> BudgetExhaustedError:
+    """What a limit could not bear, with its figures of this instant; a unit below 0 is the depth."""
     node, unit = lack.node, lack.unit
     if unit < 0:
         return BudgetExhaustedError("depth", node.scope, lack.need - 1, 0, node.caps.depth or 0, lack.need)

@@ -28,6 +28,8 @@ class Book:
         self._state = state
         self._record = record
         self._ended = ended
+        self.half_done = False
+        """A change was begun that is neither written nor given up. Where that is so between two changes, something has raised."""
         self.rolled: tuple[Node, ...] = ()
         """For these a new window has begun; those who wait for what was held in the old one are to be tried."""
 
@@ -38,12 +40,7 @@ class Book:
 
     def give_up(self) -> None:
         """Ends a change that was begun and of which nothing was made."""
-        self._state.steps = None
-
-    @property
-    def half_done(self) -> bool:
-        """Whether a change was begun and never written: something in it has raised. Known only where facts are wanted."""
-        return self._state.steps is not None
+        self.half_done, self._state.steps = False, None
 
     def listen(self, record: Callable[[str, Fact], None] | None) -> None:
         """Who is told from now on; nobody where ``None``."""
@@ -54,12 +51,13 @@ class Book:
         rolled = self._state.come_to(at)
         if rolled:
             self.rolled += rolled
+        self.half_done = True
         if self._record is not None:
             self._state.steps = []
 
     def write(self, fact: Callable[..., Fact], thread: Thread | Conversation, **fields: Any) -> None:
         """Ends a change: writes its fact with the steps that were made, then the threads that ended by it."""
-        state = self._state
+        state, self.half_done = self._state, False
         if not isinstance(thread, Conversation):
             state.inbox.stir(thread)
         if self._record is not None:

@@ -13,6 +13,7 @@ from organism.budget.tree import Lack, Node, note_details, put_back, recap
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
 from organism.frames import Failure, Message, Thread, chain_of, root_of
+from organism.kernel.answers import exhausted_error
 from organism.kernel.conversations import SCOPE, apply_conversation_limits, turn_policy
 from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
@@ -155,7 +156,7 @@ class Calls:
     def _refuse(self, call: CallFor, lack: Lack) -> BudgetExhaustedError:
         """Refuses a call; first the levels that it has not been told of are fired (R15)."""
         state, thread, message = self._state, call.thread, call.message
-        state.steps = [] if self._book.listening else None
+        self._book.begin(state.now)
         fire_rest(state, thread, message, lack.node, lack.unit)
         error = self._error(lack)
         self._book.write(
@@ -176,16 +177,7 @@ class Calls:
         return error
 
     def _error(self, lack: Lack, *, hint: str = "") -> BudgetExhaustedError:
-        node, unit = lack.node, lack.unit
-        return BudgetExhaustedError(
-            VECTOR[unit],
-            node.scope,
-            figure(unit, node.used[unit]),
-            figure(unit, node.held[unit]),
-            figure(unit, node.caps.limit[unit]),
-            figure(unit, lack.need),
-            hint=hint or roll_hint(node),
-        )
+        return exhausted_error(lack, hint or roll_hint(lack.node))
 
     def abandoned(self, thread: Thread, message: Message | None, at: float) -> None:
         """Charges in full what streams hold that a finished delivery (or a bare thread) has left open: nobody will say
@@ -223,9 +215,9 @@ class Calls:
         while done := self._state.line.freed(path):
             for waiter, verdict in done:
                 self._knots.left(waiter)
-                self._book.begin(self._state.now)
                 call: CallFor = waiter.note
                 if isinstance(verdict, Granted):
+                    self._book.begin(self._state.now)
                     self.answered.append((waiter, self._grant(call, verdict)))
                 else:
                     self.answered.append((waiter, self._refuse(call, verdict.lack)))
@@ -241,7 +233,6 @@ class Calls:
         while (tied := self._knots.tied()) is not None:
             waiter, lack = tied
             self._leave(waiter)
-            self._book.begin(self._state.now)
             self.answered.append((waiter, self._refuse(waiter.note, lack)))
             self._try_waiting(waiter.path)
 

@@ -17,10 +17,10 @@ from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_tex
 from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
 from organism.kernel.grants import apply_grant, note_estimate
 from organism.kernel.holds import Hold
-from organism.kernel.imaging import restore
 from organism.kernel.index import Index
 from organism.kernel.opening import open_thread
 from organism.kernel.recall import Done, read_clock, remember
+from organism.kernel.restoring import restore
 from organism.kernel.state import State
 from organism.kernel.warnings import enter_warning, tell
 from organism.kernel.windows import path_of

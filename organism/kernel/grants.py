@@ -114,17 +114,16 @@ class Grants:
         """Raises the limit by as much of ``amount`` as was asked for and there is room for; gives how much that is, or why it is
         nothing. ``key`` names the grant: run again after a crash, its delivery is not granted twice.
         """
-        state = self._state
         self._book.begin(at)
         room = self.room(message, asked, at)
         if isinstance(room, str):
-            state.steps = None
+            self._book.give_up()
             return room
         given = min(each for each in (amount, asked.amount, room.most) if each is not None)
         given = given.quantize(_SMALLEST.get(asked.unit, Decimal(1)), rounding=ROUND_FLOOR, context=_EXACT)
         given = Decimal(_plain(given))
         if given <= 0:
-            state.steps = None
+            self._book.give_up()
             return room.why if room.most is not None and room.most <= amount else "less than one was granted"
         budget = raised(room.thread.budget, asked.unit, given)
         if given < asked.amount:

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from organism.kernel.fold import Fold
-from organism.kernel.imaging import image_of, restore
+from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
+from organism.kernel.restoring import restore
 from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
 from organism.routing import routes

@@ -8,8 +8,9 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from organism.kernel.imaging import image_of, restore
+from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
+from organism.kernel.restoring import restore
 from organism.kernel.state import State
 from organism.routing import routes
 from organism.settings import HumanSettings

@@ -13,8 +13,9 @@ import pytest
 from organism import Context, Reply
 from organism.facts import Fact, Forecast, Granted
 from organism.journal.codec import content, decode
-from organism.kernel.imaging import image_of, restore
+from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
+from organism.kernel.restoring import restore
 from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
 from organism.primitives import BudgetDecision, BudgetEstimate, BudgetRequest

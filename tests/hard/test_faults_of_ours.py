@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from organism import Context, Reply
+from organism import Context, Organism, Reply
 from organism.errors import NotRunningError
 from organism.kernel.state import State
 from organism.testing import running
@@ -16,8 +16,9 @@ from tests.hard.budget_world import Done, Task, code
 
 @pytest.mark.parametrize("caught", [False, True])
 @pytest.mark.parametrize("asked", ["ask", "spawn"])
+@pytest.mark.parametrize("listening", [True, False])
 async def test_an_error_within_the_kernel_stops_the_organism_and_hangs_nobody(
-    monkeypatch: pytest.MonkeyPatch, asked: str, *, caught: bool
+    monkeypatch: pytest.MonkeyPatch, asked: str, *, caught: bool, listening: bool
 ) -> None:
     whole = State.post_opening
 
@@ -41,7 +42,8 @@ async def test_an_error_within_the_kernel_stops_the_organism_and_hangs_nobody(
 
     handlers = {"worker": code(worker, peers=("peer",)), "peer": code(peer)}
     with anyio.fail_after(100), pytest.raises((RuntimeError, BaseExceptionGroup)) as failed:
-        async with running(handlers=handlers, check=False) as organism:
+        watched = running(handlers=handlers, check=False)
+        async with watched if listening else Organism(name="test", handlers=handlers) as organism:
             handle = await organism.send("worker", Task("go"))
             with pytest.raises(NotRunningError):
                 await handle.result()

@@ -1,0 +1,242 @@
+"""A frozen image made part of a state again; nothing that follows differs from folding the record that it stands for (R20)."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from organism.budget.caps import caps
+from organism.budget.claims import NOTHING
+from organism.budget.tree import Node, aim
+from organism.frames import Ask, Conversation, Frame, Message, Thread, chain_of, root_of
+from organism.kernel.calls import add_hold
+from organism.kernel.conversations import enter_conversation
+from organism.kernel.holds import Hold
+from organism.kernel.opening import enter_thread
+from organism.kernel.recall import Done, Times
+from organism.kernel.windows import path_of
+from organism.settings import BudgetSettings
+
+if TYPE_CHECKING:
+    from organism.frames import Warned
+    from organism.images import (
+        ConversationImage,
+        FrameImage,
+        HoldImage,
+        Image,
+        MessageImage,
+        NodeImage,
+        Ref,
+        ThreadImage,
+    )
+    from organism.kernel.index import Index
+    from organism.kernel.state import State
+
+
+def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image) -> dict[str, Thread]:
+    """Makes an image part of a state in which none of its threads lives. The organism's own sums are not in it.
+
+    ``index`` gets its frames and messages, ``warned`` its warnings by (root thread, number). Gives the threads that have ended and
+    whose calls are still out.
+    """
+    conversation = None if image.conversation is None else _restore_conversation(state, image.conversation)
+    frames = _Frames(state, index, image)
+    _restore_threads(state, frames, warned, image, conversation)
+    for frame in image.frames:
+        frames.made_of(frame.frame)
+    for message in image.messages:
+        _restore_message(state, index, warned, message)
+    for frame in image.frames:
+        _restore_asker(state, index, frames.made_of(frame.frame), frame)
+    for message in image.messages:
+        _restore_known(index, message)
+    for thread in image.threads:
+        _share_warnings(state.threads[thread.thread], warned)
+    parted: dict[str, Thread] = {}
+    for hold in image.holds:
+        thread_of = state.threads.get(hold.thread) or parted.get(hold.thread) or _gone(state, conversation, hold)
+        _restore_hold(state, index, thread_of, hold)
+        if thread_of.ended:
+            parted[hold.thread] = thread_of
+    return parted
+
+
+def _restore_threads(
+    state: State, frames: _Frames, warned: dict[Ref, Warned], image: Image, conversation: Conversation | None
+) -> None:
+    for thread in image.threads:
+        # A sub-thread hangs on a frame of a thread above it, which stands before it.
+        owner = None if thread.owner is None else frames.made_of(thread.owner)
+        made = _restore_thread(state, owner, thread, None if owner is not None else conversation)
+        for raised in chain(thread.warnings, *thread.pending.values()):
+            warned.setdefault((root_of(made).id, raised.seq), evolve(raised))
+    if conversation is not None and image.conversation is not None:
+        conversation.turns.extend(state.threads[turn] for turn in image.conversation.turns)
+        if conversation.turns:
+            conversation.state = conversation.turns[0].state
+
+
+def _restore_conversation(state: State, image: ConversationImage) -> Conversation:
+    conversation = enter_conversation(state, image.conversation, image.budget, image.before, image.accounts)
+    conversation.state = {handler: dict(kept) for handler, kept in image.state.items()} or None
+    conversation.calls, conversation.seconds = image.calls, image.seconds
+    conversation.unheard = {handler: list(warned) for handler, warned in image.unheard.items()} or None
+    _restore_figures(conversation.node, image.node)
+    return conversation
+
+
+def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> Thread:
+    """A thread that has ended, for a call of it that is still out: what that costs is charged to those above that live."""
+    budget = BudgetSettings()
+    living = state.threads.get(image.under)
+    above = living.node if living is not None else state.root if conversation is None else conversation.node
+    policy = above.policy
+    node = Node("thread", caps(budget.limits, policy, keeps_back=False), policy, thread=image.thread, above=above.path)
+    owner = None if living is None else Frame(living, 0, living.handler, None, 0, None, above=None, top=True)
+    labels = dict[str, str]() if living is None else living.labels
+    thread = Thread(image.thread, "root" if owner is None else "call", "", node, owner, labels, state.now, budget)
+    thread.ended = True
+    if owner is None:
+        thread.conversation = conversation
+        thread.accounts = () if conversation is None else conversation.accounts
+    return thread
+
+
+def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conversation: Conversation | None) -> Thread:
+    kind: Any = image.kind
+    thread = enter_thread(
+        state, image.thread, kind, image.handler, image.budget, owner, image.labels, conversation, image.accounts
+    )
+    thread.opened_at, thread.paused_at, thread.waits_turn = image.opened_at, image.paused_at, image.waits_turn
+    thread.seq, thread.calls = image.seq, image.calls
+    thread.records = list(image.records) or None
+    thread.replies = [(handler, payload) for handler, payload in image.replies]
+    thread.failures = list(image.failures) or None
+    thread.warnings = list(image.warnings) or None
+    thread.pending = {handler: list(warned) for handler, warned in image.pending.items()} or None
+    thread.state = {handler: dict(kept) for handler, kept in image.state.items()} or None
+    thread.partial, thread.calls_like = image.partial, image.calls_like
+    thread.exhausted, thread.stopping = image.exhausted, image.stopping
+    thread.closing, thread.last_due, thread.graced = image.closing, image.last_due, image.graced
+    thread.time_fired = image.time_fired
+    if image.stands_since is not None:
+        state.inbox.resting[thread] = image.stands_since
+    thread.granted, thread.estimates = dict(image.granted) or None, list(image.estimates) or None
+    if image.ring is not None and state.rings is not None:
+        state.rings.restore(thread, image.ring)
+    _restore_figures(thread.node, image.node)
+    return thread
+
+
+def _restore_figures(node: Node, figures: NodeImage) -> None:
+    node.used, node.own, node.held = list(figures.used), list(figures.own), list(figures.held)
+    node.overdraft = list(figures.overdraft)
+    node.details, node.details_own = list(figures.details), list(figures.details_own)
+    node.estimated, node.runways = figures.estimated, figures.runways
+    node.estimated_own = bool(figures.estimated_own)
+    node.fired = [frozenset(levels) for levels in figures.fired]
+    for unit in range(len(NOTHING)):
+        aim(node, unit)
+
+
+class _Frames:
+    """The frames of an image, each made with those that it refers to."""
+
+    def __init__(self, state: State, index: Index, image: Image) -> None:
+        self._state = state
+        self._index = index
+        self._images = {each.frame: each for each in image.frames}
+        self._made: dict[Ref, Frame] = {}
+
+    def made_of(self, ref: Ref) -> Frame:
+        """The frame of this name."""
+        known = self._made.get(ref)
+        if known is not None:
+            return known
+        image = self._images[ref]
+        parent = None if image.parent is None else self.made_of(image.parent)
+        above = None if image.above is None else self.made_of(image.above)
+        thread = self._state.threads[ref[0]]
+        frame = Frame(thread, ref[1], image.handler, parent, image.depth, None, above=above, top=image.top)
+        frame.answered = image.answered
+        self._made[ref] = frame
+        if image.open:
+            self._state.count_up(frame)
+            self._index.opened(frame)
+        return frame
+
+
+def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], image: MessageImage) -> None:
+    frame = index.frames[image.frame]
+    root = root_of(frame.thread).id
+    message = Message(
+        state.threads[image.message[0]], image.message[1], image.to, image.payload, image.sender, frame, image.kind
+    )
+    message.graced, message.dropped = image.graced, image.dropped
+    message.told = [warned.setdefault((root, each.seq), evolve(each)) for each in image.told] or None
+    frame.open += 1
+    index.posted(message)
+    state.queue(message, state.now if image.asked_at is None else image.asked_at)
+
+
+def _restore_asker(state: State, index: Index, frame: Frame, image: FrameImage) -> None:
+    if image.asker is None:
+        return
+    message = index.messages.get(image.asker)
+    if message is None:  # it is over, and only what is late needs to know that it asked
+        id_, seq = image.asker
+        message = Message(state.threads[id_], seq, "", None, "", frame, "ask")
+    ask = frame.asker = Ask(message)
+    ask.frame, ask.done = frame if image.waits else None, not image.waits
+    if image.waits:
+        message.asks = [*(message.asks or ()), ask]
+
+
+def _restore_known(index: Index, image: MessageImage) -> None:
+    message = index.messages[image.message]
+    known: dict[str, Any] = {}
+    for each in image.recalled:
+        if each.thread is not None:
+            known[each.key] = each.thread
+        elif each.times:
+            known[each.key] = Times(each.times)
+        elif each.done is not None:
+            known[each.key] = Done(each.done, each.text or "")
+        elif each.text is not None:
+            known[each.key] = (each.text, each.kept)
+        elif each.frame is not None:
+            known[each.key] = index.frames[each.frame].asker
+        else:
+            known[each.key] = ask = Ask(message)
+            ask.done, ask.answer = True, each.answer
+    message.known = known or None
+
+
+def _share_warnings(thread: Thread, warned: dict[Ref, Warned]) -> None:
+    """A warning that waits to be told is the one that results show."""
+    root = root_of(thread).id
+    if thread.pending is not None:
+        thread.pending = {to: [warned[root, each.seq] for each in queue] for to, queue in thread.pending.items()}
+    if thread.warnings is not None:
+        thread.warnings = [warned[root, each.seq] for each in thread.warnings]
+
+
+def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) -> None:
+    exhausted, graced = thread.exhausted, thread.graced
+    message = index.messages.get((image.thread, image.seq))
+    if message is None and image.handler:  # its delivery is over, and only who made it is still to be known
+        frame = Frame(thread, image.seq, image.handler, None, 0, None, above=None, top=True)
+        message = Message(thread, image.seq, image.handler, None, "", frame, "send")
+    hold = Hold(
+        id=image.hold, thread=thread, message=message, path=thread.node.path,
+        need=image.need, output=image.output, clamped=False, alias=image.alias, backend=image.backend,
+        attempt=image.attempt, grace=image.grace, streamed=image.streamed, held_at=image.held_at, chain=chain_of(thread),
+        tags=image.tags,
+    )  # fmt: skip
+    add_hold(state, hold)
+    thread.exhausted, thread.graced = exhausted, graced
+    for node in path_of(hold):
+        if node.window is not None:  # the others have it in their figures
+            node.held = [have + more for have, more in zip(node.held, image.need, strict=True)]
