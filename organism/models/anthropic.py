@@ -24,13 +24,15 @@ from organism.models.contract import BackendError, BackendFactory, Piece, RawUsa
 from organism.models.leftovers import sweeping
 from organism.models.messages import OWNED, answer_tool, body_of
 from organism.models.wire import (
+    NO_KEY,
     SECONDS_FOR_LEFTOVERS,
     SECONDS_TO_CONNECT,
+    Wired,
     beside_body,
     content_of,
     hear_reasons,
-    lost,
     retry_after,
+    without,
 )
 
 if TYPE_CHECKING:
@@ -44,8 +46,6 @@ log: Final = logging.getLogger("organism.models")
 
 _SERVER: Final = "https://api.anthropic.com"
 _PATH: Final = "/v1/messages"
-_NO_KEY: Final = "none"
-"""What is sent to servers that want no key; without any the SDK would look for one in the environment."""
 _BESIDE: Final = frozenset({"extra_headers", "extra_query"})
 """Options that are not part of the body."""
 
@@ -69,7 +69,6 @@ class AnthropicBackend:
     """One backend, bound to its server and its key. The key goes into the client and nowhere else."""
 
     def __init__(self, settings: BackendSettings, key: str | None) -> None:
-        self._secret = key or _NO_KEY
         self._model = settings.model
         self._prompt_cache = settings.prompt_cache
         self._seed_said = False
@@ -79,7 +78,8 @@ class AnthropicBackend:
         http.event_hooks = {"request": [sweeping(http)], "response": [hear_reasons]}
         # The path of this protocol has its version in it; addresses of the other protocol end with theirs.
         server = (settings.base_url or _SERVER).rstrip("/").removesuffix("/v1")
-        self._client = _Client(self._secret, server, http)
+        self._client = _Client(key or NO_KEY, server, http)
+        self._wired = Wired(key, self._client.base_url)
 
     async def complete(self, request: Request) -> Response:
         """See :class:`~organism.models.contract.Backend`."""
@@ -118,48 +118,28 @@ class AnthropicBackend:
             log.warning(
                 "anthropic/%s: a seed is not sent; this protocol has none, and answers will differ", self._model
             )
-        inside = evolve(request, options=_inside(request.options), extra=_inside(request.extra))
+        inside = without(request, _BESIDE)
         return body_of(inside, prompt_cache=self._prompt_cache), beside
 
     @contextmanager
     def _failures(self) -> Generator[None]:
-        """Tells what went wrong on the way. The SDK's own errors are left behind: they may quote the key."""
-        try:
-            yield
-        except BackendError as error:
-            error.args = (self._clean(str(error)),)
-            raise
-        except anthropic.APIStatusError as error:
-            raise self._refusal(error) from None
-        except anthropic.APIConnectionError as error:
-            cause = error.__cause__ or error
-            raise self._broken(cause, late=isinstance(error, anthropic.APITimeoutError)) from None
-        except httpx2.HTTPError as error:  # what the SDK lets through, such as a stream that is cut
-            raise self._broken(error, late=False) from None
-        except UnicodeEncodeError as error:  # half of a surrogate pair, which no encoding of text can carry
-            raise BackendError("rejected", f"the request cannot be encoded: {self._clean(str(error))}") from None
-        except (ValueError, RecursionError) as error:
-            raise BackendError("broken", f"the answer is no JSON: {self._clean(str(error))}") from None
+        """As :meth:`Wired.failures`, with those of the SDK."""
+        with self._wired.failures():
+            try:
+                yield
+            except anthropic.APIStatusError as error:
+                raise self._refusal(error) from None
+            except anthropic.APIConnectionError as error:
+                late = isinstance(error, anthropic.APITimeoutError)
+                raise self._wired.lost(error.__cause__ or error, late=late) from None
 
     def _refusal(self, error: anthropic.APIStatusError) -> BackendError:
         """The error of a status, or of an event within a stream, whose status is that of a success."""
         status = error.status_code if error.status_code >= 400 else 0
         found = error_of(mapping(mapping(error.body).get("error")), status=status, unknown="cut")
-        text = "401: the key was refused" if status == 401 else self._clean(str(found))
+        text = "401: the key was refused" if status == 401 else self._wired.clean(str(found))
         headers = error.response.headers
         return BackendError(found.kind, text, retry_after=retry_after(headers), allowance=allowance_in(headers))
-
-    def _broken(self, cause: BaseException, *, late: bool) -> BackendError:
-        if isinstance(cause, BackendError):  # a refusal whose reason could not be heard
-            return cause
-        return lost(cause, self._clean(str(cause) or type(cause).__name__), self._client.base_url, late=late)
-
-    def _clean(self, text: str) -> str:
-        return text if self._secret == _NO_KEY else text.replace(self._secret, "[key]")
-
-
-def _inside(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in options.items() if name not in _BESIDE}
 
 
 class _Stream:

@@ -21,13 +21,15 @@ from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, m
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
 from organism.models.leftovers import sweeping
 from organism.models.wire import (
+    NO_KEY,
     SECONDS_FOR_LEFTOVERS,
     SECONDS_TO_CONNECT,
+    Wired,
     beside_body,
     content_of,
     hear_reasons,
-    lost,
     retry_after,
+    without,
 )
 
 if TYPE_CHECKING:
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from organism.settings import BackendSettings
 
 _SERVER: Final = "https://api.openai.com/v1"
-_NO_KEY: Final = "none"
-"""What is sent to servers that want no key; the SDK insists on some."""
 _BESIDE: Final = frozenset({"max_tokens_parameter", "extra_headers", "extra_query"})
 """Options that are not part of the body."""
 
@@ -53,13 +53,12 @@ class OpenAIBackend:
         # Only OpenAI's own server is sure to know the new name; most others know the old one only.
         usual = "max_completion_tokens" if settings.base_url is None else "max_tokens"
         self._limit = str(settings.options.get("max_tokens_parameter", usual))
-        self._secret = key or _NO_KEY
         http = openai.DefaultAsyncHttpxClient(
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.max_concurrent)
         )
         http.event_hooks = {"request": [sweeping(http)], "response": [hear_reasons]}
         self._client = openai.AsyncOpenAI(
-            api_key=self._secret,
+            api_key=key or NO_KEY,
             base_url=settings.base_url or _SERVER,
             max_retries=0,
             timeout=httpx2.Timeout(None, connect=SECONDS_TO_CONNECT),
@@ -68,6 +67,7 @@ class OpenAIBackend:
         # The SDK takes these from the environment by itself; another company's server must not get to see them.
         self._client.organization = None
         self._client.project = None
+        self._wired = Wired(key, self._client.base_url)
 
     async def complete(self, request: Request) -> Response:
         """See :class:`~organism.models.contract.Backend`."""
@@ -101,49 +101,33 @@ class OpenAIBackend:
     def _prepared(self, request: Request) -> tuple[dict[str, Any], openai.RequestOptions]:
         """The body, and what goes beside it."""
         beside = cast("openai.RequestOptions", {"security": {"bearer_auth": True}, **beside_body(request)})
-        inside = evolve(request, options=_inside(request.options), extra=_inside(request.extra))
+        inside = without(request, _BESIDE)
         return body_of(inside, limit=self._limit), beside
 
     @contextmanager
     def _failures(self) -> Generator[None]:
-        """Tells what went wrong on the way. The SDK's own errors are left behind: they may quote the key."""
-        try:
-            yield
-        except BackendError as error:
-            error.args = (self._clean(str(error)),)
-            raise
-        except openai.APIStatusError as error:
-            raise self._refusal(error) from None
-        except openai.APIConnectionError as error:
-            raise self._lost(error.__cause__ or error, late=isinstance(error, openai.APITimeoutError)) from None
-        except openai.APIError as error:  # one that came as a chunk of a stream
-            raise error_of(mapping(error.body), self._clean(error.message), unknown="cut") from None
-        except httpx2.HTTPError as error:  # what the SDK lets through, such as an error whose body is cut
-            raise self._lost(error, late=False) from None
-        except UnicodeEncodeError as error:  # half of a surrogate pair, which no encoding of text can carry
-            raise BackendError("rejected", f"the request cannot be encoded: {self._clean(str(error))}") from None
-        except (ValueError, RecursionError) as error:
-            raise BackendError("broken", f"the answer is no JSON: {self._clean(str(error))}") from None
+        """As :meth:`Wired.failures`, with those of the SDK."""
+        with self._wired.failures():
+            try:
+                yield
+            except openai.APIStatusError as error:
+                raise self._refusal(error) from None
+            except openai.APIConnectionError as error:
+                raise self._wired.lost(
+                    error.__cause__ or error, late=isinstance(error, openai.APITimeoutError)
+                ) from None
+            except openai.APIError as error:  # one that came as a chunk of a stream
+                raise error_of(mapping(error.body), self._wired.clean(error.message), unknown="cut") from None
 
     def _refusal(self, error: openai.APIStatusError) -> BackendError:
         said = str(mapping(error.body).get("message") or error.message)
         kind = kind_of(error.status_code, error.code or "", said)
         # OpenAI quotes most of a wrong key in its answer to it.
-        text = "the key was refused" if error.status_code == 401 else self._clean(said)
+        text = "the key was refused" if error.status_code == 401 else self._wired.clean(said)
         headers = error.response.headers
         return BackendError(
             kind, f"{error.status_code}: {text}", retry_after=retry_after(headers), allowance=allowance_in(headers)
         )
-
-    def _lost(self, cause: BaseException, *, late: bool) -> BackendError:
-        return lost(cause, self._clean(str(cause) or type(cause).__name__), self._client.base_url, late=late)
-
-    def _clean(self, text: str) -> str:
-        return text if self._secret == _NO_KEY else text.replace(self._secret, "[key]")
-
-
-def _inside(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in options.items() if name not in _BESIDE}
 
 
 class _Chunks(openai.AsyncStream[object]):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, TypedDict
 
 import anyio
 import httpx2
+from attrs import evolve
 
 from organism.models.allowances import allowance_in
 from organism.models.chat import kind_of
 from organism.models.contract import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from organism.models.contract import Request
 
@@ -23,6 +25,8 @@ SECONDS_FOR_LEFTOVERS: Final = 0.2
 """What comes behind the end of a stream is waited for as long, so that its connection can serve the next call."""
 _SECONDS_FOR_REASONS: Final = 1.0
 """A refusal is known by its status; longer than this its text is not waited for."""
+NO_KEY: Final = "none"
+"""What is sent to servers that want no key; without any an SDK insists on one, or looks for one in the environment."""
 _NEVER_SENT: Final = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -52,6 +56,44 @@ async def hear_reasons(response: httpx2.Response) -> None:
     )
 
 
+class Wired:
+    """An adapter's side of the wire: the key, which no text may show, the server, and what may break on the way to it."""
+
+    def __init__(self, key: str | None, server: object) -> None:
+        self.secret = key or NO_KEY
+        self._server = server
+
+    def clean(self, text: str) -> str:
+        """The text without the key."""
+        return text if self.secret == NO_KEY else text.replace(self.secret, "[key]")
+
+    def lost(self, cause: BaseException, *, late: bool) -> BackendError:
+        """The error of a request that did not get its answer: ``late`` where it only took too long."""
+        if isinstance(cause, BackendError):  # a refusal whose reason could not be heard
+            return cause
+        said = self.clean(str(cause) or type(cause).__name__)
+        if isinstance(cause, _NEVER_SENT):
+            return BackendError("connection", f"no connection to {self._server}: {said}")
+        if isinstance(cause, httpx2.TooManyRedirects):
+            return BackendError("rejected", f"{self._server} sends its callers in a circle: {said}")
+        return BackendError("timeout" if late else "cut", f"the connection to {self._server} broke: {said}")
+
+    @contextmanager
+    def failures(self) -> Generator[None]:
+        """Tells what went wrong on the way, as BackendError. What is left behind may quote the key."""
+        try:
+            yield
+        except BackendError as error:
+            error.args = (self.clean(str(error)),)
+            raise
+        except httpx2.HTTPError as error:  # what an SDK lets through, such as an error whose body is cut
+            raise self.lost(error, late=False) from None
+        except UnicodeEncodeError as error:  # half of a surrogate pair, which no encoding of text can carry
+            raise BackendError("rejected", f"the request cannot be encoded: {self.clean(str(error))}") from None
+        except (ValueError, RecursionError) as error:
+            raise BackendError("broken", f"the answer is no JSON: {self.clean(str(error))}") from None
+
+
 class Beside(TypedDict, total=False):
     """What goes beside the body of a request, under the names of the SDKs."""
 
@@ -68,6 +110,15 @@ def beside_body(request: Request) -> Beside:
     if query := passed.get("extra_query"):
         beside["params"] = query
     return beside
+
+
+def without(request: Request, beside: frozenset[str]) -> Request:
+    """The request less the options that are no part of its body."""
+    options, extra = (
+        {name: value for name, value in given.items() if name not in beside}
+        for given in (request.options, request.extra)
+    )
+    return evolve(request, options=options, extra=extra)
 
 
 def content_of(answer: httpx2.Response) -> object:
@@ -88,12 +139,3 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, (then - now).total_seconds())
     except (KeyError, ValueError, TypeError):
         return None
-
-
-def lost(cause: BaseException, said: str, server: object, *, late: bool) -> BackendError:
-    """The error of a request that did not get its answer from ``server``: ``late`` where it only took too long."""
-    if isinstance(cause, _NEVER_SENT):
-        return BackendError("connection", f"no connection to {server}: {said}")
-    if isinstance(cause, httpx2.TooManyRedirects):
-        return BackendError("rejected", f"{server} sends its callers in a circle: {said}")
-    return BackendError("timeout" if late else "cut", f"the connection to {server} broke: {said}")
