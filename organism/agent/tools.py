@@ -33,9 +33,9 @@ class Tool:
 
 @frozen
 class Wanted:
-    """A call that makes sense: ``payload`` for ``peer``, or as the reply."""
+    """A call that makes sense: ``payload`` for ``peer``, or as the reply. ``call``: the tool call that it was, if it was one."""
 
-    call: ToolCall
+    call: ToolCall | None
     payload: Any
     peer: str | None
 
@@ -44,7 +44,7 @@ class Wanted:
 class Mistaken:
     """A call that does not: what the model is told, so that it can correct itself."""
 
-    call: ToolCall
+    call: ToolCall | None
     error: str
 
 

@@ -1,0 +1,84 @@
+"""The one answer on grace (R17): the prompt is cut to what fits, and nothing is offered but to reply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from organism.agent.history import shortened
+from organism.errors import BudgetExhaustedError
+from organism.message import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from organism.agent.asking import Asking
+    from organism.agent.context import AgentContext
+    from organism.agent.history import History
+    from organism.agent.speech import Speech
+    from organism.agent.telling import Telling
+    from organism.models.completion import Call, Completion
+    from organism.payloads.primitives import BudgetExhausted
+
+FOR_THE_ANSWER: Final = 0.1
+"""Share of what is kept back that the messages of a grace call leave to its answer, beyond those that it must have."""
+
+
+class LastWord:
+    """Gets an agent's last answer, where its thread has run out."""
+
+    def __init__(self, ctx: AgentContext, asking: Asking, speech: Speech, history: History, telling: Telling) -> None:
+        self._ctx = ctx
+        self._asking = asking
+        self._speech = speech
+        self._history = history
+        self._telling = telling
+
+    async def say(self, exhausted: BudgetExhausted, error: BudgetExhaustedError | None = None) -> Reply[Any] | None:
+        """The reply, ``None`` where there is none. ``error``, the refusal that it was to follow, is raised again then."""
+        completion = self._ctx.recalled_grace() or await self._last_answer(exhausted)
+        if completion is None:
+            if error is not None:
+                raise error
+            return None
+        self._history.add(completion.message)
+        reply = self._speech.reply_in(completion)
+        if reply is None and error is not None:
+            raise error
+        return None if reply is None else Reply(reply)
+
+    async def _last_answer(self, exhausted: BudgetExhausted) -> Completion | None:
+        """What the model says on grace; ``None`` where that cannot be borne."""
+        unheard = self._ctx.unheard()
+        call = self._last_call(exhausted, self._telling.warnings(unheard))
+        if call is None and unheard:
+            # Where not all fits, the answer is worth more than the warning that it is the last.
+            unheard = ()
+            call = self._last_call(exhausted, ())
+        if call is None:
+            return None
+        try:
+            return await self._asking.on_grace(call, tells=unheard)
+        except BudgetExhaustedError:
+            return None
+
+    def _last_call(self, exhausted: BudgetExhausted, told: Sequence[Mapping[str, Any]]) -> Call | None:
+        """System, first message, as much of the newest as fits, and the notices; ``None`` where not even that much fits."""
+        notice = self._telling.last_call(exhausted)
+        system, *_ = self._history.prompt()
+        # Models want to be asked something: a delivery that was cancelled has left nothing that it could be.
+        first = self._history.messages[:1] or (() if notice else ({"role": "user", "content": "Answer now."},))
+
+        def call_with(newest: Sequence[Mapping[str, Any]], *, answer: float = FOR_THE_ANSWER) -> Call | None:
+            prompt = (system, *first, *newest, *told, *notice)
+            call = self._asking.call(prompt, self._speech.reply_only())
+            return call if self._ctx.fits_grace(call, answer=answer) else None
+
+        found = call_with((), answer=0.0)
+        kept: list[Mapping[str, Any]] = []
+        for group in reversed(self._history.groups()) if found is not None else ():
+            for version in shortened(group):
+                longer = call_with([*version, *kept])
+                if longer is not None:
+                    found, kept = longer, [*version, *kept]
+                    break
+        return found
