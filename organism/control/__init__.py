@@ -1,0 +1,16 @@
+"""What other processes ask of the one that works on a journal: pause, resume, cancel, add budget, answer for a person (R24).
+
+The owner listens on a socket beside its journal; a request is a line of JSON, and so is what it says to it. Where nobody works on the
+journal, the same changes are written behind its threads, and whoever goes on with them finds them made.
+
+Reading order: ``orders`` (what is asked), ``lines`` (how it travels), ``changes`` (what is done), ``server`` (who listens).
+"""
+
+from __future__ import annotations
+
+from organism.control.changes import written_down
+from organism.control.lines import tell
+from organism.control.orders import DO, Order
+from organism.control.server import Control
+
+__all__ = ["DO", "Control", "Order", "tell", "written_down"]

@@ -1,0 +1,123 @@
+"""The changes that are asked for, made to threads that live here or were left by an earlier process, and what is said of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from organism import inbox
+from organism.errors import ConfigurationError
+from organism.frames import Conversation, Failure, root_of
+from organism.kernel.calls import abandoned_charge
+from organism.pump.handles import raised
+from organism.settings import UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from organism.control.orders import Order
+    from organism.durable import Durable
+    from organism.frames import Thread
+    from organism.kernel import Kernel
+    from organism.settings import BudgetSettings
+
+REASON: Final = "cancelled by hand"
+_GO_ON: Final = "'organism resume' lets it go on"
+
+
+async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> str:
+    """Writes an order behind what an earlier process left of a thread, and says what was done. Nothing is delivered.
+
+    Raises ConfigurationError where there is nothing to do it to, and JournalError.
+    """
+    said: list[str] = []
+
+    def change(kernel: Kernel, at: float) -> None:
+        whole = kernel.state.chain(chain)
+        if order.do == "add-budget" and isinstance(whole, Conversation) and whole.id == id_:
+            before = whole.budget
+            budget = raised(before, more(named(whole), before, order.units or {}))
+            kernel.calls.set_conversation_limits(whole, budget, at)
+            said.append(raised_to(named(whole), before, budget))
+            return
+        thread = _thread_in(kernel, chain, id_)
+        if order.do == "answer":
+            done = inbox.typed(kernel, durable.settings.handlers, order.question, order.text, order.refuse, at)
+            inbox.unrest(kernel, thread, at)
+            said.append(f"{done}; {_GO_ON}")
+        else:
+            said.append(_changed(kernel, thread, order, at))
+
+    try:
+        await durable.note(chain, change)
+    except LookupError:
+        raise ConfigurationError([await over(durable, id_)]) from None
+    return said[0]
+
+
+def _thread_in(kernel: Kernel, chain: str, id_: str) -> Thread:
+    """The root thread that is meant; raises LookupError where it is over."""
+    state = kernel.state
+    whole = state.chain(chain)
+    if isinstance(whole, Conversation) and whole.id == id_ and whole.turns:
+        return whole.turns[0]
+    thread = state.threads[id_]
+    if thread.owner is not None:
+        raise ConfigurationError([sub_thread(id_, root_of(thread).id)])
+    return thread
+
+
+def _changed(kernel: Kernel, thread: Thread, order: Order, at: float) -> str:
+    """Makes the change to a thread of which nothing runs."""
+    match order.do:
+        case "pause" if thread.paused_at is not None:
+            return f"thread {thread.id} is paused already; {_GO_ON}"
+        case "pause":
+            kernel.ends.pause(thread, at)
+            return f"thread {thread.id} is paused; {_GO_ON}"
+        case "cancel":
+            for hold in [each for each in kernel.state.holds.values() if root_of(each.thread) is thread]:
+                kernel.calls.settle(hold, abandoned_charge(hold), at)
+            kernel.ends.stop(thread, Failure("cancelled", REASON), at)
+            return f"thread {thread.id} is cancelled"
+        case _:
+            before = thread.budget
+            kernel.calls.set_limits(thread, raised(before, more(named(thread), before, order.units or {})), at)
+            return raised_to(named(thread), before, thread.budget)
+
+
+def named(whole: Thread | Conversation) -> str:
+    """What it is called to people."""
+    return f"conversation {whole.id}" if isinstance(whole, Conversation) else f"thread {whole.id}"
+
+
+def more(name: str, budget: BudgetSettings, units: Mapping[str, Any]) -> dict[str, Any]:
+    """The amounts; raises ConfigurationError for a unit that is not limited."""
+    wrong = [unit for unit in units if getattr(budget.limits, unit) is None]
+    if wrong:
+        raise ConfigurationError([f"{name} has no limit of {wrong[0]}: there is nothing to add to"])
+    return dict(units)
+
+
+def raised_to(name: str, before: BudgetSettings, after: BudgetSettings) -> str:
+    """What is said of limits that were raised."""
+    pairs = ((unit, getattr(before.limits, unit), getattr(after.limits, unit)) for unit in UNITS)
+    changes = [f"{unit} {_figure(old)} -> {_figure(new)}" for unit, old, new in pairs if old != new]
+    return f"{name}: {', '.join(changes) or 'its limits stay as they are'}"
+
+
+def _figure(value: Any) -> str:
+    return f"{value:,}".removesuffix(".0")
+
+
+async def over(durable: Durable, id_: str) -> str:
+    """What is said where a thread is over."""
+    end = await durable.end_of(id_)
+    return f"thread {id_} has ended" + ("" if end is None else f" ({end.outcome})")
+
+
+def sub_thread(id_: str, root: str) -> str:
+    """What is said where only a whole thread can be meant."""
+    return f"{id_} is a sub-thread: only a whole thread can be paused, cancelled or given more; that is {root}"
+
+
+__all__ = ["REASON", "more", "named", "over", "raised_to", "sub_thread", "written_down"]

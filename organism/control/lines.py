@@ -1,0 +1,69 @@
+"""Lines on the socket: the one that is asked, and what is said to it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import anyio
+
+from organism.control.orders import LONGEST
+from organism.errors import ConfigurationError, JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from anyio.abc import ByteStream
+
+    from organism.control.orders import Order
+
+PATIENCE: Final = 5.0
+"""Seconds in which a request must have come, and in which what is said to it must have been read."""
+_ANSWERED_IN: Final = 60.0
+"""Seconds that a request waits for what is said to it: the owner may be writing much to a slow disk."""
+
+
+async def tell(path: Path, order: Order) -> Mapping[str, Any]:
+    """Sends an order to the process that listens at ``path``, and gives what it says: ``said``, and more by what was asked.
+
+    Raises ConfigurationError with what it says where it does not do it, ConnectionError where nobody listens there, and
+    JournalError where it says nothing that can be understood.
+    """
+    try:
+        with anyio.fail_after(_ANSWERED_IN):
+            async with await anyio.connect_unix(path) as stream:
+                await stream.send(order.as_line())
+                answer = await _whole_line(stream)
+    except (anyio.BrokenResourceError, anyio.EndOfStream, TimeoutError, ConnectionResetError) as error:
+        raise JournalError(f"the process that works on the journal says nothing ({path})") from error
+    try:
+        said: Any = json.loads(answer)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise JournalError(f"what listens at {path} says nothing that can be understood")
+    found = cast("dict[str, Any]", said)
+    if found.get("ok") is not True:
+        raise ConfigurationError([str(found.get("error", "it was not done"))])
+    return found
+
+
+async def line_of(stream: ByteStream) -> bytes | None:
+    """The line that somebody sends; ``None`` where it does not come whole, or not in time, or is too long."""
+    with anyio.move_on_after(PATIENCE), suppress(anyio.EndOfStream):
+        return await _whole_line(stream, most=LONGEST)
+    return None
+
+
+async def _whole_line(stream: ByteStream, *, most: int | None = None) -> bytes:
+    found = bytearray()
+    while b"\n" not in found:
+        if most is not None and len(found) > most:
+            raise anyio.EndOfStream
+        found += await stream.receive()
+    return bytes(found.partition(b"\n")[0])
+
+
+__all__ = ["PATIENCE", "line_of", "tell"]

@@ -1,0 +1,90 @@
+"""What one process asks of another that works on a journal: a line of JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from attrs import frozen
+
+from organism.errors import ConfigurationError
+from organism.names import suggestion
+from organism.settings import UNITS
+
+DO: Final = ("pause", "resume", "cancel", "add-budget", "answer", "status")
+LONGEST: Final = 4 * 1024 * 1024
+"""Bytes of a request."""
+_TEXTS: Final = ("do", "thread", "question", "text", "refuse")
+"""What is a text in a request."""
+
+
+@frozen(kw_only=True)
+class Order:
+    """What is asked for: ``do`` is one of DO. ``thread`` is the id of a root thread, or as much of its beginning as tells it;
+    ``units`` are amounts by unit. ``question`` is the one in that thread that is answered: by ``text``, as a person types it,
+    or not at all, for the reason in ``refuse``.
+    """
+
+    do: str
+    thread: str | None = None
+    units: Mapping[str, Any] | None = None
+    question: str | None = None
+    text: str | None = None
+    refuse: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.do not in DO:
+            raise ConfigurationError([f"{self.do!r:.80} cannot be done; there are: {', '.join(DO)}"])
+        if self.thread is None and self.do not in {"resume", "status"}:
+            raise ConfigurationError([f"{self.do}: name the thread"])
+        if self.do == "add-budget":
+            _check_units(self.units)
+        if self.do == "answer" and (self.question is None or (self.text is None) == (self.refuse is None)):
+            raise ConfigurationError(["answer: name the question, and what its answer is, or why there is none"])
+
+    def as_line(self) -> bytes:
+        """The line of JSON that is sent."""
+        given = {key: getattr(self, key) for key in _TEXTS} | {
+            "units": None if self.units is None else dict(self.units)
+        }
+        line = json.dumps({key: value for key, value in given.items() if value is not None}).encode() + b"\n"
+        if len(line) > LONGEST:
+            raise ConfigurationError([f"{self.do}: {len(line):,} bytes are too long, {LONGEST:,} are taken"])
+        return line
+
+    @classmethod
+    def of_line(cls, line: bytes) -> Order:
+        """The order in a line; raises ConfigurationError for one that holds none."""
+        try:
+            given: Any = json.loads(line)
+        except (ValueError, RecursionError):
+            given = None
+        if not isinstance(given, dict):
+            raise ConfigurationError(['a request is a line with a JSON object, as {"do": "status"}'])
+        fields = cast("dict[str, Any]", given)
+        texts, units = {key: fields[key] for key in _TEXTS if fields.get(key) is not None}, fields.get("units")
+        if (
+            "do" not in texts
+            or not all(isinstance(each, str) for each in texts.values())
+            or not isinstance(units, dict | None)
+        ):
+            raise ConfigurationError(["a request has the texts `do` and `thread`, and amounts by unit in `units`"])
+        return cls(**texts, units=cast("dict[str, Any] | None", units))
+
+
+def _check_units(units: Mapping[str, Any] | None) -> None:
+    if not units:
+        raise ConfigurationError(["add-budget: say how much of what, as in tokens=1000"])
+    for unit, amount in units.items():
+        if unit not in UNITS:
+            known = suggestion(unit, UNITS) or f"; there are: {', '.join(UNITS)}"
+            raise ConfigurationError([f"add-budget: {unit!r:.80} is no unit{known}"])
+        if isinstance(amount, bool) or not isinstance(amount, int | float | str):
+            raise ConfigurationError([f"add-budget: {unit} is a number"])
+        if not isinstance(amount, str) and not 0 < amount < math.inf:
+            raise ConfigurationError([f"add-budget: {unit}: {amount:g} must be above 0"])
+
+
+__all__ = ["DO", "LONGEST", "Order"]

@@ -1,0 +1,220 @@
+"""The owner of a journal, listening on a socket beside it for what other processes ask."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from organism import inbox
+from organism.control.changes import REASON, more, named, over, raised_to, sub_thread, written_down
+from organism.control.lines import PATIENCE, line_of
+from organism.control.orders import Order
+from organism.errors import ConfigurationError, OrganismError
+from organism.frames import root_of
+from organism.journal import place_of, socket_path
+from organism.names import CONVERSATION
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anyio.abc import ByteStream
+
+    from organism.durable import Durable
+    from organism.frames import Thread
+    from organism.ingress import Ingress
+    from organism.pump.pump import Pump
+    from organism.settings import Settings
+
+_TALKS: Final = 32
+"""Requests at a time."""
+_SHOWN: Final = 5
+_log: Final = logging.getLogger("organism.journal")
+
+
+class Control:
+    """Listens for a running organism on the socket beside its journal, and does what is asked."""
+
+    def __init__(self, settings: Settings, pump: Pump, durable: Durable, ingress: Ingress) -> None:
+        place = place_of(settings.journal, folder=settings.folder)
+        assert place is not None  # noqa: S101 - only a journal on a disk is durable
+        self._path = socket_path(place)
+        self._settings = settings
+        self._pump = pump
+        self._durable = durable
+        self._ingress = ingress
+        self._talking = 0
+
+    async def serve(self) -> None:
+        """Listens until it is cancelled. One that cannot listen says so, and the organism works on."""
+        try:
+            listener = await anyio.create_unix_listener(self._path, mode=0o600)
+        except (OSError, NotImplementedError, ValueError) as error:
+            _log.warning(
+                "no other process can pause or cancel threads: %s cannot be listened on: %s", self._path, error
+            )
+            return
+        try:
+            async with listener, anyio.create_task_group() as talks:
+                while True:
+                    try:
+                        stream = await listener.accept()
+                    except OSError as error:  # too many files are open, or whoever came has gone again
+                        _log.warning("%s: %s", self._path, error)
+                        await anyio.sleep(0.1)
+                        continue
+                    talks.start_soon(self._talk, stream)
+        finally:
+            _removed(self._path)
+
+    async def _talk(self, stream: ByteStream) -> None:
+        """One request. Nothing that is sent does the organism any harm."""
+        self._talking += 1
+        try:
+            async with stream:
+                if self._talking > _TALKS:
+                    return
+                line = await line_of(stream)
+                if line is None:
+                    return
+                said = json.dumps(await self._answer(line)).encode() + b"\n"
+                with anyio.move_on_after(PATIENCE):
+                    await stream.send(said)
+        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            _log.debug("whoever asked on %s has gone", self._path)
+        finally:
+            self._talking -= 1
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            return {"ok": True, **await self._do(Order.of_line(line))}
+        except OrganismError as error:
+            return {"ok": False, "error": str(error)}
+        except Exception as error:  # noqa: BLE001 - whatever was asked, the organism works on
+            _log.exception("a request could not be carried out")
+            return {"ok": False, "error": f"unexpected {type(error).__name__}"}
+
+    async def _do(self, order: Order) -> dict[str, Any]:
+        if order.do == "status":
+            return self._status()
+        if order.thread is None:
+            return await self._resume_all()
+        if order.do == "add-budget" and (raised_to := await self._add_to_conversation(order)) is not None:
+            return raised_to
+        id_ = await self._meant(order.thread)
+        live = self._live().get(id_)
+        if live is not None:
+            said = self._answered(order) if order.do == "answer" else self._done(order, live)
+            await self._pump.settled(live)
+        else:
+            said = await self._done_to_left(order, id_)
+        return {"thread": id_, "said": said}
+
+    async def _add_to_conversation(self, order: Order) -> dict[str, Any] | None:
+        """Raises the limits of the conversation that is named; ``None`` where there is none of that name."""
+        id_ = order.thread or ""
+        chain = f"{CONVERSATION}{id_}"
+        if self._durable.left(chain):
+            return {"thread": id_, "said": await written_down(self._durable, chain, id_, order)}
+        found = await self._ingress.conversation(id_)
+        if found is None:
+            return None
+        conversation = self._pump.kernel.state.conversations[found.id]
+        before = conversation.budget
+        found.add_budget(**more(named(conversation), before, order.units or {}))
+        await self._durable.flush()
+        return {"thread": found.id, "said": raised_to(named(conversation), before, conversation.budget)}
+
+    def _done(self, order: Order, thread: Thread) -> str:
+        """Does it to a thread that lives here."""
+        handle = self._ingress.handle(thread)
+        paused = thread.paused_at is not None and not thread.waits_turn
+        match order.do:
+            case "pause" if paused:
+                return f"thread {thread.id} is paused already"
+            case "pause":
+                handle.pause()
+                return f"thread {thread.id} is paused: what runs finishes, and nothing more is delivered"
+            case "resume" if not paused:
+                return f"thread {thread.id} is not paused"
+            case "resume":
+                handle.resume()
+                return f"thread {thread.id} goes on"
+            case "cancel":
+                handle.cancel(REASON)
+                return f"thread {thread.id} is cancelled"
+            case _:
+                before = thread.budget
+                handle.add_budget(**more(named(thread), before, order.units or {}))
+                return raised_to(named(thread), before, thread.budget)
+
+    def _answered(self, order: Order) -> str:
+        """Answers a question that waits here."""
+        try:
+            return inbox.typed(
+                self._pump.kernel, self._settings.handlers, order.question, order.text, order.refuse, self._pump.now()
+            )
+        finally:
+            self._pump.carry_out()
+
+    async def _done_to_left(self, order: Order, id_: str) -> str:
+        """Does it to a thread that an earlier process left; it is not gone on with, unless that is what is asked."""
+        chain = await self._durable.chain_of(id_)
+        if chain is None or not self._durable.left(chain):
+            raise ConfigurationError([await over(self._durable, id_)])
+        if order.do != "resume":
+            return await written_down(self._durable, chain, id_, order)
+        for handle in await self._ingress.take_up(chain):
+            handle.resume()
+        return f"thread {id_} goes on"
+
+    async def _resume_all(self) -> dict[str, Any]:
+        await self._ingress.resume()
+        paused = [each for each in self._live().values() if each.paused_at is not None and not each.waits_turn]
+        for thread in paused:
+            self._ingress.handle(thread).resume()
+        threads = list(self._live())
+        return {"threads": threads, "said": f"{len(threads)} {'thread goes' if len(threads) == 1 else 'threads go'} on"}
+
+    def _status(self) -> dict[str, Any]:
+        threads = [
+            {"thread": id_, "handler": each.handler, "paused": each.paused_at is not None}
+            for id_, each in self._live().items()
+        ]
+        return {"threads": threads, "unfinished": list(self._durable.unfinished)}
+
+    def _live(self) -> dict[str, Thread]:
+        """The root threads that live here."""
+        return {id_: each for id_, each in self._pump.kernel.state.threads.items() if each.owner is None}
+
+    async def _meant(self, text: str) -> str:
+        """The thread with this id, or the only one that begins so. Raises ConfigurationError."""
+        live = self._live()
+        conversation = self._pump.kernel.state.conversations.get(text)
+        if conversation is not None and conversation.turns:
+            return conversation.turns[0].id
+        known = {**live, **dict.fromkeys(each.removeprefix(CONVERSATION) for each in self._durable.unfinished)}
+        if text in known or await self._durable.chain_of(text) is not None:
+            found = self._pump.kernel.state.threads.get(text)
+            if found is not None and found.owner is not None:
+                raise ConfigurationError([sub_thread(text, root_of(found).id)])
+            return text
+        begun = [id_ for id_ in known if text and id_.startswith(text)]
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            raise ConfigurationError(
+                [
+                    f"'{text:.80}' is the beginning of {len(begun)} threads: {', '.join(begun[:_SHOWN])}; write more of it"
+                ]
+            )
+        raise ConfigurationError([f"there is no thread '{text:.80}' that has not ended"])
+
+
+def _removed(path: Path) -> None:
+    with suppress(OSError):
+        os.unlink(path)  # noqa: PTH108 - a pathlib call would count as one that waits, and this is none
