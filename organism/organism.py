@@ -9,54 +9,45 @@ import time
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 import anyio
 
-from organism import config, inbox
-from organism.agent import AgentContext, ready
-from organism.audience import Audience, log_end
-from organism.bursar import BURSAR, BursarContext
-from organism.context import Context
-from organism.control import Control
-from organism.durable import Durable
+from organism import config, dead, inbox
+from organism.agent import ready
+from organism.audience import Audience
+from organism.bursar import BURSAR
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
-from organism.frames import Failure
-from organism.histories import Histories
-from organism.ingress import Ingress, checked_labels
+from organism.ingress import checked_labels
 from organism.kernel import Kernel
 from organism.kernel.state import ALL
 from organism.models.prices import check_prices
-from organism.models.providers import check_backends, make_backend
-from organism.models.router import Router
+from organism.models.providers import check_backends
+from organism.models.recorded import with_sellers
 from organism.names import ORGANISM
 from organism.pump import runtime
-from organism.pump.background import Background
 from organism.pump.bare import BareThread, bare
-from organism.pump.disk_thread import DiskThread
-from organism.pump.pump import Pump
 from organism.pump.register import Register
 from organism.results import Statistics
 from organism.usage import sums_by
+from organism.works import Works
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+    from contextvars import Context
     from types import TracebackType
     from typing import Self
 
     from organism.calls import CallRow
-    from organism.facts import Ended, Fact
-    from organism.frames import Thread
+    from organism.facts import Fact
     from organism.journal import MemoryJournal
     from organism.metering import Metered
     from organism.pump.conversing import ConversationHandle
-    from organism.pump.delivery import Delivery
+    from organism.pump.ears import Spoken
     from organism.pump.handles import ThreadHandle
-    from organism.pump.writer import Writer
-    from organism.results import Question
+    from organism.results import DeadMessage, Question
     from organism.settings import Settings
     from organism.usage import Usage
 
@@ -71,6 +62,9 @@ class Organism:
     Without a file: ``Organism(name="demo", handlers={"greeter": greet}, budget={"tokens": 5000}, models={...})``; the keywords are
     the keys of organism.yaml. ``set`` and ``environ`` go over them. Raises ConfigurationError with every mistake at once.
     """
+
+    _parts: ClassVar = Works
+    """What it is put together from while it runs."""
 
     def __init__(
         self,
@@ -104,6 +98,7 @@ class Organism:
 
     def _setup(self, settings: Settings, seed: int | None) -> None:
         self._now: Callable[[], float] = time.time
+        settings = with_sellers(settings)
         problems = check_prices(settings.models, cost_limited=settings.limits_cost, at=self._wall())
         if problems and settings.budget.on_unpriced != "ignore":
             raise ConfigurationError(problems)
@@ -111,22 +106,17 @@ class Organism:
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
         self._seed = seed
         self._audience = Audience(self._listen, clock=perf_counter)
-        self._durable: Durable | None = None
-        self._handlers = {name: ready(handler, settings.handlers) for name, handler in settings.handlers.items()}
+        self._handlers = {name: ready(handler, settings.handlers) for name, handler in settings.everyone.items()}
         self._handlers[ORGANISM] = BURSAR
         self._handles = Register()
-        self._made_ingress: Ingress | None = None
-        self._pump: Pump | None = None
-        self._router: Router | None = None
-        self._background: Background | None = None
-        self._closing = False
+        self._works: Works | None = None
         self.kernel = Kernel(settings)
 
     # Starting and closing
 
     async def start(self) -> None:
         """Starts the pump in the background of the running event loop. Any task may close it again."""
-        if self._pump is not None:
+        if self._works is not None:
             raise NotRunningError(f"organism '{self.settings.name}' was started already; make a new one to start again")
         loop_clock = runtime.clock()
         offset = time.time() - loop_clock()
@@ -135,61 +125,31 @@ class Organism:
         problems = check_backends(self.settings.models, environ=environ)
         if problems:
             raise ConfigurationError(problems)
-        backends = partial(make_backend, environ=environ)
-        self._router = Router(self.settings.models, backends=backends, random=self._random, clock=self._wall)
         variables = copy_context()
         variables.run(_inside.set, self)
-        writer = await self._opened()
-        self._histories = Histories(self._audience, self._durable)
-        self._pump = Pump(
-            self.kernel,
-            self._handlers,
-            self._router,
-            now=self._now,
-            variables=variables,
-            context_of=self._context_of,
-            on_end=self._on_end,
-            on_lost=self._handles.lose,
-            on_rest=self._handles.rest,
-            on_go_on=self._handles.go_on,
-            histories=self._histories,
-            writer=writer,
-        )
-        self._audience.writer = writer
-        self._made_ingress = Ingress(
-            self.settings,
-            self._pump,
-            self._durable,
-            new_id=self._new_id,
-            taking_in=self._taking_in,
-            handles=self._handles,
-        )
-        if self._durable is not None:
-            self._pump.beside = Control(self.settings, self._pump, self._durable, self._made_ingress).serve
-        if self.settings.session_log is not None:
-            self._audience.write_session_log(self.settings.session_log)
+        works = self._assembled(environ, variables)
+        await works.open()
+        self._works = works
         self._listen()
-        self._background = Background(self._pump, self._handles.close)
         try:
-            await self._background.start()
+            await works.run()
         except BaseException:
             await self.close()  # whoever was cancelled here has nothing that would close it
             raise
 
-    async def _opened(self) -> Writer | None:
-        """The writer of the journal that the organism owns from now on; ``None`` where it keeps none on a disk."""
-        if self.settings.journal == "memory:":
-            return None
-        self._disk = DiskThread()
-        self._durable = Durable(self.settings, self.kernel, now=self._now, offload=self._offload)
-        return await self._durable.open(
-            failed=lambda chain, error: cast("Pump", self._pump).freeze(chain, error),
-            moved=lambda: cast("Pump", self._pump).release(),
+    def _assembled(self, environ: Mapping[str, str], variables: Context) -> Works:
+        return self._parts(
+            self.settings,
+            self.kernel,
+            self._handlers,
+            audience=self._audience,
+            handles=self._handles,
+            environ=environ,
+            variables=variables,
+            dice=self._random,
+            now=self._now,
+            new_id=self._new_id,
         )
-
-    async def _offload(self, work: Callable[[], Any]) -> Any:
-        """Runs what waits for the disk in a worker thread; begun, it is finished."""
-        return await self._disk.run(work)
 
     async def close(self) -> None:
         """Cancels what still runs, lets it settle, and stops. Closing twice is once.
@@ -202,21 +162,8 @@ class Organism:
             raise OrganismError(
                 "a handler cannot close its own organism: closing waits for the handler; cancel threads, or close from outside"
             )
-        if self._pump is None or self._background is None or self._router is None:
-            return
-        self._closing = True
-        with anyio.CancelScope(shield=True):
-            if self._background.running and self._durable is None:
-                for thread in [each for each in self.kernel.state.threads.values() if each.owner is None]:
-                    self.kernel.ends.stop(thread, Failure("cancelled", "the organism was closed"), self._now())
-                self._pump.carry_out()
-                await self._pump.waits.drained()
-            await self._background.stop()
-            await self._router.aclose()
-            if self._durable is not None:
-                await self._durable.close()
-            await self._audience.close()
-        self._background.raise_crash()
+        if self._works is not None:
+            await self._works.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -227,22 +174,15 @@ class Organism:
     ) -> None:
         await self.close()
 
-    def _running(self) -> Pump:
-        if self._pump is None or self._background is None or not self._background.running:
+    def _running(self) -> Works:
+        if self._works is None or not self._works.running:
             raise NotRunningError(f"organism '{self.settings.name}' does not run; use it inside `async with`")
-        return self._pump
+        return self._works
 
-    @property
-    def _ingress(self) -> Ingress:
-        self._running()
-        assert self._made_ingress is not None  # noqa: S101 - made beside the pump
-        return self._made_ingress
-
-    def _taking_in(self) -> Pump:
-        pump = self._running()
-        if self._closing:
-            raise NotRunningError(f"organism '{self.settings.name}' is being closed; it takes nothing more in")
-        return pump
+    def _taking_in(self) -> Works:
+        works = self._running()
+        works.taking_in()
+        return works
 
     # Work
 
@@ -265,8 +205,7 @@ class Organism:
         or stands in the journal, sending again sends nothing and gives that thread. Raises RoutingError, ConfigurationError, BudgetExhaustedError,
         QueueFullError, and JournalError where the message could not be written down.
         """
-        self._taking_in()
-        return await self._ingress.send(
+        return await self._taking_in().ingress.send(
             to,
             payload,
             budget=budget,
@@ -289,13 +228,15 @@ class Organism:
         ``refused`` is told which are not taken in, counted from 0, and why; without it the first one is raised, and those before
         it go on.
         """
-        self._taking_in()
-        return await self._ingress.send_all(messages, labels=checked_labels(labels), accounts=accounts, refused=refused)
+        return await self._taking_in().ingress.send_all(
+            messages, labels=checked_labels(labels), accounts=accounts, refused=refused
+        )
 
     @property
     def unfinished(self) -> tuple[str, ...]:
         """The threads in the journal that an earlier process left unfinished, and that were not taken up yet."""
-        return () if self._durable is None else self._durable.unfinished
+        durable = None if self._works is None else self._works.durable
+        return () if durable is None else durable.unfinished
 
     def inbox(self) -> tuple[Question, ...]:
         """What people are asked and have not answered yet, the oldest first: in the threads that live here."""
@@ -308,14 +249,27 @@ class Organism:
         Returns once it is written down. Raises NoQuestionError where the question does not wait (any more), UnexpectedReplyError
         where the payload is none of its ``answers`` (it waits on), and HandlerFailedError where its thread has run out of messages.
         """
-        await inbox.answer(self._running(), id, payload, refuse)
+        await inbox.answer(self._running().pump, id, payload, refuse)
+
+    async def dead(self) -> tuple[DeadMessage, ...]:
+        """The messages that failed for good, the oldest first: all that the journal has; without one on a disk the last of this
+        process. Those that were sent again are among them.
+        """
+        return await dead.dead_messages(self.kernel, self._running().durable)
+
+    async def retry(self, id: str) -> ThreadHandle:  # noqa: A002 - as in DeadMessage
+        """Sends a dead letter again, in a thread of its own, and gives that; one that was sent again before is not sent twice.
+
+        Raises RoutingError where there is none of this id, or it cannot be sent any more, and as :meth:`send`.
+        """
+        works = self._running()
+        return await dead.retried(self.kernel, works.durable, works.ingress, id)
 
     async def resume(self) -> list[ThreadHandle]:
         """Goes on with every unfinished thread of the journal; one that was paused stays so. One that cannot be taken up, since
         it is damaged, is logged and stays among ``unfinished``.
         """
-        self._taking_in()
-        return await self._ingress.resume()
+        return await self._taking_in().ingress.resume()
 
     @overload
     async def ask(self, to: str, payload: Any, *, expect: type[P], **how: Any) -> P: ...
@@ -333,7 +287,7 @@ class Organism:
             while (result := await handle.result()).outcome == "paused" and handle.waits_for_people:
                 await handle.goes_on()
         except BaseException:
-            if not handle.ended and self._background is not None and self._background.running:
+            if not handle.ended and self._works is not None and self._works.running:
                 handle.cancel("whoever asked waits no more")
             raise
         return result.reply_as(expect)
@@ -362,12 +316,12 @@ class Organism:
 
         An exception that leaves the block is how the thread failed. A call of a thread that is cancelled ends with it.
         """
-        pump = self._taking_in()
-        settings = self._ingress.budget(budget)
+        works = self._taking_in()
+        settings = works.ingress.budget(budget)
         under = config.account_names(accounts, self.settings)
         labels_of = checked_labels(labels)
         thread = self.kernel.open_bare(self._new_id(), settings, labels_of, self._now(), accounts=under)
-        async with bare(pump, thread, self._ingress.handle(thread)) as opened:
+        async with bare(works.pump, thread, works.ingress.handle(thread)) as opened:
             yield opened
 
     def thread_of(self, id_: str) -> ThreadHandle | None:
@@ -377,7 +331,7 @@ class Organism:
 
     async def conversation_of(self, id_: str) -> ConversationHandle | None:
         """The conversation of this name, to see and change its limits; ``None`` where none has begun. Goes on with what was left of it."""
-        return await self._ingress.conversation(id_)
+        return await self._running().ingress.conversation(id_)
 
     # Questions
 
@@ -392,7 +346,7 @@ class Organism:
 
     def statistics(self) -> Statistics:
         """How much of everything there is right now."""
-        state, pump = self.kernel.state, self._pump
+        state, pump = self.kernel.state, None if self._works is None else self._works.pump
         return Statistics(
             threads=len(state.threads),
             queued=state.schedule.queued,
@@ -409,19 +363,23 @@ class Organism:
         """
         return self._audience.subscribe(callback)
 
+    def overhear(self, callback: Callable[[Spoken], object]) -> Callable[[], None]:
+        """Calls ``callback`` with the text of agents' replies while models write it; gives what ends that. It is told pieces that
+        may yet be withdrawn: what counts is the reply. While anybody listens, agents ask their models for streams.
+        """
+        return self._audience.ears.listen(callback)
+
     def meter(self, callback: Callable[[Metered], object]) -> Callable[[], None]:
         """Calls ``callback`` with what each attempt and each call did cost, in a thread of its own, where it may take its time."""
         return self._audience.meter(callback)
 
     async def calls(self, thread: str) -> tuple[CallRow, ...]:
         """The model calls of a thread and of those below it that are over, a row each, as far as they are durable."""
-        self._running()
-        return await self._histories.calls(thread)
+        return await self._running().histories.calls(thread)
 
     def events(self) -> AsyncIterator[Fact]:
         """Every fact from now on, once it is durable. Raises QueueFullError where its reader falls too far behind."""
-        self._running()
-        return self._histories.all()
+        return self._running().histories.all()
 
     def keep_history(self) -> MemoryJournal:
         """Keeps the facts of live threads from now on, and gives the journal that holds them."""
@@ -437,12 +395,3 @@ class Organism:
 
     def _new_id(self) -> str:
         return secrets.token_hex(8) if self._seed is None else f"{self._random.getrandbits(64):016x}"
-
-    def _context_of(self, delivery: Delivery) -> Context:
-        to = delivery.message.to
-        kind = BursarContext if to == ORGANISM else Context if self._handlers[to].agent is None else AgentContext
-        return kind(self._running(), delivery, wall=self._wall, spawned=self._ingress.handle)
-
-    def _on_end(self, thread: Thread, record: Ended) -> None:
-        self._handles.end(thread, record)
-        log_end(record)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.organism import Organism
+from organism.works import Works
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Inline(Organism):
-    """An organism that writes on the event loop: a worker thread would let the virtual clock jump while the disk is busy."""
+class InlineWorks(Works):
+    """The parts of an organism that writes on the event loop."""
 
     async def _offload(self, work: Callable[[], Any]) -> Any:
         return work()
+
+
+class Inline(Organism):
+    """An organism that writes on the event loop: a worker thread would let the virtual clock jump while the disk is busy."""
+
+    _parts = InlineWorks

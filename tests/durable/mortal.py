@@ -15,7 +15,7 @@ from organism.journal import open_journal
 from organism.kernel.fold import Fold
 from organism.payloads import Vocabulary
 from organism.testing import ScriptedModel
-from tests.durable.inline import Inline
+from tests.durable.inline import Inline, InlineWorks
 from tests.hard.budget_world import Done, Task
 from tests.hard.pump_world import Go, Odd, Said
 
@@ -30,6 +30,24 @@ WORDS = Vocabulary([Go, Said, Odd, Task, Done])
 
 class Killed(BaseException):
     """The process ended here."""
+
+
+class MortalWorks(InlineWorks):
+    """The parts of such an organism."""
+
+    mortal: Mortal
+
+    async def _opened(self) -> Writer | None:
+        writer = await super()._opened()
+        assert writer is not None
+        journal: Any = _Journal(self.mortal, writer.journal)
+        writer.journal = journal
+        return writer
+
+    async def _offload(self, work: Callable[[], Any]) -> Any:
+        if self.mortal.died.is_set():
+            raise Killed
+        return await super()._offload(work)
 
 
 class Mortal(Inline):
@@ -48,25 +66,23 @@ class Mortal(Inline):
         super()._setup(*how)
         self.died = anyio.Event()
 
-    async def _opened(self) -> Writer | None:
-        writer = await super()._opened()
-        assert writer is not None
-        journal: Any = _Journal(self, writer.journal)
-        writer.journal = journal
-        return writer
+    _parts = MortalWorks
 
-    async def _offload(self, work: Callable[[], Any]) -> Any:
-        if self.died.is_set():
-            raise Killed
-        return await super()._offload(work)
+    def _assembled(self, *how: Any) -> MortalWorks:
+        works = super()._assembled(*how)
+        assert isinstance(works, MortalWorks)
+        works.mortal = self
+        return works
 
     def bury(self) -> None:
         """Lets go of what the system lets go of when a process ends."""
-        assert self._durable is not None
-        if self._durable._journal is not None:
-            self._durable._journal.close()
-            self._durable._journal = None
-        self._durable._lock.release()
+        assert self._works is not None
+        durable = self._works.durable
+        assert durable is not None
+        if durable._journal is not None:
+            durable._journal.close()
+            durable._journal = None
+        durable._lock.release()
 
 
 class _Journal:

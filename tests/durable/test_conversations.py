@@ -12,6 +12,7 @@ from organism.errors import JournalError
 from organism.facts import ConversationOpened, WarningRaised
 from organism.primitives import BudgetExhausted, BudgetWarning
 from organism.testing import Says, ScriptedModel, running
+from tests.durable.inline import InlineWorks
 from tests.durable.turns_world import (
     COUNTER,
     Heard,
@@ -458,14 +459,17 @@ async def test_a_conversation_of_any_name_goes_on_from_files_of_lines(tmp_path: 
 
 
 async def test_after_a_write_that_failed_a_conversation_goes_on_from_what_was_written(tmp_path: Path) -> None:
-    class Flaky(Talking):
-        full = False
+    full = False
 
+    class FlakyWorks(InlineWorks):
         async def _opened(self) -> Writer | None:
             writer = await super()._opened()
             assert writer is not None
-            writer.journal = cast("Any", _Flaky(writer.journal, lambda: self.full))
+            writer.journal = cast("Any", _Flaky(writer.journal, lambda: full))
             return writer
+
+    class Flaky(Talking):
+        _parts = FlakyWorks
 
     async def slow(say: Say, ctx: Context) -> Reply[Heard]:
         ctx.state["said"] = said = [*ctx.state.get("said", []), say.text]
@@ -477,13 +481,13 @@ async def test_after_a_write_that_failed_a_conversation_goes_on_from_what_was_wr
         assert (await turn(organism, "slow", "a")).reply.text == "a"
         waiting = [await organism.send("slow", Say(text), conversation="c", id=text) for text in ("b", "c")]
         await anyio.sleep(0.5)
-        organism.full = True
+        full = True
         for handle in waiting:
             with pytest.raises(JournalError, match="No space left"):
                 await handle.result()
         with pytest.raises(JournalError):
             await organism.send("slow", Say("d"), conversation="c", id="d")
-        organism.full = False
+        full = False
         assert (await turn(organism, "slow", "e")).reply.text == "a b c e"
         assert (await turn(organism, "slow", "", id="c")).reply.text == "a b c"
         await check_record(organism)

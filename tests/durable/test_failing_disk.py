@@ -226,8 +226,9 @@ async def test_sqlite_that_cannot_write_any_more_says_so(pragma: str, says: str,
 
 def connection(organism: Mortal) -> Any:
     """The connection to the database of a running organism."""
-    assert organism._durable is not None
-    journal: Any = organism._durable._journal
+    assert organism._works is not None
+    assert organism._works.durable is not None
+    journal: Any = organism._works.durable._journal
     return journal._db
 
 
@@ -236,8 +237,8 @@ async def test_two_thousand_threads_leave_nothing_behind_in_memory(tmp_path: Pat
 
     async def client(organism: Mortal) -> None:
         await scene.send_all(organism)
-        state, pump = organism.kernel.state, organism._pump
-        assert pump is not None
+        assert organism._works is not None
+        state, pump = organism.kernel.state, organism._works.pump
         writer: Any = pump.writer
         assert not (state.threads or state.holds or state.streams or state.occupied or state.taken)
         assert not (writer._waiting or writer._leaving or writer._frozen)

@@ -43,8 +43,9 @@ class Talking(Inline, Watched):
 
     async def record(self, id_: str = "c", *, whole: bool = False) -> Sequence[Fact]:
         """The facts of a conversation that are read to go on with it; ``whole``: all of them."""
-        assert self._durable is not None
-        await self._durable.flush()
+        assert self._works is not None
+        assert self._works.durable is not None
+        await self._works.durable.flush()
         journal = open_journal(
             self.settings.journal, folder=self.settings.folder, vocabulary=Vocabulary([Say, Heard]), readonly=True
         )

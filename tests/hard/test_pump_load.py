@@ -34,8 +34,8 @@ HOPS = {"greeter": code(greeter, "worker"), "worker": code(worker, "collector"),
 
 def sizes(organism: Organism) -> dict[str, int]:
     """How much there is of everything that lives and dies with threads."""
-    state, pump = organism.kernel.state, organism._pump
-    assert pump is not None
+    assert organism._works is not None
+    state, pump = organism.kernel.state, organism._works.pump
     return {
         "threads": len(state.threads),
         "holds": len(state.holds),

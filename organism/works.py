@@ -1,0 +1,187 @@
+"""The running parts of an organism: put together when it starts, taken apart when it closes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from organism.agent import AgentContext
+from organism.audience import log_end
+from organism.bursar import BursarContext
+from organism.context import Context
+from organism.control import Control
+from organism.durable import Durable
+from organism.errors import NotRunningError
+from organism.frames import Failure
+from organism.histories import Histories
+from organism.ingress import Ingress
+from organism.models.providers import Providers
+from organism.models.router import Router
+from organism.names import ORGANISM
+from organism.pump.background import Background
+from organism.pump.disk_thread import DiskThread
+from organism.pump.pump import Pump
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Callable, Mapping
+
+    from organism.audience import Audience
+    from organism.errors import JournalError
+    from organism.facts import Ended
+    from organism.frames import Thread
+    from organism.kernel import Kernel
+    from organism.models.router import Dice
+    from organism.pump.delivery import Delivery
+    from organism.pump.register import Register
+    from organism.pump.writer import Writer
+    from organism.settings import HandlerSettings, Settings
+
+
+class Works:
+    """The router, the pump with what keeps it running, the way in, and the journal of one organism while it runs.
+
+    ``now`` is the organism's clock (seconds since 1970), ``new_id`` names threads, ``dice`` spreads retries, and ``variables`` are the
+    context variables that every delivery gets a copy of.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        kernel: Kernel,
+        handlers: Mapping[str, HandlerSettings],
+        *,
+        audience: Audience,
+        handles: Register,
+        environ: Mapping[str, str],
+        variables: contextvars.Context,
+        dice: Dice,
+        now: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._settings = settings
+        self._kernel = kernel
+        self._handlers = handlers
+        self._audience = audience
+        self._handles = handles
+        self._variables = variables
+        self._now = now
+        self._new_id = new_id
+        self._router = Router(
+            settings.models,
+            backends=Providers(settings, environ=environ, clock=self.wall),
+            random=dice,
+            clock=self.wall,
+        )
+        self._disk = DiskThread()
+        self._closing = False
+        self.durable: Durable | None = None
+        self.pump: Pump
+        self.ingress: Ingress
+        self.histories: Histories
+        self._background: Background
+
+    def wall(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.fromtimestamp(self._now(), UTC)
+
+    @property
+    def running(self) -> bool:
+        """Whether the pump runs."""
+        return self._background.running
+
+    def taking_in(self) -> Pump:
+        """The pump, where it takes more in; raises NotRunningError where it does not."""
+        if not self._background.running:
+            raise NotRunningError(f"organism '{self._settings.name}' does not run; use it inside `async with`")
+        if self._closing or self.pump.escalation.why:
+            raise NotRunningError(f"organism '{self._settings.name}' is being closed; it takes nothing more in")
+        return self.pump
+
+    async def open(self) -> None:
+        """Takes the journal, and puts the parts together. Raises JournalHeldError, JournalError."""
+        settings = self._settings
+        writer = await self._opened()
+        self._audience.writer = writer
+        self.histories = Histories(self._audience, self.durable)
+        self.pump = Pump(
+            self._kernel,
+            self._handlers,
+            self._router,
+            now=self._now,
+            variables=self._variables,
+            context_of=self._context_of,
+            on_end=self._on_end,
+            on_lost=self._handles.lose,
+            on_rest=self._handles.rest,
+            on_go_on=self._handles.go_on,
+            histories=self.histories,
+            writer=writer,
+        )
+        self.pump.ears = self._audience.ears
+        self.ingress = Ingress(
+            settings,
+            self.pump,
+            self.durable,
+            new_id=self._new_id,
+            taking_in=self.taking_in,
+            handles=self._handles,
+        )
+        if self.durable is not None:
+            self.pump.beside = Control(settings, self.pump, self.durable, self.ingress).serve
+        if settings.session_log is not None:
+            self._audience.write_session_log(settings.session_log)
+        self._background = Background(self.pump, self._handles.close)
+
+    async def run(self) -> None:
+        """Runs the pump in the background, and returns once it takes work."""
+        await self._background.start()
+
+    async def close(self) -> None:
+        """Cancels what still runs, lets it settle, and stops. Raises what the pump crashed of.
+
+        With a journal on a disk, threads are left as they are.
+        """
+        self._closing = True
+        with anyio.CancelScope(shield=True):
+            if self._background.running and self.durable is None:
+                for thread in [each for each in self._kernel.state.threads.values() if each.owner is None]:
+                    self._kernel.ends.stop(thread, Failure("cancelled", "the organism was closed"), self._now())
+                self.pump.carry_out()
+                await self.pump.waits.drained()
+            await self._background.stop()
+            await self._router.aclose()
+            if self.durable is not None:
+                await self.durable.close()
+            await self._audience.close()
+        self._background.raise_crash()
+
+    async def _opened(self) -> Writer | None:
+        """The writer of the journal that is owned from now on; ``None`` where none is kept on a disk."""
+        if self._settings.journal == "memory:":
+            return None
+        self.durable = Durable(self._settings, self._kernel, now=self._now, offload=self._offload)
+        return await self.durable.open(failed=self._freeze, moved=self._release)
+
+    async def _offload(self, work: Callable[[], Any]) -> Any:
+        """Runs what waits for the disk in a worker thread; begun, it is finished."""
+        return await self._disk.run(work)
+
+    # The pump that a writer tells of what it has written is made for that writer.
+
+    def _freeze(self, chain: str, error: JournalError) -> None:
+        self.pump.freeze(chain, error)
+
+    def _release(self) -> None:
+        self.pump.release()
+
+    def _context_of(self, delivery: Delivery) -> Context:
+        to = delivery.message.to
+        kind = BursarContext if to == ORGANISM else Context if self._handlers[to].agent is None else AgentContext
+        return kind(self.pump, delivery, wall=self.wall, spawned=self.ingress.handle)
+
+    def _on_end(self, thread: Thread, record: Ended) -> None:
+        self._handles.end(thread, record)
+        log_end(record)
