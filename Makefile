@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 UV ?= uv
+AIMOCK := 1.43.0
 
 BIN := $(VENV)/bin
 CODE := organism handlers tests benchmarks
@@ -30,7 +31,7 @@ help: ## what can be made
 run: $(VENV)/.run ## ask the default organism (no key, no network); ARGS="..." goes to `organism run`
 	@$(BIN)/organism run $(ARGS)
 
-test: check ## linters, type checkers and all tests
+test: check $(VENV)/.aimock ## linters, type checkers and all tests
 	$(call heading,pytest)
 	@$(BIN)/pytest -n auto $(ARGS)
 
@@ -84,6 +85,13 @@ $(VENV)/.run: requirements.lock pyproject.toml $(VENV)/pyvenv.cfg
 $(VENV)/.test: requirements-dev.lock pyproject.toml $(VENV)/pyvenv.cfg
 	$(call install,requirements-dev.lock)
 	@touch $@ $(VENV)/.run
+
+# A mock server of both protocols, for some of the tests; where it cannot be had they are skipped and say so.
+$(VENV)/.aimock: $(VENV)/pyvenv.cfg
+	@if ! command -v npm > /dev/null; then echo "npm is not here: the tests against aimock are skipped"; \
+	elif npm install --prefix $(VENV)/aimock --no-audit --no-fund --ignore-scripts @copilotkit/aimock@$(AIMOCK) \
+		> $(VENV)/aimock.log 2>&1; then touch $@; \
+	else echo "aimock could not be installed (see $(VENV)/aimock.log): the tests against it are skipped"; fi
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \

@@ -9,7 +9,7 @@ The rooms, in the order to read them:
 * ``models`` - the router, and one file a provider
 * ``pump``, ``context`` - awaiting handlers; what a handler sees
 * ``agent`` - the built-in model-driven handler
-* ``config``, ``loader`` - organism.yaml to settings
+* ``config``, ``loader``, ``functions`` - organism.yaml to settings; what makes a function a tool
 * ``organism`` - the composition root; ``cli`` - the command line
 """
 
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from organism.errors import (
     BudgetExhaustedError,
     ConfigurationError,
+    EscalatedError,
     HandlerFailedError,
     InvalidPayloadError,
     ModelError,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from organism.context import Context
     from organism.organism import Organism
     from organism.pump.handles import ThreadHandle
-    from organism.results import Question, Statistics, ThreadResult
+    from organism.results import DeadMessage, Question, Statistics, ThreadResult
     from organism.usage import Usage
 
 __version__ = "0.1.0"
@@ -46,6 +47,8 @@ __all__ = [
     "BudgetExhaustedError",
     "ConfigurationError",
     "Context",
+    "DeadMessage",
+    "EscalatedError",
     "Forward",
     "HandlerFailedError",
     "InvalidPayloadError",
@@ -69,6 +72,7 @@ __all__ = [
 
 _LATE = {
     "Context": "organism.context",
+    "DeadMessage": "organism.results",
     "Organism": "organism.organism",
     "Question": "organism.results",
     "Statistics": "organism.results",

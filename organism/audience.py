@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from organism.journal import MemoryJournal, SessionLog
+from organism.journal.secrets import Marked
 from organism.metering import Meter
+from organism.pump.ears import Ears
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,10 @@ class Audience:
         self._slow: set[int] = set()
         self._history: MemoryJournal | None = None
         self._session_log: SessionLog | None = None
+        self.marked = Marked()
+        """What hooks have said are secrets."""
+        self.ears = Ears()
+        """Those who hear what agents write while they write it: no facts, and written down nowhere."""
         self._subscribers: list[Callable[[Fact], None]] = []
         self._untold: deque[Fact] = deque()
         """What subscribers are yet to be told; the first is being told."""
@@ -86,13 +92,13 @@ class Audience:
     def keep_history(self) -> MemoryJournal:
         """Keeps the facts of live threads from now on, and gives the journal that holds them."""
         if self._history is None:
-            self._history = MemoryJournal()
+            self._history = MemoryJournal(marked=self.marked)
             self._changed()
         return self._history
 
     def write_session_log(self, folder: Path) -> None:
         """Writes every fact into files for people, as well as it goes."""
-        self._session_log = SessionLog(folder)
+        self._session_log = SessionLog(folder, marked=self.marked)
         self._session_log.start()
         self._changed()
 

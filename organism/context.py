@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import random
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
@@ -21,31 +20,27 @@ from organism.errors import (
     BudgetExhaustedError,
     ConfigurationError,
     HandlerFailedError,
-    NotRunningError,
     UnexpectedReplyError,
 )
 from organism.frames import Ask, Failure, root_of
 from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.grants import request_problem
 from organism.kernel.recall import CLOCK, Times
+from organism.kernel.sameness import key_of
 from organism.names import ORGANISM
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
-from organism.pump.caller import Caller
+from organism.pump.calling import Calling
 from organism.pump.gauges import budget_view
 from organism.pump.handles import ThreadHandle
-from organism.pump.keys import Keys, completion_of, question
-from organism.pump.ledger import CallLedger
+from organism.pump.keys import question
 from organism.pump.memory import HandlerState
-from organism.pump.streaming import ContextStream, KeptStream
 from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from organism.budget.view import BudgetView
-    from organism.frames import Message, Thread, Warned
-    from organism.kernel.prompts import Prompt
-    from organism.models.completion import Call, Completion
+    from organism.frames import Thread
     from organism.pump.delivery import Delivery
     from organism.pump.pump import Pump
 
@@ -53,7 +48,7 @@ P = TypeVar("P")
 _NO_BUDGET: Final = BudgetSettings()
 
 
-class Context(Caller[ContextStream]):
+class Context(Calling):
     """What a handler sees of its delivery. ``thread`` and ``message_id`` are opaque ids; ``sender`` is who sent the message,
     empty from outside; ``options`` and ``labels`` are what was configured for the handler and given to the thread.
     """
@@ -61,18 +56,12 @@ class Context(Caller[ContextStream]):
     def __init__(
         self, pump: Pump, delivery: Delivery, *, wall: Callable[[], datetime], spawned: Callable[[Thread], Any]
     ) -> None:
-        message = delivery.message
-        self._delivery = delivery
-        self._message: Message = message
-        self._pump = pump
+        super().__init__(pump, delivery)
         self._wall = wall
         self._spawned = spawned
         self._state: HandlerState | None = None
         self._random: random.Random | None = None
-        self._keys = Keys()
         self._times: Iterator[float] | None = None
-        self._unasked: set[str] | None = set(message.known or ()) if message.rerun else None
-        """What an earlier run of this delivery was answered and this one has not asked for."""
 
     @property
     def thread(self) -> str:
@@ -92,8 +81,11 @@ class Context(Caller[ContextStream]):
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt at this message: give it to services that must not do a thing twice."""
-        return self._message.id
+        """The same for every attempt at this work: give it to services that must not do a thing twice.
+
+        A handler above that is tried again (``on_failure``) sends other messages, with the same keys.
+        """
+        return key_of(self._message)
 
     @property
     def name(self) -> str:
@@ -161,96 +153,6 @@ class Context(Caller[ContextStream]):
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger named after the handler; its records have the thread as ``thread_id``."""
         return logging.LoggerAdapter(logging.getLogger(f"organism.handlers.{self.name}"), {"thread_id": self.thread})
-
-    # Models
-
-    async def call_model(
-        self,
-        call: Call,
-        *,
-        grace: bool = False,
-        wait: bool = True,
-        tells: Sequence[Warned] = (),
-        kind: str = "complete",
-    ) -> Completion:
-        """Makes one call whose request is ready; what :meth:`complete` does after it has made one. ``tells`` are the
-        warnings that its prompt tells of, ``kind`` is what it counts as among the delivery's questions (R21).
-        """
-        self._check_running()
-        prompt = self._prompt(call, kind, tells=bool(tells))
-        kept = None if prompt is None else self.recall(prompt.key)
-        if kept is not None:
-            await anyio.lowlevel.checkpoint()
-            return completion_of(*kept)
-        return await self._called(call, prompt, tells, grace=grace, wait=wait)
-
-    async def _called(
-        self, call: Call, prompt: Prompt | None, tells: Sequence[Warned], *, grace: bool, wait: bool
-    ) -> Completion:
-        """What a model says to a call that is made for the first time."""
-        message = self._message
-        ledger = CallLedger(
-            self._pump,
-            message.thread,
-            message,
-            call,
-            grace=grace,
-            wait=wait,
-            streamed=False,
-            tells=tells,
-            prompt=prompt,
-        )
-        with ledger.watched():
-            async with self._delivery.waiting():
-                completion = await self._pump.router.complete(call, ledger)
-                await ledger.completed(completion)
-        return completion
-
-    def _prompt(self, call: Call, kind: str, *, tells: bool = False) -> Prompt | None:
-        """What a model is asked, while facts are recorded."""
-        return self._keys.prompt(call, kind=kind, tells=tells) if self._pump.kernel.book.listening else None
-
-    def _key(self, kind: str, says: Callable[[], Any]) -> str:
-        return self._keys.next(kind, says) if self._pump.kernel.book.listening else ""
-
-    def recall(self, key: str) -> Any:
-        """What this delivery was answered before its process ended; ``None`` where it is asked anew (R21)."""
-        if self._unasked is None or key not in self._unasked:
-            return None
-        self._unasked.discard(key)
-        return (self._message.known or {}).get(key)
-
-    def unasked(self) -> tuple[str, ...]:
-        """What a delivery that was run again was answered before and did not ask for this time; for the pump."""
-        return tuple(sorted(self._unasked or ()))
-
-    @asynccontextmanager
-    async def _open(self, call: Call, *, grace: bool, wait: bool) -> AsyncGenerator[ContextStream]:
-        self._check_running()
-        prompt = self._prompt(call, "stream")
-        kept = None if prompt is None else self.recall(prompt.key)
-        if kept is not None:
-            yield ContextStream(KeptStream(completion_of(*kept)), self._delivery)
-            return
-        async with self._streamed(call, prompt, grace=grace, wait=wait) as stream:
-            yield stream
-
-    @asynccontextmanager
-    async def _streamed(
-        self, call: Call, prompt: Prompt | None, *, grace: bool, wait: bool
-    ) -> AsyncGenerator[ContextStream]:
-        """What a model says, piece by piece, to a call that is made for the first time."""
-        message = self._message
-        ledger = CallLedger(
-            self._pump, message.thread, message, call, grace=grace, wait=wait, streamed=True, prompt=prompt
-        )
-        with ledger.watched():
-            async with AsyncExitStack() as stack:
-                async with self._delivery.waiting():
-                    inner = await stack.enter_async_context(self._pump.router.stream(call, ledger))
-                stream = ContextStream(inner, self._delivery)
-                yield stream
-            await ledger.completed(stream.completion)
 
     # Handlers
 
@@ -382,12 +284,6 @@ class Context(Caller[ContextStream]):
         over = ThreadHandle(self._pump, self._message.thread)
         over.end(ended)
         return over
-
-    def _check_running(self) -> None:
-        if self._delivery.over:
-            raise NotRunningError(
-                f"the delivery of {self.message_id} is over: its context cannot be used by tasks that outlive it"
-            )
 
 
 def late(to: str, timeout: float | None = None) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 import anyio
 
 from organism.errors import JournalError, NotRunningError
+from organism.functions import FunctionCall, FunctionResult
 from organism.journal import Journal, Lock, open_journal, place_of
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
@@ -24,13 +26,15 @@ from organism.pump.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from organism.facts import Ended, Fact
+    from organism.facts import Buried, Ended, Fact
     from organism.frames import Thread
     from organism.journal import Chain
+    from organism.journal.secrets import Marked
     from organism.settings import Settings
     from organism.usage import Spending
 
 _Opened = tuple[Journal, "Sequence[Spending]", "Sequence[Chain]"]
+_log: Final = logging.getLogger("organism.journal")
 _AHEAD: Final = 50
 """Chains that are read at once where all are taken up."""
 
@@ -44,7 +48,7 @@ class Offload(Protocol):
 
 
 class Durable:
-    """The journal on a disk of one running organism. ``now`` is the organism's clock."""
+    """The journal on a disk of one running organism. ``now`` is the organism's clock; what is ``marked`` is not written."""
 
     def __init__(
         self,
@@ -53,7 +57,9 @@ class Durable:
         *,
         now: Callable[[], float],
         offload: Offload,
+        marked: Marked | None = None,
     ) -> None:
+        self._marked = marked
         place = place_of(settings.journal, folder=settings.folder)
         if place is None:
             raise JournalError(f"{settings.journal} does not outlive its process")
@@ -99,6 +105,7 @@ class Durable:
                 vocabulary=self._vocabulary,
                 durable=settings.durability == "full",
                 lock=self._lock,
+                marked=self._marked,
             )
             return journal, journal.spendings(), journal.chains(open=True)
         except BaseException:
@@ -197,6 +204,24 @@ class Durable:
         facts: list[tuple[int, Fact]] = await self._offload(read)
         return facts
 
+    async def buried(self) -> Sequence[Buried]:
+        """The dead letters of all chains. What is damaged is logged, and others are read."""
+        journal, writer = self._owned
+        await writer.flush()
+
+        def read() -> list[Buried]:
+            found: list[Buried] = []
+            for chain in journal.chains():
+                try:
+                    letters = journal.documents(chain.root, kinds={"Buried"})
+                    found += [cast("Buried", decode(content_of(each), self._vocabulary)) for each in letters]
+                except JournalError as error:
+                    _log.error("the dead letters of %s cannot be read: %s", chain.root, error)
+            return found
+
+        letters: list[Buried] = await self._offload(read)
+        return letters
+
     async def chain_of(self, thread: str) -> str | None:
         """The chain that a thread is recorded in; ``None`` where it is not known."""
         journal, writer = self._owned
@@ -232,11 +257,13 @@ class Durable:
 def payload_classes(settings: Settings) -> Iterator[type]:
     """The payload classes that an organism's handlers take, send and keep, as far as they can be known; the first of a name."""
     found: dict[str, type] = {}
-    for handler in settings.handlers.values():
+    for handler in settings.everyone.values():
         model_or_person = handler.agent or handler.human
         sent = payloads_beside(handler.code) if model_or_person is None else model_or_person.replies
         for cls in (*handler.accepts, *sent):
             found.setdefault(cls.__name__, cls)
+    for cls in (FunctionCall, FunctionResult):  # agents may have had tools before
+        found.setdefault(cls.__name__, cls)
     yield from found.values()
 
 

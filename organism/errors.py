@@ -12,6 +12,7 @@
     ├── QueueFullError                ingress with ``on_full: refuse`` met a full queue
     ├── Refused                       raised *by* a handler: a failure for the caller that is not retried
     ├── HandlerFailedError            a callee failed; ``code`` says how
+    ├── EscalatedError                a handler failed for good, and with it the organism has stopped
     ├── NoQuestionError               an answer for which no question waits (any more)
     ├── UnexpectedReplyError          a callee replied with another class than ``expect``
     ├── BudgetExhaustedError          a limit refuses what was asked, before anything was spent
@@ -97,6 +98,14 @@ class HandlerFailedError(OrganismError):
         self.unit = unit
         self.scope = scope
         super().__init__(f"{code}: {text}" if text else code)
+
+
+class EscalatedError(OrganismError):
+    """A handler failed for good whose ``on_failure`` says ``escalate``: the organism has stopped. Closing it raises this."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(f"the organism has stopped: {why}")
 
 
 class NoQuestionError(OrganismError):

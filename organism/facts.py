@@ -13,7 +13,8 @@ from typing import Any
 from attrs import field, frozen
 
 from organism.budget.claims import Charge, Vector
-from organism.images import Image, Kept, Nearest, Prompted, Ref
+from organism.images import CutShort, Image, Kept, Nearest, Prompted, Ref
+from organism.restart import Attempt
 from organism.settings import BudgetSettings
 from organism.steps import (
     CameLate,
@@ -68,6 +69,38 @@ class Failed(Fact):
     seq: int
     handler: str
     failure: Any
+
+
+@frozen(kw_only=True)
+class Retried(Fact):
+    """An attempt at a message failed, and the next one begins at ``again_at``: nothing of it is reused (R9). ``began`` as in
+    :class:`organism.restart.Attempt`.
+    """
+
+    seq: int
+    handler: str
+    failure: Any
+    began: float
+    again_at: float
+
+
+@frozen(kw_only=True)
+class Buried(Failed):
+    """A delivery failed for good: its message is a dead letter, with all that is needed to send it again. ``attempts`` is its history,
+    ``labels`` and ``accounts`` are those of its thread.
+    """
+
+    attempts: tuple[Attempt, ...]
+    payload: Any
+    sender: str
+    kind: str
+    labels: Mapping[str, str]
+    accounts: tuple[str, ...] = ()
+    conversation: str | None = None
+    """Whose turn it began, where it came from outside."""
+    stops: Any = None
+    """Why the whole thread was stopped by that, and ``dropped`` what was queued there."""
+    dropped: tuple[Ref, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -210,6 +243,19 @@ class CallFailed(Fact):
     tags: tuple[str, ...] = ()
     labels: Mapping[str, str] | None = None
     accounts: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Compacted(Fact):
+    """An agent's history was cut short before its model was asked; what was left out stands in the facts before this one.
+
+    ``seq`` is its delivery, ``key`` names the change among what that asked (R21). ``cut`` is what was done: its numbers, and why.
+    """
+
+    seq: int
+    handler: str
+    key: str
+    cut: CutShort
 
 
 @frozen(kw_only=True)
@@ -359,6 +405,7 @@ __all__ = [
     "Accepted",
     "Answered",
     "Asked",
+    "Buried",
     "CallCompleted",
     "CallFailed",
     "CallHeld",
@@ -367,6 +414,7 @@ __all__ = [
     "CameLate",
     "ClockRead",
     "Closed",
+    "Compacted",
     "ConversationOpened",
     "CrossedByTime",
     "Cut",
@@ -387,6 +435,7 @@ __all__ = [
     "Posted",
     "Resolved",
     "Resumed",
+    "Retried",
     "Snapshot",
     "Spawned",
     "Step",

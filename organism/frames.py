@@ -1,4 +1,4 @@
-"""Threads and frames: who called whom, what is still open, and who waits for whom (R1, R3).
+"""Threads and frames: who called whom, and what is still open (R1, R3).
 
 Plain state with pure questions about it. Only the kernel changes it.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import define, frozen
 
-from organism.names import CONVERSATION, ORGANISM
+from organism.names import CONVERSATION, ORGANISM, TOOL
 from organism.payloads.primitives import FailureCode
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from organism.budget.tree import Node
+    from organism.restart import Attempt
     from organism.settings import BudgetSettings
     from organism.usage import Estimate
 
@@ -56,6 +57,7 @@ class Message:
         "graced",
         "holds_mailbox",
         "holds_place",
+        "idempotency",
         "kind",
         "known",
         "mailbox",
@@ -68,6 +70,7 @@ class Message:
         "thread",
         "to",
         "told",
+        "tries",
     )
 
     def __init__(self, thread: Thread, seq: int, to: str, payload: Any, sender: str, frame: Frame, kind: str) -> None:
@@ -78,8 +81,8 @@ class Message:
         self.sender = sender
         self.frame = frame
         self.kind = kind
-        self.mailbox = to if to != ORGANISM else self.id
-        """What its delivery occupies in its thread: its handler's mailbox. The organism itself works on any number at once."""
+        self.mailbox = self.id if TOOL in to or to == ORGANISM else to
+        """What its delivery occupies in its thread: its handler's mailbox. The organism itself and tools work on any number at once."""
         # What follows changes while it is delivered.
         self.asks: list[Ask] | None = None  # what its delivery waits for
         self.awaits: list[Thread] | None = None  # the threads that it spawned and whose results it waits for
@@ -94,6 +97,10 @@ class Message:
         self.clock_reads: list[float] | None = None  # what it read from the clock and no record tells of yet
         self.rerun = False  # its process ended while it was delivered: it asks again for what it knows
         self.old = False  # it was in its mailbox when its process ended: its handler may be another one by now
+        self.tries: tuple[Attempt, ...] = ()  # what failed before, where its handler tries it again
+        self.idempotency = (
+            ""  # by what services know it again, where that is not its id: it comes of what may be tried again
+        )
         self.position = 0  # of the record that brought it; it is not delivered before that is durable
 
     @property
@@ -228,6 +235,7 @@ class Thread:
         "kind",
         "labels",
         "last_due",
+        "letter",
         "more",
         "node",
         "open",
@@ -319,7 +327,7 @@ class Thread:
         self.last_due = False
         self.graced = False
         self.stopping: Failure | None = None
-        self.time_fired, self.ended = 0, False
+        self.time_fired, self.ended, self.letter = 0, False, False  # a letter tells of a message that failed for good
 
 
 def is_below(frame: Frame | None, above: Frame) -> bool:
@@ -366,79 +374,3 @@ def chain_of(thread: Thread) -> str:
     """The chain that a thread is recorded in: that of its conversation, or of its root thread."""
     root = root_of(thread)
     return root.id if root.conversation is None else root.conversation.chain
-
-
-def would_wait_for_ever(
-    thread: Thread, to: str, sender: Message, running: dict[tuple[Thread, str], Message], *, asks: bool
-) -> bool:
-    """Whether the handler ``to`` in ``thread`` waits, however indirectly, for the sender's own branch (R3).
-
-    ``running`` holds the delivery that occupies each mailbox (thread, handler). A delivery waits for the frames it asks;
-    such a frame waits for the mailboxes of the handlers in whose frames below it work is queued or a reply is due.
-    ``asks``: the sender keeps its own mailbox until it is answered; otherwise it is done with what it sends.
-    """
-    start = running.get((thread, to))
-    if start is None:
-        return False
-    seen: set[int] = set()
-    stack = [start]
-    while stack:
-        message = stack.pop()
-        if message is sender:
-            if asks:
-                return True
-            continue
-        if id(message) in seen:
-            continue
-        seen.add(id(message))
-        for ask in message.asks or ():
-            if ask.done or ask.frame is None:
-                continue
-            if is_below(sender.frame, ask.frame):
-                return True
-            stack += needed_by(ask.frame, running)
-    return False
-
-
-def needed_in(thread: Thread, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
-    """The deliveries whose end a thread needs: all that run in it and below it."""
-    threads = set(descendants(thread))
-    return (message for message in running.values() if message.thread in threads)
-
-
-def needed_by(frame: Frame, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
-    """The deliveries whose end ``frame`` needs: those below it, and those that occupy a mailbox its branch must get into."""
-    below = [message for message in running.values() if is_below(message.frame, frame)]
-    yield from below
-    queued = [each for thread in descendants(frame.thread) for each in pending(thread) if is_below(each.frame, frame)]
-    for message in queued:
-        other = running.get((message.thread, message.mailbox))
-        if other is not None:
-            yield other
-    for message in (*below, *queued):
-        # What is below must still be handed up, frame by frame, through mailboxes that others may occupy.
-        step = message.frame
-        while step is not frame and step.parent is not None:
-            step = step.parent
-            other = running.get((step.thread, step.handler))
-            if other is not None and not step.answered:
-                yield other
-
-
-def leaving(thread: Thread) -> Iterator[Thread]:
-    """The threads that a reply without a caller leaves: its own, and those that called it and passed their caller on."""
-    yield thread
-    while thread.kind in {"call", "shared"} and thread.owner is not None:
-        thread = thread.owner.thread
-        yield thread
-
-
-def waits_for(delivery: Message, other: Message) -> bool:
-    """Whether one delivery waits for the branch that another belongs to."""
-    asked = (ask.frame for ask in delivery.asks or () if not ask.done and ask.frame is not None)
-    return any(is_below(other.frame, frame) for frame in asked)
-
-
-def unanswered(frame: Frame) -> Ask | None:
-    """The ask that still waits for a frame."""
-    return frame.asker if frame.asker is not None and not frame.asker.done else None

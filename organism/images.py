@@ -13,6 +13,7 @@ from attrs import frozen
 
 from organism.budget.claims import Crossing, Vector
 from organism.frames import Failure, Warned
+from organism.restart import Attempt
 from organism.settings import NOTHING, BudgetSettings
 from organism.usage import Estimate, Usage
 
@@ -53,6 +54,34 @@ class Kept:
     unpriced: bool | None = None
     warnings: tuple[Crossing, ...] | None = None
     """The levels that the call crossed; ``None`` for none, as in records of before."""
+
+
+@frozen(kw_only=True)
+class CutShort:
+    """How an agent's history was cut short.
+
+    ``how``: a ``model`` summed it up, a ``recap`` of extracts stands for it, results were ``cut`` in their length, or old ones were
+    left out of prompts (``prune``). ``why``: the prompt was beyond the ``mark`` or the hard ``limit``, the provider refused it
+    (``context``), or a turn was ``over``. Sizes are estimated ``tokens`` of the prompt and its ``messages``, before and after.
+    ``replaced`` are the first of the agent's messages that were replaced and the one behind the last, by their numbers in its
+    state; ``digest`` is of these. ``longest`` is to how many characters results were cut, 0 where none were. ``asked``: a model was
+    asked for a summary; ``text`` is why none came of it.
+    """
+
+    how: str
+    why: str
+    tokens_before: int
+    tokens_after: int
+    messages_before: int
+    messages_after: int
+    replaced: tuple[int, int]
+    digest: str
+    window: int | None = None
+    mark: int | None = None
+    """The tokens beyond which prompts are cut short, where the window is known."""
+    longest: int = 0
+    asked: bool = False
+    text: str = ""
 
 
 @frozen(kw_only=True)
@@ -129,6 +158,8 @@ class ThreadImage:
     accounts: tuple[str, ...] = ()
     granted: tuple[tuple[str, Decimal], ...] = ()
     estimates: tuple[Estimate, ...] = ()
+    letter: bool | None = None
+    """It was opened by a dead letter; ``None`` for no."""
 
 
 @frozen(kw_only=True)
@@ -153,7 +184,7 @@ class FrameImage:
 class Recalled:
     """What a delivery that is under way was answered already, under ``key`` (R21): the frame of an ask that waits, or the
     ``answer`` of one that is over; a spawned ``thread``; a completion (``text`` and ``kept``); what the clock said (``times``);
-    what the organism did once (``done``: how much, and ``text``).
+    what the organism did once (``done``: how much, and ``text``); how its history was ``cut`` short.
     """
 
     key: str
@@ -164,6 +195,7 @@ class Recalled:
     kept: Kept | None = None
     times: tuple[float, ...] = ()
     done: Decimal | None = None
+    cut: CutShort | None = None
 
 
 @frozen(kw_only=True)
@@ -182,6 +214,9 @@ class MessageImage:
     recalled: tuple[Recalled, ...]
     asked_at: float | None = None
     """Since when it waits for a person."""
+    tries: tuple[Attempt, ...] = ()
+    """The attempts at it that failed; the last says when the next one is due."""
+    idempotency: str | None = None
 
 
 @frozen(kw_only=True)

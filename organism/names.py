@@ -18,6 +18,9 @@ CONVERSATION: Final = "conversation:"
 ACCOUNT: Final = "account:"
 """How the name of an account's node begins; it is followed by ``kind:name``."""
 
+TOOL: Final = "."
+"""What parts an agent's name from that of its tool, in the name of the handler that the tool is; no other handler has one."""
+
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
 
@@ -25,6 +28,21 @@ _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
 def is_handler_name(name: str) -> bool:
     """Whether ``name`` may name a handler: ``[a-z][a-z0-9_-]{0,63}``, and not the organism's own name for itself."""
     return _HANDLER.fullmatch(name) is not None and name != ORGANISM
+
+
+def tool_handler(agent: str, tool: str) -> str:
+    """The name of the handler that an agent's tool is: ``AGENT.TOOL``."""
+    return f"{agent}{TOOL}{tool}"
+
+
+def is_tool(handler: str) -> bool:
+    """Whether a handler of this name is an agent's tool."""
+    return TOOL in handler
+
+
+def called_as(handler: str) -> str:
+    """What a model calls a handler: a tool by its own name, a peer by the peer's."""
+    return handler.rpartition(TOOL)[2]
 
 
 def is_organism_name(name: str) -> bool:

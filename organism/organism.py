@@ -11,15 +11,19 @@ from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 import anyio
+from attrs import evolve
 
 from organism import config, dead, inbox
 from organism.agent import ready
 from organism.audience import Audience
 from organism.bursar import BURSAR
+from organism.config.hooks import hook_problem
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
+from organism.hooks import POINTS
 from organism.ingress import checked_labels
 from organism.kernel import Kernel
 from organism.kernel.state import ALL
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 
     from organism.calls import CallRow
     from organism.facts import Fact
+    from organism.hooks import Hook, Point
     from organism.journal import MemoryJournal
     from organism.metering import Metered
     from organism.pump.conversing import ConversationHandle
@@ -183,6 +188,22 @@ class Organism:
         works = self._running()
         works.taking_in()
         return works
+
+    def add_hook(self, point: Point, hook: Hook) -> None:
+        """Asks ``hook(event, ctx)`` at a point of all work, after those that were named before it (see :mod:`organism.hooks`).
+
+        Raises NotRunningError once the organism has started: hooks do not change under running work. ConfigurationError for what
+        is no point or no hook.
+        """
+        if self._works is not None:
+            raise NotRunningError(f"organism '{self.settings.name}' has started: add hooks before that")
+        problem = (
+            hook_problem(hook) if point in POINTS else f"{point!r:.80} is no point; there are: {', '.join(POINTS)}"
+        )
+        if problem is not None:
+            raise ConfigurationError([problem])
+        hooks = {**self.settings.hooks, point: (*self.settings.hooks.get(point, ()), hook)}
+        self.settings = evolve(self.settings, hooks=MappingProxyType(hooks))
 
     # Work
 

@@ -11,6 +11,7 @@ from organism.errors import HandlerFailedError, UnexpectedReplyError
 from organism.facts import Fact
 from organism.frames import Warned
 from organism.payloads import encode_json, encode_xml
+from organism.restart import Attempt
 from organism.usage import Estimate, Usage
 
 if TYPE_CHECKING:
@@ -46,6 +47,30 @@ class Question:
     asked_at: float
     labels: Mapping[str, str]
     answers: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class DeadMessage:
+    """A message that failed for good. ``id`` is that of the message, for ``organism.retry``; ``retry`` is that of the thread in which
+    it is sent again.
+
+    ``code`` and ``text`` say what it failed of ``died_at`` last, ``attempts`` are all of them (each with ``at``, ``code`` and ``text``),
+    the first first. Instants are in seconds since 1970. ``conversation`` is whose turn it began, where it came from outside.
+    """
+
+    id: str
+    thread: str
+    handler: str
+    payload: Any
+    sender: str
+    code: str
+    text: str
+    died_at: float
+    attempts: tuple[Attempt, ...]
+    labels: Mapping[str, str]
+    accounts: tuple[str, ...]
+    conversation: str | None
+    retry: str
 
 
 @frozen(kw_only=True)

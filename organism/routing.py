@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from attrs import frozen
 
-from organism.names import ORGANISM, suggestion
+from organism.names import ORGANISM, is_tool, suggestion
 from organism.payloads.primitives import (
     BudgetEstimate,
     BudgetExhausted,
@@ -16,7 +16,7 @@ from organism.payloads.primitives import (
     FailureCode,
     HandlerFailed,
 )
-from organism.settings import BudgetSettings, HandlerSettings
+from organism.settings import BudgetSettings, HandlerSettings, OnFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 ASKED = (BudgetQuery, BudgetRequest, BudgetEstimate)
 """What every handler may address to the organism itself."""
+
+
+ONCE: Final = OnFailure()
+"""Nobody is tried twice of whom nothing is said."""
 
 
 @frozen(kw_only=True, eq=False)
@@ -51,6 +55,7 @@ class Route:
     """Of a person: what they answer with. None for code and agents."""
     patience: float | None = None
     """Of a person: seconds in which they are to answer."""
+    on_failure: OnFailure = ONCE
 
 
 def route(handler: HandlerSettings) -> Route:
@@ -62,7 +67,7 @@ def route(handler: HandlerSettings) -> Route:
     return Route(
         name=handler.name,
         accepts=accepts,
-        peers=frozenset((*handler.peers, handler.name)),
+        peers=frozenset((*handler.peers, handler.name, *_tools(handler))),
         agent=agent,
         budget=handler.budget,
         shared=handler.per == "thread",
@@ -75,6 +80,7 @@ def route(handler: HandlerSettings) -> Route:
         told=handler.agent is None or handler.agent.notices.deliver,
         answers=() if human is None else human.replies,
         patience=None if human is None else handler.timeout,
+        on_failure=handler.on_failure,
     )
 
 
@@ -89,9 +95,14 @@ class Routes(dict[str, Route]):
 
 
 def routes(settings: Settings) -> Routes:
-    """The routes of all handlers, by name."""
-    of_handlers = {name: route(handler) for name, handler in settings.handlers.items()}
-    return Routes({**of_handlers, ORGANISM: _own_route(of_handlers)})
+    """The routes of all handlers and of the agents' tools, by name."""
+    everyone = {name: route(handler) for name, handler in settings.everyone.items()}
+    return Routes({**everyone, ORGANISM: _own_route(settings.handlers)})
+
+
+def _tools(handler: HandlerSettings) -> Iterable[str]:
+    """An agent's tools, which nobody else may address."""
+    return () if handler.agent is None else (tool.handler.name for tool in handler.agent.tools)
 
 
 def _own_route(handlers: Iterable[str]) -> Route:
@@ -115,11 +126,12 @@ def check_address(routes: Mapping[str, Route], sender: Route | None, to: object,
     """
     if not isinstance(to, str):
         return Misdirected("routing", f"an address is the name of a handler, not {to!r}")
-    target = None if to == ORGANISM and sender is None else routes.get(to)
+    hidden = sender is None and (to == ORGANISM or is_tool(to))
+    target = None if hidden else routes.get(to)
     if sender is not None and to not in sender.peers and to != ORGANISM:
         return Misdirected("routing", f"'{to}' is no peer of '{sender.name}'{suggestion(to, sender.peers)}")
     if target is None:
-        known = set(routes) - {ORGANISM} if sender is None else sender.peers
+        known = {each for each in routes if each != ORGANISM and not is_tool(each)} if sender is None else sender.peers
         return Misdirected("routing", f"'{to}' is no handler{suggestion(to, known)}")
     kind = cast("type[object]", type(payload))
     if kind not in target.accepts:

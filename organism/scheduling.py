@@ -167,6 +167,23 @@ class Schedule:
         if placed:
             self.give_back(message)
 
+    def hold_back(self, message: Message, *, placed: bool) -> None:
+        """A delivery is over whose message is tried again later: it has no place (``placed``: it had one until now), but its mailbox
+        is its own. What else its handler gets there comes after it.
+        """
+        self.occupy(message)
+        if placed:
+            self.give_back(message)
+
+    def bring_back(self, message: Message) -> None:
+        """A message that was held back may be taken."""
+        self.queued += 1
+        self._put_first(message)
+
+    def let_go(self, message: Message) -> None:
+        """A message that is held back is not tried again."""
+        self._pass_mailbox(message)
+
     def _pass_mailbox(self, message: Message) -> None:
         thread = message.thread
         busy = thread.busy

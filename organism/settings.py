@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from attrs import evolve, field, fields, frozen
+
+from organism.toolsettings import ToolCalls, ToolOutput
 
 SPENT_UNITS: Final = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls", "messages")
 """Units that are held, settled and summed to the parents."""
@@ -163,12 +166,25 @@ class Price:
 
 
 @frozen(kw_only=True)
+class Seller:
+    """Who gave the answers that are in a recording, and what was known of the prices then. ``own``: a provider of the user's own."""
+
+    provider: str
+    at: datetime
+    own: bool = False
+    base_url: str | None = None
+    price: Price | None = None
+    service_tier: str | None = None
+
+
+@frozen(kw_only=True)
 class BackendSettings:
     """One backend of an alias. ``place`` is where it stands in the file, for messages.
 
     ``factory`` is what makes the provider: the loaded object of ``package.module:factory``, ``None`` for built-in ones.
     ``api_key_env`` is the provider's usual variable where the file says nothing of a key; ``None``: no variable is read.
-    ``timeout`` in seconds, ``overhead`` in tokens. ``prompt_cache``: a provider that keeps prompts only where it is told to is
+    ``timeout`` in seconds, ``overhead`` in tokens; ``context_window`` is what prompt and answer may come to, in tokens, ``None``: what
+    the bundled list says of the model. ``prompt_cache``: a provider that keeps prompts only where it is told to is
     told where they may end.
     """
 
@@ -184,10 +200,15 @@ class BackendSettings:
     max_concurrent: int = 20
     timeout: float = 120.0
     overhead: int = 16
+    context_window: int | None = None
     prompt_cache: bool = True
     price: Price | None = None
     options: Mapping[str, Any] = NOTHING
     place: str = ""
+    recording: Path | None = None
+    """The file that provider ``recorded`` answers from."""
+    seller: Seller | None = None
+    """Whose prices provider ``recorded`` has; ``None`` where its file says nothing of the model."""
 
 
 @frozen(kw_only=True)
@@ -233,20 +254,54 @@ class Notices:
 
 
 @frozen(kw_only=True)
+class Compaction:
+    """When an agent's history is cut short, and how. ``at`` and ``hard_limit`` are shares of its model's window: above the first it is
+    where that is worth it, above the second it must be. The last ``keep_turns`` turns stay as they are. ``model`` is the alias that
+    sums up the others, ``None``: extracts of them do; ``prompt`` is what it is told (Jinja2 text), ``None``: the standard wording.
+    """
+
+    at: float = 0.6
+    hard_limit: float = 0.9
+    keep_turns: int = 2
+    model: str | None = None
+    prompt: str | None = None
+
+
+@frozen(kw_only=True)
+class Prune:
+    """Results older than the last ``protect_turns`` turns are left out of prompts, where that saves ``min_tokens`` at least."""
+
+    protect_turns: int = 3
+    min_tokens: int = 4096
+
+
+@frozen(kw_only=True)
 class AgentSettings:
-    """A model-driven handler. ``accepts`` and ``replies`` are payload classes; ``prompt`` is Jinja2 text or ``None``."""
+    """A model-driven handler. ``accepts`` and ``replies`` are payload classes; ``prompt`` is Jinja2 text or ``None``.
+
+    ``tools`` are the functions that its model may call.
+    """
 
     accepts: tuple[type, ...]
     replies: tuple[type, ...]
     model: str = "default"
     prompt: str | None = None
+    peers_as: Literal["tools", "xml"] = "tools"
+    """How its model addresses its peers: by calling tools, or by XML in its text."""
+    agents_md: str = ""
+    """What AGENTS.md says, beside organism.yaml; data, and no template."""
     max_turns: int = 20
     max_output_tokens: int | None = None
     min_output_tokens: int = 64
     temperature: float | None = None
     seed: int | None = None
     reasoning_effort: str | None = None
+    tools: tuple[ToolSettings, ...] = ()
+    tool_calls: ToolCalls = field(factory=ToolCalls)
+    tool_output: ToolOutput = field(factory=ToolOutput)
     notices: Notices = field(factory=Notices)
+    compaction: Compaction | None = field(factory=Compaction)
+    prune: Prune | None = field(factory=Prune)
 
 
 @frozen(kw_only=True)
@@ -254,6 +309,19 @@ class HumanSettings:
     """A person as a handler. ``replies`` are the payload classes that they answer with."""
 
     replies: tuple[type, ...]
+
+
+@frozen(kw_only=True)
+class OnFailure:
+    """What comes of a message whose handler failed (R9): ``attempts`` in all, those after the first only ``within`` seconds of it, after a
+    wait of ``backoff`` (first, longest) seconds, where the failure's code is in ``retry_on``; after the last of them ``do``.
+    """
+
+    do: Literal["reply", "stop", "escalate"] = "reply"
+    attempts: int = 1
+    within: float = 60.0
+    backoff: tuple[float, float] = (0.1, 5.0)
+    retry_on: tuple[str, ...] = ("crashed", "timeout")
 
 
 @frozen(kw_only=True)
@@ -278,6 +346,17 @@ class HandlerSettings:
     per: Literal["call", "thread"] = "call"
     options: Mapping[str, Any] = NOTHING
     effects: Literal["world", "context"] = "world"
+    on_failure: OnFailure = field(factory=OnFailure)
+
+
+@frozen(kw_only=True)
+class ToolSettings:
+    """A function that an agent's model may call: a ``handler`` that this agent alone may address. ``arguments`` is a payload class
+    made from its signature, by which its calls are read and checked.
+    """
+
+    handler: HandlerSettings
+    arguments: type
 
 
 @frozen(kw_only=True)
@@ -309,7 +388,11 @@ class Settings:
     accounts: Mapping[str, Quota] = NOTHING
     """By ``kind:name``, or by ``kind`` for all of that kind that are not named."""
     runtime: Literal["trio", "asyncio"] = "trio"
+    hooks: Mapping[str, tuple[Any, ...]] = NOTHING
+    """Functions by the point at which they are asked (see :mod:`organism.hooks`)."""
     loops: Loops | None = None
+    dead_letters: str | None = None
+    """The handler that is told of messages that failed for good; ``None``: none is."""
     scheduling: Literal["breadth-first", "depth-first"] = "breadth-first"
     max_handlers: int = 1000
     queue: int = 10000
@@ -320,10 +403,18 @@ class Settings:
     """``full``: on disk before anything leaves; ``normal``: a power cut may take the last of it."""
     session_log: Path | None = None
     """The folder of the session log; ``None``: there is none."""
+    record: Path | None = None
+    """The file that keeps what models were asked and what they answered; ``None``: there is none."""
     start: tuple[StartMessage, ...] = ()
     folder: Path | None = None
     notes: tuple[str, ...] = ()
     """What was assumed and should be said aloud, such as the simulated default model."""
+
+    @property
+    def everyone(self) -> Mapping[str, HandlerSettings]:
+        """The handlers with the tools of the agents among them, which are handlers too, and nobody's peers."""
+        agents = [each.agent for each in self.handlers.values() if each.agent is not None]
+        return {**self.handlers, **{tool.handler.name: tool.handler for agent in agents for tool in agent.tools}}
 
     @property
     def limits_cost(self) -> bool:

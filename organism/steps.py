@@ -61,6 +61,8 @@ class Posted:
     depth: int = 0
     charged: bool = True
     answers: tuple[str, ...] = ()
+    idempotency: str | None = None
+    """By what services know it again that must not do a thing twice, where that is not its id."""
 
 
 @frozen(kw_only=True)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from attrs import define, field, frozen
 
-from organism.facts import Accepted, Answered, Dropped, Failed
+from organism.facts import Accepted, Answered, Dropped, Failed, Retried
 from organism.journal.check import check_journal
 from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
+from organism.models.check import Scenario, Stand, check_backend
 from organism.models.contract import Backend, BackendError, Piece, RawUsage, Request, Response, ToolCall
 from organism.organism import Organism
 from organism.payloads import encode_json
@@ -108,6 +109,10 @@ class _ScriptedBackend:
         """Nothing is open."""
 
 
+_PIECE: Final = 7
+"""Characters of a tool call's arguments that come at once in a stream: escapes are broken anywhere."""
+
+
 class _ScriptedStream:
     def __init__(self, says: Says, response: Response) -> None:
         self._says = says
@@ -116,10 +121,15 @@ class _ScriptedStream:
         self.usage: RawUsage | None = None
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
-        words = self._whole.text.split(" ")
+        words = self._whole.text.split(" ") if self._whole.text else []
+        if not words:
+            await anyio.sleep(self._says.seconds)
         for index, word in enumerate(words):
             await anyio.sleep(self._says.seconds / len(words))
             yield Piece(text=word if index == len(words) - 1 else f"{word} ")
+        for number, call in enumerate(self._whole.tool_calls):
+            for at in range(0, len(call.arguments), _PIECE):
+                yield Piece(text=call.arguments[at : at + _PIECE], kind="other", tool=call.name, call=number)
         if self._says.error is not None:
             raise self._says.error
         self.response, self.usage = self._whole, self._whole.usage
@@ -204,7 +214,7 @@ class Watch:
             return
         # In between, a change may be half recorded: one settlement can let several waiting calls go or be refused, each a fact.
         # Each comparison looks at every live thread: of many at once, only the first are followed so closely.
-        if self._looked < 2000 and isinstance(fact, (Accepted, Answered, Failed, Dropped)):
+        if self._looked < 2000 and isinstance(fact, (Accepted, Answered, Failed, Retried, Dropped)):
             self._looked += 1 + len(self.organism.kernel.state.threads)
             self.compare(f"after fact {len(self.facts)}, {type(fact).__name__}")
 
@@ -290,9 +300,12 @@ __all__ = [
     "NO_USAGE",
     "FailAfter",
     "Says",
+    "Scenario",
     "ScriptedModel",
+    "Stand",
     "Watch",
     "Watched",
+    "check_backend",
     "check_journal",
     "differences",
     "running",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PICO_PER_USD = 10**12
 """Money is an integer of 10^-12 USD inside the organism, so that sums are exact; Decimal outside."""
+_PLACES = -12
 _EXACT = Context(prec=100)
 """Digits enough for all that may be limited, whatever context the handler has set in whose task this is asked."""
 
@@ -35,8 +36,10 @@ def written(value: Decimal) -> str:
 
 def usd(amount: int) -> Decimal:
     """The Decimal of an integer of 10^-12 USD, without trailing zeros or exponent."""
-    value = _EXACT.divide(Decimal(amount), Decimal(PICO_PER_USD)).normalize(_EXACT)
-    return value.quantize(Decimal(1), context=_EXACT) if value == value.to_integral() else value
+    whole, rest = divmod(amount, PICO_PER_USD)
+    if not rest:
+        return Decimal(whole)
+    return Decimal(amount).scaleb(_PLACES, _EXACT).normalize(_EXACT)
 
 
 @frozen(kw_only=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -22,6 +23,7 @@ from organism.models.router import Router
 from organism.names import ORGANISM
 from organism.pump.background import Background
 from organism.pump.disk_thread import DiskThread
+from organism.pump.hooking import Hooks
 from organism.pump.pump import Pump
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from organism.pump.register import Register
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings, Settings
+
+_log: Final = logging.getLogger("organism.hooks")
 
 
 class Works:
@@ -129,6 +133,8 @@ class Works:
             taking_in=self.taking_in,
             handles=self._handles,
         )
+        if any(settings.hooks.values()):
+            self.pump.hooks = Hooks(settings.hooks, held=self._held, mark=self._audience.marked.mark)
         if self.durable is not None:
             self.pump.beside = Control(settings, self.pump, self.durable, self.ingress).serve
         if settings.session_log is not None:
@@ -162,12 +168,20 @@ class Works:
         """The writer of the journal that is owned from now on; ``None`` where none is kept on a disk."""
         if self._settings.journal == "memory:":
             return None
-        self.durable = Durable(self._settings, self._kernel, now=self._now, offload=self._offload)
+        self.durable = Durable(
+            self._settings, self._kernel, now=self._now, offload=self._offload, marked=self._audience.marked
+        )
         return await self.durable.open(failed=self._freeze, moved=self._release)
 
     async def _offload(self, work: Callable[[], Any]) -> Any:
         """Runs what waits for the disk in a worker thread; begun, it is finished."""
         return await self._disk.run(work)
+
+    async def _held(self, ctx: Context, reason: str) -> bool:
+        """A hook holds up a delivery."""
+        _log.info("thread %s is paused by a hook: %s", ctx.thread, reason)
+        await ctx.hold_up()
+        return True
 
     # The pump that a writer tells of what it has written is made for that writer.
 

@@ -24,11 +24,11 @@ FRONT: Final = "organism"
 
 ROWS: Final = (
     ("errors", "names"),
-    ("payloads", "yamlloader"),
+    ("payloads", "yamlloader", "toolsettings"),
     ("primitives", "message", "settings", "usage"),
-    ("budget", "frames", "images", "steps", "facts", "routing", "restart", "scheduling"),
+    ("budget", "frames", "dependence", "images", "steps", "facts", "routing", "restart", "scheduling"),
     ("kernel", "results", "calls", "metering"),
-    ("config", "loader", "functions", "journal", "models"),
+    ("config", "hooks", "loader", "functions", "journal", "models"),
     ("pump", "context"),
     (
         "agent",
@@ -51,6 +51,8 @@ ROWS: Final = (
 )
 """A room imports from the rows above its own only."""
 BESIDE: Final[Mapping[tuple[str, str], str]] = {
+    ("config", "hooks"): "which points there are is said in one place",
+    ("hooks", "models"): "what hooks see of a call is what models are asked",
     ("config", "loader"): "what the file names as module:name is imported while the file is checked",
     ("config", "functions"): "what makes a function a tool is checked while the file is read",
     ("facts", "steps"): "a fact holds the steps it consists of",
@@ -63,6 +65,7 @@ BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("images", "budget"): "amounts are vectors of the budgets",
     ("images", "frames"): "what is frozen of threads holds their failures and warnings",
     ("frames", "budget"): "a thread holds its budget's node",
+    ("dependence", "frames"): "who waits for whom is asked of frames and threads",
     ("scheduling", "frames"): "whose turn it is, is asked of threads",
     ("ingress", "conversations"): "a message may be a turn of a conversation",
     ("conversations", "durable"): "a conversation may stand in the journal alone",
@@ -98,7 +101,7 @@ LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
     "yaml": ("config", "cli.journals", "yamlloader"),
     "openai": ("models.openai",),
     "anthropic": ("models.anthropic",),
-    "httpx2": ("models.openai", "models.anthropic", "models.wire", "models.leftovers"),
+    "httpx2": ("models.openai", "models.anthropic", "models.wire", "models.leftovers", "models.connections"),
     "httpcore2": ("models.leftovers",),
     "genai_prices": ("models.prices",),
     "jinja2": ("agent", "config"),

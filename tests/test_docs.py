@@ -21,9 +21,9 @@ import yaml
 from attrs import frozen
 
 import organism
-from organism.cli.main import COMMANDS, LATER, execute
+from organism.cli.main import COMMANDS, execute
 from organism.cli.streams import Streams
-from organism.config import backends, budgets, document, handlers
+from organism.config import backends, budgets, compaction, document, handlers
 from organism.config.sections import Later, Record
 
 if TYPE_CHECKING:
@@ -179,8 +179,6 @@ def test_the_reference_names_what_there_is() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", python, re.MULTILINE)) == set(organism.__all__)
     line = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
     assert set(re.findall(r"^## `organism ([\w-]+)", line, re.MULTILINE)) == set(COMMANDS)
-    later = line.partition("## Not available yet")[2]
-    assert set(re.findall(r"`([\w-]+)`", later)) == set(LATER)
 
 
 SECTIONS: Final = {
@@ -190,6 +188,8 @@ SECTIONS: Final = {
     "Backends": backends._BACKEND,
     "Handlers": handlers.HANDLER,
     "Agent": handlers._AGENT,
+    "Compaction": compaction.COMPACTION.shape,
+    "Prune": compaction.PRUNE.shape,
 }
 
 

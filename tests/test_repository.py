@@ -124,6 +124,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     info = f"organism-{PYPROJECT['project']['version']}.dist-info"
     assert {name.split("/")[0] for name in names} == {"organism", info}
     assert {"organism/__init__.py", "organism/py.typed", f"{info}/licenses/LICENSE"} <= names
+    templates = (path for path in (ROOT / "organism/cli/templates").rglob("*") if path.is_file())
+    assert {path.relative_to(ROOT).as_posix() for path in templates} == {
+        name for name in names if "/templates/" in name
+    }
     assert {name for name in names if name.endswith(".py")} == {
         path.relative_to(ROOT).as_posix() for path in (ROOT / "organism").rglob("*.py")
     }

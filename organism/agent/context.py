@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 from organism.budget.claims import VECTOR
 from organism.budget.levels import level_of
 from organism.budget.tree import lack, output_room
 from organism.context import Context
+from organism.images import CutShort
 from organism.kernel.notices import exhausted_payload, live
+from organism.kernel.recall import CLOCK
+from organism.models.contract import BackendError
 from organism.pump.delivery import failure_of
 from organism.pump.keys import GRACE, completion_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
-    from organism.errors import BudgetExhaustedError
+    from organism.errors import BudgetExhaustedError, ModelError
     from organism.frames import Failure, Thread, Warned
     from organism.models.completion import Call, Completion
+    from organism.models.streams import Hearer
     from organism.payloads.primitives import BudgetExhausted
+    from organism.pump.ears import Ears
+    from organism.pump.hooking import Hooks
+
+_OF_CUTS: Final = ("cut:", "prune:", "summary:", CLOCK)
+"""With what keys begin that say nothing of how far a delivery had come, since what they stand for comes before a call."""
 
 
 class AgentContext(Context):
@@ -35,6 +45,11 @@ class AgentContext(Context):
     def exhaustion(self, error: BudgetExhaustedError) -> BudgetExhausted:
         """The refusal of a call after which one last answer is possible."""
         return exhausted_payload(self._message.thread.node, failure_of(error))
+
+    @property
+    def hooks(self) -> Hooks | None:
+        """Who is asked at the points of its turns; ``None``: nobody is."""
+        return self._pump.hooks
 
     @property
     def scope(self) -> str:
@@ -75,6 +90,25 @@ class AgentContext(Context):
         """Makes the thread's one call on grace, or one within what is left where grace is another's."""
         return await self.call_model(call, grace=self.has_grace, tells=tells, kind=GRACE)
 
+    @property
+    def ears(self) -> Ears:
+        """Those who hear what agents write while they write it."""
+        return self._pump.ears
+
+    @property
+    def seq(self) -> int:
+        """The number of its message in the thread."""
+        return self._message.seq
+
+    @contextmanager
+    def heard_by(self, hearer: Hearer | None) -> Generator[None]:
+        """Calls that are made in the block are asked for as streams, which ``hearer`` hears of; ``None``: as always."""
+        self._hearer = hearer
+        try:
+            yield
+        finally:
+            self._hearer = None
+
     def fits_grace(self, call: Call, *, answer: float = 0.0) -> bool:
         """Whether a call could be made on what is kept back, with ``answer`` of the room left for what it answers."""
         path = self._message.thread.node.path
@@ -86,6 +120,67 @@ class AgentContext(Context):
         wanted = min(claim.wish, int(answer * (room + claim.input_tokens)))
         output = max(min(claim.min_output, claim.wish), wanted)
         return lack(path, claim.need(output), grace=True) is None
+
+    # Room in the window
+
+    def window(self, alias: str) -> int | None:
+        """The tokens of prompt and answer that an alias takes at once; ``None`` where that is not known."""
+        return self._pump.router.window(alias, level=level_of(self._message.thread.node.path))
+
+    def measured(self, call: Call) -> tuple[int, int]:
+        """The tokens of a call's prompt, as it would be held, and those that it wishes for as its answer."""
+        claim = self._pump.router.claim(call, strict=False, level=level_of(self._message.thread.node.path))
+        return (0, 0) if claim is None else (claim.input_tokens, claim.wish)
+
+    def lacks_for(self, call: Call) -> str:
+        """Why a call is better not made, where the thread could not pay it and as much again; empty where it can.
+
+        Nothing is refused by that, and nobody warned: it is asked for what can be done without.
+        """
+        path = self._message.thread.node.path
+        strict = any(node.policy.accounting == "strict" for node in path)
+        claim = self._pump.router.claim(call, strict=strict, level=level_of(path))
+        if claim is None:
+            return f"no backend of model '{call.model}' may be asked"
+        need: Any = tuple(2 * amount for amount in claim.need(claim.wish))
+        missing = lack(path, need)
+        if missing is None:
+            return ""
+        return f"{VECTOR[missing.unit]} of the {missing.node.scope} would not bear it and the next turn"
+
+    def cut_before(self, key: str) -> CutShort | None:
+        """How this delivery cut its history short at this place before its process ended."""
+        known = self.recall(key)
+        return known if isinstance(known, CutShort) else None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether what comes next was done before, so that nothing is to be decided anew: an earlier run was answered more than this one
+        has asked for.
+        """
+        return any(not key.startswith(_OF_CUTS) for key in self._unasked or ())
+
+    @property
+    def has_summary(self) -> bool:
+        """Whether a summary was paid for by an earlier run whose history was not yet cut short."""
+        return not self.repeats and any(key.startswith("summary:") for key in self._unasked or ())
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether all of it was done before, also what failed."""
+        return False
+
+    def was_too_long(self, error: ModelError, key: str) -> bool:
+        """Whether a call failed since its prompt was too long for the model. ``key``: of what is cut short for it."""
+        del key
+        cause = error.__cause__
+        return isinstance(cause, BackendError) and cause.kind == "context"
+
+    def note_cut(self, key: str, cut: CutShort) -> None:
+        """Writes down how the history was cut short."""
+        kernel = self._pump.kernel
+        if kernel.book.listening:
+            kernel.compacted(self._message, cut, self._pump.now(), key=key)
 
     def limits(self) -> dict[str, Any]:
         """The limits of the thread's own budget by unit, as prompts may name them."""

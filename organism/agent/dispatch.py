@@ -4,27 +4,35 @@ asked for has exactly one result.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
+from organism.agent.cutting import cut
 from organism.agent.tools import Mistaken
-from organism.errors import HandlerFailedError
+from organism.agent.wording import as_json, as_xml
+from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused
+from organism.functions import FunctionResult
 from organism.message import Reply
-from organism.payloads import encode_json
-from organism.payloads.primitives import InvalidPayload
+from organism.names import called_as
+from organism.payloads.primitives import HandlerFailed, InvalidPayload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from organism.agent.allowance import Allowance
     from organism.agent.context import AgentContext
     from organism.agent.speech import Said
     from organism.agent.telling import Telling
+    from organism.agent.tools import Wanted
+    from organism.toolsettings import ToolOutput
 
 CORRECTIONS: Final = 3
 """How often an agent that neither calls nor replies is asked to correct itself."""
-_SENT: Final = "Sent."
+_HOOK_FAILED: Final = (HandlerFailedError, Refused, BudgetExhaustedError)
+"""What a hook may end a call of a tool with; the model is told."""
+SENT: Final = "Sent."
+"""The result of a reply."""
 
 
 @frozen
@@ -38,9 +46,11 @@ class Carried:
 class Dispatch:
     """Carries out the turns of one delivery, and counts the mistakes that its model makes."""
 
-    def __init__(self, ctx: AgentContext, telling: Telling) -> None:
+    def __init__(self, ctx: AgentContext, telling: Telling, allowance: Allowance, output: ToolOutput) -> None:
         self._ctx = ctx
         self._telling = telling
+        self._allowance = allowance
+        self._output = output
         self._attempt = 0
 
     async def carry_out(self, said: Sequence[Said]) -> Carried:
@@ -51,43 +61,78 @@ class Dispatch:
         for number, each in enumerate(said):
             if isinstance(each, Mistaken):
                 self._attempt += 1
-                results.append(as_json(InvalidPayload(each.error, self._attempt)))
+                results.append(_text(InvalidPayload(each.error, self._attempt), each))
             elif each.peer is not None:
-                results.append(as_json(answers[number]))
+                results.append(answers[number])
             elif reply is None:
                 reply = Reply(each.payload)
-                results.append(_SENT)
+                results.append(SENT)
             else:
-                results.append(as_json(InvalidPayload("you have replied already in this turn", self._attempt)))
+                results.append(_text(InvalidPayload("you have replied already in this turn", self._attempt), each))
         if reply is None and all(isinstance(each, Mistaken) for each in said):
             self._check_patience()
         return Carried(tuple(results), reply)
 
-    def correction(self, error: str) -> str:
+    def correction(self, error: str) -> InvalidPayload:
         """What a model is told that asked for nothing. Raises HandlerFailedError where it did so once too often."""
         self._attempt += 1
         self._check_patience()
-        return as_json(InvalidPayload(error, self._attempt))
+        return InvalidPayload(error, self._attempt)
 
     def _check_patience(self) -> None:
         if self._attempt > CORRECTIONS:
             text = f"'{self._ctx.name}' was corrected {CORRECTIONS} times and still makes no valid call or reply"
             raise HandlerFailedError("validation", text)
 
-    async def _ask_peers(self, said: Sequence[Said]) -> dict[int, Any]:
-        """The results of a turn's calls to peers, made concurrently: their replies, or how they failed.
+    async def _ask_peers(self, said: Sequence[Said]) -> dict[int, str]:
+        """The results of a turn's calls to peers and functions, made concurrently: their replies, or how they failed.
 
         They are told apart by their place in the turn: a model may give two calls one id.
         """
-        asks = {
-            number: (each.peer, each.payload)
-            for number, each in enumerate(said)
-            if not isinstance(each, Mistaken) and each.peer is not None
-        }
+        asks: dict[int, tuple[str, Any]] = {}
+        results: dict[int, str] = {}
+        for number, each in enumerate(said):
+            if isinstance(each, Mistaken) or each.peer is None:
+                continue
+            used_up = self._allowance.take(each.peer)
+            if used_up is None:
+                asked, given = await self._before(each.peer, each)
+                if given is None:
+                    asks[number] = (each.peer, asked)
+                else:
+                    results[number] = cut(given, self._output.most(called_as(each.peer)))
+            else:
+                results[number] = _text(HandlerFailed("refused", used_up), each)
         answers = await self._ctx.ask_all(list(asks.values())) if asks else []
-        return {number: self._telling.result(answer) for number, answer in zip(asks, answers, strict=True)}
+        for (number, (peer, asked)), answer in zip(asks.items(), answers, strict=True):
+            told = await self._after(peer, asked, answer, said[number])
+            results[number] = cut(told, self._output.most(called_as(peer)))
+        return results
+
+    async def _before(self, peer: str, said: Wanted) -> tuple[Any, str | None]:
+        """What a peer is asked, and a result in its place, as hooks have it."""
+        hooks = self._ctx.hooks
+        if hooks is None:
+            return said.payload, None
+        try:
+            return await hooks.before_tool(called_as(peer), said.payload, self._ctx)
+        except _HOOK_FAILED as error:
+            return said.payload, _text(self._telling.result(error), said)
+
+    async def _after(self, peer: str, asked: Any, answer: Any, said: Said) -> str:
+        """The result that the model reads, as hooks have it."""
+        result, hooks = _text(self._telling.result(answer), said), self._ctx.hooks
+        if hooks is None:
+            return result
+        failed = isinstance(answer, Exception)
+        try:
+            return await hooks.after_tool(called_as(peer), asked, result, self._ctx, failed=failed)
+        except _HOOK_FAILED as error:
+            return _text(self._telling.result(error), said)
 
 
-def as_json(payload: Any) -> str:
-    """A payload as models read it in results."""
-    return json.dumps(encode_json(payload), ensure_ascii=False)
+def _text(result: Any, of: Said) -> str:
+    """A result as the model reads it: what a function returned is a text already; what it asked for in XML is answered so."""
+    if isinstance(result, FunctionResult):
+        return result.text
+    return as_xml(result) if of.call is None else as_json(result)

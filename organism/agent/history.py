@@ -1,26 +1,54 @@
 """What an agent remembers within its thread: its system prompt and the messages so far, in its handler's state.
 
-Each message is one key, so that a delivery writes down only what it added. Notices of budgets are never kept.
+Each message is one key, so that a delivery writes down only what it added; its number is never used again. Where the history was cut
+short, a recap stands for the messages before ``from``, and those that are ``pinned`` stay beside it; the others leave the state and
+stand in the record alone. Notices of budgets are never kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import frozen
+
+from organism.agent.recaps import recapped
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Iterator, MutableMapping, Sequence
 
 _SYSTEM: Final = "system"
 _COUNT: Final = "count"
-_RECAPPED: Final = 12
-"""Messages that a recap has extracts of."""
-_EXTRACT: Final = 240
-"""Characters of a message in a recap."""
+_RECAP: Final = "recap"
+_FROM: Final = "from"
+_PINNED: Final = "pinned"
+_BREAKER: Final = "breaker"
+NO_NUMBER: Final = -1
+"""Of the recap, which is no message that was said."""
 SHORTEST: Final = 200
 """Characters of a result that a cut leaves at least."""
 _FEWEST: Final = 80
 """Characters below which cutting the texts of a document says nothing any more."""
+
+
+@frozen
+class Plan:
+    """How a history is cut short: all before message ``start`` is ``replaced`` by a recap, but for what is ``pinned``. ``since``:
+    the first message that no earlier recap stands for.
+    """
+
+    since: int
+    start: int
+    pinned: tuple[int, ...]
+    replaced: tuple[Mapping[str, Any], ...]
+
+    @property
+    def digest(self) -> str:
+        """Of what is replaced."""
+        text = json.dumps(self.replaced, sort_keys=True, separators=(",", ":"), default=str)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 class History:
@@ -29,7 +57,16 @@ class History:
     def __init__(self, state: MutableMapping[str, Any]) -> None:
         self._state = state
         self.system: str | None = state.get(_SYSTEM)
-        self.messages: list[Mapping[str, Any]] = [state[_key(n)] for n in range(state.get(_COUNT, 0))]
+        self.count: int = state.get(_COUNT, 0)
+        """The number of the next message."""
+        self.task = self.count
+        """The number of the message that the delivery handles, which is the first that it adds."""
+        self.numbers: list[int] = []
+        self.messages: list[Mapping[str, Any]] = []
+        self._start: int = state.get(_FROM, 0)
+        self._whole: dict[int, Mapping[str, Any]] = {}
+        """Results as they were before they were cut."""
+        self._read()
 
     def begin(self, system: str) -> None:
         """Keeps the system prompt: it is rendered once a thread."""
@@ -37,13 +74,21 @@ class History:
 
     def add(self, message: Mapping[str, Any]) -> None:
         """Appends a message."""
-        self._state[_key(len(self.messages))] = dict(message)
+        self._state[_key(self.count)] = dict(message)
         self.messages.append(message)
-        self._state[_COUNT] = len(self.messages)
+        self.numbers.append(self.count)
+        self.count += 1
+        self._state[_COUNT] = self.count
 
     def prompt(self, *after: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         """The whole prompt, with what is said only this time at its end."""
-        return ({"role": "system", "content": self.system or ""}, *self.messages, *after)
+        return self.prompt_of(self.messages, *after)
+
+    def prompt_of(
+        self, messages: Sequence[Mapping[str, Any]], *after: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], ...]:
+        """The same, of ``messages`` in place of those that are kept."""
+        return ({"role": "system", "content": self.system or ""}, *messages, *after)
 
     def groups(self) -> list[Sequence[Mapping[str, Any]]]:
         """The messages after the first, so grouped that calls are not parted from their results."""
@@ -55,27 +100,94 @@ class History:
                 groups.append([message])
         return list(groups)
 
+    # Cut short
+
+    def plan(self, keep_turns: int, *, pins_first: bool) -> Plan | None:
+        """What is replaced where the last ``keep_turns`` turns stay, and the message that is handled; ``None`` where nothing is.
+
+        ``pins_first``: the very first message stays as well.
+        """
+        begins = [number for number, message in self._body() if message.get("role") == "assistant"]
+        if len(begins) <= keep_turns:
+            return None
+        start = begins[-keep_turns]
+        wanted = {self.task, *((0,) if pins_first else ())}
+        pinned = tuple(number for number in self.numbers if number in wanted and number < start)
+        replaced = tuple(
+            message
+            for number, message in zip(self.numbers, self.messages, strict=True)
+            if number < start and number not in pinned
+        )
+        # A recap alone is not replaced by another one.
+        said = [number for number in self.numbers if self._start <= number < start and number not in pinned]
+        return Plan(self._start, start, pinned, replaced) if said else None
+
+    def replace(self, plan: Plan, recap: Mapping[str, Any]) -> None:
+        """Puts a recap in the place of what a plan replaces."""
+        for number in self.numbers:
+            if number != NO_NUMBER and number < plan.start and number not in plan.pinned:
+                del self._state[_key(number)]
+        self._state[_RECAP], self._state[_PINNED] = dict(recap), list(plan.pinned)
+        self._start = self._state[_FROM] = plan.start
+        self._read()
+
+    def cut_results(self, longest: int) -> bool:
+        """Cuts the results that are there to ``longest`` characters or so; whether any was longer. The record has them whole."""
+        changed = False
+        for place, (number, message) in enumerate(zip(self.numbers, self.messages, strict=True)):
+            if message.get("role") != "tool":
+                continue
+            shorter = _cut(self._whole.setdefault(number, message), longest)
+            if len(str(shorter.get("content") or "")) < len(str(message.get("content") or "")):
+                self.messages[place] = shorter
+                self._state[_key(number)] = dict(shorter)
+                changed = True
+        return changed
+
+    @property
+    def longest_result(self) -> int:
+        """Characters of the longest result that is there."""
+        return max(
+            (len(str(each.get("content") or "")) for each in self.messages if each.get("role") == "tool"), default=0
+        )
+
+    @property
+    def breaker(self) -> tuple[int, int]:
+        """How often in a row no summary came, and before which message none is asked for."""
+        failures, until = self._state.get(_BREAKER, (0, 0))
+        return failures, until
+
+    @breaker.setter
+    def breaker(self, value: tuple[int, int]) -> None:
+        if value != self.breaker:
+            self._state[_BREAKER] = list(value)
+
+    def _body(self) -> list[tuple[int, Mapping[str, Any]]]:
+        pairs = zip(self.numbers, self.messages, strict=True)
+        return [(number, message) for number, message in pairs if number >= self._start]
+
+    def _read(self) -> None:
+        """The messages as they stand in the state, in their order: the first, the recap, what is pinned, the rest."""
+        pinned: list[int] = self._state.get(_PINNED, [])
+        recap = [NO_NUMBER] if _RECAP in self._state else []
+        first = [number for number in pinned if number == 0]
+        others = [number for number in pinned if number != 0]
+        self.numbers = [*first, *recap, *others, *range(self._start, self.count)]
+        self.messages = [self._state[_RECAP if number == NO_NUMBER else _key(number)] for number in self.numbers]
+
 
 def recap(state: Mapping[str, Any]) -> dict[str, Any]:
     """What an agent remembers when its conversation goes on in a fresh one: its system prompt, and a message with extracts of
     what was said, the oldest and the newest of it.
     """
-    messages = [state[_key(number)] for number in range(state.get(_COUNT, 0))]
-    if not messages:
+    history = History(dict(state))
+    if not history.messages:
         return dict(state)
-    said = [f"{each['role']}: {_extract(each)}" for each in messages if each.get("content")]
-    kept = said if len(said) <= _RECAPPED else [*said[:1], "...", *said[1 - _RECAPPED :]]
-    text = "\n".join([f"The conversation so far, cut short ({len(messages)} messages):", *kept])
     return {
         **({_SYSTEM: state[_SYSTEM]} if _SYSTEM in state else {}),
-        _key(0): {"role": "user", "content": text},
+        _key(0): recapped(history.messages, count=history.count),
         _COUNT: 1,
     }
-
-
-def _extract(message: Mapping[str, Any]) -> str:
-    text = " ".join(str(message["content"]).split())
-    return text if len(text) <= _EXTRACT else f"{text[:_EXTRACT]}…"
 
 
 def shortened(group: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:

@@ -1,7 +1,7 @@
 """A delivery to an agent: turns of a model, what it asks for carried out between them, until it replies.
 
 Reading order of this room: ``tools`` (what a model is offered), ``speech`` (how it says what it wants), ``dispatch`` (carries that
-out), ``history`` (what it remembers), ``wording`` and ``telling`` (what it reads), ``asking`` (a turn's model call), ``grace`` (its last
+out; ``allowance``: how often it may, ``cutting``: how much it reads of what comes), ``history`` (what it remembers), ``compaction`` (how that stays within the model's window), ``wording`` and ``telling`` (what it reads), ``asking`` (a turn's model call), ``grace`` (its last
 answer), and this loop.
 """
 
@@ -11,20 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from organism.agent.asking import Asking
+from organism.agent.allowance import Allowance
+from organism.agent.compaction import Compacting
 from organism.agent.dispatch import Dispatch
 from organism.agent.grace import LastWord
 from organism.agent.history import History
+from organism.agent.length import Unabridged
 from organism.agent.speech import ToolSpeech
+from organism.agent.summary import Summaries
 from organism.agent.telling import Telling
 from organism.agent.tools import Toolbox
 from organism.agent.wording import incoming, system_prompt
+from organism.agent.xml_speech import XmlSpeech
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.payloads.primitives import BudgetExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
+    from organism.agent.compaction import Told
     from organism.agent.context import AgentContext
     from organism.agent.speech import Offer, Speech
     from organism.message import Reply
@@ -40,14 +45,16 @@ def agent_handler(
     if agent is None:
         msg = f"'{handler.name}' is no agent"
         raise ValueError(msg)
-    speech = ToolSpeech(agent, Toolbox(handler, handlers))
+    toolbox = Toolbox(handler, handlers)
+    speech = ToolSpeech(agent, toolbox) if agent.peers_as == "tools" else XmlSpeech(handler, handlers, toolbox)
 
     async def handle(payload: Any, ctx: AgentContext) -> Reply[Any] | None:
         history, telling = History(ctx.state), Telling(agent.notices, ctx)
         if history.system is None:
             now = ctx.now().isoformat(timespec="seconds")
             history.begin(system_prompt(handler, handlers, budget=telling.limits(), now=now, labels=ctx.labels))
-        turns = _Turns(agent, speech, history, ctx, telling)
+        allowance = Allowance(agent.tool_calls, ctx, toolbox)
+        turns = _Turns(handler, agent, speech, history, ctx, telling, allowance)
         if isinstance(payload, BudgetExhausted):
             return await turns.last_word.say(payload)
         history.add({"role": "user", "content": incoming(telling.payload(payload), ctx.sender)})
@@ -65,15 +72,25 @@ class _Turns:
     """The turns of one delivery."""
 
     def __init__(
-        self, agent: AgentSettings, speech: Speech, history: History, ctx: AgentContext, telling: Telling
+        self,
+        handler: HandlerSettings,
+        agent: AgentSettings,
+        speech: Speech,
+        history: History,
+        ctx: AgentContext,
+        telling: Telling,
+        allowance: Allowance,
     ) -> None:
         self._agent = agent
         self._speech = speech
         self._history = history
         self._ctx = ctx
         self._telling = telling
-        self._asking = Asking(agent, ctx)
-        self._dispatch = Dispatch(ctx, telling)
+        self._asking = Unabridged(agent, ctx, speech, history)
+        summaries = Summaries(handler, self._asking, history, ctx)
+        self._compacting = Compacting(agent, self._asking, history, ctx, summaries)
+        self._allowance = allowance
+        self._dispatch = Dispatch(ctx, telling, allowance, agent.tool_output)
         self.last_word = LastWord(ctx, self._asking, speech, history, telling)
 
     async def run(self) -> Reply[Any] | None:
@@ -82,33 +99,41 @@ class _Turns:
         """
         for turn in range(1, self._agent.max_turns + 1):
             last = turn == self._agent.max_turns or self._ctx.ran_out
-            offer = self._speech.reply_only() if last else self._speech.offer(may_ask=self._may_ask)
-            unheard = self._ctx.unheard()
-            prompt = self._history.prompt(*self._telling.warnings(unheard))
+            offer = self._speech.reply_only() if last else self._offer()
             try:
-                completion = await self._asking.turn(prompt, offer, tells=unheard)
+                completion = await self._compacting.turn(offer, self._told)
             except BudgetExhaustedError as error:
                 if not self._ctx.has_grace:
                     raise
                 return await self.last_word.say(self._ctx.exhaustion(error), error)
             reply = await self._take(completion, offer)
             if reply is not None:
+                await self._compacting.over()
                 return reply
         raise HandlerFailedError("no_reply", f"'{self._ctx.name}' did not reply within {self._agent.max_turns} turns")
 
-    @property
-    def _may_ask(self) -> bool:
-        """Whether it is offered to ask for more: not where it is to know of no budget."""
-        return self._ctx.may_ask and self._agent.notices.deliver
+    def _told(self) -> Told:
+        """What it is told of its budget in its next prompt."""
+        unheard = self._ctx.unheard()
+        return unheard, self._telling.warnings(unheard)
+
+    def _offer(self) -> Offer:
+        """What it may do, used-up tools left out. It is offered to ask for more, but not where it is to know of no budget."""
+        may_ask = self._ctx.may_ask and self._agent.notices.deliver
+        return self._allowance.left(self._speech.offer(may_ask=may_ask), self._speech.reply_only())
 
     async def _take(self, completion: Completion, offer: Offer) -> Reply[Any] | None:
         """Carries out what a turn asks for; the reply, if it is one."""
         self._history.add(completion.message)
         said = self._speech.read(completion, offer)
         if isinstance(said, str):
-            self._history.add({"role": "user", "content": self._dispatch.correction(said)})
+            self._history.add(self._speech.corrected(self._dispatch.correction(said)))
             return None
         carried = await self._dispatch.carry_out(said)
         for message in self._speech.told(said, carried.results):
             self._history.add(message)
+        hooks = self._ctx.hooks
+        if hooks is not None:
+            reply = None if carried.reply is None else carried.reply.payload
+            await hooks.turn_ended(completion, carried.results, reply, self._ctx)
         return carried.reply

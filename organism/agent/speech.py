@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from attrs import frozen
 
+from organism.agent.elements import Element
 from organism.agent.tools import Mistaken, Wanted, as_reply
+from organism.agent.wording import as_json, message_from
 from organism.models.contract import ToolSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from organism.agent.tools import Toolbox
     from organism.models.completion import Completion
+    from organism.models.contract import ToolCall
+    from organism.payloads.primitives import InvalidPayload
     from organism.settings import AgentSettings
 
 Message = dict[str, Any]
 """A chat message."""
 Said = Wanted | Mistaken
 """One thing that a model asked for in its turn."""
+Cut = Literal["text", "call"]
+"""What of an answer was cut for length: text that can be gone on with, or what must be written again, and shorter."""
 
 _SILENT: Final = "answer by calling the reply tool; text alone is seen by nobody"
+CUT_BY_BUDGET: Final = "your answer was cut by your budget as you wrote it: hand in your reply now, as short as you can"
+_BY_XML: Final = "xml:"
+"""How the ids of results begin that answer no tool call; who gave them follows."""
+_CUT: Final = "your answer was cut for length: write this again, shorter"
 
 
 @frozen
 class Offer:
-    """What a model may do in one turn: the tools that are sent along, and whether it must use one."""
+    """What a model may do in one turn: the tools that are sent along, and whether it must use one; and the ``elements`` that it may
+    write as XML. ``instructions`` tell of those at the end of the system prompt, ``reminder`` at the end of the whole prompt.
+    Neither is ever kept, so that what a model reads is what it may do now.
+    """
 
     tools: tuple[ToolSpec, ...]
     choice: str = "auto"
+    elements: tuple[Element, ...] = ()
+    instructions: str = ""
+    reminder: str = ""
+
+    def told(self, prompt: Sequence[Any]) -> tuple[Any, ...]:
+        """A prompt as it is sent, with what it tells of itself."""
+        messages = list(as_sent(prompt))
+        if self.instructions and messages:
+            system = messages[0]
+            messages[0] = {**system, "content": f"{system['content'].rstrip()}\n\n{self.instructions}"}
+        if self.reminder:
+            messages.append({"role": "user", "content": self.reminder})
+        return tuple(messages)
 
 
 class Speech(Protocol):
@@ -51,8 +79,16 @@ class Speech(Protocol):
         """The reply in its last answer, however it was put; ``None`` where there is none."""
         ...
 
+    def cut(self, completion: Completion) -> Cut | None:
+        """What of its answer was cut for length; ``None`` where nothing is missing that matters."""
+        ...
+
     def told(self, said: Sequence[Said], results: Sequence[str]) -> Sequence[Message]:
         """The messages that tell the model what came of each thing that it asked for."""
+        ...
+
+    def corrected(self, invalid: InvalidPayload) -> Message:
+        """The message that tells the model what is wrong with a turn in which it asked for nothing."""
         ...
 
 
@@ -74,23 +110,82 @@ class ToolSpeech:
 
     def read(self, completion: Completion, offer: Offer) -> Sequence[Said] | str:
         """See :class:`Speech`. Text alone is taken as the reply where it can be one."""
+        if completion.finish_reason == "budget":
+            return CUT_BY_BUDGET
         if completion.tool_calls:
-            return [self._toolbox.read(call, offered=offer.tools) for call in completion.tool_calls]
+            return calls_read(completion, self._toolbox, offer)
         text = as_reply(completion.text, self._agent.replies)
-        return _SILENT if text is None else [Wanted(None, text, None)]
+        if text is not None:
+            return [Wanted(None, text, None)]
+        return _CUT if completion.finish_reason == "length" else _SILENT
 
     def reply_in(self, completion: Completion) -> Any:
         """See :class:`Speech`."""
+        if completion.finish_reason == "budget":
+            return None
         offered = self._toolbox.reply_only
         for each in (self._toolbox.read(call, offered=offered) for call in completion.tool_calls):
             if isinstance(each, Wanted):
                 return each.payload
         return as_reply(completion.text, self._agent.replies)
 
+    def cut(self, completion: Completion) -> Cut | None:
+        """See :class:`Speech`. Text is worth going on with where it can be the reply."""
+        if completion.finish_reason != "length":
+            return None
+        if completion.tool_calls:
+            return "call" if is_broken(completion.tool_calls[-1]) else None
+        return "call" if as_reply(completion.text, self._agent.replies) is None else "text"
+
     def told(self, said: Sequence[Said], results: Sequence[str]) -> Sequence[Message]:
         """See :class:`Speech`."""
-        return [
-            {"role": "tool", "tool_call_id": each.call.id, "content": result}
-            for each, result in zip(said, results, strict=True)
-            if each.call is not None
-        ]
+        return calls_told(said, results)
+
+    def corrected(self, invalid: InvalidPayload) -> Message:
+        """See :class:`Speech`."""
+        return {"role": "user", "content": as_json(invalid)}
+
+
+def calls_read(completion: Completion, toolbox: Toolbox, offer: Offer) -> list[Said]:
+    """What the tool calls of an answer mean. One that was cut for length says nothing of what it was to be."""
+    said: list[Said] = [toolbox.read(call, offered=offer.tools) for call in completion.tool_calls]
+    if completion.finish_reason == "length" and is_broken(completion.tool_calls[-1]):
+        said[-1] = Mistaken(completion.tool_calls[-1], _CUT)
+    return said
+
+
+def calls_told(said: Sequence[Said], results: Sequence[str]) -> list[Message]:
+    """The results of tool calls, each as its own message."""
+    return [
+        {"role": "tool", "tool_call_id": each.call.id, "content": result}
+        for each, result in zip(said, results, strict=True)
+        if each.call is not None
+    ]
+
+
+def answer_from(sender: str, text: str) -> Message:
+    """The answer to what was written as XML, as it is kept: a result like those of tools, which are cut and left out as such."""
+    return {"role": "tool", "tool_call_id": f"{_BY_XML}{sender}", "content": text}
+
+
+def as_sent(prompt: Sequence[Any]) -> Iterator[Any]:
+    """The messages of a prompt as a provider takes them: answers to XML are no results of tools to it, but what somebody says."""
+    for by_xml, group in groupby(prompt, key=_is_by_xml):
+        if by_xml:
+            answers = [message_from(each["tool_call_id"].removeprefix(_BY_XML), each["content"]) for each in group]
+            yield {"role": "user", "content": "\n\n".join(answers)}
+        else:
+            yield from group
+
+
+def _is_by_xml(message: Any) -> bool:
+    return message.get("role") == "tool" and str(message.get("tool_call_id")).startswith(_BY_XML)
+
+
+def is_broken(call: ToolCall) -> bool:
+    """Whether a call's arguments are no JSON, or nothing at all."""
+    try:
+        json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""Peers as tools: what a model is offered, and what its calls mean."""
+"""Peers and functions as tools: what a model is offered, and what its calls mean."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import frozen
 
 from organism.errors import InvalidPayloadError, PayloadError
+from organism.functions import call_of
 from organism.models.contract import ToolCall, ToolSpec
-from organism.names import ORGANISM, suggestion
+from organism.names import ORGANISM, called_as, suggestion
 from organism.payloads import decode_fields, describe, json_schema, parse_json
 from organism.payloads.primitives import ORGANISM_ONLY, BudgetEstimate, BudgetQuery, BudgetRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from organism.settings import HandlerSettings, Notices
+    from organism.settings import HandlerSettings, ToolSettings
 
 REPLY: Final = "reply"
 """The tool that ends an agent's delivery; with several reply classes ``reply_CLASS``."""
@@ -24,11 +25,14 @@ _LONGEST: Final = 64
 
 @frozen
 class Tool:
-    """One thing the model may call: a payload class for a peer, or (``peer`` is ``None``) for its own reply."""
+    """One thing the model may call: a payload class for a peer, or (``peer`` is ``None``) for its own reply. ``function``: the class
+    is that of a function's arguments.
+    """
 
     spec: ToolSpec
-    payload: type
+    payload: type[Any]
     peer: str | None
+    function: bool = False
 
 
 @frozen
@@ -54,11 +58,14 @@ class Toolbox:
     def __init__(self, handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> None:
         assert handler.agent is not None  # noqa: S101 - only agents have tools
         tools = [tool for peer in handler.peers if peer in handlers for tool in _peer_tools(handlers[peer])]
+        functions = [_function_tool(each) for each in handler.agent.tools]
+        self.functions = tuple(tool.spec for tool in functions)
+        """Its functions alone, which are called as tools however it addresses its peers."""
         self.replies = tuple(_reply_tools(handler.agent.replies))
-        asked = _asked(handler.agent.notices) if ORGANISM in handler.peers else ()
+        asked = asked_of_organism(handler)
         # Who cannot be granted anything is not offered to ask: a tool costs tokens in every prompt.
         self._request = _organism_tool(BudgetRequest)
-        own = (*tools, *map(_organism_tool, asked), *self.replies)
+        own = (*tools, *functions, *map(_organism_tool, asked), *self.replies)
         self._tools = {tool.spec.name: tool for tool in (*own, self._request)}
         self.all = tuple(tool.spec for tool in own)
         self.reply_only = tuple(tool.spec for tool in self.replies)
@@ -66,6 +73,11 @@ class Toolbox:
     def offered(self, *, may_ask: bool) -> tuple[ToolSpec, ...]:
         """What the model may call. ``may_ask``: somebody decides on its requests for more."""
         return (self._request.spec, *self.all) if may_ask else self.all
+
+    def peer_of(self, name: str) -> str | None:
+        """The handler that a tool of this name calls; ``None`` for replies, and for names of none."""
+        tool = self._tools.get(name)
+        return None if tool is None else tool.peer
 
     @property
     def reply_choice(self) -> str:
@@ -78,9 +90,15 @@ class Toolbox:
         tool = self._tools.get(call.name) if call.name in names else None
         if tool is None:
             known = ", ".join(names)
-            return Mistaken(call, f"there is no tool '{call.name}' now{suggestion(call.name, names)}; tools: {known}")
+            what = (
+                f"tool '{call.name}' is not offered any more"
+                if call.name in self._tools
+                else f"there is no tool '{call.name}' now"
+            )
+            return Mistaken(call, f"{what}{suggestion(call.name, names)}; tools: {known}")
         try:
-            return Wanted(call, decode_fields(tool.payload, _arguments(call)), tool.peer)
+            said: Any = decode_fields(tool.payload, _arguments(call))
+            return Wanted(call, call_of(said) if tool.function else said, tool.peer)
         except PayloadError as error:
             return Mistaken(call, str(error))
 
@@ -100,10 +118,21 @@ def _peer_tools(peer: HandlerSettings) -> Iterable[Tool]:
         yield Tool(_spec(name, f"{peer.description} {doc}".strip(), payload), payload, peer.name)
 
 
-def _asked(notices: Notices) -> tuple[type, ...]:
-    """What a model may ask of the organism without being granted anything: nothing where it is to know of no budget, and not what
-    is left where it is told no figures.
+def _function_tool(tool: ToolSettings) -> Tool:
+    """An agent's function. What it does is said once, beside its name."""
+    handler = tool.handler
+    said = {key: value for key, value in json_schema(tool.arguments).items() if key not in {"title", "description"}}
+    spec = ToolSpec(name=called_as(handler.name), description=handler.description, parameters=said)
+    return Tool(spec, tool.arguments, handler.name, function=True)
+
+
+def asked_of_organism(handler: HandlerSettings) -> tuple[type, ...]:
+    """What an agent's model may ask of the organism without being granted anything: nothing where it is to know of no budget, and
+    not what is left where it is told no figures.
     """
+    if handler.agent is None or ORGANISM not in handler.peers:
+        return ()
+    notices = handler.agent.notices
     query = (BudgetQuery,) if notices.figures != "none" else ()
     return (*query, BudgetEstimate) if notices.deliver else ()
 
@@ -120,9 +149,14 @@ def _organism_tool(payload: type) -> Tool:
     return Tool(ToolSpec(name=name, description=doc, parameters=parameters), payload, ORGANISM)
 
 
+def reply_name(payload: type, replies: tuple[type, ...]) -> str:
+    """The tool by which an agent with these ``replies`` replies with one of them."""
+    return REPLY if len(replies) == 1 else f"{REPLY}_{payload.__name__}"[:_LONGEST]
+
+
 def _reply_tools(replies: tuple[type, ...]) -> Iterable[Tool]:
     for payload in replies:
-        name = REPLY if len(replies) == 1 else f"{REPLY}_{payload.__name__}"[:_LONGEST]
+        name = reply_name(payload, replies)
         doc = describe(payload).doc
         yield Tool(_spec(name, f"Ends your work with your answer. {doc}".strip(), payload), payload, None)
 

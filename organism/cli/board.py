@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from organism.facts import Fact, Step
     from organism.images import Ref
+    from organism.pump.ears import Spoken
+
+REMEMBERED: Final = 4000
+"""Characters that are kept of what an agent is writing: more than a terminal shows."""
 
 
 @frozen
@@ -86,11 +90,21 @@ class Line:
         return list(Counter(self.at_work.values()).items())
 
 
+@frozen
+class Saying:
+    """What an agent is writing in a thread: the end of it, as far as it has come."""
+
+    thread: str
+    handler: str
+    text: str
+
+
 class Board:
-    """All live threads, and how many ended how."""
+    """All live threads, what is being written in them, and how many ended how."""
 
     def __init__(self) -> None:
         self._lines: dict[str, Line] = {}
+        self._sayings: dict[Ref, Saying] = {}
         self.ended: Counter[str] = Counter()
         """Root threads that ended, by outcome."""
 
@@ -112,6 +126,21 @@ class Board:
         line = self._lines.get(thread)
         return "" if line is None else line.handler
 
+    def hear(self, spoken: Spoken) -> None:
+        """Takes in what an agent is writing."""
+        at = (spoken.thread, spoken.seq)
+        if spoken.anew:
+            self._sayings.pop(at, None)
+        if spoken.text and spoken.thread in self._lines:
+            before = self._sayings.get(at)
+            text = spoken.text if before is None else before.text + spoken.text
+            self._sayings[at] = Saying(spoken.thread, spoken.handler, text[-REMEMBERED:])
+
+    def sayings(self) -> list[Saying]:
+        """What agents are writing right now, in the order of their threads."""
+        order = {line.thread: number for number, line in enumerate(self.lines())}
+        return sorted(self._sayings.values(), key=lambda saying: order[saying.thread])
+
     def apply(self, fact: Fact) -> None:
         """Takes in what has happened."""
         for step in fact.steps:
@@ -121,7 +150,7 @@ class Board:
             case facts.Ended():
                 self._end(fact)
             case facts.Answered() | facts.Failed() | facts.Dropped():
-                self._done([(fact.thread, fact.seq)])
+                self._done([(fact.thread, fact.seq), *getattr(fact, "dropped", ())])
             case facts.Stopped() | facts.Exhausted():
                 self._done(fact.dropped)
             case facts.CallHeld() if line is not None:
@@ -157,6 +186,7 @@ class Board:
 
     def _done(self, messages: Sequence[Ref]) -> None:
         for thread, seq in messages:
+            self._sayings.pop((thread, seq), None)
             if thread in self._lines:
                 self._lines[thread].at_work.pop(seq, None)
 
@@ -169,6 +199,7 @@ class Board:
 
     def _end(self, fact: facts.Ended) -> None:
         line = self._lines.pop(fact.thread, None)
+        self._sayings = {at: saying for at, saying in self._sayings.items() if saying.thread != fact.thread}
         if line is not None and line.above is None:
             self.ended[fact.outcome] += 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 from collections.abc import Mapping
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,8 +15,9 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given
 from organism.cli.board import Board
-from organism.cli.conduct import EXHAUSTED, FAILED, PAUSED
+from organism.cli.conduct import EXHAUSTED, FAILED, PAUSED, keep_drawing
 from organism.cli.interrupts import Interrupts, exit_code
+from organism.cli.live import LiveAnswer
 from organism.cli.logs import logging_to
 from organism.cli.people import People, waits
 from organism.cli.report import partial_text, problem_line, reply_text
@@ -32,7 +33,7 @@ from organism.results import result_of
 from organism.settings import HandlerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
     from organism.cli.streams import Streams
     from organism.facts import Fact
@@ -46,13 +47,16 @@ _PLAIN: Final = Options()
 
 @define(eq=False, kw_only=True)
 class Talk:
-    """What a chat is: with whom, in which conversation, and how to come back to that (``None``: nothing keeps it)."""
+    """What a chat is: with whom, in which conversation, and how to come back to that (``None``: nothing keeps it). ``board`` is
+    what is drawn while a turn runs; ``None``: nothing is.
+    """
 
     handler: HandlerSettings
     conversation: str
     accounts: Mapping[str, str]
     again: str | None
     quiet: bool
+    board: Board | None = None
 
 
 def chat(
@@ -94,7 +98,11 @@ def chat(
         if not options.quiet:
             for note in settings.notes:
                 streams.note(f"note: {note}")
-            stack.callback(organism.subscribe(teller(Board(), streams)))
+            board = Board()
+            stack.callback(organism.subscribe(teller(board, streams)))
+            if streams.err.isatty():
+                stack.callback(organism.overhear(board.hear))
+                talk.board = board
         return anyio.run(partial(_Chat(organism, talk, streams).hold), backend=settings.runtime)
 
 
@@ -118,6 +126,7 @@ class _Chat:
         self._ended: dict[str, Ended] = {}
         """Turns that have ended and were not waited for: those that an earlier process left may be quick."""
         self._awaited: set[str] = set()
+        self._display: LiveAnswer | None = None
 
     async def hold(self) -> int:
         """Takes turns until there are no more lines, or the conversation takes no more turns; gives the exit code."""
@@ -171,7 +180,7 @@ class _Chat:
             for mistake in error.mistakes:
                 self._streams.note(harmless(mistake))
             return True
-        with Interrupts(_leave) as interrupts:
+        with Interrupts(self._leave) as interrupts:
             goes_on = await self._sent(payload, interrupts)
             if interrupts.number not in {None, signal.SIGINT}:
                 self._signal = interrupts.number
@@ -250,27 +259,53 @@ class _Chat:
     async def _answered(self, handle: ThreadHandle, interrupts: Interrupts) -> None:
         """Waits for a turn and says what came of it; Ctrl-C cancels it."""
         result: ThreadResult | None = None
-        async with anyio.create_task_group() as beside:
-            beside.start_soon(_cancel_turn_on, interrupts, handle)
-            try:
-                while (result := await handle.result()).outcome == "paused":
-                    if handle.waits_for_people:
-                        if not await self._people_answer(handle):
-                            break
-                        continue
-                    self._streams.note(
-                        f"paused: 'organism resume' lets it go on, Ctrl-C cancels it [thread {handle.id}]"
-                    )
-                    await handle.goes_on()
-            except OrganismError as error:
-                self._code = FAILED
-                self._streams.note(f"error: {one_line(str(error))}")
-            beside.cancel_scope.cancel()
+        with self._drawn() as display:
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(_cancel_turn_on, interrupts, handle)
+                if display is not None:
+                    beside.start_soon(keep_drawing, display)
+                result = await self._result(handle)
+                beside.cancel_scope.cancel()
         self._say_ended()
         if result is not None and result.outcome == "paused":
             self._over = True
         elif result is not None:
             self._say(result, by_hand=interrupts.number is not None)
+
+    async def _result(self, handle: ThreadHandle) -> ThreadResult | None:
+        """What a turn comes to; ``None`` where that cannot be had."""
+        try:
+            while (result := await handle.result()).outcome == "paused":
+                if handle.waits_for_people:
+                    if not await self._people_answer(handle):
+                        break
+                    continue
+                self._streams.note(f"paused: 'organism resume' lets it go on, Ctrl-C cancels it [thread {handle.id}]")
+                await handle.goes_on()
+        except OrganismError as error:
+            self._code = FAILED
+            self._streams.note(f"error: {one_line(str(error))}")
+            return None
+        return result
+
+    @contextmanager
+    def _drawn(self) -> Generator[LiveAnswer | None]:
+        """Draws the answer while it grows, at a terminal; nothing of that is left."""
+        board = self._talk.board
+        if board is None:
+            yield None
+            return
+        with LiveAnswer(board, self._streams.err, handler=self._talk.handler.name) as display:
+            self._display = self._streams.display = display
+            try:
+                yield display
+            finally:
+                self._display = self._streams.display = None
+
+    def _leave(self) -> None:
+        """A second Ctrl-C ends the process as it is: what is in the journal stays there, and nothing on the terminal."""
+        if self._display is not None:
+            self._display.close()
 
     async def _people_answer(self, handle: ThreadHandle) -> bool:
         """A turn waits for people: whoever sits here is asked. False where nobody answers here."""

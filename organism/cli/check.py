@@ -13,7 +13,9 @@ from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.models.prices import check_prices
 from organism.models.providers import check_backends
-from organism.settings import UNITS
+from organism.models.recorded import with_sellers
+from organism.names import called_as
+from organism.settings import UNITS, OnFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,6 +41,16 @@ def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False,
     return 0
 
 
+def loaded(file: Path, over: Mapping[str, str], streams: Streams) -> Settings:
+    """The settings of a file with ``--set`` and the environment over it; its models may lack keys, libraries and prices.
+
+    What the user's modules print while they are imported goes to standard error. Raises ConfigurationError with every
+    mistake.
+    """
+    with redirect_stdout(streams.err):
+        return config.load(file, set=over, environ=dict(os.environ))
+
+
 def checked(file: Path, over: Mapping[str, str], streams: Streams) -> Settings:
     """The settings of a file with ``--set`` and the environment over it, their models checked as well.
 
@@ -46,11 +58,13 @@ def checked(file: Path, over: Mapping[str, str], streams: Streams) -> Settings:
     mistake.
     """
     environ = dict(os.environ)
+    settings = loaded(file, over, streams)
     with redirect_stdout(streams.err):
-        settings = config.load(file, set=over, environ=environ)
         mistakes = check_backends(settings.models, environ=environ)
         if settings.budget.on_unpriced != "ignore":
-            mistakes += check_prices(settings.models, cost_limited=settings.limits_cost, at=datetime.now(UTC))
+            mistakes += check_prices(
+                with_sellers(settings).models, cost_limited=settings.limits_cost, at=datetime.now(UTC)
+            )
     if mistakes:
         raise ConfigurationError(mistakes)
     return settings
@@ -64,6 +78,8 @@ def _summary(file: Path, settings: Settings) -> Iterator[str]:
         f"runtime {settings.runtime}, journal {settings.journal}"
     )
     yield f"budget of a thread: {_limits(settings.budget)}"
+    if settings.dead_letters is not None or any(each.on_failure != OnFailure() for each in handlers.values()):
+        yield _dead_letters(settings)
     width = max(map(len, [*handlers, *models]), default=0)
     for name, handler in handlers.items():
         yield f"handler {name:<{width}}  {_handler(handler)}"
@@ -81,13 +97,31 @@ def _handler(handler: HandlerSettings) -> str:
     if handler.agent is not None:
         replies = " | ".join(cls.__name__ for cls in handler.agent.replies)
         about = [f"agent, takes {takes}, replies {replies}, model {handler.agent.model}"]
+        if handler.agent.tools:
+            about.append(f"tools {', '.join(called_as(tool.handler.name) for tool in handler.agent.tools)}")
     if handler.human is not None:
         about = [f"a person, takes {takes}, replies {' | '.join(cls.__name__ for cls in handler.human.replies)}"]
     if handler.peers:
         about.append(f"peers {', '.join(handler.peers)}")
     if handler.budget is not None:
         about.append(f"own budget: {_limits(handler.budget)}")
+    if handler.on_failure != OnFailure():
+        about.append(f"when it fails {_on_failure(handler.on_failure)}")
     return "; ".join(about)
+
+
+def _on_failure(policy: OnFailure) -> str:
+    """What comes of a message that a handler fails at."""
+    then = {"reply": "its caller hears it", "stop": "its thread stops", "escalate": "the organism stops"}[policy.do]
+    if policy.attempts == 1 or not policy.retry_on:
+        return then
+    return f"({', '.join(policy.retry_on)}): {policy.attempts} attempts within {policy.within:g} s, then {then}"
+
+
+def _dead_letters(settings: Settings) -> str:
+    """What comes of all messages that fail for good."""
+    told = "" if settings.dead_letters is None else f", and '{settings.dead_letters}' is told"
+    return f"failures: unless a handler says otherwise, its caller hears it at once; 'organism dead' lists what failed{told}"
 
 
 def _model(model: ModelSettings) -> str:

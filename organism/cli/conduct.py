@@ -68,7 +68,7 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
             if orders.timeout is not None:
                 beside.start_soon(run.stop_after, orders.timeout)
             if display is not None:
-                beside.start_soon(_keep_drawing, display)
+                beside.start_soon(keep_drawing, display)
             if not orders.json:
                 beside.start_soon(run.ask_people)
             await run.all_threads()
@@ -82,7 +82,8 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
     return run.exit_code()
 
 
-async def _keep_drawing(display: LiveBoard) -> None:
+async def keep_drawing(display: LiveBoard) -> None:
+    """Draws what goes on, again and again."""
     while True:
         display.draw()
         await anyio.sleep(INTERVAL)

@@ -12,16 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from organism.cli.report import money
+from organism.cli.streams import WIDEST
+from organism.cli.text import harmless, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
     from types import TracebackType
 
-    from organism.cli.board import Board, Line, Share
+    from organism.cli.board import Board, Line, Saying, Share
 
 _BAR: Final = 12
 _WIDE: Final = 100
 _HEADER_LINES: Final = 2
+_SAID: Final = 6
+"""Lines for what one agent is writing."""
 _LEVELS: Final = {"warning": "yellow", "critical": "dark_orange", "final": "red", "runway": "yellow"}
 
 
@@ -76,13 +80,24 @@ class LiveBoard:
         self._live.refresh()
 
     def _drawing(self) -> Group:
-        lines = self._board.lines()
-        room = max(1, self._console.height - _HEADER_LINES - 1)
+        lines, sayings = self._board.lines(), self._board.sayings()
+        whole = max(1, self._console.height - _HEADER_LINES - 1)
+        # Those who write get what is left, and half of it at least.
+        room = max(1, whole // 2, whole - len(sayings) * _SAID) if sayings else whole
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for line in lines[:room]:
             table.add_row(*self._row(line))
         rest = [Text(f"... and {len(lines) - room} more threads", style="dim")] if len(lines) > room else []
-        return Group(self._head(lines), table, *rest)
+        left = whole - min(room, len(lines)) - len(rest)
+        return Group(self._head(lines), table, *rest, *self._said(sayings, left))
+
+    def _said(self, sayings: list[Saying], room: int) -> Iterator[Text]:
+        """The last lines of what agents are writing, in so many lines together."""
+        for number, saying in enumerate(sayings):
+            share = min(_SAID, room // (len(sayings) - number))
+            room -= share
+            if share > 0:
+                yield from said_lines(saying, self._console.width, share)
 
     def _head(self, lines: list[Line]) -> Text:
         running = sum(line.above is None for line in lines)
@@ -100,6 +115,32 @@ class LiveBoard:
         # The limits that are nearest to their end say enough: two where there is room for them.
         bars = [_bar(share) for share in line.shares()[: 2 if self._console.width >= _WIDE else 1]]
         return name, doing, seconds, *bars
+
+
+def said_lines(saying: Saying, width: int, room: int) -> Iterator[Text]:
+    """``desk writes: ...``: the last lines of what an agent is writing, in ``room`` lines of a terminal."""
+    head = f"{saying.handler} writes: "
+    lines = wrapped(head + harmless(saying.text), width - 1)
+    if len(lines) > room:
+        lines = wrapped(harmless(saying.text), width - 1 - len(head))[-room:]
+        lines = [(head if number == 0 else " " * len(head)) + line for number, line in enumerate(lines)]
+    yield from (Text(line, style="italic", no_wrap=True, overflow="ellipsis") for line in lines)
+
+
+class LiveAnswer(LiveBoard):
+    """What one handler is writing, alone; before it writes, who is at work."""
+
+    def __init__(self, board: Board, file: TextIO, *, handler: str) -> None:
+        super().__init__(board, file, now=lambda: 0.0)
+        self._handler = handler
+
+    def _drawing(self) -> Group:
+        for saying in self._board.sayings():
+            if saying.handler == self._handler:
+                lines = wrapped(harmless(saying.text), min(self._console.width, WIDEST) - 1)
+                return Group(*(Text(line, no_wrap=True) for line in lines[-(self._console.height - 1) :]))
+        working = dict.fromkeys(one for line in self._board.lines() for one, _ in line.working())
+        return Group(Text(f"{', '.join(working)} ..." if working else "...", style="dim", no_wrap=True))
 
 
 def _bar(share: Share) -> Text:

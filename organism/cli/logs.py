@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from organism.cli.text import harmless, one_line
+from organism.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -58,6 +59,8 @@ class _Lines(logging.Handler):
 def in_short(error: BaseException) -> str:
     """An exception in a line: its type, what it says, and where it was raised; of a group with one exception, that one."""
     error = _inner(error)
+    if isinstance(error, ModelError):  # the outcome of the thread says why, with the backend's place in the file
+        return f"model '{one_line(error.alias)}' failed"
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     said = one_line(str(error))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
@@ -32,6 +32,9 @@ COMMANDS: Final = {
     "resume": ("organism.cli.resume:resume", "Goes on with what earlier runs left in the journal."),
     "chat": ("organism.cli.chat:chat", "Talks to a handler in one conversation, a turn a line."),
     "check": ("organism.cli.check:check", "Says every mistake in an organism's file, and starts nothing."),
+    "graph": ("organism.cli.graph:graph", "Draws who may address whom, as Mermaid."),
+    "models": ("organism.cli.models:models", "Says what each model alias would use."),
+    "init": ("organism.cli.init:init", "Makes a new project that runs."),
     "threads": ("organism.cli.threads:threads", "Lists the root threads of a journal."),
     "show": ("organism.cli.show:show", "Tells what went on in a thread."),
     "log": ("organism.cli.log:log", "Prints the facts of a thread, also while they come."),
@@ -41,18 +44,16 @@ COMMANDS: Final = {
     "add-budget": ("organism.cli.steering:add_budget", "Raises limits of a thread."),
     "inbox": ("organism.cli.inbox:inbox", "Lists the questions that wait for people."),
     "answer": ("organism.cli.inbox:answer", "Answers a question for a person."),
+    "dead": ("organism.cli.dead:dead", "Lists the messages that failed for good, and sends them again."),
     "replay": ("organism.cli.replay:replay", "Runs a thread's handlers again with the answers that they had."),
     "fork": ("organism.cli.fork:fork", "Goes on from the first entries of a thread another way."),
     "verify": ("organism.cli.verify:verify", "Checks that every entry of a journal is as it was written."),
     "export": ("organism.cli.transfer:export", "Prints threads as JSON lines."),
     "import": ("organism.cli.transfer:import_", "Puts exported threads into a journal."),
     "prune": ("organism.cli.prune:prune", "Removes finished threads from a journal."),
+    "simulate": ("organism.cli.simulate:simulate", "Serves the simulated model over HTTP, in two protocols."),
     "schema": ("organism.cli.schema:schema", "Prints schemas for editors and readers."),
 }
-LATER: Final = (
-    "dead", "graph", "models", "init",
-)  # fmt: skip
-"""Commands that are named, and that nothing stands behind yet."""
 
 
 def main() -> None:
@@ -102,24 +103,13 @@ def _application(streams: Streams) -> App:
     )
     for name, (place, about) in COMMANDS.items():
         app.command(place, name=name, help=about)
-    for name in LATER:
-        app.command(_later(name), name=name, show=False)
     return app
-
-
-def _later(name: str) -> Any:
-    def later(*_words: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
-        raise ConfigurationError([f"organism {name}: is not available yet"])
-
-    return later
 
 
 def _usage_problem(error: CycloptsError) -> str:
     if isinstance(error, UnknownCommandError) and error.unused_tokens:
         name = error.unused_tokens[0]
-        return (
-            f"'{one_line(name)}' is no command{suggestion(name, (*COMMANDS, *LATER))}; there are: {', '.join(COMMANDS)}"
-        )
+        return f"'{one_line(name)}' is no command{suggestion(name, COMMANDS)}; there are: {', '.join(COMMANDS)}"
     error.verbose = False
     chain = " ".join(["organism", *(error.command_chain or ())])
     return f"{one_line(str(error))} See '{chain} --help'."

@@ -13,6 +13,7 @@ from organism import config
 from organism.cli.journals import opened, place_of
 from organism.cli.reading import meant
 from organism.control import Order, tell, written_down
+from organism.dead import retry_written_down
 from organism.durable import Durable
 from organism.errors import ConfigurationError, JournalError, JournalHeldError
 from organism.journal import owner_of, socket_path
@@ -91,6 +92,8 @@ async def _write(settings: Settings, chain: str, order: Order) -> str:
     )
     await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
     try:
+        if order.do == "retry":
+            return await retry_written_down(durable, order.question or "")
         thread = order.thread or ""
         of_conversation = order.do == "add-budget" and chain == f"{CONVERSATION}{thread}"
         if not durable.left(chain) and not of_conversation:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from organism.budget.claims import Charge
     from organism.facts import CallHeld, Granted
+    from organism.images import CutShort
     from organism.journal.prompts import Prompt
     from organism.settings import BudgetSettings
     from organism.usage import Estimate
@@ -139,6 +140,32 @@ def forecast_text(estimate: Estimate) -> str:
     return f"{says}; {plain_amount(estimate.came)} came: {'hit' if estimate.hit else 'missed'}"
 
 
+def cut_text(done: CutShort) -> str:
+    """How a handler's history was cut short, to stand behind its name."""
+    sizes = f"{done.tokens_before:,} to {done.tokens_after:,} tokens"
+    first, behind = done.replaced
+    if done.how == "prune":
+        return f" is sent no more of the results in messages {first} to {behind - 1}: {sizes}"
+    parts = [f"{sizes}, {done.messages_before} to {done.messages_after} messages"]
+    if done.how != "cut":
+        what = "a model's summary" if done.how == "model" else "a recap"
+        parts.append(f"{what} stands for messages {first} to {behind - 1}")
+    if done.longest:
+        parts.append(f"results are cut to {done.longest:,} characters")
+    if done.text:
+        parts.append(f"no summary: {cut(one_line(done.text), SHORT)}")
+    return f"'s history is cut short, {_WHY.get(done.why, done.why)}: {'; '.join(parts)}"
+
+
+_WHY: Final = {
+    "mark": "beyond its mark",
+    "limit": "beyond its hard limit",
+    "context": "refused as too long",
+    "over": "its work being done",
+}
+"""Why a history was cut short."""
+
+
 def plain_amount(amount: Decimal | float) -> str:
     """A figure with its thousands apart, and no zeros behind its point."""
     return f"{Decimal(str(amount)).normalize():,f}"
@@ -146,6 +173,7 @@ def plain_amount(amount: Decimal | float) -> str:
 
 __all__ = [
     "charge_text",
+    "cut_text",
     "failure_text",
     "forecast_text",
     "grant_text",

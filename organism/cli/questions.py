@@ -103,6 +103,8 @@ class _Reading:
         for step in fact.steps:
             self._step(step, fact.at)
         match fact:
+            case facts.Buried(seq=seq, dropped=dropped):
+                self._drop([(fact.thread, seq), *dropped])
             case facts.Answered(seq=seq) | facts.Failed(seq=seq) | facts.Dropped(seq=seq):
                 self._drop([(fact.thread, seq)])
             case facts.Stopped(dropped=dropped) | facts.Exhausted(dropped=dropped):

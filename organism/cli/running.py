@@ -163,6 +163,8 @@ def _watched(organism: Organism, orders: Orders, streams: Streams) -> int:
                 streams.note(f"note: {note}")
             stack.callback(organism.subscribe(teller(board, streams)))
             if streams.err.isatty():
+                if not orders.json:
+                    stack.callback(organism.overhear(board.hear))
                 display = stack.enter_context(LiveBoard(board, streams.err, now=time.time))
                 streams.display = display
                 stack.callback(setattr, streams, "display", None)

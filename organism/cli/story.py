@@ -13,6 +13,7 @@ from organism import facts
 from organism.cli.crossings import figure_text, warning_line
 from organism.cli.phrases import (
     charge_text,
+    cut_text,
     failure_text,
     forecast_text,
     grant_text,
@@ -94,6 +95,8 @@ class Story:
         """The frames that opened sub-threads."""
         self._calls: dict[int, _Call] = {}
         self._queued: dict[Ref, Posted] = {}
+        self._tries: dict[Ref, int] = {}
+        """How many attempts at a message have failed."""
 
     def tell(self, fact: Fact) -> None:
         """Takes in what has happened."""
@@ -159,14 +162,16 @@ class Story:
             case facts.Answered(handler=handler, state=state) if state:
                 names = ", ".join(map(one_line, state)) if len(state) <= _NAMED else f"{len(state)} values"
                 return f"{handler} keeps {names}"
-            case facts.Failed(handler=handler, failure=failure):
-                return f"{handler} fails: {failure_text(failure)}{self._who_hears(fact)}"
+            case facts.Failed() | facts.Retried():
+                return self._fails(fact)
             case facts.Dropped(seq=seq):
                 return f"{self._handler((fact.thread, seq))} is stopped"
             case facts.CallRefused():
                 need = figure_text(fact.unit, fact.need)
                 who = fact.handler or "the call"
                 return f"{who} is refused: {fact.unit} of the {fact.scope} would not bear {need} more"
+            case facts.Compacted(handler=handler, cut=cut):
+                return f"{handler}{cut_text(cut)}"
             case facts.Noticed(handler=handler):
                 told = [step.seq for step in fact.steps if isinstance(step, facts.WarningTold)]
                 return f"{handler} reads in its prompt of {counted(len(told), 'warning')}"
@@ -203,6 +208,18 @@ class Story:
                 return self._end(fact)
             case _:
                 return ""
+
+    def _fails(self, fact: facts.Failed | facts.Retried) -> str:
+        """What is said of an attempt that failed: that there is another one, or who hears it."""
+        text = f"{fact.handler} fails: {failure_text(fact.failure)}"
+        if isinstance(fact, facts.Retried):
+            tried = self._tries[fact.thread, fact.seq] = self._tries.get((fact.thread, fact.seq), 0) + 1
+            return f"{text}; attempt {tried + 1} in {max(0.0, fact.again_at - fact.at):.2f} s"
+        if not isinstance(fact, facts.Buried):
+            return text + self._who_hears(fact)
+        if len(fact.attempts) > 1:
+            text = f"{fact.handler} fails for good, at attempt {len(fact.attempts)}: {failure_text(fact.failure)}"
+        return text + ("; the thread is stopped" if fact.stops is not None else self._who_hears(fact))
 
     def _of_thread(self, thread: str) -> str:
         if thread == self._root:
@@ -323,7 +340,7 @@ class Story:
                 self._add(fact.at, depth, warning_line(step, who).partition(" [thread ")[0])
             case _:
                 pass
-        if isinstance(fact, facts.Stopped | facts.Exhausted):
+        if isinstance(fact, facts.Stopped | facts.Exhausted | facts.Buried):
             self._drop(fact.dropped)
 
     def _drop(self, messages: Iterable[Ref]) -> None:

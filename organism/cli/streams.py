@@ -12,7 +12,7 @@ from attrs import define
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-_WIDEST = 100
+WIDEST = 100
 """Columns: lines longer than that are hard to read, however wide the terminal is."""
 
 
@@ -41,7 +41,7 @@ class Streams:
     @property
     def width(self) -> int:
         """Columns for text that people read: those of the terminal (``COLUMNS``, else its size, else 80), 100 at most."""
-        return min(shutil.get_terminal_size().columns, _WIDEST)
+        return min(shutil.get_terminal_size().columns, WIDEST)
 
     def result(self, text: str) -> None:
         """Writes one line (or several) of the command's result to standard output, at once."""

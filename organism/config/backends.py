@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from organism.config.failures import with_backoff
 from organism.config.places import shown, where
+from organism.config.recordings import check_options as check_recorded
 from organism.config.sections import Anything, ListOf, Record, Section
 from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, OrNull, Reading, Text, Truth, Whole, one_of
 from organism.config.tree import Node, Scalar
@@ -22,8 +24,7 @@ from organism.settings import BackendSettings, Downgrade, Level, ModelSettings, 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_PROVIDERS: Final = ("simulated", "openai", "anthropic")
-_PROVIDERS_LATER: Final = ("recorded",)
+_PROVIDERS: Final = ("simulated", "openai", "anthropic", "recorded")
 _USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRETS: Final = ("apikey", "accesstoken", "authorization", "password", "secret", "secretkey")
@@ -46,7 +47,7 @@ class _Maker:
 
 @frozen
 class _Provider(Text):
-    """``simulated``, ``openai``, ``anthropic``, ``package.module:factory``, or the factory itself in Python."""
+    """A built-in one by its name, ``package.module:factory``, or the factory itself in Python."""
 
     wanted: str = "a provider"
 
@@ -60,8 +61,6 @@ class _Provider(Text):
         if ":" in name:
             return _loaded(name, node, reading)
         use = f"use {one_of((*_PROVIDERS, 'package.module:factory'))}"
-        if name in _PROVIDERS_LATER:
-            return reading.wrong(node, f"{shown(name)} is not available yet; {use}")
         return reading.wrong(node, f"{shown(name)} is no provider{suggestion(name, _PROVIDERS) or f'; {use}'}")
 
 
@@ -106,25 +105,17 @@ def _backend(section: Section) -> BackendSettings | Broken:
     said = dict(section.values)
     if said.get("api_key_env") is not None and said.get("api_key_file") is not None:
         section.wrong("api_key_file", "is there beside 'api_key_env': keep one of them")
+    if isinstance(maker := said.get("provider"), _Maker) and maker.name == "recorded" and maker.factory is None:
+        check_recorded(section)
     if section.broken:
         return BROKEN
-    maker: _Maker = said.pop("provider")
+    maker = said.pop("provider")
     if said.get("api_key_file") is None:
         said.setdefault("api_key_env", _USUAL_KEY.get(maker.name) or getattr(maker.factory, "key_env", None))
     if "options" in said:
         said["options"] = MappingProxyType(said["options"])
     place = where(section.table.place, section.table.path)
     return BackendSettings(provider=maker.name, factory=maker.factory, place=place, **said)
-
-
-def _backoff(section: Section) -> Section:
-    """Checks the pair, which the shape of a list cannot."""
-    pair = section.values.get("backoff")
-    if pair is not None and len(pair) != 2:
-        section.wrong("backoff", f"needs two numbers, the first and the longest wait in seconds, and has {len(pair)}")
-    elif pair is not None and pair[0] > pair[1]:
-        section.wrong("backoff", f"the first wait ({pair[0]:g}) is longer than the longest ({pair[1]:g})")
-    return section
 
 
 def models_of(sections: Mapping[str, Section]) -> Mapping[str, ModelSettings]:
@@ -196,6 +187,7 @@ _BACKEND: Final = Record(
         "max_concurrent": Whole(least=1),
         "timeout": Number(above=0),
         "overhead": Whole(),
+        "context_window": Whole(least=256, nullable=True, hint="it counts tokens of prompt and answer"),
         "prompt_cache": Truth(),
         "price": OrNull(_PRICE),
         "options": Anything(_secret_problem),
@@ -218,7 +210,7 @@ MODEL: Final = Record(
         "backends": ListOf(_BACKEND, filled=True),
     },
     required=("backends",),
-    make=_backoff,
+    make=with_backoff,
     tolerant=True,
 )
 """One alias, as a section; :func:`models_of` makes the settings when there is no mistake anywhere."""

@@ -9,26 +9,32 @@ from attrs import evolve, fields
 
 from organism.config.backends import MODEL, SIMULATED, alias_problem, check_downgrades, models_of
 from organism.config.budgets import ACCOUNT, CEILING, CONVERSATION, ROOT_BUDGET, account_problem
+from organism.config.failures import dead_letters_of
 from organism.config.grants import check_deciders
-from organism.config.handlers import DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
+from organism.config.handlers import CODE_TIMEOUT, DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
+from organism.config.hooks import HOOKS
 from organism.config.journals import JournalUrl
 from organism.config.layers import from_python
 from organism.config.loops import LOOPS
 from organism.config.places import Mistakes, Place, shown
-from organism.config.sections import Later, ListOf, MapOf, Record, Section
-from organism.config.shapes import Choice, OrNull, Reading, Text, Whole
+from organism.config.prompts import with_agents_md
+from organism.config.recordings import with_recordings
+from organism.config.sections import ListOf, MapOf, Record, Section
+from organism.config.shapes import Choice, Located, OrNull, Reading, Text, Whole
 from organism.config.start import START, message_of
+from organism.config.tools import check_tools
 from organism.config.tree import Entry, Scalar, Table
 from organism.config.unheard import unheard
-from organism.config.wording import FolderPath
+from organism.config.wording import FolderPath, NewFilePath
 from organism.config.yamltext import unfold
 from organism.errors import PayloadTypeError
+from organism.functions import FunctionResult
 from organism.names import is_organism_name
 from organism.payloads import Vocabulary
 from organism.settings import HandlerSettings, ModelSettings, Settings, StartMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 _SIMULATED_NOTE: Final = "no models are configured: 'default' is simulated, and calls no provider"
@@ -51,9 +57,9 @@ TOP: Final = Record(
         "ceiling": CEILING,
         "models": MapOf(MODEL, alias_problem),
         "handlers": MapOf(HANDLER, name_problem),
-        "hooks": Later(),
+        "hooks": HOOKS,
         "loops": OrNull(LOOPS),
-        "dead_letters": Later(),
+        "dead_letters": Located(Text("the name of a handler", nullable=True)),
         "scheduling": Choice(("breadth-first", "depth-first")),
         "max_handlers": Whole(least=1),
         "queue": Whole(least=1),
@@ -61,7 +67,7 @@ TOP: Final = Record(
         "journal": JournalUrl(),
         "durability": Choice(("full", "normal")),
         "session_log": FolderPath(nullable=True),
-        "record": Later(),
+        "record": NewFilePath(nullable=True),
         "start": ListOf(START),
     },
     required=("organism",),
@@ -86,18 +92,22 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes) -> Setting
     top: Section = TOP.read(_with_defaults(tree, mistakes), reading)
     handlers = _handlers(top)
     start = _start(top, handlers)
+    dead_letters = dead_letters_of(top, handlers, _names(top, "handlers"))
     check_deciders(top, handlers, _names(top, "handlers"))
+    check_tools(top, handlers)
     check_downgrades(top.values.get("models", {}), _names(top, "models"))
     mistakes.raise_any()
-    models = models_of(top.values.get("models", {}))
-    built = {"organism", "defaults", "handlers", "models", "start"}
+    handlers, notes = with_agents_md(handlers, folder)
+    models = with_recordings(models_of(top.values.get("models", {})), top.values.get("record"), folder)
+    built = {"organism", "defaults", "handlers", "models", "start", "dead_letters"}
     return Settings(
         name=top.values["organism"],
         handlers=handlers,
         models=models,
         start=start,
+        dead_letters=dead_letters,
         folder=folder,
-        notes=(*_notes(top, models), *unheard(handlers, models)),
+        notes=(*_notes(top, models), *unheard(handlers, models), *notes),
         **{key: value for key, value in top.values.items() if key not in built},
     )
 
@@ -124,7 +134,7 @@ def _table(tree: Table, key: str, mistakes: Mistakes) -> Table | None:
 def _handlers(top: Section) -> Mapping[str, HandlerSettings]:
     """All handlers without a mistake; references are checked against all that are named, also the broken ones."""
     sections: Mapping[str, Section] = top.values.get("handlers", {})
-    known = Known(_names(top, "handlers"), _aliases(top))
+    known = Known(_names(top, "handlers"), _aliases(top), _code_timeout(top))
     handlers: dict[str, HandlerSettings] = {}
     for name, section in sections.items():
         handler = handler_of(name, section, known)
@@ -140,6 +150,13 @@ def _names(top: Section, key: str) -> Collection[str] | None:
         return ()
     table = _table(top.table, key, top.reading.mistakes)
     return None if table is None else tuple(table.entries)
+
+
+def _code_timeout(top: Section) -> float | None:
+    """Seconds that code may run which says nothing of it."""
+    defaults: Section | None = top.values.get("defaults")
+    timeout: float | None = CODE_TIMEOUT if defaults is None else defaults.values.get("timeout", CODE_TIMEOUT)
+    return timeout
 
 
 def _aliases(top: Section) -> Mapping[str, int | None] | None:
@@ -164,7 +181,7 @@ def _one_class_a_name(top: Section, handlers: Mapping[str, HandlerSettings]) -> 
     for name, handler in handlers.items():
         section: Section = top.values["handlers"][name]
         try:
-            words = Vocabulary((*handler.accepts, *(handler.agent.replies if handler.agent else ())))
+            words = Vocabulary(_spoken(handler))
         except PayloadTypeError as error:
             section.reading.wrong(section.table, str(error))
             continue
@@ -176,6 +193,15 @@ def _one_class_a_name(top: Section, handlers: Mapping[str, HandlerSettings]) -> 
                     f" {other.__module__}.{other.__qualname__} in handler {shown(where)}: rename one of them"
                 )
                 section.reading.wrong(section.table, problem)
+
+
+def _spoken(handler: HandlerSettings) -> Iterator[type]:
+    """What a handler takes, an agent replies, and its tools take and return."""
+    yield from handler.accepts
+    if handler.agent is not None:
+        yield from handler.agent.replies
+        for tool in handler.agent.tools:
+            yield from (*tool.handler.accepts, FunctionResult)
 
 
 def _start(top: Section, handlers: Mapping[str, HandlerSettings]) -> tuple[StartMessage, ...]:

@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import evolve, fields, frozen
 
 from organism.config.budgets import BUDGET
-from organism.config.notices import NOTICES, PROMPT, check_prompt
+from organism.config.compaction import COMPACTION, PRUNE, check_compaction, compaction_of
+from organism.config.failures import ON_FAILURE
+from organism.config.notices import NOTICES
 from organism.config.places import shown
+from organism.config.prompts import PromptShape, check_prompt
 from organism.config.sections import Anything, Later, ListOf, Record, Section
 from organism.config.shapes import BROKEN, Choice, Found, Located, Number, OrNull, Reading, Text, Whole, one_of
+from organism.config.tools import REPLY, TOOL_CALLS, TOOL_OUTPUT, TOOLS, with_tools
 from organism.config.tree import Node, Scalar, Table, merged
-from organism.config.wording import Wording
 from organism.errors import ConfigurationError
 from organism.loader import accepts_of, description_of, load_object
 from organism.names import ORGANISM, is_handler_name, suggestion
 from organism.payloads import is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
-from organism.settings import AgentSettings, HandlerSettings, HumanSettings
+from organism.settings import AgentSettings, HandlerSettings, HumanSettings, OnFailure
 
 if TYPE_CHECKING:
     from organism.config.shapes import Shape
 
-REPLY: Final = "reply"
-"""The tool with which an agent answers; peers are tools too, so none may be called so."""
 _LEAST_OUTPUT: Final = cast("int", fields(AgentSettings).min_output_tokens.default)
 CODE_TIMEOUT: Final = 30.0
 """Seconds that a code handler may run where nothing is said; agents have no timeout."""
@@ -106,6 +107,8 @@ class Known:
 
     handlers: Collection[str] | None
     aliases: Mapping[str, int | None] | None
+    timeout: float | None = CODE_TIMEOUT
+    """Seconds that code may run which says nothing of it."""
 
 
 def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | None:
@@ -125,6 +128,10 @@ def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | N
     _check_described(section, description, code)
     if section.broken or not accepts:
         return None
+    options = MappingProxyType(values.get("options", {}))
+    if agent is not None:
+        said: Section = values["agent"]
+        agent = with_tools(agent, said, name, peers=peers, options=options, timeout=known.timeout)
     return HandlerSettings(
         name=name,
         accepts=accepts,
@@ -137,9 +144,10 @@ def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | N
         concurrency=values.get("concurrency"),
         budget=values.get("budget"),
         per=values.get("per", "call"),
-        options=MappingProxyType(values.get("options", {})),
+        options=options,
         # What an agent does, it does through its context.
         effects=values.get("effects", "context" if agent else "world"),
+        on_failure=values.get("on_failure") or OnFailure(),
     )
 
 
@@ -184,7 +192,7 @@ def _peers_of(section: Section, name: str, known: Known) -> tuple[str, ...]:
 
 
 def _agent_of(section: Section, known: Known) -> AgentSettings | None:
-    said = {key: value for key, value in section.values.items() if key not in {"model", "peers_as"}}
+    said = {key: value for key, value in section.values.items() if key not in {"model", "tools", "prompt"}}
     model: str = section.values["model"].value if "model" in section.values else "default"
     wish = said.get("max_output_tokens")
     if known.aliases is not None:
@@ -196,11 +204,13 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
         said["min_output_tokens"] = min(_LEAST_OUTPUT, wish)
     elif wish is not None and least is not None and least > wish:
         section.wrong("min_output_tokens", f"{least} is more than the {wish} output tokens that are wished for")
-    if "prompt" in said and "notices" in said:
-        check_prompt(section, said["prompt"], said["notices"])
+    prompt = check_prompt(section)
+    if "compaction" in said:
+        check_compaction(section, known.aliases)
+        said["compaction"] = compaction_of(said["compaction"])
     if section.broken or not (said["accepts"] and said["replies"]):
         return None
-    return AgentSettings(model=model, **said)
+    return AgentSettings(model=model, prompt=prompt, **said)
 
 
 def _check_alias(section: Section, model: str, aliases: Collection[str]) -> None:
@@ -231,19 +241,19 @@ _AGENT: Final = Record(
         "accepts": ListOf(_PayloadShape(), filled=True, unique=True, single=True),
         "replies": ListOf(_PayloadShape(sent=True), filled=True, unique=True, single=True),
         "model": Located(Text("the name of a model")),
-        "prompt": Wording(nullable=True, names=PROMPT),
-        "peers_as": Choice(("tools",), later=("xml",)),
-        "tools": Later(),
+        "prompt": PromptShape(),
+        "peers_as": Choice(("tools", "xml")),
+        "tools": TOOLS,
         "max_turns": Whole(least=1),
         "max_output_tokens": Whole(least=1, nullable=True),
         "min_output_tokens": Whole(least=1),
         "temperature": Number(nullable=True),
         "seed": Whole(least=None, nullable=True),
         "reasoning_effort": Text(nullable=True),
-        "tool_calls": Later(),
-        "tool_output": Later(),
-        "compaction": Later(),
-        "prune": Later(),
+        "tool_calls": TOOL_CALLS,
+        "tool_output": TOOL_OUTPUT,
+        "compaction": COMPACTION,
+        "prune": PRUNE,
         "notices": NOTICES,
     },
     required=("accepts", "replies"),
@@ -262,6 +272,7 @@ _NOT_OF_PEOPLE: Final = {
     "concurrency": "a person is asked everything at once, and answers in any order: leave it out",
     "options": "nothing reads it: no code runs for a person",
     "effects": "nothing reads it: no code runs for a person",
+    "on_failure": "a person is asked once: leave it out",
 }
 """Keys of other handlers, and why a person has none of them."""
 _SHARED: Final[Mapping[str, Shape | Later]] = {
@@ -270,7 +281,7 @@ _SHARED: Final[Mapping[str, Shape | Later]] = {
     "concurrency": Whole(least=1, nullable=True),
     "budget": OrNull(BUDGET),
     "per": Choice(("call", "thread")),
-    "on_failure": Later(),
+    "on_failure": ON_FAILURE,
     "options": Anything(),
     "effects": Choice(("world", "context")),
 }

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _WARNING: Final = tuple(field.name for field in describe(BudgetWarning).fields)
 _EXHAUSTED: Final = tuple(field.name for field in describe(BudgetExhausted).fields)
 _FIGURES: Final = {"threshold", "used", "held", "limit", "remaining", "calls_left"}
-PROMPT: Final = ("name", "description", "peers", "accepts", "replies", "budget", "notices", "now", "labels")
-"""What the template of a prompt may name."""
 
 
 @frozen
@@ -50,15 +48,6 @@ def _without_figures(section: Section, key: str, text: str | None, figures: set[
         if line is not None:
             said = f"line {line}: {shown(name)} is a figure, and 'notices.figures' is none: leave it out"
             section.wrong(key, said)
-
-
-def check_prompt(section: Section, prompt: str | None, notices: Notices) -> None:
-    """Notes where an agent's prompt names its limits, and its notices keep them from it."""
-    if not notices.deliver or notices.figures == "none":
-        line = None if prompt is None else line_of("budget", prompt)
-        if line is not None:
-            why = "'notices.deliver' is false" if not notices.deliver else "'notices.figures' is none"
-            section.wrong("prompt", f"line {line}: 'budget' has the limits, and {why}: leave it out")
 
 
 NOTICES: Final[Any] = Record(

@@ -174,10 +174,9 @@ class Truth(Single):
 
 @frozen
 class Choice(Single):
-    """One of some words; ``later`` are words that a later version brings."""
+    """One of some words."""
 
     words: tuple[str, ...]
-    later: tuple[str, ...] = ()
 
     def _wanted(self) -> str:
         return one_of(self.words)
@@ -187,8 +186,6 @@ class Choice(Single):
         value = scalar.value
         if not isinstance(value, str):
             return Wrong(f"{shown(value)} is not {one_of(self.words)}")
-        if value in self.later:
-            return Wrong(f"{shown(value)} is not available yet; use {one_of(self.words)}")
         return (
             value
             if value in self.words

@@ -38,6 +38,12 @@ class Wording(Text):
     names: tuple[str, ...] = ()
     """What it may name; nothing is said of names where this is empty."""
 
+    def before_line(self, node: Node, reading: Reading) -> str:
+        """What is written before the number of a line of this wording: its file, where it has one."""
+        text = super().read(node, reading)
+        path = _path(text, reading.folder) if isinstance(text, str) else None
+        return f"{path}:" if path else "line "
+
     def read(self, node: Node, reading: Reading) -> Any:
         """The text: of the file, where one is named."""
         text = super().read(node, reading)
@@ -84,6 +90,23 @@ class FolderPath(Text):
             return reading.wrong(node, f"{shown(text)} holds a zero byte, which no path can")
         path = located(text, reading.folder)
         return reading.wrong(node, f"{shown(text)} is a file, and no folder") if is_file(path) else path
+
+
+@frozen
+class NewFilePath(Text):
+    """The path of a file, which need not be there yet; relative to the configuration."""
+
+    wanted: str = "the path of a file"
+
+    def read(self, node: Node, reading: Reading) -> Path | Broken | None:
+        """The path."""
+        text = super().read(node, reading)
+        if text is None or text is BROKEN:
+            return text
+        if "\0" in text:
+            return reading.wrong(node, f"{shown(text)} holds a zero byte, which no path can")
+        path = located(text, reading.folder)
+        return reading.wrong(node, f"{shown(text)} is a folder, and no file") if is_folder(path) else path
 
 
 def located(text: str, folder: Path | None) -> Path:

@@ -13,7 +13,7 @@ from organism.errors import ConfigurationError
 from organism.names import suggestion
 from organism.settings import UNITS
 
-DO: Final = ("pause", "resume", "cancel", "add-budget", "answer", "status")
+DO: Final = ("pause", "resume", "cancel", "add-budget", "answer", "retry", "status")
 LONGEST: Final = 4 * 1024 * 1024
 """Bytes of a request."""
 _TEXTS: Final = ("do", "thread", "question", "text", "refuse")
@@ -24,7 +24,7 @@ _TEXTS: Final = ("do", "thread", "question", "text", "refuse")
 class Order:
     """What is asked for: ``do`` is one of DO. ``thread`` is the id of a root thread, or as much of its beginning as tells it;
     ``units`` are amounts by unit. ``question`` is the one in that thread that is answered: by ``text``, as a person types it,
-    or not at all, for the reason in ``refuse``.
+    or not at all, for the reason in ``refuse``; or the dead letter that is sent again (``retry``).
     """
 
     do: str
@@ -43,6 +43,9 @@ class Order:
             _check_units(self.units)
         if self.do == "answer" and (self.question is None or (self.text is None) == (self.refuse is None)):
             raise ConfigurationError(["answer: name the question, and what its answer is, or why there is none"])
+
+        if self.do == "retry" and self.question is None:
+            raise ConfigurationError(["retry: name the dead letter"])
 
     def as_line(self) -> bytes:
         """The line of JSON that is sent."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from organism import inbox
+from organism import dead, inbox
 from organism.control.changes import REASON, more, named, over, raised_to, sub_thread, written_down
 from organism.control.lines import PATIENCE, line_of
 from organism.control.orders import Order
@@ -105,6 +105,8 @@ class Control:
             return await self._resume_all()
         if order.do == "add-budget" and (raised_to := await self._add_to_conversation(order)) is not None:
             return raised_to
+        if order.do == "retry":
+            return await self._sent_again(order.question or "")
         id_ = await self._meant(order.thread)
         live = self._live().get(id_)
         if live is not None:
@@ -128,6 +130,11 @@ class Control:
         found.add_budget(**more(named(conversation), before, order.units or {}))
         await self._durable.flush()
         return {"thread": found.id, "said": raised_to(named(conversation), before, conversation.budget)}
+
+    async def _sent_again(self, letter: str) -> dict[str, Any]:
+        """Sends a dead letter again. Raises RoutingError where it cannot be."""
+        handle = await dead.retried(self._pump.kernel, self._durable, self._ingress, letter)
+        return {"thread": handle.id, "said": dead.said_of(letter, handle.id)}
 
     def _done(self, order: Order, thread: Thread) -> str:
         """Does it to a thread that lives here."""

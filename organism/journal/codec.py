@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from organism.facts import Fact
+    from organism.journal.secrets import Marked
     from organism.journal.texts import Texts
     from organism.payloads import Vocabulary
 
@@ -45,19 +46,22 @@ _HEAD: Final = ("format", "root")
 _FACT: Final = Tagged("fact", FACTS)
 
 
-def content(fact: Fact, root: str) -> bytes:
+def content(fact: Fact, root: str, marked: Marked | None = None) -> bytes:
     """What a chain holds of a fact of this root thread: its JSON object in canonical form (see :mod:`organism.journal.chain`).
 
-    Secrets are left out (:mod:`organism.journal.secrets`). Raises JournalError where the fact holds what cannot be written.
+    Secrets are left out (:mod:`organism.journal.secrets`), also those that are ``marked``. Raises JournalError where the fact holds what cannot be written.
     """
-    return contents(fact, root)[0]
+    return contents(fact, root, marked)[0]
 
 
-def contents(fact: Fact, root: str) -> tuple[bytes, bytes]:
+def contents(fact: Fact, root: str, marked: Marked | None = None) -> tuple[bytes, bytes]:
     """The content of a fact, and the same with marks for its long texts (see :mod:`organism.journal.texts`)."""
     texts: Texts = {}
     try:
         found = _WRITERS[type(fact)](fact, texts, string(root))
+        if marked is not None and marked.in_texts((found, *texts)):
+            raw = utf8(without_secrets(marked.hide(whole(found, texts))))
+            return raw, raw
         spoken = without_secrets(found)
         if not texts:
             raw = utf8(spoken)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from organism.journal.contract import Chain
     from organism.journal.disk import Disk
     from organism.journal.lock import Lock
+    from organism.journal.secrets import Marked
     from organism.payloads import Vocabulary
     from organism.usage import Spending
 
@@ -55,8 +56,10 @@ class LinesJournal:
         readonly: bool = False,
         disk: Disk | None = None,
         lock: Lock | None = None,
+        marked: Marked | None = None,
     ) -> None:
         self.folder = folder
+        self._marked = marked
         self._vocabulary = vocabulary
         self._readonly = readonly
         self._files = LineFiles(folder, durable=durable, disk=disk)
@@ -98,7 +101,7 @@ class LinesJournal:
         contents: dict[str, list[bytes]] = {}
         for root, facts in chains.items():
             try:
-                contents[root] = [content(fact, root) for fact in facts]
+                contents[root] = [content(fact, root, self._marked) for fact in facts]
                 self._load(root)
             except JournalError as error:
                 failed[root] = error

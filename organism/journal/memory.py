@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from organism.facts import Fact
+    from organism.journal.secrets import Marked
     from organism.payloads import Vocabulary
     from organism.usage import Spending
 
@@ -27,11 +28,12 @@ class MemoryJournal:
     ``vocabulary`` is what imported chains are read with.
     """
 
-    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+    def __init__(self, vocabulary: Vocabulary | None = None, *, marked: Marked | None = None) -> None:
         self._vocabulary = vocabulary
         self._chains: dict[str, tuple[list[Fact], Standing]] = {}
         self._roots: dict[str, str] = {}
         self._spent = Ledger()
+        self._marked = marked
         self._closed = False
 
     @property
@@ -78,7 +80,7 @@ class MemoryJournal:
         """The entries as JSON objects, made for this; raises JournalError for a fact that cannot be written."""
         head = Head()
         for fact in self.read(root):
-            raw, head = seal(content(fact, root), head)
+            raw, head = seal(content(fact, root, self._marked), head)
             if head.number > after and (kinds is None or type(fact).__name__ in kinds):
                 yield json.loads(raw)
 

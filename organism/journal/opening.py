@@ -13,6 +13,7 @@ from organism.journal.sqlite import SqliteJournal
 if TYPE_CHECKING:
     from organism.journal.contract import Journal
     from organism.journal.lock import Lock
+    from organism.journal.secrets import Marked
     from organism.payloads import Vocabulary
 
 
@@ -24,18 +25,19 @@ def open_journal(
     durable: bool = True,
     readonly: bool = False,
     lock: Lock | None = None,
+    marked: Marked | None = None,
 ) -> Journal:
     """Opens a journal, and makes it where there is none yet and it may be written.
 
     A path is relative to ``folder`` (to the working directory without one). With a ``lock``, which is taken, nothing is written once
-    another process may have it. Raises JournalError for a name that is none, and for a
+    another process may have it. What is ``marked`` is not written. Raises JournalError for a name that is none, and for a
     file or folder that is no journal of ours.
     """
     place = place_of(url, folder=folder)
     if place is None:
-        return MemoryJournal(vocabulary)
+        return MemoryJournal(vocabulary, marked=marked)
     cls = SqliteJournal if _kind(url) == "sqlite" else LinesJournal
-    return cls(place, vocabulary, durable=durable, readonly=readonly, lock=lock)
+    return cls(place, vocabulary, durable=durable, readonly=readonly, lock=lock, marked=marked)
 
 
 def place_of(url: str, *, folder: Path | None = None) -> Path | None:

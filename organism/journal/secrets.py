@@ -1,12 +1,17 @@
-"""What is never written: keys and tokens that are known by their looks, wherever in a text they stand.
+"""What is never written: keys and tokens that are known by their looks, wherever in a text they stand, and what hooks have marked.
 
 A message that holds one is delivered as it is. Read back from a journal, after a crash, it has :data:`INSTEAD` in its place.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 INSTEAD: Final = "[secret]"
 
@@ -39,6 +44,67 @@ _SECRETS: Final = re.compile(
         )
     )
 )
+
+
+_STRUCTURE: Final = frozenset({"fact", "step", "root", "format"})
+"""Keys whose values say what an entry is: they are never taken for a secret."""
+SHORTEST: Final = 6
+"""Characters of a text that may be marked: shorter ones stand in too much that is none."""
+
+
+class Marked:
+    """Texts that are secrets since a hook said so: they are written as :data:`INSTEAD` from then on.
+
+    Marked on the event loop, looked for by the threads that write.
+    """
+
+    def __init__(self) -> None:
+        self._texts: tuple[str, ...] = ()
+        self._forms: tuple[str, ...] = ()
+
+    def mark(self, texts: Iterable[str]) -> None:
+        """These are secrets. Raises ValueError for one that is too short to be told from other text."""
+        new = {text for text in texts if text not in self._texts}
+        if not new:
+            return
+        if any(len(text) < SHORTEST for text in new):
+            raise ValueError(
+                f"a secret has {SHORTEST} characters at least: shorter ones stand in too much that is none"
+            )
+        # A secret that holds another one is looked for first.
+        known = sorted({*self._texts, *new}, key=len, reverse=True)
+        self._forms = tuple(dict.fromkeys(form for text in known for form in _forms(text)))
+        self._texts = tuple(known)
+
+    def in_texts(self, texts: Iterable[str]) -> bool:
+        """Whether one of them stands in one of these, as JSON and XML write it."""
+        return bool(self._forms) and any(form in text for text in texts for form in self._forms)
+
+    def hide(self, document: str) -> str:
+        """A JSON object with every one of them replaced, wherever it stands in a value."""
+        if not self.in_texts((document,)):
+            return document
+        return json.dumps(self._hidden(json.loads(document)), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    def _hidden(self, value: Any) -> Any:
+        given: Any = value
+        if isinstance(value, str):
+            for text in self._texts:
+                for form in dict.fromkeys((text, escape(text))):
+                    value = value.replace(form, INSTEAD)
+            return value
+        if isinstance(value, list):
+            return [self._hidden(each) for each in given]
+        if isinstance(value, dict):
+            return {key: each if key in _STRUCTURE else self._hidden(each) for key, each in given.items()}
+        return given
+
+
+def _forms(text: str) -> Iterator[str]:
+    """How a text stands in JSON, and in XML that stands in JSON."""
+    for form in (text, escape(text)):
+        yield json.dumps(form, ensure_ascii=False)[1:-1]
+        yield json.dumps(form)[1:-1]
 
 
 def without_secrets(text: str) -> str:

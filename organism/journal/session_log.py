@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from organism.facts import Fact
     from organism.journal.disk import Disk
+    from organism.journal.secrets import Marked
 
 _log: Final = logging.getLogger("organism.journal")
 
@@ -67,7 +68,16 @@ class SessionLog:
     ``room`` is how many facts may wait, ``patience`` how many seconds closing waits for the disk.
     """
 
-    def __init__(self, folder: Path, *, room: int = ROOM, patience: float = PATIENCE, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        room: int = ROOM,
+        patience: float = PATIENCE,
+        disk: Disk | None = None,
+        marked: Marked | None = None,
+    ) -> None:
+        self._marked = marked
         self._journal = LineFiles(folder, durable=False, disk=disk)
         self._room = room
         self._patience = patience
@@ -169,7 +179,7 @@ class SessionLog:
             self._miss(item.count, self._full())
             return _lost(root, item)
         try:
-            data = content(item, root)
+            data = content(item, root, self._marked)
         except JournalError as error:
             self._miss(1, error)
             return _lost(root, _Loss(1, item.at))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from organism.facts import Fact
     from organism.journal.lock import Lock
+    from organism.journal.secrets import Marked
     from organism.journal.sqlite_reader import Row
     from organism.payloads import Vocabulary
 
@@ -99,9 +100,11 @@ class SqliteJournal(SqliteReader):
         readonly: bool = False,
         patience: float = PATIENCE,
         lock: Lock | None = None,
+        marked: Marked | None = None,
     ) -> None:
         super().__init__(path, vocabulary, durable=durable, readonly=readonly, patience=patience)
         self._readonly = readonly
+        self._marked = marked
         self._closed = False
         self._presence = Presence(path, lock)
         self._presence.began()
@@ -134,7 +137,7 @@ class SqliteJournal(SqliteReader):
         failed: dict[str, JournalError] = {}
         for root, facts in chains.items():
             try:
-                works.append(self._work(root, [(fact, *contents(fact, root)) for fact in facts]))
+                works.append(self._work(root, [(fact, *contents(fact, root, self._marked)) for fact in facts]))
             except JournalError as error:
                 failed[root] = error
         together = self._commit(works)

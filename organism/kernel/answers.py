@@ -9,10 +9,12 @@ from attrs import frozen
 from organism.budget.caps import caps, figure
 from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.tree import Lack, Node
+from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
-from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_new, would_wait_for_ever
+from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_new
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
+from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM
 from organism.payloads import is_payload
@@ -277,15 +279,26 @@ def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[M
     """Does what was checked; gives the messages that opened frames."""
     frame = message.frame
     posted: list[Message] = []
-    for planned in plan:
+    keyed = is_keyed(state, message)
+    for number, planned in enumerate(plan):
         out = planned.out
+        known_as = key_of_sent(message, f"{type(out).__name__}:{number}") if keyed else ""
         if planned.target is None:
-            _carry_reply(state, frame, out.payload)
+            _carry_reply(state, frame, out.payload, known_as)
         elif type(out) is Send:
-            posted.append(open_at(state, planned.target, message, "send", parent=frame))
+            posted.append(open_at(state, planned.target, message, "send", parent=frame, idempotency=known_as))
         else:
             ask = frame.asker if frame.asker is not None and not frame.asker.done else None
-            sent = open_at(state, planned.target, message, "forward", parent=frame.parent, like=frame, asked=ask)
+            sent = open_at(
+                state,
+                planned.target,
+                message,
+                "forward",
+                parent=frame.parent,
+                like=frame,
+                asked=ask,
+                idempotency=known_as,
+            )
             state.hand_over(frame, sent.frame)
             posted.append(sent)
     return posted
@@ -301,6 +314,7 @@ def open_at(
     like: Frame | None = None,
     asker: Message | None = None,
     asked: Any = None,
+    idempotency: str = "",
 ) -> Message:
     """Posts into a new frame, opening the sub-thread it belongs to where it needs one. ``like``: the frame it replaces."""
     thread = target.thread
@@ -317,11 +331,11 @@ def open_at(
     return state.post_opening(
         thread, target.to, target.payload, sender.to, kind,
         parent=parent, above=above_new(parent, sender.frame, thread),
-        depth=like.depth if like is not None else target.depth, asker=asker, asked=asked,
+        depth=like.depth if like is not None else target.depth, asker=asker, asked=asked, idempotency=idempotency,
     )  # fmt: skip
 
 
-def _carry_reply(state: State, frame: Frame, payload: Any) -> None:
+def _carry_reply(state: State, frame: Frame, payload: Any, known_as: str) -> None:
     ask = frame.asker
     if ask is not None and not ask.done:
         state.resolve(ask, payload)
@@ -333,7 +347,9 @@ def _carry_reply(state: State, frame: Frame, payload: Any) -> None:
         parent = frame.parent
         if type(payload) in state.routes[parent.handler].accepts:
             frame.answered = True
-            state.post(parent.thread, parent.handler, payload, frame.handler, "reply", frame=parent)
+            state.post(
+                parent.thread, parent.handler, payload, frame.handler, "reply", frame=parent, idempotency=known_as
+            )
         else:
             text = f"'{parent.handler}' does not take {type(payload).__name__}, the reply of '{frame.handler}'"
             state.hand_over(frame, None)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism import facts
-from organism.frames import Failure, descendants, is_below, root_of, unanswered
+from organism.dependence import unanswered
+from organism.frames import Failure, descendants, is_below, root_of
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, open_at, too_many_messages
-from organism.kernel.ends import queued_in
 from organism.kernel.loops import note_loops
 from organism.kernel.recall import note_clock, remember
+from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
 from organism.names import ORGANISM
 
@@ -40,7 +41,8 @@ class Asks:
         assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
         self._book.begin(at)
         note_clock(self._state, message)
-        posted = open_at(self._state, target, message, "ask", parent=message.frame, asker=message)
+        known_as = self._known_as(message, key)
+        posted = open_at(self._state, target, message, "ask", parent=message.frame, asker=message, idempotency=known_as)
         note_crossings(self._state, message.thread, _whose(message))
         note_arrival(self._state, posted, came_from=message.thread)
         ask = posted.frame.asker
@@ -64,7 +66,8 @@ class Asks:
         assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
         self._book.begin(at)
         note_clock(self._state, message)
-        posted = open_at(self._state, target, message, "spawn", parent=None)
+        known_as = self._known_as(message, key)
+        posted = open_at(self._state, target, message, "spawn", parent=None, idempotency=known_as)
         note_crossings(self._state, message.thread, message)
         note_arrival(self._state, posted, came_from=message.thread)
         looped = note_loops(self._state, message)
@@ -73,6 +76,10 @@ class Asks:
         if looped is not None:
             self._ends.stop(root_of(message.thread), looped, at)
         return posted.thread
+
+    def _known_as(self, message: Message, key: str) -> str:
+        """By what services know what it sends again in another attempt, whose keys end otherwise."""
+        return key_of_sent(message, key.partition("@")[0]) if is_keyed(self._state, message) else ""
 
     def _check_cost(self, target: Target | Refusal) -> Refusal | None:
         if isinstance(target, Refusal):
@@ -127,10 +134,7 @@ class Asks:
             return
         threads = list(descendants(ask.message.thread))
         queued = [
-            message
-            for thread in threads
-            for message in queued_in(self._state, thread)
-            if is_below(message.frame, frame)
+            message for thread in threads for message in self._state.queued_in(thread) if is_below(message.frame, frame)
         ]
         for message in self._state.occupied.values():
             if is_below(message.frame, frame) and message is not ask.message:

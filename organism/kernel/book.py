@@ -58,14 +58,19 @@ class Book:
     def write(self, fact: Callable[..., Fact], thread: Thread | Conversation, **fields: Any) -> None:
         """Ends a change: writes its fact with the steps that were made, then the threads that ended by it."""
         state, self.half_done = self._state, False
-        if not isinstance(thread, Conversation):
-            state.inbox.stir(thread)
         if self._record is not None:
             steps = tuple(state.steps or ())
             state.steps = None
             chain = thread.chain if isinstance(thread, Conversation) else chain_of(thread)
             id_ = chain if isinstance(thread, Conversation) else thread.id
             self._record(chain, fact(at=state.now, thread=id_, steps=steps, **fields))
+        self.unheard(thread)
+
+    def unheard(self, thread: Thread | Conversation) -> None:
+        """Ends a change of which nobody hears: as :meth:`write`, without what only a fact needs."""
+        state, self.half_done = self._state, False
+        if not isinstance(thread, Conversation):
+            state.inbox.stir(thread)
         if state.ended:
             over, state.ended = state.ended, []
             for gone, record in over:

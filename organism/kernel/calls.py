@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import gt
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -12,7 +13,7 @@ from organism.budget.claims import CALLS, MESSAGES, VECTOR, Charge, Claim, Cross
 from organism.budget.tree import Lack, Node, note_details, put_back, recap
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
-from organism.frames import Failure, Message, Thread, chain_of, root_of
+from organism.frames import Failure, Message, Thread, root_of
 from organism.kernel.answers import exhausted_error
 from organism.kernel.conversations import SCOPE, apply_conversation_limits, turn_policy
 from organism.kernel.holds import Hold
@@ -70,20 +71,18 @@ class Calls:
 
     def hold(self, claim: Claim, call: CallFor, at: float) -> Hold | Waiter | BudgetExhaustedError:
         """Holds a call's worst case, lets it wait, or refuses it."""
-        thread = call.thread
         refused = self._out_of_turn(call)
         if refused is not None:
             return refused
         self._book.begin(at)
-        verdict = self._state.line.arrive(claim, thread.node.path, call.owner, grace=call.grace)
+        path = call.thread.node.path
+        verdict = self._state.line.arrive(claim, path, call.owner, grace=call.grace)
         if isinstance(verdict, Granted):
-            return self._grant(call, verdict)
+            return self._grant(call, verdict, path)
         if isinstance(verdict, TooMuch) or not call.wait:
             return self._refuse(call, verdict.lack)
         self._book.give_up()
-        waiter = self._state.line.join(
-            claim, thread.node.path, verdict.lack, grace=call.grace, owner=call.owner, note=call
-        )
+        waiter = self._state.line.join(claim, path, verdict.lack, grace=call.grace, owner=call.owner, note=call)
         tied = self._knots.joined(waiter)
         if tied is None:
             return waiter
@@ -108,14 +107,14 @@ class Calls:
             return None
         return self._error(Lack(thread.node, CALLS, 1, for_good=True), hint=hint)
 
-    def _grant(self, call: CallFor, granted: Granted) -> Hold:
+    def _grant(self, call: CallFor, granted: Granted, path: tuple[Node, ...]) -> Hold:
         state, thread = self._state, call.thread
         root = root_of(thread)
         hold = Hold(
             id=(root.conversation or root).calls + 1,
             thread=thread,
             message=call.message,
-            path=thread.node.path,
+            path=path,
             need=granted.need,
             output=granted.output,
             clamped=granted.clamped,
@@ -124,14 +123,17 @@ class Calls:
             attempt=call.attempt,
             grace=call.grace,
             streamed=call.streamed,
-            held_at=held_at(thread.node.path, state.now),
-            chain=chain_of(thread),
+            held_at=held_at(path, state.now),
+            chain=root.id if root.conversation is None else root.conversation.chain,
             tags=call.tags,
         )
         add_hold(state, hold)
         note_clock(state, call.message)
         if hold.streamed:
             state.line.opened(thread.node)
+        if not self._book.listening:
+            self._book.unheard(thread)
+            return hold
         self._book.write(
             facts.CallHeld,
             thread,
@@ -149,7 +151,7 @@ class Calls:
             tags=hold.tags,
             call=call.call,
             clamped=hold.clamped or None,
-            nearest=nearest(hold.path, hold.need) if self._book.listening else None,
+            nearest=nearest(hold.path, hold.need),
         )
         return hold
 
@@ -194,9 +196,17 @@ class Calls:
         self._book.begin(at)
         apply_charge(state, hold, charge)
         crossed = note_crossings(state, thread, hold.message, charge.amounts, path=_crossing(state, hold))
+        if self._book.listening:
+            self._write_settled(hold, charge)
+        else:
+            self._book.unheard(thread)
+        self._try_waiting(hold.path)
+        return crossed
+
+    def _write_settled(self, hold: Hold, charge: Charge) -> None:
         self._book.write(
             facts.CallSettled,
-            thread,
+            hold.thread,
             hold=hold.id,
             seq=0 if hold.message is None else hold.message.seq,
             handler="" if hold.message is None else hold.message.to,
@@ -205,10 +215,8 @@ class Calls:
             held_at=hold.held_at,
             charge=charge,
             attempt=hold.attempt,
-            **self._marks(thread, hold.tags),
+            **self._marks(hold.thread, hold.tags),
         )
-        self._try_waiting(hold.path)
-        return crossed
 
     def _try_waiting(self, path: tuple[Node, ...]) -> None:
         # Until nobody's turn has come: what was granted may be a stream that another call of its delivery now waits for.
@@ -218,7 +226,7 @@ class Calls:
                 call: CallFor = waiter.note
                 if isinstance(verdict, Granted):
                     self._book.begin(self._state.now)
-                    self.answered.append((waiter, self._grant(call, verdict)))
+                    self.answered.append((waiter, self._grant(call, verdict, waiter.path)))
                 else:
                     self.answered.append((waiter, self._refuse(call, verdict.lack)))
 
@@ -261,6 +269,9 @@ class Calls:
         handler = "" if message is None else message.to
         self._book.begin(at)
         note_text(thread, handler, text)
+        if not self._book.listening:
+            self._book.unheard(thread)
+            return
         remember(message, key, (text, kept))
         seq = 0 if message is None else message.seq
         self._book.write(
@@ -388,9 +399,12 @@ def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
 def _tallied(hold: Hold) -> list[tuple[str, str]]:
     handler = "" if hold.message is None else hold.message.to
     names = [ALL, ("handler", handler), ("model", hold.alias), ("backend", hold.backend)]
-    names += [("account", account) for account in hold.thread.accounts]
-    names += [("tag", tag) for tag in hold.tags]
-    return names + [("label", f"{key}={value}") for key, value in hold.thread.labels.items()]
+    thread = hold.thread
+    if thread.accounts or hold.tags or thread.labels:
+        names += [("account", account) for account in thread.accounts]
+        names += [("tag", tag) for tag in hold.tags]
+        names += [("label", f"{key}={value}") for key, value in thread.labels.items()]
+    return names
 
 
 def note_text(thread: Thread, handler: str, text: str) -> None:
@@ -410,6 +424,8 @@ def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:
 
 def overdrafts(hold: Hold, charge: Charge) -> list[str]:
     """Where this charge passed its hold and, with that, a limit: one line each (R12)."""
+    if not any(map(gt, charge.amounts, hold.need)):
+        return []
     return [
         f"{VECTOR[unit]} of the {node.scope} are overdrawn: {figure(unit, node.used[unit])} used, "
         f"limit {figure(unit, node.caps.limit[unit])}; a call to {hold.backend} was charged {figure(unit, spent)} "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from organism import facts
 from organism.budget.claims import MESSAGES
-from organism.frames import descendants, pending, root_of
+from organism.frames import descendants, root_of
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.failures import climb
 from organism.kernel.steps import ref_of
@@ -52,13 +52,8 @@ class Ends:
         if thread.ended or thread.stopping is not None:
             return
         self._book.begin(at)
-        every = list(descendants(thread))
-        queued = [message for each in every for message in queued_in(self._state, each)]
-        for each in every:
-            each.stopping = failure
-        for message in tuple(self._state.occupied.values()):
-            if message.thread.stopping is failure:
-                self.cancel_running(message)
+        self.halt(thread, failure)
+        queued = self.queued_below(thread)
         for message in queued:
             self._state.drop(message)
         self._book.write(facts.Stopped, thread, failure=failure, dropped=tuple(ref_of(each) for each in queued))
@@ -67,6 +62,18 @@ class Ends:
                 self.cut.append(thread)
             else:
                 self.close_bare(thread, at)
+
+    def halt(self, thread: Thread, failure: Failure) -> None:
+        """Part of a change: a thread is stopped with all below it, and what runs there is cancelled. What is queued is to be dropped."""
+        for each in list(descendants(thread)):
+            each.stopping = failure
+        for message in tuple(self._state.occupied.values()):
+            if message.thread.stopping is failure:
+                self.cancel_running(message)
+
+    def queued_below(self, thread: Thread) -> list[Message]:
+        """What waits in a thread and below it."""
+        return [message for each in list(descendants(thread)) for message in self._state.queued_in(each)]
 
     def pause(self, thread: Thread, at: float) -> None:
         """Pauses a root thread with all below it: what runs finishes, nothing more is delivered, and its time stands still."""
@@ -107,7 +114,7 @@ class Ends:
         self._state.run_out(thread, failure, last=last)
         # What a person has in hands is under way: only time cancels that.
         asked = () if cancel else self._state.inbox.questions
-        queued = [message for each in every for message in queued_in(self._state, each) if message not in asked]
+        queued = [message for each in every for message in self._state.queued_in(each) if message not in asked]
         if cancel:
             for message in tuple(self._state.occupied.values()):
                 if message.thread in every:
@@ -119,8 +126,3 @@ class Ends:
         for message in queued:
             self._state.drop(message)
         self._book.write(facts.Exhausted, thread, failure=failure, last=last, dropped=refs)
-
-
-def queued_in(state: State, thread: Thread) -> list[Message]:
-    """The messages of one thread that wait for their delivery, or for a person."""
-    return [*pending(thread), *state.schedule.waiting_for_place(thread), *state.inbox.of(thread)]

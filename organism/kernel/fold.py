@@ -12,12 +12,13 @@ from organism import facts
 from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
-from organism.frames import Ask, Frame, Thread, Warned, above_new, chain_of, descendants, is_below, root_of
+from organism.frames import Ask, Failure, Frame, Thread, Warned, above_new, chain_of, descendants, is_below, root_of
 from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
 from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
 from organism.kernel.grants import apply_grant, note_estimate
 from organism.kernel.holds import Hold
 from organism.kernel.index import Index
+from organism.kernel.later import take_back
 from organism.kernel.opening import open_thread
 from organism.kernel.recall import Done, read_clock, remember
 from organism.kernel.restoring import restore
@@ -25,10 +26,11 @@ from organism.kernel.state import State
 from organism.kernel.warnings import enter_warning, tell
 from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, CONVERSATION
+from organism.restart import Attempt
 from organism.routing import routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from organism.budget.tree import Node
     from organism.facts import Fact, Step
@@ -106,8 +108,9 @@ class Fold:
                 chain = chain_of(self._thread(fact.thread))
                 apply_charge(self.state, self.state.holds[chain, id_], charge)
             case facts.Stopped(failure=failure):
-                for each in list(descendants(self._thread(fact.thread))):
-                    each.stopping = failure
+                self._halt(self._thread(fact.thread), failure)
+            case facts.Buried(stops=failure) if failure is not None:
+                self._halt(root_of(self._thread(fact.thread)), failure)
             case facts.Exhausted(failure=failure, last=last):
                 self.state.run_out(self._thread(fact.thread), failure, last=last)
             case _:
@@ -117,7 +120,14 @@ class Fold:
         match fact:
             case facts.Answered() | facts.Failed() | facts.Dropped() if message is not None:
                 message.asks = None
+                root = root_of(message.thread)
                 self.state.drop(message)
+                if isinstance(fact, facts.Buried) and fact.stops is not None:
+                    self._cancel(root)
+                    self._drop(fact.dropped)
+            case facts.Retried(at=at, began=began, failure=failure, again_at=due) if message is not None:
+                attempt = Attempt(at=at, began=began, code=failure.code, text=failure.text, again_at=due)
+                take_back(self.state, message, (*message.tries, attempt))
             case facts.CallHeld():
                 self._hold(fact, message)
             case facts.CallCompleted(handler=handler, text=text, key=key, kept=kept):
@@ -127,6 +137,8 @@ class Fold:
                 remember(message, key, self._asked(fact))
             case facts.Spawned(key=key):
                 remember(message, key, _spawned(fact))
+            case facts.Compacted(key=key, cut=cut):
+                remember(message, key, cut)
             case _:
                 self._after_of_thread(fact)
                 self._after_of_budget(fact, message)
@@ -151,10 +163,13 @@ class Fold:
         match fact:
             case facts.CrossedByTime(fired=fired):
                 self._thread(fact.thread).time_fired = fired
-            case facts.Exhausted(dropped=dropped) | facts.Stopped(dropped=dropped):
-                self._cancel(fact)
-                for ref in dropped:
-                    self.state.drop(self._index.messages[ref])
+            case facts.Exhausted(dropped=dropped, failure=failure):
+                if failure.unit == "seconds":
+                    self._cancel(self._thread(fact.thread))
+                self._drop(dropped)
+            case facts.Stopped(dropped=dropped):
+                self._cancel(self._thread(fact.thread))
+                self._drop(dropped)
             case facts.Closed():
                 self.state.end(self._thread(fact.thread))
             case facts.Paused():
@@ -168,13 +183,19 @@ class Fold:
             case _:
                 pass
 
-    def _cancel(self, fact: facts.Exhausted | facts.Stopped) -> None:
-        """What was under way when its thread was stopped, or its time ran out, was cancelled."""
-        if isinstance(fact, facts.Exhausted) and fact.failure.unit != "seconds":
-            return
-        every = set(descendants(self._thread(fact.thread)))
+    def _halt(self, thread: Thread, failure: Failure) -> None:
+        for each in list(descendants(thread)):
+            each.stopping = failure
+
+    def _cancel(self, thread: Thread) -> None:
+        """What was under way when a thread was stopped, or its time ran out, was cancelled."""
+        every = set(descendants(thread))
         for message in self._index.messages.values():
             message.dropped = message.dropped or message.thread in every
+
+    def _drop(self, refs: Iterable[Ref]) -> None:
+        for ref in refs:
+            self.state.drop(self._index.messages[ref])
 
     def _asked(self, fact: Fact) -> Ask | None:
         step = next(step for step in fact.steps if isinstance(step, facts.Posted) and step.kind == "ask")
@@ -254,7 +275,10 @@ class Fold:
             if step.kind == "reply":
                 _of(message).answered = True
             frame = self._index.frames[step.frame]
-            self.state.post(thread, step.to, step.payload, step.sender, step.kind, frame=frame, charged=step.charged)
+            self.state.post(
+                thread, step.to, step.payload, step.sender, step.kind, frame=frame, charged=step.charged,
+                idempotency=step.idempotency or "",
+            )  # fmt: skip
             return
         parent = None if step.parent is None else self._index.frames[step.parent]
         asked = _of(message).asker if step.kind == "forward" else None
@@ -262,7 +286,7 @@ class Fold:
             thread, step.to, step.payload, step.sender, step.kind, parent=parent,
             above=parent if message is None else above_new(parent, message.frame, thread), depth=step.depth,
             asker=message if step.kind == "ask" else None, asked=asked if asked is not None and not asked.done else None,
-            charged=step.charged,
+            charged=step.charged, idempotency=step.idempotency or "",
         )  # fmt: skip
 
     def _ask(self, ref: Ref) -> Ask:

@@ -10,6 +10,7 @@ from attrs import evolve
 from organism.frames import Ask, Conversation, Frame, Message, Thread, descendants
 from organism.images import (
     ConversationImage,
+    CutShort,
     FrameImage,
     HoldImage,
     Image,
@@ -115,6 +116,7 @@ def _of_thread(state: State, thread: Thread) -> ThreadImage:
         stands_since=state.inbox.resting.get(thread),
         granted=tuple((thread.granted or {}).items()),
         estimates=tuple(thread.estimates or ()),
+        letter=thread.letter or None,
         ring=None if state.rings is None else state.rings.image(thread),
     )
 
@@ -169,6 +171,8 @@ def _of_message(message: Message, asked_at: float | None) -> MessageImage:
         told=_copies(message.told),
         recalled=tuple(_of_known(key, answer) for key, answer in (message.known or {}).items()),
         asked_at=asked_at,
+        tries=message.tries,
+        idempotency=message.idempotency or None,
     )
 
 
@@ -186,6 +190,8 @@ def _of_known(key: str, answer: Any) -> Recalled:
         return Recalled(key=key, times=answer.read)
     if isinstance(answer, Done):
         return Recalled(key=key, done=answer.amount, text=answer.text)
+    if isinstance(answer, CutShort):
+        return Recalled(key=key, cut=answer)
     text, kept = answer
     return Recalled(key=key, text=text, kept=kept)
 

@@ -29,6 +29,8 @@ from organism.kernel.loops import note_loops
 from organism.kernel.notices import stands
 from organism.kernel.opening import open_thread
 from organism.kernel.people import People
+from organism.kernel.recall import remember
+from organism.kernel.retries import Retries
 from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from organism.budget.tree import Lack
     from organism.facts import Ended, Fact
     from organism.frames import Message, Warned
+    from organism.images import CutShort
     from organism.kernel.conversations import Beginning
     from organism.message import Outgoing
     from organism.settings import BudgetSettings, Settings
@@ -66,6 +69,7 @@ class Kernel:
         self.times = Times(self.state, self.book, self.ends)
         self.grants = Grants(self.state, self.book, self.calls, self.times)
         self.people = People(self.state, self.book, self)
+        self.retries = Retries(self.state, self.book, self.ends, self.asks, self.unfit)
         self.schedule = self.state.schedule
 
     # From outside
@@ -147,15 +151,16 @@ class Kernel:
         at: float,
         *,
         placed: bool = True,
+        began: float | None = None,
     ) -> Failure | None:
-        """A delivery finished. All it answers is carried out, or nothing of it; then the failure is returned."""
+        """A delivery finished. All it answers is carried out, or nothing of it; then the failure is returned. ``began`` as in :meth:`failed`."""
         self.calls.abandoned(message.thread, message, at)
         if self.is_void(message):
             self.dropped(message, at, placed=placed)
             return None
         plan = check_answer(self.state, message, outgoing) if outgoing else []
         if isinstance(plan, Refusal):
-            self.refused(message, plan, at, placed=placed)
+            self.refused(message, plan, at, placed=placed, began=began)
             return plan.failure
         self.book.begin(at)
         looped: Failure | None = None
@@ -175,29 +180,47 @@ class Kernel:
             self.ends.stop(root_of(message.thread), looped, at)
         return None
 
-    def refused(self, message: Message, refusal: Refusal, at: float, *, placed: bool = True) -> None:
+    def refused(
+        self, message: Message, refusal: Refusal, at: float, *, placed: bool = True, began: float | None = None
+    ) -> None:
         """A delivery answered what may not be: it failed. Where messages ran out, its thread hands in its last answer."""
         exhausted = self.ends.exhausted_by(message.thread, refusal)
         if exhausted is not None:
             self.ends.exhaust(exhausted, refusal.failure, at)
-        self.failed(message, refusal.failure, at, placed=placed, lack=refusal.lack)
+        self.failed(message, refusal.failure, at, placed=placed, lack=refusal.lack, began=began)
 
     def failed(
-        self, message: Message, failure: Failure, at: float, *, placed: bool = True, lack: Lack | None = None
+        self,
+        message: Message,
+        failure: Failure,
+        at: float,
+        *,
+        placed: bool = True,
+        lack: Lack | None = None,
+        began: float | None = None,
     ) -> None:
-        """A delivery raised, timed out or answered badly: its caller hears it."""
+        """A delivery that ``began`` at an instant raised, timed out or answered badly: it is tried again, or its caller hears it (R9)."""
         self.calls.abandoned(message.thread, message, at)
         if self.is_void(message):
             self.dropped(message, at, placed=placed)
             return
+        attempt = self.retries.attempt(message, failure, at, began)
+        if attempt.again_at is not None:
+            self.retries.put_back(message, failure, attempt, at, placed=placed)
+            return
+        self.retries.tell(message, failure, at)
         self.book.begin(at)
         if lack is not None and lack.unit >= 0:
             fire_rest(self.state, message.thread, message, lack.node, lack.unit, at_once=False)
         message.told = None
+        stops = self.retries.halt(message, failure)
         climb(self.state, message.frame, failure)
         self.asks.leave(message)
+        queued = [] if stops is None else self.ends.queued_below(root_of(message.thread))
         self.state.finish(message, placed=placed)
-        self.book.write(facts.Failed, message.thread, seq=message.seq, handler=message.to, failure=failure)
+        for each in queued:
+            self.state.drop(each)
+        self.retries.write(message, failure, attempt, stops, queued)
 
     def dropped(self, message: Message, at: float, *, placed: bool = True) -> None:
         """A delivery that was cancelled has stopped."""
@@ -212,6 +235,12 @@ class Kernel:
         """A delivery that was run again after a crash has not asked for all that it was answered before."""
         self.book.begin(at)
         self.book.write(facts.Diverged, message.thread, seq=message.seq, handler=message.to, keys=keys)
+
+    def compacted(self, message: Message, cut: CutShort, at: float, *, key: str) -> None:
+        """An agent's history was cut short: run again after a crash, its delivery cuts it in the same way."""
+        self.book.begin(at)
+        remember(message, key, cut)
+        self.book.write(facts.Compacted, message.thread, seq=message.seq, handler=message.to, key=key, cut=cut)
 
     def snapshot(self, chain: str, at: float) -> None:
         """Writes down all that a chain has come to, so that taking it up need not read what came before."""

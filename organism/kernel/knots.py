@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from organism.budget.crowd import bears
 from organism.budget.tree import Lack
-from organism.frames import Message, descendants, is_below, needed_by, needed_in, pending
+from organism.dependence import needed_by, needed_in
+from organism.frames import Message, descendants, is_below, pending
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

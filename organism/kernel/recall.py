@@ -38,7 +38,8 @@ class Done:
 def remember(message: Message | None, key: str, answer: Any) -> None:
     """Keeps what a delivery was answered, while facts are recorded: run again after a crash, it is answered the same (R21).
 
-    ``answer`` is an Ask, the id of a spawned thread, (text, Kept) of a completion, a :class:`Times`, or a :class:`Done`.
+    ``answer`` is an Ask, the id of a spawned thread, (text, Kept) of a completion, a :class:`Times`, a :class:`Done`, or a
+    :class:`organism.images.CutShort`.
     """
     if message is not None and key:
         if message.known is None:

@@ -107,6 +107,8 @@ def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:
         message.rerun, message.old = bool(message.known), True
         if message.asks:
             kernel.suspended(message)
+        if message in state.retries:
+            kernel.retries.take_up(message, at)
 
 
 __all__ = ["begin", "recover"]

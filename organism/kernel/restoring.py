@@ -14,6 +14,7 @@ from organism.frames import Ask, Conversation, Frame, Message, Thread, chain_of,
 from organism.kernel.calls import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
+from organism.kernel.later import take_back
 from organism.kernel.opening import enter_thread
 from organism.kernel.recall import Done, Times
 from organism.kernel.windows import path_of
@@ -120,7 +121,7 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
     thread.partial, thread.calls_like = image.partial, image.calls_like
     thread.exhausted, thread.stopping = image.exhausted, image.stopping
     thread.closing, thread.last_due, thread.graced = image.closing, image.last_due, image.graced
-    thread.time_fired = image.time_fired
+    thread.time_fired, thread.letter = image.time_fired, bool(image.letter)
     if image.stands_since is not None:
         state.inbox.resting[thread] = image.stands_since
     thread.granted, thread.estimates = dict(image.granted) or None, list(image.estimates) or None
@@ -175,10 +176,13 @@ def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], imag
         state.threads[image.message[0]], image.message[1], image.to, image.payload, image.sender, frame, image.kind
     )
     message.graced, message.dropped = image.graced, image.dropped
+    message.idempotency = image.idempotency or ""
     message.told = [warned.setdefault((root, each.seq), evolve(each)) for each in image.told] or None
     frame.open += 1
     index.posted(message)
     state.queue(message, state.now if image.asked_at is None else image.asked_at)
+    if image.tries:
+        take_back(state, message, image.tries)
 
 
 def _restore_asker(state: State, index: Index, frame: Frame, image: FrameImage) -> None:
@@ -202,6 +206,8 @@ def _restore_known(index: Index, image: MessageImage) -> None:
             known[each.key] = each.thread
         elif each.times:
             known[each.key] = Times(each.times)
+        elif each.cut is not None:
+            known[each.key] = each.cut
         elif each.done is not None:
             known[each.key] = Done(each.done, each.text or "")
         elif each.text is not None:

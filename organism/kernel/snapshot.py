@@ -84,6 +84,9 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
             (each.seq, each.to, each.kind, each.sender, each.frame.seq, each.dropped, sorted(each.known or ()))
             for each in messages
         ],
+        "tries": {each.seq: each.tries for each in messages if each.tries},
+        "idempotency": {each.seq: each.idempotency for each in messages if each.idempotency},
+        "letter": thread.letter,
         "told": {each.seq: [warned.seq for warned in each.told] for each in messages if each.told},
         "asked": {each.seq: state.inbox.questions[each] for each in state.inbox.of(thread)},
         "stands_since": state.inbox.resting.get(thread),

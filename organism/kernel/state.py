@@ -13,19 +13,8 @@ from organism import facts
 from organism.budget.claims import MESSAGES, Vector
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
-from organism.frames import (
-    Ask,
-    Conversation,
-    Failure,
-    Frame,
-    Message,
-    Thread,
-    descendants,
-    leaving,
-    pending,
-    unanswered,
-    waits_for,
-)
+from organism.dependence import leaving, unanswered, waits_for
+from organism.frames import Ask, Conversation, Failure, Frame, Message, Thread, descendants, pending
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
 from organism.kernel.inbox import Inbox
@@ -84,6 +73,8 @@ class State:
         """The suspended delivery of each mailbox."""
         self.inbox = Inbox()
         """What waits for people."""
+        self.retries: dict[Message, float] = {}
+        """The messages that wait for their next attempt, and when it is due. They hold their mailboxes, and take no place."""
         self.taken: dict[Message, None] = {}
         """What is being handled; kept only while facts are recorded."""
         self.rings = None if settings.loops is None else Rings(settings.loops)
@@ -115,8 +106,13 @@ class State:
         known only while facts are recorded.
         """
         running = (message for message in self.taken if message.thread is thread)
-        every = (*pending(thread), *self.schedule.waiting_for_place(thread), *self.inbox.of(thread), *running)
+        every = (*self.queued_in(thread), *running)
         return sorted(every, key=lambda message: message.seq)
+
+    def queued_in(self, thread: Thread) -> list[Message]:
+        """The messages of one thread that wait for their delivery, for their next attempt or for a person."""
+        later = (message for message in self.retries if message.thread is thread)
+        return [*pending(thread), *self.schedule.waiting_for_place(thread), *self.inbox.of(thread), *later]
 
     def pause(self, root: Thread) -> None:
         """Nothing more of a root thread is delivered, and its running time stands still."""
@@ -178,11 +174,21 @@ class State:
     # Messages and frames
 
     def post(
-        self, thread: Thread, to: str, payload: Any, sender: str, kind: str, *, frame: Frame, charged: bool = True
+        self,
+        thread: Thread,
+        to: str,
+        payload: Any,
+        sender: str,
+        kind: str,
+        *,
+        frame: Frame,
+        charged: bool = True,
+        idempotency: str = "",
     ) -> Message:
         """Puts a message into a frame that is open."""
         thread.seq += 1
         message = Message(thread, thread.seq, to, payload, sender, frame, kind)
+        message.idempotency = idempotency
         frame.open += 1
         self._enter(message, charged=charged)
         if self.steps is not None:
@@ -203,6 +209,7 @@ class State:
         asker: Message | None = None,
         asked: Ask | None = None,
         charged: bool = True,
+        idempotency: str = "",
     ) -> Message:
         """Puts a message into a new frame, that answers to ``parent`` and is counted by ``above``. ``asker`` is the delivery
         that waits for its reply, ``asked`` an ask that waits already.
@@ -212,6 +219,8 @@ class State:
         top = parent is None or parent.thread is not thread
         frame = Frame(thread, thread.seq, to, parent, depth, ask, above=above, top=top)
         message = Message(thread, thread.seq, to, payload, sender, frame, kind)
+        message.idempotency = idempotency
+        thread.letter = thread.letter or kind == "dead"
         frame.open = 1
         self.count_up(frame)
         if ask is not None:
@@ -337,7 +346,9 @@ class State:
         message.dropped = True
         if self.occupied.get((message.thread, message.mailbox)) is message:
             del self.occupied[message.thread, message.mailbox]
-        if not self.inbox.drop(message):
+        if self.retries.pop(message, None) is not None:
+            self.schedule.let_go(message)
+        elif not self.inbox.drop(message):
             self.schedule.drop(message)
         self._forget(message)
 

@@ -39,6 +39,7 @@ def posted(message: Message, *, charged: bool, opens: bool = False, answers: Seq
         depth=frame.depth if opens else 0,
         charged=charged,
         answers=tuple(each.__name__ for each in answers),
+        idempotency=message.idempotency or None,
     )
 
 

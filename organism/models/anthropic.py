@@ -20,8 +20,8 @@ from attrs import evolve
 from organism.models.allowances import allowance_in
 from organism.models.blocks import Gathering, error_of, response_of
 from organism.models.chat import mapping
+from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
-from organism.models.leftovers import sweeping
 from organism.models.messages import OWNED, answer_tool, body_of
 from organism.models.wire import (
     NO_KEY,
@@ -30,7 +30,6 @@ from organism.models.wire import (
     Wired,
     beside_body,
     content_of,
-    hear_reasons,
     retry_after,
     without,
 )
@@ -72,10 +71,7 @@ class AnthropicBackend:
         self._model = settings.model
         self._prompt_cache = settings.prompt_cache
         self._seed_said = False
-        http = anthropic.DefaultAsyncHttpxClient(
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.max_concurrent)
-        )
-        http.event_hooks = {"request": [sweeping(http)], "response": [hear_reasons]}
+        http = client_of(anthropic.DefaultAsyncHttpxClient, most=settings.max_concurrent)
         # The path of this protocol has its version in it; addresses of the other protocol end with theirs.
         server = (settings.base_url or _SERVER).rstrip("/").removesuffix("/v1")
         self._client = _Client(key or NO_KEY, server, http)

@@ -83,6 +83,8 @@ class Attempt:
     output: Output = field(factory=Output)
     received: list[str] = field(factory=list[str])
     reported: RawUsage | None = None
+    ended: float = 0.0
+    """When it was settled."""
     touched: bool = False
     charge: Charge | None = None
 
@@ -106,7 +108,7 @@ class Attempt:
 
     async def ask(self) -> Response:
         """The whole answer. Raises BackendError, also for what a provider does that no provider should."""
-        with anyio.move_on_after(self.seat.settings.timeout):
+        with anyio.CancelScope(deadline=self.started + self.seat.settings.timeout):  # it was held just now
             await self._about_to_touch()
             with provider_at_work():
                 return response_of(await self.backend.complete(self.request))
@@ -269,6 +271,7 @@ class Attempt:
     def _charge(self, charge: Charge) -> None:
         self.charge = charge
         pace, now = self.seat.pace, anyio.current_time()
+        self.ended = now
         if self.touched:
             pace.correct(self.taken, charge.input_tokens + charge.output_tokens, now)
         else:

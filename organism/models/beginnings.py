@@ -45,17 +45,20 @@ class Beginnings:
     def of(self, prompt: Prompt) -> list[Base]:
         """The longest known beginning of a prompt, and the longest that was reported whole, by what was sent beside."""
         found: list[Base] = []
+        complete = False
         for end in range(len(prompt.digests), 0, -1):
-            known = self._known.get(prompt.digests[end - 1])
+            digest = prompt.digests[end - 1]
+            known = self._known.get(digest)
             if known is None or (found and not any(whole for _, whole in known.values())):
                 continue
-            self._known.move_to_end(prompt.digests[end - 1])
+            self._known.move_to_end(digest)
             for offer, (reported, whole) in known.items():
                 if end == 1 and not (offer or whole):
                     continue  # a prompt that has nothing in common with another is no bound on it
-                came = (text for digest, text in prompt.beside if digest not in offer)
+                came = [text for digest, text in prompt.beside if digest not in offer]
                 found.append(Base(reported=reported, whole=whole, offer=offer, new=(*prompt.parts[end:], *came)))
-            if any(base.whole for base in found):
+                complete = complete or whole
+            if complete:
                 break
         return found
 

@@ -170,12 +170,13 @@ class Gathering:
                 # Its output is what there is before anything was said, and must not pass for what the stream cost.
                 self._report({**mapping(message.get("usage")), "output_tokens": None})
             case "content_block_start":
-                block = _Block.of(mapping(document.get("content_block")))
-                self._blocks[self._index(document)] = block
-                return self._pieces(block, block.text)
+                index, block = self._index(document), _Block.of(mapping(document.get("content_block")))
+                self._blocks[index] = block
+                return self._pieces(block, block.text, index)
             case "content_block_delta":
-                block = self._blocks.setdefault(self._index(document), _Block.of({"type": "text"}))
-                return self._pieces(block, block.add(mapping(document.get("delta"))))
+                index = self._index(document)
+                block = self._blocks.setdefault(index, _Block.of({"type": "text"}))
+                return self._pieces(block, block.add(mapping(document.get("delta"))), index)
             case "message_delta":
                 self._end |= {
                     name: value for name, value in mapping(document.get("delta")).items() if value is not None
@@ -198,11 +199,11 @@ class Gathering:
         index = document.get("index")
         return index if isinstance(index, int) else len(self._blocks)
 
-    def _pieces(self, block: _Block, came: str) -> list[Piece]:
+    def _pieces(self, block: _Block, came: str, index: int) -> list[Piece]:
         if not came:
             return []
         shown = block.kind == "text" or (bool(self.answer) and block.name == self.answer)
-        return [Piece(text=came, kind="text" if shown else "other")]
+        return [Piece(text=came) if shown else Piece(text=came, kind="other", tool=block.name, call=index)]
 
     def _report(self, usage: Mapping[str, Any]) -> None:
         """Figures are cumulative: the last word on each counts."""

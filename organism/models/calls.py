@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -13,7 +13,7 @@ from organism.errors import InvalidPayloadError
 from organism.models.completion import Call, Completion
 from organism.models.contract import ToolSpec
 from organism.models.prompt import canonical
-from organism.payloads import decode_fields, describe, is_payload, json_schema
+from organism.payloads import decode_fields, describe, is_payload, json_schema, parse_json
 from organism.settings import NOTHING
 
 if TYPE_CHECKING:
@@ -26,6 +26,15 @@ TAGS: Final = 16
 """The most tags of one call."""
 TAG_LENGTH: Final = 64
 """The most characters of a tag."""
+_UNFINISHED: Final = frozenset({"left", "broken", "budget"})
+"""How a stream ended that was not read to its end."""
+_WHY: Final = {
+    "length": "the answer was cut at its `max_output_tokens`: ",
+    "content_filter": "the model would not answer: ",
+}
+_FENCED: Final = re.compile(r"```[A-Za-z]*[ \t]*\n(?P<inside>.*?)\n?[ \t]*```", re.DOTALL)
+_LONG: Final = 200
+"""Characters of an answer that an error shows."""
 
 
 def asked_for(
@@ -149,11 +158,27 @@ def _is_payload_class(value: object) -> bool:
 
 
 def value_of(completion: Completion, returns: type | None) -> Completion:
-    """The completion with the payload that its text holds, where one was asked for."""
-    if returns is None:
+    """The completion with the payload that its text holds, where one was asked for. Raises InvalidPayloadError where it holds none.
+
+    Without a value are one that calls tools instead, and a stream that did not come to its end.
+    """
+    instead = bool(completion.tool_calls) and not completion.text.strip()
+    if returns is None or instead or completion.finish_reason in _UNFINISHED:
         return completion
     try:
-        document = json.loads(completion.text)
-    except ValueError as error:
-        raise InvalidPayloadError(f"the model did not answer in JSON: {error}", where=returns.__name__) from error
-    return evolve(completion, value=decode_fields(returns, document))
+        return evolve(completion, value=decode_fields(returns, parse_json(_unfenced(completion.text))))
+    except InvalidPayloadError as error:
+        why = _WHY.get(completion.finish_reason, "")
+        said = f"{why}{error.problem}; the model answered {_shortened(completion.text.strip())}"
+        raise InvalidPayloadError(said, where=error.where or returns.__name__) from None
+
+
+def _unfenced(text: str) -> str:
+    """The text without the fence that models like to put around JSON where their server does not hold them to it."""
+    found = _FENCED.fullmatch(text.strip())
+    return text if found is None else found["inside"]
+
+
+def _shortened(text: str) -> str:
+    """A text in a line of an error, cut where it is long."""
+    return repr(text) if len(text) <= _LONG else f"{text[:_LONG]!r}..."

@@ -201,14 +201,16 @@ class _Answer:
         self.refusal += refusal
         # Reasoning is billed as output, and never part of the answer.
         other = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+        pieces = [Piece(text=text + refusal)] if text or refusal else []
+        if other:
+            pieces.append(Piece(text=other, kind="other"))
         calls = delta.get("tool_calls")
         if isinstance(calls, Sequence):
             for position, call in enumerate(cast("Sequence[object]", calls)):
-                other += self._add_call(mapping(call), position)
-        pieces = [Piece(text=text + refusal)] if text or refusal else []
-        return [*pieces, Piece(text=other, kind="other")] if other else pieces
+                pieces += self._add_call(mapping(call), position)
+        return pieces
 
-    def _add_call(self, call: Mapping[str, Any], position: int) -> str:
+    def _add_call(self, call: Mapping[str, Any], position: int) -> list[Piece]:
         index = call.get("index")
         number = index if isinstance(index, int) else position
         named, function = _text(call.get("id")), mapping(call.get("function"))
@@ -220,7 +222,8 @@ class _Answer:
         written = arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else ""
         gathered.name += name
         gathered.arguments += written
-        return name + written
+        head = [Piece(text=name, kind="other")] if name else []
+        return [*head, Piece(text=written, kind="other", tool=gathered.name, call=number)] if written else head
 
     def response(self, usage: RawUsage | None, model: str) -> Response:
         calls = tuple(

@@ -22,16 +22,23 @@ log: Final = logging.getLogger("organism.models")
 _FAILURES: Final = frozenset(get_args(Failure))
 
 
-@contextmanager
-def provider_at_work() -> Generator[None]:
-    """Turns whatever a provider raises into a BackendError that says only what such an error may say."""
-    try:
-        yield
-    except Exception as error:
-        told = _told(error)
-        if told is error:
-            raise
-        raise told from error
+class _AtWork:
+    """See :func:`provider_at_work`. No generator: every call passes here."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception) and (told := _told(error)) is not error:
+            raise told from error
+
+
+_AT_WORK: Final = _AtWork()
+
+
+def provider_at_work() -> _AtWork:
+    """A block that turns whatever a provider raises into a BackendError that says only what such an error may say."""
+    return _AT_WORK
 
 
 @contextmanager
@@ -103,11 +110,15 @@ def _wrong_response(given: Any) -> str:
             return f"a Response whose {name} is {_kind(value)}"
     if not isinstance(cast("object", given.message), Mapping):
         return f"a Response whose message is {_kind(given.message)}"
-    if not _are_tool_calls(given.tool_calls):
+    if given.tool_calls != () and not _are_tool_calls(given.tool_calls):
         return "a Response whose tool_calls is no tuple of ToolCall with texts"
+    return "" if _is_plain(given.message) else _cannot_be_kept(given.message)
+
+
+def _cannot_be_kept(message: Mapping[str, Any]) -> str:
+    """Why a message cannot be written down, and sent back with the next call; empty where it can."""
     try:
-        # It is written down, and sent back with the next call.
-        canonical(given.message, "message")
+        canonical(message, "message")
     except Exception as error:  # noqa: BLE001 - a mapping of the provider's own may raise anything
         return f"a Response that cannot be kept: {error if isinstance(error, TypeError) else _said(error)}"
     return ""
@@ -153,6 +164,17 @@ def _are_tool_calls(calls: object) -> bool:
         isinstance(call, ToolCall) and all(_is_text(part) for part in (call.id, call.name, call.arguments))
         for call in cast("tuple[object, ...]", calls)
     )
+
+
+def _is_plain(message: object) -> bool:
+    """Whether a message is texts under names, which JSON has a form for whatever they say."""
+    if type(message) is not dict:
+        return False
+    fields = cast("dict[object, object]", message)
+    for name, value in fields.items():  # noqa: SIM110 - written out, since every answer passes here
+        if type(name) is not str or type(value) is not str:
+            return False
+    return True
 
 
 def _is_text(value: object) -> bool:

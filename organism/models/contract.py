@@ -97,11 +97,14 @@ class Response:
 @frozen(kw_only=True)
 class Piece:
     """A piece of streamed output. ``kind`` ``text`` is a piece of the answer's text; ``other`` is output that is billed but
-    never shown (reasoning, the arguments of tool calls): it only counts where a cut stream must be charged by estimate.
+    no text of the answer (reasoning, the arguments of tool calls): it counts where a cut stream must be charged by estimate.
+    ``tool`` is the tool whose arguments it is a piece of, empty for all else; ``call`` tells several calls of an answer apart.
     """
 
     text: str
     kind: Literal["text", "other"] = "text"
+    tool: str = ""
+    call: int = 0
 
 
 class Stream(Protocol):
@@ -132,7 +135,9 @@ class Backend(Protocol):
         ...
 
 
-Failure = Literal["rate_limited", "server", "connection", "timeout", "cut", "rejected", "auth", "context", "broken"]
+Failure = Literal[
+    "rate_limited", "server", "connection", "timeout", "cut", "rejected", "auth", "context", "broken", "declined", "unrecorded"
+]  # fmt: skip
 
 
 class BackendError(Exception):
@@ -140,7 +145,9 @@ class BackendError(Exception):
 
     ``kind``: ``rate_limited`` (429), ``server`` (5xx), ``connection`` (never made), ``timeout`` and ``cut`` (after the
     request was sent: it may have been billed), ``rejected`` (other 4xx), ``auth`` (401, 403), ``context`` (the prompt is too
-    long), ``broken`` (the answer is not what the protocol says; it was billed). ``retry_after`` in seconds.
+    long), ``broken`` (the answer is not what the protocol says; it was billed). Of what answers without a provider:
+    ``declined`` (it has no answer: the next backend is asked at once) and ``unrecorded`` (the same, and nobody else is to
+    be asked). ``retry_after`` in seconds.
     """
 
     def __init__(

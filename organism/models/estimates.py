@@ -54,16 +54,17 @@ class Estimates:
         report of a prompt that began alike and went on otherwise, such as another task of the same agent.
         """
         bases = self._beginnings.of(prompt)
-        costs = [
-            base.reported + self.tokens(base.new) + overhead + self._lately_offered(prompt, base) for base in bases
-        ]
-        if not any(base.whole for base in bases):
+        whole, costs = False, list[int]()
+        for base in bases:
+            whole = whole or base.whole
+            costs.append(base.reported + self.tokens(base.new) + overhead + self._lately_offered(prompt, base))
+        if not whole:
             costs.append(self.tokens(prompt.texts) + max(overhead, self._overhead(prompt)))
         return min(costs)
 
     def tokens(self, texts: Sequence[Text]) -> int:
         """The estimate for new text, rounded up."""
-        return math.ceil(self._witnesses.tokens(texts))
+        return math.ceil(self._witnesses.tokens(texts)) if texts else 0
 
     def learn(self, prompt: Prompt, reported: int) -> None:
         """Takes in what the provider reported as the input of this prompt (validated; 0 says nothing)."""
@@ -97,4 +98,8 @@ class Estimates:
 
 def bound(prompt: Prompt, *, sent_along: Sequence[Mapping[str, Any]] = ()) -> int:
     """The most tokens that the prompt can be: the bytes of everything that is sent, options included."""
-    return prompt.size + sum(len(canonical(options, "the options")) for options in sent_along if options)
+    size = prompt.size
+    for options in sent_along:
+        if options:
+            size += len(canonical(options, "the options"))
+    return size

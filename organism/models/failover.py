@@ -55,6 +55,9 @@ class Way:
         """
         if not self._line or self._left <= 0:
             return None
+        first = self._line[0]
+        if not self._ready and passes(first) <= now:
+            return Turn(backend=first, at=now)
         ready = {backend: max(self._ready.get(backend, now), passes(backend)) for backend in self._line}
         backend = next((each for each in self._line if passes(each) <= now), None)
         if backend is None:
@@ -67,9 +70,14 @@ class Way:
 
     def failed(self, backend: int, error: BackendError, now: float) -> None:
         """Counts an attempt that failed at ``now``, and puts the backend where its failure belongs."""
+        if error.kind == "declined":
+            # It asked nobody: whoever comes next has as many attempts as without it.
+            self.skip(backend)
+            return
         self._left -= 1
-        if error.kind == "context":
-            # The prompt is too long: asking again, or elsewhere, only repeats a mistake that its author must hear of.
+        if error.kind in {"context", "unrecorded"}:
+            # The prompt is too long: asking again, or elsewhere, only repeats a mistake that its author must hear of. And a
+            # recording that has to have every answer must not be gone around.
             self._line.clear()
             return
         self._line.remove(backend)

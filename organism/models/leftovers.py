@@ -12,21 +12,25 @@ if TYPE_CHECKING:
 
 
 def sweeping(client: httpx2.AsyncClient) -> Callable[[httpx2.Request], Awaitable[None]]:
-    """A hook for the client's requests: connections that wait with something left over are closed before one is chosen.
-
-    What arrives while a connection waits is noticed by the client itself; what came in one piece with the answer lies in
-    the connection's parser, and is not. Nothing is awaited between the last look and the client's choice.
-    """
+    """A hook for the client's requests: connections that wait with something left over are closed before one is chosen."""
 
     async def sweep(_: httpx2.Request) -> None:
-        while (stale := next(_stale(client), None)) is not None:
-            await stale.aclose()
+        await close_stale(getattr(client, "_transport", None), *getattr(client, "_mounts", {}).values())
 
     return sweep
 
 
-def _stale(client: httpx2.AsyncClient) -> Iterator[AsyncConnectionInterface]:
-    transports: list[object] = [getattr(client, "_transport", None), *getattr(client, "_mounts", {}).values()]
+async def close_stale(*transports: object) -> None:
+    """Closes the connections of these transports that wait with something left over.
+
+    What arrives while a connection waits is noticed by its pool itself; what came in one piece with the answer lies in the
+    connection's parser, and is not. Nothing is awaited after the last look.
+    """
+    while (stale := next(_stale(transports), None)) is not None:
+        await stale.aclose()
+
+
+def _stale(transports: tuple[object, ...]) -> Iterator[AsyncConnectionInterface]:
     for transport in transports:
         connections: list[AsyncConnectionInterface] = getattr(getattr(transport, "_pool", None), "connections", [])
         yield from (each for each in connections if each.is_idle() and _left_over(each))

@@ -31,22 +31,22 @@ def measured(report: object) -> Measured | None:
     """
     if not isinstance(report, RawUsage):
         return None
-    whole = (_count(report.input_tokens), _count(report.output_tokens))
-    details = tuple(
-        0 if figure is None else _count(figure)
-        for figure in (report.cache_read_tokens, report.cache_write_tokens, report.reasoning_tokens)
+    given, answered = _count(report.input_tokens), _count(report.output_tokens)
+    read, written = _detail(report.cache_read_tokens), _detail(report.cache_write_tokens)
+    reasoned = _detail(report.reasoning_tokens)
+    if given is None or answered is None or read is None or written is None or reasoned is None:
+        return None
+    return Measured(
+        input_tokens=given,
+        output_tokens=answered,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=reasoned,
     )
-    match (*whole, *details):
-        case (int(given), int(answered), int(read), int(written), int(reasoned)):
-            return Measured(
-                input_tokens=given,
-                output_tokens=answered,
-                cache_read_tokens=read,
-                cache_write_tokens=written,
-                reasoning_tokens=reasoned,
-            )
-        case _:
-            return None
+
+
+def _detail(figure: object) -> int | None:
+    return 0 if figure is None else _count(figure)
 
 
 def _count(figure: object) -> int | None:

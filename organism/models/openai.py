@@ -18,8 +18,8 @@ from attrs import evolve
 
 from organism.models.allowances import allowance_in
 from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of, usage_of
+from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
-from organism.models.leftovers import sweeping
 from organism.models.wire import (
     NO_KEY,
     SECONDS_FOR_LEFTOVERS,
@@ -27,7 +27,6 @@ from organism.models.wire import (
     Wired,
     beside_body,
     content_of,
-    hear_reasons,
     retry_after,
     without,
 )
@@ -53,10 +52,7 @@ class OpenAIBackend:
         # Only OpenAI's own server is sure to know the new name; most others know the old one only.
         usual = "max_completion_tokens" if settings.base_url is None else "max_tokens"
         self._limit = str(settings.options.get("max_tokens_parameter", usual))
-        http = openai.DefaultAsyncHttpxClient(
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.max_concurrent)
-        )
-        http.event_hooks = {"request": [sweeping(http)], "response": [hear_reasons]}
+        http = client_of(openai.DefaultAsyncHttpxClient, most=settings.max_concurrent)
         self._client = openai.AsyncOpenAI(
             api_key=key or NO_KEY,
             base_url=settings.base_url or _SERVER,

@@ -6,31 +6,32 @@ integer of 10^-12 USD, rounded up. A handler may set the precision of its decima
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from decimal import Context, localcontext
-from fractions import Fraction
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from organism.models.flat_prices import FlatPrices, listed_prices, own_prices, reasoned_of, split
 from organism.models.measured import Measured
 from organism.settings import NOTHING, Price
-from organism.usage import PICO_PER_USD, pico
+from organism.usage import pico
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
     from typing import Any
 
-    from genai_prices.types import PriceCalculation
+    from genai_prices.types import ModelPrice, PriceCalculation
 
-    from organism.settings import BackendSettings, ModelSettings
+    from organism.settings import BackendSettings, ModelSettings, Seller
 
 _MILLION: Final = 10**6
-_PICO_PER_USD_A_MILLION: Final = PICO_PER_USD // _MILLION
 _EXACT: Final = Context(prec=100)
 """Digits enough for what a list of prices may compute."""
+_FLAT: Final[dict[int, tuple[ModelPrice, FlatPrices | None]]] = {}
+"""Entries of the list that were asked for, each with its prices as whole numbers. By ``id``, since entries cannot be hashed."""
+_MOST_FLAT: Final = 1000
 
 
 class Rates(Protocol):
@@ -56,7 +57,14 @@ def rates(settings: BackendSettings, at: datetime, *, extra: Mapping[str, Any] =
     its own prices. The simulated model costs nothing unless it is given a ``price``.
     """
     if settings.price is not None:
-        return OwnRates(price=settings.price)
+        return _own_rates(settings.price)
+    if settings.provider == "recorded" and settings.factory is None:
+        # What is not in its file is answered by nobody, and costs nothing.
+        return (
+            FREE
+            if settings.seller is None
+            else rates(_sold(settings, settings.seller), settings.seller.at, extra=extra)
+        )
     if settings.provider == "simulated":
         return FREE
     tier = extra.get("service_tier", settings.options.get("service_tier"))
@@ -67,6 +75,31 @@ def rates(settings: BackendSettings, at: datetime, *, extra: Mapping[str, Any] =
         if listed.known():
             return listed
     return None
+
+
+def context_window(settings: BackendSettings, at: datetime) -> int | None:
+    """The tokens of prompt and answer that a backend's model takes at once, as far as the bundled list knows it at ``at``."""
+    for provider, url in _sellers(settings):
+        listed = ListedRates(model=settings.model, provider=provider, url=url, at=at)
+        try:
+            return listed.window
+        except LookupError:
+            continue
+    return None
+
+
+def _sold(settings: BackendSettings, seller: Seller) -> BackendSettings:
+    """The backend that a recording was made of, as far as its prices go."""
+    return evolve(
+        settings,
+        provider=seller.provider,
+        factory=seller if seller.own else None,
+        base_url=seller.base_url,
+        price=seller.price,
+        options=NOTHING if seller.service_tier is None else {"service_tier": seller.service_tier},
+        recording=None,
+        seller=None,
+    )
 
 
 def check_prices(models: Mapping[str, ModelSettings], *, cost_limited: bool, at: datetime) -> list[str]:
@@ -105,31 +138,24 @@ class OwnRates:
 
     def input_cost(self, tokens: int) -> int:
         """See :class:`Rates`."""
-        return _at(max(self.price.input, self._read, self._write), tokens)
+        return self._flat.input_cost(tokens)
 
     def output_price(self, input_tokens: int) -> int:  # noqa: ARG002 - own prices do not depend on the size of the prompt
         """See :class:`Rates`."""
-        return _at(max(self.price.output, self._reasoning), 1)
+        return self._flat.output_price
 
     def cost(self, used: Measured) -> int:
         """See :class:`Rates`."""
-        read, written, fresh = _split(used)
-        usd = read * Fraction(self._read) + written * Fraction(self._write) + fresh * Fraction(self.price.input)
-        reasoned = _reasoned(used)
-        usd += reasoned * Fraction(self._reasoning) + (used.output_tokens - reasoned) * Fraction(self.price.output)
-        return math.ceil(usd * _PICO_PER_USD_A_MILLION)
+        return self._flat.cost(used)
 
-    @property
-    def _read(self) -> Decimal:
-        return self.price.input if self.price.cache_read is None else self.price.cache_read
+    @cached_property
+    def _flat(self) -> FlatPrices:
+        return own_prices(self.price)
 
-    @property
-    def _write(self) -> Decimal:
-        return self.price.input if self.price.cache_write is None else self.price.cache_write
 
-    @property
-    def _reasoning(self) -> Decimal:
-        return self.price.output if self.price.reasoning is None else self.price.reasoning
+@lru_cache
+def _own_rates(price: Price) -> OwnRates:
+    return OwnRates(price=price)
 
 
 @frozen
@@ -170,13 +196,21 @@ class ListedRates:
     def known(self) -> bool:
         """Whether the list has this model, with prices for both directions: one without would count as free."""
         try:
-            listed = self._calculate(Measured(input_tokens=0, output_tokens=0)).model_price
+            listed = self._listed
         except LookupError:
             return False
         return listed.input_mtok is not None and listed.output_mtok is not None
 
+    @property
+    def window(self) -> int | None:
+        """The model's context window in tokens, ``None`` where the list has the model without one. Raises LookupError without it."""
+        return self._calculate(Measured(input_tokens=0, output_tokens=0)).model.context_window
+
     def input_cost(self, tokens: int) -> int:
         """See :class:`Rates`."""
+        flat = self._flat_for(tokens)
+        if flat is not None:
+            return flat.input_cost(tokens)
         plain = Measured(input_tokens=tokens, output_tokens=0)
         # Reading from a cache is dearer than not to, for some sellers.
         read = Measured(input_tokens=tokens, output_tokens=0, cache_read_tokens=tokens)
@@ -185,6 +219,9 @@ class ListedRates:
 
     def output_price(self, input_tokens: int) -> int:
         """See :class:`Rates`."""
+        flat = self._flat_for(input_tokens)
+        if flat is not None:
+            return flat.output_price
         plain = Measured(input_tokens=input_tokens, output_tokens=_MILLION)
         reasoned = Measured(input_tokens=input_tokens, output_tokens=_MILLION, reasoning_tokens=_MILLION)
         million = max(self._calculate(plain).output_price, self._calculate(reasoned).output_price)
@@ -192,19 +229,55 @@ class ListedRates:
 
     def cost(self, used: Measured) -> int:
         """See :class:`Rates`."""
+        flat = self._flat_for(used.input_tokens)
+        return self.plain_cost(used) if flat is None else flat.cost(used)
+
+    def plain_cost(self, used: Measured) -> int:
+        """The same, by the list's own arithmetic."""
         return pico(self._calculate(used).total_price)
+
+    def _flat_for(self, tokens: int) -> FlatPrices | None:
+        """The prices of prompts of so many tokens as whole numbers, where they are no more than that."""
+        flat = self.flat
+        return None if flat is None or tokens > flat.most else flat
+
+    @cached_property
+    def flat(self) -> FlatPrices | None:
+        """The same prices as whole numbers, for prompts that are not too long for them; ``None`` where they are no such prices."""
+        if self.tier is not None:
+            return None  # its prices are put together anew for each question
+        listed = self._listed
+        known = _FLAT.get(id(listed))
+        if known is None or known[0] is not listed:
+            if len(_FLAT) >= _MOST_FLAT:
+                _FLAT.clear()
+            known = _FLAT[id(listed)] = (listed, listed_prices(listed, lambda used: self._calculate(used).total_price))
+        return known[1]
+
+    @cached_property
+    def _listed(self) -> ModelPrice:
+        """The entry of the list that holds at the moment. Raises LookupError where there is none."""
+        if self.tier is not None:
+            return self._calculate(Measured(input_tokens=0, output_tokens=0)).model_price
+        # Loaded late, as below.
+        from genai_prices.data_snapshot import get_snapshot
+
+        _, model = get_snapshot().find_provider_model(
+            self.model, None, self.provider if self.url is None else None, self.url
+        )
+        return model.get_prices(self.at)
 
     def _calculate(self, used: Measured) -> PriceCalculation:
         # Loaded where it is first needed: an organism of simulated models never pays for it.
         from genai_prices import Usage, calc_price
 
-        read, written, _ = _split(used)
+        read, written, _ = split(used)
         usage = Usage(
             input_tokens=used.input_tokens,
             output_tokens=used.output_tokens,
             cache_read_tokens=read,
             cache_write_tokens=written,
-            output_reasoning_tokens=_reasoned(used),
+            output_reasoning_tokens=reasoned_of(used),
         )
         context = None if self.tier is None else {"service_tier": self.tier}
         with localcontext(_EXACT):
@@ -224,20 +297,3 @@ def _sellers(settings: BackendSettings) -> tuple[tuple[str | None, str | None], 
     """
     provider = settings.provider if settings.factory is None else None
     return ((provider, None),) if settings.base_url is None else ((None, settings.base_url), (provider, None))
-
-
-def _split(used: Measured) -> tuple[int, int, int]:
-    """Input read from a cache, written to one, and neither; never more than the input as a whole."""
-    read = min(used.cache_read_tokens, used.input_tokens)
-    written = min(used.cache_write_tokens, used.input_tokens - read)
-    return read, written, used.input_tokens - read - written
-
-
-def _reasoned(used: Measured) -> int:
-    """Output that was reasoning; never more than the output as a whole."""
-    return min(used.reasoning_tokens, used.output_tokens)
-
-
-def _at(price: Decimal, tokens: int) -> int:
-    """What so many tokens cost at a price of USD per million."""
-    return math.ceil(Fraction(price) * tokens * _PICO_PER_USD_A_MILLION)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
+from operator import mul
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 RATIO: Final = 1 / 1.5
 """The least that is held for a byte of unknown text: prose, code and Japanese stay below, whatever the tokenizer."""
@@ -74,7 +75,8 @@ def _groups() -> tuple[list[int], list[int], tuple[float, ...]]:
     return group, stands_for, (*_ASCII.values(), *(most for _, _, _, most in _LEADS), 1.0)
 
 
-_GROUP, _STANDS_FOR, _MOST = _groups()
+_GROUP, _STANDS_FOR, MOST = _groups()
+"""``MOST``: the most tokens that a byte of each group may be."""
 
 
 @frozen
@@ -91,24 +93,45 @@ class Text:
     @cached_property
     def counts(self) -> tuple[int, ...]:
         """Its bytes in each group of signs. Counted once: an estimate, and the report that comes of it, both need them."""
-        found = [0] * len(_MOST)
+        found = [0] * len(MOST)
         for byte, times in Counter(self.body).items():
             found[_GROUP[byte]] += times * _STANDS_FOR[byte]
         return tuple(found)
 
+    @cached_property
+    def profile(self) -> Profile:
+        """The share of each group of signs; all zero for no text."""
+        return _shares(self.counts)
 
-def profile_of(texts: Iterable[Text]) -> Profile:
+
+def profile_of(texts: Sequence[Text]) -> Profile:
     """The profile of texts taken together; all zero where there are none."""
-    sums = [sum(counts) for counts in zip(*(text.counts for text in texts), strict=True)] or [0] * len(_MOST)
-    size = sum(sums) or 1
-    return tuple(count / size for count in sums)
+    there = [text for text in texts if text.body]
+    if len(there) == 1:
+        return there[0].profile
+    return _shares([*map(sum, zip(*[text.counts for text in there], strict=True))] or [0] * len(MOST))
+
+
+def _shares(counts: Sequence[int]) -> Profile:
+    size = sum(counts) or 1
+    return tuple([count / size for count in counts])
 
 
 def floor_of(profile: Profile) -> float:
     """Tokens a byte to hold for such a text where nothing is known of it: never less than :data:`RATIO`."""
-    return max(RATIO, sum(share * most for share, most in zip(profile, _MOST, strict=True)))
+    costs: Iterable[float] = map(mul, profile, MOST)
+    return max(RATIO, sum(costs))
 
 
 def unlike(one: Profile, other: Profile) -> float:
     """The share of one text that the other has nothing like: 0 for equal profiles, 1 where they have nothing in common."""
-    return 1 - sum(map(min, one, other))
+    return unlike_each(one, (other,))[0]
+
+
+def unlike_each(one: Profile, others: Iterable[Profile]) -> list[float]:
+    """As :func:`unlike`, for each of many. Most groups of signs are not in a text at all, and are not looked at."""
+    there = [(group, share) for group, share in enumerate(one) if share]
+    # Written out: `min` for each group of each witness is most of what an estimate would cost.
+    return [
+        1 - sum([share if share < (theirs := other[group]) else theirs for group, share in there]) for other in others
+    ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, cast
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from organism.models.chat import format_of, tool_of
 from organism.models.profiles import Text
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from organism.models.contract import Message, ToolSpec
+
+
+_NO_OFFER: Final[frozenset[bytes]] = frozenset()
+
+
+def _size_of(prompt: Prompt) -> int:
+    return sum(text.size for text in prompt.parts) + sum(text.size + 1 for _, text in prompt.beside)
+
+
+def _offer_of(prompt: Prompt) -> frozenset[bytes]:
+    return frozenset(digest for digest, _ in prompt.beside) if prompt.beside else _NO_OFFER
 
 
 @frozen(kw_only=True)
@@ -32,21 +43,15 @@ class Prompt:
     digests: tuple[bytes, ...] = field(repr=False)
     beside: tuple[tuple[bytes, Text], ...] = field(default=(), repr=False)
     unbounded: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes of everything, with a comma behind each tool."""
-        return sum(text.size for text in self.parts) + sum(text.size + 1 for _, text in self.beside)
+    size: int = field(repr=False, default=Factory(_size_of, takes_self=True))
+    """Bytes of everything, with a comma behind each tool."""
+    offer: frozenset[bytes] = field(init=False, repr=False, default=Factory(_offer_of, takes_self=True))
+    """Which tools and schema it has."""
 
     @property
     def texts(self) -> tuple[Text, ...]:
         """Everything, tools and schema last."""
-        return (*self.parts, *(text for _, text in self.beside))
-
-    @property
-    def offer(self) -> frozenset[bytes]:
-        """Which tools and schema it has."""
-        return frozenset(digest for digest, _ in self.beside)
+        return (*self.parts, *(text for _, text in self.beside)) if self.beside else self.parts
 
 
 def prompt_of(
@@ -58,19 +63,27 @@ def prompt_of(
     that is in use.
     """
     schemas = [*map(tool_of, tools), *([] if returns is None else [format_of(returns)])]
-    heads = [canonical(schema, "the tools or the schema of the answer") for schema in schemas]
+    beside = tuple(map(beside_of, schemas))
     parts = [b"", *(canonical(message, f"messages[{index}]") for index, message in enumerate(messages))]
-    digests = accumulate(parts, lambda before, part: _digest(before + part), initial=b"")
+    digests = accumulate(parts, lambda before, part: digest_of(before + part), initial=b"")
+    places = chain.from_iterable(unbounded_in(message, index) for index, message in enumerate(messages))
     return Prompt(
         parts=tuple(map(Text, parts)),
         digests=tuple(digests)[1:],
-        beside=tuple((_digest(head), Text(head)) for head in heads),
-        unbounded=next(_unbounded(messages), ""),
+        beside=beside,
+        unbounded=next(places, ""),
     )
 
 
-def _digest(content: bytes) -> bytes:
+def digest_of(content: bytes) -> bytes:
+    """What stands for a content of any length."""
     return blake2b(content, digest_size=16).digest()
+
+
+def beside_of(schema: Mapping[str, Any]) -> tuple[bytes, Text]:
+    """The digest and the JSON of a tool or of the schema of the answer."""
+    head = canonical(schema, "the tools or the schema of the answer")
+    return digest_of(head), Text(head)
 
 
 def canonical(value: object, what: str) -> bytes:
@@ -88,12 +101,12 @@ def _plain(value: object) -> dict[str, Any]:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def _unbounded(messages: Sequence[Message]) -> Iterator[str]:
-    for index, message in enumerate(messages):
-        content: Any = message.get("content")
-        if isinstance(content, str) or not hasattr(content, "__iter__"):
-            continue
-        for position, part in enumerate(content):
-            kind = cast("Mapping[str, Any]", part).get("type") if isinstance(part, Mapping) else None
-            if kind not in {"text", "refusal"}:
-                yield f"messages[{index}].content[{position}] ({kind})"
+def unbounded_in(message: Message, index: int) -> Iterator[str]:
+    """The place and type of each part of a message whose tokens its bytes do not bound."""
+    content: Any = message.get("content")
+    if isinstance(content, str) or not hasattr(content, "__iter__"):
+        return
+    for position, part in enumerate(content):
+        kind = cast("Mapping[str, Any]", part).get("type") if isinstance(part, Mapping) else None
+        if kind not in {"text", "refusal"}:
+            yield f"messages[{index}].content[{position}] ({kind})"

@@ -9,18 +9,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 from organism.errors import ConfigurationError
-from organism.models import simulated
+from organism.models import recorded, simulated
 from organism.models.contract import Backend, BackendFactory
+from organism.models.recorded import RecordedBackend, Tape
+from organism.models.recording import Recording
 from organism.names import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from pathlib import Path
 
-    from organism.settings import BackendSettings, ModelSettings
+    from organism.settings import BackendSettings, ModelSettings, Settings
 
 
-def make_backend(settings: BackendSettings, *, environ: Mapping[str, str]) -> Backend:
-    """The provider of these settings, with its key.
+class Providers:
+    """Makes the backends of one organism, each recorded where it keeps a recording; those that answer from one file share it.
+
+    Raises ConfigurationError where the file of the recording cannot be written. ``clock`` (aware) dates what is recorded.
+    """
+
+    def __init__(self, settings: Settings, *, environ: Mapping[str, str], clock: Callable[[], datetime]) -> None:
+        self._environ = environ
+        self._tapes: dict[Path, Tape] = {}
+        self._recording = None if settings.record is None else Recording(settings.record, clock=clock)
+
+    def __call__(self, settings: BackendSettings) -> Backend:
+        """The provider of these settings. Raises ConfigurationError like :func:`make_backend`."""
+        if is_recorded(settings):
+            # Its answers stand in a file already.
+            return make_backend(settings, environ=self._environ, tapes=self._tapes)
+        backend = make_backend(settings, environ=self._environ)
+        return backend if self._recording is None else self._recording.of(backend, settings)
+
+
+def make_backend(
+    settings: BackendSettings, *, environ: Mapping[str, str], tapes: dict[Path, Tape] | None = None
+) -> Backend:
+    """The provider of these settings, with its key. ``tapes`` are the recordings that are open, by their path.
 
     Raises ConfigurationError, in one placed line, where the provider is unknown or cannot be made, its library is not
     installed, its options are wrong, or it needs a key and has none.
@@ -29,6 +55,8 @@ def make_backend(settings: BackendSettings, *, environ: Mapping[str, str]) -> Ba
     factory = _factory(settings, place)
     if problems := factory.check(settings):
         raise ConfigurationError([f"{place}: {problem}" for problem in problems])
+    if is_recorded(settings):
+        return _recorded(settings, place, {} if tapes is None else tapes)
     key = _key(settings, factory, environ, place)
     try:
         return factory.make(settings, key)
@@ -58,6 +86,9 @@ def check_backends(models: Mapping[str, ModelSettings], *, environ: Mapping[str,
 _SIMULATED: Final = BackendFactory(
     make=lambda settings, _: simulated.make(settings), check=lambda settings: simulated.check_options(settings.options)
 )
+_RECORDED: Final = BackendFactory(
+    make=lambda settings, _: _recorded(settings, settings.place, {}), check=recorded.check
+)
 _EXTRAS: Final[Mapping[str, str]] = {"openai": "organism.models.openai", "anthropic": "organism.models.anthropic"}
 """Providers whose SDK is an extra of the same name, and half a second to load: only who names one needs it."""
 
@@ -74,9 +105,11 @@ def _factory(settings: BackendSettings, place: str) -> BackendFactory:
         return BackendFactory(make=lambda settings, _: made(settings))
     if settings.provider == "simulated":
         return _SIMULATED
+    if settings.provider == "recorded":
+        return _RECORDED
     module = _EXTRAS.get(settings.provider)
     if module is None:
-        known = ("simulated", *_EXTRAS)
+        known = ("simulated", *_EXTRAS, "recorded")
         near, names = suggestion(settings.provider, known), ", ".join((*known, "package.module:factory"))
         raise ConfigurationError([f"{place}: '{settings.provider}' is no provider{near}; there are: {names}"])
     try:
@@ -87,8 +120,26 @@ def _factory(settings: BackendSettings, place: str) -> BackendFactory:
     return provider
 
 
+def is_recorded(settings: BackendSettings) -> bool:
+    """Whether these are answered from a recording."""
+    return settings.provider == "recorded" and settings.factory is None
+
+
+def _recorded(settings: BackendSettings, place: str, tapes: dict[Path, Tape]) -> Backend:
+    path = settings.recording
+    assert path is not None  # noqa: S101 - it was checked
+    if path not in tapes:
+        try:
+            tapes[path] = Tape.of(path)
+        except ConfigurationError as error:
+            raise ConfigurationError([f"{place}: {mistake}" for mistake in error.mistakes]) from None
+    return RecordedBackend(tapes[path], settings)
+
+
 def _key(settings: BackendSettings, factory: BackendFactory, environ: Mapping[str, str], place: str) -> str | None:
-    """The key, or ``None`` where none is there and none is needed."""
+    """The key, or ``None`` where none is there and none is needed: a recording needs none, whatever was recorded."""
+    if is_recorded(settings):
+        return None
     if settings.api_key_file is not None:
         source = str(settings.api_key_file)
         try:

@@ -24,10 +24,11 @@ from organism.models.failover import Way, order_of
 from organism.models.needs import claim_of
 from organism.models.pacing import Bell, Pace
 from organism.models.prices import FREE, rates
-from organism.models.prompt import prompt_of
+from organism.models.prompt_cache import PromptCache
 from organism.models.runs import Run
 from organism.models.seats import Seat
-from organism.models.streams import reading
+from organism.models.streams import overheard, reading
+from organism.models.windows import least_window
 from organism.names import suggestion
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from organism.models.completion import Call, Completion
     from organism.models.contract import Backend
     from organism.models.ledger import Ledger
-    from organism.models.streams import CompletionStream
+    from organism.models.streams import CompletionStream, Hearer
     from organism.settings import BackendSettings, Level, ModelSettings
 
 
@@ -76,13 +77,15 @@ class Router:
         self._made: dict[int, Backend] = {}
         self._estimates: dict[tuple[str, str | None, str], Estimates] = {}
         self._seats: dict[int, Seat] = {}
+        self._prompts = PromptCache()
+        self._windows: dict[str, int | None] = {}
         self._bell = Bell()
         self._turns: Counter[str] = Counter()
         """The calls that each alias has taken whose backends take turns."""
         self._order = {alias: self._seated(alias, model) for alias, model in models.items()}
 
-    async def complete(self, call: Call, ledger: Ledger) -> Completion:
-        """The answer to one call.
+    async def complete(self, call: Call, ledger: Ledger, *, hearer: Hearer | None = None) -> Completion:
+        """The answer to one call; with a ``hearer`` it is asked for as a stream, which that one hears of.
 
         Raises BudgetExhaustedError before a backend is touched that the budget cannot bear, and ModelError, with a line for
         each attempt, when no backend gave an answer. Whatever happens, nothing stays held.
@@ -90,6 +93,8 @@ class Router:
         run = self._run(call, ledger)
         while True:
             async with run.attempt() as attempt:
+                if hearer is not None:
+                    return await overheard(attempt, hearer)
                 return attempt.answered(await attempt.ask())
 
     @asynccontextmanager
@@ -107,8 +112,8 @@ class Router:
 
         Nothing is held, made or waited for: it is for those who must know beforehand whether a call fits.
         """
-        alias = self._alias_of(call, lambda: level)
-        prompt = prompt_of(call.messages, tools=call.tools, returns=call.returns)
+        alias = self._alias_of(call.model, lambda: level)
+        prompt = self._prompts.of(call.messages, tools=call.tools, returns=call.returns)
         if alias is None or (strict and prompt.unbounded):
             return None
         for seat in self._order[alias.name]:
@@ -116,6 +121,17 @@ class Router:
                 price = rates(seat.settings, self._clock(), extra=call.extra) or FREE
                 return claim_of(call, alias, seat, price, prompt=prompt, strict=strict)
         return None
+
+    def window(self, alias: str, *, level: Level | None = None) -> int | None:
+        """The tokens of prompt and answer that an alias takes at once, at this level of its budget: the least that is known of its
+        backends; ``None`` where nothing is known of any.
+        """
+        model = self._alias_of(alias, lambda: level)
+        if model is None:
+            return None
+        if model.name not in self._windows:
+            self._windows[model.name] = least_window(self._models, model.name, self._clock())
+        return self._windows[model.name]
 
     async def aclose(self) -> None:
         """Closes every backend that was made, also where closing one fails. No call is taken afterwards."""
@@ -127,13 +143,13 @@ class Router:
     def _run(self, call: Call, ledger: Ledger) -> Run:
         if self._closed:
             raise NotRunningError("the router is closed; its organism has ended")
-        alias = self._alias_of(call, lambda: ledger.level)
+        alias = self._alias_of(call.model, lambda: ledger.level)
         if alias is None:
             known = ", ".join(self._models) or "none"
             raise ModelError(
                 call.model, [f"no such alias{suggestion(call.model, self._models)}; `models` has: {known}"]
             )
-        prompt = prompt_of(call.messages, tools=call.tools, returns=call.returns)
+        prompt = self._prompts.of(call.messages, tools=call.tools, returns=call.returns)
         if ledger.strict and prompt.unbounded:
             cause = (
                 f"{prompt.unbounded}: nothing bounds the tokens of such a part, and the budget's accounting is strict"
@@ -153,9 +169,9 @@ class Router:
         self._turns[alias.name] += 1
         return order_of([(seat.settings.priority, seat.load) for seat in seats], alias.strategy, turn=turn)
 
-    def _alias_of(self, call: Call, level: Callable[[], Level | None]) -> ModelSettings | None:
-        """The alias that a call goes to: the one that it names, or what that is downgraded to at this level of its budget."""
-        alias = self._models.get(call.model)
+    def _alias_of(self, asked: str, level: Callable[[], Level | None]) -> ModelSettings | None:
+        """The alias that a call goes to: the one that it asks for, or what that is downgraded to at this level of its budget."""
+        alias = self._models.get(asked)
         while alias is not None and alias.downgrade is not None and has_reached(level(), alias.downgrade.at):
             log.info("%s: the budget has reached %s, '%s' is asked", alias.name, alias.downgrade.at, alias.downgrade.to)
             alias = self._models.get(alias.downgrade.to)

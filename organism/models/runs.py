@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +27,7 @@ from organism.models.seats import Seat, one_line
 from organism.usage import Usage, usd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from organism.budget.claims import Charge, Crossing
@@ -86,27 +85,26 @@ class Run:
         self._reopened: dict[int, int] = {}
         """How often a circuit had been opened when the call began to wait for it."""
 
-    @asynccontextmanager
-    async def attempt(self) -> AsyncGenerator[Attempt]:
+    def attempt(self) -> Trying:
         """The next attempt, held and not yet made. A BackendError that leaves the block ends the attempt and nothing else:
-        it is settled, noted and swallowed, and the caller comes back for the next one. Raises ModelError when no attempt is
-        left, and BudgetExhaustedError when its hold is refused.
+        it is settled, noted and swallowed, and the caller comes back for the next one. Entering raises ModelError when no attempt
+        is left, and BudgetExhaustedError when its hold is refused.
         """
+        return Trying(self)
+
+    async def begin(self) -> Attempt:
+        """The next attempt, held, at its place: whoever ends it gives the place back. Raises as :meth:`attempt` does."""
         # The place first, then the hold: whoever waits for a place has nothing held that others could use.
         start = await self._start()
+        seat = start.seat
         try:
-            attempt = await self._begun(start)
-            try:
-                yield attempt
-            except BackendError as error:
-                if attempt.charge is not None:
-                    raise
-                attempt.failed(error)
-            finally:
-                if attempt.charge is None:
-                    attempt.abandoned()
-        finally:
-            start.seat.slots.release()
+            return await self._held(start)
+        except BaseException:
+            # Where its hold is refused it was no attempt, and gives back what it took.
+            seat.circuit.left(probe=start.probe)
+            seat.pace.give_back(start.taken, anyio.current_time())
+            seat.slots.release()
+            raise
 
     def note(self, attempt: Attempt, error: BackendError) -> None:
         """Takes down why an attempt failed, and decides by it where the next one goes."""
@@ -141,7 +139,7 @@ class Run:
             cost_usd=usage.cost_usd,
             tool_calls=response.tool_calls,
             finish_reason=finish_reason or response.finish_reason,
-            latency=anyio.current_time() - attempt.started,
+            latency=attempt.ended - attempt.started,
             attempts=self._attempts,
             warnings=tuple(self._crossings),
             clamped=attempt.held.clamped,
@@ -153,7 +151,7 @@ class Run:
         """Waits until an attempt may be made, and takes its place. Raises ModelError when there is none to make."""
         while True:
             turn, seat, backend = await self._turn()
-            await seat.slots.acquire()
+            await seat.slots.acquire()  # whoever is cancelled already hears of it here
             try:
                 start = await self._tried(turn, seat, backend)
             except BaseException:
@@ -166,7 +164,7 @@ class Run:
     async def _tried(self, turn: Turn, seat: Seat, backend: Backend) -> _Start | None:
         """The attempt, once the rate of its backend allows it; ``None`` where it is not to be made any more."""
         try:
-            taken = await self._paced(seat)
+            taken = Taken() if seat.pace.unlimited else await self._paced(seat)
         except TooLateError as late:
             self._pass_over(turn, seat, f"its rate allows the call in {late.seconds:.3g} s only, after its deadline")
             return None
@@ -178,8 +176,6 @@ class Run:
 
     async def _paced(self, seat: Seat) -> Taken:
         """Waits for what the backend may get in a minute. Raises TooLateError."""
-        if seat.pace.unlimited:
-            return Taken()
         weight = weight_of(self.call, self._alias, seat, self.prompt)
         return await seat.pace.turn(weight, deadline=self._deadline())
 
@@ -243,20 +239,11 @@ class Run:
 
     # What it holds
 
-    async def _begun(self, start: _Start) -> Attempt:
-        """The attempt, held. Where that is refused it was none, and gives back what it took."""
-        try:
-            return await self._held(start)
-        except BaseException:
-            start.seat.circuit.left(probe=start.probe)
-            start.seat.pace.give_back(start.taken, anyio.current_time())
-            raise
-
     async def _held(self, start: _Start) -> Attempt:
         seat = start.seat
         # The price of now, after all the waiting; one that nobody knows was refused above, or is to be ignored.
         price = self._rates(seat) or self._without_price(seat)
-        counted = any(charge.model_calls for charge in self._charges)
+        counted = bool(self._charges) and any(charge.model_calls for charge in self._charges)
         claim = claim_of(
             self.call,
             self._alias,
@@ -304,7 +291,36 @@ class Run:
         log.warning("%s", cause)
 
 
+class Trying:
+    """The block of one attempt, see :meth:`Run.attempt`. No generator: every call passes here."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._attempt: Attempt | None = None
+
+    async def __aenter__(self) -> Attempt:
+        self._attempt = attempt = await self._run.begin()
+        return attempt
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        attempt = self._attempt
+        assert attempt is not None  # noqa: S101 - it was entered
+        try:
+            if attempt.charge is None and isinstance(error, BackendError):
+                attempt.failed(error)
+                return True
+            return False
+        finally:
+            try:
+                if attempt.charge is None:
+                    attempt.abandoned()
+            finally:
+                attempt.seat.slots.release()
+
+
 def _sum(charges: Sequence[Charge]) -> Usage:
+    if len(charges) == 1:
+        return _usage_of(charges[0])
     given = sum(charge.input_tokens for charge in charges)
     answered = sum(charge.output_tokens for charge in charges)
     return Usage(
@@ -317,4 +333,18 @@ def _sum(charges: Sequence[Charge]) -> Usage:
         cost_usd=usd(sum(charge.cost for charge in charges)),
         model_calls=sum(charge.model_calls for charge in charges),
         estimated=any(charge.estimated for charge in charges),
+    )
+
+
+def _usage_of(charge: Charge) -> Usage:
+    return Usage(
+        input_tokens=charge.input_tokens,
+        output_tokens=charge.output_tokens,
+        cache_read_tokens=charge.cache_read_tokens,
+        cache_write_tokens=charge.cache_write_tokens,
+        reasoning_tokens=charge.reasoning_tokens,
+        tokens=charge.input_tokens + charge.output_tokens,
+        cost_usd=usd(charge.cost),
+        model_calls=charge.model_calls,
+        estimated=charge.estimated,
     )

@@ -32,6 +32,8 @@ _WAYS_OUT: Final[Mapping[Failure, str]] = {
     "server": "a second backend may help",
     "cut": "a second backend may help",
     "broken": "a second backend may help",
+    "declined": "the next backend is asked",
+    "unrecorded": "record it again, or say `on_missing: fallthrough` and name a backend behind it",
 }
 
 

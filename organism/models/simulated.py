@@ -56,10 +56,14 @@ class SimulatedModel:
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[Stream]:
         """Opens a stream after ``latency``; raises as :meth:`complete` does."""
+        yield await self.opened(request)
+
+    async def opened(self, request: Request) -> SimulatedStream:
+        """A stream after ``latency``. There is no connection: it may be left where it is."""
         options = self._checked(request)
         response = answer(request, options)
         await anyio.sleep(options.latency)
-        yield SimulatedStream(response, options.token_latency)
+        return SimulatedStream(response, options.token_latency)
 
     async def aclose(self) -> None:
         """Does nothing: there is no connection."""
@@ -94,9 +98,14 @@ class SimulatedStream:
         self.response: Response | None = None
         self.usage: RawUsage | None = RawUsage(input_tokens=_input(response), output_tokens=0)
         self._whole = response
-        self._left = list(reversed(pieces(response.text)))
+        self._left = list(reversed(_pieces(response)))
         self._said = 0
         self._token_latency = token_latency
+
+    @property
+    def given(self) -> int:
+        """Tokens of the prompt."""
+        return _input(self._whole)
 
     def __aiter__(self) -> AsyncIterator[Piece]:
         return self
@@ -104,16 +113,25 @@ class SimulatedStream:
     async def __anext__(self) -> Piece:
         if not self._left:
             if self.response is None:
-                # What is not text (tool calls) comes last and takes its time too.
+                # The names of tools, and what frames a call, take their time too.
                 await anyio.sleep(self._token_latency * (_output(self._whole) - self._said))
                 self.response, self.usage = self._whole, self._whole.usage
             raise StopAsyncIteration
-        text = self._left.pop()
-        tokens = count_tokens(text)
+        piece = self._left.pop()
+        tokens = min(count_tokens(piece.text), max(0, _output(self._whole) - self._said))
         await anyio.sleep(self._token_latency * tokens)
         self._said += tokens
         self.usage = RawUsage(input_tokens=_input(self._whole), output_tokens=self._said)
-        return Piece(text=text)
+        return piece
+
+
+def _pieces(response: Response) -> list[Piece]:
+    """The text, then the arguments of the calls."""
+    return [Piece(text=each) for each in pieces(response.text)] + [
+        Piece(text=each, kind="other", tool=call.name, call=number)
+        for number, call in enumerate(response.tool_calls)
+        for each in pieces(call.arguments)
+    ]
 
 
 def _input(response: Response) -> int:

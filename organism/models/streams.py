@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from organism.errors import NotRunningError
+from organism.models.calls import value_of
 from organism.models.checked import piece_of, provider_at_work, response_of, usage_of
 from organism.models.contract import BackendError, Response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from organism.models.attempts import Attempt
     from organism.models.completion import Completion
     from organism.models.contract import Piece, Stream
+
+
+class Hearer(Protocol):
+    """Hears an answer while it is written. It must neither wait nor raise."""
+
+    def came(self, piece: Piece) -> None:
+        """A piece of it came."""
+        ...
+
+    def withdrawn(self) -> None:
+        """What came was of an attempt that failed: the answer begins anew, or there is none."""
+        ...
 
 
 @asynccontextmanager
@@ -33,6 +46,24 @@ async def reading(attempt: Attempt) -> AsyncGenerator[CompletionStream]:
             await stream.aclose()
 
 
+async def overheard(attempt: Attempt, hearer: Hearer) -> Completion:
+    """The whole answer, asked for as a stream that ``hearer`` hears of. Raises BackendError.
+
+    What it brings beyond what is held cuts it, as any stream: then its ``finish_reason`` is ``budget``.
+    """
+    try:
+        async with attempt.open() as raw:
+            stream = CompletionStream(attempt, raw, hear=hearer.came)
+            attempt.hear(raw)
+            try:
+                return await stream.whole()
+            finally:
+                await stream.aclose()
+    except BackendError:
+        hearer.withdrawn()
+        raise
+
+
 class CompletionStream:
     """Iterate it for the text, piece by piece (str). After the last one, or after leaving it early, ``completion`` is set.
 
@@ -40,7 +71,7 @@ class CompletionStream:
     backend's timeout: what was already read cannot be taken back, so nothing is tried again.
     """
 
-    def __init__(self, attempt: Attempt, stream: Stream) -> None:
+    def __init__(self, attempt: Attempt, stream: Stream, *, hear: Callable[[Piece], object] | None = None) -> None:
         self._attempt = attempt
         self._stream = stream
         with provider_at_work():
@@ -49,14 +80,22 @@ class CompletionStream:
         self._text: list[str] = []
         self._first: str | None = None
         self._completion: Completion | None = None
+        self._hear = hear
+        self.returns: type | None = None
 
     @property
     def completion(self) -> Completion:
-        """The whole answer, and what it cost. Raises NotRunningError before the end.
+        """The whole answer, and what it cost. Raises NotRunningError before the end, and InvalidPayloadError where ``returns=``
+        asked for a payload and its text holds none.
 
         Of a stream that was left early, that broke, or that brought more than its budget bears, it has the text that came,
         and the ``finish_reason`` is ``left``, ``broken`` or ``budget``.
         """
+        return value_of(self.as_it_came, self.returns)
+
+    @property
+    def as_it_came(self) -> Completion:
+        """The completion, whether its text is what was asked for or not. Raises NotRunningError before the end."""
         if self._completion is None:
             raise NotRunningError("the stream is not at its end: read it, or leave its block, before its completion")
         return self._completion
@@ -79,6 +118,14 @@ class CompletionStream:
         if text is None:
             raise StopAsyncIteration
         return text
+
+    async def whole(self) -> Completion:
+        """Reads it to its end. Raises BackendError where it breaks: nobody was given what came of it for good, so that it can be
+        tried elsewhere.
+        """
+        while self._completion is None:
+            await self._next_text()
+        return self._completion
 
     async def prime(self) -> None:
         """Waits for the first piece of text, so that a stream that breaks before it can be tried elsewhere.
@@ -111,6 +158,8 @@ class CompletionStream:
         """The next piece that is text, or ``None`` at the end, when the answer is settled."""
         while (piece := await self._next_piece()) is not None:
             self._attempt.receive(piece.text)
+            if self._hear is not None:
+                self._hear(piece)
             said = piece.kind == "text" and piece.text
             if said:
                 self._text.append(piece.text)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
-from organism.models.profiles import floor_of, profile_of, unlike
+from organism.models.profiles import floor_of, profile_of, unlike, unlike_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +49,9 @@ class Witnesses:
         floor = floor_of(profile) * self._finer
         if size < _LIKE_FROM or len(self._seen) < NEEDED:
             return floor
-        nearest = nsmallest(NEEDED, self._seen, key=lambda seen: unlike(profile, seen[0]))
-        among = tuple(sum(shares) / NEEDED for shares in zip(*(other for other, _ in nearest), strict=True))
+        far = unlike_each(profile, [seen for seen, _ in self._seen])
+        nearest = [self._seen[index] for index in sorted(range(len(far)), key=far.__getitem__)[:NEEDED]]
+        among = tuple([sum(shares) / NEEDED for shares in zip(*(other for other, _ in nearest), strict=True)])
         unknown = min(1.0, _DOUBT * max(0.0, unlike(profile, among) - _CHANCE / math.sqrt(size)))
         known = _MARGIN * max(said for _, said in nearest)
         return unknown * floor + (1 - unknown) * known
@@ -68,4 +68,4 @@ class Witnesses:
 
 
 def _size(texts: Sequence[Text]) -> int:
-    return sum(text.size for text in texts)
+    return sum([text.size for text in texts])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,6 +10,7 @@ import anyio
 from organism.errors import NotRunningError
 from organism.frames import Failure
 from organism.models.streams import CompletionStream
+from organism.pump import runtime
 from organism.pump.caller import Caller
 from organism.pump.delivery import failure_of
 from organism.pump.gauges import budget_view
@@ -17,7 +18,8 @@ from organism.pump.ledger import CallLedger
 from organism.pump.waits import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator
+    from types import TracebackType
 
     from organism.budget.view import BudgetView
     from organism.frames import Thread
@@ -32,7 +34,7 @@ class BareThread(Caller[CompletionStream]):
     def __init__(self, pump: Pump, thread: Thread, handle: ThreadHandle) -> None:
         self._pump = pump
         self._thread = thread
-        self._calls: dict[anyio.CancelScope, int] = {}
+        self._calls: dict[anyio.CancelScope, object] = {}
         """What cuts the calls that are being made, and the tasks that make them."""
         self._left: anyio.Event | None = None
         self.handle = handle
@@ -62,24 +64,24 @@ class BareThread(Caller[CompletionStream]):
         with self._calling(), ledger.watched():
             async with self._pump.router.stream(call, ledger) as stream:
                 yield stream
-            await ledger.completed(stream.completion)
+            await ledger.completed(stream.as_it_came)
 
-    @contextmanager
-    def _calling(self) -> Generator[None]:
+    def _calling(self) -> _Calling:
         """A call, which ends when the thread does. Raises NotRunningError then."""
-        with anyio.CancelScope() as scope:
-            self._calls[scope] = anyio.get_current_task().id
-            try:
-                yield
-            finally:
-                del self._calls[scope]
-                if self._left is not None:
-                    self._left.set()
-                if self._thread.stopping is not None and not self._calls:
-                    self._pump.kernel.ends.close_bare(self._thread, self._pump.now())
-                    self._pump.carry_out()
-        if scope.cancelled_caught:
-            raise NotRunningError(f"thread {self.id} has ended, and its call with it")
+        return _Calling(self)
+
+    def begun(self, scope: anyio.CancelScope) -> None:
+        """A call is made in this scope."""
+        self._calls[scope] = runtime.current_task()
+
+    def over(self, scope: anyio.CancelScope) -> None:
+        """It is made no more."""
+        del self._calls[scope]
+        if self._left is not None:
+            self._left.set()
+        if self._thread.stopping is not None and not self._calls:
+            self._pump.kernel.ends.close_bare(self._thread, self._pump.now())
+            self._pump.carry_out()
 
     def cut(self) -> None:
         """Cancels the calls that are being made; each charges what it came to."""
@@ -88,9 +90,9 @@ class BareThread(Caller[CompletionStream]):
 
     async def leave(self) -> None:
         """Its block is left: what other tasks still call is cut, and settled before the thread ends."""
-        here = anyio.get_current_task().id
+        here = runtime.current_task()
         with anyio.move_on_after(PATIENCE, shield=True):
-            while any(task != here for task in self._calls.values()):
+            while any(task is not here for task in self._calls.values()):
                 self._left = anyio.Event()
                 self.cut()
                 await self._left.wait()
@@ -99,6 +101,28 @@ class BareThread(Caller[CompletionStream]):
         if self._thread.ended or self._left is not None:
             raise NotRunningError(f"thread {self.id} has ended")
         return CallLedger(self._pump, self._thread, None, call, grace=grace, wait=wait, streamed=streamed)
+
+
+class _Calling:
+    """See :meth:`BareThread._calling`. No generator: every call passes here."""
+
+    def __init__(self, thread: BareThread) -> None:
+        self._thread = thread
+        self._scope = anyio.CancelScope()
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+        self._thread.begun(self._scope)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._thread.over(self._scope)
+        finally:
+            self._scope.__exit__(kind, error, traceback)
+        if self._scope.cancelled_caught:
+            raise NotRunningError(f"thread {self._thread.id} has ended, and its call with it")
 
 
 @asynccontextmanager

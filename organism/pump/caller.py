@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from organism.models.calls import asked_for, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from organism.models.completion import Call, Completion
 
-S = TypeVar("S")
+
+class Expecting(Protocol):
+    """A stream that knows what its text is to hold."""
+
+    returns: type | None
+
+
+S = TypeVar("S", bound=Expecting)
 
 
 class Caller(ABC, Generic[S]):
@@ -46,7 +54,7 @@ class Caller(ABC, Generic[S]):
         texts that its costs are counted under (``organism usage --by tag``), beside thread, handler, model and labels.
 
         Raises BudgetExhaustedError before any backend is touched, ModelError when every backend failed, and
-        InvalidPayloadError when the answer is no ``returns``.
+        InvalidPayloadError when the answer is no ``returns``; one that calls tools instead has no ``value`` yet.
         """
         call = asked_for(
             messages,
@@ -71,6 +79,7 @@ class Caller(ABC, Generic[S]):
         min_output_tokens: int | None = None,
         temperature: float | None = None,
         seed: int | None = None,
+        returns: type | None = None,
         wait: bool = True,
         grace: bool = False,
         tags: Sequence[str] = (),
@@ -78,7 +87,8 @@ class Caller(ABC, Generic[S]):
     ) -> AbstractAsyncContextManager[S]:
         """As :meth:`complete`, piece by piece: ``async with ctx.stream(...) as s: async for piece in s: ...``.
 
-        After the last piece ``s.completion`` is the whole; leaving early closes the connection and charges what came.
+        After the last piece ``s.completion`` is the whole; leaving early closes the connection and charges what came. With
+        ``returns`` the pieces are JSON, and ``s.completion`` raises InvalidPayloadError where they come to no such payload.
         """
         call = asked_for(
             messages,
@@ -87,10 +97,12 @@ class Caller(ABC, Generic[S]):
             min_output_tokens=min_output_tokens,
             temperature=temperature,
             seed=seed,
+            returns=returns,
             extra=extra,
             tags=tags,
         )
-        return self._open(call, grace=grace, wait=wait)
+        opened = self._open(call, grace=grace, wait=wait)
+        return opened if returns is None else _expecting(opened, returns)
 
     @abstractmethod
     async def call_model(self, call: Call, *, grace: bool = False, wait: bool = True) -> Completion:
@@ -99,3 +111,11 @@ class Caller(ABC, Generic[S]):
     @abstractmethod
     def _open(self, call: Call, *, grace: bool, wait: bool) -> AbstractAsyncContextManager[S]:
         """Opens a stream for a call that is ready."""
+
+
+@asynccontextmanager
+async def _expecting(opened: AbstractAsyncContextManager[S], returns: type) -> AsyncGenerator[S]:
+    """A stream whose text is to hold a payload."""
+    async with opened as stream:
+        stream.returns = returns
+        yield stream

@@ -77,7 +77,8 @@ class Delivery:
     """A message on its way through its handler. ``scope`` is the worker's; cancelling it stops this handler alone."""
 
     __slots__ = (
-        "_deadline", "_host", "_left", "_line", "_timer", "_waits", "context", "interrupted", "message", "over", "placed", "result", "scope", "sound",
+        "_deadline", "_host", "_left", "_line", "_timer", "_waits", "context", "interrupted", "message", "over", "passed_on", "placed", "result",
+        "scope", "sound",
         "started", "suspended_once",
     )  # fmt: skip
 
@@ -88,6 +89,8 @@ class Delivery:
         self.started = host.now()
         self.placed = True
         self.over = False
+        self.passed_on = False
+        """What it failed of is the failure of another handler."""
         self.sound = True
         """It left its worker's task as it found it."""
         self.interrupted: Failure | None = None

@@ -30,10 +30,13 @@ GRACE = "grace"
 
 
 class Keys:
-    """The keys of one delivery's questions."""
+    """The keys of one delivery's questions; those of a later ``attempt`` at its message end otherwise: what comes late for the one before
+    is none of its answers.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, attempt: int = 1) -> None:
         self._asked: dict[str, int] = {}
+        self._ends = "" if attempt == 1 else f"@{attempt}"
 
     def next(self, kind: str, says: Callable[[], Any]) -> str:
         """The key of a question that says this (anything that JSON has a form for); empty where it cannot be written down, and is
@@ -46,7 +49,7 @@ class Keys:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
         name = f"{kind}:{digest}"
         number = self._asked[name] = self._asked.get(name, 0) + 1
-        return f"{name}:{number}"
+        return f"{name}:{number}{self._ends}"
 
     def prompt(self, call: Call, *, kind: str = "complete", tells: bool = False) -> Prompt:
         """What a model is asked, under its key. ``tells``: it ends with what an agent is told of its budget; this is no part

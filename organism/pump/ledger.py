@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from organism.budget.caps import NO_LIMIT
@@ -18,7 +17,7 @@ from organism.pump.keys import kept_of
 from organism.usage import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
     from organism.budget.claims import Charge, Claim, Crossing
     from organism.frames import Message, Thread, Warned
@@ -140,21 +139,19 @@ class CallLedger:
         if self._message is None or not pump.goes_ahead(self._message):
             await pump.settled(self._thread)
 
-    @contextmanager
-    def watched(self) -> Generator[None]:
+    def watched(self) -> _Watched:
         """A call from its beginning to its end, which is written down also where no answer comes."""
-        try:
-            yield
-        except BudgetExhaustedError as error:
+        return _Watched(self)
+
+    def left_by(self, error: BaseException) -> None:
+        """The call is over without an answer, since this was raised."""
+        if isinstance(error, BudgetExhaustedError):
             if self._attempts:  # else the refusal says all there is
                 self._unanswered("refused", str(error)[:_TEXT])
-            raise
-        except Exception as error:
+        elif isinstance(error, Exception):
             self._unanswered("failed", str(error)[:_TEXT])
-            raise
-        except BaseException:
+        else:
             self._unanswered("cut", "whoever asked waits no more")
-            raise
 
     def _unanswered(self, outcome: str, text: str) -> None:
         if not self._over and self._pump.kernel.book.listening:
@@ -176,3 +173,19 @@ class CallLedger:
             tags=self._asked.tags,
             call=self._first,
         )
+
+
+class _Watched:
+    """See :meth:`CallLedger.watched`. No generator: every call passes here."""
+
+    __slots__ = ("_ledger",)
+
+    def __init__(self, ledger: CallLedger) -> None:
+        self._ledger = ledger
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self._ledger.left_by(error)

@@ -34,7 +34,10 @@ class HandlerState(MutableMapping[str, Any]):
         self._check_running()
         if key not in self:
             raise KeyError(key)
-        self._changes[key] = None
+        if key in self._stored:
+            self._changes[key] = None
+        else:  # it came and went in this delivery: that is no change
+            del self._changes[key]
 
     def __contains__(self, key: object) -> bool:
         change = self._changes.get(cast("str", key), self)

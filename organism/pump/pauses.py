@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
+
 from organism.frames import Message, root_of
 from organism.kernel.outcome import record_of
 
@@ -49,6 +51,8 @@ class Pauses:
         self._on_rest = on_rest
         self.running: dict[Thread, None] = {}
         """Paused threads of which something runs yet."""
+        self._held: dict[Message, anyio.Event] = {}
+        """Deliveries that a hook holds up, each until its thread goes on."""
 
     def pause(self, thread: Thread) -> None:
         """Nothing more of it is delivered; what runs finishes. Pausing twice is once."""
@@ -62,7 +66,22 @@ class Pauses:
         """It goes on."""
         self.running.pop(thread, None)
         self._pump.kernel.ends.resume(thread, self._pump.now())
+        for message, event in self._held.items():
+            if root_of(message.thread) is thread:
+                event.set()
         self._pump.carry_out()
+
+    async def hold_up(self, delivery: Delivery) -> None:
+        """Pauses the thread of a delivery, which waits until it goes on."""
+        message = delivery.message
+        event = self._held[message] = self._held.get(message) or anyio.Event()
+        self.pause(root_of(message.thread))
+        try:
+            async with delivery.waiting():
+                await event.wait()
+        finally:
+            if self._held.get(message) is event:
+                del self._held[message]
 
     def look(self) -> None:
         """Tells of those that have come to rest."""
@@ -86,4 +105,7 @@ class Pauses:
         if any(isinstance(each.owner, Message) and root_of(each.owner.thread) is thread for each in pump.waits.in_line):
             return False
         running = [each for each in pump.running.values() if root_of(each.message.thread) is thread]
-        return all(not each.placed and (each.message.asks or each.message.awaits) for each in running)
+        return all(not each.placed and self._waits(each.message) for each in running)
+
+    def _waits(self, message: Message) -> bool:
+        return bool(message.asks or message.awaits or message in self._held)

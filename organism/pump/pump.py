@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
+from organism.errors import EscalatedError, HandlerFailedError
 from organism.frames import Failure, Message, Thread, chain_of
 from organism.pump import runtime
 from organism.pump.deadlines import Deadlines
 from organism.pump.delivery import Delivery, failure_of, outgoing_of, step
+from organism.pump.ears import Ears
+from organism.pump.escalation import Escalation
 from organism.pump.pauses import Pauses
 from organism.pump.people import People
+from organism.pump.retries import Retries
 from organism.pump.waits import Waits
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from organism.facts import Ended
     from organism.kernel import Kernel
     from organism.models.router import Router
+    from organism.pump.hooking import Hooks
     from organism.pump.writer import Writer
     from organism.results import Event
     from organism.settings import HandlerSettings
@@ -108,6 +113,11 @@ class Pump:
         self.waits = Waits(self)
         self.pauses = Pauses(self, on_rest)
         self.people = People(self, on_rest, on_go_on)
+        self.retries = Retries(self)
+        self.ears = Ears()
+        self.hooks: Hooks | None = None
+        self.escalation = Escalation(self)
+        self._stop: anyio.Event | None = None
         self.writer = writer
         kernel.schedule.gate = writer
         self.beside: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -121,7 +131,8 @@ class Pump:
         """Threads whose block is entered, and what cuts their calls."""
 
     async def run(self, started: Callable[[], None], stop: anyio.Event) -> None:
-        """Runs until ``stop`` is set; then whatever still runs is cancelled."""
+        """Runs until ``stop`` is set; then whatever still runs is cancelled. Raises EscalatedError where a failure has set it."""
+        self._stop = stop
         async with anyio.create_task_group() as group:
             self._group = group
             group.start_soon(self.deadlines.keep)
@@ -141,6 +152,8 @@ class Pump:
                     self.writer.seal()  # what is cancelled now goes on another time
             self._group = None
             group.cancel_scope.cancel()
+        if self.escalation.why:
+            raise EscalatedError(self.escalation.why)
 
     # Commands
 
@@ -157,12 +170,22 @@ class Pump:
             self.waits.tell_line()
         if kernel.state.inbox.stirred:
             self.people.look()
+        if kernel.retries.stirred:
+            self._look_after_failures()
         if kernel.state.timed or kernel.ends.cancelled or kernel.ends.cut or kernel.ended or self.pauses.running:
             self._look_after_threads()
         if self.waits.wants_room and kernel.schedule.queued < kernel.state.settings.queue:
             self.waits.make_room()
         if self._active == 0 and kernel.schedule.has_work():
             self._wake_worker()
+
+    def _look_after_failures(self) -> None:
+        """Times further attempts, tells of dead letters, and stops in order where a failure says so, the first time."""
+        self.kernel.retries.stirred = False
+        self.retries.look()
+        cause, self.kernel.retries.escalated = self.kernel.retries.escalated, None
+        if cause is not None and self._group is not None and self._stop is not None and self.escalation.begin(*cause):
+            self._group.start_soon(self.escalation.carry_out, self._stop)
 
     def _look_after_threads(self) -> None:
         kernel = self.kernel
@@ -199,6 +222,7 @@ class Pump:
         for thread, record in ended:
             self.deadlines.forget(thread)
             self.when_durable(thread, partial(self._on_end, thread, record), partial(self._on_lost, thread))
+        self.escalation.look()
         if not self.kernel.state.threads:
             self.waits.drain()
 
@@ -292,6 +316,10 @@ class Pump:
                 self.kernel.failed(message, unfit, self.now())
                 self.carry_out()
                 continue
+            if self.retries.circuits and (barred := self.retries.barred(message)) is not None:
+                self.kernel.failed(message, barred, self.now())
+                self.carry_out()
+                continue
             turn.delivery = delivery = Delivery(self, message, scope)
             try:
                 await self._deliver(delivery, mark)
@@ -341,7 +369,12 @@ class Pump:
         try:
             variables = self._base.copy()
             try:
-                coro = handler.code(message.payload, context)
+                hooks = self.hooks
+                coro = (
+                    handler.code(message.payload, context)
+                    if hooks is None
+                    else hooks.handle(handler, message.payload, context)
+                )
                 delivery.result = outgoing_of(await step(coro, variables, delivery.suspended))
             finally:
                 if runtime.scope_mark() is not mark:
@@ -363,6 +396,7 @@ class Pump:
         """Keeps what a caller will hear of an exception that left a handler."""
         message = delivery.message
         delivery.result = failure_of(error)
+        delivery.passed_on = isinstance(error, HandlerFailedError)
         if delivery.result.code == "crashed":
             _handlers_log.error("handler '%s' crashed in thread %s", message.to, message.thread.id, exc_info=error)
 
@@ -385,13 +419,18 @@ class Pump:
             raise RuntimeError(f"a change was left half-way {place}: a fault of organism itself; it stops here")
         if message.rerun and (unasked := delivery.context.unasked()):
             self.kernel.diverged(message, unasked, now)
+        began, void = delivery.started, self.kernel.is_void(message)
+        failure: Failure | None
         if isinstance(result, Failure):
-            self.kernel.failed(message, result, now, placed=delivery.placed)
+            failure = result
+            self.kernel.failed(message, failure, now, placed=delivery.placed, began=began)
         else:
             changes = delivery.context.changes()
-            failure = self.kernel.answered(message, result, changes, now, placed=delivery.placed)
+            failure = self.kernel.answered(message, result, changes, now, placed=delivery.placed, began=began)
             if failure is not None:
                 _handlers_log.warning("answer of handler '%s' refused: %s", message.to, failure.text)
+        if failure is not None or self.retries.circuits:
+            self.retries.ended(delivery, failure, void=void)
         delivery.context = None  # they know each other
         self.carry_out()
 

@@ -22,6 +22,11 @@ def clock() -> Callable[[], float]:
     return asyncio.get_running_loop().time
 
 
+def current_task() -> object:
+    """The running task, to be told from others."""
+    return trio.lowlevel.current_task() if trio.lowlevel.in_trio_run() else asyncio.current_task()
+
+
 async def called_back(begin: Callable[[Callable[[], None]], None]) -> None:
     """Waits until another thread has called what ``begin`` is given, whoever is cancelled meanwhile. Where the loop is over by
     then, the call does nothing.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from organism.models.calls import value_of
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from organism.models.completion import Completion
     from organism.models.streams import CompletionStream
@@ -35,15 +37,26 @@ class ContextStream:
         self._stream = stream
         self._pieces = aiter(stream)
         self._delivery = delivery
+        self.returns: type | None = None
+        self.after: Callable[[Completion], Awaitable[Completion]] | None = None
+        """What is done with the whole answer once it was read."""
+        self._completion: Completion | None = None
 
     def __aiter__(self) -> AsyncIterator[str]:
         return self
 
     async def __anext__(self) -> str:
-        async with self._delivery.waiting():
-            return await anext(self._pieces)
+        try:
+            async with self._delivery.waiting():
+                return await anext(self._pieces)
+        except StopAsyncIteration:
+            if self.after is not None and self._completion is None:
+                self._completion = await self.after(self._stream.completion)
+            raise
 
     @property
     def completion(self) -> Completion:
-        """The whole answer; NotRunningError before the end."""
-        return self._stream.completion
+        """The whole answer. Raises NotRunningError before the end, and InvalidPayloadError where ``returns=`` asked for a payload
+        and its text holds none.
+        """
+        return value_of(self._completion or self._stream.completion, self.returns)

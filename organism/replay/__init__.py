@@ -18,10 +18,9 @@ from organism.replay.stage import Stage
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from organism.images import Ref
     from organism.payloads import Vocabulary
     from organism.replay.player import Odd, Player
-    from organism.replay.script import Part
+    from organism.replay.script import Part, Which
     from organism.settings import Settings
 
 PATIENCE = 0.05
@@ -73,12 +72,12 @@ def replay(
     entries = list(documents)
     record = [decode(content_of(each), vocabulary) for each in entries]
     parts = parts_of(record, requests(entries))
-    handlers = {name: ready(each, settings.handlers) for name, each in settings.handlers.items()}
+    handlers = {name: ready(each, settings.handlers) for name, each in settings.everyone.items()}
     # A person answered then, and is not asked again.
     runs = {name for name, each in handlers.items() if each.human is None}
     ran = {ref for ref, part in parts.items() if part.ran and part.handler in runs}
 
-    def play(only: Collection[Ref], *, early: bool) -> Stage:
+    def play(only: Collection[Which], *, early: bool) -> Stage:
         virtual = settings.runtime == "trio"
         stage = Stage(settings, handlers, record, parts, only=only, early=early, patience=_LONG if virtual else _REAL)
         options = {"clock": trio.testing.MockClock(autojump_threshold=patience)} if virtual else {}
@@ -92,7 +91,7 @@ def replay(
     return _result(parts, first.played, odd)
 
 
-def _result(parts: Mapping[Ref, Part], played: Mapping[Ref, Player], odd: Mapping[Ref, Odd]) -> Replayed:
+def _result(parts: Mapping[Which, Part], played: Mapping[Which, Player], odd: Mapping[Which, Odd]) -> Replayed:
     sure = {ref: each for ref, each in odd.items() if played[ref].unsure is None}
     return Replayed(
         deliveries=len(played),
@@ -104,7 +103,7 @@ def _result(parts: Mapping[Ref, Part], played: Mapping[Ref, Player], odd: Mappin
     )
 
 
-def _difference(ref: Ref, player: Player, odd: Odd) -> Difference:
+def _difference(ref: Which, player: Player, odd: Odd) -> Difference:
     return Difference(
         thread=ref[0], message=ref[1], handler=player.message.to, entry=odd.place + 1, what=odd.what,
         recorded=odd.recorded, now=odd.now,

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from organism.agent import AgentContext
+from organism.budget.levels import level_of
 from organism.context import Context, late
 from organism.errors import ModelError
 from organism.kernel.answers import Refusal, check_target, refusal_error
+from organism.models.windows import least_window
 from organism.pump.keys import GRACE, completion_of, question
 from organism.pump.streaming import ContextStream, KeptStream
 from organism.replay.player import Asking, Odd
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from organism.frames import Ask, Thread, Warned
+    from organism.images import CutShort
     from organism.kernel import Kernel
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
     from organism.pump.handles import ThreadHandle
+    from organism.pump.hooking import Hooks
     from organism.replay.player import Player
     from organism.replay.script import Part, Question
     from organism.settings import BudgetSettings, HandlerSettings, Settings
@@ -36,6 +40,7 @@ class World(Protocol):
 
     settings: Settings
     handlers: Mapping[str, HandlerSettings]
+    hooks: Hooks | None
     kernel: Kernel
     place: int
     at: float
@@ -78,7 +83,7 @@ class Recorded(Context):
     @property
     def idempotency_key(self) -> str:
         """As it was."""
-        return self.message_id
+        return self._message.idempotency or self.message_id
 
     def now(self) -> datetime:
         """What was read then."""
@@ -95,6 +100,9 @@ class Recorded(Context):
         if any(not each.node for each in tells):
             self._player.unsure = "it was told of the organism's own limits, which count other threads too"
         return await self._completion(call, prompt)
+
+    async def _note(self, call: Call, prompt: Prompt, completion: Completion) -> None:
+        """It was written down then."""
 
     async def _completion(self, call: Call, prompt: Prompt | None) -> Completion:
         assert prompt is not None  # noqa: S101 - the stage's kernel writes its facts down
@@ -188,6 +196,32 @@ class RecordedAgent(Recorded, AgentContext):
         del answer
         known = self._player.part.questions.get(GRACE)
         return known is not None and any(_is_part(_plain(call.messages), _plain(p.messages)) for p in known.prompts)
+
+    def window(self, alias: str) -> int | None:
+        """What the settings say of it: summaries are asked for in its measure."""
+        level = level_of(self._message.thread.node.path)
+        at = datetime.fromtimestamp(self._stage.at, UTC)
+        return least_window(self._stage.settings.models, alias, at, level=level)
+
+    def cut_before(self, key: str) -> CutShort | None:
+        """How the history was cut short then."""
+        return self._player.part.cuts.get(key)
+
+    @property
+    def is_replayed(self) -> bool:
+        """All of it was done then."""
+        return True
+
+    def was_too_long(self, error: ModelError, key: str) -> bool:
+        """Whether the history was cut short for it then."""
+        del error
+        if key not in self._player.part.cuts:
+            return False
+        self._player.unsure = None  # why there is no answer is known after all
+        return True
+
+    def note_cut(self, key: str, cut: CutShort) -> None:
+        """It was written down then."""
 
 
 def _is_part(some: Sequence[Any], whole: Sequence[Any]) -> bool:

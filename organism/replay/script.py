@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 
 from organism import facts
-from organism.images import Kept, Ref
+from organism.images import CutShort, Kept, Ref
 from organism.journal.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -35,22 +35,36 @@ class Question:
     answer: tuple[str, Kept] | None = None
 
 
+Which = tuple[str, int, int]
+"""A delivery: the thread and the number of its message, and which attempt at that it is, from 1."""
+
+
 @define(eq=False)
 class Part:
     """A delivery. ``marks`` are the places in the record that it has to have come to, each with the key of its question."""
 
     ref: Ref
+    attempt: int = 1
     handler: str = ""
     posted: int | None = None
+    due: float = 0.0
+    """When a further attempt was to begin."""
     questions: dict[str, Question] = field(factory=dict[str, Question])
     marks: list[tuple[int, str]] = field(factory=list[tuple[int, str]])
     times: list[float] = field(factory=list[float])
+    cuts: dict[str, CutShort] = field(factory=dict[str, CutShort])
+    """How its history was cut short, by the key of each."""
     given_up: set[str] = field(factory=set[str])
     """What it asked before a crash, and not after it."""
     end: int | None = None
     dropped: bool = False
     before: Part | None = None
     """The delivery that its mailbox handled before it."""
+
+    @property
+    def which(self) -> Which:
+        """Its name."""
+        return (*self.ref, self.attempt)
 
     @property
     def calls(self) -> int:
@@ -63,7 +77,7 @@ class Part:
         return bool(self.questions) or bool(self.marks and not self.dropped)
 
 
-def parts_of(record: Sequence[Fact], prompts: Mapping[int, Prompt]) -> dict[Ref, Part]:
+def parts_of(record: Sequence[Fact], prompts: Mapping[int, Prompt]) -> dict[Which, Part]:
     """The deliveries of a record; ``prompts`` has what models were asked, by the number of the hold."""
     reading = _Reading(prompts)
     for place, fact in enumerate(record):
@@ -77,7 +91,9 @@ def parts_of(record: Sequence[Fact], prompts: Mapping[int, Prompt]) -> dict[Ref,
 
 class _Reading:
     def __init__(self, prompts: Mapping[int, Prompt]) -> None:
-        self.parts: dict[Ref, Part] = {}
+        self.parts: dict[Which, Part] = {}
+        self._last: dict[Ref, Part] = {}
+        """The latest attempt at each message."""
         self._prompts = prompts
         self._held: dict[int, Question] = {}
 
@@ -87,6 +103,11 @@ class _Reading:
         match fact:
             case facts.Answered(seq=seq, handler=handler) | facts.Failed(seq=seq, handler=handler):
                 self._end(place, self._part(fact, seq), handler)
+            case facts.Retried(seq=seq, handler=handler, again_at=due):
+                part = self._part(fact, seq)
+                self._end(place, part, handler)
+                following = Part(part.ref, attempt=part.attempt + 1, handler=handler, posted=place, due=due)
+                self._last[part.ref] = self.parts[following.which] = following
             case facts.Dropped(seq=seq):
                 part = self._part(fact, seq)
                 part.dropped = True
@@ -109,6 +130,8 @@ class _Reading:
                 self._ask(place, self._part(fact, seq), key)
             case facts.CallRefused(seq=seq) if seq:
                 self._part(fact, seq).marks.append((place, REFUSED))
+            case facts.Compacted(seq=seq, key=key, cut=cut):
+                self._part(fact, seq).cuts[key] = cut
             case facts.Diverged(seq=seq, keys=keys):
                 self._part(fact, seq).given_up.update(keys)
             case _:
@@ -118,7 +141,10 @@ class _Reading:
         return self._of((fact.thread, seq))
 
     def _of(self, ref: Ref) -> Part:
-        return self.parts.setdefault(ref, Part(ref))
+        found = self._last.get(ref)
+        if found is None:
+            found = self._last[ref] = self.parts[(*ref, 1)] = Part(ref)
+        return found
 
     def _step(self, place: int, step: Step) -> None:
         if isinstance(step, facts.Posted):
@@ -146,4 +172,4 @@ class _Reading:
         part.marks.append((place, END))
 
 
-__all__ = ["END", "REFUSED", "Part", "Question", "parts_of"]
+__all__ = ["END", "REFUSED", "Part", "Question", "Which", "parts_of"]

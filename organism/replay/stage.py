@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -19,7 +20,9 @@ from organism.kernel.fold import Fold
 from organism.kernel.pools import SCOPE as ACCOUNT_SCOPE
 from organism.kernel.windows import roll_hint
 from organism.names import ORGANISM
+from organism.pump.ears import Ears
 from organism.pump.handles import ThreadHandle
+from organism.pump.hooking import Hooks
 from organism.replay.context import Recorded, RecordedAgent
 from organism.replay.player import Odd, Player
 from organism.replay.script import END, REFUSED
@@ -34,8 +37,7 @@ if TYPE_CHECKING:
     from organism.budget.tree import Node
     from organism.facts import Fact
     from organism.frames import Message, Thread
-    from organism.images import Ref
-    from organism.replay.script import Part
+    from organism.replay.script import Part, Which
     from organism.settings import HandlerSettings, Settings
 
 OTHERS: Final = "the organism's own limits count other threads too, of which its record does not tell"
@@ -55,20 +57,23 @@ class Stage:
         settings: Settings,
         handlers: Mapping[str, HandlerSettings],
         record: Sequence[Fact],
-        parts: Mapping[Ref, Part],
+        parts: Mapping[Which, Part],
         *,
-        only: Collection[Ref],
+        only: Collection[Which],
         early: bool,
         patience: float,
     ) -> None:
         self.settings = settings
         self.handlers = handlers
+        named = settings.hooks
+        self.hooks = Hooks(named, held=_happened, mark=lambda _: None) if any(named.values()) else None
         self.kernel = Kernel(settings, lambda _root, _fact: None)
+        self.ears = Ears()
         self.place = -1
         self.at = record[0].at if record else 0.0
         self.began = self.at
-        self.played: dict[Ref, Player] = {}
-        self.odd: dict[Ref, Odd] = {}
+        self.played: dict[Which, Player] = {}
+        self.odd: dict[Which, Odd] = {}
         self._record = record
         self._parts = parts
         self._only = only
@@ -78,9 +83,9 @@ class Stage:
         self._due: dict[int, tuple[Part, str]] = {
             place: (part, key) for part in parts.values() for place, key in part.marks
         }
-        self._ready = [part for part in parts.values() if part.ran and part.ref in only and part.posted is not None]
-        self._running: dict[Ref, Player] = {}
-        self._cut: dict[Ref, frozenset[str]] = {}
+        self._ready = [part for part in parts.values() if part.ran and part.which in only and part.posted is not None]
+        self._running: dict[Which, Player] = {}
+        self._cut: dict[Which, frozenset[str]] = {}
         """What those that are run again had asked before, and did not wait for any more."""
         self._handles: dict[str, ThreadHandle] = {}
         self._ends: dict[str, facts.Ended] = {}
@@ -159,9 +164,9 @@ class Stage:
 
     async def _arrive(self, place: int, fact: Fact, part: Part, key: str) -> None:
         """Waits until a delivery has come to what the record tells of it next."""
-        if part.ref not in self._only or not part.ran:
+        if part.which not in self._only or not part.ran:
             return
-        player = self._running.get(part.ref) or self._start(part)
+        player = self._running.get(part.which) or self._start(part)
         if player is None:
             return
         if key == END:
@@ -182,11 +187,12 @@ class Stage:
         message = self._message(part)
         if message is None or self._group is None:
             return None
-        player = Player(part, message, again=part.ref in self.played, cut=self._cut.get(part.ref, frozenset()))
-        self._running[part.ref] = self.played[part.ref] = player
+        player = Player(part, message, again=part.which in self.played, cut=self._cut.get(part.which, frozenset()))
+        self._running[part.which] = self.played[part.which] = player
         handler = self.handlers[message.to]
         player.context = (Recorded if handler.agent is None else RecordedAgent)(self, player)
-        self._group.start_soon(player.run, handler.code)
+        code = handler.code if self.hooks is None else partial(self.hooks.handle, handler)
+        self._group.start_soon(player.run, code)
         return player
 
     def _message(self, part: Part) -> Message | None:
@@ -227,9 +233,9 @@ class Stage:
         for part in list(self._ready):
             before = part.before
             free = before is None or before.end is None or before.end <= self.place
-            if part.posted is not None and part.posted <= self.place and free:
+            if part.posted is not None and part.posted <= self.place and part.due <= self.at and free:
                 self._ready.remove(part)
-                if part.ref not in self.played:
+                if part.which not in self.played:
                     self._start(part)
 
     async def _restart(self) -> None:
@@ -239,8 +245,8 @@ class Stage:
             player.stop()
         await self._settle()
         for player in again:
-            del self._running[player.part.ref]
-            self._cut[player.part.ref] = _cut_off(player.message)
+            del self._running[player.part.which]
+            self._cut[player.part.which] = _cut_off(player.message)
             if self._early:
                 self._start(player.part)
 
@@ -250,14 +256,18 @@ class Stage:
         if isinstance(fact, facts.Dropped) or _ran_too_long(fact):
             player.stop()
         await self._wait(player, END)
-        del self._running[player.part.ref]
+        del self._running[player.part.which]
         if not player.over:
             player.odd = player.odd or _stuck(player)
             player.stop()
             await self._settle()
-        if isinstance(fact, facts.Failed) and fact.failure.scope == ORGANISM:
+        if isinstance(fact, (facts.Failed, facts.Retried)) and fact.failure.scope == ORGANISM:
             player.unsure = OTHERS
-        if isinstance(fact, (facts.Answered, facts.Failed)) and not _ran_too_long(fact) and player.odd is None:
+        if (
+            isinstance(fact, (facts.Answered, facts.Failed, facts.Retried))
+            and not _ran_too_long(fact)
+            and player.odd is None
+        ):
             player.odd = judge(player, fact, self.kernel.state)
         self._note(player)
 
@@ -271,7 +281,13 @@ class Stage:
 
     def _note(self, player: Player) -> None:
         if player.odd is not None:
-            self.odd[player.part.ref] = player.odd
+            self.odd[player.part.which] = player.odd
+
+
+async def _happened(ctx: Any, reason: str) -> bool:
+    """A hook held up a delivery then, and it went on."""
+    del ctx, reason
+    return False
 
 
 class Handle(ThreadHandle):
@@ -297,7 +313,7 @@ def _cut_off(message: Message) -> frozenset[str]:
 
 def _ran_too_long(fact: Fact) -> bool:
     return (
-        isinstance(fact, facts.Failed)
+        isinstance(fact, (facts.Failed, facts.Retried))
         and fact.failure.code == "timeout"
         and "did not finish within" in fact.failure.text
     )

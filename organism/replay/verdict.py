@@ -24,7 +24,7 @@ _AROUND = 60
 _LONGEST = 300
 
 
-def judge(player: Player, ended: facts.Answered | facts.Failed, state: State) -> Odd | None:
+def judge(player: Player, ended: facts.Answered | facts.Failed | facts.Retried, state: State) -> Odd | None:
     """What a delivery that is over did otherwise; ``None`` where it did nothing. ``state`` is that before its end."""
     result = player.result
     if result is None or player.part.end is None:
@@ -70,9 +70,9 @@ def _named(key: str) -> str:
     return {"ask": "another handler", "spawn": "for a sub-thread"}.get(kind, "a model")
 
 
-def _recorded(ended: facts.Answered | facts.Failed) -> str:
+def _recorded(ended: facts.Answered | facts.Failed | facts.Retried) -> str:
     """What the record says that a delivery came to."""
-    if isinstance(ended, facts.Failed):
+    if isinstance(ended, (facts.Failed, facts.Retried)):
         return _failed(ended.failure)
     said: list[str] = []
     for step in ended.steps:

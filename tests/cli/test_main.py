@@ -21,7 +21,7 @@ def test_help_names_what_there_is(desk: Desk, capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr().out
     assert "  run: Runs an organism until every thread has ended or paused.\n" in shown
     assert "  check: Says every mistake in an organism's file, and starts nothing.\n" in shown
-    assert "graph" not in shown
+    assert "  graph: Draws who may address whom, as Mermaid.\n" in shown
 
 
 def test_help_of_a_command_names_its_options(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,12 +48,6 @@ def test_help_of_a_command_names_its_options(desk: Desk, capsys: pytest.CaptureF
 def test_the_version(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert desk.organism("--version").code == 0
     assert capsys.readouterr().out == "0.1.0\n"
-
-
-@pytest.mark.parametrize("name", main.LATER)
-def test_a_command_of_later_is_refused_by_name(desk: Desk, name: str) -> None:
-    ran = desk.organism(name, "organism.yaml", "--to", "x")
-    assert (ran.code, ran.out, ran.err) == (2, "", f"organism {name}: is not available yet\n")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from organism.budget.claims import Charge
 from organism.cli.phrases import SHORT, forecast_text, message_text, short
 from organism.cli.story import How, Story
 from organism.frames import Failure
-from organism.images import Kept, Prompted
+from organism.images import CutShort, Kept, Prompted
 from organism.journal.codec import encode
 from organism.journal.prompts import requests
 from organism.journal.values import PlainPayload
@@ -214,6 +214,31 @@ ENDED: dict[str, Any] = {
                 by="boss", reason="", budget=BudgetSettings(limits=Limits(cost_usd=Decimal("1.50"))),
             ),
             ["  boss grants 0.5 of 0.5 cost_usd; the limit is now 1.5"],
+        ),
+        (
+            facts.Compacted(
+                at=9.0, thread="t", seq=1, handler="desk", key="cut:9",
+                cut=CutShort(
+                    how="recap", why="mark", tokens_before=4812, tokens_after=2005, messages_before=54, messages_after=7,
+                    replaced=(0, 47), digest="d", window=8000, mark=4800, longest=600, asked=True, text="the model is down",
+                ),
+            ),
+            [
+                (
+                    "  desk's history is cut short, beyond its mark: 4,812 to 2,005 tokens, 54 to 7 messages; "
+                    "a recap stands for messages 0 to 46; results are cut to 600 characters; no summary: the model is down"
+                ),
+            ],
+        ),
+        (
+            facts.Compacted(
+                at=9.0, thread="t", seq=1, handler="desk", key="prune:9",
+                cut=CutShort(
+                    how="prune", why="old", tokens_before=9000, tokens_after=4900, messages_before=20, messages_after=20,
+                    replaced=(3, 12), digest="",
+                ),
+            ),
+            ["  desk is sent no more of the results in messages 3 to 11: 9,000 to 4,900 tokens"],
         ),
         (
             facts.Forecast(

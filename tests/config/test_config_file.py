@@ -180,7 +180,7 @@ handlers:
     agent:
       accepts: desk:Question
       replies: desk:Answer
-      tools: [desk:look]
+      tools: [desk:mute]
   shouter:
     code: desk:look
 """
@@ -194,7 +194,8 @@ def test_seven_mistakes_at_once(project: Project) -> None:
         "organism.yaml:8:11 handlers.librarian.code: module 'desk' has no 'luok'; did you mean 'look'?",
         "organism.yaml:11:22 handlers.writer.peers[1]: 'shoter' is no handler; did you mean 'shouter'?",
         f"organism.yaml:12:14 handlers.writer.timeout: '08' {UNCLEAR}: write a number in plain digits",
-        "organism.yaml:16:7 handlers.writer.agent.tools: not available yet: leave it out",
+        "organism.yaml:16:15 handlers.writer.agent.tools[0]: 'mute' has no docstring: a model reads there when to call it,"
+        " and what for",
     ]
 
 
@@ -514,7 +515,7 @@ def test_the_least_output_is_at_most_the_wish(project: Project) -> None:
         ("{backends: [{provider: desk:look, model: m}], backoff: [1]}", "3:67 models.default.backoff: needs two numbers, the first and the longest wait in seconds, and has 1"),
         ("{backends: [{provider: desk:look, model: m}], backoff: [2, 1]}", "3:67 models.default.backoff: the first wait (2) is longer than the longest (1)"),
         ("{backends: [{provider: opnai, model: m}]}", "3:35 models.default.backends[0].provider: 'opnai' is no provider; did you mean 'openai'?"),
-        ("{backends: [{provider: human, model: m}]}", "3:35 models.default.backends[0].provider: 'human' is no provider; use 'simulated', 'openai', 'anthropic' or 'package.module:factory'"),
+        ("{backends: [{provider: human, model: m}]}", "3:35 models.default.backends[0].provider: 'human' is no provider; use 'simulated', 'openai', 'anthropic', 'recorded' or 'package.module:factory'"),
         ("{backends: [{provider: desk:nothing, model: m}]}", "3:35 models.default.backends[0].provider: module 'desk' has no 'nothing'"),
         ("{backends: [{provider: desk:__name__, model: m}]}", "3:35 models.default.backends[0].provider: 'desk:__name__' makes no provider: it must be a function or a BackendFactory"),
     ],

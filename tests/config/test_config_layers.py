@@ -118,7 +118,7 @@ WRONG = [
     ({"budget": "{tokens: "}, {}, ["--set budget: expected the node content, but found '<stream end>'"]),
     ({"budget.warn_at": "[0.5"}, {}, ["--set budget.warn_at: expected ',' or ']', but got '<stream end>'"]),
     ({"budgt.tokens": 5}, {}, ["--set budgt.tokens budgt: unknown key; did you mean 'budget'?"]),
-    ({"record": "calls.db"}, {}, ["--set record: not available yet: leave it out"]),
+    ({"record": "."}, {}, ["--set record: '.' is a folder, and no file"]),
     ({"": 5, "a..b": 5, "budget.": 5, "x[1": 5}, {}, [
         f"--set {name}: is no path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'"
         for name in ("", "a..b", "budget.", "x[1")

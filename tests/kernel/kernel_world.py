@@ -13,7 +13,7 @@ from attrs import define, field
 from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError, RoutingError
-from organism.facts import Answered, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
+from organism.facts import Answered, Buried, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
 from organism.frames import Ask, Failure, Frame, Message, Thread, pending
 from organism.kernel import Kernel
 from organism.kernel.calls import CallFor
@@ -122,6 +122,9 @@ class World:
         for thread in list(self.kernel.state.threads.values()):
             while (due := self.kernel.times.due(thread)) is not None and due <= self.now:
                 self.kernel.times.reach(thread, self.now)
+        for message, due in list(self.kernel.state.retries.items()):
+            if due <= self.now:
+                self.kernel.retries.begin(message)
         self.carry_out()
 
     def grant(self, delivery: Delivery, unit: str, amount: int, key: str = "") -> None:
@@ -174,6 +177,7 @@ class World:
             self._come_back(owner)
         kernel.ends.cancelled.clear()  # whoever is cancelled is found by `Delivery.cancelled`
         kernel.state.timed.clear()
+        kernel.retries.waiting.clear()  # whose next attempt is due is found in `pass_time`
         ended, kernel.ended = kernel.ended, []
         self.ended += [record for _, record in ended]
 
@@ -320,7 +324,7 @@ class World:
     def _check_frames(self) -> None:
         """A frame counts its queued and running deliveries and its open children; a thread its open top frames (R1)."""
         found: dict[Frame, int] = {}
-        for message in (*self._queued(), *self.deliveries):
+        for message in (*self._queued(), *self.kernel.state.retries, *self.deliveries):
             found[message.frame] = found.get(message.frame, 0) + 1
         todo = list(found)
         seen: set[Frame] = set()
@@ -354,7 +358,7 @@ class World:
 
     def is_stuck(self) -> bool:
         """Whether there are threads, nothing can be taken, and every delivery waits for another."""
-        if not self.kernel.state.threads or self._can_take():
+        if not self.kernel.state.threads or self._can_take() or self.kernel.state.retries:
             return False
         return all(
             each.waits and not each.cancelled and not any(isinstance(call, Hold) for call in each.calls)
@@ -380,6 +384,8 @@ class World:
         for _ in range(10_000):
             if not self.kernel.state.threads:
                 return
+            for message in list(self.kernel.state.retries):
+                self.kernel.retries.begin(message)
             self.take()
             for delivery in list(self.deliveries.values()):
                 for call in list(delivery.calls):
@@ -394,11 +400,13 @@ class World:
         """When nothing is left: every thread has ended once, every message was dealt with once, every sum agrees."""
         state, schedule = self.kernel.state, self.kernel.schedule
         assert not self.deliveries
+        assert not state.retries
         assert not (state.threads or state.holds or state.streams or state.occupied or state.taken or len(state.line))
         assert (schedule.queued, schedule.running, len(schedule._returning)) == (0, 0, 0)
         assert all(slot.taken == 0 and not slot.waiting for slot in schedule._slots.values())
         assert not (self.fold._index.messages or self.fold._index.frames)
-        opened = [thread.id for thread in self.roots] + [
+        letters = [step.thread for step in self._steps() if isinstance(step, Posted) and step.kind == "dead"]
+        opened = [*letters, *(thread.id for thread in self.roots)] + [
             step.thread for step in self._steps() if isinstance(step, ThreadOpened) and step.owner is not None
         ]
         assert sorted(opened) == sorted(record.thread for record in self.ended)
@@ -427,7 +435,7 @@ class World:
 
     def _dropped(self) -> Iterator[Ref]:
         for fact in self.facts:
-            if isinstance(fact, (Exhausted, Stopped)):
+            if isinstance(fact, (Exhausted, Stopped, Buried)):
                 yield from fact.dropped
         for step in self._steps():
             if isinstance(step, Cut):

@@ -14,8 +14,8 @@ from organism.budget.claims import Charge, Claim
 from organism.frames import Failure
 from organism.kernel.holds import Hold
 from organism.message import Forward, Outgoing, Reply, Send
-from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
-from organism.settings import AgentSettings, BudgetSettings, Grace, Limits, Loops, Quota
+from organism.primitives import BudgetExhausted, BudgetWarning, DeadLetter, HandlerFailed
+from organism.settings import AgentSettings, BudgetSettings, Grace, Limits, Loops, OnFailure, Quota
 from tests.hard.pump_world import Go, Odd, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
 
@@ -59,6 +59,15 @@ HANDLER = st.fixed_dictionaries(
         "budget": st.none() | st.none() | INNER,
         "per": st.sampled_from(["call", "thread"]),
         "concurrency": st.none() | st.none() | st.integers(1, 2),
+        "on_failure": st.just(OnFailure())
+        | st.builds(
+            OnFailure,
+            do=st.sampled_from(["reply", "reply", "stop"]),
+            attempts=st.integers(1, 3),
+            within=st.just(30.0),
+            backoff=st.just((1.0, 4.0)),
+            retry_on=st.sampled_from([("crashed", "timeout"), ("crashed", "timeout", "validation", "routing")]),
+        ),
         "agent": st.none() | st.none() | st.just(AgentSettings(accepts=(Go,), replies=(Said,))),
     }
 )
@@ -71,12 +80,13 @@ def organisms(draw: st.DrawFn) -> Settings:
     made = []
     for index, name in enumerate(NAMES):
         keys: dict[str, Any] = draw(HANDLER)
-        accepts = (Go, *((Said,) if keys.pop("says") else ()), *keys.pop("accepts"))
+        accepts = (Go, DeadLetter, *((Said,) if keys.pop("says") else ()), *keys.pop("accepts"))
         made.append(handler(name, *accepts, peers=NAMES if ring else NAMES[index:], **keys))
     return organism_of(
         *made,
         budget=draw(OUTER),
         ceiling=Quota(limits=draw(limits(messages=150, tokens=5000))),
+        dead_letters=draw(st.sampled_from([None, NAMES[-1]])),
         max_handlers=draw(st.integers(1, 5) | st.just(1000)),
         scheduling=draw(st.sampled_from(["breadth-first", "depth-first"])),
         loops=draw(st.sampled_from([None, None, Loops(repeats=2, within=2), Loops(repeats=2, within=9), Loops()])),

@@ -199,6 +199,7 @@ def test_events_make_thinking_and_calls() -> None:
         ('{"q"', "other"),
         (": 1}", "other"),
     ]
+    assert [(piece.tool, piece.call) for piece in pieces] == [("", 0), ("", 0), ("search", 3), ("search", 3)]
     response = gathering.response()
     assert response.tool_calls == (
         ToolCall(id="toolu_3", name="search", arguments='{"q": 1}'),

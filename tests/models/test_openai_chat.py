@@ -217,15 +217,23 @@ def test_chunks_make_an_answer() -> None:
 
 
 def test_chunks_make_tool_calls_side_by_side() -> None:
-    gathering = Gathering()
+    gathering, pieces = Gathering(), list[Piece]()
     for calls in (
         [{"index": 0, "id": "a", "function": {"name": "search", "arguments": ""}}],
         [{"index": 1, "id": "b", "function": {"name": "read", "arguments": "{"}}],
         [{"index": 0, "function": {"arguments": '{"q"'}}],
         [{"index": 0, "function": {"arguments": ": 1}"}}, {"index": 1, "function": {"arguments": "}"}}],
     ):
-        pieces = gathering.add(_chunk({"tool_calls": calls}))
-        assert [piece.kind for piece in pieces] == ["other"]
+        pieces += gathering.add(_chunk({"tool_calls": calls}))
+    assert {piece.kind for piece in pieces} == {"other"}
+    assert [(piece.tool, piece.call, piece.text) for piece in pieces] == [
+        ("", 0, "search"),
+        ("", 0, "read"),
+        ("read", 1, "{"),
+        ("search", 0, '{"q"'),
+        ("search", 0, ": 1}"),
+        ("read", 1, "}"),
+    ]
     gathering.add(_chunk({}, "tool_calls"))
     assert gathering.response().tool_calls == (
         ToolCall(id="a", name="search", arguments='{"q": 1}'),

@@ -18,7 +18,19 @@ if TYPE_CHECKING:
     from organism.budget.claims import Claim
 
 TIMEOUT = 10.0
-KINDS = ("rate_limited", "server", "connection", "timeout", "cut", "rejected", "auth", "context", "broken")
+KINDS = (
+    "rate_limited",
+    "server",
+    "connection",
+    "timeout",
+    "cut",
+    "rejected",
+    "auth",
+    "context",
+    "broken",
+    "declined",
+    "unrecorded",
+)
 FIGURES = st.one_of(st.integers(0, 3000), st.sampled_from([None, -1, 10**9, 10**9 + 1, "7", 1.5, True]))
 REPORTS = st.none() | st.builds(RawUsage, input_tokens=FIGURES, output_tokens=FIGURES, cache_read_tokens=FIGURES)
 FAILURES = st.builds(

@@ -123,7 +123,7 @@ def test_an_unknown_provider() -> None:
     line = _line(BackendSettings(provider="opnai", model="m", place=PLACE))
     assert (
         line
-        == "'opnai' is no provider; did you mean 'openai'?; there are: simulated, openai, anthropic, package.module:factory"
+        == "'opnai' is no provider; did you mean 'openai'?; there are: simulated, openai, anthropic, recorded, package.module:factory"
     )
 
 

@@ -103,10 +103,13 @@ async def test_a_stream_that_is_left_early_says_what_came() -> None:
     assert stream.usage.output_tokens == 1
 
 
-async def test_a_streamed_call_comes_with_the_end() -> None:
+async def test_a_streamed_call_comes_in_pieces_that_are_no_text() -> None:
     async with _backend().stream(_request(tools=[REPLY])) as stream:
-        assert [piece async for piece in stream] == []
-    assert [call.name for call in stream.response.tool_calls] == ["reply"]
+        pieces = [piece async for piece in stream]
+    (call,) = stream.response.tool_calls
+    assert call.name == "reply"
+    assert {(piece.kind, piece.tool, piece.call) for piece in pieces} == {("other", "reply", 0)}
+    assert "".join(piece.text for piece in pieces) == call.arguments
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,57 @@ def test_the_server_the_journal_and_a_replay_agree_on_a_thread_that_was_warned_a
     assert replayed.calls == seen.total()
 
 
+def test_the_server_the_journal_and_a_replay_agree_on_a_thread_that_was_cut_short_warned_and_paused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEN_RUN", RUN)
+    with Model.running(tmp_path) as model:
+        made = keys(tmp_path, model.url)
+        made["models"]["small"] = made["models"]["default"]
+        made["models"]["default"] = {
+            **made["models"]["default"],
+            "backends": [{**made["models"]["default"]["backends"][0], "context_window": 1_500}],
+        }
+        for agent, compaction in (("desk", {"keep_turns": 1, "model": "small"}), ("reader", {"keep_turns": 1})):
+            made["handlers"][agent]["agent"]["compaction"] = compaction
+        held = 0
+
+        async def work() -> None:
+            async with Organism(**made) as organism:
+                handle = await organism.send("desk", Task("What is there?"), id="t", conversation="c")
+
+                def pause(fact: Fact) -> None:
+                    nonlocal held
+                    held += type(fact).__name__ == "Compacted"
+                    if held == 1:
+                        handle.pause()
+
+                stop = organism.subscribe(pause)
+                await handle.result()
+                stop()
+                await anyio.sleep(0.01)
+                handle.resume()
+                assert (await handle.result()).replies
+                again = await organism.send("desk", Task("And what else?"), id="u", conversation="c")
+                assert (await again.result()).replies
+
+        anyio.run(work, backend="trio")
+        seen = model.asked(RUN, name="whole")
+    journal = open_journal(URL, folder=tmp_path, readonly=True)
+    documents = list(journal.documents("conversation:c"))
+    journal.close()
+    kinds = Counter(each["fact"] for each in documents)
+    assert kinds["Paused"]
+    assert kinds["Noticed"]
+    assert {each["cut"]["how"] for each in documents if each["fact"] == "Compacted"} >= {"cut", "model"}
+    told = requests(documents)
+    assert Counter(digest(list(prompt.messages)) for prompt in told.values()) == seen
+    settings = Organism(**made).settings
+    replayed = replay(documents, settings, Vocabulary(payload_classes(settings)), patience=0.001)
+    assert (replayed.differences, replayed.unsure) == ((), ())
+    assert replayed.calls == seen.total()
+
+
 def test_other_words_of_a_warning_are_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEN_RUN", RUN)
     with Model.running(tmp_path) as model:

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from organism.models.contract import FinishReason, RawUsage, Response, ToolCall
+from organism.models.simulation.continuing import interrupted
 from organism.models.simulation.dice import Dice
 from organism.models.simulation.drafting import Drafts
 from organism.models.simulation.planning import Intent, Planner
 from organism.models.simulation.situation import understand
+from organism.models.simulation.spoken import spoken
 from organism.models.simulation.style import Style
 from organism.models.simulation.tokens import answer_tokens, compact, count_tokens, cut_text, request_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from organism.models.contract import Request
-    from organism.models.simulation.evidence import Brief
+    from organism.models.simulation.documents import Json
     from organism.models.simulation.options import Options
+    from organism.models.simulation.spoken import Spoken
 
 _TALKATIVE: Final = 2
 """With fewer sentences than this to spend, none goes along with tool calls."""
@@ -37,15 +40,18 @@ class Written:
 def answer(request: Request, options: Options) -> Response:
     """The answer to a request: a pure function of the request and the options."""
     seed = options.seed if request.seed is None else request.seed
-    lot = Dice.of(seed, *(compact(message) for message in request.messages), request.tool_choice)
-    situation = understand(request.messages)
+    base, said = interrupted(request)
+    lot = Dice.of(seed, *(compact(message) for message in base.messages), base.tool_choice)
+    heard, speech = spoken(base) or (base, None)
+    situation = understand(heard.messages)
     style = Style.of(options, situation.pressure, lot, request.reasoning_effort)
     # What is chosen while a task lasts must not change from turn to turn, or the same call would look like a new one.
     taste = Dice.of(seed, situation.question, *situation.said)
     jitter = 1.0 if request.temperature is None else min(1.0, max(0.0, request.temperature))
     tokens = request_tokens(request)
     room = max(1, min(request.max_output_tokens, options.context_window - tokens))
-    written = _Writer(request, Drafts(situation, style, taste, jitter=jitter), lot, room).written()
+    writer = _Writer(heard, Drafts(situation, style, taste, jitter=jitter), lot, room, speech)
+    written = writer.rest(said) if said else writer.written()
     return Response(
         text=written.text,
         message=_message(written),
@@ -69,48 +75,85 @@ def _message(written: Written) -> Mapping[str, object]:
 
 
 class _Writer:
-    """Writes one answer into ``room`` output tokens."""
+    """Writes one answer into ``room`` output tokens; as XML where it has the ``speech`` for it."""
 
-    def __init__(self, request: Request, drafts: Drafts, lot: Dice, room: int) -> None:
+    def __init__(self, request: Request, drafts: Drafts, lot: Dice, room: int, speech: Spoken | None) -> None:
         self._request = request
         self._drafts = drafts
         self._lot = lot
         self._room = room
+        self._speech = speech
 
     def written(self) -> Written:
         """The next step, written down."""
-        if self._request.tools:
-            step = Planner(self._request, self._drafts).step()
-            intents = step.calls or ((Intent(step.reply),) if step.reply is not None else ())
-            if intents:
-                return self._called(intents, talk=bool(step.calls))
+        intents, talk = self._intents()
+        if intents:
+            return self._called(intents, talk=talk)
         return self._told() if self._request.returns is None else self._valued(self._request.returns)
+
+    def rest(self, said: str) -> Written:
+        """What follows of the text that began like this; nothing where none did."""
+        intents, talk = self._intents()
+        wholes = [each.text for each in self._versions(intents, talk=talk)] if intents else []
+        whole = next((each for each in [*wholes, self._text] if each.startswith(said)), said)
+        cut = cut_text(whole[len(said) :], self._room)
+        return Written(text=cut, finish_reason="stop" if said + cut == whole else "length")
+
+    @property
+    def _text(self) -> str:
+        """The answer as plain text."""
+        return self._drafts.text(self._drafts.ladder[0])
+
+    def _intents(self) -> tuple[Sequence[Intent], bool]:
+        """What is to be called next, and whether that is more than the reply."""
+        if not self._request.tools:
+            return (), False
+        step = Planner(self._request, self._drafts).step()
+        return step.calls or ((Intent(step.reply),) if step.reply is not None else ()), bool(step.calls)
 
     def _called(self, intents: Sequence[Intent], *, talk: bool) -> Written:
         """Calls as long as fit, shorter ones where they do not, fewer ones where even the shortest do not."""
+        last: Written | None = None
+        for last in self._versions(intents, talk=talk):
+            if answer_tokens(last.text, last.calls) <= self._room:
+                return last
+        # What is begun as XML can be gone on with; a call cannot.
+        text = self._text if last is None or last.calls else last.text
+        return Written(text=cut_text(text, self._room), finish_reason="length")
+
+    def _versions(self, intents: Sequence[Intent], *, talk: bool) -> Iterator[Written]:
+        """The calls at every length, the longest first."""
         remark = self._drafts.remark() if talk and self._drafts.style.sentences >= _TALKATIVE else ""
         for count in range(len(intents), 0, -1):
             ladder = self._drafts.ladder if count == len(intents) else self._drafts.ladder[-1:]
             for brief in ladder:
-                calls = self._calls(intents[:count], brief)
+                values = [
+                    self._drafts.arguments(each.tool, brief, each.item, again=each.again).value
+                    for each in intents[:count]
+                ]
+                calls = self._calls(intents, values)
                 for text in dict.fromkeys((remark, "")):
-                    if answer_tokens(text, calls) <= self._room:
-                        return Written(text=text, calls=calls, finish_reason="tool_calls")
-        return Written(text=cut_text(self._drafts.text(self._drafts.ladder[0]), self._room), finish_reason="length")
+                    yield self._put(text, calls, values)
 
-    def _calls(self, intents: Sequence[Intent], brief: Brief) -> tuple[ToolCall, ...]:
+    def _put(self, text: str, calls: tuple[ToolCall, ...], values: Sequence[Json]) -> Written:
+        """Calls as the prompt wants them: as XML where it offers them so."""
+        if self._speech is None:
+            return Written(text=text, calls=calls, finish_reason="tool_calls")
+        pairs = list(zip(calls, values, strict=True))
+        written = [pair for pair in pairs if pair[0].name in self._speech.examples]
+        said = self._speech.text(text, [call for call, _ in written], [value for _, value in written])
+        left = tuple(call for call, _ in pairs if call.name not in self._speech.examples)
+        return Written(text=said, calls=left, finish_reason="tool_calls" if left else "stop")
+
+    def _calls(self, intents: Sequence[Intent], values: Sequence[Json]) -> tuple[ToolCall, ...]:
         return tuple(
-            ToolCall(
-                id=f"call_{self._lot.token(f'call {place}')}",
-                name=intent.tool.name,
-                arguments=compact(self._drafts.arguments(intent.tool, brief, intent.item, again=intent.again).value),
-            )
-            for place, intent in enumerate(intents)
+            ToolCall(id=f"call_{self._lot.token(f'call {place}')}", name=intent.tool.name, arguments=compact(value))
+            for place, (intent, value) in enumerate(zip(intents, values, strict=False))
         )
 
     def _told(self) -> Written:
         """A text, cut where it does not fit."""
-        text = self._drafts.text(self._drafts.ladder[0])
+        text = self._text
         cut = cut_text(text, self._room)
         return Written(text=cut, finish_reason="stop" if cut == text else "length")
 

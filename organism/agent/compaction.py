@@ -1,0 +1,319 @@
+"""Keeps an agent's prompts within its model's window, however long it works.
+
+Before each turn the prompt is measured. Old results are left out of it first (``pruning``); beyond the mark its older turns are replaced
+by a summary or a recap, where that is worth it; beyond the hard limit, or once the provider has refused it as too long, also where it is
+not, and long results are cut. Then it is measured again: what still does not fit is sent only if it might, and never cut over and over.
+
+What is done depends on estimates, which another process would not have. So it is written down, and a delivery that is run again does
+what the record says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve, frozen
+
+from organism.agent.history import NO_NUMBER, SHORTEST
+from organism.agent.pruning import boundary, pruned
+from organism.agent.recaps import EXTRACT, is_recap, recapped, summed_up
+from organism.agent.speech import Offer
+from organism.agent.summary import Summaries, Summary
+from organism.agent.window import Bounds, bounds, fits_anyway, surely_beyond
+from organism.errors import HandlerFailedError, ModelError
+from organism.images import CutShort
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from organism.agent.asking import Asking
+    from organism.agent.context import AgentContext
+    from organism.agent.history import History, Plan
+    from organism.frames import Warned
+    from organism.models.completion import Completion
+    from organism.settings import AgentSettings, Compaction
+
+Told = tuple["Sequence[Warned]", "Sequence[Mapping[str, Any]]"]
+"""The warnings that a prompt tells of, and the messages that do."""
+
+
+@frozen
+class _Turn:
+    """A turn that is to be taken: its number in the delivery, what it offers, and what is said only this time."""
+
+    number: int
+    offer: Offer
+    after: Sequence[Mapping[str, Any]]
+
+
+@frozen
+class _Size:
+    """An estimate of a prompt's ``tokens``, and what they may be."""
+
+    tokens: int
+    bounds: Bounds
+
+
+class Compacting:
+    """Takes the turns of one delivery, each with a prompt that fits."""
+
+    def __init__(
+        self, agent: AgentSettings, asking: Asking, history: History, ctx: AgentContext, summaries: Summaries
+    ) -> None:
+        self._agent = agent
+        self._asking = asking
+        self._history = history
+        self._ctx = ctx
+        self._summaries = summaries
+        self._turn: _Turn | None = None
+        self._pruned = boundary(history.messages, agent.prune)
+        """The place before which results are left out."""
+
+    async def turn(self, offer: Offer, told: Callable[[], Told]) -> Completion:
+        """What the model says to the history, and to what it is ``told`` this time of its budget, at the end.
+
+        Raises as :meth:`organism.agent.asking.Asking.turn`, and HandlerFailedError where the prompt cannot be made to fit.
+        """
+        number = 1 if self._turn is None else self._turn.number + 1
+        turn = _Turn(number, offer, told()[1])
+        self._prune(turn)
+        await self._before(turn, f"cut:{number}")
+        tells, after = told()  # a summary may have crossed a level: that is told in this very prompt
+        turn = self._turn = evolve(turn, after=after)
+        key = f"cut:{turn.number}:refused"
+        known = self._ctx.cut_before(key)
+        if known is None or self._ctx.is_replayed:
+            try:
+                return await self._asking.turn(self._prompt(turn), offer, tells=tells)
+            except ModelError as error:
+                if self._agent.compaction is None or not self._ctx.was_too_long(error, key):
+                    raise
+                refused = error
+            if not await self._after_refusal(turn, key, known):
+                raise self._too_large(self._prompt(turn)) from refused
+        else:
+            await self._after_refusal(turn, key, known)
+        try:
+            return await self._asking.turn(self._prompt(turn), offer, tells=tells)
+        except ModelError as error:
+            if not self._ctx.was_too_long(error, f"{key}:again"):
+                raise
+            raise self._too_large(self._prompt(turn)) from error
+
+    async def over(self) -> None:
+        """The delivery has its reply. In a conversation, which goes on, the history is cut short now where that costs nothing: all of it
+        is carried from turn to turn. A model's summary waits for the next turn, since there may be none.
+        """
+        settings, last = self._agent.compaction, self._turn
+        if settings is not None and settings.model is None and self._ctx.conversation is not None and last is not None:
+            await self._before(_Turn(last.number + 1, last.offer, ()), "cut:over", over=True)
+
+    # When
+
+    async def _before(self, turn: _Turn, key: str, *, over: bool = False) -> None:
+        """Cuts the history short before a turn, where the prompt is too long."""
+        settings = self._agent.compaction
+        if settings is None:
+            return
+        known = self._ctx.cut_before(key)
+        if known is not None and await self._repeat(known):
+            return
+        if self._ctx.is_replayed or self._ctx.repeats:
+            return
+        size = self._size(turn, settings)
+        if size is None:
+            return
+        plan = self._plan(settings, size.bounds)
+        mark, hard = size.bounds.mark or 0, size.bounds.hard or 0
+        must = size.tokens > hard
+        if must or (size.tokens > mark and self._is_worth(turn, plan, size)) or self._ctx.has_summary:
+            why = "over" if over else "limit" if must else "mark"
+            left = await self._cut(turn, key, why, plan, size, goal=mark if must else None)
+            if not over and must and left > hard:
+                self._check(turn, size.bounds)
+
+    async def _after_refusal(self, turn: _Turn, key: str, known: CutShort | None) -> bool:
+        """Cuts the history short after the provider has refused the prompt; whether anything was cut."""
+        settings = self._agent.compaction
+        assert settings is not None  # noqa: S101 - asked by the caller
+        if known is not None and await self._repeat(known):
+            return True
+        if self._ctx.is_replayed:
+            return False
+        before = self._prompt(turn)
+        tokens, wish = self._ctx.measured(self._asking.call(before, turn.offer))
+        allowed = bounds(settings, self._ctx.window(self._agent.model), wish)
+        size = _Size(tokens, allowed.refused(sum(map(_length, before))))
+        plan = self._plan(settings, size.bounds)
+        await self._cut(turn, key, "context", plan, size, goal=size.bounds.after_refusal(tokens))
+        return self._prompt(turn) != before
+
+    def _is_worth(self, turn: _Turn, plan: Plan | None, size: _Size) -> bool:
+        """Whether enough of a prompt would go away."""
+        if plan is None:
+            return False
+        gone = sum(map(_length, (each for each in plan.replaced if not is_recap(each))))
+        return size.bounds.worth(size.tokens * gone // max(1, sum(map(_length, self._prompt(turn)))))
+
+    def _size(self, turn: _Turn, settings: Compaction) -> _Size | None:
+        """The size of a prompt; ``None`` where nobody knows what it may be, or it is far from that."""
+        window = self._ctx.window(self._agent.model)
+        if window is None:
+            return None
+        prompt, offer = self._prompt(turn), turn.offer
+        beside = len(offer.instructions) + len(offer.reminder) + sum(len(str(tool)) for tool in offer.tools)
+        if fits_anyway(sum(map(_length, prompt)) + beside, len(prompt), settings, window):
+            return None
+        tokens, wish = self._ctx.measured(self._asking.call(prompt, turn.offer))
+        return _Size(tokens, bounds(settings, window, wish))
+
+    # How
+
+    def _plan(self, settings: Compaction, allowed: Bounds) -> Plan | None:
+        history = self._history
+        pins = bool(history.messages) and allowed.pins(history.messages[0])
+        return history.plan(settings.keep_turns, pins_first=pins)
+
+    async def _cut(self, turn: _Turn, key: str, why: str, plan: Plan | None, size: _Size, *, goal: int | None) -> int:
+        """Cuts the history short, and long results where it is still beyond ``goal``; the tokens that the prompt has then."""
+        before, made, longest, tokens = self._prompt(turn), Summary(), 0, size.tokens
+        if plan is not None:
+            if self._is_worth(turn, plan, size) or self._ctx.has_summary:
+                made = await self._summaries.of(plan, size.bounds)
+            self._replace(plan, made, size.bounds)
+            tokens = self._tokens(turn)
+        if goal is not None and tokens > goal:
+            longest, tokens = self._cut_results(turn, tokens, goal)
+        if plan is None and not longest:
+            return tokens
+        cut = CutShort(
+            how="cut" if plan is None else "model" if made.text else "recap",
+            why=why,
+            tokens_before=size.tokens,
+            tokens_after=tokens,
+            messages_before=len(before),
+            messages_after=len(self._prompt(turn)),
+            replaced=(0, 0) if plan is None else (plan.since, plan.start),
+            digest="" if plan is None else plan.digest,
+            window=size.bounds.window,
+            mark=size.bounds.mark,
+            longest=longest,
+            asked=made.asked,
+            text=made.why,
+        )
+        self._ctx.note_cut(key, cut)
+        return tokens
+
+    def _cut_results(self, turn: _Turn, tokens: int, goal: int) -> tuple[int, int]:
+        """Cuts long results shorter and shorter, until the prompt has no more than ``goal`` tokens: to how many characters, and its tokens
+        then.
+        """
+        history, cut = self._history, 0
+        longest = max(SHORTEST, history.longest_result // 2)
+        while tokens > goal:
+            if history.cut_results(longest):
+                cut, tokens = longest, self._tokens(turn)
+            if longest == SHORTEST:
+                break
+            longest = max(SHORTEST, longest // 2)
+        self._pruned = boundary(history.messages, self._agent.prune)
+        return cut, tokens
+
+    async def _repeat(self, known: CutShort) -> bool:
+        """Does what the record says was done; ``False`` where the history is another one than it was then."""
+        settings = self._agent.compaction
+        assert settings is not None  # noqa: S101 - asked by the callers
+        if known.digest:
+            allowed = Bounds(window=known.window, mark=known.mark)
+            plan = self._plan(settings, allowed)
+            if plan is None or plan.digest != known.digest:
+                return False
+            made = Summary()
+            if known.how == "model" or (known.asked and self._ctx.is_replayed):
+                made = await self._summaries.again(plan, allowed)
+            elif known.asked and not known.text.startswith("refused"):
+                self._summaries.failed()
+            self._replace(plan, made, allowed)
+        if known.longest:
+            self._history.cut_results(known.longest)
+        self._pruned = boundary(self._history.messages, self._agent.prune)
+        return True
+
+    def _replace(self, plan: Plan, made: Summary, allowed: Bounds) -> None:
+        count = plan.start
+        if made.text:
+            recap = summed_up(made.text, count=count)
+        else:
+            recap = recapped(plan.replaced, count=count, lines=allowed.recap_lines(EXTRACT))
+        self._history.replace(plan, recap)
+        self._pruned = boundary(self._history.messages, self._agent.prune)
+
+    # Prompts
+
+    def _prompt(self, turn: _Turn) -> tuple[Mapping[str, Any], ...]:
+        history = self._history
+        return history.prompt_of(pruned(history.messages, self._pruned), *turn.after)
+
+    def _tokens(self, turn: _Turn) -> int:
+        return self._ctx.measured(self._asking.call(self._prompt(turn), turn.offer))[0]
+
+    def _prune(self, turn: _Turn) -> None:
+        """Leaves more of the old results out of prompts, once there are enough of them."""
+        moved = boundary(self._history.messages, self._agent.prune)
+        if moved == self._pruned:
+            return
+        key, before, was = f"prune:{turn.number}", self._prompt(turn), self._pruned
+        self._pruned = moved
+        if self._ctx.cut_before(key) is not None or self._ctx.is_replayed or self._ctx.repeats or moved < was:
+            return
+        numbers = self._history.numbers
+        cut = CutShort(
+            how="prune",
+            why="old",
+            tokens_before=self._ctx.measured(self._asking.call(before, turn.offer))[0],
+            tokens_after=self._tokens(turn),
+            messages_before=len(before),
+            messages_after=len(before),
+            replaced=(max(0, numbers[was]), numbers[moved] if moved < len(numbers) else self._history.count),
+            digest="",
+            window=self._ctx.window(self._agent.model),
+        )
+        self._ctx.note_cut(key, cut)
+
+    def _check(self, turn: _Turn, allowed: Bounds) -> None:
+        """Raises HandlerFailedError where a prompt surely does not fit; an estimate alone says no such thing."""
+        prompt = self._prompt(turn)
+        if surely_beyond(prompt, allowed.window):
+            raise self._too_large(prompt)
+
+    def _too_large(self, prompt: Sequence[Mapping[str, Any]]) -> HandlerFailedError:
+        """What its caller hears of a prompt that cannot be cut any further."""
+        model, window = self._agent.model, self._ctx.window(self._agent.model)
+        place, largest = max(enumerate(prompt), key=lambda pair: _length(pair[1]))
+        number = self._history.numbers[place - 1] if 0 < place <= len(self._history.numbers) else NO_NUMBER
+        what = (
+            "the message that it handles"
+            if number == self._history.task
+            else _WHAT.get(str(largest.get("role")), "a message")
+        )
+        takes = "takes less" if window is None else f"takes {window} tokens with its answer"
+        text = (
+            f"the prompt of '{self._ctx.name}' cannot be cut any shorter, and model '{model}' {takes}: {what} has "
+            f"{len(str(largest.get('content') or ''))} characters; send less, or use a model with a longer context"
+        )
+        return HandlerFailedError("refused", text)
+
+
+_WHAT: Final = {
+    "system": "its system prompt",
+    "user": "a message to it",
+    "assistant": "an answer of its own",
+    "tool": "what a peer or a tool gave it",
+}
+"""Whose text is the longest of a prompt, by its role."""
+
+
+def _length(message: Mapping[str, Any]) -> int:
+    """Characters of a message, with what it calls."""
+    return len(str(message.get("content") or "")) + sum(len(str(call)) for call in message.get("tool_calls") or ())

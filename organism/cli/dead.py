@@ -1,0 +1,129 @@
+"""``organism dead``: the messages that failed for good, with what happened to them, and how they are sent again."""
+
+from __future__ import annotations
+
+import json as jsons
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from organism import facts
+from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.conduct import DAMAGED
+from organism.cli.journals import OfFile, OfJournal, opened
+from organism.cli.orders import carried_out
+from organism.cli.phrases import short
+from organism.cli.reading import facts_of, payload_json
+from organism.cli.tables import instant, table
+from organism.cli.text import cut, one_line
+from organism.control import Order
+from organism.dead import dead_message
+from organism.errors import ConfigurationError, JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.journal import Journal
+    from organism.results import DeadMessage
+
+_HEAD: Final = ("message", "died (UTC)", "of", "by", "what", "attempts", "why")
+_WIDEST: Final = 60
+_SHOWN: Final = 5
+
+
+def dead(
+    *,
+    retry: Annotated[
+        str | None,
+        Parameter(metavar="ID", help="Send this one again; as much of the beginning of its id as tells it."),
+    ] = None,
+    all: Annotated[bool, Parameter(help="Also those that were sent again.")] = False,  # noqa: A002 - the option's name
+    json: Annotated[bool, Parameter(help="One JSON object a message, in a line.")] = False,
+    file: OfFile = DEFAULT_FILE,
+    journal: OfJournal = None,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
+    streams: Given,
+) -> int:
+    """Lists the messages that failed for good and were not sent again, the oldest first; --retry sends one again.
+
+    A process that works on the journal delivers it at once; where there is none, it is written into the journal, and 'organism
+    resume' delivers it. Exits with 5 where a thread is damaged, and lists those of the others.
+    """
+    with opened(file, journal) as found:
+        letters, damaged = _read(found)
+        again = {each.id for each in letters if found.root_of(each.retry) is not None}
+    if retry is not None:
+        letter = _named(retry, letters)
+        order = Order(do="retry", thread=letter.thread, question=letter.id)
+        return carried_out(order, letter.thread, file, journal, streams)
+    shown = [each for each in letters if all or each.id not in again]
+    if json:
+        for each in shown:
+            streams.result(jsons.dumps(_as_json(each, again=each.id in again)))
+    elif shown:
+        streams.result("\n".join(table([_HEAD, *map(_row, shown)])))
+    elif not damaged:
+        streams.note(
+            "no message failed for good" if not again else "every dead letter was sent again; --all lists them"
+        )
+    for problem in damaged:
+        streams.note(f"error: {one_line(problem)}")
+    return DAMAGED if damaged else 0
+
+
+def _read(journal: Journal) -> tuple[list[DeadMessage], list[str]]:
+    """The dead letters of all chains, the oldest first, and what could not be read."""
+    letters: list[DeadMessage] = []
+    damaged: list[str] = []
+    for chain in journal.chains():
+        try:
+            found = facts_of(journal.documents(chain.root, kinds=("Buried",)))
+            letters += [dead_message(fact) for fact in found if isinstance(fact, facts.Buried)]
+        except JournalError as error:
+            damaged.append(str(error))
+    return sorted(letters, key=lambda each: each.died_at), damaged
+
+
+def _named(text: str, letters: Sequence[DeadMessage]) -> DeadMessage:
+    """The one of this id, or the only one whose id begins so. Raises ConfigurationError."""
+    found = [each for each in letters if each.id == text]
+    found = found or [each for each in letters if text and each.id.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    shown = one_line(text)
+    if not found:
+        raise ConfigurationError([f"there is no dead letter '{shown}'; 'organism dead' lists those there are"])
+    some = ", ".join(one_line(each.id) for each in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+    raise ConfigurationError([f"'{shown}' is the beginning of {len(found)} dead letters: {some}; write more of it"])
+
+
+def _row(letter: DeadMessage) -> tuple[str, ...]:
+    return (
+        one_line(letter.id),
+        instant(letter.died_at),
+        one_line(letter.handler),
+        one_line(letter.sender) or "outside",
+        cut(short(letter.payload), _WIDEST),
+        str(len(letter.attempts)),
+        cut(one_line(f"{letter.code}: {letter.text}"), _WIDEST),
+    )
+
+
+def _as_json(letter: DeadMessage, *, again: bool) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "thread": letter.thread,
+        "handler": letter.handler,
+        "from": letter.sender or None,
+        "died_at": letter.died_at,
+        "code": letter.code,
+        "text": letter.text,
+        "attempts": [{"at": each.at, "code": each.code, "text": each.text} for each in letter.attempts],
+        "labels": dict(letter.labels),
+        **payload_json(letter.payload),
+        "conversation": letter.conversation,
+        "retried": letter.retry if again else None,
+    }
+
+
+__all__ = ["dead"]

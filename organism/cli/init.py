@@ -1,0 +1,128 @@
+"""``organism init``: a new project that runs, from one of the templates that come with the package."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from attrs import frozen
+from cyclopts import Parameter
+
+from organism.cli.arguments import Debug, Given  # noqa: TC001 - the command line is read from the annotations
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError
+from organism.names import is_organism_name, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from importlib.resources.abc import Traversable
+
+
+@frozen
+class Template:
+    """One kind of project. ``about`` says what it is, ``to`` is the handler that a chat talks to."""
+
+    about: str
+    to: str
+
+
+TEMPLATES: Final[Mapping[str, Template]] = {
+    "minimal": Template("an agent that answers from your notes, and a handler in Python", "guide"),
+    "team": Template("agents with budgets of their own, warnings, conversations and a person", "desk"),
+}
+_STORED: Final = ".txt"
+"""Every file of a template has this at the end of its name: none is code or settings of the package itself."""
+_HIDDEN: Final[Mapping[str, str]] = {"gitignore": ".gitignore"}
+_NAME: Final = "{{ name }}"
+_SHOWN: Final = 5
+
+
+def init(
+    folder: Annotated[Path, Parameter(name="DIR", help="The folder of the project; made where it is not there.")],
+    /,
+    *,
+    template: Annotated[
+        str, Parameter(help=f"What it begins with: {'; '.join(f'{k}: {v.about}' for k, v in TEMPLATES.items())}.")
+    ] = "minimal",
+    name: Annotated[str | None, Parameter(help="The organism's name; that of the folder where none is given.")] = None,
+    debug: Debug = False,  # noqa: ARG001 - main reads it
+    streams: Given,
+) -> int:
+    """Makes a new project that runs at once, without a key: organism.yaml, handlers, a README.
+
+    Writes into a folder that is empty or not there yet, and into no other.
+    """
+    if template not in TEMPLATES:
+        known = ", ".join(TEMPLATES)
+        hint = suggestion(template, TEMPLATES)
+        raise ConfigurationError([f"--template {one_line(template)}: is not known{hint}; there are: {known}"])
+    named = _name(folder, name)
+    _must_be_free(folder)
+    written = [_write(folder, path, text.replace(_NAME, named)) for path, text in contents(template)]
+    for path in written:
+        streams.result(f"wrote {one_line(str(path))}")
+    streams.note(_next_steps(folder, TEMPLATES[template]))
+    return 0
+
+
+def contents(template: str) -> Iterator[tuple[Path, str]]:
+    """The files of a template, by their paths in a project, in the order of these; ``{{ name }}`` in them is the organism's."""
+    root = files("organism.cli") / "templates" / template
+    yield from sorted(_below(root, Path()))
+
+
+def _below(folder: Traversable, at: Path) -> Iterator[tuple[Path, str]]:
+    for each in folder.iterdir():
+        if each.is_dir():
+            yield from _below(each, at / each.name)
+        elif each.name.endswith(_STORED):
+            name = each.name.removesuffix(_STORED)
+            yield at / _HIDDEN.get(name, name), each.read_text("utf-8")
+
+
+def _name(folder: Path, name: str | None) -> str:
+    """The organism's name. Raises ConfigurationError for one that no organism may have."""
+    found = folder.resolve().name if name is None else name
+    if is_organism_name(found):
+        return found
+    what = f"--name {one_line(found)}: is" if name is not None else f"{one_line(str(folder))}: '{one_line(found)}' is"
+    way_out = "" if name is not None else "; name it with --name"
+    raise ConfigurationError([f"{what} no name of an organism: small letters, digits and '-', a letter first{way_out}"])
+
+
+def _must_be_free(folder: Path) -> None:
+    """Raises ConfigurationError where something is in the way."""
+    shown = one_line(str(folder))
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ConfigurationError([f"{shown}: is a file; name a folder that is empty or not there yet"])
+    try:
+        there = sorted(each.name for each in folder.iterdir())
+    except OSError as error:
+        raise ConfigurationError([f"{shown}: cannot be read: {error.strerror}"]) from error
+    if there:
+        more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+        names = ", ".join(one_line(each) for each in there[:_SHOWN])
+        raise ConfigurationError(
+            [f"{shown}: is not empty: {names}{more}; name a folder that is empty or not there yet"]
+        )
+
+
+def _write(folder: Path, path: Path, text: str) -> Path:
+    """Writes one file, which must not be there. Raises ConfigurationError where that fails."""
+    file = folder / path
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise ConfigurationError([f"{one_line(str(file))}: cannot be written: {error.strerror}"]) from error
+    return file
+
+
+def _next_steps(folder: Path, template: Template) -> str:
+    there = "" if folder.samefile(".") else f"cd {shlex.quote(str(folder))} && "
+    return one_line(f"try it: {there}organism run") + f"\n        organism chat --to {template.to}"

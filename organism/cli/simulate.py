@@ -1,0 +1,106 @@
+"""``organism simulate``: the simulated model as a server, in the protocols of two providers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from organism.cli.arguments import Debug, Given, pairs
+from organism.cli.logs import logging_to
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError
+from organism.models.simulated import Options, check_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from organism.cli.streams import Streams
+
+PORT: Final = 8765
+_WHOLE: Final = ("seed", "context_window")
+
+Models = Annotated[
+    tuple[str, ...],
+    Parameter(name="--model", json_list=False, metavar="NAME", help="A name that it answers to; may be repeated."),
+]
+Said = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--option",
+        json_list=False,
+        metavar="KEY=VALUE",
+        help="As 'options:' of a simulated backend: verbosity, obedience, latency, token_latency, context_window.",
+    ),
+]
+
+
+def simulate(
+    *,
+    host: Annotated[
+        str, Parameter(metavar="HOST", show_default=True, help="The address that it listens on.")
+    ] = "127.0.0.1",
+    port: Annotated[int, Parameter(metavar="N", show_default=True, help="The port; 0 takes a free one.")] = PORT,
+    model: Models = ("sim-1",),
+    seed: Annotated[int | None, Parameter(metavar="N", help="Of its choices; a request's own seed wins.")] = None,
+    option: Said = (),
+    key: Annotated[str | None, Parameter(metavar="KEY", help="Refuse who does not give this key.")] = None,
+    requests_per_minute: Annotated[
+        int | None, Parameter(metavar="N", help="Refuse what comes beyond, with 429.")
+    ] = None,
+    tokens_per_minute: Annotated[int | None, Parameter(metavar="N", help="Refuse what comes beyond, with 429.")] = None,
+    debug: Debug = False,
+    streams: Given,
+) -> int:
+    """Serves the simulated model over HTTP, as OpenAI's Chat Completions and as Anthropic's Messages, until Ctrl-C.
+
+    Prints its address and what to write into organism.yaml to standard output. Whatever speaks one of the two protocols
+    can talk to it. Ctrl-C lets what is being answered come to its end for two
+    seconds, and exits with 130; a second one ends it at once. Exits with 2 where it cannot listen there.
+    """
+    options = _options(seed, option)
+    limits = {"requests-per-minute": requests_per_minute, "tokens-per-minute": tokens_per_minute}
+    mistakes = [
+        f"--{name} {figure}: must be at least 1" for name, figure in limits.items() if figure is not None and figure < 1
+    ]
+    if not 0 <= port <= 65535:
+        mistakes.append(f"--port {port}: must be from 0 to 65535")
+    if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key and key):
+        mistakes.append("--key: must be of printable ASCII characters, without blanks around it")
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    with logging_to(streams, verbose=False, debug=debug):
+        return _served(
+            {
+                "models": model,
+                "options": options,
+                "key": key,
+                "requests_per_minute": requests_per_minute,
+                "tokens_per_minute": tokens_per_minute,
+            },
+            host,
+            port,
+            streams,
+        )
+
+
+def _served(model: Mapping[str, Any], host: str, port: int, streams: Streams) -> int:
+    try:
+        from organism.cli.serving import serve
+    except ModuleNotFoundError as error:
+        line = f"organism simulate: needs '{error.name}', which is not installed; pip install organism[simulate]"
+        raise ConfigurationError([line]) from error
+    return serve(model, host, port, streams)
+
+
+def _options(seed: int | None, given: tuple[str, ...]) -> Options:
+    """The options of the model. Raises ConfigurationError with every mistake."""
+    said: dict[str, Any] = {} if seed is None else {"seed": seed}
+    for name, text in pairs("--option", given).items():
+        try:
+            said[name] = int(text) if name in _WHOLE else float(text)
+        except ValueError:
+            said[name] = text
+    if problems := check_options(said):
+        raise ConfigurationError([f"--option: {one_line(problem)}" for problem in problems])
+    return Options(**said)

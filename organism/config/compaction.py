@@ -1,0 +1,77 @@
+"""``compaction:`` and ``prune:`` of an agent: how its prompts stay within its model's window."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from organism.config.places import shown
+from organism.config.sections import Record, Section
+from organism.config.shapes import BROKEN, Broken, Exact, Found, Located, OrNull, Text, Whole, one_of
+from organism.config.wording import Wording
+from organism.names import suggestion
+from organism.settings import Compaction, Prune
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_SUMMARY: Final = ("name", "description", "messages", "tokens")
+"""What the wording of a summary may name."""
+
+
+def check_compaction(agent: Section, aliases: Collection[str] | None) -> None:
+    """Notes where the summaries of an agent are to come from what is no model; ``None``: that cannot be told."""
+    if aliases is None:
+        return
+    section: Section | None = agent.values.get("compaction")
+    found = None if section is None else section.values.get("model")
+    if section is not None and found is not None and found.value is not None and found.value not in aliases:
+        hint = suggestion(found.value, aliases) or (f"; there is {one_of(sorted(aliases))}" if aliases else "")
+        section.wrong("model", f"{shown(found.value)} is no model{hint}")
+
+
+def compaction_of(section: Section | None) -> Compaction | None:
+    """The settings of a section that was read; ``None`` where nothing is cut short."""
+    if section is None:
+        return None
+    said = dict(section.values)
+    model = said.pop("model", None)
+    shares: dict[str, Any] = {key: float(said.pop(key)) for key in ("at", "hard_limit") if key in said}
+    return Compaction(model=None if model is None else model.value, **shares, **said)
+
+
+def _compaction(section: Section) -> Section | Broken:
+    values = section.values
+    for key in ("at", "hard_limit"):
+        if key in values and values[key] > 1:
+            section.wrong(key, f"{values[key]} is more than the whole window: give a share from 0 to 1")
+    at, hard = values.get("at", Decimal("0.6")), values.get("hard_limit", Decimal("0.9"))
+    if at <= 1 and hard <= 1 and at > hard:
+        section.wrong("at" if "at" in values else "hard_limit", f"'at' ({at}) is above 'hard_limit' ({hard})")
+    model: Found | None = values.get("model")
+    without = "model" not in section.table.entries or (model is not None and model.value is None)
+    if values.get("prompt") is not None and without:
+        section.wrong("prompt", "is what a model is told that sums up, and there is no 'model' beside it")
+    return section
+
+
+COMPACTION: Final[Any] = OrNull(
+    Record(
+        {
+            "at": Exact(above=0),
+            "hard_limit": Exact(above=0),
+            "keep_turns": Whole(least=1),
+            "model": Located(Text("the name of a model", nullable=True)),
+            "prompt": Wording(nullable=True, names=_SUMMARY),
+        },
+        make=_compaction,
+        tolerant=True,
+    )
+)
+"""How a history is cut short, as a section; :func:`compaction_of` makes the settings."""
+PRUNE: Final[Any] = OrNull(
+    Record(
+        {"protect_turns": Whole(least=1), "min_tokens": Whole()},
+        make=lambda section: BROKEN if section.broken else Prune(**section.values),
+    )
+)

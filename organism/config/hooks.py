@@ -1,0 +1,66 @@
+"""The section ``hooks``: which functions are asked at which point (:mod:`organism.hooks`)."""
+
+from __future__ import annotations
+
+import inspect
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import frozen
+
+from organism.config.places import shown
+from organism.config.sections import ListOf, Record
+from organism.config.shapes import BROKEN, Text
+from organism.config.tree import Scalar
+from organism.errors import ConfigurationError
+from organism.hooks import POINTS
+from organism.loader import load_object
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from organism.config.sections import Section
+    from organism.config.shapes import Reading
+    from organism.config.tree import Node
+
+_SHAPE: Final = "a hook is 'def hook(event, ctx)', plain or async"
+
+
+@frozen
+class _HookShape(Text):
+    """``module:name``, or the function itself in Python."""
+
+    wanted: str = "a reference to a hook, as in 'module:name'"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        if isinstance(node, Scalar) and node.style == "python" and callable(node.value):
+            found = node.value
+        else:
+            reference = super().read(node, reading)
+            if reference is BROKEN:
+                return BROKEN
+            try:
+                found = load_object(reference, reading.folder)
+            except ConfigurationError as error:
+                return reading.wrong(node, str(error))
+        problem = hook_problem(found)
+        return found if problem is None else reading.wrong(node, problem)
+
+
+def hook_problem(found: object) -> str | None:
+    """Why something is no hook; ``None`` for one that may be."""
+    name = shown(getattr(found, "__qualname__", None) or type(found).__name__)
+    if not callable(found) or isinstance(found, type):
+        return f"{name} is no function: {_SHAPE}"
+    try:
+        inspect.signature(found).bind(None, None)
+    except (TypeError, ValueError) as error:
+        return f"{name} cannot be called as a hook ({error}): {_SHAPE}"
+    return None
+
+
+def _hooks(section: Section) -> Mapping[str, tuple[Any, ...]]:
+    return MappingProxyType(dict(section.values))
+
+
+HOOKS: Final = Record({point: ListOf(_HookShape(), single=True) for point in POINTS}, make=_hooks)

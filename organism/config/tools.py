@@ -1,0 +1,176 @@
+"""``tools``, ``tool_calls`` and ``tool_output`` of an agent: the functions that its model may call, how often, and how much it reads."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve, frozen
+
+from organism.config.places import shown
+from organism.config.scalars import is_null
+from organism.config.sections import ListOf, MapOf, Record, Section
+from organism.config.shapes import BROKEN, Found, Located, Reading, Text, Whole
+from organism.config.tree import Node, Scalar, Table
+from organism.config.yamltext import unfold
+from organism.errors import ConfigurationError
+from organism.functions import as_handler, declared
+from organism.loader import load_object
+from organism.names import ORGANISM, called_as, suggestion
+from organism.toolsettings import ToolCalls, ToolOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from organism.functions import Function
+    from organism.settings import AgentSettings, HandlerSettings, ToolSettings
+
+REPLY: Final = "reply"
+"""The tool with which an agent answers; with several reply classes ``reply_CLASS``."""
+_DEFAULT: Final = "default"
+_LONGEST: Final = 64
+
+
+@frozen
+class _FunctionShape(Text):
+    """``module:name``, or the function itself in Python."""
+
+    wanted: str = "a reference to a function, as in 'module:name'"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        function: Any
+        if isinstance(node, Scalar) and node.style == "python" and callable(node.value):
+            function = node.value
+        else:
+            reference = super().read(node, reading)
+            if reference is BROKEN:
+                return BROKEN
+            try:
+                function = load_object(reference, reading.folder)
+            except ConfigurationError as error:
+                return reading.wrong(node, str(error))
+        try:
+            return declared(function)
+        except ConfigurationError as error:
+            return reading.wrong(node, str(error))
+
+
+def _tool_calls(section: Mapping[str, int | None]) -> ToolCalls:
+    of = {name: most for name, most in section.items() if name != _DEFAULT}
+    return ToolCalls(default=section.get(_DEFAULT), of=MappingProxyType(of))
+
+
+@frozen
+class _CallsShape(MapOf):
+    """Names of tools, and ``default`` for all others; ``null`` for no limit of any."""
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        if isinstance(node, Scalar) and is_null(node):
+            return ToolCalls()
+        values = super().read(node, reading)
+        return BROKEN if values is BROKEN else _tool_calls(values)
+
+
+def _any_name(_: str) -> None:
+    """Names of tools are looked at once the agent is known whole."""
+
+
+TOOLS: Final = ListOf(Located(_FunctionShape()), unique=True)
+TOOL_CALLS: Final = _CallsShape(Whole(nullable=True), _any_name)
+TOOL_OUTPUT: Final[Any] = Record(
+    {"max_bytes": Whole(least=1), "per_tool": MapOf(Whole(least=1), _any_name)},
+    make=lambda section: ToolOutput(**section.values),
+)
+
+
+def with_tools(
+    agent: AgentSettings,
+    section: Section,
+    name: str,
+    *,
+    peers: Sequence[str],
+    options: Mapping[str, Any],
+    timeout: float | None,
+) -> AgentSettings:
+    """The agent of this name with its functions as handlers; ``section`` is its own, and the rest is as in :func:`as_handler`."""
+    found: tuple[Found, ...] = section.values.get("tools", ())
+    tools: dict[str, ToolSettings] = {}
+    for one in found:
+        function: Function = one.value
+        tool = as_handler(function, name, peers=peers, options=options, timeout=timeout)
+        if function.name in tools:
+            problem = f"there is another function {shown(function.name)} among the tools: rename one of them"
+            section.reading.wrong(one.node, problem)
+        tools.setdefault(function.name, tool)
+    return evolve(agent, tools=tuple(tools.values()))
+
+
+def check_tools(top: Section, handlers: Mapping[str, HandlerSettings]) -> None:
+    """Notes tools that a model could not tell from its other ones, and limits of tools that an agent does not have."""
+    sections: Mapping[str, Section] = top.values.get("handlers", {})
+    for name, handler in handlers.items():
+        if handler.agent is not None:
+            section: Section = sections[name].values["agent"]
+            _check_names(section, handler, handlers)
+            broken = section.broken or any(peer not in handlers for peer in handler.peers if peer != ORGANISM)
+            if not broken:
+                _check_limits(section, handler)
+
+
+def _check_names(section: Section, handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> None:
+    taken = dict(_taken(handler, handlers))
+    found: tuple[Found, ...] = section.values.get("tools", ())
+    for one in found:
+        by = taken.get(one.value.name)
+        if by is not None:
+            problem = f"{shown(one.value.name)} is the name of {by}: rename the function"
+            section.reading.wrong(one.node, problem)
+
+
+def _taken(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> Iterator[tuple[str, str]]:
+    """The names that other tools of an agent have, each with what it is."""
+    assert handler.agent is not None  # noqa: S101 - only agents have tools
+    reply = "the tool with which agents answer"
+    yield REPLY, reply
+    yield from ((f"{REPLY}_{each.__name__}"[:_LONGEST], reply) for each in handler.agent.replies)
+    for peer in handler.peers:
+        yield peer, f"a peer of {shown(handler.name)}"
+        takes = handlers[peer].accepts if peer in handlers else ()
+        yield from ((f"{peer}_{each.__name__}"[:_LONGEST], f"a tool for the peer {shown(peer)}") for each in takes)
+    own = ("BudgetQuery", "BudgetRequest", "BudgetEstimate")
+    yield from ((f"{ORGANISM}_{each}", "a tool of the organism itself") for each in own)
+
+
+def _check_limits(section: Section, handler: HandlerSettings) -> None:
+    """Notes a name in ``tool_calls`` and ``tool_output`` that is none of the agent's tools."""
+    assert handler.agent is not None  # noqa: S101 - only agents have tools
+    known = [
+        *(called_as(tool.handler.name) for tool in handler.agent.tools),
+        *(p for p in handler.peers if p != ORGANISM),
+    ]
+    _check_tools_named(section, "tool_calls", (*known, _DEFAULT), handler.name, known)
+    output = _table(section.table.get("tool_output"), section.reading)
+    if output is not None:
+        _check_tools_named(evolve(section, table=output), "per_tool", known, handler.name, known)
+
+
+def _check_tools_named(section: Section, key: str, allowed: Sequence[str], agent: str, known: Sequence[str]) -> None:
+    table = _table(section.table.get(key), section.reading)
+    if table is None:
+        return
+    for name, entry in table.entries.items():
+        if name in allowed:
+            continue
+        problem = f"{shown(name)} is no tool of {shown(agent)}{suggestion(name, known) or _there(known)}"
+        if name.partition("_")[0] == REPLY:
+            problem = f"{shown(name)} is how it answers, and never counts: leave it out"
+        section.reading.mistakes.note(entry.key, (*table.path, name), problem)
+
+
+def _there(known: Sequence[str]) -> str:
+    return f"; there is {', '.join(shown(each) for each in known[:8])}" if known else "; it has none, and no peers"
+
+
+def _table(node: Node | None, reading: Reading) -> Table | None:
+    read = unfold(node, reading.mistakes) if isinstance(node, Scalar) else node
+    return read if isinstance(read, Table) else None

@@ -1,0 +1,120 @@
+"""Dead letters: messages that failed for good, as people and programs see them, and how they are sent again (R9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from organism.errors import ConfigurationError, RoutingError
+from organism.kernel.conversations import Beginning
+from organism.names import CONVERSATION
+from organism.payloads.primitives import ORGANISM_ONLY
+from organism.results import DeadMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from organism.durable import Durable
+    from organism.facts import Buried
+    from organism.ingress import Ingress
+    from organism.kernel import Kernel
+    from organism.pump.handles import ThreadHandle
+
+_GO_ON: Final = "'organism resume' lets it go on"
+
+
+def dead_message(fact: Buried) -> DeadMessage:
+    """What a fact tells of a dead letter."""
+    return DeadMessage(
+        id=f"{fact.thread}/{fact.seq}",
+        thread=fact.thread,
+        handler=fact.handler,
+        payload=fact.payload,
+        sender=fact.sender,
+        code=fact.failure.code,
+        text=fact.failure.text,
+        died_at=fact.at,
+        attempts=fact.attempts,
+        labels=fact.labels,
+        accounts=fact.accounts,
+        conversation=fact.conversation,
+        retry=f"retry-{fact.thread}-{fact.seq}",
+    )
+
+
+async def dead_messages(kernel: Kernel, durable: Durable | None) -> tuple[DeadMessage, ...]:
+    """All dead letters of a journal on a disk, else the last of this process; the oldest first."""
+    found: Iterable[Buried] = kernel.retries.letters.buried if durable is None else await durable.buried()
+    return tuple(sorted(map(dead_message, found), key=lambda each: each.died_at))
+
+
+async def retried(kernel: Kernel, durable: Durable | None, ingress: Ingress, id_: str) -> ThreadHandle:
+    """Sends a dead letter again, from outside and in a new thread; one that was sent again before is not sent twice.
+
+    Raises RoutingError where there is no such dead letter, or what it holds cannot be sent any more, and as
+    :meth:`organism.organism.Organism.send`.
+    """
+    letter = _named(id_, await dead_messages(kernel, durable))
+    return await ingress.send(
+        letter.handler,
+        letter.payload,
+        budget=None,
+        labels=dict(letter.labels),
+        conversation=letter.conversation,
+        accounts=None if letter.conversation else dict(each.split(":", 1) for each in letter.accounts),
+        id_=letter.retry,
+    )
+
+
+async def retry_written_down(durable: Durable, id_: str) -> str:
+    """Takes a dead letter in again where no process works on the journal: whoever resumes delivers it. Says what was done.
+
+    Raises ConfigurationError where that cannot be, and JournalError.
+    """
+    settings = durable.settings
+    try:
+        letter = _named(id_, [dead_message(each) for each in await durable.buried()])
+    except RoutingError as error:
+        raise ConfigurationError([str(error)]) from None
+    if await durable.chain_of(letter.retry) is not None:
+        raise ConfigurationError([f"dead letter {letter.id} was sent again before, in thread {letter.retry}"])
+    turn_of = None
+    if letter.conversation is not None:
+        turn_of = Beginning(id=letter.conversation, budget=settings.conversation.budget)
+    chain = letter.retry if letter.conversation is None else f"{CONVERSATION}{letter.conversation}"
+
+    def change(kernel: Kernel, at: float) -> None:
+        accounts = () if turn_of is not None else letter.accounts
+        kernel.accept(
+            letter.retry,
+            letter.handler,
+            letter.payload,
+            settings.budget,
+            dict(letter.labels),
+            at,
+            turn_of=turn_of,
+            accounts=accounts,
+        )
+
+    try:
+        await durable.note(chain, change)
+    except RoutingError as error:
+        raise ConfigurationError([f"dead letter {letter.id} cannot be sent again: {error}"]) from error
+    return said_of(letter.id, letter.retry, f"; {_GO_ON}")
+
+
+def said_of(id_: str, thread: str, more: str = "") -> str:
+    """What is said of a dead letter that was sent again."""
+    return f"dead letter {id_} is sent again, in thread {thread}{more}"
+
+
+def _named(id_: str, letters: Iterable[DeadMessage]) -> DeadMessage:
+    found = next((each for each in letters if each.id == id_), None)
+    if found is None:
+        raise RoutingError(f"there is no dead letter '{id_:.80}'; 'organism dead' lists those there are")
+    kind: type = type(found.payload)
+    if kind in ORGANISM_ONLY:
+        raise RoutingError(f"dead letter {found.id} is a {kind.__name__}: only the organism itself sends one")
+    return found
+
+
+__all__ = ["dead_message", "dead_messages", "retried", "retry_written_down", "said_of"]

@@ -1,0 +1,91 @@
+"""Who waits for whom: which deliveries, frames and threads cannot go on before others did (R3).
+
+Pure questions about threads and frames.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism.frames import descendants, is_below, pending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from organism.frames import Ask, Frame, Message, Thread
+
+
+def would_wait_for_ever(
+    thread: Thread, to: str, sender: Message, running: dict[tuple[Thread, str], Message], *, asks: bool
+) -> bool:
+    """Whether the handler ``to`` in ``thread`` waits, however indirectly, for the sender's own branch (R3).
+
+    ``running`` holds the delivery that occupies each mailbox (thread, handler). A delivery waits for the frames it asks;
+    such a frame waits for the mailboxes of the handlers in whose frames below it work is queued or a reply is due.
+    ``asks``: the sender keeps its own mailbox until it is answered; otherwise it is done with what it sends.
+    """
+    start = running.get((thread, to))
+    if start is None:
+        return False
+    seen: set[int] = set()
+    stack = [start]
+    while stack:
+        message = stack.pop()
+        if message is sender:
+            if asks:
+                return True
+            continue
+        if id(message) in seen:
+            continue
+        seen.add(id(message))
+        for ask in message.asks or ():
+            if ask.done or ask.frame is None:
+                continue
+            if is_below(sender.frame, ask.frame):
+                return True
+            stack += needed_by(ask.frame, running)
+    return False
+
+
+def needed_in(thread: Thread, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
+    """The deliveries whose end a thread needs: all that run in it and below it."""
+    threads = set(descendants(thread))
+    return (message for message in running.values() if message.thread in threads)
+
+
+def needed_by(frame: Frame, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
+    """The deliveries whose end ``frame`` needs: those below it, and those that occupy a mailbox its branch must get into."""
+    below = [message for message in running.values() if is_below(message.frame, frame)]
+    yield from below
+    queued = [each for thread in descendants(frame.thread) for each in pending(thread) if is_below(each.frame, frame)]
+    for message in queued:
+        other = running.get((message.thread, message.mailbox))
+        if other is not None:
+            yield other
+    for message in (*below, *queued):
+        # What is below must still be handed up, frame by frame, through mailboxes that others may occupy.
+        step = message.frame
+        while step is not frame and step.parent is not None:
+            step = step.parent
+            other = running.get((step.thread, step.handler))
+            if other is not None and not step.answered:
+                yield other
+
+
+def leaving(thread: Thread) -> Iterator[Thread]:
+    """The threads that a reply without a caller leaves: its own, and those that called it and passed their caller on."""
+    yield thread
+    while thread.kind in {"call", "shared"} and thread.owner is not None:
+        thread = thread.owner.thread
+        yield thread
+
+
+def waits_for(delivery: Message, other: Message) -> bool:
+    """Whether one delivery waits for the branch that another belongs to."""
+    asked = (ask.frame for ask in delivery.asks or () if not ask.done and ask.frame is not None)
+    return any(is_below(other.frame, frame) for frame in asked)
+
+
+def unanswered(frame: Frame) -> Ask | None:
+    """The ask that still waits for a frame."""
+    return frame.asker if frame.asker is not None and not frame.asker.done else None

@@ -1,0 +1,80 @@
+"""Dead letters: messages that failed for good, written down with all that happened to them, and told to a handler (R9)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from organism import facts
+from organism.frames import root_of
+from organism.kernel.opening import open_thread
+from organism.names import ORGANISM
+from organism.payloads.primitives import DeadLetter
+
+if TYPE_CHECKING:
+    from organism.frames import Failure, Message
+    from organism.images import Ref
+    from organism.kernel.book import Book
+    from organism.kernel.state import State
+    from organism.restart import Attempt
+
+
+KEPT: Final = 1000
+"""Dead letters that a process remembers by itself; a journal on a disk has all of them."""
+
+
+class Letters:
+    """The dead letters of one organism. ``buried`` are the last that this process has seen: for journals that keep nothing."""
+
+    def __init__(self, state: State, book: Book) -> None:
+        self._state = state
+        self._book = book
+        self.buried: deque[facts.Buried] = deque(maxlen=KEPT)
+
+    def bury(
+        self,
+        message: Message,
+        failure: Failure,
+        attempts: tuple[Attempt, ...],
+        stops: Failure | None,
+        dropped: tuple[Ref, ...],
+    ) -> None:
+        """Ends the change by which a message failed for good: writes it down, with its history and all that sends it again."""
+        thread, root = message.thread, root_of(message.thread)
+        turn = root.conversation if message.kind == "ingress" else None
+        about = {
+            "seq": message.seq,
+            "handler": message.to,
+            "failure": failure,
+            "attempts": attempts,
+            "payload": message.payload,
+            "sender": message.sender,
+            "kind": message.kind,
+            "labels": root.labels,
+            "accounts": root.accounts,
+            "conversation": None if turn is None else turn.id,
+        }
+        self.buried.append(facts.Buried(at=self._state.now, thread=thread.id, **about))
+        self._book.write(facts.Buried, thread, **about, stops=stops, dropped=dropped)
+
+    def tell(self, message: Message, failure: Failure, at: float) -> None:
+        """Delivers a dead letter to its handler, in a thread of its own; the message is the organism's, and costs none.
+
+        What fails where a dead letter is handled is told to nobody: that would go on for ever. The thread's name has the instant: after
+        a crash a message may die once more, and its first letter be on its way.
+        """
+        to, root = self._state.settings.dead_letters, root_of(message.thread)
+        if to is None or root.letter:
+            return
+        reason = f"{failure.code}: {failure.text}"
+        payload = DeadLetter(message=message.id, to=message.to, reason=reason, attempts=len(message.tries) + 1)
+        id_ = f"dead-{message.thread.id}-{message.seq}-{int(at * 1e6):x}"
+        if id_ in self._state.threads:
+            return
+        self._book.begin(at)
+        thread = open_thread(self._state, id_, "root", to, self._state.settings.budget, None, root.labels)
+        self._state.post_opening(thread, to, payload, ORGANISM, "dead", parent=None, above=None, depth=1, charged=False)
+        self._book.write(facts.Accepted, thread)
+
+
+__all__ = ["Letters"]

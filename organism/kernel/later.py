@@ -1,0 +1,35 @@
+"""A message that is put back, to be tried again later: live, and when the record is folded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from organism.frames import Message
+    from organism.kernel.state import State
+    from organism.restart import Attempt
+
+
+def put_back(state: State, message: Message, attempt: Attempt, *, placed: bool) -> None:
+    """A delivery is over that is tried again later: all of it is forgotten but that it was. ``placed``: it has its place still."""
+    state.occupied.pop((message.thread, message.mailbox), None)
+    state.taken.pop(message, None)
+    state.schedule.hold_back(message, placed=placed)
+    _wait(state, message, (*message.tries, attempt))
+
+
+def take_back(state: State, message: Message, tries: tuple[Attempt, ...]) -> None:
+    """The same for one that was queued, or waits for another attempt already: these have failed."""
+    if message not in state.retries:
+        state.schedule.drop(message)
+        state.schedule.hold_back(message, placed=False)
+    _wait(state, message, tries)
+
+
+def _wait(state: State, message: Message, tries: tuple[Attempt, ...]) -> None:
+    message.tries, message.known, message.clock_reads, message.asks = tries, None, None, None
+    message.rerun = False
+    state.retries[message] = tries[-1].again_at or state.now
+
+
+__all__ = ["put_back", "take_back"]

@@ -1,0 +1,137 @@
+"""Attempts at messages: which failed, when the next one is due, and what comes of a message after its last (R9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism import facts
+from organism.frames import Failure, root_of
+from organism.kernel.dead import Letters
+from organism.kernel.later import put_back
+from organism.kernel.steps import ref_of
+from organism.restart import Attempt, again_at, draw_of, is_dead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from organism.frames import Message, Thread
+    from organism.kernel.asks import Asks
+    from organism.kernel.book import Book
+    from organism.kernel.ends import Ends
+    from organism.kernel.state import State
+
+
+class Retries:
+    """What follows from failures in one organism. ``unfit`` says why a message cannot be handled at all.
+
+    The pump carries out what these collect: ``waiting`` (messages whose next attempt is to be timed) and ``escalated`` (the root
+    thread for which the organism is to stop, and why).
+    """
+
+    def __init__(
+        self, state: State, book: Book, ends: Ends, asks: Asks, unfit: Callable[[Message], Failure | None]
+    ) -> None:
+        self._state = state
+        self._book = book
+        self._ends = ends
+        self._asks = asks
+        self._unfit = unfit
+        self.stirred = False
+        """There is something to be carried out."""
+        self.waiting: list[Message] = []
+        self.letters = Letters(state, book)
+        self.escalated: tuple[Thread, str] | None = None
+
+    def attempt(self, message: Message, failure: Failure, at: float, began: float | None) -> Attempt:
+        """The attempt that failed now; it says whether and when there is another one. ``began`` is the instant at which it did."""
+        thread, policy = message.thread, self._state.routes[message.to].on_failure
+        ran = max(0.0, at - thread.opened_at)
+        since = ran if began is None else max(0.0, began - thread.opened_at)
+        due = None
+        if message.kind != "last" and not thread.closing:
+            draw = draw_of(message.id, len(message.tries) + 1)
+            due = again_at(policy, message.tries, failure.code, began=since, ran=ran, now=at, draw=draw)
+        return Attempt(at=at, began=round(since, 6), code=failure.code, text=failure.text, again_at=due)
+
+    def put_back(self, message: Message, failure: Failure, attempt: Attempt, at: float, *, placed: bool) -> None:
+        """A delivery failed that is tried again: what it asked is not waited for, nobody hears of it, and its place is free."""
+        self._book.begin(at)
+        self._asks.leave(message)
+        put_back(self._state, message, attempt, placed=placed)
+        if self._state.schedule.gate is not None:
+            message.position = self._state.schedule.gate.next
+        self._wait(message)
+        self._book.write(
+            facts.Retried,
+            message.thread,
+            seq=message.seq,
+            handler=message.to,
+            failure=failure,
+            began=attempt.began,
+            again_at=attempt.again_at,
+        )
+
+    def take_up(self, message: Message, at: float) -> None:
+        """An earlier process left a message that was to be tried again: at once where that had begun, and never later than the longest
+        wait from now, whatever the clocks say.
+        """
+        longest = self._state.routes[message.to].on_failure.backoff[1]
+        due = self._state.retries[message]
+        self._state.retries[message] = at if message.known or message.asks else min(due, at + longest)
+        self._wait(message)
+
+    def _wait(self, message: Message) -> None:
+        self.waiting.append(message)
+        self.stirred = True
+
+    def due(self, message: Message) -> float | None:
+        """When a message is to be tried again; ``None`` where it does not wait for that (any more)."""
+        return self._state.retries.get(message)
+
+    def begin(self, message: Message) -> None:
+        """Its next attempt may begin: it is delivered once its handler has a place."""
+        if self._state.retries.pop(message, None) is not None:
+            self._state.schedule.bring_back(message)
+
+    def halt(self, message: Message, failure: Failure) -> Failure | None:
+        """Part of the change by which a message fails for good: stops its whole thread where its handler's ``on_failure`` says so.
+
+        Gives why; what is queued is to be dropped.
+        """
+        do = self._state.routes[message.to].on_failure.do
+        root = root_of(message.thread)
+        if do == "reply" or root.stopping is not None or not self._is_dead(message, failure):
+            return None
+        tries = len(message.tries) + 1
+        times = "" if tries == 1 else f" after {tries} attempts"
+        text = f"'{message.to}' failed for good{times}: {failure.code}: {failure.text}"
+        if do == "escalate" and self.escalated is None:
+            self.stirred = True
+            self.escalated = root, f"{text} (message {message.id}; its on_failure says escalate)"
+        stopped = Failure("stopped", text)
+        self._ends.halt(root, stopped)
+        return stopped
+
+    def tell(self, message: Message, failure: Failure, at: float) -> None:
+        """Tells the handler of dead letters of a message that is about to be one: before it is, so that no crash comes in between."""
+        if self._is_dead(message, failure):
+            self.letters.tell(message, failure, at)
+
+    def write(
+        self, message: Message, failure: Failure, attempt: Attempt, stops: Failure | None, queued: Sequence[Message]
+    ) -> None:
+        """Ends the change by which a message failed for good; ``stops`` is why its thread was stopped by that, and ``queued`` was dropped."""
+        if not self._is_dead(message, failure):
+            self._book.write(facts.Failed, message.thread, seq=message.seq, handler=message.to, failure=failure)
+            return
+        refs = tuple(ref_of(each) for each in queued)
+        self.letters.bury(message, failure, (*message.tries, attempt), stops, refs)
+
+    def _is_dead(self, message: Message, failure: Failure) -> bool:
+        if message.kind in {"last", "dead"}:
+            return False
+        policy = self._state.routes[message.to].on_failure
+        return is_dead(policy, failure.code) or self._unfit(message) is not None
+
+
+__all__ = ["Retries"]

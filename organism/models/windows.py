@@ -1,0 +1,51 @@
+"""How much a backend's model takes at once: its own ``context_window:``, else what the simulated model or the bundled list says.
+
+Unknown is ``None``: then only a provider that refuses a prompt tells that it is too long.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, fields
+
+from organism.budget.levels import has_reached
+from organism.models.prices import context_window
+from organism.models.simulation.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from organism.settings import BackendSettings, Level, ModelSettings
+
+
+def least_window(
+    models: Mapping[str, ModelSettings], alias: str, at: datetime, *, level: Level | None = None
+) -> int | None:
+    """The least window that is known of the backends of an alias, since a call may go to each; of the alias that it is downgraded to
+    at this ``level`` of the budget.
+    """
+    model = models.get(alias)
+    while model is not None and model.downgrade is not None and has_reached(level, model.downgrade.at):
+        model = models.get(model.downgrade.to)
+    if model is None:
+        return None
+    windows = [window_of(backend, at) for backend in model.backends]
+    return min((window for window in windows if window is not None), default=None)
+
+
+def window_of(settings: BackendSettings, at: datetime) -> int | None:
+    """The tokens of prompt and answer that a backend takes at once, as far as it is known at ``at`` (aware)."""
+    if settings.context_window is not None:
+        return settings.context_window
+    seller = settings.seller
+    if seller is not None:
+        # What was recorded was asked of that one: the same prompts are asked again only if they are cut in the same way.
+        settings = evolve(
+            settings, provider=seller.provider, base_url=seller.base_url, factory=seller if seller.own else None
+        )
+    if settings.provider == "simulated" and settings.factory is None:
+        given: Any = settings.options.get("context_window", fields(Options).context_window.default)
+        return given if isinstance(given, int) else None
+    return context_window(settings, at)

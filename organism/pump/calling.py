@@ -1,0 +1,185 @@
+"""A delivery that asks: what it asked before its process ended is not asked again, and its calls to models are accounted for and hooked."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from organism.errors import NotRunningError
+from organism.kernel.sameness import is_keyed
+from organism.pump.caller import Caller
+from organism.pump.keys import Keys, completion_of
+from organism.pump.ledger import CallLedger
+from organism.pump.streaming import ContextStream, KeptStream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from organism.frames import Message, Warned
+    from organism.kernel.prompts import Prompt
+    from organism.models.completion import Call, Completion
+    from organism.models.streams import Hearer
+    from organism.pump.delivery import Delivery
+    from organism.pump.pump import Pump
+
+
+class Calling(Caller[ContextStream]):
+    """What is asked for one delivery, under keys that tell it again (R21)."""
+
+    def __init__(self, pump: Pump, delivery: Delivery) -> None:
+        message = delivery.message
+        self._delivery = delivery
+        self._message: Message = message
+        self._pump = pump
+        self._hearer: Hearer | None = None
+        self._keys = Keys(len(message.tries) + 1)
+        self._unasked: set[str] | None = set(message.known or ()) if message.rerun else None
+        """What an earlier run of this delivery was answered and this one has not asked for."""
+
+    async def hold_up(self) -> None:
+        """Pauses the thread, and waits until it goes on; for hooks."""
+        await self._pump.pauses.hold_up(self._delivery)
+
+    # Models
+
+    async def call_model(
+        self,
+        call: Call,
+        *,
+        grace: bool = False,
+        wait: bool = True,
+        tells: Sequence[Warned] = (),
+        kind: str = "complete",
+    ) -> Completion:
+        """Makes one call whose request is ready; what :meth:`complete` does after it has made one. ``tells`` are the
+        warnings that its prompt tells of, ``kind`` is what it counts as among the delivery's questions (R21).
+        """
+        self._check_running()
+        hooks = self._pump.hooks
+        if hooks is None:
+            return await self._asked_or_kept(call, tells, kind, grace=grace, wait=wait)
+        call, said = await hooks.before(call, self)
+        if said is None:
+            completion = await self._asked_or_kept(call, tells, kind, grace=grace, wait=wait)
+        else:
+            completion = await self._said(call, said, kind)
+        return await hooks.after(call, completion, self, skipped=said is not None)
+
+    async def _asked_or_kept(
+        self, call: Call, tells: Sequence[Warned], kind: str, *, grace: bool, wait: bool
+    ) -> Completion:
+        """What a model says, or said before this delivery's process ended."""
+        prompt = self._prompt(call, kind, tells=bool(tells))
+        kept = None if prompt is None else self.recall(prompt.key)
+        if kept is not None:
+            await anyio.lowlevel.checkpoint()
+            return completion_of(*kept)
+        return await self._called(call, prompt, tells, grace=grace, wait=wait)
+
+    async def _said(self, call: Call, completion: Completion, kind: str) -> Completion:
+        """What a hook says in a model's place: it is written down as an answer, and nothing was asked for it."""
+        prompt = self._prompt(call, kind)
+        if prompt is not None and self.recall(prompt.key) is None:
+            await self._note(call, prompt, completion)
+        return completion
+
+    async def _note(self, call: Call, prompt: Prompt, completion: Completion) -> None:
+        message = self._message
+        ledger = CallLedger(
+            self._pump, message.thread, message, call, grace=False, wait=False, streamed=False, prompt=prompt
+        )
+        await ledger.completed(completion)
+
+    async def _called(
+        self, call: Call, prompt: Prompt | None, tells: Sequence[Warned], *, grace: bool, wait: bool
+    ) -> Completion:
+        """What a model says to a call that is made for the first time."""
+        message = self._message
+        ledger = CallLedger(
+            self._pump,
+            message.thread,
+            message,
+            call,
+            grace=grace,
+            wait=wait,
+            streamed=False,
+            tells=tells,
+            prompt=prompt,
+        )
+        with ledger.watched():
+            async with self._delivery.waiting():
+                completion = await self._pump.router.complete(call, ledger, hearer=self._hearer)
+                await ledger.completed(completion)
+        return completion
+
+    def _prompt(self, call: Call, kind: str, *, tells: bool = False) -> Prompt | None:
+        """What a model is asked, while facts are recorded."""
+        return self._keys.prompt(call, kind=kind, tells=tells) if self._pump.kernel.book.listening else None
+
+    def _key(self, kind: str, says: Callable[[], Any]) -> str:
+        kernel = self._pump.kernel
+        return self._keys.next(kind, says) if kernel.book.listening or is_keyed(kernel.state, self._message) else ""
+
+    def recall(self, key: str) -> Any:
+        """What this delivery was answered before its process ended; ``None`` where it is asked anew (R21)."""
+        if self._unasked is None or key not in self._unasked:
+            return None
+        self._unasked.discard(key)
+        return (self._message.known or {}).get(key)
+
+    def unasked(self) -> tuple[str, ...]:
+        """What a delivery that was run again was answered before and did not ask for this time; for the pump."""
+        return tuple(sorted(self._unasked or ()))
+
+    @asynccontextmanager
+    async def _open(self, call: Call, *, grace: bool, wait: bool) -> AsyncGenerator[ContextStream]:
+        self._check_running()
+        hooks = self._pump.hooks
+        said: Completion | None = None
+        if hooks is not None:
+            call, said = await hooks.before(call, self)
+        async with self._stream(call, said, grace=grace, wait=wait) as stream:
+            if hooks is not None:
+                stream.after = partial(hooks.after, call, ctx=self, skipped=said is not None)
+            yield stream
+
+    @asynccontextmanager
+    async def _stream(
+        self, call: Call, said: Completion | None, *, grace: bool, wait: bool
+    ) -> AsyncGenerator[ContextStream]:
+        """What a model says, or said before this delivery's process ended, or what a hook says in its place."""
+        if said is not None:
+            yield ContextStream(KeptStream(await self._said(call, said, "stream")), self._delivery)
+            return
+        prompt = self._prompt(call, "stream")
+        kept = None if prompt is None else self.recall(prompt.key)
+        if kept is not None:
+            yield ContextStream(KeptStream(completion_of(*kept)), self._delivery)
+            return
+        async with self._streamed(call, prompt, grace=grace, wait=wait) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def _streamed(
+        self, call: Call, prompt: Prompt | None, *, grace: bool, wait: bool
+    ) -> AsyncGenerator[ContextStream]:
+        """What a model says, piece by piece, to a call that is made for the first time."""
+        message = self._message
+        ledger = CallLedger(
+            self._pump, message.thread, message, call, grace=grace, wait=wait, streamed=True, prompt=prompt
+        )
+        with ledger.watched():
+            async with AsyncExitStack() as stack:
+                async with self._delivery.waiting():
+                    inner = await stack.enter_async_context(self._pump.router.stream(call, ledger))
+                yield ContextStream(inner, self._delivery)
+            await ledger.completed(inner.as_it_came)
+
+    def _check_running(self) -> None:
+        if self._delivery.over:
+            raise NotRunningError(
+                f"the delivery of {self._message.id} is over: its context cannot be used by tasks that outlive it"
+            )

@@ -1,0 +1,84 @@
+"""Messages that are tried again, and handlers that are left alone for a while: what the pump does about failures (R9)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from organism.frames import Failure, root_of
+from organism.restart import Circuit, counts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from organism.frames import Message
+    from organism.kernel import Kernel
+    from organism.pump.delivery import Delivery
+    from organism.pump.timers import Timers
+
+
+class Host(Protocol):
+    """What this needs of the pump."""
+
+    kernel: Kernel
+    timers: Timers
+    now: Callable[[], float]
+
+    def carry_out(self) -> None:
+        """Does what the kernel has asked for."""
+        ...
+
+
+class Retries:
+    """Looks after what failed. Circuits are this process's own: what they decide is written down as the failures that it makes."""
+
+    def __init__(self, pump: Host) -> None:
+        self._pump = pump
+        self.circuits: dict[str, Circuit] = {}
+        """Of the handlers that have failed, by name."""
+        self._probes: set[Message] = set()
+
+    def look(self) -> None:
+        """Times the attempts that wait."""
+        retries = self._pump.kernel.retries
+        waiting, retries.waiting = retries.waiting, []
+        for message in waiting:
+            due = retries.due(message)
+            if due is not None:
+                self._pump.timers.add(due, partial(self._begin, message))
+
+    def _begin(self, message: Message) -> None:
+        self._pump.kernel.retries.begin(message)
+        self._pump.carry_out()
+
+    # Circuits
+
+    def barred(self, message: Message) -> Failure | None:
+        """Why a message is not delivered now: its handler keeps failing."""
+        circuit = self.circuits.get(message.to)
+        if circuit is None or circuit.state == "closed":
+            return None
+        if circuit.lets_through(self._pump.now()):
+            self._probes.add(message)
+            return None
+        return Failure("crashed", circuit.says(), retry=True)
+
+    def ended(self, delivery: Delivery, failure: Failure | None, *, void: bool) -> None:
+        """A delivery ended so. ``void``: it was cancelled, which tells nothing of its handler."""
+        message = delivery.message
+        probe = message in self._probes
+        self._probes.discard(message)
+        circuit = self.circuits.get(message.to)
+        if void:
+            if circuit is not None and probe:
+                circuit.left()
+        elif failure is not None and counts(failure.code) and not delivery.passed_on:
+            if circuit is None:
+                circuit = self.circuits[message.to] = Circuit(name=message.to)
+            if probe or circuit.state != "half-open":
+                circuit.failed(root_of(message.thread).id, self._pump.now())
+        elif circuit is not None and (probe or circuit.state == "closed"):
+            circuit.succeeded()
+
+
+__all__ = ["Retries"]

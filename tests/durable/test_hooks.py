@@ -1,0 +1,110 @@
+"""Hooks and the record: what is run again after a crash, and what is replayed, asks them again and comes to the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import evolve
+
+from organism import Context, Reply
+from organism.facts import CallCompleted, CallHeld
+from organism.hooks import CallEvent, Change, CompletionEvent, Pause, Skip
+from organism.testing import Says, ScriptedModel
+from tests.durable.mortal import Scene, behind, check_whole, every
+from tests.hard.budget_world import Done, Task, code, models, said_to
+from tests.replay.replay_world import Note, Recorded
+from tests.replay.replay_world import Task as Asked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from organism import Organism
+
+
+def number(event: CallEvent, ctx: Context) -> Any:
+    """Changes what is asked, answers every second call itself, and is the same whenever it is asked."""
+    text = str(event.call.messages[0]["content"])
+    if text.endswith("1"):
+        return Skip(f"hook on {text}")
+    return Change(evolve(event.call, messages=({"role": "user", "content": f"{text}!"},)))
+
+
+def shout(event: CompletionEvent, ctx: Context) -> Change:
+    return Change(evolve(event.completion, text=event.completion.text.upper()))
+
+
+async def worker(task: Task, ctx: Context) -> Reply[Done]:
+    texts = [(await ctx.complete(f"{task.text} {each}")).text for each in range(4)]
+    return Reply(Done(" / ".join(texts)))
+
+
+ANSWER = "GO 0! / HOOK ON GO 1 / GO 2! / GO 3!"
+
+
+def scene(path: Path) -> Scene:
+    model = ScriptedModel(lambda request: Says(text=said_to(request)[0], usage=(10, 5)))
+    document = {
+        "handlers": {"worker": code(worker)},
+        "models": models(model),
+        "hooks": {"before_model_call": number, "after_model_call": shout},
+    }
+    return Scene(path=path, model=model, document=document, sends=[("t", "worker", Task("go"), {})])
+
+
+@pytest.mark.parametrize("answered", range(5))
+async def test_a_delivery_that_is_run_again_asks_its_hooks_again_and_pays_for_nothing_twice(
+    tmp_path: Path, answered: int
+) -> None:
+    played = scene(tmp_path / "j.db")
+    organism = played.organism()
+    organism.dies_at = behind(answered, CallCompleted)
+    await played.live(organism, played.send_all)
+    last = await played.resume()
+    assert played.results["t"].reply == Done(ANSWER)
+    check_whole(last, played.path)
+    answers = [fact.text for fact in every(played.path, CallCompleted)]
+    assert answers == ["go 0!", "hook on go 1", "go 2!", "go 3!"]
+    # Of the call that was under way the answer may be lost; every other one was made once.
+    assert len(every(played.path, CallHeld)) <= 4
+
+
+def test_a_replay_asks_the_same_hooks_and_finds_nothing_changed(tmp_path: Path) -> None:
+    async def finder(task: Asked, ctx: Context) -> Reply[Note]:
+        texts = [(await ctx.complete(f"{task.text} {each}")).text for each in range(3)]
+        return Reply(Note(" / ".join(texts)))
+
+    model = ScriptedModel(lambda request: Says(text=said_to(request)[0]))
+    handlers = {"finder": {"code": finder, "description": "Finds."}}
+    hooks = {"before_model_call": number, "after_model_call": shout}
+    recorded = Recorded(tmp_path, handlers=handlers, models=models(model), hooks=hooks)
+    assert recorded.send("finder", Asked("go")).reply == Note("GO 0! / HOOK ON GO 1 / GO 2!")
+    replayed = recorded.replay()
+    assert (replayed.differences, replayed.unsure) == ((), ())
+    # Without them the models would be asked something else, which a replay shows.
+    assert recorded.replay(hooks={}).differences
+
+
+def test_what_a_hook_held_up_goes_on_in_another_process_once_it_was_resumed(tmp_path: Path) -> None:
+    open_: list[bool] = []
+
+    def gate(event: CallEvent, ctx: Context) -> Pause | None:
+        return None if open_ else Pause("look at it")
+
+    async def finder(task: Asked, ctx: Context) -> Reply[Note]:
+        return Reply(Note((await ctx.complete(task.text)).text))
+
+    model = ScriptedModel([Says(text="found")])
+    handlers = {"finder": {"code": finder, "description": "Finds."}}
+    recorded = Recorded(tmp_path, handlers=handlers, models=models(model), hooks={"before_model_call": gate})
+    assert recorded.send("finder", Asked("go")).outcome == "paused"
+
+    async def go_on(organism: Organism) -> Any:
+        (handle,) = await organism.resume()
+        handle.resume()
+        return await handle.result()
+
+    open_.append(True)
+    result = recorded.run(go_on)
+    assert (result.outcome, result.reply, len(model.requests)) == ("completed", Note("found"), 1)
+    assert recorded.replay().differences == ()

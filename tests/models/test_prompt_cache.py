@@ -1,0 +1,97 @@
+"""What was said before is taken apart once, and comes to the same prompt as if it never had been."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from organism.models.contract import ToolSpec
+from organism.models.prompt import prompt_of
+from organism.models.prompt_cache import PromptCache
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.sampled_from([0.0, -0.0, 1.0, 0.5])
+    | st.text("aé\ud800", max_size=3)
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+PLAIN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": st.text("ab", max_size=2)})
+ODD = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "tool"])}, optional={"content": VALUES, "tool_calls": VALUES, "name": VALUES}
+)
+MESSAGES = st.lists(PLAIN | ODD, max_size=5)
+TOOLS = st.lists(
+    st.builds(
+        ToolSpec,
+        name=st.sampled_from(["look", "say"]),
+        description=st.just(""),
+        parameters=st.dictionaries(st.sampled_from("ab"), VALUES, max_size=2),
+    ),
+    max_size=2,
+)
+
+
+@given(st.lists(st.tuples(MESSAGES, TOOLS), max_size=12), st.sampled_from([0, 2000, 100_000]))
+def test_every_prompt_is_what_it_would_be_without_a_cache(
+    asked: list[tuple[list[Any], list[ToolSpec]]], most: int
+) -> None:
+    cache = PromptCache(most=most)
+    for messages, tools in [*asked, *asked]:
+        plain = prompt_of(messages, tools=tools, returns={"title": "Answer"} if tools else None)
+        assert cache.of(messages, tools=tools, returns={"title": "Answer"} if tools else None) == plain
+        assert plain.size == sum(map(len, (text.body for text in plain.texts))) + len(plain.beside)
+
+
+def test_a_message_that_was_changed_is_another_one() -> None:
+    cache, message = PromptCache(), {"role": "user", "content": "one"}
+    before = cache.of([message])
+    message["content"] = "two"
+    assert cache.of([message]) == prompt_of([message]) != before
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, True), (1, 1.0), (0.0, -0.0), ([1], [True]), ({"a": 1}, {"a": 1.0})])
+def test_what_only_python_takes_for_equal_is_not_the_same(one: Any, other: Any) -> None:
+    cache = PromptCache()
+    for value in (one, other):
+        message = {"role": "user", "content": value}
+        assert cache.of([message]) == prompt_of([message])
+
+
+def test_what_is_no_json_is_named_each_time() -> None:
+    cache, circle = PromptCache(), {"role": "user", "content": list[Any]()}
+    circle["content"].append(circle)  # type: ignore[attr-defined]  # a message that holds itself
+    for wrong in ({"role": "user", "content": object()}, circle):
+        for _ in range(2):
+            with pytest.raises(TypeError, match=r"messages\[1\] cannot be sent to a model"):
+                cache.of([{"role": "user", "content": "hi"}, wrong])
+
+
+def test_a_long_history_is_taken_apart_once() -> None:
+    cache = PromptCache()
+    messages = [{"role": "user", "content": f"message {number}"} for number in range(200)]
+    first = cache.of(messages)
+    again = cache.of([*map(dict, messages), {"role": "user", "content": "more"}])
+    assert all(one is other for one, other in zip(first.parts, again.parts, strict=False))
+
+
+def test_what_it_keeps_is_bounded() -> None:
+    cache = PromptCache(most=100_000)
+    cache.of([{"role": "user", "content": "hi"}])
+    tracemalloc.start()
+    for number in range(2000):
+        cache.of([{"role": "user", "content": f"{number} " + "x" * 1000}])
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 1_000_000, "2000 messages of a kilobyte were said"
