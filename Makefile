@@ -12,8 +12,8 @@ AIMOCK := 1.43.0
 
 BIN := $(VENV)/bin
 CODE := organism handlers tests benchmarks
-BENCHES := "budget.py" "soak.py" "machine.py" "estimates.py" "pump.py W1" "pump.py W2F" "pump.py W2C" "pump.py W4" "journal.py" \
-	"durable.py durable-serial" "durable.py durable-many" "durable.py durable-steps" "recovery.py" "crash.py"
+BENCHES := "budget.py" "soak.py" "machine.py" "estimates.py" "gateway.py" "pump.py W1" "pump.py W2F" "pump.py W2C" "pump.py W4" "journal.py" \
+	"durable.py durable-serial" "durable.py durable-many" "durable.py durable-steps" "recovery.py" "crash.py" "streams.py"
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -89,7 +89,7 @@ $(VENV)/.test: requirements-dev.lock pyproject.toml $(VENV)/pyvenv.cfg
 # A mock server of both protocols, for some of the tests; where it cannot be had they are skipped and say so.
 $(VENV)/.aimock: $(VENV)/pyvenv.cfg
 	@if ! command -v npm > /dev/null; then echo "npm is not here: the tests against aimock are skipped"; \
-	elif npm install --prefix $(VENV)/aimock --no-audit --no-fund --ignore-scripts @copilotkit/aimock@$(AIMOCK) \
+	elif npm install --prefix $(VENV)/aimock --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000 @copilotkit/aimock@$(AIMOCK) \
 		> $(VENV)/aimock.log 2>&1; then touch $@; \
 	else echo "aimock could not be installed (see $(VENV)/aimock.log): the tests against it are skipped"; fi
 

@@ -21,7 +21,7 @@ from organism.kernel import Kernel, recovery
 from organism.kernel.fold import Fold
 from organism.loader import payloads_beside
 from organism.payloads import Vocabulary
-from organism.pump.writer import Writer
+from organism.pump.writer import HandOver, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -57,6 +57,7 @@ class Durable:
         *,
         now: Callable[[], float],
         offload: Offload,
+        hand_over: HandOver,
         marked: Marked | None = None,
     ) -> None:
         self._marked = marked
@@ -67,6 +68,7 @@ class Durable:
         self._kernel = kernel
         self._now = now
         self._offload = offload
+        self._hand_over = hand_over
         since = datetime.fromtimestamp(now(), UTC)
         identity = {"pid": str(os.getpid()), "host": platform.node(), "organism": settings.name}
         self._lock = Lock(place, {**identity, "since": f"{since:%Y-%m-%dT%H:%M:%SZ}"})
@@ -91,7 +93,7 @@ class Durable:
         self._left = {each.root: each for each in unfinished}
         self._since = max((each.last for each in unfinished), default=self._now())
         recovery.begin(self._kernel, spendings, self._now())
-        self._writer = Writer(self._journal, self._offload, failed=failed, due=self._snapshot, moved=moved)
+        self._writer = Writer(self._journal, self._hand_over, failed=failed, due=self._snapshot, moved=moved)
         self._kernel.book.listen(self._writer.record)
         return self._writer
 

@@ -23,6 +23,8 @@ TOOL: Final = "."
 
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
+_CLASS_NAME: Final = type.__dict__["__name__"].__get__
+"""What ``cls.__name__`` is where no metaclass has its hands in it."""
 
 
 def is_handler_name(name: str) -> bool:
@@ -48,6 +50,19 @@ def called_as(handler: str) -> str:
 def is_organism_name(name: str) -> bool:
     """Whether ``name`` may name an organism: ``[a-z][a-z0-9-]*``."""
     return _ORGANISM.fullmatch(name) is not None
+
+
+def class_name(value: object) -> str:
+    """The name of a value's class, whatever the class itself says of it."""
+    return str(_CLASS_NAME(type(value)))
+
+
+def told(value: object) -> str:
+    """A value as it stands in a message: its ``repr``, cut; its class where it has none that can be told."""
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # noqa: BLE001 - it is somebody's value, and may raise anything
+        return f"a value of type {class_name(value)}"
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:

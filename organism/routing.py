@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from attrs import frozen
 
-from organism.names import ORGANISM, is_tool, suggestion
+from organism.names import ORGANISM, class_name, is_tool, suggestion, told
 from organism.payloads.primitives import (
     BudgetEstimate,
     BudgetExhausted,
@@ -124,8 +124,11 @@ def check_address(routes: Mapping[str, Route], sender: Route | None, to: object,
 
     A handler is told nothing of handlers that are not its peers, not even that they exist. ``to`` is whatever it wrote.
     """
-    if not isinstance(to, str):
-        return Misdirected("routing", f"an address is the name of a handler, not {to!r}")
+    if type(to) is not str:
+        # What derives from str may answer one question about itself so and the next one otherwise.
+        if not issubclass(type(to), str):
+            return Misdirected("routing", f"an address is the name of a handler, not {told(to)}")
+        to = str.__str__(cast("str", to))
     hidden = sender is None and (to == ORGANISM or is_tool(to))
     target = None if hidden else routes.get(to)
     if sender is not None and to not in sender.peers and to != ORGANISM:
@@ -136,5 +139,7 @@ def check_address(routes: Mapping[str, Route], sender: Route | None, to: object,
     kind = cast("type[object]", type(payload))
     if kind not in target.accepts:
         wanted = ", ".join(sorted(each.__name__ for each in target.accepts))
-        return Misdirected("validation", f"'{to}' takes {wanted}, not {kind.__name__}")
+        given = class_name(payload)
+        other = "another class of that name" if any(each.__name__ == given for each in target.accepts) else given
+        return Misdirected("validation", f"'{to}' takes {wanted}, not {other}")
     return target

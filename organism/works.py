@@ -169,7 +169,12 @@ class Works:
         if self._settings.journal == "memory:":
             return None
         self.durable = Durable(
-            self._settings, self._kernel, now=self._now, offload=self._offload, marked=self._audience.marked
+            self._settings,
+            self._kernel,
+            now=self._now,
+            offload=self._offload,
+            hand_over=self._hand_over,
+            marked=self._audience.marked,
         )
         return await self.durable.open(failed=self._freeze, moved=self._release)
 
@@ -182,6 +187,10 @@ class Works:
         _log.info("thread %s is paused by a hook: %s", ctx.thread, reason)
         await ctx.hold_up()
         return True
+
+    def _hand_over(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Has a batch written by the same thread."""
+        self._disk.begin(work, done)
 
     # The pump that a writer tells of what it has written is made for that writer.
 

@@ -33,11 +33,14 @@ class Allowance:
         tools = tuple(spec for spec in offer.tools if not self._is_used_up(self._toolbox.peer_of(spec.name)))
         elements = tuple(each for each in offer.elements if not self._is_used_up(each.peer))
         gone = {each.peer for each in offer.elements if each.peer and each not in elements}
-        if len(tools) <= len(without.tools) and len(elements) <= len(without.elements):
+        # Tools that are sent along and cannot be chosen: some providers want them beside the calls of earlier turns.
+        held = without.tools if without.choice == "none" else ()
+        if len(tools) <= len(without.tools) - len(held) and len(elements) <= len(without.elements):
             return without
         # What it may write is told at the prompt's beginning, which stays as it is.
         reminder = f"You cannot address {' or '.join(sorted(gone))} any more." if gone else offer.reminder
-        return evolve(offer, tools=tools, elements=elements, reminder=reminder)
+        choice = "none" if held and not tools else offer.choice
+        return evolve(offer, tools=tools or held, choice=choice, elements=elements, reminder=reminder)
 
     def take(self, peer: str) -> str | None:
         """Counts a call to a peer or function. Why it may not be made, where as many were as are allowed."""

@@ -20,7 +20,7 @@ from organism.agent.pruning import boundary, pruned
 from organism.agent.recaps import EXTRACT, is_recap, recapped, summed_up
 from organism.agent.speech import Offer
 from organism.agent.summary import Summaries, Summary
-from organism.agent.window import Bounds, bounds, fits_anyway, surely_beyond
+from organism.agent.window import Bounds, bounds, fits_anyway, surely_beyond, tokens_of
 from organism.errors import HandlerFailedError, ModelError
 from organism.images import CutShort
 
@@ -49,10 +49,11 @@ class _Turn:
 
 @frozen
 class _Size:
-    """An estimate of a prompt's ``tokens``, and what they may be."""
+    """An estimate of a prompt's ``tokens``, and what they may be. ``plain``: both are counted by characters."""
 
     tokens: int
     bounds: Bounds
+    plain: bool = False
 
 
 class Compacting:
@@ -130,21 +131,22 @@ class Compacting:
         if must or (size.tokens > mark and self._is_worth(turn, plan, size)) or self._ctx.has_summary:
             why = "over" if over else "limit" if must else "mark"
             left = await self._cut(turn, key, why, plan, size, goal=mark if must else None)
-            if not over and must and left > hard:
+            if not over and not size.plain and must and left > hard:
                 self._check(turn, size.bounds)
 
     async def _after_refusal(self, turn: _Turn, key: str, known: CutShort | None) -> bool:
         """Cuts the history short after the provider has refused the prompt; whether anything was cut."""
         settings = self._agent.compaction
         assert settings is not None  # noqa: S101 - asked by the caller
+        before = self._prompt(turn)
+        self._history.note_refused(self._agent.model, _characters(before))
         if known is not None and await self._repeat(known):
             return True
         if self._ctx.is_replayed:
             return False
-        before = self._prompt(turn)
         tokens, wish = self._ctx.measured(self._asking.call(before, turn.offer))
         allowed = bounds(settings, self._ctx.window(self._agent.model), wish)
-        size = _Size(tokens, allowed.refused(sum(map(_length, before))))
+        size = _Size(tokens, allowed.refused(_characters(before)))
         plan = self._plan(settings, size.bounds)
         await self._cut(turn, key, "context", plan, size, goal=size.bounds.after_refusal(tokens))
         return self._prompt(turn) != before
@@ -154,16 +156,18 @@ class Compacting:
         if plan is None:
             return False
         gone = sum(map(_length, (each for each in plan.replaced if not is_recap(each))))
-        return size.bounds.worth(size.tokens * gone // max(1, sum(map(_length, self._prompt(turn)))))
+        return size.bounds.worth(size.tokens * gone // max(1, _characters(self._prompt(turn))))
 
     def _size(self, turn: _Turn, settings: Compaction) -> _Size | None:
         """The size of a prompt; ``None`` where nobody knows what it may be, or it is far from that."""
-        window = self._ctx.window(self._agent.model)
+        prompt, offer, window = self._prompt(turn), turn.offer, self._ctx.window(self._agent.model)
+        refused = self._history.refused(self._agent.model)
+        if refused:  # what was met is surer than what is said
+            return _Size(tokens_of(_characters(prompt)), bounds(settings, tokens_of(refused), 0), plain=True)
         if window is None:
             return None
-        prompt, offer = self._prompt(turn), turn.offer
         beside = len(offer.instructions) + len(offer.reminder) + sum(len(str(tool)) for tool in offer.tools)
-        if fits_anyway(sum(map(_length, prompt)) + beside, len(prompt), settings, window):
+        if fits_anyway(_characters(prompt) + beside, len(prompt), settings, window):
             return None
         tokens, wish = self._ctx.measured(self._asking.call(prompt, turn.offer))
         return _Size(tokens, bounds(settings, window, wish))
@@ -182,9 +186,9 @@ class Compacting:
             if self._is_worth(turn, plan, size) or self._ctx.has_summary:
                 made = await self._summaries.of(plan, size.bounds)
             self._replace(plan, made, size.bounds)
-            tokens = self._tokens(turn)
+            tokens = self._tokens(turn, plain=size.plain)
         if goal is not None and tokens > goal:
-            longest, tokens = self._cut_results(turn, tokens, goal)
+            longest, tokens = self._cut_results(turn, evolve(size, tokens=tokens), goal)
         if plan is None and not longest:
             return tokens
         cut = CutShort(
@@ -196,7 +200,7 @@ class Compacting:
             messages_after=len(self._prompt(turn)),
             replaced=(0, 0) if plan is None else (plan.since, plan.start),
             digest="" if plan is None else plan.digest,
-            window=size.bounds.window,
+            window=None if size.plain else size.bounds.window,
             mark=size.bounds.mark,
             longest=longest,
             asked=made.asked,
@@ -205,15 +209,15 @@ class Compacting:
         self._ctx.note_cut(key, cut)
         return tokens
 
-    def _cut_results(self, turn: _Turn, tokens: int, goal: int) -> tuple[int, int]:
+    def _cut_results(self, turn: _Turn, size: _Size, goal: int) -> tuple[int, int]:
         """Cuts long results shorter and shorter, until the prompt has no more than ``goal`` tokens: to how many characters, and its tokens
         then.
         """
-        history, cut = self._history, 0
+        history, tokens, cut = self._history, size.tokens, 0
         longest = max(SHORTEST, history.longest_result // 2)
         while tokens > goal:
             if history.cut_results(longest):
-                cut, tokens = longest, self._tokens(turn)
+                cut, tokens = longest, self._tokens(turn, plain=size.plain)
             if longest == SHORTEST:
                 break
             longest = max(SHORTEST, longest // 2)
@@ -255,7 +259,9 @@ class Compacting:
         history = self._history
         return history.prompt_of(pruned(history.messages, self._pruned), *turn.after)
 
-    def _tokens(self, turn: _Turn) -> int:
+    def _tokens(self, turn: _Turn, *, plain: bool = False) -> int:
+        if plain:
+            return tokens_of(_characters(self._prompt(turn)))
         return self._ctx.measured(self._asking.call(self._prompt(turn), turn.offer))[0]
 
     def _prune(self, turn: _Turn) -> None:
@@ -312,6 +318,10 @@ _WHAT: Final = {
     "tool": "what a peer or a tool gave it",
 }
 """Whose text is the longest of a prompt, by its role."""
+
+
+def _characters(prompt: Sequence[Mapping[str, Any]]) -> int:
+    return sum(map(_length, prompt))
 
 
 def _length(message: Mapping[str, Any]) -> int:

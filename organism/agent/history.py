@@ -25,6 +25,7 @@ _RECAP: Final = "recap"
 _FROM: Final = "from"
 _PINNED: Final = "pinned"
 _BREAKER: Final = "breaker"
+_REFUSED: Final = "refused"
 NO_NUMBER: Final = -1
 """Of the recap, which is no message that was said."""
 SHORTEST: Final = 200
@@ -150,6 +151,17 @@ class History:
         return max(
             (len(str(each.get("content") or "")) for each in self.messages if each.get("role") == "tool"), default=0
         )
+
+    def refused(self, model: str) -> int:
+        """The characters of the shortest prompt that a model has refused as too long; 0 where it has refused none."""
+        of, characters = self._state.get(_REFUSED, (model, 0))
+        return characters if of == model else 0
+
+    def note_refused(self, model: str, characters: int) -> None:
+        """A model has refused a prompt of so many characters."""
+        least = min(characters, self.refused(model) or characters)
+        if least != self.refused(model):
+            self._state[_REFUSED] = [model, least]
 
     @property
     def breaker(self) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """A delivery to an agent: turns of a model, what it asks for carried out between them, until it replies.
 
-Reading order of this room: ``tools`` (what a model is offered), ``speech`` (how it says what it wants), ``dispatch`` (carries that
-out; ``allowance``: how often it may, ``cutting``: how much it reads of what comes), ``history`` (what it remembers), ``compaction`` (how that stays within the model's window), ``wording`` and ``telling`` (what it reads), ``asking`` (a turn's model call), ``grace`` (its last
+Reading order of this room: ``tools`` (what a model is offered), ``speech`` (how it says what it wants; ``xml_speech``, ``elements`` and ``xml_reading``: in XML), ``dispatch`` (carries that
+out; ``allowance``: how often it may, ``cutting``: how much it reads of what comes), ``history`` (what it remembers), ``compaction`` (how that stays within the model's window), ``wording`` and ``telling`` (what it reads), ``asking`` (a turn's model call; ``length``: the whole of it), ``grace`` (its last
 answer), and this loop.
 """
 

@@ -54,7 +54,7 @@ class Bounds:
         """The bounds once a prompt of so many characters was refused: it is less than was thought. It is the same in every process,
         for recaps and summaries are given their size by it.
         """
-        most = int(_REFUSED * characters / _CHARACTERS)
+        most = int(_REFUSED * tokens_of(characters))
         return evolve(self, mark=most if self.mark is None else min(most, self.mark))
 
     def after_refusal(self, tokens: int) -> int:
@@ -87,6 +87,11 @@ def bounds(settings: Compaction, window: int | None, output: int) -> Bounds:
     return Bounds(window=window, mark=min(int(settings.at * window), hard), hard=hard)
 
 
+def tokens_of(characters: int) -> int:
+    """The tokens that so many characters count as where a size must be the same in every process."""
+    return characters // _CHARACTERS
+
+
 def fits_anyway(characters: int, messages: int, settings: Compaction, window: int) -> bool:
     """Whether a prompt is so short that it need not be measured: no token is less than a byte."""
     mark = min(settings.at, settings.hard_limit, _LEAST_MARK) * window
@@ -103,4 +108,4 @@ def surely_beyond(prompt: Sequence[Mapping[str, Any]], window: int | None) -> bo
     return counted.tokens > window
 
 
-__all__ = ["Bounds", "bounds", "fits_anyway", "surely_beyond"]
+__all__ = ["Bounds", "bounds", "fits_anyway", "surely_beyond", "tokens_of"]

@@ -20,7 +20,7 @@ from attrs import frozen
 from organism.payloads.escapes import marked_up, marked_up_attribute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _NAME: Final = r"(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)"
 _ATTRIBUTE: Final = r"\s+([A-Za-z_][\w:.-]*)\s*=\s*(\"[^\"<]*\"|'[^'<]*'|[^\s\"'<>=/]+)"
@@ -32,6 +32,8 @@ _OF_XML: Final = frozenset({"amp", "lt", "gt", "quot", "apos"})
 _THOUGHTS: Final = frozenset({"think", "thinking"})
 """Elements in which models think aloud: what is drafted there is not said."""
 _FENCE: Final = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
+_INVENTED: Final = re.compile(r"^Message from [^\n:]{1,100}:[ \t]*$", re.MULTILINE)
+"""The head of a message that the model gets: where it writes one itself, it has begun to invent answers."""
 _CODE: Final = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 _SECTIONS: Final = {"<![CDATA[": "]]>", "<!--": "-->"}
 _SHOWN: Final = 40
@@ -54,12 +56,14 @@ class Found:
 def found_in(text: str, is_meant: Callable[[str], bool]) -> Iterator[Found]:
     """The outermost elements of a text that are messages: those that say whom they are for, and those whose name ``is_meant``.
 
-    What never ends takes the rest of the text with it, or of the fenced block in which it begins.
+    What never ends takes the rest of the text with it, or of the fenced block in which it begins. Behind an answer that the model has
+    invented nothing is read.
     """
     code = deque(match.span() for match in _CODE.finditer(text))
     at, thinks = 0, True
-    while (opening := text.find("<", at)) >= 0:
-        section = _section_end(text, opening)
+    sections = {opener: text.rfind(closer) for opener, closer in _SECTIONS.items()}
+    while (opening := text.find("<", at)) >= 0 and not _INVENTED.search(text, at, opening):
+        section = _section_end(text, opening, sections)
         tag = _START.match(text, opening) if section is None else None
         if tag is None:
             at = opening + 1 if section is None else section
@@ -79,15 +83,19 @@ def found_in(text: str, is_meant: Callable[[str], bool]) -> Iterator[Found]:
             at = max(at, span[1])  # it is only spoken of
             continue
         at = end if closed else _fence_end(text, opening)
-        yield Found(name, attributes.get("to"), text[opening:at], closed)
+        to = attributes.get("to")
+        yield Found(name, None if to is None else to.strip(), text[opening:at], closed)
 
 
-def _section_end(text: str, at: int) -> int | None:
-    """Where the comment or section of characters that begins here ends; ``None`` where none begins."""
+def _section_end(text: str, at: int, last: Mapping[str, int] | None = None) -> int | None:
+    """Where the comment or section of characters that begins here ends; ``None`` where none begins that ends.
+
+    ``last`` has the place of the last end of each kind, so that not every beginning is followed to the end of the text.
+    """
     for opener, closer in _SECTIONS.items():
-        if text.startswith(opener, at):
+        if text.startswith(opener, at) and (last is None or last[opener] > at):
             end = text.find(closer, at + len(opener))
-            return len(text) if end < 0 else end + len(closer)
+            return None if end < 0 else end + len(closer)
     return None
 
 
@@ -101,6 +109,8 @@ def _end_of(text: str, tag: re.Match[str], stop: int | None = None) -> tuple[int
         if section is not None:
             at = section
             continue
+        if text.startswith(tuple(_SECTIONS), opening):
+            break  # it takes all the rest
         found = _END.match(text, opening)
         if found is not None and found[1] == name:
             depth -= 1

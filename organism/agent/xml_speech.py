@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import evolve
+
 from organism.agent.dispatch import SENT
 from organism.agent.elements import TO, Element
 from organism.agent.speech import CUT_BY_BUDGET, Offer, answer_from, calls_read, calls_told, is_broken
@@ -54,7 +56,8 @@ class XmlSpeech:
         self._may_ask = Element(BudgetRequest, ORGANISM)
         self._vocabulary = Vocabulary(each.payload for each in (*peers, *replies))
         self._every = frozenset(each.name for each in (*peers, *own, *replies, self._may_ask))
-        self._reply_only = Offer((), elements=replies, instructions=_told(_HOW_TO_REPLY, replies))
+        held = toolbox.functions
+        self._reply_only = Offer(held, "none" if held else "auto", replies, _told(_HOW_TO_REPLY, replies))
         self._reminder = _ONLY_REPLY.format(names=" or ".join(f"<{each.name}>" for each in replies))
         self._offers = {
             may_ask: self._offer_of((*peers, *own, *([self._may_ask] if may_ask else []), *replies))
@@ -74,17 +77,14 @@ class XmlSpeech:
         """See :class:`~organism.agent.speech.Speech`."""
         offer = self._offers[False]
         alone = not offer.tools and len(offer.elements) == len(self._reply_only.elements)
-        return (
-            offer
-            if alone
-            else Offer((), "auto", self._reply_only.elements, self._reply_only.instructions, self._reminder)
-        )
+        return offer if alone else evolve(self._reply_only, reminder=self._reminder)
 
     def read(self, completion: Completion, offer: Offer) -> Sequence[Said] | str:
         """See :class:`~organism.agent.speech.Speech`. Text alone is taken as the reply where it can be one and holds no XML."""
         if completion.finish_reason == "budget":
             return CUT_BY_BUDGET
-        calls = calls_read(completion, self._toolbox, offer) if completion.tool_calls else []
+        callable_ = evolve(offer, tools=()) if offer.choice == "none" else offer
+        calls = calls_read(completion, self._toolbox, callable_) if completion.tool_calls else []
         said = [*calls, *self._written(completion, offer)]
         if said:
             return said

@@ -210,6 +210,31 @@ def _note_overdraft(node: Node, need: Vector, charge: Vector) -> None:
             node.overdraft[unit] = max(node.overdraft[unit], over)
 
 
+def lack_of_one(node: Node) -> Lack | None:
+    """Where one message more does not fit: as a :class:`Lack` of it on the node's path."""
+    if node.used[MESSAGES] + node.held[MESSAGES] >= node.caps.working[MESSAGES]:
+        return Lack(node, MESSAGES, 1, for_good=True)
+    for each in node.above:
+        if each.used[MESSAGES] + each.held[MESSAGES] >= each.caps.working[MESSAGES]:
+            return Lack(each, MESSAGES, 1, for_good=True)
+    return None
+
+
+def has_reached(node: Node) -> bool:
+    """Whether a level was reached on the node's path that has not fired; runways aside, which only calls come to."""
+    return _reaches(node) or any(map(_reaches, node.above))
+
+
+def _reaches(node: Node) -> bool:
+    limited = node.caps.limited
+    if limited:
+        used, marks = node.used, node.next_mark
+        for unit in limited:
+            if used[unit] >= marks[unit]:
+                return True
+    return False
+
+
 def charge_messages(node: Node, count: int) -> None:
     """Charges messages, which are known when they are sent and need no hold."""
     node.own[MESSAGES] += count

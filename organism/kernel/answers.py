@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attrs import frozen
+from attrs import define, frozen
 
 from organism.budget.caps import caps, figure
 from organism.budget.claims import MESSAGES, VECTOR
-from organism.budget.tree import Lack, Node
+from organism.budget.tree import Lack, Node, lack_of_one
 from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_new
@@ -36,9 +36,12 @@ class Refusal:
     lack: Lack | None = None
 
 
-@frozen
+@define(eq=False)
 class Target:
-    """Where a message that opens a frame goes: into ``thread``, or into a new sub-thread with this budget."""
+    """Where a message that opens a frame goes: into ``thread``, or into a new sub-thread with this budget.
+
+    One is made for every message: a frozen one would cost five times as much.
+    """
 
     to: str
     payload: Any
@@ -55,13 +58,14 @@ def invalid(text: str) -> Refusal:
 
 def check_payload(payload: Any) -> Refusal | None:
     """Whether a handler may send this value at all."""
+    kind: type = type(payload)
+    if is_payload(kind) and kind not in ORGANISM_ONLY:
+        return None
     if isinstance(payload, type):
         return invalid(f"{payload.__name__} is a class; send a value of it")
-    if not is_payload(payload):
-        return invalid(f"{type(payload).__name__} is no payload; declare its class with @payload")
-    if type(payload) in ORGANISM_ONLY:
-        return invalid(f"only the organism itself sends {type(payload).__name__}")
-    return None
+    if not is_payload(kind):
+        return invalid(f"{kind.__name__} is no payload; declare its class with @payload")
+    return invalid(f"only the organism itself sends {kind.__name__}")
 
 
 def check_target(
@@ -82,11 +86,11 @@ def check_target(
     if isinstance(found, Misdirected):
         return Refusal(Failure(found.code, found.text))
     target = _placed(sender, found, payload, depth, budget)
-    refused = _not_now(sender) or closed(sender.thread) or closed(target.thread) or _too_deep(target)
+    refused = _not_now(sender) or closed(target.thread) or _too_deep(target)
     if refused is not None:
         return refused
     occupied = state.occupied
-    waits = target.opens is None and (target.thread, target.to) in occupied
+    waits = occupied and target.opens is None and (target.thread, target.to) in occupied
     if waits and would_wait_for_ever(target.thread, target.to, sender, occupied, asks=asks):
         return Refusal(Failure("cycle", f"'{target.to}' waits for this very branch"))
     return target
@@ -95,14 +99,17 @@ def check_target(
 def _not_now(sender: Message) -> Refusal | None:
     if sender.dropped and sender.thread.stopping is None:
         return Refusal(Failure("cancelled", f"this delivery of '{sender.to}' was cancelled"))
-    return None
+    return closed(sender.thread)
 
 
 def _too_deep(target: Target) -> Refusal | None:
-    node = target.thread.node if target.opens is None else unborn(target.thread.node.path, target.opens)
+    node, opens = target.thread.node, target.opens
     limited = depth_limit(node)
-    if limited is None or target.depth <= limited[1]:
+    own = None if opens is None else opens.limits.depth
+    if (limited is None or target.depth <= limited[1]) and (own is None or target.depth <= own):
         return None
+    limited = depth_limit(node if opens is None else unborn(node.path, opens))
+    assert limited is not None  # noqa: S101 - one of them was passed
     node, limit = limited
     text = f"depth of the {node.scope}: limit {limit}, needed {target.depth}"
     failure = Failure("exhausted", text, unit="depth", scope=node.scope)
@@ -137,11 +144,12 @@ def _placed(sender: Message, route: Route, payload: Any, depth: int, budget: Bud
 
 def depth_limit(node: Node) -> tuple[Node, int] | None:
     """The tightest limit of depth on a node's path."""
-    limits = [(each.caps.depth, each) for each in node.path if each.caps.depth is not None]
-    if not limits:
-        return None
-    depth, tightest = min(limits, key=lambda pair: pair[0])
-    return tightest, depth
+    tightest, least = node, node.caps.depth
+    for each in node.above:
+        depth = each.caps.depth
+        if depth is not None and (least is None or depth < least):
+            tightest, least = each, depth
+    return None if least is None else (tightest, least)
 
 
 def check_messages(targets: Sequence[Goal]) -> Lack | None:
@@ -156,7 +164,7 @@ def check_messages(targets: Sequence[Goal]) -> Lack | None:
             if goal.opens.limits.messages is not None and count > goal.opens.limits.messages:
                 return Lack(unborn(goal.path, goal.opens), MESSAGES, count, for_good=True)
         for each in goal.path:
-            counts[each] = counts.get(each, 0) + 1
+            counts[each] = counts.get(each, 0) + goal.count
     for node, count in counts.items():
         if node.used[MESSAGES] + node.held[MESSAGES] + count > node.caps.working[MESSAGES]:
             return Lack(node, MESSAGES, count, for_good=True)
@@ -207,12 +215,13 @@ def exhausted_error(lack: Lack, hint: str) -> BudgetExhaustedError:
 
 class Goal(NamedTuple):
     """Whose budget a message is charged to: the nodes of ``path``, and a thread below them that ``opens``; ``shared`` names the
-    handler whose calls share that one.
+    handler whose calls share that one. Where it opens none, there may be a ``count`` of messages.
     """
 
     path: tuple[Node, ...]
     opens: BudgetSettings | None = None
     shared: str = ""
+    count: int = 1
 
 
 def goal_of(target: Target) -> Goal:
@@ -220,19 +229,14 @@ def goal_of(target: Target) -> Goal:
     return Goal(target.thread.node.path, target.opens, target.to if target.shared else "")
 
 
-@frozen
-class Planned:
-    """An outgoing that was checked: where it goes, if it opens a frame."""
-
-    out: Outgoing
-    target: Target | None = None
+Planned = tuple[Outgoing, Target | None]
+"""An outgoing that was checked: where it goes, if it opens a frame."""
 
 
 def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -> list[Planned] | Refusal:
     """What is to be done with an answer, all of it, or why nothing of it is."""
     frame = message.frame
     plan: list[Planned] = []
-    goals: list[Goal] = []
     answers = 0
     for out in outgoing:
         kind = type(out)
@@ -241,25 +245,50 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
             wrong = None if message.to == ORGANISM else check_payload(out.payload)
             if wrong is not None:
                 return wrong
-            plan.append(Planned(out))
-            receiver = _receiver(state, frame, out.payload)
-            if receiver is not None:
-                goals.append(Goal(receiver.thread.node.path))
+            plan.append((out, None))
         elif kind is Send or kind is Forward:
             answers += kind is Forward
             depth = frame.depth + (kind is Send)
             target = check_target(state, message, out.to, out.payload, depth=depth)  # type: ignore[union-attr]
             if isinstance(target, Refusal):
                 return target
-            plan.append(Planned(out, target))
-            goals.append(goal_of(target))
+            plan.append((out, target))
         else:
             text = f"'{message.to}' answered with {kind.__name__}; a handler answers with None, Reply, Send or Forward"
             return invalid(text)
     if answers > 1 and not _leaves(frame):
         return invalid(f"'{message.to}' answered its caller {answers} times at once; a frame replies once")
-    missing = check_messages(goals) if goals else None
+    missing = _missing(state, frame, plan)
     return plan if missing is None else too_many_messages(missing)
+
+
+def _missing(state: State, frame: Frame, plan: Sequence[Planned]) -> Lack | None:
+    """The node that cannot bear the messages of a plan."""
+    goals: list[Goal] = []
+    node, count = None, 0
+    for out, target in plan:
+        if target is None:
+            receiver = _receiver(state, frame, out.payload)
+            if receiver is None:
+                continue
+            charged = receiver.thread.node
+        elif target.opens is None:
+            charged = target.thread.node
+        else:
+            charged = None
+        # Messages to one thread that follow one another are looked at together.
+        if node is not None and charged is not node:
+            goals.append(Goal(node.path, count=count))
+            count = 0
+        node, count = charged, count + 1
+        if charged is None and target is not None:
+            goals.append(goal_of(target))
+            count = 0
+    if not goals and count == 1 and node is not None:
+        return lack_of_one(node)  # by far the most
+    if node is not None:
+        goals.append(Goal(node.path, count=count))
+    return check_messages(goals) if goals else None
 
 
 def _leaves(frame: Frame) -> bool:
@@ -280,18 +309,17 @@ def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[M
     frame = message.frame
     posted: list[Message] = []
     keyed = is_keyed(state, message)
-    for number, planned in enumerate(plan):
-        out = planned.out
+    for number, (out, target) in enumerate(plan):
         known_as = key_of_sent(message, f"{type(out).__name__}:{number}") if keyed else ""
-        if planned.target is None:
+        if target is None:
             _carry_reply(state, frame, out.payload, known_as)
         elif type(out) is Send:
-            posted.append(open_at(state, planned.target, message, "send", parent=frame, idempotency=known_as))
+            posted.append(open_at(state, target, message, "send", parent=frame, idempotency=known_as))
         else:
             ask = frame.asker if frame.asker is not None and not frame.asker.done else None
             sent = open_at(
                 state,
-                planned.target,
+                target,
                 message,
                 "forward",
                 parent=frame.parent,

@@ -49,7 +49,7 @@ class Asks:
         assert ask is not None  # noqa: S101 - opened with an asker
         looped = note_loops(self._state, message)
         remember(message, key, ask)
-        self._book.write(facts.Asked, message.thread, seq=message.seq, to=to, key=key)
+        self._book.write(facts.Asked, message.thread, seq=message.seq, to=target.to, key=key)
         if looped is not None:
             self._ends.stop(root_of(message.thread), looped, at)
         return ask
@@ -72,7 +72,7 @@ class Asks:
         note_arrival(self._state, posted, came_from=message.thread)
         looped = note_loops(self._state, message)
         remember(message, key, posted.thread.id)
-        self._book.write(facts.Spawned, message.thread, seq=message.seq, to=to, key=key)
+        self._book.write(facts.Spawned, message.thread, seq=message.seq, to=target.to, key=key)
         if looped is not None:
             self._ends.stop(root_of(message.thread), looped, at)
         return posted.thread

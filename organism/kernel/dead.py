@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from organism import facts
 from organism.frames import root_of
@@ -42,7 +42,7 @@ class Letters:
         """Ends the change by which a message failed for good: writes it down, with its history and all that sends it again."""
         thread, root = message.thread, root_of(message.thread)
         turn = root.conversation if message.kind == "ingress" else None
-        about = {
+        about: dict[str, Any] = {
             "seq": message.seq,
             "handler": message.to,
             "failure": failure,

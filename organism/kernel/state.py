@@ -220,7 +220,8 @@ class State:
         frame = Frame(thread, thread.seq, to, parent, depth, ask, above=above, top=top)
         message = Message(thread, thread.seq, to, payload, sender, frame, kind)
         message.idempotency = idempotency
-        thread.letter = thread.letter or kind == "dead"
+        if kind == "dead":
+            thread.letter = True
         frame.open = 1
         self.count_up(frame)
         if ask is not None:

@@ -88,6 +88,8 @@ def format_of(returns: Mapping[str, Any]) -> dict[str, Any]:
 
 def plain(value: object) -> object:
     """The same value of dicts and lists, which is what JSON encoders take."""
+    if value is None or isinstance(value, (str, int, float)):  # most of them: the other questions take longer
+        return value
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in cast("Mapping[str, object]", value).items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

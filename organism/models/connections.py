@@ -41,9 +41,8 @@ def client_of(make: Callable[..., httpx2.AsyncClient], *, most: int) -> httpx2.A
 
     client = plain(most)
     hears: dict[str, list[Callable[..., Any]]] = {"response": [hear_reasons]}
-    if getattr(
-        client, "_mounts", True
-    ):  # proxies; where they can no longer be seen, the plain client is the safe answer
+    # Where it can no longer be seen whether there are proxies, the plain client is the safe answer.
+    if getattr(client, "_mounts", True):
         client.event_hooks = {"request": [sweeping(client)], **hears}
         return client
     return make(transport=Connections(connection, most=most), event_hooks=hears)

@@ -260,9 +260,9 @@ class ListedRates:
         if self.tier is not None:
             return self._calculate(Measured(input_tokens=0, output_tokens=0)).model_price
         # Loaded late, as below.
-        from genai_prices.data_snapshot import get_snapshot
+        from genai_prices import data_snapshot
 
-        _, model = get_snapshot().find_provider_model(
+        _, model = data_snapshot.get_snapshot().find_provider_model(
             self.model, None, self.provider if self.url is None else None, self.url
         )
         return model.get_prices(self.at)

@@ -99,22 +99,28 @@ class Text:
         return tuple(found)
 
     @cached_property
-    def profile(self) -> Profile:
-        """The share of each group of signs; all zero for no text."""
-        return _shares(self.counts)
+    def makeup(self) -> tuple[Profile, float]:
+        """Its profile, and the floor of that."""
+        return _makeup(self.counts)
+
+
+def makeup_of(texts: Sequence[Text]) -> tuple[Profile, float]:
+    """The profile of texts taken together (all zero where there are none), and :func:`floor_of` it."""
+    there = [text for text in texts if text.body]
+    if len(there) == 1:
+        return there[0].makeup
+    return _makeup([*map(sum, zip(*[text.counts for text in there], strict=True))] or [0] * len(MOST))
 
 
 def profile_of(texts: Sequence[Text]) -> Profile:
     """The profile of texts taken together; all zero where there are none."""
-    there = [text for text in texts if text.body]
-    if len(there) == 1:
-        return there[0].profile
-    return _shares([*map(sum, zip(*[text.counts for text in there], strict=True))] or [0] * len(MOST))
+    return makeup_of(texts)[0]
 
 
-def _shares(counts: Sequence[int]) -> Profile:
+def _makeup(counts: Sequence[int]) -> tuple[Profile, float]:
     size = sum(counts) or 1
-    return tuple([count / size for count in counts])
+    profile = tuple([count / size for count in counts])
+    return profile, floor_of(profile)
 
 
 def floor_of(profile: Profile) -> float:

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from organism.models.profiles import floor_of, profile_of, unlike, unlike_each
+from organism.models.profiles import makeup_of, unlike, unlike_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +45,8 @@ class Witnesses:
 
     def ratio(self, texts: Sequence[Text]) -> float:
         """Tokens to hold for a byte of new text: what the witnesses say for as much as is like them, the floor for the rest."""
-        profile, size = profile_of(texts), _size(texts)
-        floor = floor_of(profile) * self._finer
+        (profile, floor), size = makeup_of(texts), _size(texts)
+        floor *= self._finer
         if size < _LIKE_FROM or len(self._seen) < NEEDED:
             return floor
         far = unlike_each(profile, [seen for seen, _ in self._seen])
@@ -61,9 +61,9 @@ class Witnesses:
         size = _size(texts)
         if size < SAID_FROM or not 0 < (said := reported / size) <= ABSURD:
             return
-        profile = profile_of(texts)
+        profile, floor = makeup_of(texts)
         self._seen.append((profile, said))
-        finer = said / floor_of(profile)
+        finer = said / floor
         self._finer = max(1.0, finer, self._finer + (finer - self._finer) / _FORGET)
 
 

@@ -16,6 +16,7 @@ from organism.payloads.json_values import parse_json
 from organism.payloads.json_writer import encode_fields, encode_json
 from organism.payloads.limits import Limits
 from organism.payloads.prose import description
+from organism.payloads.soundness import flaw
 from organism.payloads.types import Field, FieldType, PayloadType
 from organism.payloads.vocabulary import Vocabulary
 from organism.payloads.xml_writer import encode_xml
@@ -34,6 +35,7 @@ __all__ = [
     "encode_fields",
     "encode_json",
     "encode_xml",
+    "flaw",
     "is_payload",
     "json_schema",
     "parse_json",

@@ -37,9 +37,11 @@ class Definition:
 
 
 def definition_if_any(cls: type) -> Definition | None:
-    """The definition of a payload class, None for other classes. A subclass that is not decorated itself has none."""
-    definition: Definition | None = cls.__dict__.get(_ATTRIBUTE)
-    return definition
+    """The definition of a payload class, None for other classes. A subclass that is not decorated itself has none, and neither has
+    a class that was given something of that name, or the definition of another one.
+    """
+    found: object = cls.__dict__.get(_ATTRIBUTE)
+    return found if type(found) is Definition and found.cls is cls else None
 
 
 def definition_of(cls: type) -> Definition:
@@ -53,7 +55,7 @@ def definition_of(cls: type) -> Definition:
 def is_payload(cls_or_value: object) -> bool:
     """Whether it is a payload class, or a value of one."""
     cls = cls_or_value if isinstance(cls_or_value, type) else type(cls_or_value)
-    return _ATTRIBUTE in cls.__dict__
+    return definition_if_any(cls) is not None
 
 
 def payload_name(cls: type) -> str:
@@ -105,7 +107,7 @@ def within(cls: type) -> tuple[type, ...]:
         waiting += [
             inner
             for field in describe(one).fields
-            for inner in _held(field.type)
+            for inner in held(field.type)
             if found.get(inner.__name__) is not inner
         ]
     return tuple(found.values())
@@ -117,7 +119,7 @@ def clash(one: type, other: type) -> str:
     return f"two payload classes are named {one.__name__}: {places}; rename one, names are unique in an organism"
 
 
-def _held(type_: FieldType) -> tuple[type, ...]:
+def held(type_: FieldType) -> tuple[type, ...]:
     """The payload classes that a type names."""
     match type_:
         case Scalar() | Choice():
@@ -127,8 +129,8 @@ def _held(type_: FieldType) -> tuple[type, ...]:
         case OneOf():
             return type_.classes
         case Many():
-            return _held(type_.item)
+            return held(type_.item)
         case Table():
-            return _held(type_.value)
+            return held(type_.value)
         case Maybe():
-            return _held(type_.inner)
+            return held(type_.inner)

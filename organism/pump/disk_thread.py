@@ -48,6 +48,19 @@ class DiskThread:
             raise errors.pop()
         return results[0]
 
+    def begin(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
+        """Carries out ``work``; then ``done`` is called on this event loop with what it gave or raised."""
+        call = runtime.caller()
+
+        def carry_out() -> None:
+            try:
+                result: T | BaseException = work()
+            except BaseException as error:  # noqa: BLE001 - it is told where the work was given
+                result = error
+            call(lambda: done(result))
+
+        self._give(carry_out)
+
     def _give(self, carry_out: Callable[[], None]) -> None:
         with self._lock:
             self._work.put(carry_out)

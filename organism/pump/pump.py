@@ -343,6 +343,8 @@ class Pump:
     async def _park(self) -> bool:
         """Waits for work. False: there are enough that wait."""
         self._active -= 1
+        if self.writer is not None:
+            self.writer.start()
         if len(self._parked) >= SPARE:
             return False
         event = anyio.Event()

@@ -27,6 +27,25 @@ def current_task() -> object:
     return trio.lowlevel.current_task() if trio.lowlevel.in_trio_run() else asyncio.current_task()
 
 
+def caller() -> Callable[[Callable[[], object]], None]:
+    """What other threads call to have something called on this event loop; once the loop is over, it does nothing."""
+    if trio.lowlevel.in_trio_run():
+        token = trio.lowlevel.current_trio_token()
+
+        def call_in_trio(work: Callable[[], object]) -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(work)
+
+        return call_in_trio
+    loop = asyncio.get_running_loop()
+
+    def call(work: Callable[[], object]) -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(work)
+
+    return call
+
+
 async def called_back(begin: Callable[[Callable[[], None]], None]) -> None:
     """Waits until another thread has called what ``begin`` is given, whoever is cancelled meanwhile. Where the loop is over by
     then, the call does nothing.

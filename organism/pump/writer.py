@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 from attrs import frozen
@@ -14,8 +15,6 @@ from organism.errors import JournalError
 from organism.facts import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from organism.facts import Fact
     from organism.journal import Journal
 
@@ -41,19 +40,37 @@ class _Written:
     """Root threads of which a snapshot is due."""
 
 
+class HandOver(Protocol):
+    """Has what waits for the disk done beside the event loop."""
+
+    def __call__(self, work: Callable[[], _Written], done: Callable[[_Written | BaseException], None], /) -> None:
+        """Begins; ``done`` is called on the event loop with what ``work`` gave or raised."""
+        ...
+
+
 _Leaving = tuple[int, str, Callable[[], None], Callable[[JournalError], None] | None]
 """(position, root, go, fail): what goes once all up to a position is durable."""
 
 
+def _outcome(roots: Sequence[str], came: _Written | BaseException) -> _Written:
+    """What came of a batch. Whatever a journal raises, nothing of it is sure to be written; what ends the process is raised."""
+    if isinstance(came, Exception):
+        return _Written(dict.fromkeys(roots, JournalError(f"{type(came).__name__}: {came}")), ())
+    if isinstance(came, BaseException):
+        raise came
+    return came
+
+
 class Writer:
-    """The journal of a running organism. ``offload`` runs what waits for the disk beside the event loop. ``failed`` is told of a root thread that could not be written, once; nothing more of
-    it is. ``due`` is told of one of which a snapshot is due, and ``moved`` when more is durable.
+    """The journal of a running organism. ``hand_over`` has what waits for the disk done beside the event loop. ``failed`` is told of a
+    root thread that could not be written, once; nothing more of it is. ``due`` is told of one of which a snapshot is due, and
+    ``moved`` when more is durable.
     """
 
     def __init__(
         self,
         journal: Journal,
-        offload: Callable[[Callable[[], _Written]], Awaitable[_Written]],
+        hand_over: HandOver,
         *,
         failed: Callable[[str, JournalError], None],
         due: Callable[[str], None],
@@ -62,7 +79,7 @@ class Writer:
         self.journal = journal
         self.next = 1
         self.durable = 0
-        self._offload = offload
+        self._hand_over = hand_over
         self._failed = failed
         self._due = due
         self._moved = moved
@@ -71,8 +88,10 @@ class Writer:
         self._frozen: dict[str, JournalError] = {}
         self._wake = anyio.Event()
         self._woken = False
-        self._turn = anyio.Lock(fast_acquire=True)
-        """Batches end in the order in which they were begun, whoever writes them."""
+        self._busy = self._starting = False
+        self._crash: BaseException | None = None
+        """What ends the process, and came up where no task of ours was running."""
+        self._idle: list[anyio.Event] = []
         self._sealed = False
         self._said = ""
 
@@ -114,6 +133,7 @@ class Writer:
             raise JournalError("the organism was closed before this was written down")
         if self.durable >= self.next - 1 and root not in self._frozen:
             return
+        self.start()
         event, failures = anyio.Event(), list[JournalError]()
 
         def fail(error: JournalError) -> None:
@@ -126,23 +146,41 @@ class Writer:
             raise failures[0]
 
     async def run(self) -> None:
-        """Writes until it is cancelled; a write that has begun is finished."""
+        """Writes until it is cancelled what nobody had written before; a write that has begun is finished."""
         while True:
             await self._wake.wait()
             self._wake, self._woken = anyio.Event(), False
-            await self.flush()
+            if self._crash is not None:
+                raise self._crash
+            self.start()
+
+    def start(self) -> None:
+        """Gives what waits to the disk, where it is free: for those who know that nothing more comes at the moment."""
+        if self._starting:
+            return
+        self._starting = True
+        try:
+            while self._waiting and not self._busy:
+                self._busy = True
+                self._begin()
+        finally:
+            self._starting = False
 
     async def flush(self) -> None:
         """Writes all that waits."""
-        async with self._turn:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-                durable = self.durable + len(batch)
-                if self._frozen:
-                    batch = [(root, fact) for root, fact in batch if root not in self._frozen]
-                self._end_batch(durable, await self._write(batch))
+        self.start()
+        while self._busy:
+            event = anyio.Event()
+            self._idle.append(event)
+            await event.wait()
+        if self._crash is not None:
+            raise self._crash
 
-    async def _write(self, batch: Sequence[tuple[str, Fact]]) -> _Written:
+    def _begin(self) -> None:
+        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        durable = self.durable + len(batch)
+        if self._frozen:
+            batch = [(root, fact) for root, fact in batch if root not in self._frozen]
         roots = list(dict.fromkeys(root for root, _ in batch))
         over = {root for root, fact in batch if isinstance(fact, Ended) and fact.thread == root}
 
@@ -152,11 +190,21 @@ class Writer:
                 failed, [root for root in roots if root not in over and root not in failed and self._is_due(root)]
             )
 
+        self._hand_over(work, partial(self._ended, durable, roots))
+
+    def _ended(self, durable: int, roots: Sequence[str], came: _Written | BaseException) -> None:
+        """A batch was written, or not. It is called where no task of ours is: what it raises is raised by :meth:`run`."""
+        self._busy = False
         try:
-            return await self._offload(work)
-        except Exception as error:  # noqa: BLE001 - whatever a journal raises, nothing of the batch is sure to be written
-            broken = JournalError(f"{type(error).__name__}: {error}")
-            return _Written(dict.fromkeys(roots, broken), ())
+            self._end_batch(durable, _outcome(roots, came))
+            self.start()
+        except BaseException as error:  # noqa: BLE001 - see above
+            self._crash = error
+            self._wake.set()
+        if not self._busy:
+            idle, self._idle = self._idle, []
+            for event in idle:
+                event.set()
 
     def _is_due(self, root: str) -> bool:
         entries, size, snapshot = self.journal.size_since_snapshot(root)

@@ -71,11 +71,11 @@ class Server:
     answering: Answering
     open: set[_Connection] = field(factory=set["_Connection"], init=False)
     _closing: bool = field(default=False, init=False)
-    _left: anyio.Event = field(factory=anyio.Event, init=False)
+    _stirred: anyio.Event = field(factory=anyio.Event, init=False)
 
     async def serve(self, stream: SocketStream) -> None:
         """Serves one connection until its caller hangs up, or the server is to close."""
-        connection = _Connection(stream, self.answering)
+        connection = _Connection(stream, self.answering, self._stir)
         self.open.add(connection)
         try:
             async with stream:
@@ -86,7 +86,10 @@ class Server:
             pass
         finally:
             self.open.discard(connection)
-            self._left.set()
+            self._stir()
+
+    def _stir(self) -> None:
+        self._stirred.set()
 
     async def drain(self, seconds: float) -> None:
         """Closes the connections that wait, and lets those that are answered go on for so long."""
@@ -100,8 +103,8 @@ class Server:
     async def until(self, so: Callable[[], bool]) -> None:
         """Waits until something is so of its connections."""
         while not so():
-            self._left = anyio.Event()
-            await self._left.wait()
+            self._stirred = anyio.Event()
+            await self._stirred.wait()
 
 
 @asynccontextmanager
@@ -119,9 +122,10 @@ async def listening(answering: Answering, *, host: str = "127.0.0.1", port: int 
 class _Connection:
     """One connection, and the requests that come on it one after the other."""
 
-    def __init__(self, stream: SocketStream, answering: Answering) -> None:
+    def __init__(self, stream: SocketStream, answering: Answering, stirred: Callable[[], None]) -> None:
         self.scope = anyio.CancelScope()
         self.busy = False
+        self._stirred = stirred
         self._stream = stream
         self._answering = answering
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_OF_HEAD)
@@ -140,6 +144,7 @@ class _Connection:
         if asked is None:
             return False
         self.busy = True
+        self._stirred()
         await self._answered(asked)
         self.busy = False
         if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:

@@ -6,6 +6,7 @@ import hmac
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -123,8 +124,9 @@ class SimulatedProvider:
     async def _pieces(self, spoken: _Protocol, call: _Call, stream: SimulatedStream) -> AsyncGenerator[bytes]:
         whole = False
         try:
-            async for piece in spoken.stream(call, stream):
-                yield piece
+            async with aclosing(spoken.stream(call, stream)) as pieces:
+                async for piece in pieces:
+                    yield piece
             whole = True
         finally:
             self.answered += whole

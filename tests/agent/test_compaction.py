@@ -63,6 +63,21 @@ async def test_the_instructions_the_task_and_the_last_turns_stay_and_no_call_is_
 
 
 @pytest.mark.anyio
+async def test_what_is_handled_now_stays_however_long_ago_it_came() -> None:
+    reader = Reader(pages=3)
+    model = ScriptedModel(reader)
+    models = model.models(context_window=WINDOW)
+    async with running(handlers=handlers(), models=models, budget={"messages": 500}) as organism:
+        await (await organism.send("reader", Job("The first task."), conversation="c")).result()
+        before, reader.pages = len(model.requests), 70
+        await (await organism.send("reader", Job("The second task."), conversation="c")).result()
+        assert len(cuts(organism.watch)) > 1
+    for messages in asked(model)[before:]:
+        assert [each["role"] for each in messages if "The second task." in str(each["content"])][-1:] == ["user"]
+        assert sum(str(each["content"]).startswith("Message:") for each in messages) == 2
+
+
+@pytest.mark.anyio
 async def test_nothing_is_cut_where_it_is_turned_off_or_far_from_the_mark() -> None:
     for keys, pages in (({"compaction": None, "prune": None}, 30), ({}, 5)):
         reader = Reader(pages=pages)
@@ -82,27 +97,28 @@ async def test_without_compaction_a_window_that_is_full_fails_the_agent() -> Non
 
 
 @pytest.mark.anyio
-async def test_where_no_window_is_known_the_provider_says_that_it_is_full_and_is_asked_again_once() -> None:
+async def test_where_no_window_is_known_the_provider_refuses_once_and_what_it_refused_is_the_window_then() -> None:
     reader = Reader(pages=100)
     async with running(**organism_of(reader, window=None, prune=None)) as organism:
         result = await (await organism.send("reader", Job("Read all pages."))).result()
         assert result.reply == Result("read 100 pages")
         made = cuts(organism.watch)
-        refused = sum(size > WINDOW for size in reader.sizes)
-        assert refused == len(made) > 0
-        assert {cut.why for cut in made} == {"context"}
+        assert sum(size > WINDOW for size in reader.sizes) == 1
+        assert [cut.why for cut in made] == ["context", *["mark"] * (len(made) - 1)]
+        assert len(made) > 2
         assert all(cut.tokens_after < cut.tokens_before and cut.window is None for cut in made)
         assert reader.seen == list(range(1, 101))
         assert result.usage.model_calls == len(reader.sizes)
 
 
 @pytest.mark.anyio
-async def test_a_window_that_is_smaller_than_was_said_is_met_by_cutting_again() -> None:
-    reader = Reader(pages=60)
+async def test_a_window_that_is_smaller_than_was_said_is_met_once() -> None:
+    reader = Reader(pages=100)
     async with running(**organism_of(reader, window=60_000, prune=None)) as organism:
         result = await (await organism.send("reader", Job("Read all pages."))).result()
-        assert result.reply == Result("read 60 pages")
-        assert {cut.why for cut in cuts(organism.watch)} == {"context"}
+        assert result.reply == Result("read 100 pages")
+        assert sum(size > WINDOW for size in reader.sizes) == 1
+        assert {cut.why for cut in cuts(organism.watch)} == {"context", "mark"}
 
 
 @pytest.mark.anyio

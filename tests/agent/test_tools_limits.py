@@ -114,7 +114,7 @@ async def test_what_is_used_up_cannot_be_written_in_xml_either() -> None:
     assert index.ran == ["b"]
     first, second, third = model.requests
     assert names(first) == ["search"]
-    assert names(second) == []
+    assert (names(second), second.tool_choice) == (["search"], "none")
     assert "about a" in str(second.messages[-2]["content"])
     assert "'librarian' may be called once in a thread, and was" in str(second.messages[-2]["content"])
     assert "reply" in str(second.messages[-1]["content"])

@@ -333,6 +333,18 @@ async def test_texts_are_taken_word_for_word(text: str, meant: str) -> None:
     assert reply == Answer(meant, [])
 
 
+async def test_nothing_is_read_behind_an_answer_that_the_model_invents() -> None:
+    invented = f"{SEARCH}\n\nMessage from librarian:\n<Found><hits/></Found>\n\n<Answer><text>invented</text><sources/></Answer>"
+    reply, (_, second) = await answered(invented, ANSWER)
+    assert reply == Answer("done", [])
+    assert "<item>pumps 0</item>" in newest(second)
+
+
+async def test_a_text_may_quote_the_head_of_a_message() -> None:
+    reply, _ = await answered("<Answer><text>I got:\nMessage from boss:\nnothing</text><sources/></Answer>")
+    assert reply == Answer("I got:\nMessage from boss:\nnothing", [])
+
+
 async def test_an_attribute_without_quotes_is_read() -> None:
     _, (_, second) = await answered("<Search to=librarian><query>x</query></Search>", ANSWER)
     assert newest(second).startswith("Message from librarian:")
@@ -415,3 +427,86 @@ async def test_an_answer_on_grace_is_asked_for_alone_and_read() -> None:
     assert '<Search to="librarian">' not in system(last)
     assert "Your reply: What they get.\n<Answer>" in system(last)
     assert "Budget notice: exhausted" in str(last.messages[-2:])
+
+
+# Together with the rest
+
+
+async def add(first: int, second: int) -> str:
+    """Adds two numbers."""
+    return f"The sum is {first + second}."
+
+
+async def test_functions_are_tools_beside_the_elements() -> None:
+    calls = (("add", {"first": 1, "second": 2}),)
+    model = ScriptedModel([Says(text=SEARCH, calls=calls), DONE])
+    async with running(handlers=desk(tools=[add]), models=model.models()) as organism:
+        assert await organism.ask("desk", Question("?")) == Answer("done", [])
+    first, second = model.requests
+    assert [tool.name for tool in first.tools] == ["add"]
+    # The result of a tool follows its call; what was written is answered after it.
+    assert [message["role"] for message in second.messages] == ["system", "user", "assistant", "tool", "user"]
+    assert second.messages[3]["content"] == "The sum is 3."
+    assert newest(second).startswith("Message from librarian:\n<Found")
+
+
+async def test_whom_it_asked_as_often_as_it_may_is_not_addressed_any_more() -> None:
+    model = ScriptedModel([Says(text=SEARCH), Says(text=SEARCH), DONE])
+    async with running(handlers=desk(tool_calls={"librarian": 1}), models=model.models()) as organism:
+        assert await organism.ask("desk", Question("?")) == Answer("done", [])
+        assert [fact.to for fact in organism.watch.of(Asked)] == ["librarian"]
+    assert "You cannot address librarian any more" in newest(model.requests[1])
+
+
+async def test_answers_to_xml_are_left_out_of_prompts_like_results_of_tools() -> None:
+    def script(request: Request) -> Says:
+        return Says(text=SEARCH.replace("1", "300")) if len(request.messages) < 9 else DONE
+
+    model = ScriptedModel(script)
+    handlers = desk(prune={"protect_turns": 1, "min_tokens": 100})
+    async with running(handlers=handlers, models=model.models()) as organism:
+        assert await organism.ask("desk", Question("?")) == Answer("done", [])
+    said = [str(message["content"]) for message in model.requests[-1].messages if message["role"] == "user"]
+    assert said[1].startswith("Message from librarian:\n[a result of ")
+    assert "<Found" in said[-1]
+
+
+async def test_an_agent_remembers_what_it_wrote_when_it_is_asked_again() -> None:
+    async def asker(question: Question, ctx: Context) -> Reply[Answer]:
+        """Asks twice."""
+        await ctx.ask("desk", question)
+        return Reply(await ctx.ask("desk", Question("and then?"), expect=Answer))
+
+    model = ScriptedModel([Says(text=SEARCH), DONE, DONE])
+    handlers = {"asker": {"code": asker, "peers": ["desk"]}, **desk()}
+    async with running(handlers=handlers, models=model.models()) as organism:
+        assert await organism.ask("asker", Question("one")) == Answer("done", [])
+    last = model.requests[-1].messages
+    assert [message["role"] for message in last] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert last[4]["content"] == ANSWER
+
+
+async def test_functions_cannot_be_called_where_only_the_reply_is_asked_for() -> None:
+    model = ScriptedModel([Says(calls=(("add", {"first": 1, "second": 2}),)), DONE])
+    async with running(handlers=desk(tools=[add], max_turns=2), models=model.models()) as organism:
+        assert await organism.ask("desk", Question("?")) == Answer("done", [])
+    # They are sent all the same: some providers want them beside the calls of earlier turns.
+    last = model.requests[-1]
+    assert ([tool.name for tool in last.tools], last.tool_choice) == (["add"], "none")
+
+
+async def test_a_function_that_is_called_where_only_the_reply_is_asked_for_is_not_run() -> None:
+    model = ScriptedModel([Says(calls=(("add", {"first": 1, "second": 2}),))])
+    async with running(handlers=desk(tools=[add], max_turns=1), models=model.models()) as organism:
+        with pytest.raises(HandlerFailedError, match="within 1 turns"):
+            await organism.ask("desk", Question("?"))
+        assert organism.watch.of(Asked) == []
+
+
+async def test_the_simulated_model_calls_functions_and_writes_its_reply() -> None:
+    handlers = desk(Short, peers=(), tools=[add])
+    async with running(handlers=handlers) as organism:
+        handle = await organism.send("desk", Question("What is the sum?"))
+        result = await handle.result()
+        assert [fact.to for fact in organism.watch.of(Asked)][:1] == ["desk.add"]
+    assert result.reply.text.startswith("The sum is ")

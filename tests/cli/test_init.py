@@ -48,15 +48,17 @@ def test_a_new_project_is_without_mistakes_and_runs(desk: Desk, template: str) -
 def test_the_agent_of_the_minimal_project_answers_from_the_notes(desk: Desk) -> None:
     made = Made(desk, "minimal")
     ran = made.organism("run", "--quiet", "--to", "guide", "--send", "What are payloads?")
+    assert ran.code == 0, ran.err
     assert ran.out.startswith("guide: Answer\n  text: Payloads are what messages carry.")
     (made.folder / "notes.md").write_text("We open at nine on Mondays.\n", "utf-8")
     ran = made.organism("run", "--quiet", "--to", "guide", "--send", "When do we open on Mondays?")
-    assert "We open at nine on Mondays." in ran.out
+    assert "We open at nine on Mondays." in ran.out, ran.err
 
 
 def test_the_team_warns_its_readers_and_hands_in_what_it_has(desk: Desk) -> None:
     made = Made(desk, "team")
     ran = made.organism("run", "--journal", "memory:")
+    assert ran.code == 0, ran.err
     assert "outgrown its hive" in " ".join(ran.out.split())
     assert "budget warning: reader: tokens warning, " in ran.err
     assert [row.split()[0] for row in ran.out.splitlines()[-4:]] == ["desk", "reader", "reader", "reader"]

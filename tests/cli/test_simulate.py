@@ -85,6 +85,13 @@ def test_a_port_that_is_taken_is_one_line(desk: Desk) -> None:
     assert (ran.code, ran.out, ran.err) == (2, "", said)
 
 
+def test_an_address_of_another_host_is_one_line(desk: Desk) -> None:
+    ran = desk.organism("simulate", "--host", "192.0.2.1", "--port", "0")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert ran.err.startswith("--host 192.0.2.1: cannot be listened on: ")
+    assert ran.err.endswith("; name an address of this host\n")
+
+
 def test_what_is_wrong_with_its_options_is_said_at_once(desk: Desk) -> None:
     ran = desk.organism("simulate", "--port", "70000", "--key", "a ", "--requests-per-minute", "0")
     assert ran.code == 2

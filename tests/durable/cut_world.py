@@ -102,7 +102,7 @@ class KeptWorld(World):
         for thread in list(self.kernel.state.threads.values()):
             while thread.paused_at is None and (due := self.kernel.times.due(thread)) is not None and due <= self.now:
                 self.kernel.times.reach(thread, self.now)
-        self.carry_out()
+        self.begin_again()
 
     def is_stuck(self) -> bool:
         paused = any(each.paused_at is not None for each in self.kernel.state.threads.values())

@@ -17,6 +17,13 @@ class InlineWorks(Works):
     async def _offload(self, work: Callable[[], Any]) -> Any:
         return work()
 
+    def _hand_over(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        try:
+            came = work()
+        except BaseException as error:  # noqa: BLE001 - as the thread does that it stands for
+            came = error
+        done(came)
+
 
 class Inline(Organism):
     """An organism that writes on the event loop: a worker thread would let the virtual clock jump while the disk is busy."""

@@ -49,6 +49,12 @@ class MortalWorks(InlineWorks):
             raise Killed
         return await super()._offload(work)
 
+    def _hand_over(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        super()._hand_over(self._killed if self.mortal.died.is_set() else work, done)
+
+    def _killed(self) -> None:
+        raise Killed
+
 
 class Mortal(Inline):
     """An organism whose process dies when its journal has taken ``cut`` facts; ``None``: it does not."""

@@ -117,7 +117,7 @@ async def test_limits_and_their_levels_stand_through_compactions() -> None:
         result = await (await organism.send("reader", Job("Read all pages."))).result()
         assert result.outcome == "completed"
         assert len(cuts(organism.watch)) > 2
-        levels = [fact for fact in organism.watch.facts for fact in fact.steps if isinstance(fact, WarningRaised)]
+        levels = [step for fact in organism.watch.facts for step in fact.steps if isinstance(step, WarningRaised)]
         assert [each.level for each in levels if each.unit == "tokens"] == ["warning", "critical", "final"]
         assert result.usage.tokens > 270_000
     noticed = [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 import trio.testing
+from attrs import evolve
 
 from organism import Context, Reply
 from organism.durable import payload_classes
@@ -48,6 +49,12 @@ async def shelf(message: Go, ctx: Context) -> Reply[Said]:
     return Reply(Said(f"Page {message.n}: " + f"line of page {message.n}. " * 12))
 
 
+def denser(request: Request) -> Says:
+    """The same, for a model that makes a token of each character: in another process that is not known yet."""
+    said = reads(request)
+    return said if said.error else evolve(said, usage=(sum(len(str(message)) for message in request.messages), 20))
+
+
 def reads(request: Request) -> Says:
     """Asks for page after page; sums up where no tools are offered. What it says depends on the request alone."""
     size = sum(len(str(message)) for message in request.messages) // 4
@@ -80,9 +87,9 @@ def document(model: ScriptedModel, *, window: int | None, summing: str | None) -
     }
 
 
-def scene(path: Path, *, window: int | None = WINDOW, summing: str | None = "default") -> Scene:
+def scene(path: Path, *, window: int | None = WINDOW, summing: str | None = "default", script: Any = reads) -> Scene:
     path.mkdir()
-    model = ScriptedModel(reads)
+    model = ScriptedModel(script)
     return Scene(
         path / "j.db", model, document(model, window=window, summing=summing), [("t", "reader", Task("Read."), {})]
     )
@@ -122,11 +129,11 @@ async def test_wherever_the_process_ends_the_history_goes_on_as_it_was_cut(
 
 @pytest.mark.anyio
 async def test_a_summary_that_was_paid_and_not_yet_used_is_not_paid_again(tmp_path: Path) -> None:
-    whole = scene(tmp_path / "whole")
+    whole = scene(tmp_path / "whole", window=4_000, script=denser)
     await whole.play()
     facts: list[Fact] = every(whole.path, Fact)
     paid = [number for number, fact in enumerate(facts, 1) if isinstance(fact, CallCompleted) and fact.tags]
-    again = scene(tmp_path / "again")
+    again = scene(tmp_path / "again", window=4_000, script=denser)
     await again.play(paid[0])
     before = len([each for each in again.model.requests if not each.tools])
     await again.resume()

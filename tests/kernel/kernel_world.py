@@ -122,6 +122,10 @@ class World:
         for thread in list(self.kernel.state.threads.values()):
             while (due := self.kernel.times.due(thread)) is not None and due <= self.now:
                 self.kernel.times.reach(thread, self.now)
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Messages whose next attempt is due may be taken."""
         for message, due in list(self.kernel.state.retries.items()):
             if due <= self.now:
                 self.kernel.retries.begin(message)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHAT: Final = "/v1/chat/completions"
 MESSAGES: Final = "/v1/messages"
-HELLO: Final = {
+HELLO: Final[dict[str, Any]] = {
     "model": "sim-1",
     "max_tokens": 50,
     "messages": [{"role": "user", "content": "What is a frame? A call."}],
@@ -320,8 +320,9 @@ async def test_what_waits_is_closed_and_what_is_answered_may_end() -> None:
         async with idle, anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             with anyio.fail_after(5):
-                while [each.busy for each in model.server.open].count(True) + len(model.server.open) < 3:
-                    await anyio.sleep(0.001)
+                await model.server.until(
+                    lambda: [each.busy for each in model.server.open].count(True) == 1 < len(model.server.open)
+                )
                 await model.server.drain(5)
             with pytest.raises(anyio.EndOfStream):
                 await idle.receive()

@@ -5,5 +5,6 @@ language, ``documents`` finds XML and JSON, ``fields`` guesses what a name means
 sentences, ``situation`` is the whole prompt understood. What it fills: ``schemas`` and ``checking`` are JSON Schema,
 ``patterns`` and ``defaults`` the plainest values, ``evidence`` what could stand in a field, ``filling`` puts it there. What
 it does: ``toolbox`` tells tools apart, ``drafting`` makes arguments at any length, ``planning`` chooses the next step,
-``writing`` makes it fit the output.
+``writing`` makes it fit the output. ``examples`` and ``spoken`` do all of this in XML, where a prompt asks for that; ``continuing`` goes
+on with what was cut.
 """

@@ -71,9 +71,10 @@ def spoken(request: Request) -> tuple[Request, Spoken] | None:
     # The paragraph before the first of them tells how to write.
     instructed = text.rfind("\n\n", 0, max(offered[0][0].start() - 2, 0))
     messages = [{**m, "content": text[: max(instructed, 0)]} if m is system else m for m in request.messages]
-    only = len(replies) == len(tools) and not request.tools
-    choice = (replies[0] if len(replies) == 1 else "required") if only else request.tool_choice
-    asked = evolve(request, tools=(*request.tools, *tools), tool_choice=choice)
+    others = () if request.tool_choice == "none" else request.tools
+    only = len(replies) == len(tools) and not others
+    choice = (replies[0] if len(replies) == 1 else "required") if only else "auto"
+    asked = evolve(request, tools=(*others, *tools), tool_choice=choice)
     return evolve(asked, messages=_as_calls(messages, speech)), speech
 
 

@@ -1,0 +1,65 @@
+"""The small server itself, where what is behind it fails."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+import pytest
+
+from organism.server.http import Answer, Asked, Streamed, listening
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+
+@pytest.fixture(params=["trio", "asyncio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
+    """Real clocks: a virtual one jumps while a socket is waited for."""
+    return request.param, {}
+
+
+async def half() -> AsyncGenerator[bytes]:
+    yield b"data: begun\n\n"
+    raise ValueError("of our own")
+
+
+async def answering(asked: Asked) -> Answer | Streamed:
+    if asked.path == "/stream":
+        return Streamed(pieces=half)
+    if asked.path == "/fails":
+        raise ValueError("of our own")
+    return Answer(body=asked.body)
+
+
+async def test_a_failure_of_our_own_is_a_bare_500_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with listening(answering) as server:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+            failed = await client.get("/fails")
+            assert (failed.status_code, "of our own" in failed.text) == (500, False)
+            with pytest.raises(httpx2.RemoteProtocolError):
+                await client.get("/stream")
+            assert (await client.post("/echo", content=b"x" * 100_000)).content == b"x" * 100_000
+    assert [
+        (each.name, each.levelno, each.getMessage()) for each in caplog.records if each.name == "organism.server"
+    ] == [
+        ("organism.server", logging.ERROR, "GET /fails could not be answered"),
+        ("organism.server", logging.ERROR, "GET /stream could not be answered"),
+    ]
+
+
+async def test_a_body_that_is_too_long_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("organism.server.http.MOST_BYTES", 1000)
+    async with listening(answering) as server, await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+        await stream.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 9000\r\n\r\n" + b"x" * 2000)
+        assert b" 413 " in await stream.receive()
+
+
+async def test_who_asks_first_whether_to_send_is_told_to() -> None:
+    async with listening(answering) as server, await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+        await stream.send(b"POST /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+        assert b" 100 " in await stream.receive()
+        await stream.send(b"hi")
+        assert (await stream.receive()).endswith(b"hi")
