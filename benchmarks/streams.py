@@ -10,14 +10,17 @@ import gc
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
 from organism import Organism
 from organism.models.simulation.options import Options
-from organism.pump.bare import BareThread
 from organism.server.http import listening
 from organism.server.simulated import SimulatedProvider
+
+if TYPE_CHECKING:
+    from organism.pump.bare import BareThread
 
 QUESTION = "What is a frame? " + "A frame is one call, and it closes when nothing of it is left. " * 5
 

@@ -33,11 +33,12 @@ from organism.pump.calling import Calling
 from organism.pump.gauges import budget_view
 from organism.pump.handles import ThreadHandle
 from organism.pump.keys import question
-from organism.pump.memory import HandlerState
+from organism.pump.memory import HandlerState, copied
+from organism.pump.threads import run_from_thread
 from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from organism.budget.view import BudgetView
     from organism.frames import Thread
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from organism.pump.pump import Pump
 
 P = TypeVar("P")
+T = TypeVar("T")
 _NO_BUDGET: Final = BudgetSettings()
 
 
@@ -53,15 +55,17 @@ class Context(Calling):
     empty from outside; ``options`` and ``labels`` are what was configured for the handler and given to the thread.
     """
 
+    _state: HandlerState | None = None
+    _options: Mapping[str, Any] | None = None
+    _random: random.Random | None = None
+    _times: Iterator[float] | None = None
+
     def __init__(
         self, pump: Pump, delivery: Delivery, *, wall: Callable[[], datetime], spawned: Callable[[Thread], Any]
     ) -> None:
         super().__init__(pump, delivery)
         self._wall = wall
         self._spawned = spawned
-        self._state: HandlerState | None = None
-        self._random: random.Random | None = None
-        self._times: Iterator[float] | None = None
 
     @property
     def thread(self) -> str:
@@ -99,8 +103,10 @@ class Context(Calling):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """``options`` of the handler in organism.yaml."""
-        return self._pump.handlers[self.name].options
+        """``options`` of the handler in organism.yaml: a copy, this delivery's own."""
+        if self._options is None:
+            self._options = MappingProxyType(copied(dict(self._pump.handlers[self.name].options)))
+        return self._options
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -153,6 +159,23 @@ class Context(Calling):
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger named after the handler; its records have the thread as ``thread_id``."""
         return logging.LoggerAdapter(logging.getLogger(f"organism.handlers.{self.name}"), {"thread_id": self.thread})
+
+    # Threads
+
+    async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        """Runs a plain function in a worker thread, so that what waits there keeps nobody else from running. It is how a handler that
+        is a plain ``def`` is called.
+
+        Cancelled or out of time, the delivery ends at once; the function cannot be stopped, and what it gives then is dropped.
+        """
+        self._check_running()
+        return await self._pump.threads.run(self._message, function, *args)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """For plain functions, which run in a thread: awaits ``work`` in the delivery, and gives what it gives; as in
+        ``answer = ctx.run(ctx.ask("shouter", greeting))``. Raises what it raises, and OrganismError in a coroutine, where ``await`` does it.
+        """
+        return run_from_thread(work)
 
     # Handlers
 

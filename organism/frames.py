@@ -81,7 +81,7 @@ class Message:
         self.sender = sender
         self.frame = frame
         self.kind = kind
-        self.mailbox = self.id if TOOL in to or to == ORGANISM else to
+        self.mailbox = to if TOOL not in to and to != ORGANISM else self.id
         """What its delivery occupies in its thread: its handler's mailbox. The organism itself and tools work on any number at once."""
         # What follows changes while it is delivered.
         self.asks: list[Ask] | None = None  # what its delivery waits for
@@ -253,6 +253,7 @@ class Thread:
         "stopping",
         "subs",
         "time_fired",
+        "undone",
         "waits_turn",
         "warnings",
     )
@@ -287,6 +288,8 @@ class Thread:
         self.seq = 0
         self.open = 0
         """Open top frames; at 0 the thread ends (a shared one with the thread that calls it)."""
+        self.undone = 0
+        """Messages that wait or are being handled, of a root thread with all below it."""
         self.subs: dict[str, Thread] | None = None
         self.shared: dict[str, Thread] | None = None
         self.records: list[Any] | None = None
@@ -334,6 +337,16 @@ def is_below(frame: Frame | None, above: Frame) -> bool:
     """Whether ``frame`` is ``above`` or was opened on its behalf, across sub-threads."""
     while frame is not None:
         if frame is above:
+            return True
+        frame = frame.above
+    return False
+
+
+def is_awaited(message: Message) -> bool:
+    """Whether a delivery waits for what comes of a message, or has spawned the thread that it belongs to."""
+    frame: Frame | None = message.frame
+    while frame is not None:
+        if (frame.asker is not None and not frame.asker.done) or frame.thread.kind == "spawn":
             return True
         frame = frame.above
     return False

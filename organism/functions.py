@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What all providers take as the name of a tool."""
 _CONTEXT: Final = "organism.context.Context"
-_SHAPE: Final = "a tool is 'async def search(query: str, most: int = 3) -> str'"
+_SHAPE: Final = (
+    "a tool is 'async def search(query: str, most: int = 3) -> str', or a plain 'def', which runs in a thread"
+)
 _AT_TOP: Final = "its types must be known at the top of the module, and not to type checkers alone"
 
 
@@ -80,7 +82,7 @@ class Function:
 def declared(function: Any) -> Function:
     """What a function's signature says of it as a tool; raises ConfigurationError where it can be none."""
     name = _name_of(function)
-    _must_be_async(function, name)
+    _must_return(function, name)
     description = inspect.cleandoc(function.__doc__ or "")
     if not description:
         raise ConfigurationError([f"'{name}' has no docstring: a model reads there when to call it, and what for"])
@@ -137,11 +139,9 @@ def _name_of(function: Any) -> str:
     return name
 
 
-def _must_be_async(function: Any, name: str) -> None:
+def _must_return(function: Any, name: str) -> None:
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise ConfigurationError([f"'{name}' yields: return the whole result, in a list where it is several; {_SHAPE}"])
-    if not inspect.iscoroutinefunction(function):
-        raise ConfigurationError([f"'{name}' is a plain 'def': write 'async def'; {_SHAPE}"])
 
 
 def _must_have_a_name(parameter: inspect.Parameter, name: str) -> None:
@@ -198,6 +198,7 @@ def _payload_class(function: Any, name: str, parameters: Sequence[Parameter]) ->
 
 def _code(function: Function) -> Callable[[FunctionCall, Any], Coroutine[Any, Any, Reply[FunctionResult]]]:
     """What the pump calls for it."""
+    waits = inspect.iscoroutinefunction(function.call)
 
     async def call(message: FunctionCall, ctx: Any) -> Reply[FunctionResult]:
         try:
@@ -209,7 +210,11 @@ def _code(function: Function) -> Callable[[FunctionCall, Any], Coroutine[Any, An
         given = {each.name: _as_annotated(each.annotation, getattr(said, each.name)) for each in function.parameters}
         if function.context is not None:
             given[function.context] = ctx
-        return Reply(FunctionResult(text_of(await function.call(**given), function.name)))
+        if waits:
+            result = await function.call(**given)
+        else:
+            result = await ctx.in_thread(functools.partial(function.call, **given))
+        return Reply(FunctionResult(text_of(result, function.name)))
 
     # What the function's module knows, its state may hold.
     functools.update_wrapper(call, function.call)

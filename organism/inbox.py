@@ -12,7 +12,7 @@ from organism.errors import (
     UnexpectedReplyError,
 )
 from organism.frames import descendants, root_of
-from organism.payloads import Vocabulary, description
+from organism.payloads import Vocabulary, description, flaw
 from organism.results import Question
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def carried_out(kernel: Kernel, message: Message, payload: Any, refuse: str | No
     answers = kernel.routes[message.to].answers
     if type(payload) not in answers:
         raise UnexpectedReplyError(payload, f"{_any(answers)} of '{message.to}'")
+    if wrong := flaw(payload):
+        raise UnexpectedReplyError(payload, f"{_any(answers)} of '{message.to}' that is whole ({wrong})")
     failure: Failure | None = kernel.people.answer(message, payload, at)
     if failure is not None:
         raise HandlerFailedError(failure.code, failure.text, unit=failure.unit, scope=failure.scope)

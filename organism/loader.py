@@ -30,7 +30,7 @@ _REFERENCE: Final = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[
 _OWN: Final = __name__.partition(".")[0]
 """The package that runs: a reference into it means it, also beside a checkout of another version."""
 _AT_TOP: Final = "payload classes must be known at the top of the module, and not to type checkers alone"
-_SHAPE: Final = "a handler is 'async def h(message: P, ctx: Context)'"
+_SHAPE: Final = "a handler is 'async def h(message: P, ctx: Context)', or a plain 'def', which runs in a thread"
 
 
 def load_object(reference: str, folder: Path | None) -> Any:
@@ -64,11 +64,11 @@ def load_object(reference: str, folder: Path | None) -> Any:
 def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
     """The payload classes that a handler takes, from the annotation of its first parameter.
 
-    ``handler`` is an async function, a bound method, a partial of one, or an object whose ``__call__`` is one. Raises
+    ``handler`` is a function, a bound method, a partial of one, or an object whose ``__call__`` is one. Raises
     ConfigurationError when it is no handler, or when the annotation is missing, cannot be resolved or is no payload class.
     """
     name = _name_of(handler)
-    _must_be_async(handler, name)
+    _must_answer(handler, name)
     parameter = _message_parameter(handler, name)
     annotation = parameter.annotation
     if annotation is inspect.Parameter.empty:
@@ -232,18 +232,32 @@ def _name_of(handler: Any) -> str:
     return f"'{getattr(inner, '__qualname__', type(inner).__qualname__)}'"
 
 
-def _must_be_async(handler: Any, name: str) -> None:
-    """Raises where calling it does not give a coroutine."""
+def _must_answer(handler: Any, name: str) -> None:
+    """Raises where calling it gives neither answers nor a coroutine."""
     if inspect.isclass(handler):
         raise ConfigurationError([f"{name} is a class: name an object of it, or a function; {_SHAPE}"])
     if not callable(handler):
         raise ConfigurationError([f"{name} cannot be called; {_SHAPE}"])
-    ways = (handler, getattr(handler, "__call__", None))  # noqa: B004 - the method itself, whether it is async
-    if any(inspect.iscoroutinefunction(way) for way in ways):
-        return
-    if any(inspect.isasyncgenfunction(way) or inspect.isgeneratorfunction(way) for way in ways):
+    if any(inspect.isasyncgenfunction(way) or inspect.isgeneratorfunction(way) for way in _ways(handler)):
         raise ConfigurationError([f"{name} yields: return the answers, in a list where there are several; {_SHAPE}"])
-    raise ConfigurationError([f"{name} is a plain 'def', which is not available yet: write 'async def'"])
+
+
+def _ways(handler: Any) -> tuple[Any, Any]:
+    """What calling it calls: the object itself, and the method that makes it callable."""
+    return handler, getattr(handler, "__call__", None)  # noqa: B004 - the method itself, not whether there is one
+
+
+def awaitable(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The handler as the pump calls it: one that is a plain ``def`` is called in a thread by its context."""
+    if any(inspect.iscoroutinefunction(way) for way in _ways(handler)):
+        return handler
+
+    async def call(message: Any, ctx: Any) -> Any:
+        return await ctx.in_thread(handler, message, ctx)
+
+    functools.update_wrapper(call, handler)
+    vars(call)["__wrapped__"] = _function_of(handler)  # what it takes and replies is read there
+    return call
 
 
 def _message_parameter(handler: Any, name: str) -> inspect.Parameter:

@@ -156,10 +156,20 @@ class Organism:
             new_id=self._new_id,
         )
 
-    async def close(self) -> None:
-        """Cancels what still runs, lets it settle, and stops. Closing twice is once.
+    async def drain(self, grace: float) -> None:
+        """Takes nothing more in, and waits until what runs has come to its end, ``grace`` seconds at most; then :meth:`close` it.
+
+        With a journal on a disk, nothing more begins but what running handlers wait for; with ``memory:``, which keeps nothing for
+        another time, threads go on.
+        """
+        await self._running().drain(grace)
+
+    async def close(self, *, grace: float = 0) -> None:
+        """Takes nothing more in, gives what runs ``grace`` seconds (see :meth:`drain`), cancels it, lets it settle, and stops. Closing
+        twice is once.
 
         With a journal on a disk, threads are left as they are: :meth:`resume` goes on with them, in this process or another.
+        A handler that does not end though it was cancelled is left behind after 5 seconds, and logged.
 
         Raises what the pump crashed of. A handler of its own cannot close it, since that would wait for the handler.
         """
@@ -168,7 +178,16 @@ class Organism:
                 "a handler cannot close its own organism: closing waits for the handler; cancel threads, or close from outside"
             )
         if self._works is not None:
-            await self._works.close()
+            try:
+                if grace > 0 and self._works.running:
+                    await self._works.drain(grace)
+            finally:
+                await self._works.close()
+
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        """Handlers that did not end though they were cancelled, and keep their tasks: an event loop of trio's own waits for those."""
+        return () if self._works is None else self._works.left_behind
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -375,7 +394,7 @@ class Organism:
             held=len(state.holds),
             waiting_for_budget=len(state.line),
             timers=0 if pump is None else len(pump.timers),
-            workers=0 if pump is None else pump.workers,
+            workers=0 if pump is None else len(pump.workers),
         )
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from organism.names import ORGANISM, class_name, is_tool, suggestion, told
 from organism.payloads.primitives import (
+    ALL,
     BudgetEstimate,
     BudgetExhausted,
     BudgetQuery,
@@ -87,6 +88,17 @@ def route(handler: HandlerSettings) -> Route:
 class Routes(dict[str, Route]):
     """Routes by name. A name that stands for no handler (any more: a record may speak of it) has a route that takes nothing."""
 
+    def __init__(self, routes: Mapping[str, Route], spoken: Iterable[type] = ()) -> None:
+        super().__init__(routes)
+        self._named: dict[str, type] = {cls.__name__: cls for cls in (*spoken, *ALL)}
+
+    def stands_in_for(self, kind: type) -> type | None:
+        """The class whose name a payload class has without being it: one that a handler takes, an agent or a person replies, or
+        a primitive. On the wire, to a model and to people the two would be one.
+        """
+        own = self._named.get(kind.__name__, kind)
+        return None if own is kind else own
+
     def __missing__(self, name: str) -> Route:
         return Route(
             name=name, accepts=frozenset(), peers=frozenset(), agent=False, budget=None, shared=False, concurrency=None,
@@ -97,7 +109,14 @@ class Routes(dict[str, Route]):
 def routes(settings: Settings) -> Routes:
     """The routes of all handlers and of the agents' tools, by name."""
     everyone = {name: route(handler) for name, handler in settings.everyone.items()}
-    return Routes({**everyone, ORGANISM: _own_route(settings.handlers)})
+    spoken = (cls for handler in settings.handlers.values() for cls in _spoken(handler))
+    return Routes({**everyone, ORGANISM: _own_route(settings.handlers)}, spoken)
+
+
+def _spoken(handler: HandlerSettings) -> Iterable[type]:
+    """The payload classes that a handler is known to speak."""
+    replier = handler.agent or handler.human
+    return handler.accepts if replier is None else (*handler.accepts, *replier.replies)
 
 
 def _tools(handler: HandlerSettings) -> Iterable[str]:
@@ -129,6 +148,8 @@ def check_address(routes: Mapping[str, Route], sender: Route | None, to: object,
         if not issubclass(type(to), str):
             return Misdirected("routing", f"an address is the name of a handler, not {told(to)}")
         to = str.__str__(cast("str", to))
+    if sender is not None and to in sender.peers and (peer := routes.get(to)) and type(payload) in peer.accepts:
+        return peer
     hidden = sender is None and (to == ORGANISM or is_tool(to))
     target = None if hidden else routes.get(to)
     if sender is not None and to not in sender.peers and to != ORGANISM:

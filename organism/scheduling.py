@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from organism.frames import is_awaited
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
@@ -67,6 +69,13 @@ class Schedule:
         """Messages that wait to be taken."""
         self.running = 0
         """Deliveries that have a place."""
+        self.draining = False
+        """Nothing more is begun but what running deliveries wait for."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing runs, and nothing is about to."""
+        return not (self.running or self._limbo or self._ready)
 
     def put(self, message: Message) -> None:
         """Queues a message behind those of its thread."""
@@ -74,7 +83,7 @@ class Schedule:
         self.queued += 1
         if self.gate is not None:
             message.position = self.gate.next
-        if thread.head is None and not thread.more:
+        if thread.head is None:  # then there are no more either
             thread.head = message
         elif thread.more is None:
             thread.more = deque((message,))
@@ -94,6 +103,10 @@ class Schedule:
             message = thread.head
             if message is None or thread.paused_at is not None:
                 continue
+            if self.draining:
+                message = self._put_awaited_first(thread)
+                if message is None:
+                    continue
             if self.gate is not None and message.position > self.gate.durable and not self._goes_ahead(message):
                 thread.in_ready = True
                 self._limbo.append((message.position, thread))
@@ -105,6 +118,20 @@ class Schedule:
                 self.queued -= 1
                 self.running += 1
                 return message
+        return None
+
+    def _put_awaited_first(self, thread: Thread) -> Message | None:
+        """The first message of a thread that a delivery waits for, which is its next now; ``None`` where there is none. Those of one
+        mailbox stay in order.
+        """
+        queue = [each for each in (thread.head, *(thread.more or ())) if each is not None]
+        for message in queue:
+            if is_awaited(message):
+                first = next(each for each in queue if each.mailbox == message.mailbox)
+                if first is message:
+                    queue.remove(message)
+                    thread.head, thread.more = message, deque(queue)
+                    return message
         return None
 
     def _goes_ahead(self, message: Message) -> bool:
@@ -211,14 +238,16 @@ class Schedule:
     def give_back(self, message: Message) -> None:
         """Gives a delivery's place back."""
         self.running -= 1
-        slot = self._slots.get(message.to)
+        slot = self._slots.get(message.to) if self._slots else None
         if slot is not None:
             slot.taken -= 1
-        self._hand_on(slot)
+        if slot is not None or self._returning:
+            self._hand_on(slot)
 
     def _hand_on(self, slot: Slot | None) -> None:
         """Gives a place that was freed to whoever waits for it: first those that return from a wait."""
-        self._let_return()
+        if self._returning:
+            self._let_return()
         if slot is None or slot.taken >= slot.limit:
             return
         # It is kept for the one that waited longest: others may be ready before it.

@@ -397,6 +397,8 @@ class Settings:
     max_handlers: int = 1000
     queue: int = 10000
     on_full: Literal["wait", "refuse"] = "wait"
+    thread_queue: int = 10000
+    """The messages of a root thread and of all below it that may wait or be handled at once; what a handler sends beyond that is refused to it."""
     journal: str = "memory:"
     """``memory:``, ``sqlite:PATH`` or ``jsonl:DIR``, as it was written: a relative path is relative to ``folder``."""
     durability: Literal["full", "normal"] = "full"

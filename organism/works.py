@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from organism.settings import HandlerSettings, Settings
 
 _log: Final = logging.getLogger("organism.hooks")
+_LOOK: Final = 0.01
+"""Seconds between two looks at whether an organism that is to close has come to rest."""
 
 
 class Works:
@@ -81,6 +83,8 @@ class Works:
         )
         self._disk = DiskThread()
         self._closing = False
+        self._wall = self.wall
+        self._contexts = {name: _context_class(name, handler) for name, handler in handlers.items()}
         self.durable: Durable | None = None
         self.pump: Pump
         self.ingress: Ingress
@@ -133,6 +137,7 @@ class Works:
             taking_in=self.taking_in,
             handles=self._handles,
         )
+        self._handle = self.ingress.handle
         if any(settings.hooks.values()):
             self.pump.hooks = Hooks(settings.hooks, held=self._held, mark=self._audience.marked.mark)
         if self.durable is not None:
@@ -144,6 +149,25 @@ class Works:
     async def run(self) -> None:
         """Runs the pump in the background, and returns once it takes work."""
         await self._background.start()
+
+    async def drain(self, grace: float) -> None:
+        """Takes nothing more in, and waits until what runs has come to its end, ``grace`` seconds at most.
+
+        With a journal on a disk, nothing more begins but what running deliveries wait for: the rest goes on another time.
+        """
+        self._closing = True
+        schedule, holds = self._kernel.schedule, self._kernel.state.holds
+        schedule.draining = self.durable is not None
+        with anyio.move_on_after(grace):
+            while self._background.running and (holds or not schedule.at_rest):
+                await anyio.sleep(_LOOK)
+        if self._background.running and self.durable is not None:
+            await self.durable.flush()  # what ended meanwhile is told
+
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        """The handlers that keep their tasks though they were cancelled, and waited for."""
+        return tuple(each.message.to for each in self.pump.workers.left)
 
     async def close(self) -> None:
         """Cancels what still runs, lets it settle, and stops. Raises what the pump crashed of.
@@ -201,10 +225,15 @@ class Works:
         self.pump.release()
 
     def _context_of(self, delivery: Delivery) -> Context:
-        to = delivery.message.to
-        kind = BursarContext if to == ORGANISM else Context if self._handlers[to].agent is None else AgentContext
-        return kind(self.pump, delivery, wall=self.wall, spawned=self.ingress.handle)
+        return self._contexts[delivery.message.to](self.pump, delivery, wall=self._wall, spawned=self._handle)
 
     def _on_end(self, thread: Thread, record: Ended) -> None:
         self._handles.end(thread, record)
         log_end(record)
+
+
+def _context_class(name: str, handler: HandlerSettings) -> type[Context]:
+    """What a handler sees its deliveries by."""
+    if name == ORGANISM:
+        return BursarContext
+    return Context if handler.agent is None else AgentContext

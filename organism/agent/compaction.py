@@ -20,7 +20,7 @@ from organism.agent.pruning import boundary, pruned
 from organism.agent.recaps import EXTRACT, is_recap, recapped, summed_up
 from organism.agent.speech import Offer
 from organism.agent.summary import Summaries, Summary
-from organism.agent.window import Bounds, bounds, fits_anyway, surely_beyond, tokens_of
+from organism.agent.window import Bounds, Extent, bounds, fits_anyway, surely_beyond, tokens_of
 from organism.errors import HandlerFailedError, ModelError
 from organism.images import CutShort
 
@@ -70,6 +70,12 @@ class Compacting:
         self._turn: _Turn | None = None
         self._pruned = boundary(history.messages, agent.prune)
         """The place before which results are left out."""
+        self._reported: tuple[int, Extent] | None = None
+        """What the last prompt was charged, in tokens, while the next one begins with it."""
+        self._lengths: dict[int, int] = {}
+        """Characters of each message, by its number, while they are what they were."""
+        self._tools: dict[str, int] = {}
+        """Characters of each tool that was offered."""
 
     async def turn(self, offer: Offer, told: Callable[[], Told]) -> Completion:
         """What the model says to the history, and to what it is ``told`` this time of its budget, at the end.
@@ -86,7 +92,7 @@ class Compacting:
         known = self._ctx.cut_before(key)
         if known is None or self._ctx.is_replayed:
             try:
-                return await self._asking.turn(self._prompt(turn), offer, tells=tells)
+                return await self._ask(turn, tells)
             except ModelError as error:
                 if self._agent.compaction is None or not self._ctx.was_too_long(error, key):
                     raise
@@ -96,11 +102,19 @@ class Compacting:
         else:
             await self._after_refusal(turn, key, known)
         try:
-            return await self._asking.turn(self._prompt(turn), offer, tells=tells)
+            return await self._ask(turn, tells)
         except ModelError as error:
             if not self._ctx.was_too_long(error, f"{key}:again"):
                 raise
             raise self._too_large(self._prompt(turn)) from error
+
+    async def _ask(self, turn: _Turn, tells: Sequence[Warned]) -> Completion:
+        completion = await self._asking.turn(self._prompt(turn), turn.offer, tells=tells)
+        usage = completion.usage
+        # What was said only this time is in the figure, and not in the extent: the next prompt is rather less than this makes of it.
+        said = usage.input_tokens > 0 and not usage.estimated
+        self._reported = (usage.input_tokens, self._extent(evolve(turn, after=()))) if said else None
+        return completion
 
     async def over(self) -> None:
         """The delivery has its reply. In a conversation, which goes on, the history is cut short now where that costs nothing: all of it
@@ -160,17 +174,35 @@ class Compacting:
 
     def _size(self, turn: _Turn, settings: Compaction) -> _Size | None:
         """The size of a prompt; ``None`` where nobody knows what it may be, or it is far from that."""
-        prompt, offer, window = self._prompt(turn), turn.offer, self._ctx.window(self._agent.model)
+        prompt, window = self._prompt(turn), self._ctx.window(self._agent.model)
         refused = self._history.refused(self._agent.model)
         if refused:  # what was met is surer than what is said
             return _Size(tokens_of(_characters(prompt)), bounds(settings, tokens_of(refused), 0), plain=True)
         if window is None:
             return None
-        beside = len(offer.instructions) + len(offer.reminder) + sum(len(str(tool)) for tool in offer.tools)
-        if fits_anyway(_characters(prompt) + beside, len(prompt), settings, window):
+        extent, reported = self._extent(turn), self._reported
+        most = extent.most
+        if reported is not None:  # what it begins with was counted by the provider
+            most = min(most, reported[0] + extent.beyond(reported[1]).most)
+        if fits_anyway(most, settings, window):
             return None
         tokens, wish = self._ctx.measured(self._asking.call(prompt, turn.offer))
         return _Size(tokens, bounds(settings, window, wish))
+
+    def _extent(self, turn: _Turn) -> Extent:
+        """What a prompt says at most: with all that is left out of it."""
+        history, lengths = self._history, self._lengths
+        for number, message in zip(reversed(history.numbers), reversed(history.messages), strict=True):
+            if number in lengths:
+                break
+            lengths[number] = _length(message)
+        offer, tools = turn.offer, self._tools
+        for tool in offer.tools:
+            if tool.name not in tools:
+                tools[tool.name] = len(str(tool))
+        beside = [len(history.system or ""), _characters(turn.after), len(offer.instructions), len(offer.reminder)]
+        beside += [tools[tool.name] for tool in offer.tools]
+        return Extent(sum(lengths.values()) + sum(beside), len(lengths) + len(turn.after) + 1)
 
     # How
 
@@ -221,7 +253,7 @@ class Compacting:
             if longest == SHORTEST:
                 break
             longest = max(SHORTEST, longest // 2)
-        self._pruned = boundary(history.messages, self._agent.prune)
+        self._changed()
         return cut, tokens
 
     async def _repeat(self, known: CutShort) -> bool:
@@ -241,7 +273,7 @@ class Compacting:
             self._replace(plan, made, allowed)
         if known.longest:
             self._history.cut_results(known.longest)
-        self._pruned = boundary(self._history.messages, self._agent.prune)
+        self._changed()
         return True
 
     def _replace(self, plan: Plan, made: Summary, allowed: Bounds) -> None:
@@ -251,7 +283,13 @@ class Compacting:
         else:
             recap = recapped(plan.replaced, count=count, lines=allowed.recap_lines(EXTRACT))
         self._history.replace(plan, recap)
+        self._changed()
+
+    def _changed(self) -> None:
+        """The history is another one now: so is what is left out of it, and nothing of it was measured."""
         self._pruned = boundary(self._history.messages, self._agent.prune)
+        self._reported = None
+        self._lengths.clear()
 
     # Prompts
 
@@ -270,7 +308,7 @@ class Compacting:
         if moved == self._pruned:
             return
         key, before, was = f"prune:{turn.number}", self._prompt(turn), self._pruned
-        self._pruned = moved
+        self._pruned, self._reported = moved, None
         if self._ctx.cut_before(key) is not None or self._ctx.is_replayed or self._ctx.repeats or moved < was:
             return
         numbers = self._history.numbers

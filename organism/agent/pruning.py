@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _CHARACTERS: Final = 4
 """Characters that count as a token."""
+_SHORT: Final = 120
+"""Characters of a result that is left as it is."""
 
 
 def boundary(messages: Sequence[Mapping[str, Any]], prune: Prune | None) -> int:
@@ -39,6 +41,8 @@ def boundary(messages: Sequence[Mapping[str, Any]], prune: Prune | None) -> int:
 
 def pruned(messages: Sequence[Mapping[str, Any]], before: int) -> Sequence[Mapping[str, Any]]:
     """The messages with the results before that place left out, each by a line that says how long it was."""
+    if not before:
+        return messages
     return [_left_out(message) if _saves(message) else message for message in messages[:before]] + list(
         messages[before:]
     )
@@ -46,14 +50,17 @@ def pruned(messages: Sequence[Mapping[str, Any]], before: int) -> Sequence[Mappi
 
 def _saves(message: Mapping[str, Any]) -> int:
     """Characters that are saved where a message is left out: of results alone, and no less than none."""
-    if message.get("role") != "tool":
-        return 0
-    return max(0, len(str(message.get("content") or "")) - len(str(_left_out(message)["content"])))
+    length = _length(message) if message.get("role") == "tool" else 0
+    return length - len(_line(length)) if length > _SHORT else 0
 
 
 def _left_out(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    length = len(str(message.get("content") or ""))
-    return {
-        **message,
-        "content": f"[a result of {length} characters was here and is left out now; ask again if you need it]",
-    }
+    return {**message, "content": _line(_length(message))}
+
+
+def _length(message: Mapping[str, Any]) -> int:
+    return len(str(message.get("content") or ""))
+
+
+def _line(length: int) -> str:
+    return f"[a result of {length} characters was here and is left out now; ask again if you need it]"

@@ -92,10 +92,26 @@ def tokens_of(characters: int) -> int:
     return characters // _CHARACTERS
 
 
-def fits_anyway(characters: int, messages: int, settings: Compaction, window: int) -> bool:
-    """Whether a prompt is so short that it need not be measured: no token is less than a byte."""
-    mark = min(settings.at, settings.hard_limit, _LEAST_MARK) * window
-    return _BYTES * characters + _AROUND * messages <= mark
+@frozen
+class Extent:
+    """How much a prompt says: its ``characters``, and in how many ``messages``."""
+
+    characters: int
+    messages: int
+
+    @property
+    def most(self) -> int:
+        """The most tokens that it can be: no token is less than a byte."""
+        return _BYTES * self.characters + _AROUND * self.messages
+
+    def beyond(self, other: Extent) -> Extent:
+        """What it says more than another one that it begins with."""
+        return Extent(max(0, self.characters - other.characters), max(0, self.messages - other.messages))
+
+
+def fits_anyway(tokens: int, settings: Compaction, window: int) -> bool:
+    """Whether a prompt that is so many tokens at most need not be measured."""
+    return tokens <= min(settings.at, settings.hard_limit, _LEAST_MARK) * window
 
 
 def surely_beyond(prompt: Sequence[Mapping[str, Any]], window: int | None) -> bool:
@@ -108,4 +124,4 @@ def surely_beyond(prompt: Sequence[Mapping[str, Any]], window: int | None) -> bo
     return counted.tokens > window
 
 
-__all__ = ["Bounds", "bounds", "fits_anyway", "surely_beyond", "tokens_of"]
+__all__ = ["Bounds", "Extent", "bounds", "fits_anyway", "surely_beyond", "tokens_of"]

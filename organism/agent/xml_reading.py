@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from organism.payloads.escapes import marked_up, marked_up_attribute
+from organism.payloads.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,8 @@ _INVENTED: Final = re.compile(r"^Message from [^\n:]{1,100}:[ \t]*$", re.MULTILI
 _CODE: Final = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 _SECTIONS: Final = {"<![CDATA[": "]]>", "<!--": "-->"}
 _SHOWN: Final = 40
+_DEEPEST: Final = Limits().depth
+"""Nothing reads what is nested deeper; each end tag is looked for among those that are open."""
 
 
 class NotRepairedError(Exception):
@@ -72,13 +75,13 @@ def found_in(text: str, is_meant: Callable[[str], bool]) -> Iterator[Found]:
         name, attributes = tag[1], _attributes(tag[2])
         if not is_meant(name) and "to" not in attributes:
             if name in _THOUGHTS and thinks:
-                end, thinks = _end_of(text, tag)
+                end, thinks = _end_of(text, tag, sections)
                 at = end if thinks else at
             continue
         while code and code[0][1] <= opening:
             code.popleft()
         span = code[0] if code and code[0][0] < opening else None
-        end, closed = _end_of(text, tag, len(text) if span is None else span[1])
+        end, closed = _end_of(text, tag, sections, len(text) if span is None else span[1])
         if span is not None and not closed:
             at = max(at, span[1])  # it is only spoken of
             continue
@@ -99,13 +102,15 @@ def _section_end(text: str, at: int, last: Mapping[str, int] | None = None) -> i
     return None
 
 
-def _end_of(text: str, tag: re.Match[str], stop: int | None = None) -> tuple[int, bool]:
-    """Where the element of a start tag ends, and whether its end tag is there, before ``stop``."""
+def _end_of(
+    text: str, tag: re.Match[str], last: Mapping[str, int], stop: int | None = None
+) -> tuple[int, bool]:
+    """Where the element of a start tag ends, and whether its end tag is there, before ``stop``. ``last`` as in :func:`_section_end`."""
     if tag[3]:
         return tag.end(), True
     name, depth, at = tag[1], 1, tag.end()
     while (opening := text.find("<", at, stop)) >= 0:
-        section = _section_end(text, opening)
+        section = _section_end(text, opening, last)
         if section is not None:
             at = section
             continue
@@ -202,6 +207,8 @@ class _Repair:
         self._out.append(f"<{tag[1]}{said}{tag[3]}>")
         if not tag[3]:
             self._open.append(tag[1])
+            if len(self._open) > _DEEPEST:
+                raise NotRepairedError(f"it has elements nested more than {_DEEPEST} deep")
 
     def _end(self, name: str) -> None:
         if name not in self._open:

@@ -19,6 +19,7 @@ from organism.errors import ConfigurationError, JournalError, JournalHeldError
 from organism.journal import owner_of, socket_path
 from organism.kernel import Kernel
 from organism.names import CONVERSATION
+from organism.pump.writer import in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,6 +90,7 @@ async def _write(settings: Settings, chain: str, order: Order) -> str:
         Kernel(settings),
         now=time.time,
         offload=_in_place,
+        hand_over=in_place,
     )
     await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
     try:

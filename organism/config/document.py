@@ -64,6 +64,7 @@ TOP: Final = Record(
         "max_handlers": Whole(least=1),
         "queue": Whole(least=1),
         "on_full": Choice(("wait", "refuse")),
+        "thread_queue": Whole(least=1),
         "journal": JournalUrl(),
         "durability": Choice(("full", "normal")),
         "session_log": FolderPath(nullable=True),

@@ -19,7 +19,7 @@ from organism.config.shapes import BROKEN, Choice, Found, Located, Number, OrNul
 from organism.config.tools import REPLY, TOOL_CALLS, TOOL_OUTPUT, TOOLS, with_tools
 from organism.config.tree import Node, Scalar, Table, merged
 from organism.errors import ConfigurationError
-from organism.loader import accepts_of, description_of, load_object
+from organism.loader import accepts_of, awaitable, description_of, load_object
 from organism.names import ORGANISM, is_handler_name, suggestion
 from organism.payloads import is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
@@ -52,7 +52,7 @@ class _Person:
 
 @frozen
 class _CodeShape(Text):
-    """``module:name``, or the async function itself in Python."""
+    """``module:name``, or the function itself in Python."""
 
     wanted: str = "a reference to code, as in 'module:name'"
 
@@ -61,7 +61,7 @@ class _CodeShape(Text):
         if function is BROKEN:
             return BROKEN
         try:
-            return _Code(function, accepts_of(function), description_of(function))
+            return _Code(awaitable(function), accepts_of(function), description_of(function))
         except ConfigurationError as error:
             return reading.wrong(node, str(error))
 

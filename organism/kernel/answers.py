@@ -12,12 +12,13 @@ from organism.budget.tree import Lack, Node, lack_of_one
 from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_new
+from organism.kernel.crowding import too_crowded
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
 from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.message import Forward, Outgoing, Reply, Send
-from organism.names import ORGANISM
-from organism.payloads import is_payload
+from organism.names import ORGANISM, class_name
+from organism.payloads import flaw, is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
 from organism.routing import Misdirected, Route, check_address
 from organism.settings import BudgetSettings
@@ -60,12 +61,26 @@ def check_payload(payload: Any) -> Refusal | None:
     """Whether a handler may send this value at all."""
     kind: type = type(payload)
     if is_payload(kind) and kind not in ORGANISM_ONLY:
-        return None
+        wrong = flaw(payload)
+        return None if wrong is None else invalid(f"{wrong}; make a new value of {kind.__name__}")
     if isinstance(payload, type):
         return invalid(f"{payload.__name__} is a class; send a value of it")
     if not is_payload(kind):
-        return invalid(f"{kind.__name__} is no payload; declare its class with @payload")
+        return invalid(f"{class_name(payload)} is no payload; declare its class with @payload")
     return invalid(f"only the organism itself sends {kind.__name__}")
+
+
+def _check_reply(state: State, payload: Any) -> Refusal | None:
+    """Whether a handler may reply this value; whoever it goes to may take any class, and knows them by their names."""
+    wrong = check_payload(payload)
+    if wrong is not None:
+        return wrong
+    other = state.routes.stands_in_for(type(payload))
+    if other is None:
+        return None
+    return invalid(
+        f"{other.__name__} is a payload of this organism, and another class than the {other.__name__} of this reply"
+    )
 
 
 def check_target(
@@ -164,7 +179,7 @@ def check_messages(targets: Sequence[Goal]) -> Lack | None:
             if goal.opens.limits.messages is not None and count > goal.opens.limits.messages:
                 return Lack(unborn(goal.path, goal.opens), MESSAGES, count, for_good=True)
         for each in goal.path:
-            counts[each] = counts.get(each, 0) + goal.count
+            counts[each] = counts.get(each, 0) + goal.times
     for node, count in counts.items():
         if node.used[MESSAGES] + node.held[MESSAGES] + count > node.caps.working[MESSAGES]:
             return Lack(node, MESSAGES, count, for_good=True)
@@ -215,13 +230,13 @@ def exhausted_error(lack: Lack, hint: str) -> BudgetExhaustedError:
 
 class Goal(NamedTuple):
     """Whose budget a message is charged to: the nodes of ``path``, and a thread below them that ``opens``; ``shared`` names the
-    handler whose calls share that one. Where it opens none, there may be a ``count`` of messages.
+    handler whose calls share that one. Where it opens none, there may be several messages (``times``).
     """
 
     path: tuple[Node, ...]
     opens: BudgetSettings | None = None
     shared: str = ""
-    count: int = 1
+    times: int = 1
 
 
 def goal_of(target: Target) -> Goal:
@@ -242,7 +257,7 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
         kind = type(out)
         if kind is Reply:
             answers += 1
-            wrong = None if message.to == ORGANISM else check_payload(out.payload)
+            wrong = None if message.to == ORGANISM else _check_reply(state, out.payload)
             if wrong is not None:
                 return wrong
             plan.append((out, None))
@@ -254,12 +269,17 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
                 return target
             plan.append((out, target))
         else:
-            text = f"'{message.to}' answered with {kind.__name__}; a handler answers with None, Reply, Send or Forward"
+            text = (
+                f"'{message.to}' answered with {class_name(out)}; a handler answers with None, Reply, Send or Forward"
+            )
             return invalid(text)
     if answers > 1 and not _leaves(frame):
         return invalid(f"'{message.to}' answered its caller {answers} times at once; a frame replies once")
     missing = _missing(state, frame, plan)
-    return plan if missing is None else too_many_messages(missing)
+    if missing is not None:
+        return too_many_messages(missing)
+    crowded = too_crowded(state, message, more=_more(state, frame, plan)) if len(plan) > 1 else None
+    return plan if crowded is None else Refusal(crowded)
 
 
 def _missing(state: State, frame: Frame, plan: Sequence[Planned]) -> Lack | None:
@@ -278,7 +298,7 @@ def _missing(state: State, frame: Frame, plan: Sequence[Planned]) -> Lack | None
             charged = None
         # Messages to one thread that follow one another are looked at together.
         if node is not None and charged is not node:
-            goals.append(Goal(node.path, count=count))
+            goals.append(Goal(node.path, times=count))
             count = 0
         node, count = charged, count + 1
         if charged is None and target is not None:
@@ -287,8 +307,13 @@ def _missing(state: State, frame: Frame, plan: Sequence[Planned]) -> Lack | None
     if not goals and count == 1 and node is not None:
         return lack_of_one(node)  # by far the most
     if node is not None:
-        goals.append(Goal(node.path, count=count))
+        goals.append(Goal(node.path, times=count))
     return check_messages(goals) if goals else None
+
+
+def _more(state: State, frame: Frame, plan: Sequence[Planned]) -> int:
+    """How many messages more than now are under way once a delivery is over and its plan is carried out."""
+    return sum(target is not None or _receiver(state, frame, out.payload) is not None for out, target in plan) - 1
 
 
 def _leaves(frame: Frame) -> bool:

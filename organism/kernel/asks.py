@@ -8,6 +8,7 @@ from organism import facts
 from organism.dependence import unanswered
 from organism.frames import Failure, descendants, is_below, root_of
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, open_at, too_many_messages
+from organism.kernel.crowding import too_crowded
 from organism.kernel.loops import note_loops
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.sameness import is_keyed, key_of_sent
@@ -34,7 +35,7 @@ class Asks:
         """A delivery asks ``to`` and waits for the first reply. ``key`` names the question among its own (R21)."""
         occupy(self._state, message)
         target = check_target(self._state, message, to, payload, depth=message.frame.depth + 1, asks=True)
-        refusal = self._check_cost(target)
+        refusal = self._check_cost(message, target)
         if refusal is not None:
             self._refuse_inside(message, refusal, at)
             return refusal
@@ -59,7 +60,7 @@ class Asks:
     ) -> Thread | Refusal:
         """A delivery opens a sub-thread that it does not wait for. ``key`` as for :meth:`ask`."""
         target = check_target(self._state, message, to, payload, depth=message.frame.depth + 1, budget=budget)
-        refusal = self._check_cost(target)
+        refusal = self._check_cost(message, target)
         if refusal is not None:
             self._refuse_inside(message, refusal, at)
             return refusal
@@ -81,11 +82,14 @@ class Asks:
         """By what services know what it sends again in another attempt, whose keys end otherwise."""
         return key_of_sent(message, key.partition("@")[0]) if is_keyed(self._state, message) else ""
 
-    def _check_cost(self, target: Target | Refusal) -> Refusal | None:
+    def _check_cost(self, message: Message, target: Target | Refusal) -> Refusal | None:
         if isinstance(target, Refusal):
             return target
         missing = check_messages([goal_of(target)])
-        return None if missing is None else too_many_messages(missing)
+        if missing is not None:
+            return too_many_messages(missing)
+        crowded = too_crowded(self._state, message, more=1)
+        return None if crowded is None else Refusal(crowded)
 
     def _refuse_inside(self, message: Message, refusal: Refusal, at: float) -> None:
         """An ask or spawn was refused while its delivery goes on."""

@@ -324,6 +324,7 @@ class Calls:
         """Gives a conversation other limits; those who wait are tried."""
         self._book.begin(at)
         apply_conversation_limits(conversation, budget)
+        pass_on_policy(conversation, at)
         self._book.write(facts.LimitsSet, conversation, budget=budget)
         self._try_waiting((conversation.node,))
 
@@ -414,12 +415,25 @@ def note_text(thread: Thread, handler: str, text: str) -> None:
 
 
 def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:
-    """Changes a node's limits and policy, and arms its levels again where the new share is below them."""
+    """Changes a node's limits and policy, and arms its levels again where the new share is below them. Live sub-threads have of the
+    policy what they do not say themselves.
+    """
     node = thread.node
+    before = node.policy
     thread.budget, node.policy = budget, turn_policy(node.path[1], budget)
     recap(node, caps(budget.limits, node.policy, keeps_back=True))
     passed = sum(thread.opened_at + mark[0] <= at for mark in node.caps.time_marks)
     thread.time_fired = min(thread.time_fired, passed)
+    if node.policy != before:
+        for below in (thread.subs or {}).values():
+            apply_limits(below, below.budget, at)
+
+
+def pass_on_policy(conversation: Conversation, at: float) -> None:
+    """The turns of a conversation that live have of its policy what they do not say themselves."""
+    for turn in conversation.turns:
+        if turn_policy(conversation.node, turn.budget) != turn.node.policy:
+            apply_limits(turn, turn.budget, at)
 
 
 def overdrafts(hold: Hold, charge: Charge) -> list[str]:

@@ -60,15 +60,16 @@ class Letters:
     def tell(self, message: Message, failure: Failure, at: float) -> None:
         """Delivers a dead letter to its handler, in a thread of its own; the message is the organism's, and costs none.
 
-        What fails where a dead letter is handled is told to nobody: that would go on for ever. The thread's name has the instant: after
-        a crash a message may die once more, and its first letter be on its way.
+        What fails where a dead letter is handled is told to nobody: that would go on for ever. One that another process had begun with
+        may have died there too, its letter be on its way or read: then the name of the thread has the instant.
         """
         to, root = self._state.settings.dead_letters, root_of(message.thread)
         if to is None or root.letter:
             return
         reason = f"{failure.code}: {failure.text}"
         payload = DeadLetter(message=message.id, to=message.to, reason=reason, attempts=len(message.tries) + 1)
-        id_ = f"dead-{message.thread.id}-{message.seq}-{int(at * 1e6):x}"
+        again = f"-{int(at * 1e6):x}" if message.old else ""
+        id_ = f"dead-{message.thread.id}-{message.seq}{again}"
         if id_ in self._state.threads:
             return
         self._book.begin(at)

@@ -8,16 +8,14 @@ from organism.names import ORGANISM
 from organism.payloads.primitives import HandlerFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from organism.frames import Ask, Failure, Frame, Message, Thread
-    from organism.routing import Route
+    from organism.routing import Routes
 
 
 class Changes(Protocol):
     """What a failure changes on its way; the state makes these changes."""
 
-    routes: Mapping[str, Route]
+    routes: Routes
 
     def not_handled(self, thread: Thread, failure: Failure, *, at_root: bool) -> None:
         """It reached the root of a thread."""

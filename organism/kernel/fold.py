@@ -13,7 +13,7 @@ from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
 from organism.frames import Ask, Failure, Frame, Thread, Warned, above_new, chain_of, descendants, is_below, root_of
-from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text
+from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text, pass_on_policy
 from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
 from organism.kernel.grants import apply_grant, note_estimate
 from organism.kernel.holds import Hold
@@ -148,6 +148,7 @@ class Fold:
             case facts.LimitsSet(budget=budget) if fact.thread.startswith(CONVERSATION):
                 conversation = self.state.conversations[fact.thread.removeprefix(CONVERSATION)]
                 apply_conversation_limits(conversation, budget)
+                pass_on_policy(conversation, fact.at)
             case facts.LimitsSet(budget=budget):
                 apply_limits(self._thread(fact.thread), budget, fact.at)
             case facts.Granted(node=node, unit=unit, amount=amount, budget=budget, key=key, reason=reason):

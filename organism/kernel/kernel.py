@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from organism import facts
 from organism.budget.claims import MESSAGES
+from organism.budget.tree import has_reached
 from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
 from organism.frames import Failure, Thread, root_of
 from organism.kernel.answers import (
@@ -14,6 +15,7 @@ from organism.kernel.answers import (
     carry_out,
     check_answer,
     check_messages,
+    check_payload,
     refusal_error,
     too_many_messages,
 )
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from organism.facts import Ended, Fact
     from organism.frames import Message, Warned
     from organism.images import CutShort
+    from organism.kernel.answers import Planned
     from organism.kernel.conversations import Beginning
     from organism.message import Outgoing
     from organism.settings import BudgetSettings, Settings
@@ -93,6 +96,9 @@ class Kernel:
         found = check_address(self.routes, None, to, payload)
         if isinstance(found, Misdirected):
             raise RoutingError(found.text)
+        wrong = check_payload(payload)
+        if wrong is not None:
+            raise RoutingError(wrong.failure.text)
         late = self.times.refusal(at)
         if late is not None:
             raise late
@@ -154,31 +160,43 @@ class Kernel:
         began: float | None = None,
     ) -> Failure | None:
         """A delivery finished. All it answers is carried out, or nothing of it; then the failure is returned. ``began`` as in :meth:`failed`."""
-        self.calls.abandoned(message.thread, message, at)
-        if self.is_void(message):
+        thread = message.thread
+        if self.state.streams:
+            self.calls.abandoned(thread, message, at)
+        if message.dropped or thread.stopping is not None:
             self.dropped(message, at, placed=placed)
             return None
-        plan = check_answer(self.state, message, outgoing) if outgoing else []
+        plan = check_answer(self.state, message, outgoing) if outgoing else ()
         if isinstance(plan, Refusal):
             self.refused(message, plan, at, placed=placed, began=began)
             return plan.failure
         self.book.begin(at)
-        looped: Failure | None = None
         if state:
-            self.state.set_state(message.thread, message.to, state)
-        if plan:
-            posted = carry_out(self.state, message, plan)
-            note_crossings(self.state, message.thread, message, at_once=False)
-            for each in posted:
-                note_arrival(self.state, each, came_from=message.thread)
-            looped = note_loops(self.state, message)
-        post_notices(self.state, message)
-        self.asks.leave(message)
+            self.state.set_state(thread, message.to, state)
+        looped = self._carry(message, plan) if plan else None
+        if message.told is not None:
+            post_notices(self.state, message)
+        if message.asks is not None:
+            self.asks.leave(message)
         self.state.finish(message, placed=placed)
-        self.book.write(facts.Answered, message.thread, seq=message.seq, handler=message.to, state=state or None)
+        if self.book.listening:
+            self.book.write(facts.Answered, thread, seq=message.seq, handler=message.to, state=state or None)
+        else:
+            self.book.unheard(thread)
         if looped is not None:
-            self.ends.stop(root_of(message.thread), looped, at)
+            self.ends.stop(root_of(thread), looped, at)
         return None
+
+    def _carry(self, message: Message, plan: Sequence[Planned]) -> Failure | None:
+        """Does what was checked; why the thread is to be stopped by it, where it is a loop."""
+        state, thread = self.state, message.thread
+        posted = carry_out(state, message, plan)
+        if has_reached(thread.node):
+            note_crossings(state, thread, message, at_once=False)
+        for each in posted:
+            if each.thread is not thread:
+                note_arrival(state, each, came_from=thread)
+        return None if state.rings is None else note_loops(state, message)
 
     def refused(
         self, message: Message, refusal: Refusal, at: float, *, placed: bool = True, began: float | None = None

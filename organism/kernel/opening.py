@@ -10,6 +10,7 @@ from organism.budget.tree import Node
 from organism.frames import Conversation, Frame, Thread, ThreadKind
 from organism.kernel.conversations import join, turn_policy
 from organism.kernel.steps import ref
+from organism.payloads.frozendict import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +75,8 @@ def enter_thread(
     policy = turn_policy(path[0], budget)
     scope = "thread" if owner is None else "sub-thread"
     node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=path)
+    if type(labels) is not FrozenDict:  # handlers see them in many places, and those below share them
+        labels = FrozenDict(labels)
     thread = Thread(id_, kind, handler, node, owner, labels, state.now, budget)
     thread.conversation = conversation
     if owner is None:

@@ -58,6 +58,7 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
     messages = state.open_messages(thread)
     return {
         "kind": thread.kind,
+        "undone": thread.undone,
         "accounts": thread.accounts,
         "handler": thread.handler,
         "labels": dict(thread.labels),

@@ -14,7 +14,7 @@ from organism.budget.claims import MESSAGES, Vector
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
 from organism.dependence import leaving, unanswered, waits_for
-from organism.frames import Ask, Conversation, Failure, Frame, Message, Thread, descendants, pending
+from organism.frames import Ask, Conversation, Failure, Frame, Message, Thread, descendants, pending, root_of
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
 from organism.kernel.inbox import Inbox
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from organism.images import Ref
     from organism.kernel.holds import Hold
     from organism.kernel.index import Index
-    from organism.routing import Route
+    from organism.routing import Routes
     from organism.settings import Settings
 
 ALL: Final = ("all", "")
@@ -46,7 +46,7 @@ NO_REPLY: Final = Failure("no_reply", "the callee finished without a reply")
 class State:
     """Everything that lasts between two facts."""
 
-    def __init__(self, settings: Settings, routes: Mapping[str, Route]) -> None:
+    def __init__(self, settings: Settings, routes: Routes) -> None:
         above = Policy()
         policy = settings.budget.policy(above)
         self.settings = settings
@@ -223,7 +223,10 @@ class State:
         if kind == "dead":
             thread.letter = True
         frame.open = 1
-        self.count_up(frame)
+        if top:
+            thread.open += 1
+        if above is not None:
+            above.open += 1
         if ask is not None:
             ask.frame = frame
         if asker is not None and ask is not None:
@@ -246,12 +249,14 @@ class State:
         if charged:
             if self.rings is not None:
                 self.rings.add(message)
-            charge_messages(message.thread.node, 1)
+            thread = message.thread
+            charge_messages(thread.node, 1)
             self.tally(*ALL).amounts[MESSAGES] += 1
             self.tally("handler", message.to).amounts[MESSAGES] += 1
-            for label in message.thread.labels.items():
-                self.tally("label", "=".join(label)).amounts[MESSAGES] += 1
-            for account in message.thread.accounts:
+            if thread.labels:
+                for label in thread.labels.items():
+                    self.tally("label", "=".join(label)).amounts[MESSAGES] += 1
+            for account in thread.accounts:
                 self.tally("account", account).amounts[MESSAGES] += 1
         if self.index is not None:
             self.index.posted(message)
@@ -259,6 +264,7 @@ class State:
 
     def queue(self, message: Message, at: float) -> None:
         """Puts a message where its handler gets it from; one for a person waits there from this instant on."""
+        root_of(message.thread).undone += 1
         if not self.routes[message.to].answers:
             self.schedule.put(message)
             return
@@ -336,9 +342,12 @@ class State:
 
     def finish(self, message: Message, *, placed: bool) -> None:
         """A delivery is over: its mailbox goes to the next, its frame counts down."""
-        self.occupied.pop((message.thread, message.mailbox), None)
-        self.taken.pop(message, None)
-        self.inbox.drop(message)
+        if self.occupied:
+            self.occupied.pop((message.thread, message.mailbox), None)
+        if self.taken:
+            self.taken.pop(message, None)
+        if self.inbox.questions:
+            self.inbox.drop(message)
         self.schedule.done(message, placed=placed)
         self._forget(message)
 
@@ -357,6 +366,7 @@ class State:
         if self.index is not None:
             self.index.forget(message)
         message.known = None
+        root_of(message.thread).undone -= 1
         self._count_down(message.frame)
 
     def _count_down(self, frame: Frame | None) -> None:

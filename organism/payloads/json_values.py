@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from organism.errors import InvalidPayloadError
@@ -20,11 +20,18 @@ def parse_json(text: str | bytes) -> Any:
     Numbers with a point or an exponent become Decimal, so that none of their digits is lost on the way to a field.
     """
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_object)
+        return json.loads(text, parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=_object)
     except RecursionError:
         raise InvalidPayloadError("is nested too deep to be read") from None
     except ValueError as error:  # of json, of UTF-8, of int about too many digits
         raise InvalidPayloadError(f"is not JSON: {error}") from None
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # its exponent has more digits than a Decimal can have
+        raise ValueError(f"{shown(text)} has an exponent that is too large") from None
 
 
 def _no_constant(name: str) -> NoReturn:

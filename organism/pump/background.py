@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from organism.pump import runtime
+from organism.pump.delivery import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from organism.pump.pump import Pump
+
+MOMENT: Final = 0.2
+"""Seconds in which the tasks of handlers that were left behind end, where they can."""
 
 
 class Background:
@@ -24,12 +28,14 @@ class Background:
         self._over = over
         self._stop = anyio.Event()
         self._stopped = anyio.Event()
+        self._left = False
+        """Its task goes on, since a handler keeps it; nobody waits for that."""
         self._crash: BaseException | None = None
 
     @property
     def running(self) -> bool:
         """Whether the pump runs, or is about to."""
-        return not self._stopped.is_set()
+        return not self._left and not self._stopped.is_set()
 
     async def start(self) -> None:
         """Gives the pump its task, and waits until it takes work, or has crashed."""
@@ -38,9 +44,19 @@ class Background:
         await started.wait()
 
     async def stop(self) -> None:
-        """Cancels what still runs, and waits until the pump is at rest."""
+        """Cancels what still runs, and waits until the pump is at rest; handlers that do not end are left behind."""
         self._stop.set()
-        await self._stopped.wait()
+        workers = self._pump.workers
+        if self._pump.running or not workers.left:
+            with anyio.move_on_after(PATIENCE):
+                await self._stopped.wait()
+                return
+            workers.leave_all()
+        with anyio.move_on_after(MOMENT):
+            await self._stopped.wait()
+            return
+        self._left = True
+        self._over()
 
     def raise_crash(self) -> None:
         """Raises what the pump crashed of, the first time."""

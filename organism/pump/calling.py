@@ -29,18 +29,29 @@ if TYPE_CHECKING:
 class Calling(Caller[ContextStream]):
     """What is asked for one delivery, under keys that tell it again (R21)."""
 
+    # What most deliveries never need stands on the class until it is set: one of these is made for each.
+    _hearer: Hearer | None = None
+    _made_keys: Keys | None = None
+    _unasked: set[str] | None = None
+    """What an earlier run of this delivery was answered and this one has not asked for."""
+
     def __init__(self, pump: Pump, delivery: Delivery) -> None:
         message = delivery.message
         self._delivery = delivery
         self._message: Message = message
         self._pump = pump
-        self._hearer: Hearer | None = None
-        self._keys = Keys(len(message.tries) + 1)
-        self._unasked: set[str] | None = set(message.known or ()) if message.rerun else None
-        """What an earlier run of this delivery was answered and this one has not asked for."""
+        if message.rerun:
+            self._unasked = set(message.known or ())
+
+    @property
+    def _keys(self) -> Keys:
+        if self._made_keys is None:
+            self._made_keys = Keys(len(self._message.tries) + 1)
+        return self._made_keys
 
     async def hold_up(self) -> None:
         """Pauses the thread, and waits until it goes on; for hooks."""
+        self._check_running()
         await self._pump.pauses.hold_up(self._delivery)
 
     # Models

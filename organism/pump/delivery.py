@@ -5,15 +5,24 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, get_args
 
 import anyio
 
 from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused
 from organism.frames import Failure
+from organism.journal.secrets import without_secrets
 from organism.message import Forward, Reply, Send
+from organism.names import class_name
 from organism.payloads.primitives import FailureCode
-from organism.pump.runtime import Abandoned
+from organism.pump.runtime import Abandoned, keep_for_ever
+from organism.settings import UNITS
+
+PATIENCE: Final = 5.0
+"""Seconds that a handler may take to end when it is cancelled, be it to clean up; then it is left behind."""
+_LONGEST: Final = 10_000
+"""Characters of an exception's text that callers are told."""
+_NAME: Final = 200
 
 if TYPE_CHECKING:
     import contextvars
@@ -39,6 +48,29 @@ def step(
         waits_for = context.run(coro.send, None)
     except StopIteration as finished:
         return finished.value
+    return (yield from go_on(coro, context, suspended, waits_for))
+
+
+class LeftBehind(BaseException):
+    """A handler that did not end when it was cancelled is not stepped any more."""
+
+
+async def raised(error: BaseException) -> None:
+    """What a handler that has raised still comes to: whoever awaits it gets the exception."""
+    raise error
+
+
+@types.coroutine
+def go_on(
+    coro: Coroutine[Any, Any, Any],
+    context: contextvars.Context,
+    suspended: Callable[[], None],
+    waits_for: Any,
+    delivery: Delivery | None = None,
+) -> Generator[Any, Any, Any]:
+    """The rest of a handler's coroutine that was stepped once, and waits for something; says so at once. Raises LeftBehind in place of
+    stepping it once its ``delivery`` is.
+    """
     suspended()
     while True:
         try:
@@ -50,6 +82,9 @@ def step(
             go_on = partial(coro.throw, error)
         else:
             go_on = partial(coro.send, value)
+        if delivery is not None and delivery.left:
+            keep_for_ever(coro)
+            raise LeftBehind
         try:
             waits_for = context.run(go_on)
         except StopIteration as finished:
@@ -72,29 +107,41 @@ class Host(Protocol):
         """A handler waits for the first time."""
         ...
 
+    def leave_behind(self, delivery: Delivery) -> None:
+        """A handler does not end though it was cancelled."""
+        ...
+
 
 class Delivery:
     """A message on its way through its handler. ``scope`` is the worker's; cancelling it stops this handler alone."""
 
     __slots__ = (
-        "_deadline", "_host", "_left", "_line", "_timer", "_waits", "context", "interrupted", "message", "over", "passed_on", "placed", "result",
-        "scope", "sound",
-        "started", "suspended_once",
+        "_deadline", "_host", "_left", "_line", "_patience", "_timer", "_waits", "context", "cut", "interrupted", "left", "message", "over", "passed_on",
+        "placed", "result", "scope", "sound", "started", "suspended_once", "variables",
     )  # fmt: skip
 
-    def __init__(self, host: Host, message: Message, scope: anyio.CancelScope) -> None:
+    variables: contextvars.Context
+    """What its handler's context variables are kept in."""
+
+    def __init__(self, host: Host, message: Message, scope: anyio.CancelScope, started: float) -> None:
         self._host = host
         self.message = message
         self.scope = scope
-        self.started = host.now()
+        self.started = started
         self.placed = True
         self.over = False
         self.passed_on = False
         """What it failed of is the failure of another handler."""
         self.sound = True
         """It left its worker's task as it found it."""
+        self.cut = False
+        """Its scope was cancelled."""
+        self.left = False
+        """It did not end when it was cancelled: whatever it does, the organism goes on without it."""
+        self._patience: Timer | None = None
+        """Until when it may take to end, once it was cancelled."""
         self.interrupted: Failure | None = None
-        """Why its scope was cancelled."""
+        """Why its scope was cancelled, where it was not from above."""
         self.suspended_once = False
         self.result: tuple[Outgoing, ...] | Failure = ()
         self.context: Any = None
@@ -106,7 +153,7 @@ class Delivery:
         timeout = host.handlers[message.to].timeout
         self._left: float | None = timeout
         """Seconds of its own running that are left, as of the last time it began to run."""
-        self._deadline: float | None = None if timeout is None else self.started + timeout
+        self._deadline: float | None = None if timeout is None else started + timeout
 
     def suspended(self) -> None:
         """Its handler waits for the first time: others may run meanwhile."""
@@ -121,7 +168,19 @@ class Delivery:
         """Cancels the handler; ``failure`` is what its caller hears, ``None`` when it was cancelled from above."""
         if not self.over:
             self.interrupted = self.interrupted or failure
+            self.cut = True
             self.scope.cancel()
+            if self._patience is None:
+                self._wait_for_end()
+
+    def _wait_for_end(self) -> None:
+        self._patience = self._host.timers.add(self._host.now() + PATIENCE, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        if self._waits:
+            self._wait_for_end()  # in the organism's own hands: it ends, and what it holds is settled
+        else:
+            self._host.leave_behind(self)
 
     def _time_out(self) -> None:
         self._timer = None
@@ -132,17 +191,21 @@ class Delivery:
         timeout = self._host.handlers[self.message.to].timeout
         return Failure("timeout", f"'{self.message.to}' did not finish within {timeout:g} s", retry=True)
 
-    def too_late(self) -> bool:
+    def too_late(self, now: float) -> bool:
         """Whether it finished after its deadline; then its answer is not carried out (R25)."""
-        return self._deadline is not None and self._waits == 0 and self._host.now() > self._deadline
+        return self._deadline is not None and self._waits == 0 and now > self._deadline
 
     def finished(self) -> None:
         """It will not run any more."""
         self.over = True
-        self._leave_line()
+        if self._line is not None:
+            self._leave_line()
         if self._timer is not None:
             self._host.timers.cancel(self._timer)
             self._timer = None
+        if self._patience is not None:
+            self._host.timers.cancel(self._patience)
+            self._patience = None
 
     def waiting(self) -> Waiting:
         """A block in which the delivery waits for others: it keeps no place, and its timeout stands still (R3, R8)."""
@@ -232,35 +295,57 @@ def outgoing_of(result: Any) -> tuple[Outgoing, ...] | Failure:
     if result is None:
         return ()
     if isinstance(result, (Reply, Send, Forward)):
-        return (whole,)
+        return _filled((whole,))
     if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
         try:
-            return tuple(whole)
+            return _filled(tuple(whole))
         except Exception as error:  # noqa: BLE001 - a generator of the handler's may raise anything
             return failure_of(error)
-    kind = type(whole).__name__
+    kind = class_name(whole)
     return Failure("validation", f"a handler answers with None, Reply, Send, Forward or several of them, not {kind}")
 
 
+def _filled(answers: tuple[Any, ...]) -> tuple[Outgoing, ...] | Failure:
+    """Answers that hold what answers hold: one that was made without its constructor does not. What is no answer is the kernel's to tell."""
+    for each in answers:
+        kind = type(each)
+        if kind is Reply or kind is Send or kind is Forward:
+            try:
+                _ = each.payload if kind is Reply else (each.payload, each.to)
+            except AttributeError:
+                return Failure(
+                    "validation",
+                    f"a handler answered with a {kind.__name__} that holds nothing: make it with {kind.__name__}(...)",
+                )
+    return answers
+
+
 def failure_of(error: BaseException) -> Failure:
-    """What a caller hears of an exception that left a handler (R2, R3, R17)."""
+    """What a caller hears of an exception that left a handler (R2, R3, R17); a fixed word for one that raises when it is asked."""
+    try:
+        return _failure_of(error)
+    except Exception:  # noqa: BLE001 - it is the handler's, and whatever it says of itself is its own code
+        return Failure("crashed", f"{class_name(error)}, which cannot be told", retry=True)
+
+
+def _failure_of(error: BaseException) -> Failure:
     error = _leading(error)
     match error:
         case Refused():
             return Failure("refused", _said(error))
         case BudgetExhaustedError():
-            return Failure("exhausted", _said(error), unit=error.unit, scope=error.scope)
+            return Failure("exhausted", _said(error), unit=_unit(error.unit), scope=_scope(error.scope))
         case HandlerFailedError():
             code = next((each for each in get_args(FailureCode) if each == error.code), None)
             if code is None:  # the handler made it up: what callers may hear is a closed list
                 return Failure("crashed", _speakable(f"{error.code}: {error.text}"), bool(error.retry))
-            return Failure(code, _speakable(error.text), bool(error.retry), error.unit, error.scope)
+            return Failure(code, _speakable(error.text), bool(error.retry), _unit(error.unit), _scope(error.scope))
         case SystemExit() | GeneratorExit():
-            said = f"{type(error).__name__}: {_said(error)}".removesuffix(": ")
+            said = f"{class_name(error)}: {_said(error)}".removesuffix(": ")
             return Failure("crashed", f"{said} left the handler, which ends this delivery and no more", retry=True)
         case _:
             said = _said(error)
-            return Failure("crashed", f"{type(error).__name__}: {said}" if said else type(error).__name__, retry=True)
+            return Failure("crashed", f"{class_name(error)}: {said}" if said else class_name(error), retry=True)
 
 
 def _said(error: BaseException) -> str:
@@ -272,8 +357,22 @@ def _said(error: BaseException) -> str:
 
 
 def _speakable(text: object) -> str:
-    """A text as payloads can hold it: half characters are escaped, since callers are told it in one."""
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    """A text as payloads can hold it: half characters are escaped, since callers are told it in one. It is cut where it is long,
+    and keys are left out: exceptions quote what they failed of.
+    """
+    said = str.__str__(str(text))
+    if len(said) > _LONGEST:
+        said = f"{said[:_LONGEST]}... ({len(said):,} characters)"
+    return without_secrets(said.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def _unit(given: object) -> str | None:
+    """The unit that an exception names, where it is one: handlers may write anything there."""
+    return next((each for each in UNITS if each == given), None) if type(given) is str else None
+
+
+def _scope(given: object) -> str | None:
+    return given[:_NAME] if type(given) is str else None
 
 
 def _leading(error: BaseException) -> BaseException:

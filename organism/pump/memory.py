@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from organism.payloads import is_payload
+from organism.names import class_name, told
+from organism.payloads import flaw, is_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ class HandlerState(MutableMapping[str, Any]):
         change = self._changes.get(key, self)
         if change is None:
             raise KeyError(key)
-        return _copied(self._stored[key] if change is self else change[0])  # type: ignore[index]
+        return copied(self._stored[key] if change is self else change[0])  # type: ignore[index]
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._check_running()
@@ -55,8 +55,12 @@ class HandlerState(MutableMapping[str, Any]):
         return self._changes
 
 
-def _copied(value: Any) -> Any:
-    return copy.deepcopy(cast("Any", value)) if isinstance(value, (list, dict)) else value
+def copied(value: Any) -> Any:
+    """Lists and dicts anew, all the way down, and what stands in them as it is."""
+    whole: Any = value  # what isinstance makes of a container has no types inside
+    if isinstance(value, dict):
+        return {key: copied(each) for key, each in whole.items()}
+    return [copied(each) for each in whole] if isinstance(value, list) else value
 
 
 _DEEPEST: Final = 200
@@ -68,10 +72,10 @@ _LONGEST: Final = 14_000
 def _storable(key: str, value: Any, depth: int = 0) -> Any:
     """A copy of a value that may be kept; payloads are kept as they are."""
     whole: Any = value  # what isinstance makes of a container has no types inside
-    if isinstance(value, int) and value.bit_length() > _LONGEST:
-        raise ValueError(f"state['{key}'] holds an integer of more than 4,200 digits")
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, (str, int, float)):
+        return _bare(key, value)
     if depth > _DEEPEST:
         raise ValueError(f"state['{key}'] is nested more than {_DEEPEST} deep, or holds itself")
     if isinstance(value, (list, tuple)):
@@ -79,12 +83,28 @@ def _storable(key: str, value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {_key(key, each): _storable(key, held, depth + 1) for each, held in whole.items()}
     if is_payload(value):
+        wrong = flaw(value)
+        if wrong is not None:
+            raise ValueError(f"state['{key}']: {wrong}")
         return value
-    raise TypeError(f"state['{key}'] holds JSON values and payloads, not {type(value).__name__}")
+    raise TypeError(f"state['{key}'] holds JSON values and payloads, not {class_name(value)}")
+
+
+def _bare(key: str, value: str | float) -> Any:
+    """A single value. What derives from one becomes one: it may hold more, and say of itself what it likes."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if int.bit_length(value) > _LONGEST:
+            raise ValueError(f"state['{key}'] holds an integer of more than 4,200 digits")
+        return int.__int__(value)
+    return float.__float__(value)
 
 
 def _key(path: str, key: Any) -> str:
     if not isinstance(key, str):
         where = f"state['{path}']" if path else "state"
-        raise TypeError(f"{where} has keys of type str, not {key!r}")
-    return key
+        raise TypeError(f"{where} has keys of type str, not {told(key)}")
+    return str.__str__(key)

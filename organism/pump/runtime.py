@@ -93,6 +93,18 @@ def scope_mark() -> object:
     return None if state is None else state.cancel_scope
 
 
+def undisturbed() -> Callable[[], bool]:
+    """Tells whether the running task stands as it does now: in the same cancel scope, and on asyncio with no cancelling to be undone.
+
+    It is asked after every delivery: so it knows its task.
+    """
+    mark: Any = scope_mark()
+    if trio.lowlevel.in_trio_run():
+        task: Any = trio.lowlevel.current_task()
+        return lambda: task._cancel_status is mark  # noqa: SLF001 - as above
+    return lambda: scope_mark() is mark and not cancellings()
+
+
 async def leave_scopes(mark: object) -> None:
     """Closes the cancel scopes that the running task entered since it was at ``mark`` and did not leave, the innermost first;
     what still runs in them is cancelled.
@@ -136,7 +148,10 @@ def parted(error: BaseException) -> tuple[BaseException | None, BaseException | 
     if not isinstance(error, BaseExceptionGroup):
         return (None, error) if isinstance(error, passed) else (error, None)
     group = cast("BaseExceptionGroup[BaseException]", error)
-    above, own = group.split(passed)
+    try:
+        above, own = group.split(passed)
+    except Exception:  # noqa: BLE001 - a handler may raise groups that are nested too deep, or of a kind of its own
+        return error, None
     return own, above
 
 
@@ -170,6 +185,15 @@ def spawn(main: Coroutine[Any, Any, None]) -> None:
 
 _beside: set[Any] = set()
 """asyncio keeps only weak references to its tasks."""
+
+
+def keep_for_ever(value: object) -> None:
+    """Keeps something from ever being freed, at the end of the process too. A coroutine that is freed is closed, and one that
+    swallows everything would run on in that.
+    """
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
 
 def foremost(crash: BaseException) -> BaseException:

@@ -49,6 +49,8 @@ class Threads:
         self._waiting: deque[anyio.Event] = deque()
         self.working = 0
         """Functions that run now."""
+        self.awaited = 0
+        """Those of them that a delivery waits for."""
 
     async def run(self, message: Message, function: Callable[..., T], *args: Any) -> T:
         """What ``function`` gives; raises what it raises. Cancelled, it is left to itself, and its answer is dropped."""
@@ -75,16 +77,22 @@ class Threads:
                 else:
                     self._waiting.remove(event)
                 raise
-        self.working += 1
+        self.goes_on()
 
-    def ended(self) -> None:
-        """A function works no more, or waits for the loop."""
+    def ended(self, *, awaited: bool = True) -> None:
+        """A function works no more, or waits for the loop; ``awaited``: its delivery was not given up."""
         self.working -= 1
+        self.awaited -= awaited
         self._hand_on()
 
     def goes_on(self) -> None:
-        """One that waited for the loop works again, place or no place."""
+        """One works, or works again after it has waited for the loop: it gets its place then, free or not."""
         self.working += 1
+        self.awaited += 1
+
+    def given_up(self) -> None:
+        """Nobody waits for one that works."""
+        self.awaited -= 1
 
     def _hand_on(self) -> None:
         if self._waiting and self.working < self._most:
@@ -165,6 +173,7 @@ class Talk(Generic[T]):
         while self._asked:
             self._refuse(self._asked.popleft())
         if self._came is None:
+            self._threads.given_up()
             where = f"'{self._message.to}' in thread {self._message.thread.id}"
             _log.warning("%s was given up; its function runs on in its thread, and its answer will be dropped", where)
 
@@ -177,7 +186,7 @@ class Talk(Generic[T]):
 
     def _end(self, came: tuple[T | None, BaseException | None]) -> None:
         self._came = came
-        self._threads.ended()
+        self._threads.ended(awaited=not self._left)
         self._news.set()
 
     async def _carry_out(self, asked: _Asked) -> None:

@@ -61,6 +61,15 @@ def _outcome(roots: Sequence[str], came: _Written | BaseException) -> _Written:
     return came
 
 
+def in_place(work: Callable[[], _Written], done: Callable[[_Written | BaseException], None]) -> None:
+    """Has it done where it is: for whoever has nothing else to do meanwhile, or no time that may pass."""
+    try:
+        came: _Written | BaseException = work()
+    except BaseException as error:  # noqa: BLE001 - it is told to whoever asked for it
+        came = error
+    done(came)
+
+
 class Writer:
     """The journal of a running organism. ``hand_over`` has what waits for the disk done beside the event loop. ``failed`` is told of a
     root thread that could not be written, once; nothing more of it is. ``due`` is told of one of which a snapshot is due, and

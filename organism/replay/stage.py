@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from threading import Event as ThreadEvent
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -23,6 +24,7 @@ from organism.names import ORGANISM
 from organism.pump.ears import Ears
 from organism.pump.handles import ThreadHandle
 from organism.pump.hooking import Hooks
+from organism.pump.threads import Threads
 from organism.replay.context import Recorded, RecordedAgent
 from organism.replay.player import Odd, Player
 from organism.replay.script import END, REFUSED
@@ -43,6 +45,12 @@ if TYPE_CHECKING:
 OTHERS: Final = "the organism's own limits count other threads too, of which its record does not tell"
 TURNS: Final = 50
 """How often others are let run, on a loop that does not say when all of them wait."""
+
+
+SLOWEST: Final = 30.0
+"""Seconds that a plain function may compute in its thread; then the record goes on without it."""
+STEP: Final = 0.001
+"""Seconds between two looks at whether it still does."""
 
 
 class Stage:
@@ -69,6 +77,8 @@ class Stage:
         self.hooks = Hooks(named, held=_happened, mark=lambda _: None) if any(named.values()) else None
         self.kernel = Kernel(settings, lambda _root, _fact: None)
         self.ears = Ears()
+        self.threads = Threads(settings.max_handlers)
+        self._thread_moved = ThreadEvent()
         self.place = -1
         self.at = record[0].at if record else 0.0
         self.began = self.at
@@ -155,7 +165,16 @@ class Stage:
             await self._settle()
 
     async def _settle(self) -> None:
-        """Lets everything run that can."""
+        """Lets everything run that can; functions in threads too, as long as somebody may wait for a command."""
+        await self._give_turns()
+        waited = 0.0
+        while self.threads.awaited and waited < SLOWEST:
+            # Really waits: to a virtual clock, a loop that waits for a thread would be one that is done.
+            self._thread_moved.wait(STEP)
+            waited += STEP
+            await self._give_turns()
+
+    async def _give_turns(self) -> None:
         if trio.lowlevel.in_trio_run():
             await anyio.wait_all_tasks_blocked()
             return

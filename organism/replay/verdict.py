@@ -99,7 +99,7 @@ def _came(result: Sequence[Outgoing] | Failure, player: Player, state: State) ->
     plan = check_answer(state, player.message, result)
     if isinstance(plan, Refusal):
         return _failed(plan.failure)
-    return "; ".join(_out(each.out, player, state) for each in plan) or "nothing"
+    return "; ".join(_out(out, player, state) for out, _ in plan) or "nothing"
 
 
 def _out(out: Any, player: Player, state: State) -> str:

@@ -77,6 +77,8 @@ class Reader:
     seen: list[int] = field(factory=list[int])
     sizes: list[int] = field(factory=list[int])
     summaries: int = 0
+    reports: Any = None
+    """The usage that it reports; ``None``: what it was."""
 
     def __call__(self, request: Request) -> Says:
         size = tokens(request)
@@ -91,9 +93,10 @@ class Reader:
         if found:
             self.seen.append(int(found[1]))
         page = int(found[1]) if found else 0
+        usage: Any = (size, 20) if self.reports is None else self.reports
         if page >= self.pages:
-            return Says(calls=(("reply", Result(f"read {len(self.seen)} pages")),), usage=(size, 20))
-        return Says(calls=(("shelf", Page(page + 1)),), usage=(size, 20), call_id=f"call_{page + 1}")
+            return Says(calls=(("reply", Result(f"read {len(self.seen)} pages")),), usage=usage)
+        return Says(calls=(("shelf", Page(page + 1)),), usage=usage, call_id=f"call_{page + 1}")
 
 
 def handlers(*, lines: int = 20, **agent: Any) -> dict[str, Any]:

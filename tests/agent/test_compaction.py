@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism.facts import Answered, CallHeld, Compacted
-from organism.testing import Says, ScriptedModel, running
+from organism.testing import NO_USAGE, Says, ScriptedModel, running
 from tests.agent.compaction_world import WINDOW, Job, Reader, Result, cuts, fits, handlers, kept, organism_of
 
 if TYPE_CHECKING:
@@ -109,6 +109,17 @@ async def test_where_no_window_is_known_the_provider_refuses_once_and_what_it_re
         assert all(cut.tokens_after < cut.tokens_before and cut.window is None for cut in made)
         assert reader.seen == list(range(1, 101))
         assert result.usage.model_calls == len(reader.sizes)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("reports", [NO_USAGE, (0, 20)])
+async def test_a_provider_that_reports_no_usage_is_measured_all_the_same(reports: Any) -> None:
+    reader = Reader(pages=100, reports=reports)
+    async with running(**organism_of(reader, prune=None)) as organism:
+        result = await (await organism.send("reader", Job("Read all pages."))).result()
+        assert result.reply == Result("read 100 pages")
+        assert {cut.why for cut in cuts(organism.watch)} == {"mark"}
+        assert max(reader.sizes) < WINDOW
 
 
 @pytest.mark.anyio

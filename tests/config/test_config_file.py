@@ -424,7 +424,6 @@ HANDLERS = [
         "3:6 handlers.a: 'description' is missing: agents read it",
         "3:48 handlers.a.agent.replies: is an empty list: name one item at least",
     ]),
-    ("a: {code: desk:plain}", ["3:13 handlers.a.code: 'plain' is a plain 'def', which is not available yet: write 'async def'"]),
     ("a: {code: desk.look}", ["3:13 handlers.a.code: 'desk.look' is no reference to code: write it as in 'package.module:name'"]),
     ("a: {code: desc:look}", ["3:13 handlers.a.code: there is no module 'desc' in FOLDER; did you mean 'desk'?"]),
     ("a: {description: x, agent: {accepts: desk:look, replies: desk:Answer}}", [

@@ -163,10 +163,9 @@ def test_limits_of_tools_are_read(desk: Project) -> None:
     assert desk.load(document("tool_calls: null")).handlers["writer"].agent.tool_calls == ToolCalls()  # type: ignore[union-attr]
 
 
-SHAPE = "a tool is 'async def search(query: str, most: int = 3) -> str'"
+SHAPE = "a tool is 'async def search(query: str, most: int = 3) -> str', or a plain 'def', which runs in a thread"
 MISTAKES = [
     ("plain", "'plain' has no docstring: a model reads there when to call it, and what for"),
-    ("sync", f"'sync' is a plain 'def': write 'async def'; {SHAPE}"),
     ("untyped", "'untyped' does not say what 'query' is: annotate it with a type, or with Context"),
     ("many", "'many' takes '*query', which has no schema: name each parameter"),
     ("more", "'more' takes '**query', which has no schema: name each parameter"),

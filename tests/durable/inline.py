@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.organism import Organism
+from organism.pump.writer import in_place
 from organism.works import Works
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ class InlineWorks(Works):
         return work()
 
     def _hand_over(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        try:
-            came = work()
-        except BaseException as error:  # noqa: BLE001 - as the thread does that it stands for
-            came = error
-        done(came)
+        in_place(work, done)
 
 
 class Inline(Organism):

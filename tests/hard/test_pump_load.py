@@ -58,7 +58,7 @@ def sizes(organism: Organism) -> dict[str, int]:
         "thread timers": len(pump.deadlines),
         "timers": len(pump.timers),
         "handles": len(organism._handles),
-        "active": pump._active,
+        "active": pump.workers.active,
     }
 
 

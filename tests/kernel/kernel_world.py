@@ -14,7 +14,7 @@ from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError, RoutingError
 from organism.facts import Answered, Buried, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
-from organism.frames import Ask, Failure, Frame, Message, Thread, pending
+from organism.frames import Ask, Failure, Frame, Message, Thread, pending, root_of
 from organism.kernel import Kernel
 from organism.kernel.calls import CallFor
 from organism.kernel.fold import Fold
@@ -328,8 +328,12 @@ class World:
     def _check_frames(self) -> None:
         """A frame counts its queued and running deliveries and its open children; a thread its open top frames (R1)."""
         found: dict[Frame, int] = {}
+        undone: dict[Thread, int] = {}
         for message in (*self._queued(), *self.kernel.state.retries, *self.deliveries):
             found[message.frame] = found.get(message.frame, 0) + 1
+            root = root_of(message.thread)
+            undone[root] = undone.get(root, 0) + 1
+        assert all(thread.undone == undone.get(thread, 0) for thread in self.kernel.state.threads.values())
         todo = list(found)
         seen: set[Frame] = set()
         tops: dict[Thread, int] = {}

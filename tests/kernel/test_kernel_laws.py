@@ -88,6 +88,7 @@ def organisms(draw: st.DrawFn) -> Settings:
         ceiling=Quota(limits=draw(limits(messages=150, tokens=5000))),
         dead_letters=draw(st.sampled_from([None, NAMES[-1]])),
         max_handlers=draw(st.integers(1, 5) | st.just(1000)),
+        thread_queue=draw(st.integers(1, 8) | st.just(1000)),
         scheduling=draw(st.sampled_from(["breadth-first", "depth-first"])),
         loops=draw(st.sampled_from([None, None, Loops(repeats=2, within=2), Loops(repeats=2, within=9), Loops()])),
     )

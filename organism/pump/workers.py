@@ -1,0 +1,320 @@
+"""The workers of a pump: each takes ready deliveries and awaits their handlers.
+
+A worker steps a handler in place. If the handler finishes without waiting, the worker takes the next delivery at once; if it waits,
+it keeps this worker, and another one takes over.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from organism.errors import HandlerFailedError
+from organism.frames import Failure
+from organism.pump import runtime
+from organism.pump.delivery import PATIENCE, Delivery, LeftBehind, failure_of, go_on, outgoing_of, raised, step
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Callable, Coroutine
+
+    from anyio.abc import TaskGroup
+
+    from organism.frames import Message
+    from organism.pump.pump import Pump
+
+SLICE = 0.005
+"""Seconds that deliveries may follow one another without giving I/O a turn."""
+SPARE = 32
+"""Workers that are kept when there is nothing for them to do."""
+
+_handlers_log = logging.getLogger("organism.handlers")
+
+
+class _Turn:
+    """What a worker was at when its scope was left. ``sound``: it stands in no scope but its own."""
+
+    __slots__ = ("delivery", "sound", "superfluous")
+
+    def __init__(self) -> None:
+        self.delivery: Delivery | None = None
+        self.sound = True
+        self.superfluous = False
+
+
+class Workers:
+    """All workers of a pump. ``variables`` is what every delivery starts with a copy of, ``context_of`` makes what a handler sees."""
+
+    def __init__(self, pump: Pump, variables: contextvars.Context, context_of: Callable[[Delivery], Any]) -> None:
+        self._pump = pump
+        self._kernel = pump.kernel
+        self._handlers = pump.handlers
+        self._retries = pump.retries
+        self._running = pump.running
+        self._now = pump.now
+        self._carry_out = pump.carry_out
+        self._base = variables
+        self._context_of = context_of
+        self.active = 0
+        """Those at work on a handler that does not wait."""
+        self._parked: list[anyio.Event] = []
+        self.left: dict[Delivery, None] = {}
+        """Deliveries that were ended without their handlers, as long as those keep a task."""
+
+    def __len__(self) -> int:
+        return self.active + len(self._parked) + sum(each.suspended_once for each in self._running.values())
+
+    def wake(self, group: TaskGroup | None) -> None:
+        """Sees that somebody works; a new one does so in ``group``."""
+        self.active += 1
+        if self._parked:
+            self._parked.pop().set()
+        elif group is not None:
+            group.start_soon(self._work)
+        else:
+            self.active -= 1
+
+    async def _work(self) -> None:
+        """A worker: one cancel scope after the other, each for as many deliveries as nobody cancels."""
+        undone = runtime.cancellings()
+        while True:
+            turn = _Turn()
+            try:
+                with anyio.CancelScope() as scope:
+                    await self._work_in(scope, turn)
+            except anyio.get_cancelled_exc_class():
+                if runtime.is_cancelled():
+                    raise
+                # On asyncio a handler may leave something behind that cancels its task later, such as a timeout.
+                turn.sound = False
+            sound = turn.sound and runtime.cancellings() == undone
+            if turn.delivery is not None:
+                self._conclude_interrupted(turn.delivery, sound=sound)
+            if not sound:
+                # Who knows what else a handler left on this task: a fresh one takes its place.
+                self.active -= 1
+                self._carry_out()
+                return
+            if turn.superfluous:
+                return
+
+    async def _work_in(self, scope: anyio.CancelScope, turn: _Turn) -> None:
+        """Handles deliveries until one of them was cancelled or broke the worker; that one is left in ``turn``."""
+        mark, undisturbed = runtime.scope_mark(), runtime.undisturbed()
+        now = self._now()
+        until = now + SLICE
+        while True:
+            message = self._kernel.take()
+            if message is None:
+                turn.superfluous = not await self._park()
+                if turn.superfluous:
+                    return
+                now = self._now()
+                until = now + SLICE
+                continue
+            if (message.old or self._retries.circuits or message.to not in self._handlers) and self._turns_away(message):
+                continue
+            delivery = Delivery(self._pump, message, scope, now)
+            rest = self._begin(delivery)
+            if rest is None and undisturbed() and not delivery.cut:
+                delivery.finished()  # by far the most
+                del self._running[message]
+            elif not await self._see_through(delivery, rest, turn, mark):
+                return
+            now = self._conclude(delivery)
+            if now >= until:
+                await runtime.checkpoint()
+                now = self._now()
+                until = now + SLICE
+
+    def _turns_away(self, message: Message) -> bool:
+        """Whether a message fails without being delivered: nobody is there who could handle it, or its handler is left alone for a while."""
+        failure = self._kernel.unfit(message) if message.old or message.to not in self._handlers else None
+        if failure is not None:
+            _handlers_log.error("message %s cannot be handled: %s", message.id, failure.text)
+        elif self._retries.circuits:
+            failure = self._retries.barred(message)
+        if failure is None:
+            return False
+        self._kernel.failed(message, failure, self._now())
+        self._carry_out()
+        return True
+
+    def _begin(self, delivery: Delivery) -> Coroutine[Any, Any, Any] | None:
+        """Steps a handler in place. ``None``: it did not wait, and ``delivery`` has its answer. Else what is to be awaited for that."""
+        message = delivery.message
+        handler = self._handlers[message.to]
+        self._running[message] = delivery
+        delivery.context = context = self._context_of(delivery)
+        variables, hooks = self._base.copy(), self._pump.hooks
+        delivery.variables = variables
+        try:
+            coro = (
+                handler.code(message.payload, context)
+                if hooks is None
+                else hooks.handle(handler, message.payload, context)
+            )
+        except BaseException as error:  # noqa: BLE001 - as one that it raises later
+            return raised(error)
+        try:
+            waits_for = variables.run(coro.send, None)
+        except StopIteration as finished:
+            delivery.result = outgoing_of(finished.value)
+            return None
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
+            return raised(error)
+        return go_on(coro, variables, delivery.suspended, waits_for, delivery)
+
+    async def _see_through(
+        self, delivery: Delivery, rest: Coroutine[Any, Any, Any] | None, turn: _Turn, mark: object
+    ) -> bool:
+        """Awaits the rest of a delivery. False: the worker's scope is to be left, and the delivery is in ``turn``."""
+        turn.delivery = delivery
+        try:
+            await self._deliver(delivery, rest, mark)
+        except BaseException as error:
+            if not runtime.is_cancelled():
+                # It ends the process; while that closes down, nobody is to wait for this delivery.
+                turn.delivery = None
+                delivery.result = failure_of(error)
+                self._conclude(delivery)
+            raise
+        finally:
+            turn.sound = delivery.sound
+        if not turn.sound or delivery.scope.cancel_called or runtime.cancellings():
+            return False
+        turn.delivery = None
+        return True
+
+    async def _park(self) -> bool:
+        """Waits for work. False: there are enough that wait."""
+        self.active -= 1
+        if self._pump.writer is not None:
+            self._pump.writer.start()
+        if len(self._parked) >= SPARE:
+            return False
+        event = anyio.Event()
+        self._parked.append(event)
+        try:
+            await event.wait()
+        except BaseException:
+            if event in self._parked:
+                self._parked.remove(event)
+                self.active += 1
+            raise
+        return True
+
+    async def _deliver(self, delivery: Delivery, rest: Coroutine[Any, Any, Any] | None, mark: object) -> None:
+        """Awaits the ``rest`` of a handler; whatever comes of it is kept in ``delivery`` for :meth:`_conclude`.
+
+        ``mark`` is the worker's own scope: others that the handler leaves open are closed, and it is not sound.
+        """
+        message = delivery.message
+        try:
+            try:
+                if rest is not None:
+                    delivery.result = outgoing_of(await rest)
+            finally:
+                if runtime.scope_mark() is not mark:
+                    delivery.sound = False
+                    await step(runtime.leave_scopes(mark), delivery.variables, delivery.suspended)
+        except LeftBehind:
+            delivery.sound = False
+        except BaseException as error:  # noqa: BLE001 - no failure of a handler goes quiet, and none stops the pump
+            own, above = runtime.parted(error)
+            if own is not None:
+                self._failed(delivery, own)
+            if above is not None:
+                raise above from None
+        finally:
+            delivery.finished()
+            if delivery.left:
+                del self.left[delivery]
+            else:
+                del self._running[message]
+            if delivery.suspended_once:
+                self.active += 1
+
+    def _failed(self, delivery: Delivery, error: BaseException) -> None:
+        """Keeps what a caller will hear of an exception that left a handler."""
+        message = delivery.message
+        delivery.result = failure_of(error)
+        delivery.passed_on = isinstance(error, HandlerFailedError)
+        if delivery.result.code == "crashed":
+            _handlers_log.error("handler '%s' crashed in thread %s", message.to, message.thread.id, exc_info=error)
+
+    def suspended(self, delivery: Delivery) -> None:
+        """A handler waits: its mailbox is taken, and another worker goes on with what is ready."""
+        self._kernel.suspended(delivery.message)
+        if self._kernel.is_void(delivery.message):
+            delivery.interrupt(None)  # it was cancelled before it could be: by what it did itself
+        self.active -= 1
+        self._carry_out()
+
+    def leave_behind(self, delivery: Delivery) -> None:
+        """A handler does not end though it was cancelled: its delivery does."""
+        self._leave(delivery)
+        if delivery.interrupted is not None:
+            delivery.result = delivery.interrupted
+        self._conclude(delivery)
+
+    def leave_all(self) -> None:
+        """The pump is to stop, and these handlers do not: what they were at stands in the journal."""
+        for delivery in tuple(self._running.values()):
+            self._leave(delivery)
+
+    def _leave(self, delivery: Delivery) -> None:
+        message = delivery.message
+        _handlers_log.error(
+            "handler '%s' goes on in thread %s %g s after it was cancelled: it is left behind, and nothing that it does counts",
+            message.to, message.thread.id, PATIENCE,
+        )  # fmt: skip
+        delivery.left = True
+        delivery.finished()
+        del self._running[message]
+        self.left[delivery] = None
+
+    def _conclude(self, delivery: Delivery) -> float:
+        """Hands what a handler answered to the kernel; gives the instant of that."""
+        result, message, now = delivery.result, delivery.message, self._now()
+        if type(result) is not Failure and delivery.too_late(now):
+            result = delivery.timed_out()
+        if self._kernel.book.half_done:
+            place = f"while '{message.to}' was handled in thread {message.thread.id}"
+            raise RuntimeError(f"a change was left half-way {place}: a fault of organism itself; it stops here")
+        if message.rerun and (unasked := delivery.context.unasked()):
+            self._kernel.diverged(message, unasked, now)
+        began = delivery.started
+        void = message.dropped or message.thread.stopping is not None
+        failure: Failure | None
+        if isinstance(result, Failure):
+            failure = result
+            self._kernel.failed(message, failure, now, placed=delivery.placed, began=began)
+        else:
+            changes = delivery.context.changes()
+            failure = self._kernel.answered(message, result, changes, now, placed=delivery.placed, began=began)
+            if failure is not None:
+                _handlers_log.warning("answer of handler '%s' refused: %s", message.to, failure.text)
+        if failure is not None or self._retries.circuits:
+            self._retries.ended(delivery, failure, void=void)
+        delivery.context = None  # they know each other
+        self._carry_out()
+        return now
+
+    def _conclude_interrupted(self, delivery: Delivery, *, sound: bool) -> None:
+        """Ends a delivery whose scope was cancelled, or that broke the worker it ran on."""
+        message = delivery.message
+        if delivery.left:
+            return  # it was ended without its handler
+        if not sound:
+            text = f"'{message.to}' left a cancel scope or a cancelling behind"
+            _handlers_log.error("%s in thread %s", text, message.thread.id)
+            delivery.result = Failure("crashed", text, retry=True)
+        elif delivery.interrupted is not None:
+            delivery.result = delivery.interrupted
+        self._conclude(delivery)
+
+
+__all__ = ["SLICE", "SPARE", "Workers"]

@@ -1,0 +1,285 @@
+"""Handlers and tools that are a plain `def` run in worker threads, and are cancelled, timed and recorded like others."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from organism import Context, HandlerFailedError, NotRunningError, OrganismError, Refused, Reply, Send
+from organism.primitives import HandlerFailed  # noqa: TC001 - the handler's annotation is read when the organism is made
+from organism.testing import Says, ScriptedModel, running
+from tests.hard.pump_world import Go, Said, code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="unset")
+
+
+def plain(message: Go, ctx: Context) -> Reply[Said]:
+    """Says in which thread it runs."""
+    return Reply(Said(threading.current_thread().name))
+
+
+async def echo(message: Go, ctx: Context) -> Reply[Said]:
+    return Reply(Said(message.text))
+
+
+def untimed(function: Callable[..., Any], *peers: str, **keys: Any) -> dict[str, Any]:
+    """The entry of a plain handler: where a loop waits for a thread alone, a virtual clock goes on to whatever is due next."""
+    return code(function, *peers, **{"timeout": None, **keys})
+
+
+async def test_a_plain_handler_runs_in_a_thread_of_its_own() -> None:
+    async with running(handlers={"plain": untimed(plain)}) as organism:
+        assert await organism.ask("plain", Go()) == Said("organism handler")
+        assert threading.current_thread().name != "organism handler"
+
+
+async def test_what_a_plain_handler_sees_of_its_context() -> None:
+    seen: list[Any] = []
+
+    def look(message: Go, ctx: Context) -> Reply[Said]:
+        seen.extend([ctx.thread, ctx.sender, ctx.options["root"], ctx.labels["arm"], ctx.budget.messages.used])
+        seen.extend([ctx.now().tzinfo is not None, ctx.random.random()])
+        ctx.log.info("looked")
+        ctx.state["n"] = ctx.state.get("n", 0) + message.n
+        return Reply(Said(str(ctx.state["n"])))
+
+    async def twice(message: Go, ctx: Context) -> Reply[Said]:
+        await ctx.ask("look", message)
+        return Reply(await ctx.ask("look", message, expect=Said))
+
+    handlers = {"twice": code(twice, "look", timeout=None), "look": untimed(look, options={"root": "docs"})}
+    async with running(handlers=handlers) as organism:
+        thread = await organism.send("twice", Go(n=4), labels={"arm": "blind"}, id="t")
+        assert (await thread.result()).reply == Said("8")
+        assert seen[:6] == ["t", "twice", "docs", "blind", 2, True]
+        assert seen[6] != seen[13]
+
+
+async def test_a_plain_handler_asks_and_completes_by_ctx_run() -> None:
+    model = ScriptedModel([Says(text="a model's words", usage=(10, 10), seconds=1)])
+
+    def root(message: Go, ctx: Context) -> Reply[Said]:
+        said = ctx.run(ctx.ask("echo", message, expect=Said))
+        words = ctx.run(ctx.complete("x", max_output_tokens=50))
+        both = ctx.run(ctx.ask_all([("echo", Go("a")), ("echo", Go("b"))]))
+        return Reply(Said(f"{said.text}, {words.text}, {both[0].text}{both[1].text}"))
+
+    async with running(handlers={"root": untimed(root, "echo"), "echo": code(echo)}, models=model.models()) as organism:
+        result = await (await organism.send("root", Go("hello"))).result()
+        assert (result.outcome, result.reply) == ("completed", Said("hello, a model's words, ab"))
+        assert (result.usage.tokens, result.usage.messages) == (20, 4)
+
+
+async def test_what_plain_handlers_answer_is_checked_like_any_answer() -> None:
+    def sends(message: Go, ctx: Context) -> list[Send[Go]]:
+        return [Send("echo", message), Send("nobody", message)]
+
+    def raises(message: Go, ctx: Context) -> None:
+        raise Refused("not today")
+
+    def leaves(message: Go, ctx: Context) -> None:
+        raise SystemExit(3)
+
+    def odd(message: Go, ctx: Context) -> Any:
+        return 7
+
+    handlers = {each.__name__: untimed(each, "echo") for each in (sends, raises, leaves, odd)}
+    async with running(handlers={**handlers, "echo": code(echo)}) as organism:
+        codes: list[Any] = []
+        for name in handlers:
+            result = await (await organism.send(name, Go())).result()
+            codes.append(result.code)
+        assert codes == ["routing", "refused", "crashed", "validation"]
+
+
+async def test_failures_of_what_it_asks_are_raised_in_the_thread() -> None:
+    def root(message: Go, ctx: Context) -> Reply[Said]:
+        try:
+            ctx.run(ctx.ask("nobody", message))
+        except HandlerFailedError as error:
+            return Reply(Said(error.code))
+        return Reply(Said("nothing was raised"))
+
+    async with running(handlers={"root": untimed(root)}) as organism:
+        assert await organism.ask("root", Go()) == Said("routing")
+
+
+async def test_in_a_coroutine_ctx_run_says_what_to_write() -> None:
+    async def root(message: Go, ctx: Context) -> Reply[Said]:
+        with pytest.raises(OrganismError, match="write 'await' instead"):
+            ctx.run(ctx.ask("echo", message))
+        return Reply(Said("told"))
+
+    async with running(handlers={"root": code(root, "echo"), "echo": code(echo)}) as organism:
+        assert await organism.ask("root", Go()) == Said("told")
+
+
+async def test_any_handler_may_have_a_function_run_in_a_thread() -> None:
+    async def root(message: Go, ctx: Context) -> Reply[Said]:
+        return Reply(Said(await ctx.in_thread(lambda n: f"{n} in {threading.current_thread().name}", message.n)))
+
+    async with running(handlers={"root": code(root, timeout=None)}) as organism:
+        assert await organism.ask("root", Go(n=3)) == Said("3 in organism handler")
+
+
+async def test_objects_partials_and_decorated_functions_are_plain_handlers_too() -> None:
+    class Desk:
+        def __init__(self, said: str) -> None:
+            self.said = said
+
+        def __call__(self, message: Go, ctx: Context) -> Reply[Said]:
+            return Reply(Said(f"{ctx.name} {self.said} {message.text}"))
+
+        def method(self, message: Go, ctx: Context) -> Reply[Said]:
+            return Reply(Said(f"{ctx.name} of {self.said} {message.text}"))
+
+    def more(message: Go, ctx: Context, *, said: str) -> Reply[Said]:
+        return Reply(Said(said))
+
+    @functools.wraps(echo)
+    def decorated(*args: Any) -> Any:
+        return echo(*args)
+
+    handlers = {
+        "object": untimed(Desk("desk")),
+        "method": untimed(Desk("desk").method),
+        "partial": untimed(functools.partial(more, said="partly")),
+        "decorated": untimed(decorated),
+    }
+    async with running(handlers=handlers) as organism:
+        said = [(await organism.ask(name, Go("x"), expect=Said)).text for name in handlers]
+        assert said == ["object desk x", "method of desk x", "partly", "x"]
+
+
+async def test_context_variables_of_the_organism_are_seen_and_none_are_left() -> None:
+    seen: list[str] = []
+
+    def root(message: Go, ctx: Context) -> None:
+        seen.append(mark.get())
+        mark.set("of a delivery")
+
+    token = mark.set("outer")
+    try:
+        async with running(handlers={"root": untimed(root)}) as organism:
+            for _ in range(3):
+                await (await organism.send("root", Go())).result()
+    finally:
+        mark.reset(token)
+    assert seen == ["outer"] * 3
+
+
+# Time
+
+
+async def test_the_caller_of_a_plain_handler_hears_timeout_at_its_deadline(caplog: pytest.LogCaptureFixture) -> None:
+    go_on = threading.Event()
+    over: list[Any] = []
+
+    def slow(message: Go, ctx: Context) -> Reply[Said]:
+        go_on.wait(10)
+        for use in (lambda: ctx.run(ctx.ask("echo", message)), lambda: ctx.state.__setitem__("n", 1)):
+            with pytest.raises(NotRunningError) as caught:
+                use()
+            over.append(str(caught.value))
+        over.append("end")
+        return Reply(Said("late"))
+
+    async def root(message: Go | HandlerFailed, ctx: Context) -> Any:
+        return Send("slow", message) if isinstance(message, Go) else Reply(Said(f"{message.code}: {message.text}"))
+
+    handlers = {"root": code(root, "slow"), "slow": code(slow, "echo", timeout=5), "echo": code(echo)}
+    async with running(handlers=handlers) as organism:
+        start = anyio.current_time()
+        result = await (await organism.send("root", Go(), id="t")).result()
+        assert result.replies == (("root", Said("timeout: 'slow' did not finish within 5 s")),)
+        assert anyio.current_time() - start == pytest.approx(5)
+        assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+            "'slow' in thread t was given up; its function runs on in its thread, and its answer will be dropped"
+        ]
+        go_on.set()
+        await until(lambda: over[-1:] == ["end"])
+        assert over[0] == "the delivery of t/2 is over; its thread can ask for nothing more"
+        assert "is over" in over[1]
+        assert await organism.ask("echo", Go("fine")) == Said("fine")
+    assert len(caplog.records) == 1
+
+
+async def until(done: Callable[[], bool]) -> None:
+    """Waits for threads, which no virtual clock hurries."""
+    for _ in range(2000):
+        if done():
+            return
+        threading.Event().wait(0.001)
+        await anyio.lowlevel.checkpoint()
+    pytest.fail("it did not come")
+
+
+async def test_what_a_plain_handler_waits_for_on_the_loop_is_cancelled_with_it() -> None:
+    stopped: list[str] = []
+    told: list[str] = []
+
+    def root(message: Go, ctx: Context) -> None:
+        try:
+            ctx.run(ctx.ask("sleeper", message))
+        except NotRunningError as error:
+            told.append(str(error))
+
+    async def sleeper(message: Go, ctx: Context) -> None:
+        try:
+            await anyio.sleep(1000)
+        finally:
+            stopped.append(ctx.name)
+
+    handlers = {"root": untimed(root, "sleeper"), "sleeper": code(sleeper, timeout=None)}
+    async with running(handlers=handlers) as organism:
+        thread = await organism.send("root", Go())
+        await until(lambda: organism.statistics().running == 1 and organism.statistics().workers > 1)
+        thread.cancel("enough")
+        assert (await thread.result()).outcome == "cancelled"
+        await until(lambda: bool(told))
+        assert stopped == ["sleeper"]
+        assert "is over" in told[0]
+
+
+async def test_no_more_threads_work_than_max_handlers_and_those_given_up_count() -> None:
+    go_on = threading.Event()
+    began: list[int] = []
+
+    def stuck(message: Go, ctx: Context) -> Reply[Said]:
+        began.append(message.n)
+        if message.n < 2:
+            go_on.wait(10)
+        return Reply(Said(str(message.n)))
+
+    handlers = {"stuck": code(stuck, timeout=5), "patient": untimed(stuck)}
+    async with running(handlers=handlers, max_handlers=2) as organism:
+        for number in range(3):
+            assert (await (await organism.send("stuck", Go(n=number))).result()).code == "timeout"
+        assert began == [0, 1]
+        waits = await organism.send("patient", Go(n=3))
+        await until(lambda: organism.statistics().running == 1)
+        assert began == [0, 1]
+        go_on.set()
+        assert (await waits.result()).reply == Said("3")
+        assert began == [0, 1, 3]
+
+
+async def test_plain_handlers_that_ask_each_other_do_not_starve_for_threads() -> None:
+    def deep(message: Go, ctx: Context) -> Reply[Said]:
+        if message.n == 0:
+            return Reply(Said("bottom"))
+        return Reply(ctx.run(ctx.ask(f"h{message.n - 1}", Go(n=message.n - 1), expect=Said)))
+
+    handlers = {f"h{number}": untimed(deep, f"h{number - 1}") for number in range(1, 10)}
+    async with running(handlers={"h0": untimed(deep), **handlers}, max_handlers=2) as organism:
+        threads = [await organism.send("h9", Go(n=9)) for _ in range(3)]
+        assert [(await thread.result()).reply for thread in threads] == [Said("bottom")] * 3
