@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from operator import gt
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from organism import facts
-from organism.budget.caps import caps, figure
-from organism.budget.claims import CALLS, MESSAGES, VECTOR, Charge, Claim, Crossing
-from organism.budget.tree import Lack, Node, note_details, put_back, recap
+from organism.budget.claims import CALLS, Charge, Claim, Crossing
+from organism.budget.tree import Lack, Node
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
-from organism.frames import Failure, Message, Thread, root_of
+from organism.frames import Message, Thread, root_of
 from organism.kernel.answers import exhausted_error
-from organism.kernel.conversations import SCOPE, apply_conversation_limits, turn_policy
+from organism.kernel.charges import abandoned_charge, add_hold, apply_charge, note_text
+from organism.kernel.conversations import SCOPE, apply_conversation_limits
 from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
+from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.marks import left_at, marks, nearest
-from organism.kernel.outcome import amend
 from organism.kernel.prompts import Prompt, prompted
 from organism.kernel.recall import note_clock, remember
-from organism.kernel.state import ALL, State
 from organism.kernel.warnings import fire_rest, note_crossings
 from organism.kernel.windows import held_at, path_of, roll_hint
 
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from organism.frames import Conversation
     from organism.images import Kept
     from organism.kernel.book import Book
+    from organism.kernel.state import State
     from organism.settings import BudgetSettings
     from organism.usage import Tally
 
@@ -341,110 +340,3 @@ def _crossing(state: State, hold: Hold) -> tuple[Node, ...]:
     return tuple(
         node for node in path if node.window is not None or node.scope == SCOPE or node.thread in state.threads
     )
-
-
-def abandoned_charge(hold: Hold) -> Charge:
-    """All that was held: nobody will say what the call did cost."""
-    _, given, said, cost, calls, _ = hold.need
-    return Charge(input_tokens=given, output_tokens=said, cost=cost, model_calls=calls, estimated=True)
-
-
-def add_hold(state: State, hold: Hold) -> None:
-    """Enters a hold whose amounts have been taken."""
-    state.holds[hold.key] = hold
-    root = root_of(hold.thread)
-    counting = root.conversation or root
-    counting.calls = max(counting.calls, hold.id)
-    if hold.streamed:
-        state.streams.setdefault(hold.thread, []).append(hold)
-    if hold.grace:
-        hold.thread.graced = True
-        if hold.thread.exhausted is None:
-            hold.thread.exhausted = Failure(
-                "exhausted",
-                "answered on what was kept back",
-                unit=_short_of(hold.thread.node),
-                scope=hold.thread.node.scope,
-            )
-
-
-def _short_of(node: Node) -> str:
-    """The unit that is nearest to its working limit, as the reason of a grace call."""
-    shares = [
-        (node.used[unit] / node.caps.working[unit] if node.caps.working[unit] > 0 else 1.0, VECTOR[unit])
-        for unit in range(MESSAGES)
-        if node.remaining(unit) is not None
-    ]
-    return max(shares, default=(0.0, "tokens"))[1]
-
-
-def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
-    """Settles on the whole path, and in the sums by handler, model, backend, account, label and tag."""
-    del state.holds[hold.key]
-    if hold.streamed:
-        left = [each for each in state.streams.pop(hold.thread, ()) if each is not hold]
-        if left:
-            state.streams[hold.thread] = left
-    path, amounts, details = path_of(hold), charge.amounts, charge.details
-    put_back(path, hold.need, amounts)
-    note_details(path, charge)
-    if hold.thread.ended:
-        amend(hold.thread)
-    if amounts[CALLS] or amounts[0]:
-        hold.thread.calls_like = amounts
-    estimated, unpriced = charge.estimated, bool(charge.unpriced)
-    for kind, name in _tallied(hold):
-        state.tally(kind, name).add(amounts, details, estimated=estimated, unpriced=unpriced)
-
-
-def _tallied(hold: Hold) -> list[tuple[str, str]]:
-    handler = "" if hold.message is None else hold.message.to
-    names = [ALL, ("handler", handler), ("model", hold.alias), ("backend", hold.backend)]
-    thread = hold.thread
-    if thread.accounts or hold.tags or thread.labels:
-        names += [("account", account) for account in thread.accounts]
-        names += [("tag", tag) for tag in hold.tags]
-        names += [("label", f"{key}={value}") for key, value in thread.labels.items()]
-    return names
-
-
-def note_text(thread: Thread, handler: str, text: str) -> None:
-    """Keeps the last text of the thread, the root frame's handler preferred."""
-    if text and (thread.partial is None or handler == thread.handler or thread.partial[0] != thread.handler):
-        thread.partial = (handler, text)
-
-
-def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:
-    """Changes a node's limits and policy, and arms its levels again where the new share is below them. Live sub-threads have of the
-    policy what they do not say themselves.
-    """
-    node = thread.node
-    before = node.policy
-    thread.budget, node.policy = budget, turn_policy(node.path[1], budget)
-    recap(node, caps(budget.limits, node.policy, keeps_back=True))
-    passed = sum(thread.opened_at + mark[0] <= at for mark in node.caps.time_marks)
-    thread.time_fired = min(thread.time_fired, passed)
-    if node.policy != before:
-        for below in (thread.subs or {}).values():
-            apply_limits(below, below.budget, at)
-
-
-def pass_on_policy(conversation: Conversation, at: float) -> None:
-    """The turns of a conversation that live have of its policy what they do not say themselves."""
-    for turn in conversation.turns:
-        if turn_policy(conversation.node, turn.budget) != turn.node.policy:
-            apply_limits(turn, turn.budget, at)
-
-
-def overdrafts(hold: Hold, charge: Charge) -> list[str]:
-    """Where this charge passed its hold and, with that, a limit: one line each (R12)."""
-    if not any(map(gt, charge.amounts, hold.need)):
-        return []
-    return [
-        f"{VECTOR[unit]} of the {node.scope} are overdrawn: {figure(unit, node.used[unit])} used, "
-        f"limit {figure(unit, node.caps.limit[unit])}; a call to {hold.backend} was charged {figure(unit, spent)} "
-        f"where {figure(unit, held)} were held"
-        for node in hold.path
-        for unit, (held, spent) in enumerate(zip(hold.need, charge.amounts, strict=True))
-        if spent > held and node.used[unit] + node.held[unit] > node.caps.limit[unit]
-    ]

@@ -13,12 +13,13 @@ from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
 from organism.frames import Ask, Failure, Frame, Thread, Warned, above_new, chain_of, descendants, is_below, root_of
-from organism.kernel.calls import add_hold, apply_charge, apply_limits, note_text, pass_on_policy
+from organism.kernel.charges import add_hold, apply_charge, note_text
 from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
 from organism.kernel.grants import apply_grant, note_estimate
 from organism.kernel.holds import Hold
 from organism.kernel.index import Index
 from organism.kernel.later import take_back
+from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.opening import open_thread
 from organism.kernel.recall import Done, read_clock, remember
 from organism.kernel.restoring import restore

@@ -15,7 +15,7 @@ from organism.budget.caps import NO_LIMIT, figure
 from organism.budget.claims import COST, VECTOR
 from organism.frames import Thread, root_of
 from organism.kernel.answers import depth_limit
-from organism.kernel.calls import apply_limits
+from organism.kernel.limits import apply_limits
 from organism.kernel.outcome import used
 from organism.kernel.recall import Done, remember
 from organism.kernel.times import running_time

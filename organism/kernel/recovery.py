@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from organism import facts
 from organism.frames import Failure, Thread, descendants
-from organism.kernel.calls import abandoned_charge
+from organism.kernel.charges import abandoned_charge
 from organism.kernel.fold import Fold
 from organism.kernel.state import ALL
 

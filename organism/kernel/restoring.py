@@ -11,7 +11,7 @@ from organism.budget.caps import caps
 from organism.budget.claims import NOTHING
 from organism.budget.tree import Node, aim
 from organism.frames import Ask, Conversation, Frame, Message, Thread, chain_of, root_of
-from organism.kernel.calls import add_hold
+from organism.kernel.charges import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
 from organism.kernel.later import take_back

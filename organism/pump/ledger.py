@@ -9,7 +9,8 @@ from organism.budget.caps import NO_LIMIT
 from organism.budget.claims import COST
 from organism.budget.levels import level_of
 from organism.errors import BudgetExhaustedError
-from organism.kernel.calls import CallFor, overdrafts
+from organism.kernel.calls import CallFor
+from organism.kernel.charges import overdrafts
 from organism.kernel.holds import Hold
 from organism.models.ledger import Held
 from organism.pump.gauges import seconds_left
