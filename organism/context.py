@@ -63,9 +63,14 @@ class Context(Calling):
     def __init__(
         self, pump: Pump, delivery: Delivery, *, wall: Callable[[], datetime], spawned: Callable[[Thread], Any]
     ) -> None:
-        super().__init__(pump, delivery)
+        message = delivery.message
+        self._delivery = delivery
+        self._message = message
+        self._pump = pump
         self._wall = wall
         self._spawned = spawned
+        if message.rerun:
+            self._unasked = set(message.known or ())
 
     @property
     def thread(self) -> str:

@@ -25,7 +25,8 @@ Errors build their text from their fields, so that a program can read what a per
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,13 +156,27 @@ class BudgetExhaustedError(OrganismError):
         super().__init__(f"{text}; {hint}" if hint else text)
 
 
+_ATTEMPT: Final = re.compile(r": attempt \d+: ")
+
+
+def _once(causes: Sequence[str]) -> list[str]:
+    """The causes of attempts, those in a row that say the same told as one."""
+    told: list[tuple[str, int]] = []
+    for cause in causes:
+        if told and _ATTEMPT.sub("", cause, count=1) == _ATTEMPT.sub("", told[-1][0], count=1):
+            told[-1] = (told[-1][0], told[-1][1] + 1)
+        else:
+            told.append((cause, 1))
+    return [cause if often == 1 else _ATTEMPT.sub(f": {often} attempts: ", cause, count=1) for cause, often in told]
+
+
 class ModelError(OrganismError):
-    """Every backend of an alias failed; ``causes`` holds one line an attempt."""
+    """Every backend of an alias failed; ``causes`` holds one line an attempt. Its text says once what happened again and again."""
 
     def __init__(self, alias: str, causes: Sequence[str]) -> None:
         self.alias = alias
         self.causes: tuple[str, ...] = tuple(causes)
-        super().__init__(f"model '{alias}' failed: " + "; ".join(self.causes))
+        super().__init__(f"model '{alias}' failed: " + "; ".join(_once(self.causes)))
 
 
 class JournalError(OrganismError):

@@ -71,19 +71,31 @@ class Ingress:
         known = await self._known(id_)
         if known is not None:
             return known
-        if self._settings.on_full == "wait":
-            await self._pump.waits.room()
-        elif self._pump.kernel.schedule.queued >= self._settings.queue:
-            raise QueueFullError(f"{self._settings.queue} messages wait already (`queue`), and `on_full` is refuse")
-        turn_of = None if conversation is None else await self._next_turn(conversation, under if accounts else None)
-        self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
-        live = self._live(id_)
-        if live is not None:
-            return live
-        thread, handle = self._accept(to, payload, settings, labels, id_, turn_of, under)
-        self._pump.carry_out()
+        try:
+            turn_of = await self._room(conversation, under if accounts else None)
+            self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
+            live = self._live(id_)
+            if live is not None:
+                return live
+            thread, handle = self._accept(to, payload, settings, labels, id_, turn_of, under)
+        finally:
+            self._pump.carry_out()  # where it has not taken its room, whoever waits behind it does
         await self._pump.settled(thread)
         return handle
+
+    async def _room(self, conversation: str | None, accounts: tuple[str, ...] | None) -> Beginning | None:
+        """Waits for room in the queue, or raises QueueFullError; and for the conversation, whose turn the message is then."""
+        room = self._pump.waits.room
+        while True:
+            if self._settings.on_full == "wait":
+                await room.enter()
+            elif room.is_full:
+                raise QueueFullError(f"{self._settings.queue} messages wait already (`queue`), and `on_full` is refuse")
+            if conversation is None:
+                return None
+            turn_of = await self._next_turn(conversation, accounts)
+            if not room.is_full:  # others may have come meanwhile
+                return turn_of
 
     async def send_all(
         self,

@@ -23,6 +23,7 @@ TOOL: Final = "."
 
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
+_TELLING: Final = re.compile(r"auth|key|token|secret|passw|credential|cookie|sig(?!n)|signature", re.IGNORECASE)
 _CLASS_NAME: Final = type.__dict__["__name__"].__get__
 """What ``cls.__name__`` is where no metaclass has its hands in it."""
 
@@ -50,6 +51,11 @@ def called_as(handler: str) -> str:
 def is_organism_name(name: str) -> bool:
     """Whether ``name`` may name an organism: ``[a-z][a-z0-9-]*``."""
     return _ORGANISM.fullmatch(name) is not None
+
+
+def sounds_secret(name: str) -> bool:
+    """Whether what a header, or a part of a query, is called says that its value is a secret."""
+    return _TELLING.search(name) is not None
 
 
 def class_name(value: object) -> str:

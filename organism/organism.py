@@ -26,7 +26,7 @@ from organism.errors import ConfigurationError, NotRunningError, OrganismError
 from organism.hooks import POINTS
 from organism.ingress import checked_labels
 from organism.kernel import Kernel
-from organism.kernel.state import ALL
+from organism.kernel.sums import ALL
 from organism.models.prices import check_prices
 from organism.models.providers import check_backends
 from organism.models.recorded import with_sellers

@@ -1,21 +1,25 @@
 """Whose turn it is: mailboxes in each thread, fair turns between threads, places for what runs at once.
 
-A thread stands in ``ready`` at most once; the rest of its messages wait in the thread. In one thread one handler handles one
-message at a time. A handler that finishes without waiting never makes a mailbox: only when a delivery is suspended is
-its handler marked busy there.
+A thread stands in ``ready`` at most once; the rest of its messages wait in the thread. All threads below one root stand there
+together, as one: to open sub-threads gives nobody more turns. In one thread one handler handles one message at a time. A handler that
+finishes without waiting never makes a mailbox: only when a delivery is suspended is its handler marked busy there.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from organism.frames import is_awaited
+from organism.frames import is_awaited, root_of
+from organism.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from organism.frames import Message, Thread
+
+IN_A_ROW: Final = 64
+"""Messages that are taken depth-first before whoever waits longest has its turn."""
 
 
 class Slot:
@@ -26,7 +30,18 @@ class Slot:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.taken = 0
-        self.waiting: deque[Message] = deque()
+        self.waiting: Turns[Thread, Message] = Turns()
+        """By root thread: each has its turn."""
+
+
+class _Below:
+    """The ready threads below one root, which take one turn together."""
+
+    __slots__ = ("line", "root")
+
+    def __init__(self, root: Thread, first: Thread) -> None:
+        self.root = root
+        self.line: deque[Thread] = deque((first,))
 
 
 class Gate(Protocol):
@@ -63,7 +78,10 @@ class Schedule:
         self._slots = {name: Slot(limit) for name, limit in concurrency.items()}
         self._places = places
         self._depth_first = depth_first
-        self._ready: deque[Thread] = deque()
+        self._in_a_row = 0
+        self._ready: deque[Thread | _Below] = deque()
+        self._below: dict[Thread, _Below] = {}
+        """The threads below a root that are ready, by root."""
         self._returning: deque[tuple[Message, Callable[[], None]]] = deque()
         self.queued = 0
         """Messages that wait to be taken."""
@@ -98,7 +116,8 @@ class Schedule:
     def take(self) -> Message | None:
         """The next message to handle, which now has a place; ``None`` where there is none, or no place."""
         while self._ready and self.running < self._places:
-            thread = self._ready.popleft()
+            turn = self._deepest() if self._depth_first else self._ready.popleft()
+            thread = self._first_of(turn) if isinstance(turn, _Below) else turn
             thread.in_ready = False
             message = thread.head
             if message is None or thread.paused_at is not None:
@@ -134,6 +153,23 @@ class Schedule:
                     return message
         return None
 
+    def _deepest(self) -> Thread | _Below:
+        """Whoever became ready last; at times whoever waits longest, or a flood in front would keep it from its turn for ever."""
+        self._in_a_row += 1
+        if self._in_a_row < IN_A_ROW:
+            return self._ready.popleft()
+        self._in_a_row = 0
+        return self._ready.pop()
+
+    def _first_of(self, below: _Below) -> Thread:
+        """The one of the threads below a root whose turn it is; the others stand in line again."""
+        thread = below.line.popleft()
+        if below.line:
+            self._stand(below)
+        else:
+            del self._below[below.root]
+        return thread
+
     def _goes_ahead(self, message: Message) -> bool:
         return message.to in self._early and self.gate is not None and not self.gate.crowded
 
@@ -158,7 +194,7 @@ class Schedule:
         if thread.head is not None:
             self._make_ready(thread)
         for slot in self._slots.values():
-            if any(message.thread is thread for message in slot.waiting):
+            if any(message.thread is thread for message in slot.waiting.of(root_of(thread))):
                 self._hand_on(slot)
 
     def _admit(self, message: Message) -> bool:
@@ -176,7 +212,7 @@ class Schedule:
             slot.taken += 1
             return True
         self.occupy(message)
-        slot.waiting.append(message)
+        slot.waiting.put(root_of(message.thread), message)
         return False
 
     def occupy(self, message: Message) -> None:
@@ -250,10 +286,9 @@ class Schedule:
             self._let_return()
         if slot is None or slot.taken >= slot.limit:
             return
-        # It is kept for the one that waited longest: others may be ready before it.
-        message = next((each for each in slot.waiting if each.thread.paused_at is None), None)
+        # It is kept for the one whose turn it is: others may be ready before it.
+        message = slot.waiting.next(_may_go)
         if message is not None:
-            slot.waiting.remove(message)
             message.holds_place = True
             slot.taken += 1
             self._put_first(message)
@@ -284,12 +319,12 @@ class Schedule:
         return True
 
     def _let_return(self) -> None:
-        for _ in range(len(self._returning)):
-            message, returned = self._returning.popleft()
+        """Gives a place to whoever has waited longest of those that can use it; the order of the others stays."""
+        for number, (message, returned) in enumerate(self._returning):
             if self._replace(message):
+                del self._returning[number]
                 returned()
                 return
-            self._returning.append((message, returned))
 
     def drop(self, message: Message) -> None:
         """Takes a queued message out of its thread, or of the line for a place; it will not be taken."""
@@ -312,8 +347,7 @@ class Schedule:
 
     def _drop_from_mailbox(self, message: Message) -> None:
         slot = self._slots.get(message.to)
-        if slot is not None and message in slot.waiting:
-            slot.waiting.remove(message)
+        if slot is not None and slot.waiting.remove(root_of(message.thread), message):
             self._pass_mailbox(message)
             return
         for queue in (message.thread.busy or {}).values():
@@ -323,13 +357,34 @@ class Schedule:
 
     def waiting_for_place(self, thread: Thread) -> list[Message]:
         """The messages of a thread that were taken from its queue but wait for a place of their handler."""
-        return [message for slot in self._slots.values() for message in slot.waiting if message.thread is thread]
+        if not self._slots:
+            return []
+        root = root_of(thread)
+        return [each for slot in self._slots.values() for each in slot.waiting.of(root) if each.thread is thread]
 
     def _make_ready(self, thread: Thread) -> None:
         if thread.in_ready:
             return
         thread.in_ready = True
-        if self._depth_first:
-            self._ready.appendleft(thread)
+        if thread.owner is None:
+            self._stand(thread)
+            return
+        root = root_of(thread)
+        below = self._below.get(root)
+        if below is None:
+            below = self._below[root] = _Below(root, thread)
+            self._stand(below)
+        elif self._depth_first:
+            below.line.appendleft(thread)
         else:
-            self._ready.append(thread)
+            below.line.append(thread)
+
+    def _stand(self, turn: Thread | _Below) -> None:
+        if self._depth_first:
+            self._ready.appendleft(turn)
+        else:
+            self._ready.append(turn)
+
+
+def _may_go(message: Message) -> bool:
+    return message.thread.paused_at is None

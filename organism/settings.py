@@ -32,6 +32,11 @@ DEFAULT_LEVELS: Final = (Decimal("0.75"), Decimal("0.9"), Decimal("0.95"))
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
+def _names(options: Mapping[str, Any]) -> str:
+    """What options say of themselves: their names. Their values may be secrets."""
+    return f"{{{', '.join(f'{name!r}: ...' for name in options)}}}"
+
+
 @frozen(kw_only=True)
 class Limits:
     """What a node may spend at most, per unit; ``None`` is no limit. ``cost_usd`` in USD, ``seconds`` in seconds."""
@@ -203,7 +208,7 @@ class BackendSettings:
     context_window: int | None = None
     prompt_cache: bool = True
     price: Price | None = None
-    options: Mapping[str, Any] = NOTHING
+    options: Mapping[str, Any] = field(default=NOTHING, repr=_names)
     place: str = ""
     recording: Path | None = None
     """The file that provider ``recorded`` answers from."""
@@ -344,7 +349,7 @@ class HandlerSettings:
     concurrency: int | None = None
     budget: BudgetSettings | None = None
     per: Literal["call", "thread"] = "call"
-    options: Mapping[str, Any] = NOTHING
+    options: Mapping[str, Any] = field(default=NOTHING, repr=_names)
     effects: Literal["world", "context"] = "world"
     on_failure: OnFailure = field(factory=OnFailure)
 
@@ -395,6 +400,8 @@ class Settings:
     """The handler that is told of messages that failed for good; ``None``: none is."""
     scheduling: Literal["breadth-first", "depth-first"] = "breadth-first"
     max_handlers: int = 1000
+    watchdog: float | None = 1.0
+    """Seconds that a handler may keep the event loop before it is named in the log; ``None``: nobody looks."""
     queue: int = 10000
     on_full: Literal["wait", "refuse"] = "wait"
     thread_queue: int = 10000

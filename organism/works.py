@@ -18,13 +18,16 @@ from organism.errors import NotRunningError
 from organism.frames import Failure
 from organism.histories import Histories
 from organism.ingress import Ingress
-from organism.models.providers import Providers
+from organism.models.hiding import Hiding
+from organism.models.providers import Providers, known_secrets
 from organism.models.router import Router
 from organism.names import ORGANISM
 from organism.pump.background import Background
 from organism.pump.disk_thread import DiskThread
 from organism.pump.hooking import Hooks
 from organism.pump.pump import Pump
+from organism.pump.watchdog import Watchdog
+from organism.redaction import Redaction
 
 if TYPE_CHECKING:
     import contextvars
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from organism.settings import HandlerSettings, Settings
 
 _log: Final = logging.getLogger("organism.hooks")
-_LOOK: Final = 0.01
+_LOOK: Final = 0.05
 """Seconds between two looks at whether an organism that is to close has come to rest."""
 
 
@@ -77,14 +80,19 @@ class Works:
         self._new_id = new_id
         self._router = Router(
             settings.models,
-            backends=Providers(settings, environ=environ, clock=self.wall),
+            backends=Providers(settings, environ=environ, clock=self.wall, marked=audience.marked),
             random=dice,
             clock=self.wall,
         )
+        audience.marked.know(known_secrets(settings.models, environ=environ))
+        backends = (backend for model in settings.models.values() for backend in model.backends)
+        hidings = (Hiding(None, backend.options) for backend in backends)
+        self._redaction = Redaction(audience.marked, settings.everyone, hidings)
         self._disk = DiskThread()
         self._closing = False
         self._wall = self.wall
         self._contexts = {name: _context_class(name, handler) for name, handler in handlers.items()}
+        self._watchdog: Watchdog | None = None
         self.durable: Durable | None = None
         self.pump: Pump
         self.ingress: Ingress
@@ -145,10 +153,15 @@ class Works:
         if settings.session_log is not None:
             self._audience.write_session_log(settings.session_log)
         self._background = Background(self.pump, self._handles.close)
+        if settings.watchdog is not None:
+            self._watchdog = Watchdog(settings.watchdog, self.pump.running)
 
     async def run(self) -> None:
         """Runs the pump in the background, and returns once it takes work."""
+        self._redaction.start()
         await self._background.start()
+        if self._watchdog is not None:
+            self._watchdog.start()
 
     async def drain(self, grace: float) -> None:
         """Takes nothing more in, and waits until what runs has come to its end, ``grace`` seconds at most.
@@ -159,7 +172,7 @@ class Works:
         schedule, holds = self._kernel.schedule, self._kernel.state.holds
         schedule.draining = self.durable is not None
         with anyio.move_on_after(grace):
-            while self._background.running and (holds or not schedule.at_rest):
+            while self._background.running and (holds or not schedule.at_rest):  # noqa: ASYNC110 - a run pays nothing to tell
                 await anyio.sleep(_LOOK)
         if self._background.running and self.durable is not None:
             await self.durable.flush()  # what ended meanwhile is told
@@ -182,10 +195,13 @@ class Works:
                 self.pump.carry_out()
                 await self.pump.waits.drained()
             await self._background.stop()
+            if self._watchdog is not None:
+                self._watchdog.stop()
             await self._router.aclose()
             if self.durable is not None:
                 await self.durable.close()
             await self._audience.close()
+        self._redaction.stop()
         self._background.raise_crash()
 
     async def _opened(self) -> Writer | None:

@@ -23,10 +23,10 @@ FRONT: Final = "organism"
 """The package itself: its ``__init__`` may name everything, and no room imports it."""
 
 ROWS: Final = (
-    ("errors", "names"),
+    ("errors", "names", "likeness"),
     ("payloads", "yamlloader", "toolsettings"),
     ("primitives", "message", "settings", "usage"),
-    ("budget", "frames", "dependence", "images", "steps", "facts", "routing", "restart", "scheduling"),
+    ("budget", "frames", "dependence", "images", "steps", "facts", "routing", "restart", "scheduling", "turns"),
     ("kernel", "results", "calls", "metering"),
     ("config", "hooks", "loader", "functions", "journal", "models"),
     ("pump", "context"),
@@ -35,6 +35,7 @@ ROWS: Final = (
         "bursar",
         "durable",
         "audience",
+        "redaction",
         "conversations",
         "histories",
         "ingress",
@@ -67,6 +68,7 @@ BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("frames", "budget"): "a thread holds its budget's node",
     ("dependence", "frames"): "who waits for whom is asked of frames and threads",
     ("scheduling", "frames"): "whose turn it is, is asked of threads",
+    ("scheduling", "turns"): "who waits for places of one handler takes turns",
     ("ingress", "conversations"): "a message may be a turn of a conversation",
     ("conversations", "durable"): "a conversation may stand in the journal alone",
     ("conversations", "agent"): "what an agent remembers is cut short as agents do it",

@@ -218,17 +218,22 @@ def _cut(message: Mapping[str, Any], longest: int) -> Mapping[str, Any]:
         return message
     said = f"[cut from {len(text)} characters]"
     try:
-        document = json.loads(text)
-    except ValueError:
+        shorter = _shorter_document(json.loads(text), len(text), longest)
+    except (ValueError, RecursionError):  # it is no JSON, or too deep to be taken apart
         return {**message, "content": f"{text[:longest]} {said}"}
-    for items in (len(text), 4, 2, 1):
+    return {**message, "content": f"{shorter} {said}".lstrip()}
+
+
+def _shorter_document(document: Any, length: int, longest: int) -> str:
+    """A JSON document with its texts cut, and if need be its lists; empty where it stays too long."""
+    for items in (length, 4, 2, 1):
         most = longest
         while most > _FEWEST:
             most //= 2
             shorter = json.dumps(_shorter(document, most, items), ensure_ascii=False)
             if len(shorter) <= longest:
-                return {**message, "content": f"{shorter} {said}"}
-    return {**message, "content": said}
+                return shorter
+    return ""
 
 
 def _shorter(value: Any, most: int, items: int) -> Any:

@@ -75,13 +75,13 @@ def found_in(text: str, is_meant: Callable[[str], bool]) -> Iterator[Found]:
         name, attributes = tag[1], _attributes(tag[2])
         if not is_meant(name) and "to" not in attributes:
             if name in _THOUGHTS and thinks:
-                end, thinks = _end_of(text, tag, sections)
+                end, thinks = _end_of(text, tag)
                 at = end if thinks else at
             continue
         while code and code[0][1] <= opening:
             code.popleft()
         span = code[0] if code and code[0][0] < opening else None
-        end, closed = _end_of(text, tag, sections, len(text) if span is None else span[1])
+        end, closed = _end_of(text, tag, len(text) if span is None else span[1])
         if span is not None and not closed:
             at = max(at, span[1])  # it is only spoken of
             continue
@@ -90,27 +90,25 @@ def found_in(text: str, is_meant: Callable[[str], bool]) -> Iterator[Found]:
         yield Found(name, None if to is None else to.strip(), text[opening:at], closed)
 
 
-def _section_end(text: str, at: int, last: Mapping[str, int] | None = None) -> int | None:
-    """Where the comment or section of characters that begins here ends; ``None`` where none begins that ends.
+def _section_end(text: str, at: int, last: Mapping[str, int] | None = None, *, stop: int | None = None) -> int | None:
+    """Where the comment or section of characters that begins here ends; ``None`` where none begins that ends before ``stop``.
 
-    ``last`` has the place of the last end of each kind, so that not every beginning is followed to the end of the text.
+    ``last`` has the place of the last end of each kind. By both not every beginning is followed to the end of the text.
     """
     for opener, closer in _SECTIONS.items():
         if text.startswith(opener, at) and (last is None or last[opener] > at):
-            end = text.find(closer, at + len(opener))
+            end = text.find(closer, at + len(opener), stop)
             return None if end < 0 else end + len(closer)
     return None
 
 
-def _end_of(
-    text: str, tag: re.Match[str], last: Mapping[str, int], stop: int | None = None
-) -> tuple[int, bool]:
-    """Where the element of a start tag ends, and whether its end tag is there, before ``stop``. ``last`` as in :func:`_section_end`."""
+def _end_of(text: str, tag: re.Match[str], stop: int | None = None) -> tuple[int, bool]:
+    """Where the element of a start tag ends, and whether its end tag is there, before ``stop``."""
     if tag[3]:
         return tag.end(), True
     name, depth, at = tag[1], 1, tag.end()
     while (opening := text.find("<", at, stop)) >= 0:
-        section = _section_end(text, opening, last)
+        section = _section_end(text, opening, stop=stop)
         if section is not None:
             at = section
             continue

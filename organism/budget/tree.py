@@ -222,16 +222,19 @@ def lack_of_one(node: Node) -> Lack | None:
 
 def has_reached(node: Node) -> bool:
     """Whether a level was reached on the node's path that has not fired; runways aside, which only calls come to."""
-    return _reaches(node) or any(map(_reaches, node.above))
+    if node.caps.limited and _reaches(node):
+        return True
+    for each in node.above:  # noqa: SIM110 - written out, here and below: every message comes by
+        if each.caps.limited and _reaches(each):
+            return True
+    return False
 
 
 def _reaches(node: Node) -> bool:
-    limited = node.caps.limited
-    if limited:
-        used, marks = node.used, node.next_mark
-        for unit in limited:
-            if used[unit] >= marks[unit]:
-                return True
+    used, marks = node.used, node.next_mark
+    for unit in node.caps.limited:  # noqa: SIM110
+        if used[unit] >= marks[unit]:
+            return True
     return False
 
 

@@ -15,8 +15,8 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given
 from organism.cli.board import Board
-from organism.cli.conduct import EXHAUSTED, FAILED, PAUSED, keep_drawing
-from organism.cli.interrupts import Interrupts, exit_code
+from organism.cli.conduct import EXHAUSTED, FAILED, PAUSED, interrupted, keep_drawing
+from organism.cli.interrupts import Interrupts, end_now, exit_code
 from organism.cli.live import LiveAnswer
 from organism.cli.logs import logging_to
 from organism.cli.people import People, waits
@@ -48,7 +48,7 @@ _PLAIN: Final = Options()
 @define(eq=False, kw_only=True)
 class Talk:
     """What a chat is: with whom, in which conversation, and how to come back to that (``None``: nothing keeps it). ``board`` is
-    what is drawn while a turn runs; ``None``: nothing is.
+    what is drawn while a turn runs; ``None``: nothing is. ``grace``: seconds that a turn has to end when the process is to.
     """
 
     handler: HandlerSettings
@@ -56,6 +56,7 @@ class Talk:
     accounts: Mapping[str, str]
     again: str | None
     quiet: bool
+    grace: float
     board: Board | None = None
 
 
@@ -76,9 +77,10 @@ def chat(
     """Talks to a handler in one conversation: every line is a turn, as plain text, XML or JSON.
 
     Replies go to standard output, all else to standard error. Ctrl-D ends it; Ctrl-C cancels the turn under way, and ends it where
-    there is none. Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; else 4
+    there is none; SIGTERM gives the turn the grace time, and leaves it in a journal on a disk. Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; else 4
     if a turn waits for people who are not here; 2 if the file or the command line is wrong.
     """
+    options.check()
     settings = options.settings(file, streams)
     handler = handler_of(settings, to)
     id_ = secrets.token_hex(8) if conversation is None else conversation
@@ -91,6 +93,7 @@ def chat(
         if lasts
         else None,
         quiet=options.quiet,
+        grace=options.grace,
     )
     organism = Organism.of(settings)
     with logging_to(streams, verbose=options.verbose, debug=debug), ExitStack() as stack:
@@ -138,7 +141,10 @@ class _Chat:
             while (line := await self._next_line()) is not None:
                 if line.strip() and not await self._turn(line):
                     break
-        return self._code if self._signal is None else exit_code(self._signal)
+        code = self._code if self._signal is None else exit_code(self._signal)
+        if self._organism.left_behind:
+            end_now(code, self._streams)
+        return code
 
     def _say_where(self) -> None:
         talk = self._talk
@@ -261,16 +267,32 @@ class _Chat:
         result: ThreadResult | None = None
         with self._drawn() as display:
             async with anyio.create_task_group() as beside:
-                beside.start_soon(_cancel_turn_on, interrupts, handle)
+                beside.start_soon(self._stop_turn_on, interrupts, handle, beside.cancel_scope)
                 if display is not None:
                     beside.start_soon(keep_drawing, display)
                 result = await self._result(handle)
                 beside.cancel_scope.cancel()
         self._say_ended()
+        if result is None and self._talk.again is not None and not handle.ended and interrupts.number is not None:
+            self._streams.note(f"the turn is left in the journal, and goes on when you come back: {self._talk.again}")
         if result is not None and result.outcome == "paused":
             self._over = True
         elif result is not None:
             self._say(result, by_hand=interrupts.number is not None)
+
+    async def _stop_turn_on(self, interrupts: Interrupts, handle: ThreadHandle, waiting: anyio.CancelScope) -> None:
+        """Ctrl-C cancels the turn. What ends the process gives it the grace time, and leaves it where the journal has it."""
+        await interrupts.wait()
+        if interrupts.number == signal.SIGINT:
+            handle.cancel(_REASON)
+            return
+        lasts = self._talk.again is not None
+        self._streams.note(interrupted(self._talk.grace, lasts=lasts))
+        await self._organism.drain(self._talk.grace)
+        if lasts:
+            waiting.cancel()
+        else:
+            handle.cancel("interrupted")
 
     async def _result(self, handle: ThreadHandle) -> ThreadResult | None:
         """What a turn comes to; ``None`` where that cannot be had."""
@@ -348,11 +370,6 @@ def _leave() -> None:
 async def _cancel_on(interrupts: Interrupts, scope: anyio.CancelScope) -> None:
     await interrupts.wait()
     scope.cancel()
-
-
-async def _cancel_turn_on(interrupts: Interrupts, handle: ThreadHandle) -> None:
-    await interrupts.wait()
-    handle.cancel(_REASON)
 
 
 def _said(result: ThreadResult, width: int) -> str:

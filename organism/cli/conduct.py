@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from attrs import frozen
 
-from organism.cli.interrupts import Interrupts, exit_code
+from organism.cli.interrupts import Interrupts, end_now, exit_code
 from organism.cli.people import People, asked_now, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
 from organism.cli.tables import counted
@@ -35,12 +35,16 @@ PAUSED: Final = 4
 DAMAGED: Final = 5
 INTERVAL: Final = 0.125
 """Seconds between two drawings of what goes on."""
+GRACE: Final = 5.0
+"""Seconds that what runs has to end when the process is interrupted, where nobody says otherwise."""
+LAST: Final = 20.0
+"""Seconds after those within which handlers are cancelled, all is written, and the process ends."""
 
 
 @frozen(kw_only=True)
 class Orders:
     """What a run is to do: go on with what earlier runs left (``resume``), send the messages, with labels of their threads, and
-    cancel all of it after so many seconds. ``again`` is the command that goes on with what is left, ``inbox`` the one that lists
+    cancel all of it after so many seconds. ``grace``: seconds that what runs has to end when a signal comes. ``again`` is the command that goes on with what is left, ``inbox`` the one that lists
     questions, ``only`` the one thread in the journal that is gone on with.
     """
 
@@ -52,6 +56,7 @@ class Orders:
     resume: bool = False
     only: str | None = None
     timeout: float | None = None
+    grace: float = GRACE
     json: bool = False
     quiet: bool = False
 
@@ -62,7 +67,8 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
     Results go to standard output as threads end. Raises what keeps the organism from starting, and what its pump crashed of.
     """
     run = _Run(organism, orders, streams)
-    with Interrupts((lambda: None) if display is None else display.close) as interrupts:
+    close_display = (lambda: None) if display is None else display.close
+    with Interrupts(close_display, at_most=orders.grace + LAST) as interrupts:
         async with organism, anyio.create_task_group() as beside:
             beside.start_soon(run.stop_on_signal, interrupts)
             if orders.timeout is not None:
@@ -77,9 +83,10 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
                 display.close()
         run.say_what_it_cost()
         run.say_what_is_left()
-    if interrupts.number is not None:
-        return exit_code(interrupts.number)
-    return run.exit_code()
+        code = run.exit_code() if interrupts.number is None else exit_code(interrupts.number)
+        if organism.left_behind:
+            end_now(code, streams)
+    return code
 
 
 async def keep_drawing(display: LiveBoard) -> None:
@@ -87,6 +94,15 @@ async def keep_drawing(display: LiveBoard) -> None:
     while True:
         display.draw()
         await anyio.sleep(INTERVAL)
+
+
+def interrupted(grace: float, *, lasts: bool) -> str:
+    """What is said when a signal comes."""
+    if grace:
+        what = f"what runs has {grace:g} s to end, and is then {'left in the journal' if lasts else 'cancelled'}"
+    else:
+        what = f"{'leaving' if lasts else 'cancelling'} what runs"
+    return f"interrupted: {what}; once more ends it at once"
 
 
 class _Run:
@@ -242,13 +258,13 @@ class _Run:
         self._moved.set()
 
     async def stop_on_signal(self, interrupts: Interrupts) -> None:
-        """Once a signal comes: leaves everything where the journal has it, else cancels everything."""
+        """Once a signal comes: lets what runs end in the grace time, and leaves the rest where the journal has it, else cancels it."""
         await interrupts.wait()
+        self._streams.note(interrupted(self._orders.grace, lasts=self._lasts))
+        await self._organism.drain(self._orders.grace)
         if self._lasts:
-            self._streams.note("interrupted: leaving what runs; once more ends it at once")
             self._waiting.cancel()
         else:
-            self._streams.note("interrupted: cancelling what runs; once more ends it at once")
             self._stop("interrupted")
 
     async def stop_after(self, seconds: float) -> None:

@@ -1,10 +1,12 @@
-"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once."""
+"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once; and so does what holds that end up."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
 
+    from organism.cli.streams import Streams
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -21,13 +25,17 @@ class Interrupts:
     """Listens to signals while the block is open, in the event loop of the task that opens it.
 
     ``number`` is the signal that came first, ``None`` before; :meth:`wait` waits for it. ``last_words`` is called before the
-    second one ends the process, which then is not undone: it is for a terminal that is to be left in order. Outside the
-    main thread, where Python has no signals, it hears nothing.
+    second one ends the process, which then is not undone: it is for a terminal that is to be left in order. The process also
+    ends where the block is still open ``at_most`` seconds after the first: a handler may keep the event loop for ever. Outside
+    the main thread, where Python has no signals, it hears nothing.
     """
 
-    def __init__(self, last_words: Callable[[], None]) -> None:
+    def __init__(self, last_words: Callable[[], None], *, at_most: float | None = None) -> None:
         self.number: int | None = None
         self._last_words = last_words
+        self._at_most = at_most
+        self._news: SimpleQueue[int | None] = SimpleQueue()
+        """The first signal, and ``None`` when the block is left: a signal handler may put into it, and start no thread."""
         self._event = anyio.Event()
         self._before: dict[int, Any] = {}
         token: Any = current_token().native_token
@@ -42,11 +50,14 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             # anyio's receiver would hear nothing while a handler keeps the event loop busy, however often Ctrl-C is typed.
             self._before = {number: signal.signal(number, self._came) for number in _SIGNALS}
+            if self._at_most is not None:
+                threading.Thread(target=self._see_to_the_end, args=(self._at_most,), daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._news.put(None)
         for number, before in self._before.items():
             # None: it was not set from Python, and Python cannot set it back.
             signal.signal(number, signal.SIG_DFL if before is None else before)
@@ -54,10 +65,29 @@ class Interrupts:
     def _came(self, number: int, _frame: FrameType | None) -> None:
         if self.number is None:
             self.number = number
+            self._news.put(number)
             self._soon(self._event.set)
             return
         self._last_words()
         os._exit(exit_code(number))
+
+    def _see_to_the_end(self, at_most: float) -> None:
+        number = self._news.get()
+        if number is None:
+            return
+        try:
+            self._news.get(timeout=at_most)
+        except Empty:
+            self._last_words()
+            os._exit(exit_code(number))
+
+
+def end_now(code: int, streams: Streams) -> None:
+    """Ends the process without what does not end: handlers that were left behind would keep their event loop."""
+    for stream in (streams.out, streams.err):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def exit_code(number: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from organism.cli.text import harmless, one_line
 from organism.errors import ModelError
+from organism.likeness import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -51,7 +52,7 @@ class _Lines(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             text += f": {in_short(error)}"
-        self._streams.note(f"{record.levelname.lower()}: {text}")
+        self._streams.note(without_secrets(f"{record.levelname.lower()}: {text}"))
         if error is not None and self._debug:
             self._streams.note(in_full(error))
 
@@ -59,8 +60,8 @@ class _Lines(logging.Handler):
 def in_short(error: BaseException) -> str:
     """An exception in a line: its type, what it says, and where it was raised; of a group with one exception, that one."""
     error = _inner(error)
-    if isinstance(error, ModelError):  # the outcome of the thread says why, with the backend's place in the file
-        return f"model '{one_line(error.alias)}' failed"
+    if isinstance(error, ModelError):  # it is no fault of the code that called
+        return one_line(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     said = one_line(str(error))
@@ -76,4 +77,4 @@ def _inner(error: BaseException) -> BaseException:
 
 def in_full(error: BaseException) -> str:
     """An exception with its traceback, in lines."""
-    return harmless("".join(traceback.format_exception(error))).rstrip()
+    return without_secrets(harmless("".join(traceback.format_exception(error))).rstrip())

@@ -16,6 +16,7 @@ from organism.cli.logs import in_full, in_short
 from organism.cli.streams import Streams
 from organism.cli.text import harmless, one_line
 from organism.errors import ConfigurationError, JournalError, OrganismError
+from organism.likeness import without_secrets
 from organism.names import suggestion
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
         debug = bool(bound.arguments.get("debug"))
         code = command(*bound.args, **bound.kwargs, **dict.fromkeys(given, streams))
     except CycloptsError as error:
-        streams.note(f"organism: {_usage_problem(error)}")
+        streams.note(without_secrets(f"organism: {_usage_problem(error)}"))
         return WRONG
     except ConfigurationError as error:
         for mistake in error.mistakes:
-            streams.note(harmless(mistake))
+            streams.note(without_secrets(harmless(mistake)))
         return WRONG
     except JournalError as error:
         streams.note(f"error: {one_line(str(error))}")
@@ -88,7 +89,7 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
             streams.note(in_full(error))
         else:
             about = one_line(str(error)) if isinstance(error, OrganismError) else f"unexpected {in_short(error)}"
-            streams.note(f"error: {about}; --debug shows the traceback")
+            streams.note(without_secrets(f"error: {about}; --debug shows the traceback"))
         return FAILED
     return code if isinstance(code, int) else 0
 

@@ -50,7 +50,8 @@ def run(
     Replies and a table of what was spent go to standard output, progress, warnings and logs to standard error.
     Exits with 0; 1 if a thread failed, was cancelled or stopped, or the timeout was reached; else 3 if one was exhausted;
     else 4 if one is paused; 2 if the file or the command line is wrong; 5 if the journal is damaged or another process holds
-    it; 130 on Ctrl-C. What is not over then stays in a journal on a disk, and 'organism resume' goes on with it.
+    it; 130 on Ctrl-C, 143 on SIGTERM. What runs then has the grace time to end; what is not over stays in a journal on a disk, and
+    'organism resume' goes on with it. A second Ctrl-C ends the process at once.
     """
     options.check()
     labels = pairs("--label", label)

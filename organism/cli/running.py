@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from organism.cli.arguments import DEFAULT_FILE, Sets, pairs
 from organism.cli.board import Board
 from organism.cli.check import checked
-from organism.cli.conduct import Orders, conduct
+from organism.cli.conduct import GRACE, Orders, conduct
 from organism.cli.crossings import warning_line
 from organism.cli.live import LiveBoard
 from organism.cli.logs import logging_to
@@ -54,6 +54,14 @@ class Options:
     journal: Annotated[str | None, Parameter(metavar="URL", help="As --set journal=URL.")] = None
     quiet: Annotated[bool, Parameter(help="Only the replies.")] = False
     verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), help="Log every thread that ends.")] = False
+    grace: Annotated[
+        float, Parameter(metavar="SECONDS", help="What runs has so long to end when Ctrl-C or SIGTERM comes.")
+    ] = GRACE
+
+    def check(self) -> None:
+        """Raises ConfigurationError for a grace time that is no number of seconds."""
+        if not 0 <= self.grace < math.inf:
+            raise ConfigurationError([f"--grace {self.grace:g}: must be a number of seconds, 0 or more"])
 
     @property
     def pairs(self) -> dict[str, str]:
@@ -88,7 +96,8 @@ class RunOptions(Options):
     json: Annotated[bool, Parameter(help="One JSON object a root thread, in a line.")] = False
 
     def check(self) -> None:
-        """Raises ConfigurationError for a timeout that is no number of seconds."""
+        """Raises ConfigurationError for a timeout or a grace time that is no number of seconds."""
+        super().check()
         if self.timeout is not None and not 0 < self.timeout < math.inf:
             raise ConfigurationError([f"--timeout {self.timeout:g}: must be a number of seconds above 0"])
 
@@ -114,6 +123,7 @@ class RunOptions(Options):
             resume=resume,
             only=only,
             timeout=self.timeout,
+            grace=self.grace,
             json=self.json,
             quiet=self.quiet,
         )

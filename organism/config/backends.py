@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 
@@ -18,7 +18,7 @@ from organism.config.tree import Node, Scalar
 from organism.config.wording import FilePath
 from organism.errors import ConfigurationError
 from organism.loader import load_object
-from organism.names import ORGANISM, is_handler_name, suggestion
+from organism.names import ORGANISM, is_handler_name, sounds_secret, suggestion
 from organism.settings import BackendSettings, Downgrade, Level, ModelSettings, Price, Strategy
 
 if TYPE_CHECKING:
@@ -82,11 +82,12 @@ def _url_problem(text: str) -> str | None:
     try:
         parts = urlsplit(text)
         fine = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        secret = parts.password is not None or ("@" in text and not fine)
+        named = any(sounds_secret(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+        secret = named or "@" in parts.netloc or ("@" in text and not fine)
     except ValueError:
         fine, secret = False, "@" in text
     if secret:
-        return _NO_SECRETS  # what stands before an @ is not shown
+        return _NO_SECRETS  # what stands before an @ is not shown, and neither is a query
     return None if fine else f"{shown(text)} is no address of a server, as in 'http://localhost:11434/v1'"
 
 

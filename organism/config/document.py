@@ -20,7 +20,7 @@ from organism.config.places import Mistakes, Place, shown
 from organism.config.prompts import with_agents_md
 from organism.config.recordings import with_recordings
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import Choice, Located, OrNull, Reading, Text, Whole
+from organism.config.shapes import Choice, Located, Number, OrNull, Reading, Text, Whole
 from organism.config.start import START, message_of
 from organism.config.tools import check_tools
 from organism.config.tree import Entry, Scalar, Table
@@ -62,6 +62,7 @@ TOP: Final = Record(
         "dead_letters": Located(Text("the name of a handler", nullable=True)),
         "scheduling": Choice(("breadth-first", "depth-first")),
         "max_handlers": Whole(least=1),
+        "watchdog": Number(above=0, nullable=True),
         "queue": Whole(least=1),
         "on_full": Choice(("wait", "refuse")),
         "thread_queue": Whole(least=1),

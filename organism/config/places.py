@@ -8,6 +8,7 @@ from typing import Final
 from attrs import frozen
 
 from organism.errors import ConfigurationError
+from organism.likeness import without_secrets
 
 Path = tuple[str | int, ...]
 """The keys and list positions that lead to a value: ``("handlers", "writer", "peers", 0)``."""
@@ -49,6 +50,7 @@ class Mistakes:
         """Notes what is wrong with the value at ``path``, which was written at ``place``."""
         line = f"{where(place, path)}: {problem}"
         # A mistake is one line that can be written anywhere, whatever a file, a key or an exception of the user holds.
+        line = without_secrets(line)
         line = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
         self._found.setdefault(line, (place.layer, place.line, place.column, place.source))
 

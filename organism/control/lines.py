@@ -40,7 +40,7 @@ async def tell(path: Path, order: Order) -> Mapping[str, Any]:
         raise JournalError(f"the process that works on the journal says nothing ({path})") from error
     try:
         said: Any = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
         raise JournalError(f"what listens at {path} says nothing that can be understood")

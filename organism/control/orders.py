@@ -87,7 +87,7 @@ def _check_units(units: Mapping[str, Any] | None) -> None:
         if isinstance(amount, bool) or not isinstance(amount, int | float | str):
             raise ConfigurationError([f"add-budget: {unit} is a number"])
         if not isinstance(amount, str) and not 0 < amount < math.inf:
-            raise ConfigurationError([f"add-budget: {unit}: {amount:g} must be above 0"])
+            raise ConfigurationError([f"add-budget: {unit}: {amount!r:.40} must be above 0"])
 
 
 __all__ = ["DO", "LONGEST", "Order"]

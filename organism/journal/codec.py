@@ -17,7 +17,7 @@ from organism.frames import Failure, Warned
 from organism.journal.chain import utf8
 from organism.journal.forms import Object, Tagged, form_of, slots
 from organism.journal.secrets import without_secrets
-from organism.journal.texts import whole
+from organism.journal.texts import LONGEST, whole
 from organism.journal.values import Misread
 from organism.journal.writers import ByClass, line_writer, string
 
@@ -49,13 +49,23 @@ _FACT: Final = Tagged("fact", FACTS)
 def content(fact: Fact, root: str, marked: Marked | None = None) -> bytes:
     """What a chain holds of a fact of this root thread: its JSON object in canonical form (see :mod:`organism.journal.chain`).
 
-    Secrets are left out (:mod:`organism.journal.secrets`), also those that are ``marked``. Raises JournalError where the fact holds what cannot be written.
+    Secrets are left out (:mod:`organism.journal.secrets`), also those that are ``marked``. Raises JournalError where the fact holds
+    what cannot be written, or comes to more than an entry may have.
     """
     return contents(fact, root, marked)[0]
 
 
 def contents(fact: Fact, root: str, marked: Marked | None = None) -> tuple[bytes, bytes]:
     """The content of a fact, and the same with marks for its long texts (see :mod:`organism.journal.texts`)."""
+    found = _contents(fact, root, marked)
+    if len(found[0]) > LONGEST:
+        raise JournalError(
+            f"thread {root!r:.80}: {type(fact).__name__} comes to {len(found[0])} bytes; an entry has {LONGEST} at most"
+        )
+    return found
+
+
+def _contents(fact: Fact, root: str, marked: Marked | None) -> tuple[bytes, bytes]:
     texts: Texts = {}
     try:
         found = _WRITERS[type(fact)](fact, texts, string(root))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
@@ -17,7 +17,7 @@ from attrs import NOTHING, fields, frozen, has
 
 from organism.facts import Ended
 from organism.frames import Failure, Warned
-from organism.journal.values import MARK, Misread, PlainPayload, opened, payload_of
+from organism.journal.values import MARK, Misread, PlainPayload, amount_of, is_instant, opened, payload_of
 
 if TYPE_CHECKING:
     from organism.payloads import Vocabulary
@@ -58,24 +58,31 @@ class Plain:
 
 @frozen
 class Amount:
-    """A number: an int or a float as such, a Decimal as a text, so that none of its digits is lost."""
+    """A number: an int or a float as such, a Decimal as a text, so that none of its digits is lost. ``instant``: seconds since 1970,
+    of an instant that a calendar has.
+    """
 
     decimals: bool = True
     numbers: bool = True
+    instant: bool = False
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """An int, a float or a Decimal."""
         del words
-        if self.numbers and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return value
-        if self.numbers and isinstance(value, dict):
-            return opened(value, None)
-        try:
-            if self.decimals and isinstance(value, str):
-                return Decimal(value)
-        except InvalidOperation:
-            pass
-        raise Misread(f"is no number: {value!r:.80}")
+        found = self._number(value)
+        if found is None:
+            raise Misread(f"is no number: {value!r:.80}")
+        if self.instant and not is_instant(found):
+            raise Misread(f"is no instant, in seconds since 1970: {value!r:.80}")
+        return found
+
+    def _number(self, value: Any) -> int | float | Decimal | None:
+        if self.decimals and isinstance(value, str):
+            return amount_of(value)
+        if not self.numbers or isinstance(value, bool):
+            return None
+        found = opened(value, None) if isinstance(value, dict) else value
+        return found if isinstance(found, int | float) else None
 
     def schema(self) -> Schema:
         """A number, a text, or either."""
@@ -274,6 +281,9 @@ class AnswerForm:
         return {"oneOf": [PayloadForm().schema(), Object(Failure).schema()]}
 
 
+_INSTANTS: Final = frozenset({"at", "began", "held_at", "opened_at", "since"})
+"""Floats that are instants, by the names of their fields; of these, readers make dates."""
+
 BY_NAME: Final[Mapping[str, Form]] = {
     "payload": PayloadForm(),
     "replies": PayloadForm(),
@@ -321,6 +331,8 @@ def form_of(hint: Any, name: str) -> Form:
     """The form of an annotation, in a field of this name; raises TypeError for one that no form is known for."""
     if hint is Any:
         return BY_NAME.get(name, OpenForm())
+    if hint is float and name in _INSTANTS:
+        return Amount(decimals=False, instant=True)
     if hint in _PLAIN:
         return _PLAIN[hint]
     if _is_attrs(hint):

@@ -162,7 +162,7 @@ def _identity(lock: Path) -> dict[str, str]:
     """Who says that it owns a journal; nothing where that is being written."""
     try:
         found = json.loads(lock.read_bytes() or b"{}")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return (
         {str(key): str(value) for key, value in cast("dict[object, object]", found).items()}

@@ -1,4 +1,5 @@
-"""What is never written: keys and tokens that are known by their looks, wherever in a text they stand, and what hooks have marked.
+"""What is never written: keys and tokens that are known by their looks (:mod:`organism.likeness`), wherever in a text they stand, the keys
+that the organism was given, and what hooks have marked.
 
 A message that holds one is delivered as it is. Read back from a journal, after a crash, it has :data:`INSTEAD` in its place.
 """
@@ -6,48 +7,19 @@ A message that holds one is delivered as it is. Read back from a journal, after 
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 from xml.sax.saxutils import escape
+
+from organism.likeness import INSTEAD, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-INSTEAD: Final = "[secret]"
-
-_MARKS: Final = (
-    ("-", ("sk-", "xox", "PRIVATE KEY")),
-    ("_", ("ghp_", "github_pat_", "hf_")),
-    ("K", ("AKIA",)),
-    ("I", ("AIza",)),
-)
-"""What stands in every text that a pattern matches, under a character of it: to look for one character takes a tenth of the time
-that a word takes, and every record is looked through. The last mark is ``earer ``, whose characters stand everywhere.
-"""
-
-_FREE: Final = r"(?<![A-Za-z0-9_-])"
-_MIXED: Final = r"(?=[A-Za-z0-9_-]*[0-9])(?=[A-Za-z0-9_-]*[A-Z])"
-"""Keys are drawn at random; names that begin like one are not."""
-
-_SECRETS: Final = re.compile(
-    "|".join(
-        (
-            rf"{_FREE}sk-{_MIXED}[A-Za-z0-9_-]{{20,}}",
-            rf"{_FREE}AKIA[0-9A-Z]{{16}}(?![0-9A-Za-z])",
-            rf"{_FREE}ghp_[A-Za-z0-9]{{36,}}",
-            rf"{_FREE}github_pat_[A-Za-z0-9_]{{22,}}",
-            rf"{_FREE}xox[abeprs]-{_MIXED}[A-Za-z0-9-]{{10,}}",
-            rf"{_FREE}AIza[A-Za-z0-9_-]{{35}}",
-            rf"{_FREE}hf_[A-Za-z0-9]{{30,}}",
-            r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[^\"]*?-----END (?:[A-Z]+ )*PRIVATE KEY-----",
-            r"(?<=[Bb]earer )(?=[A-Za-z0-9._~+/-]*[0-9])[A-Za-z0-9._~+/-]{20,}=*",
-        )
-    )
-)
-
-
 _STRUCTURE: Final = frozenset({"fact", "step", "root", "format"})
 """Keys whose values say what an entry is: they are never taken for a secret."""
+_DRAWN: Final = 12
+"""Characters of a key that was drawn at random, at least."""
 SHORTEST: Final = 6
 """Characters of a text that may be marked: shorter ones stand in too much that is none."""
 
@@ -61,6 +33,7 @@ class Marked:
     def __init__(self) -> None:
         self._texts: tuple[str, ...] = ()
         self._forms: tuple[str, ...] = ()
+        self._spoken: tuple[str, ...] = ()
 
     def mark(self, texts: Iterable[str]) -> None:
         """These are secrets. Raises ValueError for one that is too short to be told from other text."""
@@ -71,10 +44,34 @@ class Marked:
             raise ValueError(
                 f"a secret has {SHORTEST} characters at least: shorter ones stand in too much that is none"
             )
+        self._add(new)
+
+    def know(self, keys: Iterable[str]) -> None:
+        """These are keys that the organism was given. Those that are no more than a word stand in too much that is no secret, such
+        as the name of a server that wants no key.
+        """
+        new = {key for key in keys if key not in self._texts and len(key) >= _DRAWN and not key.isalpha()}
+        if new:
+            self._add(new)
+
+    def _add(self, new: Iterable[str]) -> None:
         # A secret that holds another one is looked for first.
         known = sorted({*self._texts, *new}, key=len, reverse=True)
         self._forms = tuple(dict.fromkeys(form for text in known for form in _forms(text)))
+        spoken = {
+            form
+            for text in known
+            for form in (*_forms(text), text, escape(text), quote(text, safe=""), repr(text)[1:-1])
+        }
+        self._spoken = tuple(sorted(spoken, key=len, reverse=True))
         self._texts = tuple(known)
+
+    def left_out(self, text: str) -> str:
+        """A text for people without any of them, as they stand in such texts, and without what looks like a key."""
+        for form in self._spoken:
+            if form in text:
+                text = text.replace(form, INSTEAD)
+        return without_secrets(text)
 
     def in_texts(self, texts: Iterable[str]) -> bool:
         """Whether one of them stands in one of these, as JSON and XML write it."""
@@ -107,11 +104,4 @@ def _forms(text: str) -> Iterator[str]:
         yield json.dumps(form)[1:-1]
 
 
-def without_secrets(text: str) -> str:
-    """A JSON text with every secret replaced. No pattern crosses the end of a string in it."""
-    for character, marks in _MARKS:
-        if character in text:
-            for mark in marks:
-                if mark in text:
-                    return _SECRETS.sub(INSTEAD, text)
-    return _SECRETS.sub(INSTEAD, text) if "earer " in text else text
+__all__ = ["INSTEAD", "SHORTEST", "Marked", "without_secrets"]

@@ -7,7 +7,6 @@ with every write cost a fifth of it.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -250,8 +249,7 @@ class SqliteJournal(SqliteReader):
         return _End(self._chains, blob(root), root_mark(root), Standing(root), new=True)
 
     def _plain(self, root: str, row: Row) -> Iterable[Fact]:
-        for entry in self._entries(root, row, max(0, row.snapshot - 1)):
-            yield decode(json.loads(entry.content))
+        return self._facts(root, row, max(0, row.snapshot - 1), None)
 
     # Writing
 

@@ -11,7 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError
-from organism.journal.texts import whole_bytes
+from organism.journal.texts import LONGEST, grown, whole_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,8 @@ _FRAGMENTS: Final = (
 """What stands in most entries. It belongs to the version of the tables: a change of it changes what is in the file."""
 _ROOT: Final = b"\1"
 _MARKS: Final = tuple((fragment, bytes([2 + number])) for number, fragment in enumerate(_FRAGMENTS))
+_STANDING: Final = tuple((mark, fragment) for fragment, mark in _MARKS)
+_LONGEST_FRAGMENT: Final = max(map(len, _FRAGMENTS))
 _AGAIN: Final = tuple(bytes([place]) for place in range(14, 32))
 _LONG: Final = re.compile(rb'>([^"\\<>\x00-\x1f]{40,})</')
 """A long text of an XML element that needs no escape in JSON, and in which no mark stands: shortening leaves it as it is."""
@@ -67,12 +69,19 @@ def short(content: bytes, root: bytes) -> bytes:
 
 
 def long(body: bytes, root: bytes) -> bytes:
-    """The entry that :func:`short` shortened, with its long texts."""
+    """The entry that :func:`short` shortened, with its long texts. What would be longer than an entry may be stays as it is: it is
+    none of ours, as its hash tells.
+    """
+    if len(body) * max(len(root), _LONGEST_FRAGMENT) > LONGEST and grown(body, [(_ROOT, root), *_STANDING]) > LONGEST:
+        return body
     for fragment, mark in _MARKS:
         body = body.replace(mark, fragment)
     body = whole_bytes(body.replace(_ROOT, root))
-    for text, mark in _texts(body):  # of version 1, where what the mark stood for was found by its place
-        body = body.replace(mark, b':"%b"' % text)
+    texts = [(mark, b':"%b"' % text) for text, mark in _texts(body)]
+    if texts and grown(body, texts) > LONGEST:
+        return body
+    for mark, text in texts:  # of version 1, where what the mark stood for was found by its place
+        body = body.replace(mark, text)
     return body
 
 

@@ -7,9 +7,9 @@ import sqlite3
 from contextlib import suppress
 from hashlib import sha256
 from operator import index
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 
 from organism.errors import JournalError
 from organism.journal.chain import CHANGED, Head, sealed_hash, utf8
@@ -17,6 +17,7 @@ from organism.journal.codec import decode
 from organism.journal.contract import Chain
 from organism.journal.sqlite_file import connected, long, said
 from organism.journal.standing import spending
+from organism.journal.values import is_instant
 from organism.journal.writers import string
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ _PAGE: Final = 200
 COLUMNS: Final = (
     "id, root, open, entries, size, began, last, head, snapshot, snapshot_end, snapshot_size, entries, head"
 )
+
+
+_COLUMN_TYPES: Final = {"int": int, "bytes": bytes, "float": float}
 
 
 @frozen
@@ -58,6 +62,9 @@ class Row:
     noted_head: bytes
 
 
+_KINDS: Final = {each.name: _COLUMN_TYPES[str(each.type)] for each in fields(Row)}
+
+
 @frozen
 class Entry:
     """A sound entry: its number, its content, and the hashes of the one before it and its own."""
@@ -67,10 +74,16 @@ class Entry:
     before: str | None
     hash: str
 
+    def content_read(self) -> dict[str, Any]:
+        """Its content as a JSON object. Raises ValueError and RecursionError where it is none: its hash was made to fit."""
+        made: Any = json.loads(self.content)
+        if not isinstance(made, dict):
+            raise ValueError("it is no object")  # noqa: TRY004 - to its readers it is as damaged as any
+        return cast("dict[str, Any]", made)
+
     def document(self) -> dict[str, Any]:
         """The entry as a JSON object."""
-        made: dict[str, Any] = json.loads(self.content)
-        return {**made, "n": self.number, "prev": self.before, "hash": self.hash}
+        return {**self.content_read(), "n": self.number, "prev": self.before, "hash": self.hash}
 
 
 def blob(text: str) -> bytes:
@@ -106,12 +119,12 @@ class SqliteReader:
     def read(self, root: str) -> tuple[Fact, ...]:
         """The facts of a chain; raises JournalError with the entry that is damaged, missing or unknown."""
         row = self._row(root)
-        return () if row is None else tuple(self._facts(root, row, 0))
+        return () if row is None else tuple(self._facts(root, row, 0, self._vocabulary))
 
     def recall(self, root: str) -> tuple[Fact, ...]:
         """The facts from the last snapshot on; what is before it is not read."""
         row = self._row(root)
-        return () if row is None else tuple(self._facts(root, row, max(0, row.snapshot - 1)))
+        return () if row is None else tuple(self._facts(root, row, max(0, row.snapshot - 1), self._vocabulary))
 
     def documents(
         self, root: str, *, after: int = 0, kinds: Collection[str] | None = None
@@ -123,7 +136,10 @@ class SqliteReader:
         marks = None if kinds is None else [f'"fact":{string(kind)}'.encode() for kind in kinds]
         for entry in self._entries(root, row, after):
             if marks is None or any(mark in entry.content for mark in marks):
-                document = entry.document()
+                try:
+                    document = entry.document()
+                except (ValueError, RecursionError) as error:
+                    raise self._no_json(root, entry, error) from None
                 if kinds is None or document.get("fact") in kinds:
                     yield document
 
@@ -204,7 +220,7 @@ class SqliteReader:
         """A chain with the entries that the table does not know of: its writer brings the row of an open one up to date at times."""
         row = Row(*columns)
         if not row.open:
-            return row
+            return self._sound(row)
         further = self._ask(
             "SELECT n, hash FROM entries WHERE chain = ? AND n > ? ORDER BY n DESC LIMIT 1", row.id, row.entries
         )
@@ -213,18 +229,33 @@ class SqliteReader:
         number, head = further[0]
         summed = "SELECT sum(length(body)) FROM entries WHERE chain = ? AND n > ? AND n <= ?"
         size = row.size + self._ask(summed, row.id, row.entries, number)[0][0]
-        return evolve(row, entries=number, head=head, size=size)
+        return self._sound(evolve(row, entries=number, head=head, size=size))
+
+    def _sound(self, row: Row) -> Row:
+        """The row, where its columns hold what they should: SQLite lets anything stand in any of them. Raises JournalError."""
+        wrong = [name for name, kind in _KINDS.items() if type(getattr(row, name)) is not kind]
+        if wrong or not (is_instant(row.began) and is_instant(row.last)):
+            about = f"column {wrong[0]}" if wrong else "an instant"
+            raise JournalError(
+                f"{self.path}: row {row.id!r:.80} of the table chains: was changed: {about} cannot be read; {_WAY_OUT}"
+            )
+        return row
 
     def place(self, root: str, number: int) -> str:
         """Where an entry is, for people."""
         return f"{self.path}: thread {root!r:.80}, entry {number}"
 
-    def _facts(self, root: str, row: Row, after: int) -> Iterator[Fact]:
+    def _facts(self, root: str, row: Row, after: int, words: Vocabulary | None) -> Iterator[Fact]:
         for entry in self._entries(root, row, after):
             try:
-                yield decode(json.loads(entry.content), self._vocabulary)
+                yield decode(entry.content_read(), words)
             except JournalError as error:
                 raise JournalError(f"{self.place(root, entry.number)}: {error}") from None
+            except (ValueError, RecursionError) as error:
+                raise self._no_json(root, entry, error) from None
+
+    def _no_json(self, root: str, entry: Entry, error: Exception) -> JournalError:
+        return JournalError(f"{self.place(root, entry.number)}: was changed: it is not JSON ({error})")
 
     def _entries(self, root: str, row: Row, after: int) -> Iterator[Entry]:
         """The entries behind a number, each checked; raises JournalError for the first bad one."""

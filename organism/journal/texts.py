@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from organism.payloads.escapes import element_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Texts = dict[str, str]
 """The mark of each text that has one in an entry."""
@@ -24,6 +24,9 @@ _LEAST: Final = 40
 _ESCAPED: Final = bytes(range(32)) + b'"\\&<>'
 _LONG: Final = re.compile(r'>([^"\\<>\x00-\x1f]{40,})</')
 _MARKED: Final = re.compile(rb">([\x0e-\x1f])([^<]+)<")
+_MARK: Final = re.compile(rb"[\x0e-\x1f]")
+LONGEST: Final = 256 * 1024 * 1024
+"""Bytes that an entry of a journal may have. What is longer is not written, and not read: a few bytes can stand for many."""
 
 
 def xml_of(text: str, texts: Texts) -> str:
@@ -78,7 +81,19 @@ def whole(document: str, texts: Mapping[str, str]) -> str:
 
 
 def whole_bytes(document: bytes) -> bytes:
-    """The same, of what was read."""
-    for mark, text in _MARKED.findall(document):
+    """The same, of what was read. What no journal writes stays as it is, and its hash will tell: a mark that stands for two texts or
+    for marks, and what would come to more than :data:`LONGEST`.
+    """
+    texts: list[tuple[bytes, bytes]] = _MARKED.findall(document)
+    if len({mark for mark, _ in texts}) < len(texts) or any(_MARK.search(text) for _, text in texts):
+        return document
+    if grown(document, texts) > LONGEST:
+        return document
+    for mark, text in texts:
         document = document.replace(b">" + mark, b">").replace(mark, text)
     return document
+
+
+def grown(document: bytes, texts: Iterable[tuple[bytes, bytes]]) -> int:
+    """How many bytes a document would have with each of these texts wherever its mark stands."""
+    return len(document) + sum(document.count(mark) * len(text) for mark, text in texts)

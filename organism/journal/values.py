@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from attrs import asdict, frozen
 
 from organism.errors import PayloadError
-from organism.frames import Failure
+from organism.frames import Failure, FailureCode
 from organism.payloads import encode_json, encode_xml, is_payload
 
 if TYPE_CHECKING:
@@ -32,6 +33,35 @@ class Misread(ValueError):  # noqa: N818 - a verdict that is turned into a Journ
         self.problem = problem
         self.path = path
         super().__init__(f"{path.removeprefix('.')}: {problem}" if path else problem)
+
+
+_CODES: Final = get_args(FailureCode)
+_MOST_DIGITS: Final = 10_000
+_BEGIN: Final = datetime(1, 1, 2, tzinfo=UTC).timestamp()
+_END: Final = datetime(9999, 12, 30, tzinfo=UTC).timestamp()
+
+
+def is_instant(value: float) -> bool:
+    """Whether seconds since 1970 are an instant that a calendar has, in every time zone."""
+    return _BEGIN <= value <= _END
+
+
+def amount_of(text: str) -> Decimal | None:
+    """The amount that a text says; nothing where it says none, or one that nobody could count with."""
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() and abs(found.adjusted()) <= _MOST_DIGITS else None
+
+
+def failure_of(said: Mapping[str, Any]) -> Failure:
+    """The failure with these fields. Raises TypeError where they are others, or do not say what they should."""
+    found = Failure(**said)
+    texts = (found.text, *(each for each in (found.unit, found.scope) if each is not None))
+    if found.code not in _CODES or type(found.retry) is not bool or not all(isinstance(each, str) for each in texts):
+        raise TypeError(f"no failure is {said!r:.80}")
+    return found
 
 
 @frozen
@@ -123,7 +153,7 @@ def _marked(mark: str, value: Any, words: Vocabulary | None) -> Any:
             case "decimal", str():
                 return Decimal(value)
             case "failure", dict():
-                return Failure(**inner)
+                return failure_of(inner)
             case "tuple", list():
                 return tuple(opened(each, words) for each in inner)
             case "object", dict():

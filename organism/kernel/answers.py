@@ -16,10 +16,9 @@ from organism.kernel.crowding import too_crowded
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
 from organism.kernel.sameness import is_keyed, key_of_sent
+from organism.kernel.sendable import wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
-from organism.payloads import flaw, is_payload
-from organism.payloads.primitives import ORGANISM_ONLY
 from organism.routing import Misdirected, Route, check_address
 from organism.settings import BudgetSettings
 
@@ -57,32 +56,6 @@ def invalid(text: str) -> Refusal:
     return Refusal(Failure("validation", text))
 
 
-def check_payload(payload: Any) -> Refusal | None:
-    """Whether a handler may send this value at all."""
-    kind: type = type(payload)
-    if is_payload(kind) and kind not in ORGANISM_ONLY:
-        wrong = flaw(payload)
-        return None if wrong is None else invalid(f"{wrong}; make a new value of {kind.__name__}")
-    if isinstance(payload, type):
-        return invalid(f"{payload.__name__} is a class; send a value of it")
-    if not is_payload(kind):
-        return invalid(f"{class_name(payload)} is no payload; declare its class with @payload")
-    return invalid(f"only the organism itself sends {kind.__name__}")
-
-
-def _check_reply(state: State, payload: Any) -> Refusal | None:
-    """Whether a handler may reply this value; whoever it goes to may take any class, and knows them by their names."""
-    wrong = check_payload(payload)
-    if wrong is not None:
-        return wrong
-    other = state.routes.stands_in_for(type(payload))
-    if other is None:
-        return None
-    return invalid(
-        f"{other.__name__} is a payload of this organism, and another class than the {other.__name__} of this reply"
-    )
-
-
 def check_target(
     state: State,
     sender: Message,
@@ -94,19 +67,23 @@ def check_target(
     asks: bool = False,
 ) -> Target | Refusal:
     """Where a message to ``to`` would go, or why it may not. ``asks``: its sender waits for the reply."""
-    wrong = check_payload(payload)
+    wrong = wrong_to_send(state, payload)
     if wrong is not None:
-        return wrong
+        return invalid(wrong)
     found = check_address(state.routes, state.routes[sender.to], to, payload)
     if isinstance(found, Misdirected):
         return Refusal(Failure(found.code, found.text))
     target = _placed(sender, found, payload, depth, budget)
-    refused = _not_now(sender) or closed(target.thread) or _too_deep(target)
+    thread = target.thread
+    refused = None
+    if thread.closing or thread.stopping is not None or thread is not sender.thread or sender.dropped:
+        refused = _not_now(sender) or closed(thread)
+    refused = refused or _too_deep(target)
     if refused is not None:
         return refused
     occupied = state.occupied
-    waits = occupied and target.opens is None and (target.thread, target.to) in occupied
-    if waits and would_wait_for_ever(target.thread, target.to, sender, occupied, asks=asks):
+    waits = occupied and target.opens is None and (thread, target.to) in occupied
+    if waits and would_wait_for_ever(thread, target.to, sender, occupied, asks=asks):
         return Refusal(Failure("cycle", f"'{target.to}' waits for this very branch"))
     return target
 
@@ -257,9 +234,9 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
         kind = type(out)
         if kind is Reply:
             answers += 1
-            wrong = None if message.to == ORGANISM else _check_reply(state, out.payload)
+            wrong = None if message.to == ORGANISM else wrong_to_reply(state, out.payload)
             if wrong is not None:
-                return wrong
+                return invalid(wrong)
             plan.append((out, None))
         elif kind is Send or kind is Forward:
             answers += kind is Forward
@@ -284,6 +261,12 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
 
 def _missing(state: State, frame: Frame, plan: Sequence[Planned]) -> Lack | None:
     """The node that cannot bear the messages of a plan."""
+    if len(plan) == 1:
+        ((out, target),) = plan
+        if target is None:
+            receiver = _receiver(state, frame, out.payload)
+            return None if receiver is None else lack_of_one(receiver.thread.node)
+        return lack_of_one(target.thread.node) if target.opens is None else check_messages([goal_of(target)])
     goals: list[Goal] = []
     node, count = None, 0
     for out, target in plan:
@@ -304,8 +287,6 @@ def _missing(state: State, frame: Frame, plan: Sequence[Planned]) -> Lack | None
         if charged is None and target is not None:
             goals.append(goal_of(target))
             count = 0
-    if not goals and count == 1 and node is not None:
-        return lack_of_one(node)  # by far the most
     if node is not None:
         goals.append(Goal(node.path, times=count))
     return check_messages(goals) if goals else None
@@ -339,7 +320,14 @@ def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[M
         if target is None:
             _carry_reply(state, frame, out.payload, known_as)
         elif type(out) is Send:
-            posted.append(open_at(state, target, message, "send", parent=frame, idempotency=known_as))
+            if target.thread is frame.thread and target.opens is None:
+                sent = state.post_opening(
+                    frame.thread, target.to, target.payload, message.to, "send",
+                    parent=frame, above=frame, depth=target.depth, idempotency=known_as,
+                )  # fmt: skip
+            else:
+                sent = open_at(state, target, message, "send", parent=frame, idempotency=known_as)
+            posted.append(sent)
         else:
             ask = frame.asker if frame.asker is not None and not frame.asker.done else None
             sent = open_at(

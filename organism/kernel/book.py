@@ -28,15 +28,12 @@ class Book:
         self._state = state
         self._record = record
         self._ended = ended
+        self.listening = record is not None
+        """Whether facts are wanted."""
         self.half_done = False
         """A change was begun that is neither written nor given up. Where that is so between two changes, something has raised."""
         self.rolled: tuple[Node, ...] = ()
         """For these a new window has begun; those who wait for what was held in the old one are to be tried."""
-
-    @property
-    def listening(self) -> bool:
-        """Whether facts are wanted."""
-        return self._record is not None
 
     def give_up(self) -> None:
         """Ends a change that was begun and of which nothing was made."""
@@ -44,13 +41,14 @@ class Book:
 
     def listen(self, record: Callable[[str, Fact], None] | None) -> None:
         """Who is told from now on; nobody where ``None``."""
-        self._record = record
+        self._record, self.listening = record, record is not None
 
     def begin(self, at: float) -> None:
         """Starts a change at this instant."""
-        rolled = self._state.come_to(at)
-        if rolled:
-            self.rolled += rolled
+        state = self._state
+        state.now = at
+        if at >= state.pools.rolls_at:
+            self.rolled += state.come_to(at)
         self.half_done = True
         if self._record is not None:
             self._state.steps = []
@@ -69,7 +67,7 @@ class Book:
     def unheard(self, thread: Thread | Conversation) -> None:
         """Ends a change of which nobody hears: as :meth:`write`, without what only a fact needs."""
         state, self.half_done = self._state, False
-        if not isinstance(thread, Conversation):
+        if state.inbox.questions and not isinstance(thread, Conversation):
             state.inbox.stir(thread)
         if state.ended:
             over, state.ended = state.ended, []

@@ -10,11 +10,12 @@ from organism.budget.claims import CALLS, MESSAGES, VECTOR, Charge
 from organism.budget.tree import Node, note_details, put_back
 from organism.frames import Failure, Thread, root_of
 from organism.kernel.outcome import amend
-from organism.kernel.state import ALL, State
+from organism.kernel.sums import ALL
 from organism.kernel.windows import path_of
 
 if TYPE_CHECKING:
     from organism.kernel.holds import Hold
+    from organism.kernel.state import State
 
 
 def abandoned_charge(hold: Hold) -> Charge:

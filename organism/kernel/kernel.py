@@ -15,7 +15,6 @@ from organism.kernel.answers import (
     carry_out,
     check_answer,
     check_messages,
-    check_payload,
     refusal_error,
     too_many_messages,
 )
@@ -33,6 +32,7 @@ from organism.kernel.opening import open_thread
 from organism.kernel.people import People
 from organism.kernel.recall import remember
 from organism.kernel.retries import Retries
+from organism.kernel.sendable import wrong_to_send
 from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
@@ -96,9 +96,9 @@ class Kernel:
         found = check_address(self.routes, None, to, payload)
         if isinstance(found, Misdirected):
             raise RoutingError(found.text)
-        wrong = check_payload(payload)
+        wrong = wrong_to_send(self.state, payload)
         if wrong is not None:
-            raise RoutingError(wrong.failure.text)
+            raise RoutingError(wrong)
         late = self.times.refusal(at)
         if late is not None:
             raise late

@@ -8,7 +8,7 @@ from organism import facts
 from organism.frames import Failure, Thread, descendants
 from organism.kernel.charges import abandoned_charge
 from organism.kernel.fold import Fold
-from organism.kernel.state import ALL
+from organism.kernel.sums import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from organism import facts
-from organism.budget.claims import MESSAGES, Vector
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
 from organism.dependence import leaving, unanswered, waits_for
@@ -23,23 +22,24 @@ from organism.kernel.outcome import record_of
 from organism.kernel.pools import Pools
 from organism.kernel.rings import Rings
 from organism.kernel.steps import posted, ref, ref_of
+from organism.kernel.sums import Sums
 from organism.names import CONVERSATION, ORGANISM
 from organism.scheduling import Schedule
 from organism.settings import Policy
-from organism.usage import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from organism.budget.claims import Vector
     from organism.facts import Ended
     from organism.images import Ref
     from organism.kernel.holds import Hold
     from organism.kernel.index import Index
+    from organism.payloads.soundness import Check
     from organism.routing import Routes
     from organism.settings import Settings
+    from organism.usage import Tally
 
-ALL: Final = ("all", "")
-"""The sum of everything, among those by handler, model, backend, label and account."""
 NO_REPLY: Final = Failure("no_reply", "the callee finished without a reply")
 
 
@@ -68,7 +68,9 @@ class State:
             depth_first=settings.scheduling == "depth-first",
             early=[name for name, route in routes.items() if route.early],
         )
-        self.totals: dict[tuple[str, str], Tally] = {}
+        self.sums = Sums()
+        self.plain: dict[type, Check] = {}
+        """The checks of payload classes that any handler may send and that hold no other payloads, as they are first sent."""
         self.occupied: dict[tuple[Thread, str], Message] = {}
         """The suspended delivery of each mailbox."""
         self.inbox = Inbox()
@@ -249,22 +251,17 @@ class State:
         if charged:
             if self.rings is not None:
                 self.rings.add(message)
-            thread = message.thread
-            charge_messages(thread.node, 1)
-            self.tally(*ALL).amounts[MESSAGES] += 1
-            self.tally("handler", message.to).amounts[MESSAGES] += 1
-            if thread.labels:
-                for label in thread.labels.items():
-                    self.tally("label", "=".join(label)).amounts[MESSAGES] += 1
-            for account in thread.accounts:
-                self.tally("account", account).amounts[MESSAGES] += 1
+            charge_messages(message.thread.node, 1)
+            self.sums.count(message)
         if self.index is not None:
             self.index.posted(message)
         self.queue(message, self.now)
 
     def queue(self, message: Message, at: float) -> None:
         """Puts a message where its handler gets it from; one for a person waits there from this instant on."""
-        root_of(message.thread).undone += 1
+        thread = message.thread
+        root = thread if thread.owner is None else root_of(thread)
+        root.undone += 1
         if not self.routes[message.to].answers:
             self.schedule.put(message)
             return
@@ -366,7 +363,9 @@ class State:
         if self.index is not None:
             self.index.forget(message)
         message.known = None
-        root_of(message.thread).undone -= 1
+        thread = message.thread
+        root = thread if thread.owner is None else root_of(thread)
+        root.undone -= 1
         self._count_down(message.frame)
 
     def _count_down(self, frame: Frame | None) -> None:
@@ -426,11 +425,16 @@ class State:
 
     def tally(self, kind: str, name: str) -> Tally:
         """The running sum for one name of a kind (``all``, ``handler``, ``model``, ``backend``, ``label``, ``account``)."""
-        key = (kind, name)
-        found = self.totals.get(key)
-        if found is None:
-            found = self.totals[key] = Tally()
-        return found
+        return self.sums.tally(kind, name)
+
+    @property
+    def totals(self) -> dict[tuple[str, str], Tally]:
+        """All running sums, by kind and name."""
+        return self.sums.totals
+
+    @totals.setter
+    def totals(self, totals: dict[tuple[str, str], Tally]) -> None:
+        self.sums.totals = totals
 
     def _held_by_streams(self, owner: Any) -> Vector:
         """What is held by streams that will not end before their owner's call: its own, and those of deliveries in its

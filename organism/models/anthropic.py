@@ -75,7 +75,7 @@ class AnthropicBackend:
         # The path of this protocol has its version in it; addresses of the other protocol end with theirs.
         server = (settings.base_url or _SERVER).rstrip("/").removesuffix("/v1")
         self._client = _Client(key or NO_KEY, server, http)
-        self._wired = Wired(key, self._client.base_url)
+        self._wired = Wired(key, self._client.base_url, settings.options)
 
     async def complete(self, request: Request) -> Response:
         """See :class:`~organism.models.contract.Backend`."""

@@ -63,7 +63,7 @@ class OpenAIBackend:
         # The SDK takes these from the environment by itself; another company's server must not get to see them.
         self._client.organization = None
         self._client.project = None
-        self._wired = Wired(key, self._client.base_url)
+        self._wired = Wired(key, self._client.base_url, settings.options)
 
     async def complete(self, request: Request) -> Response:
         """See :class:`~organism.models.contract.Backend`."""

@@ -5,12 +5,15 @@ The environment comes in as a mapping: keys are looked up here, and handed to no
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 from organism.errors import ConfigurationError
 from organism.models import recorded, simulated
 from organism.models.contract import Backend, BackendFactory
+from organism.models.discreet import Discreet
+from organism.models.hiding import Hiding, secrets_beside
 from organism.models.recorded import RecordedBackend, Tape
 from organism.models.recording import Recording
 from organism.names import suggestion
@@ -20,33 +23,48 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from organism.journal.secrets import Marked
     from organism.settings import BackendSettings, ModelSettings, Settings
 
 
 class Providers:
     """Makes the backends of one organism, each recorded where it keeps a recording; those that answer from one file share it.
 
-    Raises ConfigurationError where the file of the recording cannot be written. ``clock`` (aware) dates what is recorded.
+    Raises ConfigurationError where the file of the recording cannot be written. ``clock`` (aware) dates what is recorded; what is
+    ``marked`` is not.
     """
 
-    def __init__(self, settings: Settings, *, environ: Mapping[str, str], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        environ: Mapping[str, str],
+        clock: Callable[[], datetime],
+        marked: Marked | None = None,
+    ) -> None:
         self._environ = environ
+        self._marked = marked
         self._tapes: dict[Path, Tape] = {}
-        self._recording = None if settings.record is None else Recording(settings.record, clock=clock)
+        self._recording = None if settings.record is None else Recording(settings.record, clock=clock, marked=marked)
 
     def __call__(self, settings: BackendSettings) -> Backend:
         """The provider of these settings. Raises ConfigurationError like :func:`make_backend`."""
         if is_recorded(settings):
             # Its answers stand in a file already.
-            return make_backend(settings, environ=self._environ, tapes=self._tapes)
+            return make_backend(settings, environ=self._environ, tapes=self._tapes, marked=self._marked)
         backend = make_backend(settings, environ=self._environ)
         return backend if self._recording is None else self._recording.of(backend, settings)
 
 
 def make_backend(
-    settings: BackendSettings, *, environ: Mapping[str, str], tapes: dict[Path, Tape] | None = None
+    settings: BackendSettings,
+    *,
+    environ: Mapping[str, str],
+    tapes: dict[Path, Tape] | None = None,
+    marked: Marked | None = None,
 ) -> Backend:
-    """The provider of these settings, with its key. ``tapes`` are the recordings that are open, by their path.
+    """The provider of these settings, with its key. ``tapes`` are the recordings that are open, by their path; requests are looked
+    up there without what is ``marked``.
 
     Raises ConfigurationError, in one placed line, where the provider is unknown or cannot be made, its library is not
     installed, its options are wrong, or it needs a key and has none.
@@ -56,14 +74,17 @@ def make_backend(
     if problems := factory.check(settings):
         raise ConfigurationError([f"{place}: {problem}" for problem in problems])
     if is_recorded(settings):
-        return _recorded(settings, place, {} if tapes is None else tapes)
+        return _recorded(settings, place, {} if tapes is None else tapes, marked)
     key = _key(settings, factory, environ, place)
+    hiding = Hiding(key, settings.options)
     try:
-        return factory.make(settings, key)
+        made = factory.make(settings, key)
+        # The built-in ones see to that themselves.
+        return Discreet(made, hiding) if settings.factory is not None and hiding else made
     except ConfigurationError:
         raise
     except Exception as error:
-        said = str(error).replace(key, "[key]") if key else str(error)
+        said = hiding.clean(str(error))
         line = f"provider '{settings.provider}' cannot be made: {type(error).__name__}: {said}"
         raise ConfigurationError([f"{place}: {line}"]) from error
 
@@ -125,7 +146,20 @@ def is_recorded(settings: BackendSettings) -> bool:
     return settings.provider == "recorded" and settings.factory is None
 
 
-def _recorded(settings: BackendSettings, place: str, tapes: dict[Path, Tape]) -> Backend:
+def known_secrets(models: Mapping[str, ModelSettings], *, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys that backends are given, and what is sent beside their requests under names that say what it is. What cannot be read
+    is none; :func:`check_backends` says why.
+    """
+    found: list[str] = []
+    for settings in (each for model in models.values() for each in model.backends):
+        found += secrets_beside(settings.options)
+        place = settings.place
+        with suppress(ConfigurationError):
+            found.append(_key(settings, _factory(settings, place), environ, place) or "")
+    return tuple(dict.fromkeys(found))
+
+
+def _recorded(settings: BackendSettings, place: str, tapes: dict[Path, Tape], marked: Marked | None = None) -> Backend:
     path = settings.recording
     assert path is not None  # noqa: S101 - it was checked
     if path not in tapes:
@@ -133,7 +167,7 @@ def _recorded(settings: BackendSettings, place: str, tapes: dict[Path, Tape]) ->
             tapes[path] = Tape.of(path)
         except ConfigurationError as error:
             raise ConfigurationError([f"{place}: {mistake}" for mistake in error.mistakes]) from None
-    return RecordedBackend(tapes[path], settings)
+    return RecordedBackend(tapes[path], settings, marked=marked)
 
 
 def _key(settings: BackendSettings, factory: BackendFactory, environ: Mapping[str, str], place: str) -> str | None:

@@ -14,7 +14,7 @@ import anyio.lowlevel
 from attrs import define, evolve, field
 
 from organism.errors import ConfigurationError
-from organism.journal.secrets import without_secrets
+from organism.journal.secrets import Marked, without_secrets
 from organism.models.contract import BackendError, Piece
 from organism.models.nearest import told_of
 from organism.models.takes import HEAD, Step, Take, document_of, key_of, read, seller_in, shown, text_of
@@ -100,10 +100,11 @@ def problem_of(path: Path) -> str:
 
 
 class RecordedBackend:
-    """A backend that answers from a tape."""
+    """A backend that answers from a tape. Requests are looked up without what is ``marked``, as they were written."""
 
-    def __init__(self, tape: Tape, settings: BackendSettings) -> None:
+    def __init__(self, tape: Tape, settings: BackendSettings, *, marked: Marked | None = None) -> None:
         self._tape = tape
+        self._marked = marked or Marked()
         self._falls_through = settings.options.get("on_missing") == "fallthrough"
 
     async def complete(self, request: Request) -> Response:
@@ -130,7 +131,7 @@ class RecordedBackend:
 
     def _take(self, request: Request, *, streamed: bool) -> Take:
         asked = shown(request)
-        text = without_secrets(text_of(asked, "the request"))
+        text = without_secrets(self._marked.hide(text_of(asked, "the request")))
         take = self._tape.next(key_of(text), request.max_output_tokens, streamed=streamed)
         if take is not None:
             return take

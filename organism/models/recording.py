@@ -17,7 +17,7 @@ import anyio.to_thread
 from attrs import define, frozen
 
 from organism.errors import ConfigurationError
-from organism.journal.secrets import without_secrets
+from organism.journal.secrets import Marked, without_secrets
 from organism.models.checked import allowance_of, piece_of, provider_at_work, response_of, usage_of
 from organism.models.contract import BackendError, RawUsage, Response
 from organism.models.takes import HEAD, Outcome, Step, key_of, seller_of, shown, text_of, written
@@ -86,16 +86,23 @@ class _Line:
 class Recording:
     """The file of one organism. Raises ConfigurationError where it cannot be one. ``clock`` (aware) dates its lines.
 
-    ``room`` is how many lines may wait, ``patience`` how many seconds closing waits for the disk.
+    What is ``marked`` is not written. ``room`` is how many lines may wait, ``patience`` how many seconds closing waits for the disk.
     """
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], datetime], room: int = ROOM, patience: float = PATIENCE
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], datetime],
+        marked: Marked | None = None,
+        room: int = ROOM,
+        patience: float = PATIENCE,
     ) -> None:
         if problem := opened(path):
             raise ConfigurationError([f"record: '{path}' {problem}"])
         self.path = path
         self.clock = clock
+        self._marked = marked or Marked()
         self._room = room
         self._patience = patience
         self._asked = 0
@@ -121,7 +128,8 @@ class Recording:
             seconds=settings.timeout,
         )
         try:
-            recorder.request = text_of(shown(request), "the request")
+            # What is a secret by now: the replay marks it as well, and is to ask the same.
+            recorder.request = self._marked.hide(text_of(shown(request), "the request"))
         except Exception as error:  # noqa: BLE001 - the provider shall say what it thinks of such a request
             self._lose(error)
         return recorder
@@ -171,12 +179,10 @@ class Recording:
     def _write(self, line: _Line) -> None:
         if self._broken:
             return
-        # The hash is that of what stands in the file: who is told what was read from there asks the same again.
-        request = without_secrets(line.request)
-        text = (
-            f'{{"key":"{key_of(request)}","max_output_tokens":{line.most},"request":{request},'
-            f"{without_secrets(line.rest)[1:]}\n"
-        )
+        # The hash is that of what is hidden: who is told what was read from there asks the same again.
+        key = key_of(without_secrets(line.request))
+        request, rest = (without_secrets(self._marked.hide(part)) for part in (line.request, line.rest))
+        text = f'{{"key":"{key}","max_output_tokens":{line.most},"request":{request},{rest[1:]}\n'
         with self.path.open("ab") as file:
             file.write(text.encode("utf-8", "surrogatepass"))
 

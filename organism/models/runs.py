@@ -82,6 +82,8 @@ class Run:
         self._charges: list[Charge] = []
         self._crossings: list[Crossing] = []
         self._attempts = 0
+        self._untold: list[str] = []
+        """Those of which no log tells yet."""
         self._reopened: dict[int, int] = {}
         """How often a circuit had been opened when the call began to wait for it."""
 
@@ -96,6 +98,7 @@ class Run:
         """The next attempt, held, at its place: whoever ends it gives the place back. Raises as :meth:`attempt` does."""
         # The place first, then the hold: whoever waits for a place has nothing held that others could use.
         start = await self._start()
+        self._tell()
         seat = start.seat
         try:
             return await self._held(start)
@@ -288,7 +291,13 @@ class Run:
         instead = f" (instead of {self._instead_of})" if self._instead_of else ""
         cause = f"{self._alias.name}{instead} via {seat.name} ({seat.place}): {what}"
         self._causes.append(cause)
-        log.warning("%s", cause)
+        self._untold.append(cause)
+
+    def _tell(self) -> None:
+        """Says what failed so far, where the call goes on; where it does not, its error says it."""
+        for cause in self._untold:
+            log.warning("%s; going on", cause)
+        self._untold.clear()
 
 
 class Trying:

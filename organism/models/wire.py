@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import anyio
 import httpx2
@@ -13,6 +13,7 @@ from attrs import evolve
 from organism.models.allowances import allowance_in
 from organism.models.chat import kind_of
 from organism.models.contract import BackendError
+from organism.models.hiding import Hiding, server_shown
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -57,15 +58,15 @@ async def hear_reasons(response: httpx2.Response) -> None:
 
 
 class Wired:
-    """An adapter's side of the wire: the key, which no text may show, the server, and what may break on the way to it."""
+    """An adapter's side of the wire: what no text may show, the server, and what may break on the way to it."""
 
-    def __init__(self, key: str | None, server: object) -> None:
-        self.secret = key or NO_KEY
-        self._server = server
+    def __init__(self, key: str | None, server: object, options: Mapping[str, Any]) -> None:
+        self._hiding = Hiding(key, options)
+        self._server = server_shown(server)
 
     def clean(self, text: str) -> str:
-        """The text without the key."""
-        return text if self.secret == NO_KEY else text.replace(self.secret, "[key]")
+        """The text without the key, and without what the options send beside a request."""
+        return self._hiding.clean(text)
 
     def lost(self, cause: BaseException, *, late: bool) -> BackendError:
         """The error of a request that did not get its answer: ``late`` where it only took too long."""

@@ -74,3 +74,14 @@ def _inside(value: Any, nested: tuple[str, ...]) -> Iterator[Any]:
             waiting += one.values()
         elif is_payload(one):
             yield one
+
+
+def check_alone(cls: type) -> Check | None:
+    """The check of a payload class that is all there is to look at; ``None`` where its values may hold other payloads. It raises
+    whatever comes up: :func:`flaw` says what is wrong.
+    """
+    check, nested = _looks(cls)
+    return None if nested else check
+
+
+__all__ = ["Check", "check_alone", "flaw"]

@@ -29,19 +29,14 @@ if TYPE_CHECKING:
 class Calling(Caller[ContextStream]):
     """What is asked for one delivery, under keys that tell it again (R21)."""
 
+    _delivery: Delivery
+    _message: Message
+    _pump: Pump
     # What most deliveries never need stands on the class until it is set: one of these is made for each.
     _hearer: Hearer | None = None
     _made_keys: Keys | None = None
     _unasked: set[str] | None = None
     """What an earlier run of this delivery was answered and this one has not asked for."""
-
-    def __init__(self, pump: Pump, delivery: Delivery) -> None:
-        message = delivery.message
-        self._delivery = delivery
-        self._message: Message = message
-        self._pump = pump
-        if message.rerun:
-            self._unasked = set(message.known or ())
 
     @property
     def _keys(self) -> Keys:

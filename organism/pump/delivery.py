@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast, get_args
 
 import anyio
 
-from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused
+from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, Refused
 from organism.frames import Failure
-from organism.journal.secrets import without_secrets
+from organism.likeness import without_secrets
 from organism.message import Forward, Reply, Send
 from organism.names import class_name
 from organism.payloads.primitives import FailureCode
@@ -340,6 +340,8 @@ def _failure_of(error: BaseException) -> Failure:
             if code is None:  # the handler made it up: what callers may hear is a closed list
                 return Failure("crashed", _speakable(f"{error.code}: {error.text}"), bool(error.retry))
             return Failure(code, _speakable(error.text), bool(error.retry), _unit(error.unit), _scope(error.scope))
+        case ModelError():  # it says all there is, and is no fault of the handler's code
+            return Failure("crashed", _said(error), retry=True)
         case SystemExit() | GeneratorExit():
             said = f"{class_name(error)}: {_said(error)}".removesuffix(": ")
             return Failure("crashed", f"{said} left the handler, which ends this delivery and no more", retry=True)

@@ -17,6 +17,7 @@ from organism.images import Kept
 from organism.kernel.prompts import Prompt
 from organism.models.completion import Call, Completion
 from organism.models.contract import ToolCall
+from organism.models.hiding import BESIDE
 from organism.payloads import encode_json
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class Keys:
         asked = {each.name: _json(getattr(call, each.name)) for each in fields(Call) if each.name not in _NOT_ASKED}
         messages = call.messages[:-1] if tells else call.messages
         key = GRACE if kind == GRACE else self.next(kind, lambda: [asked, messages])
+        if beside := [name for name in BESIDE if name in call.extra]:
+            # No model sees it, and keys stand there: the question is told by it, and it is not written down.
+            asked["extra"] = {name: value for name, value in asked["extra"].items() if name not in beside}
         said = {name: value for name, value in asked.items() if value not in (None, [], {})}
         return Prompt(key=key, messages=call.messages, asked=said)
 

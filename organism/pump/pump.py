@@ -119,6 +119,28 @@ class Pump:
     def carry_out(self) -> None:
         """Does what the kernel has asked for since the last time, and sees that a worker is there for what is ready."""
         kernel = self.kernel
+        state, ends = kernel.state, kernel.ends
+        if (  # most deliveries only send on
+            state.woken
+            or kernel.ended
+            or state.timed
+            or state.streams
+            or state.inbox.stirred
+            or kernel.calls.answered
+            or kernel.book.rolled
+            or kernel.retries.stirred
+            or ends.cancelled
+            or ends.cut
+            or self.pauses.running
+            or self.waits.wants_room
+        ):
+            self._look()
+        workers = self.workers
+        if workers.active == 0 and kernel.schedule.has_work():
+            workers.wake(self._group)
+
+    def _look(self) -> None:
+        kernel = self.kernel
         if kernel.book.rolled:
             kernel.calls.after_roll()
         if kernel.state.streams and kernel.state.line:
@@ -135,8 +157,6 @@ class Pump:
             self._look_after_threads()
         if self.waits.wants_room and kernel.schedule.queued < kernel.state.settings.queue:
             self.waits.make_room()
-        if self.workers.active == 0 and kernel.schedule.has_work():
-            self.workers.wake(self._group)
 
     def _look_after_failures(self) -> None:
         """Times further attempts, tells of dead letters, and stops in order where a failure says so, the first time."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+import sniffio
 import trio
 import trio.lowlevel
 
@@ -38,10 +40,13 @@ def caller() -> Callable[[Callable[[], object]], None]:
 
         return call_in_trio
     loop = asyncio.get_running_loop()
+    # What is called back there runs in no task, by which alone anyio would know the loop: it could start no task of ours.
+    variables = contextvars.Context()
+    variables.run(sniffio.current_async_library_cvar.set, "asyncio")
 
     def call(work: Callable[[], object]) -> None:
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(work)
+            loop.call_soon_threadsafe(work, context=variables)
 
     return call
 

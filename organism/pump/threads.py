@@ -59,7 +59,7 @@ class Threads:
         # A copy: the thread goes on with it after the delivery is over.
         variables = contextvars.copy_context()
         variables.run(_talk.set, talk)
-        self._give(partial(talk.work, partial(variables.run, function, *args)))
+        self._give(partial(talk.work, variables, partial(function, *args)))
         try:
             return await talk.hear()
         finally:
@@ -135,11 +135,11 @@ class Talk(Generic[T]):
 
     # In the thread
 
-    def work(self, function: Callable[[], T]) -> None:
-        """Runs the function, and tells what came of it."""
+    def work(self, variables: contextvars.Context, function: Callable[[], T]) -> None:
+        """Runs the function with these context variables, and tells what came of it."""
         came: tuple[T | None, BaseException | None]
         try:
-            came = function(), None
+            came = variables.run(function), None
         except BaseException as error:  # noqa: BLE001 - it is raised in the delivery
             came = None, error
         self._call(partial(self._end, came))

@@ -8,6 +8,7 @@ import anyio
 
 from organism.budget.claims import Charge
 from organism.kernel.holds import Hold
+from organism.pump.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,8 @@ class Waits:
         """The asks that wait for their answer."""
         self.in_line: dict[Waiter, tuple[anyio.Event, list[Hold | BudgetExhaustedError]]] = {}
         """The calls that wait for budget, each with where its verdict goes."""
-        self._room: anyio.Event | None = None
+        self.room = Room(self._free)
+        """Where senders from outside wait."""
         self._drained: anyio.Event | None = None
 
     # What is waited for
@@ -89,13 +91,9 @@ class Waits:
         self._pump.kernel.calls.settle(hold, Charge(), self._pump.now())
         self._pump.carry_out()
 
-    async def room(self) -> None:
-        """Waits until fewer messages are queued than ``queue`` allows."""
+    def _free(self) -> int:
         kernel = self._pump.kernel
-        while kernel.schedule.queued >= kernel.state.settings.queue:
-            if self._room is None:
-                self._room = anyio.Event()
-            await self._room.wait()
+        return kernel.state.settings.queue - kernel.schedule.queued
 
     async def drained(self) -> None:
         """Waits until no thread lives, :data:`PATIENCE` seconds at most: a handler may not hold the end up for ever."""
@@ -127,13 +125,11 @@ class Waits:
     @property
     def wants_room(self) -> bool:
         """Whether a sender waits for room in the queue."""
-        return self._room is not None
+        return self.room.is_wanted
 
     def make_room(self) -> None:
         """The queue has room again."""
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+        self.room.let_in()
 
     def drain(self) -> None:
         """No thread lives any more."""

@@ -7,11 +7,11 @@ it keeps this worker, and another one takes over.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 
-from organism.errors import HandlerFailedError
+from organism.errors import HandlerFailedError, ModelError
 from organism.frames import Failure
 from organism.pump import runtime
 from organism.pump.delivery import PATIENCE, Delivery, LeftBehind, failure_of, go_on, outgoing_of, raised, step
@@ -114,7 +114,9 @@ class Workers:
                 now = self._now()
                 until = now + SLICE
                 continue
-            if (message.old or self._retries.circuits or message.to not in self._handlers) and self._turns_away(message):
+            if (message.old or self._retries.circuits or message.to not in self._handlers) and self._turns_away(
+                message
+            ):
                 continue
             delivery = Delivery(self._pump, message, scope, now)
             rest = self._begin(delivery)
@@ -242,6 +244,9 @@ class Workers:
         message = delivery.message
         delivery.result = failure_of(error)
         delivery.passed_on = isinstance(error, HandlerFailedError)
+        outside = message.frame.parent is None and message.thread.owner is None
+        if outside and isinstance(error, ModelError):
+            return  # no fault of the handler, and whoever sent the message hears it, with its place in the file
         if delivery.result.code == "crashed":
             _handlers_log.error("handler '%s' crashed in thread %s", message.to, message.thread.id, exc_info=error)
 
@@ -315,6 +320,9 @@ class Workers:
         elif delivery.interrupted is not None:
             delivery.result = delivery.interrupted
         self._conclude(delivery)
+
+    call_handlers: ClassVar = frozenset({_begin.__code__, _deliver.__code__})
+    """Where a stack goes from the pump into a handler; the delivery is a local variable of that name."""
 
 
 __all__ = ["SLICE", "SPARE", "Workers"]

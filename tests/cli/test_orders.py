@@ -320,7 +320,7 @@ def test_an_owner_that_takes_no_orders_is_named(walking: Walking, monkeypatch: p
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_leaves_the_threads_and_says_how_to_go_on(walking: Walking, number: signal.Signals, code: int) -> None:
-    with walking.started() as process:
+    with walking.started("--grace", "0") as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, "")

@@ -60,14 +60,14 @@ def asleep(process: subprocess.Popen[str]) -> None:
 
 
 def test_ctrl_c_cancels_in_order(desk: Desk) -> None:
-    with desk.start("run", "--json", "--to", "sleeper", "--send", "x") as process:
+    with desk.start("run", "--json", "--grace", "0.3", "--to", "sleeper", "--send", "x") as process:
         asleep(process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert '"outcome": "cancelled"' in out
     first, second = err.splitlines()
-    assert first == "interrupted: cancelling what runs; once more ends it at once"
+    assert first == "interrupted: what runs has 0.3 s to end, and is then cancelled; once more ends it at once"
     assert second.startswith("cancelled: sleeper: interrupted [thread ")
 
 

@@ -265,7 +265,8 @@ def test_a_crash_has_its_traceback_where_it_is_asked_for(desk: Desk) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_cancels_in_order(desk: Desk, runtime: str, number: signal.Signals, code: int) -> None:
     before = signal.getsignal(number)
-    ran = desk.organism("run", "--json", "--to", "sleeper", "--send", number.name, "--set", f"runtime={runtime}")
+    sent = ["--to", "sleeper", "--send", number.name, "--set", f"runtime={runtime}"]
+    ran = desk.organism("run", "--json", "--grace", "0", *sent)
     assert ran.code == code
     assert (ran.object["outcome"], ran.object["error"]) == ("cancelled", "interrupted")
     assert "interrupted: cancelling what runs; once more ends it at once\n" in ran.err

@@ -147,7 +147,7 @@ def test_progress_is_live_and_nothing_of_it_is_left(slow: Desk) -> None:
 
 
 def test_ctrl_c_leaves_the_terminal_in_order(slow: Desk) -> None:
-    terminal = Terminal(slow, "run", "--to", "sleeper", "--send", "x")
+    terminal = Terminal(slow, "run", "--grace", "0", "--to", "sleeper", "--send", "x")
     terminal.until(lambda shown: "threads: 1 running" in shown)
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.finish() == 130

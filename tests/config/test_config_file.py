@@ -88,6 +88,7 @@ handlers:
       notices: {warning: "{{ used }} of {{ limit }}", grace: null}
 scheduling: depth-first
 max_handlers: 5
+watchdog: 0.5
 queue: 6
 on_full: refuse
 journal: sqlite:state/organism.db
@@ -100,6 +101,7 @@ def test_every_key_reaches_the_settings(project: Project) -> None:
     settings = project.load(WHOLE)
     assert (settings.name, settings.runtime, settings.scheduling) == ("research-desk", "asyncio", "depth-first")
     assert (settings.max_handlers, settings.queue, settings.on_full) == (5, 6, "refuse")
+    assert settings.watchdog == 0.5
     assert (settings.journal, settings.durability) == ("sqlite:state/organism.db", "normal")
     assert settings.folder == project.folder
     assert settings.notes == ()

@@ -125,6 +125,7 @@ DOCUMENTED: dict[str, Any] = {
     "dead_letters": None,
     "scheduling": "breadth-first",
     "max_handlers": 1000,
+    "watchdog": 1,
     "queue": 10000,
     "on_full": "wait",
     "journal": "sqlite:organism.db",

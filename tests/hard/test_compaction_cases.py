@@ -51,12 +51,13 @@ async def test_an_estimate_alone_is_no_alarm_where_the_prompt_may_fit() -> None:
 
 async def test_fewer_turns_than_are_kept_have_their_long_results_cut_and_go_on() -> None:
     reader = Reader(pages=2)
-    async with running(**organism_of(reader, lines=1_500)) as organism:
+    async with running(**organism_of(reader, lines=2_000, tool_output={"max_bytes": 10**6})) as organism:
         result = await (await organism.send("reader", Job("Read two long pages."))).result()
         assert result.outcome == "completed"
         made = cuts(organism.watch)
         assert [cut.how for cut in made] == ["cut"] * len(made)
         assert 1 <= len(made) <= 2
+        assert {cut.why for cut in made} == {"limit"}
         assert all(cut.longest and cut.replaced == (0, 0) and cut.tokens_after <= 0.9 * WINDOW for cut in made)
         assert reader.seen == [1, 2]
         assert max(reader.sizes) < WINDOW

@@ -144,6 +144,28 @@ async def test_a_summary_that_was_paid_and_not_yet_used_is_not_paid_again(tmp_pa
     assert len([fact for fact in every(again.path, Compacted) if fact.cut.how == "model"]) == len(held)
 
 
+def speechless(request: Request) -> Says:
+    """The same, for a model that sums nothing up."""
+    return reads(request) if request.tools else Says(error=BackendError("rejected", "no"))
+
+
+@pytest.mark.anyio
+async def test_failures_of_summaries_count_on_after_the_process_ended(tmp_path: Path) -> None:
+    whole = scene(tmp_path / "whole", window=1_000, script=speechless)
+    await whole.play()
+    facts: list[Fact] = every(whole.path, Fact)
+    made = [number for number, fact in enumerate(facts, 1) if isinstance(fact, Compacted) and fact.cut.how == "recap"]
+    assert [fact.cut.asked for fact in facts if isinstance(fact, Compacted) and fact.cut.how == "recap"][:5] == [
+        *[True] * 3,
+        *[False] * 2,
+    ]
+    again = scene(tmp_path / "again", window=1_000, script=speechless)
+    await again.play(made[1])
+    await again.resume()
+    asked = [fact.cut.asked for fact in every(again.path, Compacted) if fact.cut.how == "recap"]
+    assert asked[:5] == [*[True] * 3, *[False] * 2]
+
+
 @pytest.mark.anyio
 async def test_an_image_holds_how_a_history_was_cut() -> None:
     model = ScriptedModel(reads)

@@ -14,10 +14,13 @@ import pytest
 from organism import Context, HandlerFailedError, NotRunningError, OrganismError, Refused, Reply, Send
 from organism.primitives import HandlerFailed  # noqa: TC001 - the handler's annotation is read when the organism is made
 from organism.testing import Says, ScriptedModel, running
+from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code
+from tests.replay.replay_world import Note, Recorded, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="unset")
 
@@ -283,3 +286,89 @@ async def test_plain_handlers_that_ask_each_other_do_not_starve_for_threads() ->
     async with running(handlers={"h0": untimed(deep), **handlers}, max_handlers=2) as organism:
         threads = [await organism.send("h9", Go(n=9)) for _ in range(3)]
         assert [(await thread.result()).reply for thread in threads] == [Said("bottom")] * 3
+
+
+# The record
+
+
+async def test_a_plain_handler_that_is_run_again_gets_the_answers_it_had(tmp_path: Path) -> None:
+    """R21: what it asked by `ctx.run` before its process ended is not asked again."""
+    did: list[str] = []
+
+    def walk(message: Go, ctx: Context) -> Reply[Said]:
+        said: list[str] = []
+        for number in range(3):
+            said.append(ctx.run(ctx.ask("step", Go(n=number), expect=Said)).text)
+            if number == 1 and not ready.is_set():
+                ctx.run(anyio.sleep_forever())
+        return Reply(Said(" ".join([*said, str(ctx.random.random() < 1)])))
+
+    async def step(message: Go, ctx: Context) -> Reply[Said]:
+        did.append(str(message.n))
+        return Reply(Said(str(message.n)))
+
+    ready = threading.Event()
+    handlers = {"walk": untimed(walk, "step"), "step": code(step)}
+    keys: dict[str, Any] = {"name": "t", "journal": "sqlite:o.db", "folder": tmp_path, "handlers": handlers}
+    async with Inline(**keys) as organism:
+        await organism.send("walk", Go(), id="t")
+        await until(lambda: did == ["0", "1"])
+    ready.set()
+    async with Inline(**keys) as organism:
+        (again,) = await organism.resume()
+        assert (await again.result()).reply == Said("0 1 2 True")
+    assert did == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+def test_plain_handlers_replay_however_long_they_compute(tmp_path: Path, runtime: str) -> None:
+    def work(message: Task, ctx: Context) -> Reply[Note]:
+        """Finds out."""
+        threading.Event().wait(0.02)
+        words = ctx.run(ctx.complete(message.text, max_output_tokens=50)).text
+        ctx.state["words"] = words
+        threading.Event().wait(0.02)
+        return Reply(ctx.run(ctx.ask("checker", Task(f"{words} at {ctx.now():%H}"), expect=Note)))
+
+    def check(message: Task, ctx: Context) -> Reply[Note]:
+        """Checks."""
+        threading.Event().wait(0.02)
+        return Reply(Note(f"checked {message.text}"))
+
+    model = ScriptedModel(lambda _: Says(text="found", usage=(10, 10)))
+    handlers = {"worker": untimed(work, "checker"), "checker": untimed(check)}
+    recorded = Recorded(tmp_path, handlers=handlers, models=model.models(), runtime=runtime)
+    assert recorded.send("worker", Task("x")).outcome == "completed"
+    replayed = recorded.replay()
+    assert (replayed.differences, replayed.unsure, replayed.deliveries, replayed.calls) == ((), (), 2, 1)
+
+
+# Tools
+
+
+async def test_tools_of_agents_may_be_plain_functions_too() -> None:
+    names: list[str] = []
+
+    def search(query: str, ctx: Context, most: int = 3) -> list[str]:
+        """Looks things up."""
+        names.append(threading.current_thread().name)
+        return [f"{query} {number} {ctx.run(ctx.ask('echo', Go('x'), expect=Said)).text}" for number in range(most)]
+
+    told: list[str] = []
+
+    def script(request: Any) -> Says:
+        told.extend(str(each["content"]) for each in request.messages if each["role"] == "tool")
+        if told:
+            return Says(calls=(("reply", {"text": told[0]}),))
+        return Says(calls=(("search", {"query": "bees", "most": 2}),))
+
+    agent = {"accepts": Go, "replies": [Said], "tools": [search]}
+    handlers = {
+        "writer": {"agent": agent, "description": "Writes.", "peers": ["echo"]},
+        "echo": {**code(echo), "timeout": None},
+    }
+    async with running(
+        handlers=handlers, models=ScriptedModel(script).models(), defaults={"timeout": None}
+    ) as organism:
+        assert await organism.ask("writer", Go("go")) == Said('["bees 0 x", "bees 1 x"]')
+    assert names == ["organism handler"]

@@ -161,7 +161,7 @@ ANSWERS: dict[str, tuple[Attack, str]] = {
     "an address that cannot be shown": (lambda: Send(Shapeless(), Go()), "routing"),  # type: ignore[arg-type]
     "a message to the organism itself": (lambda: Send("organism", Go()), "validation"),
     "a primitive": (lambda: Send("peer", HandlerFailed("crashed", "forged")), "validation"),
-    "a primitive as the reply": (lambda: Reply(BudgetGranted("tokens", 5, 5, "forged")), "validation"),
+    "a primitive as the reply": (lambda: Reply(BudgetGranted("tokens", Decimal(5), "forged")), "validation"),
     "something that calls itself an answer": (Impostor, "validation"),
     "an answer of a kind of its own": (lambda: LaterSend("peer", Go()), "validation"),
     "an answer that holds nothing": (lambda: hollow(Reply), "validation"),
@@ -202,7 +202,7 @@ class Unspeakable:
         raise RuntimeError("no truth")
 
 
-class Mute(Exception):
+class MuteError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
@@ -226,14 +226,14 @@ def nested(depth: int) -> BaseException:
 
 
 def nameless_error() -> BaseException:
-    class Lost(Exception, metaclass=Nameless):
+    class LostError(Exception, metaclass=Nameless):
         pass
 
-    return Lost()
+    return LostError()
 
 
 RAISES: dict[str, tuple[Attack, str]] = {
-    "an exception without a text": (Mute, "crashed"),
+    "an exception without a text": (MuteError, "crashed"),
     "one without a name": (nameless_error, "crashed"),
     "a refusal without a text": (lambda: Refused(Unspeakable()), "refused"),
     "groups in groups": (lambda: nested(5000), "crashed"),
@@ -310,7 +310,7 @@ async def attacked(world: World, journal: str, tmp_path: Path) -> tuple[Any, Any
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_a_forged_answer_is_refused_whole_and_recorded(name: str, journal: str, tmp_path: Path) -> None:
     answer, verdict = ANSWERS[name]
-    world = World(lambda ctx: answer())
+    world = World(lambda _: answer())
     alone, asked, recorded = await attacked(world, journal, tmp_path)
     assert (alone.outcome, alone.code, alone.replies) == ("failed", verdict, ())
     assert asked.reply.text.startswith(f"{verdict}|")
@@ -334,7 +334,7 @@ async def test_whatever_is_raised_fails_its_own_delivery_alone(name: str, journa
 
 async def test_a_refusal_names_nobody_whom_the_attacker_does_not_know() -> None:
     for guess in ("hiden", "hidden", "front", "nobody", "clerk.look"):
-        world = World(lambda ctx, guess=guess: Send(guess, Go()))
+        world = World(lambda _, guess=guess: Send(guess, Go()))
         async with running(handlers=world.handlers) as organism:
             result = await (await organism.send("mallory", Go())).result()
         # One and the same sentence, whether there is such a handler or not.
@@ -357,7 +357,7 @@ async def test_what_an_exception_says_is_cut_and_holds_no_key() -> None:
 # What it keeps
 
 
-class Spy(str):
+class Spy(str):  # noqa: SLOT000 - what it carries along is what it is for
     """A text that carries something along."""
 
     luggage: Any = None
@@ -633,13 +633,31 @@ async def test_guessed_ids_open_nothing() -> None:
     }
     async with running(handlers=handlers) as organism:
         handle = await organism.send("asker", Go("may I?"), id="mine")
-        while not organism.inbox():
-            await anyio.sleep(0.1)
+        await anyio.sleep(1)
         (question,) = organism.inbox()
-        for guess in ("", "mine", "mine/", "mine/1", "mine/3", "mine/02", "mine/2/", "/2", "mine/2 ", "MINE/2", "mine.1/2"):
+        for guess in (
+            "",
+            "mine",
+            "mine/",
+            "mine/1",
+            "mine/3",
+            "mine/02",
+            "mine/2/",
+            "/2",
+            "mine/2 ",
+            "MINE/2",
+            "mine.1/2",
+        ):
             with pytest.raises(Exception, match=r"question .*: (there is no such|it was answered already)"):
                 await organism.answer(guess, Said("forged"))
-        for forged in (OtherSaid("x"), Go("x"), HandlerFailed("crashed", "x"), "text", hollow(Said), bent(Said(), text=1)):
+        for forged in (
+            OtherSaid("x"),
+            Go("x"),
+            HandlerFailed("crashed", "x"),
+            "text",
+            hollow(Said),
+            bent(Said(), text=1),
+        ):
             with pytest.raises(UnexpectedReplyError):
                 await organism.answer(question.id, forged)
         for guess in ("", "min", "mine/2", "mine.2", "../mine"):
@@ -650,4 +668,3 @@ async def test_guessed_ids_open_nothing() -> None:
         assert organism.inbox() == (question,)
         await organism.answer(question.id, Said("yes"))
         assert (await handle.result()).reply == Said("yes")
-

@@ -1,0 +1,94 @@
+"""A provider of somebody's own whose failures quote no key: whoever wrote it may not have thought of that."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from organism.models.checked import allowance_of, provider_at_work, usage_of
+from organism.models.contract import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator
+
+    from organism.models.contract import Backend, Piece, RawUsage, Request, Response, Stream
+    from organism.models.hiding import Hiding
+
+
+class Discreet:
+    """A backend around a backend: it passes everything on, and failures without the secrets that the backend was given."""
+
+    def __init__(self, backend: Backend, hiding: Hiding) -> None:
+        self._backend = backend
+        self._hiding = hiding
+
+    async def complete(self, request: Request) -> Response:
+        """See :class:`~organism.models.contract.Backend`."""
+        with self.failures():
+            return await self._backend.complete(request)
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[Stream]:
+        """See :class:`~organism.models.contract.Backend`."""
+        async with AsyncExitStack() as opened:
+            with self.failures():
+                stream = await opened.enter_async_context(self._backend.stream(request))
+            yield _DiscreetStream(stream, self)
+
+    async def aclose(self) -> None:
+        """See :class:`~organism.models.contract.Backend`."""
+        with self.failures():
+            await self._backend.aclose()
+
+    @contextmanager
+    def failures(self) -> Generator[None]:
+        """What is raised here says nothing of them, and neither does what it came of: that is not kept."""
+        try:
+            with provider_at_work():
+                yield
+        except BackendError as error:
+            error.args = (self._hiding.clean(str(error)),)
+            error.__cause__ = error.__context__ = None
+            raise error from None
+
+
+class _DiscreetStream:
+    """The stream of a provider, as it comes; what it says of itself is said on."""
+
+    def __init__(self, stream: Stream, discreet: Discreet) -> None:
+        self._stream = stream
+        self._discreet = discreet
+        self._pieces: AsyncIterator[Piece] | None = None
+
+    @property
+    def response(self) -> Response | None:
+        """See :class:`~organism.models.contract.Stream`."""
+        return self._stream.response
+
+    @property
+    def usage(self) -> RawUsage | None:
+        """See :class:`~organism.models.contract.Stream`."""
+        return usage_of(self._stream)
+
+    @property
+    def allowance(self) -> object:
+        """What the provider says of its rate limits."""
+        return allowance_of(self._stream)
+
+    def __aiter__(self) -> _DiscreetStream:
+        return self
+
+    async def __anext__(self) -> Piece:
+        with self._discreet.failures():
+            if self._pieces is None:
+                self._pieces = aiter(self._stream)
+            piece = await anext(self._pieces, None)
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        """Ends the iterator of the provider, where it can be ended."""
+        close = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,54 @@
+"""Senders from outside who wait while the queue is full: the first who came is the first let in."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Room:
+    """The line before the queue. ``free`` says how many more messages it holds."""
+
+    def __init__(self, free: Callable[[], int]) -> None:
+        self._free = free
+        self._line: deque[anyio.Event] = deque()
+        self._let_in = 0
+        """Those who were told to come and have not put in their message yet."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether whoever comes now has to wait."""
+        return bool(self._line) or self._free() <= self._let_in
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._line)
+
+    async def enter(self) -> None:
+        """Waits until there is room, behind those who wait already."""
+        if not self.is_full:
+            return
+        event = anyio.Event()
+        self._line.append(event)
+        try:
+            await event.wait()
+        finally:
+            if event.is_set():
+                self._let_in -= 1
+            else:
+                self._line.remove(event)
+
+    def let_in(self) -> None:
+        """There may be room again: as many are let in as there is room for."""
+        while self._line and self._free() > self._let_in:
+            self._let_in += 1
+            self._line.popleft().set()
+
+
+__all__ = ["Room"]

@@ -1,0 +1,107 @@
+"""A watchdog: it names the handler that keeps the event loop from everybody else (R25).
+
+A thread of its own has the loop answer now and then. Where no answer comes, it looks at what the loop's thread is doing: a run
+that nothing blocks pays nothing but the answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from organism.pump import runtime
+from organism.pump.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import FrameType
+
+    from organism.frames import Message
+    from organism.pump.delivery import Delivery
+
+PARTS: Final = 4
+"""The loop is asked so many times in the seconds that it may be kept."""
+DEEPEST: Final = 60
+"""Lines of a stack that are shown, the innermost."""
+
+_STEPS: Final = "organism.pump.delivery"
+"""The module whose frames carry a handler's steps, and say nothing of it."""
+_log: Final = logging.getLogger("organism.handlers")
+
+
+class Watchdog:
+    """Watches the loop of the thread that starts it, while there are deliveries in ``running``. ``seconds``: how long one may keep
+    the loop before it is named; each is named once.
+    """
+
+    def __init__(self, seconds: float, running: Mapping[Message, Delivery]) -> None:
+        self._seconds = seconds
+        self._running = running
+        self._over = threading.Event()
+        self._named: set[Message] = set()
+
+    def start(self) -> None:
+        """Begins to watch."""
+        self._loop = threading.get_ident()
+        self._call = runtime.caller()
+        threading.Thread(target=self._watch, name="organism watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watches no more."""
+        self._over.set()
+
+    def _watch(self) -> None:
+        part = self._seconds / PARTS
+        while not self._over.wait(part):
+            if not self._running:
+                continue
+            answered = threading.Event()
+            self._call(answered.set)
+            # Both may have slept, as the whole machine does: so the loop gets a last moment.
+            if answered.wait(self._seconds - part) or answered.wait(part / PARTS):
+                continue
+            self._tell()
+            while not answered.wait(part) and not self._over.is_set():
+                pass
+
+    def _tell(self) -> None:
+        frame = sys._current_frames().get(self._loop)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the one way to see it
+        if frame is None or self._over.is_set():
+            return
+        delivery, stack = _seen(frame)
+        if delivery is None:
+            who = "a task that is no delivery of its own"
+        else:
+            message = delivery.message
+            self._named = {each for each in self._named if each in self._running}
+            if message in self._named:
+                return
+            self._named.add(message)
+            who = f"handler '{message.to}' in thread {message.thread.id}"
+        _log.warning(
+            "%s has kept the event loop for %g s: nothing else runs meanwhile. Await what takes long, or make it a plain 'def', "
+            "which runs in a thread. It is at:\n%s",
+            who, self._seconds, stack,
+        )  # fmt: skip
+
+
+def _seen(frame: FrameType) -> tuple[Delivery | None, str]:
+    """The delivery that a stack belongs to, and the part of it that is the handler's."""
+    delivery: Delivery | None = None
+    frames: list[tuple[FrameType, int]] = []
+    step: FrameType | None = frame
+    while step is not None:
+        if step.f_code in Workers.call_handlers:
+            delivery = step.f_locals["delivery"]
+            break
+        if step.f_globals.get("__name__") != _STEPS:
+            frames.append((step, step.f_lineno))
+        step = step.f_back
+    stack = traceback.StackSummary.extract(iter(frames[:DEEPEST][::-1]))
+    return delivery, "".join(stack.format()).rstrip()
+
+
+__all__ = ["Watchdog"]

@@ -1,0 +1,112 @@
+"""Log records without secrets: what hooks have marked, the keys of providers, and what looks like a key.
+
+A filter on a logger sees what is logged there and nothing from the loggers below it: so it stands on each of those that this organism
+and the SDKs of its providers write to, for as long as the organism runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from organism.names import class_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from organism.journal.secrets import Marked
+    from organism.models.hiding import Hiding
+
+_OURS: Final = (
+    "organism", "organism.agent", "organism.budget", "organism.handlers", "organism.hooks", "organism.journal", "organism.models",
+    "organism.threads",
+)  # fmt: skip
+_THEIRS: Final = (
+    "anthropic", "anthropic._base_client", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy", "httpx2",
+    "openai", "openai._base_client",
+)  # fmt: skip
+"""These tell requests and answers at DEBUG, and addresses with their queries at INFO."""
+_LONGEST: Final = 100
+"""Exceptions that one came of."""
+
+
+class Redaction(logging.Filter):
+    """Lets every record through, without what is a secret by then. ``handlers`` are the names of those that have loggers, ``hidings``
+    keep what backends send beside their requests.
+    """
+
+    def __init__(self, marked: Marked, handlers: Iterable[str], hidings: Iterable[Hiding] = ()) -> None:
+        super().__init__()
+        self._marked = marked
+        self._hidings = tuple(each for each in hidings if each)
+        self._names = (*_OURS, *_THEIRS, *(f"organism.handlers.{name}" for name in handlers))
+
+    def start(self) -> None:
+        """From now on."""
+        for name in self._names:
+            logging.getLogger(name).addFilter(self)
+
+    def stop(self) -> None:
+        """No longer."""
+        for name in self._names:
+            logging.getLogger(name).removeFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging: always true."""
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - wrong arguments are logging's own to report, as everywhere
+            return True
+        clean = self._clean(said)
+        if clean != said:
+            record.msg, record.args = clean, ()
+        if record.exc_info and record.exc_info[1] is not None:
+            self._clean_trace(record, record.exc_info[1])
+        return True
+
+    def _clean(self, text: str) -> str:
+        for hiding in self._hidings:
+            text = hiding.clean(text)
+        return self._marked.left_out(text)
+
+    def _clean_trace(self, record: logging.LogRecord, error: BaseException) -> None:
+        """Puts another exception in the place of one that says a secret: of a class of the same name, raised at the same place."""
+        said = [_text_of(each) for each in _chain(error)]
+        clean = [self._clean(each) for each in said]
+        if clean == said:
+            return
+        first, *causes = (f"{each}" for each in clean)
+        text = first + "".join(
+            f"; from {class_name(each)}: {one}" for each, one in zip(list(_chain(error))[1:], causes, strict=True)
+        )
+        kind = cast(
+            "type[BaseException]", type(class_name(error), (Exception,), {"__module__": type(error).__module__})
+        )
+        record.exc_info = (kind, kind(text).with_traceback(error.__traceback__), error.__traceback__)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception, those in it, and those that it came of."""
+    waiting, seen = [error], set[int]()
+    while waiting and len(seen) < _LONGEST:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inside: tuple[BaseException, ...] = ()
+        if isinstance(one, BaseExceptionGroup):
+            inside = cast("BaseExceptionGroup[BaseException]", one).exceptions
+        waiting += [each for each in (*inside, one.__cause__, one.__context__) if each is not None]
+
+
+def _text_of(error: BaseException) -> str:
+    """What an exception says, with its notes; nothing where it cannot even tell that."""
+    try:
+        notes: Any = getattr(error, "__notes__", ())
+        return "\n".join((str(error), *(str(each) for each in notes)))
+    except Exception:  # noqa: BLE001 - it is somebody's own, and its text may raise anything
+        return ""
+
+
+__all__ = ["Redaction"]

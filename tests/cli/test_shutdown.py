@@ -1,0 +1,256 @@
+"""Processes that are told to end: what runs has a grace time, the rest goes on another time, and nothing holds them up."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Desk
+
+WORK = '''
+    """A desk whose steps take as long as they are told to."""
+
+    from __future__ import annotations
+
+    import threading
+    import time
+    from typing import TYPE_CHECKING
+
+    import anyio
+
+    from organism import Reply, Send, payload
+    from organism.pump import background
+
+    if TYPE_CHECKING:
+        from organism import Context
+
+    background.PATIENCE = 0.1  # this test is less patient than people need
+
+
+    @payload
+    class Step:
+        n: int
+        seconds: float = 0.2
+
+
+    @payload
+    class Done:
+        text: str
+
+
+    async def walk(message: Step | Done, ctx: Context) -> Reply[Done] | Send[Step]:
+        """Walks: a step, and when that is done another one."""
+        ctx.log.warning("walk %s", getattr(message, "n", "goes on"))
+        ctx.state["steps"] = ctx.state.get("steps", 0) + 1
+        if ctx.state["steps"] > 3:
+            return Reply(Done("there"))
+        return Send("step", Step(ctx.state["steps"], getattr(message, "seconds", 0.2)))
+
+
+    async def step(message: Step, ctx: Context) -> Reply[Done]:
+        """Takes a step."""
+        ctx.log.warning("step %d", message.n)
+        await anyio.sleep(message.seconds)
+        ctx.log.warning("stepped %d", message.n)
+        return Reply(Done(str(message.n)))
+
+
+    async def spin(message: Step, ctx: Context) -> None:
+        """Swallows whatever comes."""
+        ctx.log.warning("step %d", message.n)
+        while True:
+            try:
+                await anyio.sleep(message.seconds)
+            except BaseException:
+                pass
+
+
+    async def nest(message: Step, ctx: Context) -> None:
+        """Has a task that swallows whatever comes."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(spin, message, ctx)
+
+
+    def hang(message: Step, ctx: Context) -> None:
+        """Hangs in its thread."""
+        ctx.log.warning("step %d", message.n)
+        threading.Event().wait()
+
+
+    async def block(message: Step, ctx: Context) -> None:
+        """Never awaits."""
+        ctx.log.warning("step %d", message.n)
+        while True:
+            time.sleep(1)
+'''
+
+FILE = """
+    organism: steps
+    journal: sqlite:organism.db
+    defaults: {timeout: null}
+    handlers:
+      walker: {code: work:walk, peers: [step]}
+      step: {code: work:step}
+      spin: {code: work:spin}
+      nest: {code: work:nest}
+      hang: {code: work:hang}
+      block: {code: work:block}
+"""
+LEFT = "1 thread is left in the journal; go on with it: organism resume\n"
+
+
+@pytest.fixture
+def steps(desk: Desk) -> Desk:
+    desk.write("work.py", WORK)
+    desk.write("organism.yaml", FILE)
+    return desk
+
+
+def begun(desk: Desk, to: str, *options: str, seconds: float = 0.2) -> subprocess.Popen[str]:
+    """A process whose first step is under way."""
+    process = desk.start("run", *options, "--to", to, "--send", json.dumps({"Step": {"n": 1, "seconds": seconds}}))
+    assert process.stderr is not None
+    while "step 1" not in process.stderr.readline():
+        assert process.poll() is None
+    return process
+
+
+def test_what_runs_ends_in_the_grace_time_and_resume_goes_on_behind_it(steps: Desk) -> None:
+    with begun(steps, "walker", seconds=0.3) as process:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (143, "")
+    first, *between, last = err.splitlines(keepends=True)
+    assert (
+        first == "interrupted: what runs has 5 s to end, and is then left in the journal; once more ends it at once\n"
+    )
+    assert [line.split()[-2:] for line in between if "handlers" in line or "step" in line] == [["stepped", "1"]]
+    assert last == LEFT
+    ran = steps.organism("resume", "--quiet")
+    assert (ran.code, ran.out) == (0, "walker: Done\n  text: there\n")
+    # The step that ended in the grace time is not taken again.
+    assert [line.split()[-1] for line in ran.err.splitlines() if " step " in line] == ["2", "3"]
+
+
+def test_a_thread_that_ends_in_the_grace_time_is_said(steps: Desk) -> None:
+    with begun(steps, "step", "--json", seconds=0.3) as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads(out)["outcome"] == "completed"
+    assert "left in the journal" not in err.splitlines()[-1]
+
+
+def test_what_outlasts_the_grace_time_is_run_again(steps: Desk) -> None:
+    with begun(steps, "step", "--grace", "0.1", seconds=0.8) as process:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err.splitlines(keepends=True)[-1]) == (143, LEFT)
+    assert "stepped" not in err
+    ran = steps.organism("resume", "--quiet")
+    assert (ran.code, ran.out) == (0, "step: Done\n  text: 1\n")
+
+
+def test_a_second_signal_ends_the_grace_time(steps: Desk) -> None:
+    with begun(steps, "step", "--grace", "60", seconds=60) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("interrupted: what runs has 60 s to end")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+@pytest.mark.parametrize("name", ["spin", "nest"])
+def test_a_handler_that_swallows_everything_cannot_hold_the_end_up(steps: Desk, name: str, runtime: str) -> None:
+    with begun(steps, name, "--grace", "0.1", "--set", f"runtime={runtime}") as process:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert f"handler '{name}' goes on in thread " in err
+    assert "it is left behind, and nothing that it does counts" in err
+    assert err.endswith(LEFT)
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+def test_neither_can_a_thread(steps: Desk, runtime: str) -> None:
+    with begun(steps, "hang", "--grace", "0.1", "--set", f"runtime={runtime}") as process:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "was given up; its function runs on in its thread" in err
+    assert err.endswith(LEFT)
+    assert "left behind" not in err  # its delivery ended at once
+
+
+def test_one_that_blocks_is_named_while_it_does(steps: Desk) -> None:
+    with begun(steps, "block", "--set", "watchdog=0.05") as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.kill()
+        process.communicate(timeout=30)
+    assert "handler 'block' in thread " in line
+    assert " has kept the event loop for 0.05 s" in line
+
+
+HELD = """
+import signal, sys, time
+import anyio
+from organism.cli.interrupts import Interrupts
+
+async def main():
+    with Interrupts(lambda: print("last words", flush=True), at_most=0.05):
+        print("ready", flush=True)
+        while True:
+            time.sleep(0.01)
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_a_process_whose_event_loop_is_kept_ends_all_the_same(backend: str) -> None:
+    command = [sys.executable, "-c", HELD, backend]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - this very program
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (143, "last words\n")
+
+
+def test_sigterm_leaves_the_turn_of_a_chat_in_the_journal(steps: Desk) -> None:
+    with steps.start("chat", "--to", "step", "--grace", "0.1", "--conversation", "c", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write('{"Step": {"n": 1, "seconds": 0.8}}\n')
+        process.stdin.flush()
+        while "step 1" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (143, "")
+    assert (
+        "interrupted: what runs has 0.1 s to end, and is then left in the journal; once more ends it at once\n" in err
+    )
+    assert err.endswith(
+        "the turn is left in the journal, and goes on when you come back: organism chat --to step --conversation c\n"
+    )
+    ran = steps.organism("resume", "--quiet")
+    assert (ran.code, ran.out) == (0, "step: Done\n  text: 1\n")
+
+
+@pytest.mark.parametrize("grace", ["-1", "inf", "nan"])
+@pytest.mark.parametrize("command", ["run", "chat"])
+def test_a_grace_time_that_is_none(steps: Desk, command: str, grace: str) -> None:
+    ran = steps.organism(command, "--to", "step", f"--grace={grace}")
+    assert ran.code == 2
+    assert f"--grace {float(grace):g}: must be a number of seconds, 0 or more" in ran.out + ran.err
