@@ -56,33 +56,24 @@ class _DiscreetStream:
     """The stream of a provider, as it comes; what it says of itself is said on."""
 
     def __init__(self, stream: Stream, discreet: Discreet) -> None:
+        self.response: Response | None = None
+        self.usage: RawUsage | None = usage_of(stream)
+        self.allowance = allowance_of(stream)
         self._stream = stream
         self._discreet = discreet
         self._pieces: AsyncIterator[Piece] | None = None
-
-    @property
-    def response(self) -> Response | None:
-        """See :class:`~organism.models.contract.Stream`."""
-        return self._stream.response
-
-    @property
-    def usage(self) -> RawUsage | None:
-        """See :class:`~organism.models.contract.Stream`."""
-        return usage_of(self._stream)
-
-    @property
-    def allowance(self) -> object:
-        """What the provider says of its rate limits."""
-        return allowance_of(self._stream)
 
     def __aiter__(self) -> _DiscreetStream:
         return self
 
     async def __anext__(self) -> Piece:
-        with self._discreet.failures():
-            if self._pieces is None:
-                self._pieces = aiter(self._stream)
-            piece = await anext(self._pieces, None)
+        try:
+            with self._discreet.failures():
+                if self._pieces is None:
+                    self._pieces = aiter(self._stream)
+                piece = await anext(self._pieces, None)
+        finally:
+            self.response, self.usage = self._stream.response, usage_of(self._stream)
         if piece is None:
             raise StopAsyncIteration
         return piece

@@ -6,7 +6,7 @@ Servers and SDKs quote what they were sent, in refusals and in their own logs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from organism.names import sounds_secret
@@ -25,10 +25,9 @@ _PUBLIC: Final = frozenset({"accept", "content-type", "http-referer", "referer",
 def sent_beside(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The headers and the parts of the query that options name, with their values."""
     for kind in BESIDE:
-        given: object = options.get(kind)
+        given: Any = options.get(kind)
         if isinstance(given, Mapping):
-            for name, value in cast("Mapping[Any, Any]", given).items():
-                yield str(name), str(value)
+            yield from ((str(name), str(value)) for name, value in given.items())
 
 
 def secrets_beside(options: Mapping[str, Any]) -> Iterator[str]:

@@ -296,7 +296,7 @@ class Run:
     def _tell(self) -> None:
         """Says what failed so far, where the call goes on; where it does not, its error says it."""
         for cause in self._untold:
-            log.warning("%s; going on", cause)
+            log.warning("%s", cause)
         self._untold.clear()
 
 
