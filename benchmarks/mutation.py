@@ -42,7 +42,18 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MUTATED: Final = ("organism/budget", "organism/kernel", "organism/frames.py", "organism/dependence.py")
-TESTS: Final = ("tests/budget", "tests/kernel", "tests/hard")
+TESTS: Final = (
+    "tests/budget", "tests/kernel/test_found_by_the_machine.py", "tests/kernel/test_kernel_laws.py",
+    *(f"tests/hard/test_{name}.py" for name in (
+        "accounts", "bare_threads", "budget_cases", "budget_cost", "budget_handles", "budget_laws", "budget_messages", "budget_nodes",
+        "budget_notices", "budget_streams", "budget_time", "calls", "dead_letters", "downgrades", "estimates_hold", "forecasts", "frames",
+        "grace", "grants", "loops", "people", "pump_cancel", "pump_ends", "pump_places", "raised_between_turns", "retries", "trust",
+        "waiting", "warnings",
+    )),
+    "tests/durable/test_conversations.py", "tests/durable/test_hard_crashes.py", "tests/durable/test_people.py",
+    "tests/durable/test_accounts.py", "tests/durable/test_retries.py", "tests/durable/test_any_conversation.py",
+)  # fmt: skip
+"""Those that are quick enough, and say something of the rules."""
 MAP: Final = ROOT / "build" / "mutation.json"
 PROCESSES: Final = 2
 MOST: Final = 30.0

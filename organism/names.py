@@ -26,6 +26,9 @@ _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
 _TELLING: Final = re.compile(r"auth|key|token|secret|passw|credential|cookie|sig(?!n)|signature", re.IGNORECASE)
 _CLASS_NAME: Final = type.__dict__["__name__"].__get__
 """What ``cls.__name__`` is where no metaclass has its hands in it."""
+# Control characters of both sets but line feed and tab, what else breaks lines or turns the direction of writing over,
+# and lone surrogates. A terminal acts on the first and shows the rest other than it was written.
+_HARMFUL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def is_handler_name(name: str) -> bool:
@@ -69,6 +72,11 @@ def told(value: object) -> str:
         return f"{value!r:.80}"
     except Exception:  # noqa: BLE001 - it is somebody's value, and may raise anything
         return f"a value of type {class_name(value)}"
+
+
+def written_out(text: str) -> str:
+    r"""The text with every character that a terminal would act on written out, as ``\x1b``; line feeds and tabs stay."""
+    return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:

@@ -1,4 +1,5 @@
-"""Log records without secrets: what hooks have marked, the keys of providers, and what looks like a key.
+"""Log records without secrets: what hooks have marked, the keys of providers, and what looks like a key. None of them can be made to
+look like two.
 
 A filter on a logger sees what is logged there and nothing from the loggers below it: so it stands on each of those that this organism
 and the SDKs of its providers write to, for as long as the organism runs.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from organism.names import class_name
+from organism.names import class_name, written_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,7 +58,7 @@ class Redaction(logging.Filter):
             said = record.getMessage()
         except Exception:  # noqa: BLE001 - wrong arguments are logging's own to report, as everywhere
             return True
-        clean = self._clean(said)
+        clean = _of_one(self._clean(said))
         if clean != said:
             record.msg, record.args = clean, ()
         if record.exc_info and record.exc_info[1] is not None:
@@ -72,7 +73,7 @@ class Redaction(logging.Filter):
     def _clean_trace(self, record: logging.LogRecord, error: BaseException) -> None:
         """Puts another exception in the place of one that says a secret: of a class of the same name, raised at the same place."""
         said = [_text_of(each) for each in _chain(error)]
-        clean = [self._clean(each) for each in said]
+        clean = [written_out(self._clean(each)) for each in said]
         if clean == said:
             return
         first, *causes = (f"{each}" for each in clean)
@@ -83,6 +84,13 @@ class Redaction(logging.Filter):
             "type[BaseException]", type(class_name(error), (Exception,), {"__module__": type(error).__module__})
         )
         record.exc_info = (kind, kind(text).with_traceback(error.__traceback__), error.__traceback__)
+
+
+def _of_one(text: str) -> str:
+    """The text of one record: whatever a handler, a model or a provider wrote in it, no line of it begins as a record does, and nothing
+    in it is done by a terminal.
+    """
+    return written_out(text).replace("\n", "\n    ") if not text.isprintable() else text
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -107,7 +107,8 @@ class Schedule:
             thread.more = deque((message,))
         else:
             thread.more.append(message)
-        self._make_ready(thread)
+        if not thread.in_ready:
+            self._make_ready(thread)
 
     def has_work(self) -> bool:
         """Whether :meth:`take` might give a message."""
@@ -133,7 +134,8 @@ class Schedule:
             thread.head = thread.more.popleft() if thread.more else None
             if thread.head is not None:
                 self._make_ready(thread)
-            if self._admit(message):
+            plain = not self._slots and (thread.busy is None or message.holds_mailbox)
+            if plain or self._admit(message):
                 self.queued -= 1
                 self.running += 1
                 return message
@@ -228,7 +230,10 @@ class Schedule:
         if message.holds_mailbox:
             self._pass_mailbox(message)
         if placed:
-            self.give_back(message)
+            if self._slots or self._returning:
+                self.give_back(message)
+            else:
+                self.running -= 1
 
     def hold_back(self, message: Message, *, placed: bool) -> None:
         """A delivery is over whose message is tried again later: it has no place (``placed``: it had one until now), but its mailbox

@@ -6,12 +6,11 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
+from organism.names import written_out
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Control characters of both sets but line feed and tab, what else breaks lines or turns the direction of writing over,
-# and lone surrogates. A terminal acts on the first and shows the rest other than it was written.
-_HARMFUL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORTEST: Final = 20
 
 
@@ -20,8 +19,7 @@ def harmless(text: str) -> str:
 
     ``\r\n`` counts as one line feed, and a tab becomes blanks.
     """
-    plain = text.replace("\r\n", "\n").expandtabs(4)
-    return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), plain)
+    return written_out(text.replace("\r\n", "\n").expandtabs(4))
 
 
 def one_line(text: str) -> str:

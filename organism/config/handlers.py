@@ -14,12 +14,13 @@ from organism.config.failures import ON_FAILURE
 from organism.config.notices import NOTICES
 from organism.config.places import shown
 from organism.config.prompts import PromptShape, check_prompt
-from organism.config.sections import Anything, Later, ListOf, Record, Section
-from organism.config.shapes import BROKEN, Choice, Found, Located, Number, OrNull, Reading, Text, Whole, one_of
+from organism.config.references import Reference
+from organism.config.sections import Anything, ListOf, Record, Section
+from organism.config.shapes import Choice, Found, Located, Number, OrNull, Text, Whole, one_of
 from organism.config.tools import REPLY, TOOL_CALLS, TOOL_OUTPUT, TOOLS, with_tools
-from organism.config.tree import Node, Scalar, Table, merged
+from organism.config.tree import Node, Table, merged
 from organism.errors import ConfigurationError
-from organism.loader import accepts_of, awaitable, description_of, load_object
+from organism.loader import accepts_of, awaitable, description_of
 from organism.names import ORGANISM, is_handler_name, suggestion
 from organism.payloads import is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
@@ -51,51 +52,29 @@ class _Person:
 
 
 @frozen
-class _CodeShape(Text):
+class _CodeShape(Reference):
     """``module:name``, or the function itself in Python."""
 
     wanted: str = "a reference to code, as in 'module:name'"
 
-    def read(self, node: Node, reading: Reading) -> Any:
-        function = _referenced(super().read, node, reading)
-        if function is BROKEN:
-            return BROKEN
-        try:
-            return _Code(awaitable(function), accepts_of(function), description_of(function))
-        except ConfigurationError as error:
-            return reading.wrong(node, str(error))
+    def made(self, found: Any) -> Any:
+        return _Code(awaitable(found), accepts_of(found), description_of(found))
 
 
 @frozen
-class _PayloadShape(Text):
+class _PayloadShape(Reference):
     """``module:Class``, or the payload class itself in Python. ``sent``: it is one that a handler sends."""
 
     wanted: str = "a payload class, as in 'module:Class'"
     sent: bool = False
 
-    def read(self, node: Node, reading: Reading) -> Any:
-        found = _referenced(super().read, node, reading)
-        if found is BROKEN:
-            return BROKEN
+    def made(self, found: Any) -> Any:
         if isinstance(found, type) and is_payload(found):
             if self.sent and found in ORGANISM_ONLY:
-                return reading.wrong(node, f"{shown(found.__name__)} is sent by the organism alone: name another one")
+                raise ConfigurationError([f"{shown(found.__name__)} is sent by the organism alone: name another one"])
             return found
         name = getattr(found, "__qualname__", None) or f"a value of type {type(found).__name__}"
-        return reading.wrong(node, f"{shown(name)} is no payload class: put @payload on it, or name another one")
-
-
-def _referenced(read: Callable[[Node, Reading], Any], node: Node, reading: Reading) -> Any:
-    """What a reference names; in Python the thing itself may stand for it."""
-    if isinstance(node, Scalar) and node.style == "python" and callable(node.value):
-        return node.value
-    reference = read(node, reading)
-    if reference is BROKEN:
-        return BROKEN
-    try:
-        return load_object(reference, reading.folder)
-    except ConfigurationError as error:
-        return reading.wrong(node, str(error))
+        raise ConfigurationError([f"{shown(name)} is no payload class: put @payload on it, or name another one"])
 
 
 @frozen
@@ -275,7 +254,7 @@ _NOT_OF_PEOPLE: Final = {
     "on_failure": "a person is asked once: leave it out",
 }
 """Keys of other handlers, and why a person has none of them."""
-_SHARED: Final[Mapping[str, Shape | Later]] = {
+_SHARED: Final[Mapping[str, Shape]] = {
     "peers": ListOf(Located(Text("the name of a handler")), unique=True),
     "timeout": Number(above=0, nullable=True),
     "concurrency": Whole(least=1, nullable=True),

@@ -9,42 +9,30 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from organism.config.places import shown
+from organism.config.references import Reference
 from organism.config.sections import ListOf, Record
-from organism.config.shapes import BROKEN, Text
-from organism.config.tree import Scalar
 from organism.errors import ConfigurationError
 from organism.hooks import POINTS
-from organism.loader import load_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from organism.config.sections import Section
-    from organism.config.shapes import Reading
-    from organism.config.tree import Node
 
 _SHAPE: Final = "a hook is 'def hook(event, ctx)', plain or async"
 
 
 @frozen
-class _HookShape(Text):
+class _HookShape(Reference):
     """``module:name``, or the function itself in Python."""
 
     wanted: str = "a reference to a hook, as in 'module:name'"
 
-    def read(self, node: Node, reading: Reading) -> Any:
-        if isinstance(node, Scalar) and node.style == "python" and callable(node.value):
-            found = node.value
-        else:
-            reference = super().read(node, reading)
-            if reference is BROKEN:
-                return BROKEN
-            try:
-                found = load_object(reference, reading.folder)
-            except ConfigurationError as error:
-                return reading.wrong(node, str(error))
+    def made(self, found: Any) -> Any:
         problem = hook_problem(found)
-        return found if problem is None else reading.wrong(node, problem)
+        if problem is not None:
+            raise ConfigurationError([problem])
+        return found
 
 
 def hook_problem(found: object) -> str | None:

@@ -16,14 +16,8 @@ from organism.config.tree import Items, Node, Scalar, Table, kind_of
 from organism.config.yamltext import unfold
 from organism.names import suggestion
 
-_LATER: Final = "not available yet: leave it out"
 _FEW: Final = 8
 """Up to so many keys are told to who wrote one that is not among them."""
-
-
-@frozen
-class Later:
-    """Stands for the shape of a key that a later version brings: it is refused by name."""
 
 
 @frozen
@@ -118,7 +112,7 @@ class Section:
 class Record:
     """A mapping of known keys. ``refused`` are keys that are no keys here, each with the reason."""
 
-    keys: Mapping[str, Shape | Later]
+    keys: Mapping[str, Shape]
     required: tuple[str, ...] = ()
     make: Callable[[Section], Any] = lambda section: section
     refused: Mapping[str, str] = field(factory=dict[str, str])
@@ -134,8 +128,8 @@ class Record:
         values: dict[str, Any] = {}
         for name, entry in table.entries.items():
             shape = self.keys.get(name)
-            if shape is None or isinstance(shape, Later):
-                problem = self._unknown(name, reading) if shape is None else _LATER
+            if shape is None:
+                problem = self._unknown(name, reading)
                 # The node's own path: what stands in `defaults` is read again below each handler.
                 reading.mistakes.note(entry.key, entry.node.path, problem)
                 broken = True
@@ -162,9 +156,9 @@ class Record:
         return f"unknown key{near or few}"
 
 
-def homes_of(name: str, shape: Shape | Later | None, path: Path = ()) -> Iterator[Path]:
+def homes_of(name: str, shape: Shape | None, path: Path = ()) -> Iterator[Path]:
     """The sections that know a key, the outermost first."""
-    within: list[tuple[Path, Shape | Later]] = [] if shape is None else [(path, shape)]
+    within: list[tuple[Path, Shape]] = [] if shape is None else [(path, shape)]
     while within:
         path, shape = within.pop(0)
         match shape:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve, frozen
 
 from organism.config.places import shown
+from organism.config.references import Reference
 from organism.config.scalars import is_null
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import BROKEN, Found, Located, Reading, Text, Whole
+from organism.config.shapes import BROKEN, Found, Located, Reading, Whole
 from organism.config.tree import Node, Scalar, Table
 from organism.config.yamltext import unfold
-from organism.errors import ConfigurationError
 from organism.functions import as_handler, declared
-from organism.loader import load_object
 from organism.names import ORGANISM, called_as, suggestion
 from organism.toolsettings import ToolCalls, ToolOutput
 
@@ -32,27 +31,13 @@ _LONGEST: Final = 64
 
 
 @frozen
-class _FunctionShape(Text):
+class _FunctionShape(Reference):
     """``module:name``, or the function itself in Python."""
 
     wanted: str = "a reference to a function, as in 'module:name'"
 
-    def read(self, node: Node, reading: Reading) -> Any:
-        function: Any
-        if isinstance(node, Scalar) and node.style == "python" and callable(node.value):
-            function = node.value
-        else:
-            reference = super().read(node, reading)
-            if reference is BROKEN:
-                return BROKEN
-            try:
-                function = load_object(reference, reading.folder)
-            except ConfigurationError as error:
-                return reading.wrong(node, str(error))
-        try:
-            return declared(function)
-        except ConfigurationError as error:
-            return reading.wrong(node, str(error))
+    def made(self, found: Any) -> Any:
+        return declared(found)
 
 
 def _tool_calls(section: Mapping[str, int | None]) -> ToolCalls:

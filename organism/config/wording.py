@@ -14,6 +14,8 @@ from organism.config.shapes import BROKEN, Broken, Reading, Text, one_of
 from organism.names import suggestion
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from organism.config.tree import Node
 
 MAX_BYTES: Final = 256 * 1024
@@ -83,13 +85,7 @@ class FolderPath(Text):
 
     def read(self, node: Node, reading: Reading) -> Path | Broken | None:
         """The path."""
-        text = super().read(node, reading)
-        if text is None or text is BROKEN:
-            return text
-        if "\0" in text:
-            return reading.wrong(node, f"{shown(text)} holds a zero byte, which no path can")
-        path = located(text, reading.folder)
-        return reading.wrong(node, f"{shown(text)} is a file, and no folder") if is_file(path) else path
+        return _yet_to_be(super().read(node, reading), node, reading, is_file, "is a file, and no folder")
 
 
 @frozen
@@ -100,13 +96,19 @@ class NewFilePath(Text):
 
     def read(self, node: Node, reading: Reading) -> Path | Broken | None:
         """The path."""
-        text = super().read(node, reading)
-        if text is None or text is BROKEN:
-            return text
-        if "\0" in text:
-            return reading.wrong(node, f"{shown(text)} holds a zero byte, which no path can")
-        path = located(text, reading.folder)
-        return reading.wrong(node, f"{shown(text)} is a folder, and no file") if is_folder(path) else path
+        return _yet_to_be(super().read(node, reading), node, reading, is_folder, "is a folder, and no file")
+
+
+def _yet_to_be(
+    text: Any, node: Node, reading: Reading, is_other: Callable[[Path], bool], problem: str
+) -> Path | Broken | None:
+    """The path of what may be made there, but for what is there already and something else."""
+    if text is None or text is BROKEN:
+        return text
+    if "\0" in text:
+        return reading.wrong(node, f"{shown(text)} holds a zero byte, which no path can")
+    path = located(text, reading.folder)
+    return reading.wrong(node, f"{shown(text)} {problem}") if is_other(path) else path
 
 
 def located(text: str, folder: Path | None) -> Path:

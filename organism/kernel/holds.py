@@ -8,9 +8,12 @@ from attrs import frozen
 
 from organism.budget.claims import Vector
 from organism.budget.tree import Node
+from organism.dependence import waits_for
 from organism.frames import Message, Thread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from organism.images import Ref
 
 
@@ -41,3 +44,17 @@ class Hold:
     def key(self) -> Ref:
         """Its chain and its number there."""
         return (self.chain, self.id)
+
+
+def held_by_streams(streams: Mapping[Thread, Sequence[Hold]], owner: Message | Thread) -> Vector:
+    """What is held by streams that will not end before their owner's call: its own, and those of deliveries in its
+    thread that wait for it.
+    """
+    total = [0, 0, 0, 0, 0, 0]
+    thread = owner.thread if isinstance(owner, Message) else owner
+    for hold in streams.get(thread, ()):
+        message = hold.message
+        if message is None or message is owner or (isinstance(owner, Message) and waits_for(message, owner)):
+            for unit, amount in enumerate(hold.need):
+                total[unit] += amount
+    return tuple(total)  # type: ignore[return-value]

@@ -7,15 +7,17 @@ reply, a thread that ends) is not written as a step, since counting again finds 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from organism import facts
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
-from organism.dependence import leaving, unanswered, waits_for
+from organism.dependence import leaving, unanswered
 from organism.frames import Ask, Conversation, Failure, Frame, Message, Thread, descendants, pending, root_of
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
+from organism.kernel.holds import held_by_streams
 from organism.kernel.inbox import Inbox
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
@@ -30,7 +32,6 @@ from organism.settings import Policy
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from organism.budget.claims import Vector
     from organism.facts import Ended
     from organism.images import Ref
     from organism.kernel.holds import Hold
@@ -60,7 +61,7 @@ class State:
         self.holds: dict[Ref, Hold] = {}
         """What is held, by root thread and number."""
         self.streams: dict[Thread, list[Hold]] = {}
-        self.line = Line(self._held_by_streams)
+        self.line = Line(partial(held_by_streams, self.streams))
         limited = {name: route.concurrency for name, route in routes.items() if route.concurrency is not None}
         self.schedule = Schedule(
             limited,
@@ -366,7 +367,11 @@ class State:
         thread = message.thread
         root = thread if thread.owner is None else root_of(thread)
         root.undone -= 1
-        self._count_down(message.frame)
+        frame = message.frame
+        if frame.open > 1:
+            frame.open -= 1
+        else:
+            self._count_down(frame)
 
     def _count_down(self, frame: Frame | None) -> None:
         while frame is not None:
@@ -435,15 +440,3 @@ class State:
     @totals.setter
     def totals(self, totals: dict[tuple[str, str], Tally]) -> None:
         self.sums.totals = totals
-
-    def _held_by_streams(self, owner: Any) -> Vector:
-        """What is held by streams that will not end before their owner's call: its own, and those of deliveries in its
-        thread that wait for it.
-        """
-        total = [0, 0, 0, 0, 0, 0]
-        thread = owner.thread if isinstance(owner, Message) else owner
-        for hold in self.streams.get(thread, ()):
-            if hold.message is None or hold.message is owner or waits_for(hold.message, owner):
-                for unit, amount in enumerate(hold.need):
-                    total[unit] += amount
-        return tuple(total)  # type: ignore[return-value]

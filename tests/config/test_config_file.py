@@ -196,8 +196,10 @@ def test_seven_mistakes_at_once(project: Project) -> None:
         "organism.yaml:8:11 handlers.librarian.code: module 'desk' has no 'luok'; did you mean 'look'?",
         "organism.yaml:11:22 handlers.writer.peers[1]: 'shoter' is no handler; did you mean 'shouter'?",
         f"organism.yaml:12:14 handlers.writer.timeout: '08' {UNCLEAR}: write a number in plain digits",
-        "organism.yaml:16:15 handlers.writer.agent.tools[0]: 'mute' has no docstring: a model reads there when to call it,"
-        " and what for",
+        (
+            "organism.yaml:16:15 handlers.writer.agent.tools[0]: 'mute' has no docstring: a model reads there when to call it,"
+            " and what for"
+        ),
     ]
 
 
@@ -450,7 +452,8 @@ HANDLERS = [
     ("a: {code: desk:look, per: call}", ["3:29 handlers.a.per: says how calls share a budget, and there is no 'budget' beside it"]),
     ("a: {code: desk:look, timeout: 0}", ["3:33 handlers.a.timeout: 0 is not above 0"]),
     ("a: {code: desk:look, model: default}", [
-        "3:24 handlers.a.model: unknown key here; it belongs in 'handlers.NAME.agent' or 'models.NAME.backends[0]'"
+        ("3:24 handlers.a.model: unknown key here; it belongs in 'handlers.NAME.agent', 'models.NAME.backends[0]' or "
+        "'handlers.NAME.agent.compaction'")
     ]),
     ("a: {code: desk:look, options: {x: no}}", [
         "3:37 handlers.a.options.x: 'no' is true or false to some readers of YAML and a text to others: quote it"

@@ -62,6 +62,7 @@ payloads: st.SearchStrategy[Any] = st.one_of(
         )
     ),
 )  # fmt: skip
+instants = st.floats(-1e9, 4e9)
 numbers = st.one_of(st.integers(-(2**70), 2**70), floats, decimals)
 open_values: st.SearchStrategy[Any] = st.recursive(
     st.one_of(
@@ -87,6 +88,8 @@ def values(form: forms.Form, depth: int = 0) -> st.SearchStrategy[Any]:  # noqa:
     match form:
         case forms.Plain(cls=cls):
             return _PLAIN[cls]
+        case forms.Amount(instant=True):
+            return instants
         case forms.Amount(decimals=wants_decimals, numbers=wants_numbers):
             return (numbers if wants_decimals else floats) if wants_numbers else decimals
         case forms.Word(words=words):

@@ -135,6 +135,8 @@ def _calls(message: Message, text: str, speech: Spoken, place: int) -> tuple[Mes
 def _results(text: str, asked: Sequence[str]) -> list[Message]:
     """The answers in a message, one for each that was asked for, in order; none where it is a message of its own."""
     heads = list(_ANSWER.finditer(text))
+    if not heads:  # the last turn was cut off before it was answered
+        return []
     ends = [*(head.start() for head in heads[1:]), len(text)]
     answers = [text[head.end() : end].strip() for head, end in zip(heads, ends, strict=True)]
     waiting = [each for each in asked if not each.startswith("reply")]
