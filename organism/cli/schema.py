@@ -1,30 +1,65 @@
-"""``organism schema``: what others may rely on, as JSON Schema."""
+"""``organism schema``: what others may rely on, as XML Schema and JSON Schema."""
 
 from __future__ import annotations
 
 from json import dumps
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from organism.cli.arguments import Debug, Given  # noqa: TC001 - the command line is read from the annotations
+from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
+from organism.cli.check import loaded
+from organism.durable import payload_classes
 from organism.errors import ConfigurationError
 from organism.journal import codec
+from organism.payloads import NAMESPACE, describe, json_schema_of_all, xsd_of_all
+from organism.payloads.primitives import ALL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.settings import Settings
 
 
 def schema(
+    file: File = DEFAULT_FILE,
+    /,
     *,
+    xsd: Annotated[bool, Parameter(help="The XSD of all payloads, for documents in XML.")] = False,
+    json: Annotated[bool, Parameter(help="The JSON Schema of all payloads, for documents in JSON.")] = False,
+    primitives: Annotated[bool, Parameter(help="Of the organism's own payloads, such as BudgetWarning.")] = False,
     events: Annotated[bool, Parameter(help="The lines of a session log and of a journal of JSON lines.")] = False,
-    xsd: Annotated[bool, Parameter(show=False)] = False,
-    json: Annotated[bool, Parameter(show=False)] = False,
+    set: Sets = (),  # noqa: A002 - the name of the option
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Prints a schema: with --events, the JSON Schema of the lines that a session log holds."""
-    later = [option for option, wanted in {"--xsd": xsd, "--json": json}.items() if wanted]
-    if later:
-        raise ConfigurationError([f"organism schema: {later[0]} is not available yet; there is --events"])
-    if not events:
-        raise ConfigurationError(["organism schema: say of what: --events"])
-    streams.result(dumps(codec.schema(), indent=2))
+    """Prints a schema for editors and readers: with --xsd or --json of the payloads that the organism's handlers take and send, with
+    --events of the lines that tell what happened, which needs no file.
+    """
+    wanted = [name for name, one in (("--xsd", xsd), ("--json", json), ("--events", events)) if one]
+    if len(wanted) != 1:
+        said = "say of what" if not wanted else f"{' and '.join(wanted)} are several schemas: name one"
+        raise ConfigurationError([f"organism schema: {said}: --xsd, --json or --events"])
+    if events:
+        streams.result(dumps(codec.schema(), indent=2))
+        return 0
+    classes = ALL if primitives else _own(loaded(file, pairs("--set", set), streams), str(file))
+    text = xsd_of_all(classes).rstrip("\n") if xsd else dumps(_document(classes), indent=2, ensure_ascii=False)
+    streams.result(text)
     return 0
+
+
+def _own(settings: Settings, file: str) -> Sequence[type]:
+    """The payloads that are the user's own, in the order in which handlers name them."""
+    own = [cls for cls in payload_classes(settings) if describe(cls).namespace == NAMESPACE and _is_users(cls)]
+    if not own:
+        raise ConfigurationError([f"{file}: no handler takes or sends a payload of its own; see --primitives"])
+    return own
+
+
+def _is_users(cls: type) -> bool:
+    return not cls.__module__.startswith("organism.")
+
+
+def _document(classes: Sequence[type]) -> dict[str, object]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **json_schema_of_all(classes)}

@@ -11,7 +11,7 @@ lxml is loaded by the first document in XML that is read, and not before.
 from organism.payloads.declaration import NAMESPACE, payload
 from organism.payloads.definition import describe, is_payload, payload_name
 from organism.payloads.json_reader import decode_fields
-from organism.payloads.json_schema import json_schema
+from organism.payloads.json_schema import json_schema, json_schema_of_all
 from organism.payloads.json_values import parse_json
 from organism.payloads.json_writer import encode_fields, encode_json
 from organism.payloads.limits import Limits
@@ -20,7 +20,7 @@ from organism.payloads.soundness import flaw
 from organism.payloads.types import Field, FieldType, PayloadType
 from organism.payloads.vocabulary import Vocabulary
 from organism.payloads.xml_writer import encode_xml
-from organism.payloads.xsd import xsd
+from organism.payloads.xsd import xsd, xsd_of_all
 
 __all__ = [
     "NAMESPACE",
@@ -38,8 +38,10 @@ __all__ = [
     "flaw",
     "is_payload",
     "json_schema",
+    "json_schema_of_all",
     "parse_json",
     "payload",
     "payload_name",
     "xsd",
+    "xsd_of_all",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -10,6 +10,9 @@ from organism.payloads.definition import describe, within
 from organism.payloads.json_writer import json_value
 from organism.payloads.lexical import LEXIS
 from organism.payloads.types import MADE, Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def json_schema(cls: type) -> dict[str, Any]:
@@ -21,6 +24,14 @@ def json_schema(cls: type) -> dict[str, Any]:
     """
     inner = {one.__name__: _object(one, cls) for one in within(cls) if one is not cls}
     return {**_object(cls, cls), **({"$defs": inner} if inner else {})}
+
+
+def json_schema_of_all(classes: Iterable[type]) -> dict[str, Any]:
+    """The schema of documents that are any of these payloads, as ``{"Greeting": {"name": "Ada"}}``."""
+    roots = list(classes)
+    inner = dict.fromkeys(one for root in roots for one in within(root))
+    defs = {one.__name__: _object(one, object) for one in inner}
+    return {"anyOf": [_member(root, object) for root in roots], "$defs": defs}
 
 
 def _object(cls: type, root: type) -> dict[str, Any]:

@@ -6,15 +6,13 @@ it does not know looks at them here, so that what is posted can be written, comp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from organism.errors import InvalidPayloadError
 from organism.names import class_name
 from organism.payloads.construction import Check, check_of
-from organism.payloads.definition import PerClass, describe, held, is_payload
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from organism.payloads.definition import PerClass, describe, held
+from organism.payloads.frozendict import FrozenDict
 
 _DEEPEST: Final = 200
 """How deep payloads may be nested; documents are read and written by recursion."""
@@ -32,48 +30,35 @@ def flaw(value: Any) -> str | None:
 
     Lists and dicts that were put into it become what the constructor would have made of them.
     """
-    check, nested = _looks(type(value))
+    kind: type = type(value)
+    check, nested = _looks(kind)
     try:
         check(value)
-        return _flaw_inside(value, nested) if nested else None
+        for name in nested:
+            _look_inside(getattr(value, name), 1)
     except InvalidPayloadError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at
         return f"{class_name(value)} is no whole value: {class_name(error)}"
-
-
-def _flaw_inside(value: Any, nested: tuple[str, ...]) -> str | None:
-    """The same of what is inside. Each value is looked at once: many may hold one and the same."""
-    seen = {id(value)}
-    way: list[tuple[Any, Iterator[Any]]] = [(value, _inside(value, nested))]
-    while way:
-        one = next(way[-1][1], None)
-        if one is None:
-            way.pop()
-        elif id(one) not in seen:
-            seen.add(id(one))
-            check, below = _looks(type(one))
-            check(one)
-            if below:
-                way.append((one, _inside(one, below)))
-            if len(way) > _DEEPEST:
-                return f"{class_name(value)} holds payloads more than {_DEEPEST} deep"
-        elif any(one is above for above, _ in way):
-            return f"{class_name(value)} holds itself"
     return None
 
 
-def _inside(value: Any, nested: tuple[str, ...]) -> Iterator[Any]:
-    """The payloads that stand in these fields."""
-    waiting = [getattr(value, name) for name in nested]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, tuple):
-            waiting += one
-        elif isinstance(one, dict):
-            waiting += one.values()
-        elif is_payload(one):
-            yield one
+def _look_inside(value: Any, depth: int) -> None:
+    """Checks the payloads in a field; its own type was checked."""
+    kind: type = type(value)
+    if kind is tuple:
+        for each in value:
+            _look_inside(each, depth)
+    elif kind is FrozenDict:
+        for each in value.values():
+            _look_inside(each, depth)
+    elif value is not None:
+        if depth > _DEEPEST:
+            raise InvalidPayloadError(f"holds payloads more than {_DEEPEST} deep, or itself", where=class_name(value))
+        check, nested = _looks(kind)
+        check(value)
+        for name in nested:
+            _look_inside(getattr(value, name), depth + 1)
 
 
 def check_alone(cls: type) -> Check | None:
@@ -82,6 +67,3 @@ def check_alone(cls: type) -> Check | None:
     """
     check, nested = _looks(cls)
     return None if nested else check
-
-
-__all__ = ["Check", "check_alone", "flaw"]

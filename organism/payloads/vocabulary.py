@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Vocabulary:
     """Payload classes by name: those given, those inside of them, and the primitives. Never changes.
 
-    ``limits`` are those of documents in XML. Raises PayloadTypeError for a class that is no payload, and for two classes of
+    ``limits`` are those of documents in XML; the size is also that of texts in JSON. Raises PayloadTypeError for a class that is no payload, and for two classes of
     one name.
     """
 
@@ -82,6 +82,8 @@ class Vocabulary:
         if begin == "<":
             return self.decode_xml(text.lstrip(SPACE), expect)
         if begin == "{":
+            if len(text) > self._limits.size:
+                raise InvalidPayloadError(f"is longer than {self._limits.size} bytes")
             return self.decode_json(parse_json(text), expect)
         takers = [(cls, field) for cls in expect if (field := _only_text(cls)) is not None]
         if len(takers) != 1:

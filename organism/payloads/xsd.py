@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from organism.errors import PayloadTypeError
 from organism.payloads.definition import describe, within
 from organism.payloads.escapes import attribute_text, element_text, hidden
 from organism.payloads.lexical import LEXIS, collapsed
@@ -21,6 +22,9 @@ from organism.payloads.types import (
     none_of,
     present,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 ITEM: Final = "item"
 ENTRY: Final = "entry"
@@ -41,36 +45,47 @@ def xsd(cls: type) -> str:
     union. Fields stand in the order of the class. None is an element left out; where that would say something else (in
     lists and dicts, and where the default is not None) it is the empty element ``<NAME.none/>``.
     """
-    return _Schema(describe(cls), qualified=True).text()
+    return _Schema([describe(cls)], qualified=True).text()
+
+
+def xsd_of_all(classes: Iterable[type]) -> str:
+    """One XSD for documents that are any of these payloads; they are in one namespace, or it raises PayloadTypeError."""
+    roots = [describe(cls) for cls in classes]
+    spaces = {each.namespace for each in roots}
+    if len(spaces) != 1:
+        raise PayloadTypeError(
+            f"an XSD is of one namespace, and these are of {len(spaces)}: {', '.join(sorted(spaces))}"
+        )
+    return _Schema(roots, qualified=True).text()
 
 
 def bare_xsd(cls: type) -> str:
     """The same for documents without a namespace."""
-    return _Schema(describe(cls), qualified=False).text()
+    return _Schema([describe(cls)], qualified=False).text()
 
 
 class _Schema:
     """Collects the simple types that the payloads of one schema need, while these are written."""
 
-    def __init__(self, root: PayloadType, *, qualified: bool) -> None:
-        self._root = root
+    def __init__(self, roots: Sequence[PayloadType], *, qualified: bool) -> None:
+        self._roots = roots
         self._qualified = qualified
         self._simple: dict[Scalar | Choice, str] = {}
         self._tables = 0
 
     def text(self) -> str:
-        name = self._root.name
-        payloads = [line for cls in within(self._root.cls) for line in self._payload(describe(cls))]
+        classes = dict.fromkeys(cls for root in self._roots for cls in within(root.cls))
+        payloads = [line for cls in classes for line in self._payload(describe(cls))]
         simple = [line for type_, named in self._simple.items() for line in _simple_type(type_, named)]
-        namespace = attribute_text(self._root.namespace)
+        namespace = attribute_text(self._roots[0].namespace)
         home = (
             f' xmlns="{namespace}" targetNamespace="{namespace}" elementFormDefault="qualified"'
             if self._qualified
             else ""
         )
         head = f'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"{home}>'
-        root = f'<xs:element name="{name}" type="{name}"/>'
-        return "\n".join([head, *_indented([root, *payloads, *simple]), "</xs:schema>", ""])
+        roots = [f'<xs:element name="{root.name}" type="{root.name}"/>' for root in self._roots]
+        return "\n".join([head, *_indented([*roots, *payloads, *simple]), "</xs:schema>", ""])
 
     def _payload(self, described: PayloadType) -> Lines:
         fields = [line for field in described.fields for line in self._field(field)]
