@@ -7,13 +7,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+PEERS ?=
 UV ?= uv
 AIMOCK := 1.43.0
+ATHERIS := 3.0.0
+FUZZ_SECONDS ?= 600
 
 BIN := $(VENV)/bin
 CODE := organism handlers tests benchmarks
-BENCHES := "budget.py" "soak.py" "machine.py" "estimates.py" "gateway.py" "pump.py W1" "pump.py W2F" "pump.py W2C" "pump.py W4" "journal.py" \
-	"durable.py durable-serial" "durable.py durable-many" "durable.py durable-steps" "recovery.py" "crash.py" "streams.py"
+LONG := "budget.py" "soak.py" "chaos.py" "machine.py" "estimates.py" "gateway.py" "journal.py" "durable.py durable-steps" "recovery.py" "crash.py" "streams.py"
+FUZZED := xml_document json_document free_text configuration journal_entry journal_lines sealed_lines sqlite_chain sqlite_body \
+	recording order request
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -23,7 +27,7 @@ unexport PYRIGHT_PYTHON_FORCE_VERSION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check coverage bench format lock clean
+.PHONY: help run test check coverage bench fuzz format lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,10 +51,18 @@ check: $(VENV)/.test ## linters and type checkers only
 
 coverage: $(VENV)/.test ## which lines and branches the tests do not reach
 	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-bench: $(VENV)/.test ## every benchmark, one after the other; ARGS="soak.py 10000 2" for one, with its arguments
-	@set -e; for each in $(if $(ARGS),"$(ARGS)",$(BENCHES)); do printf '\n== %s ==\n' "$$each"; $(BIN)/python benchmarks/$$each; done
+bench: $(VENV)/.bench ## the figures of docs/performance.md; PEERS=DIR adds others; ARGS="soak.py 10000 2" runs one benchmark alone
+	@$(BIN)/python benchmarks/$(if $(ARGS),$(ARGS),report.py $(if $(PEERS),--peers "$(PEERS)"))
+
+endure: $(VENV)/.test ## what takes long and judges more than it measures: every law under load, crashes, cuts
+	@set -e; for each in $(LONG); do printf '\n== %s ==\n' "$$each"; $(BIN)/python benchmarks/$$each; done
+
+fuzz: $(VENV)/.fuzz ## fuzz each reader of bytes from outside for FUZZ_SECONDS=600; ARGS="xml_document" for one
+	@set -e; for each in $(if $(ARGS),$(ARGS),$(FUZZED)); do \
+		printf '\n== %s ==\n' "$$each"; $(BIN)/python -m tests.fuzz.with_atheris $$each $(FUZZ_SECONDS); done
 
 format: $(VENV)/.test ## format the code and repair what the linter can
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
@@ -59,9 +71,10 @@ format: $(VENV)/.test ## format the code and repair what the linter can
 lock: ## pin what pyproject.toml asks for (needs uv); ARGS=--upgrade takes the newest of everything
 	$(LOCK) $(ARGS) --group build --group dev --output-file requirements-dev.lock
 	$(LOCK) --group build --constraint requirements-dev.lock --output-file requirements.lock
+	$(LOCK) --group build --group dev --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 
 clean: ## remove caches and builds; .venv stays
-	rm -rf build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(CODE) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 define heading
@@ -85,6 +98,18 @@ $(VENV)/.run: requirements.lock pyproject.toml $(VENV)/pyvenv.cfg
 $(VENV)/.test: requirements-dev.lock pyproject.toml $(VENV)/pyvenv.cfg
 	$(call install,requirements-dev.lock)
 	@touch $@ $(VENV)/.run
+
+# Follows what the code does; needed for nothing else.
+$(VENV)/.fuzz: $(VENV)/.test
+	@$(BIN)/python -m pip install atheris==$(ATHERIS) > $(VENV)/fuzz.log 2>&1 || { \
+		echo "atheris $(ATHERIS) could not be installed (see $(VENV)/fuzz.log): it comes for Linux, with Python 3.11 to 3.13;" \
+			"'make test ARGS=tests/fuzz' fuzzes a little without it" >&2; exit 1; }
+	@touch $@
+
+# requirements-bench.lock holds all of requirements-dev.lock, and what draws.
+$(VENV)/.bench: requirements-bench.lock pyproject.toml $(VENV)/pyvenv.cfg
+	$(call install,requirements-bench.lock)
+	@touch $@ $(VENV)/.test $(VENV)/.run
 
 # A mock server of both protocols, for some of the tests; where it cannot be had they are skipped and say so.
 $(VENV)/.aimock: $(VENV)/pyvenv.cfg

@@ -173,7 +173,8 @@ class Context(Calling):
 
         Cancelled or out of time, the delivery ends at once; the function cannot be stopped, and what it gives then is dropped.
         """
-        self._check_running()
+        if self._delivery.over:
+            await self._turned_away()
         return await self._pump.threads.run(self._message, function, *args)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -195,7 +196,8 @@ class Context(Calling):
         Raises HandlerFailedError where the peer fails or may not be asked, BudgetExhaustedError where the budget cannot
         bear the message, UnexpectedReplyError where the reply is no ``expect``.
         """
-        self._check_running()
+        if self._delivery.over:
+            await self._turned_away()
         answer = await self._reply_to(to, payload, timeout)
         if isinstance(answer, Failure):
             raise HandlerFailedError(answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope)
@@ -250,6 +252,7 @@ class Context(Calling):
             ask = pump.kernel.asks.ask(self._message, to, payload, pump.now(), key=key)
         pump.carry_out()
         if isinstance(ask, Refusal):
+            await self._let_others()
             raise refusal_error(ask)
         try:
             async with self._delivery.waiting():
@@ -269,7 +272,8 @@ class Context(Calling):
 
         Its replies come by ``await handle.result()``, not as messages. Raises like :meth:`ask`.
         """
-        self._check_running()
+        if self._delivery.over:
+            await self._turned_away()
         settings = self._limits_of(to, budget)
         key = self._key("spawn", question(to, payload, repr(settings)))
         handle = await self._spawn(to, payload, settings, key)
@@ -296,6 +300,7 @@ class Context(Calling):
         thread = pump.kernel.asks.spawn(self._message, to, payload, settings, pump.now(), key=key)
         if isinstance(thread, Refusal):
             pump.carry_out()
+            await self._let_others()
             raise refusal_error(thread)
         handle = self._spawned(thread)
         pump.carry_out()

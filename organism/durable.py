@@ -251,9 +251,11 @@ class Durable:
         if self._journal is None or self._writer is None:
             return
         journal, self._journal = self._journal, None
-        await self._writer.flush()
-        await self._offload(journal.close)
-        self._lock.release()
+        try:
+            await self._writer.flush()
+            await self._offload(journal.close)
+        finally:
+            self._lock.release()
 
 
 def payload_classes(settings: Settings) -> Iterator[type]:

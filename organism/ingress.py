@@ -94,7 +94,7 @@ class Ingress:
             if conversation is None:
                 return None
             turn_of = await self._next_turn(conversation, accounts)
-            if not room.is_full:  # others may have come meanwhile
+            if room.is_there:  # others may have come meanwhile
                 return turn_of
 
     async def send_all(

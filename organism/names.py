@@ -79,6 +79,16 @@ def written_out(text: str) -> str:
     return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 
+def printable(text: str, *, at_most: int) -> str:
+    """The beginning of a text in one line, with every character written out that is none to be seen."""
+    cut = text if len(text) <= at_most else f"{text[:at_most]}..."
+    if cut.isprintable():
+        return cut
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode("ascii") for one in cut
+    )
+
+
 def suggestion(wrong: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the nearest of the known names, or nothing."""
     near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)

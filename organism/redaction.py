@@ -40,16 +40,16 @@ class Redaction(logging.Filter):
         super().__init__()
         self._marked = marked
         self._hidings = tuple(each for each in hidings if each)
-        self._names = (*_OURS, *_THEIRS, *(f"organism.handlers.{name}" for name in handlers))
+        self.names = (*_OURS, *_THEIRS, *(f"organism.handlers.{name}" for name in handlers))
 
     def start(self) -> None:
         """From now on."""
-        for name in self._names:
+        for name in self.names:
             logging.getLogger(name).addFilter(self)
 
     def stop(self) -> None:
         """No longer."""
-        for name in self._names:
+        for name in self.names:
             logging.getLogger(name).removeFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -82,6 +82,8 @@ class Schedule:
         self._ready: deque[Thread | _Below] = deque()
         self._below: dict[Thread, _Below] = {}
         """The threads below a root that are ready, by root."""
+        self._placeless: dict[Thread, list[Message]] = {}
+        """The messages that wait for a place of their handler, by thread: of thousands of threads below one root each is asked for its own."""
         self._returning: deque[tuple[Message, Callable[[], None]]] = deque()
         self.queued = 0
         """Messages that wait to be taken."""
@@ -145,14 +147,14 @@ class Schedule:
         """The first message of a thread that a delivery waits for, which is its next now; ``None`` where there is none. Those of one
         mailbox stay in order.
         """
-        queue = [each for each in (thread.head, *(thread.more or ())) if each is not None]
+        queue: list[Message] = [each for each in (thread.head, *(thread.more or ())) if each is not None]
+        passed: set[str] = set()
         for message in queue:
-            if is_awaited(message):
-                first = next(each for each in queue if each.mailbox == message.mailbox)
-                if first is message:
-                    queue.remove(message)
-                    thread.head, thread.more = message, deque(queue)
-                    return message
+            if message.mailbox not in passed and is_awaited(message):
+                queue.remove(message)
+                thread.head, thread.more = message, deque(queue)
+                return message
+            passed.add(message.mailbox)
         return None
 
     def _deepest(self) -> Thread | _Below:
@@ -195,9 +197,8 @@ class Schedule:
         """Takes from a thread again."""
         if thread.head is not None:
             self._make_ready(thread)
-        for slot in self._slots.values():
-            if any(message.thread is thread for message in slot.waiting.of(root_of(thread))):
-                self._hand_on(slot)
+        for name in dict.fromkeys(message.to for message in self._placeless.get(thread, ())):
+            self._hand_on(self._slots[name])
 
     def _admit(self, message: Message) -> bool:
         """Whether the message may be handled now; otherwise it waits in its handler's mailbox or for a place there."""
@@ -215,6 +216,7 @@ class Schedule:
             return True
         self.occupy(message)
         slot.waiting.put(root_of(message.thread), message)
+        self._placeless.setdefault(message.thread, []).append(message)
         return False
 
     def occupy(self, message: Message) -> None:
@@ -294,6 +296,7 @@ class Schedule:
         # It is kept for the one whose turn it is: others may be ready before it.
         message = slot.waiting.next(_may_go)
         if message is not None:
+            self._found_place(message)
             message.holds_place = True
             slot.taken += 1
             self._put_first(message)
@@ -353,6 +356,7 @@ class Schedule:
     def _drop_from_mailbox(self, message: Message) -> None:
         slot = self._slots.get(message.to)
         if slot is not None and slot.waiting.remove(root_of(message.thread), message):
+            self._found_place(message)
             self._pass_mailbox(message)
             return
         for queue in (message.thread.busy or {}).values():
@@ -362,10 +366,13 @@ class Schedule:
 
     def waiting_for_place(self, thread: Thread) -> list[Message]:
         """The messages of a thread that were taken from its queue but wait for a place of their handler."""
-        if not self._slots:
-            return []
-        root = root_of(thread)
-        return [each for slot in self._slots.values() for each in slot.waiting.of(root) if each.thread is thread]
+        return list(self._placeless.get(thread, ()))
+
+    def _found_place(self, message: Message) -> None:
+        waiting = self._placeless[message.thread]
+        waiting.remove(message)
+        if not waiting:
+            del self._placeless[message.thread]
 
     def _make_ready(self, thread: Thread) -> None:
         if thread.in_ready:

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
@@ -33,10 +33,6 @@ class Turns(Generic[Key, Item]):
             self._lines[key] = deque((item,))
         else:
             line.append(item)
-
-    def of(self, key: Key) -> Iterator[Item]:
-        """The items of one line, in order."""
-        yield from self._lines.get(key, ())
 
     def remove(self, key: Key, item: Item) -> bool:
         """Takes an item out. Whether it was there."""

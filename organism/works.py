@@ -18,6 +18,7 @@ from organism.errors import NotRunningError
 from organism.frames import Failure
 from organism.histories import Histories
 from organism.ingress import Ingress
+from organism.models.checked import provider_closing
 from organism.models.hiding import Hiding
 from organism.models.providers import Providers, known_secrets
 from organism.models.router import Router
@@ -137,6 +138,7 @@ class Works:
             writer=writer,
         )
         self.pump.ears = self._audience.ears
+        self.pump.left_out = self._audience.marked.left_out
         self.ingress = Ingress(
             settings,
             self.pump,
@@ -197,10 +199,13 @@ class Works:
             await self._background.stop()
             if self._watchdog is not None:
                 self._watchdog.stop()
-            await self._router.aclose()
-            if self.durable is not None:
-                await self.durable.close()
-            await self._audience.close()
+            with provider_closing("a provider"):  # what was answered was answered, and the journal is still to be given back
+                await self._router.aclose()
+            try:
+                if self.durable is not None:
+                    await self.durable.close()
+            finally:
+                await self._audience.close()
         self._redaction.stop()
         self._background.raise_crash()
 

@@ -112,6 +112,7 @@ LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
     "rich": ("cli",),
     "anyio": RUNTIME,
     "trio": RUNTIME,
+    "sniffio": ("pump.runtime",),
     # Of the standard library, what reaches outside or loads code by name has its rooms too.
     "asyncio": ("pump.runtime",),
     "importlib": ("loader", "models", "cli.init"),

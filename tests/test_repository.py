@@ -63,7 +63,9 @@ def has_a_reason(entry: str) -> bool:
     return bool(lines) and all(len(line.partition("#")[2].split()) > 1 for line in lines)
 
 
-@pytest.mark.parametrize("requirement", [*requirements("build", "dev"), *PYPROJECT["build-system"]["requires"]])
+@pytest.mark.parametrize(
+    "requirement", [*requirements("build", "dev", "bench"), *PYPROJECT["build-system"]["requires"]]
+)
 def test_a_dependency_has_a_floor_and_a_reason(requirement: str) -> None:
     found = REQUIREMENT.match(requirement)
     assert found
@@ -72,7 +74,7 @@ def test_a_dependency_has_a_floor_and_a_reason(requirement: str) -> None:
 
 
 def test_every_group_is_looked_at() -> None:
-    assert set(PYPROJECT["dependency-groups"]) == {"build", "dev"}
+    assert set(PYPROJECT["dependency-groups"]) == {"build", "dev", "bench"}
 
 
 def test_the_extra_all_gathers_the_others() -> None:
@@ -94,7 +96,12 @@ def test_the_checks_are_as_strict_as_they_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "groups"), [("requirements.lock", ["build"]), ("requirements-dev.lock", ["build", "dev"])]
+    ("lock", "groups"),
+    [
+        ("requirements.lock", ["build"]),
+        ("requirements-dev.lock", ["build", "dev"]),
+        ("requirements-bench.lock", ["build", "dev", "bench"]),
+    ],
 )
 def test_a_lock_pins_every_dependency(lock: str, groups: list[str]) -> None:
     pinned = pins(lock)

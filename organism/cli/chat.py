@@ -193,7 +193,10 @@ class _Chat:
         return goes_on and self._signal is None
 
     def _note_end(self, fact: Fact) -> None:
-        if isinstance(fact, Ended) and fact.kind == "root" and fact.thread not in self._awaited:
+        # Not what the organism opens beside them, such as for a dead letter: nobody here has said anything to that.
+        if not isinstance(fact, Ended) or fact.kind != "root" or fact.conversation is None:
+            return
+        if fact.thread not in self._awaited:
             self._ended[fact.thread] = fact
 
     async def _begin(self, interrupts: Interrupts) -> None:

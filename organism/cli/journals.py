@@ -128,7 +128,7 @@ def _written(file: Path) -> str | None:
         raise ConfigurationError(
             [f"{file}: there is no such file: name the organism's file with --file, or its journal with --journal"]
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:  # OverflowError: an escape beyond Unicode
         raise ConfigurationError([f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, field, frozen
 
 from organism import facts
 from organism.cli.text import one_line
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, JournalError
 from organism.frames import Warned
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
@@ -219,7 +220,7 @@ class Meant:
 
 
 def meant(journal: Journal, text: str) -> Meant:
-    """The thread with this id, or with the only id that begins so; a conversation is named by its id too.
+    """The thread with this id, or with the only id that begins so; a turn is one too, and a conversation is named by its own id.
 
     Sub-threads are named in full. Raises ConfigurationError where there is none, or more than one.
     """
@@ -233,6 +234,13 @@ def meant(journal: Journal, text: str) -> Meant:
     begun = [root for root in chains if text and root.removeprefix(CONVERSATION).startswith(text)]
     if len(begun) == 1:
         return Meant(chains[begun[0]], begun[0])
+    turns = (
+        {} if begun or not text else {turn: chain for turn, chain in _turns(journal, chains) if turn.startswith(text)}
+    )
+    if len(turns) == 1:
+        ((turn, chain),) = turns.items()
+        return Meant(chain, turn)
+    begun = begun or list(turns)
     shown = one_line(text)
     if begun:
         some = ", ".join(map(one_line, begun[:_SHOWN])) + (", ..." if len(begun) > _SHOWN else "")
@@ -243,6 +251,15 @@ def meant(journal: Journal, text: str) -> Meant:
     raise ConfigurationError(
         [f"there is no thread '{shown}'{one_line(hint)}; 'organism threads' lists those there are"]
     )
+
+
+def _turns(journal: Journal, chains: Mapping[str, Chain]) -> Iterator[tuple[str, Chain]]:
+    """The turns of all conversations: what is not damaged of them."""
+    for root, chain in chains.items():
+        if root.startswith(CONVERSATION):
+            with suppress(JournalError):
+                for document in journal.documents(root, kinds=("Accepted",)):
+                    yield document["thread"], chain
 
 
 __all__ = ["Meant", "ThreadRow", "facts_of", "json_of", "meant", "payload_json", "threads_of"]

@@ -244,6 +244,8 @@ class Story:
                     heard.append("nobody")
                 case _:
                     pass
+        # What ends a sub-thread is unhandled in there, and heard outside of it.
+        heard = [each for each in heard if each != "nobody"] or heard
         return f"; {', '.join(heard)} hears it" if heard else ""
 
     def _asker(self, ask: Ref) -> str:

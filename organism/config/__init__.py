@@ -85,9 +85,11 @@ def account_names(given: Mapping[str, str] | None, settings: Settings) -> tuple[
     """The accounts that ``send`` was given (kind to name) as ``kind:name``, in order. Raises ConfigurationError for those of which
     organism.yaml knows neither the name nor the kind, and TypeError for what is no text.
     """
+    if not given:
+        return ()
     names: list[str] = []
     problems: list[str] = []
-    for kind, name in dict[Any, Any](given or {}).items():
+    for kind, name in dict[Any, Any](given).items():
         if not isinstance(kind, str) or not isinstance(name, str):
             raise TypeError(f"accounts are names by kind, not {kind!r}: {name!r}")
         whole = f"{kind}:{name}"

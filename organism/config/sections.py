@@ -43,12 +43,16 @@ class ListOf:
         if self.filled and not read.items:
             return reading.wrong(read, "is an empty list: name one item at least")
         values: list[Any] = []
+        seen: set[Any] = (
+            set()
+        )  # what may stand once is a name or a class: looked for in a list, 20,000 take half a minute
         for one in read.items:
             value = self.item.read(one, reading)
-            if self.unique and value in values:
+            if self.unique and value in seen:
                 reading.wrong(one, "is in the list twice")
             elif value is not BROKEN:
                 values.append(value)
+                seen |= {value} if self.unique else set()
         return tuple(values)
 
 

@@ -91,11 +91,17 @@ class SessionLog:
         self._thread = threading.Thread(target=self._work, name="organism session log", daemon=True)
 
     def start(self) -> None:
-        """Starts to write."""
-        self._thread.start()
+        """Starts to write. Where no thread can be started, nothing is written, and the log says so."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._closing.set()
+            _log.warning("session log %s is not written: %s", self._journal.folder, error)
 
     def record(self, root: str, fact: Fact) -> None:
         """Takes a fact; never waits, never raises. Call it from one thread only."""
+        if self._closing.is_set():
+            return
         if self._waiting.qsize() >= self._room:
             self._forgotten += _note(self._overflow, root, 1, fact.at)
             return

@@ -225,7 +225,7 @@ class SqliteReader:
             "SELECT n, hash FROM entries WHERE chain = ? AND n > ? ORDER BY n DESC LIMIT 1", row.id, row.entries
         )
         if not further:
-            return row
+            return self._sound(row)
         number, head = further[0]
         summed = "SELECT sum(length(body)) FROM entries WHERE chain = ? AND n > ? AND n <= ?"
         size = row.size + self._ask(summed, row.id, row.entries, number)[0][0]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from attrs import asdict, frozen
 
 from organism.errors import PayloadError
-from organism.frames import Failure, FailureCode
+from organism.frames import Failure
 from organism.payloads import encode_json, encode_xml, is_payload
+from organism.payloads.primitives import FailureCode
 
 if TYPE_CHECKING:
     from organism.payloads import Vocabulary
@@ -41,7 +42,7 @@ _BEGIN: Final = datetime(1, 1, 2, tzinfo=UTC).timestamp()
 _END: Final = datetime(9999, 12, 30, tzinfo=UTC).timestamp()
 
 
-def is_instant(value: float) -> bool:
+def is_instant(value: float | Decimal) -> bool:
     """Whether seconds since 1970 are an instant that a calendar has, in every time zone."""
     return _BEGIN <= value <= _END
 
@@ -58,8 +59,12 @@ def amount_of(text: str) -> Decimal | None:
 def failure_of(said: Mapping[str, Any]) -> Failure:
     """The failure with these fields. Raises TypeError where they are others, or do not say what they should."""
     found = Failure(**said)
-    texts = (found.text, *(each for each in (found.unit, found.scope) if each is not None))
-    if found.code not in _CODES or type(found.retry) is not bool or not all(isinstance(each, str) for each in texts):
+    beside = [said[name] for name in ("unit", "scope") if said.get(name) is not None]
+    if (
+        found.code not in _CODES
+        or type(said.get("retry", False)) is not bool
+        or not all(isinstance(each, str) for each in (said["text"], *beside))
+    ):
         raise TypeError(f"no failure is {said!r:.80}")
     return found
 

@@ -315,8 +315,10 @@ def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[M
     frame = message.frame
     posted: list[Message] = []
     keyed = is_keyed(state, message)
+    known_as = ""
     for number, (out, target) in enumerate(plan):
-        known_as = key_of_sent(message, f"{type(out).__name__}:{number}") if keyed else ""
+        if keyed:
+            known_as = key_of_sent(message, f"{type(out).__name__}:{number}")
         if target is None:
             _carry_reply(state, frame, out.payload, known_as)
         elif type(out) is Send:

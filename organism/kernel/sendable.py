@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from organism.names import class_name
 from organism.payloads import flaw, is_payload
@@ -16,12 +16,17 @@ _KINDS: Final = 1000
 """Payload classes that are remembered as plain. A handler may make any number of classes."""
 
 
-def wrong_to_send(state: State, payload: Any) -> str | None:
+def wrong_to_send(state: State, payload: object) -> str | None:
     """Why a handler may not send this value; ``None`` where it may."""
-    return None if _is_plain(state, payload) else _wrong(payload)
+    if _is_plain(state, payload):
+        return None
+    wrong = _wrong(payload)
+    if wrong is None and state.routes.stands_in_for(type(payload)) is None:
+        _remember(state, type(payload))
+    return wrong
 
 
-def wrong_to_reply(state: State, payload: Any) -> str | None:
+def wrong_to_reply(state: State, payload: object) -> str | None:
     """Why a handler may not reply this value; whoever it goes to may take any class, and knows them by their names."""
     if _is_plain(state, payload):
         return None
@@ -35,8 +40,8 @@ def wrong_to_reply(state: State, payload: Any) -> str | None:
     return f"{other.__name__} is a payload of this organism, and another class than the {other.__name__} of this reply"
 
 
-def _wrong(payload: Any) -> str | None:
-    kind: type = type(payload)
+def _wrong(payload: object) -> str | None:
+    kind = type(payload)
     if is_payload(kind) and kind not in ORGANISM_ONLY:
         wrong = flaw(payload)
         return None if wrong is None else f"{wrong}; make a new value of {kind.__name__}"
@@ -47,7 +52,7 @@ def _wrong(payload: Any) -> str | None:
     return f"only the organism itself sends {kind.__name__}"
 
 
-def _is_plain(state: State, payload: Any) -> bool:
+def _is_plain(state: State, payload: object) -> bool:
     """Whether it is plainly one that may be sent: by far the most are. Where not, there is more to look at."""
     check = state.plain.get(type(payload))
     if check is None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from organism.images import Ref
     from organism.kernel.holds import Hold
     from organism.kernel.index import Index
-    from organism.payloads.soundness import Check
+    from organism.payloads.construction import Check
     from organism.routing import Routes
     from organism.settings import Settings
     from organism.usage import Tally
@@ -256,7 +256,12 @@ class State:
             self.sums.count(message)
         if self.index is not None:
             self.index.posted(message)
-        self.queue(message, self.now)
+        thread = message.thread
+        if thread.owner is None and not self.routes[message.to].answers:  # as queue() does it, for the most
+            thread.undone += 1
+            self.schedule.put(message)
+        else:
+            self.queue(message, self.now)
 
     def queue(self, message: Message, at: float) -> None:
         """Puts a message where its handler gets it from; one for a person waits there from this instant on."""

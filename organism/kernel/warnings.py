@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from organism import facts
 from organism.budget.claims import NOTHING, VECTOR, Crossing, Vector
-from organism.budget.tree import Node, crossing, crossings, fire, unfired
+from organism.budget.tree import Node, crossing, crossings, fire, has_reached, unfired
 from organism.frames import Thread, Warned, root_of
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.notices import calls_left, warning_payload
@@ -35,6 +35,8 @@ def note_crossings(
     ``message`` is the delivery that crossed them (``None``: nobody can be told); ``at_once``: it still runs, so that code
     sees them in its completion and in ``ctx.budget``; ``path``: only these nodes of the thread's are looked at.
     """
+    if path is None and charge is NOTHING and not has_reached(thread.node):
+        return ()
     found = crossings(thread.node.path if path is None else path, charge)
     return fire_all(state, thread, message, found, at_once=at_once) if found else ()
 

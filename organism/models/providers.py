@@ -52,8 +52,16 @@ class Providers:
         if is_recorded(settings):
             # Its answers stand in a file already.
             return make_backend(settings, environ=self._environ, tapes=self._tapes, marked=self._marked)
-        backend = make_backend(settings, environ=self._environ)
+        backend = self._discreet(make_backend(settings, environ=self._environ), settings)
         return backend if self._recording is None else self._recording.of(backend, settings)
+
+    def _discreet(self, backend: Backend, settings: BackendSettings) -> Backend:
+        """A backend whose failures quote none of its secrets. The built-in ones see to that themselves."""
+        if settings.factory is None:
+            return backend
+        key = _key(settings, _factory(settings, settings.place), self._environ, settings.place)
+        hiding = Hiding(key, settings.options)
+        return Discreet(backend, hiding) if hiding else backend
 
 
 def make_backend(
@@ -78,9 +86,7 @@ def make_backend(
     key = _key(settings, factory, environ, place)
     hiding = Hiding(key, settings.options)
     try:
-        made = factory.make(settings, key)
-        # The built-in ones see to that themselves.
-        return Discreet(made, hiding) if settings.factory is not None and hiding else made
+        return factory.make(settings, key)
     except ConfigurationError:
         raise
     except Exception as error:

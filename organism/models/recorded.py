@@ -18,6 +18,7 @@ from organism.journal.secrets import Marked, without_secrets
 from organism.models.contract import BackendError, Piece
 from organism.models.nearest import told_of
 from organism.models.takes import HEAD, Step, Take, document_of, key_of, read, seller_in, shown, text_of
+from organism.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from organism.models.contract import RawUsage, Request, Response, Stream
     from organism.settings import BackendSettings, ModelSettings, Seller, Settings
 
+_LONGEST: Final = 200
+"""Characters that are told of what is wrong with a line: it may quote from there."""
 MISSING: Final = ("error", "fallthrough")
 """What ``on_missing`` may say; the first is the default."""
 
@@ -46,8 +49,9 @@ class Tape:
         for run, number, line in _lines(path):
             try:
                 take = read(document_of(line), line=number)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-                said = f"line {number} is damaged ({type(error).__name__}: {error}); delete it, or record again"
+            except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+                why = printable(f"{type(error).__name__}: {error}", at_most=_LONGEST)
+                said = f"line {number} is damaged ({why}); delete it, or record again"
                 raise ConfigurationError([f"{path} {said}"]) from None
             found.setdefault(take.key, []).append((run, take))
         ordered = {

@@ -155,10 +155,11 @@ class Recording:
     def _put(self, line: _Line) -> None:
         if self._waiting.qsize() >= self._room:
             raise OSError("the disk does not keep up")
-        self._waiting.put(line)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="organism recording", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="organism recording", daemon=True)
+            thread.start()
+            self._thread = thread
+        self._waiting.put(line)
 
     def _lose(self, error: Exception) -> None:
         if not self._lost:

@@ -6,7 +6,7 @@ it does not know looks at them here, so that what is posted can be written, comp
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from organism.errors import InvalidPayloadError
 from organism.names import class_name
@@ -30,7 +30,7 @@ def flaw(value: Any) -> str | None:
 
     Lists and dicts that were put into it become what the constructor would have made of them.
     """
-    kind: type = type(value)
+    kind = cast("type[object]", type(value))
     check, nested = _looks(kind)
     try:
         check(value)
@@ -45,7 +45,7 @@ def flaw(value: Any) -> str | None:
 
 def _look_inside(value: Any, depth: int) -> None:
     """Checks the payloads in a field; its own type was checked."""
-    kind: type = type(value)
+    kind = cast("type[object]", type(value))
     if kind is tuple:
         for each in value:
             _look_inside(each, depth)

@@ -63,7 +63,8 @@ class Calling(Caller[ContextStream]):
         """Makes one call whose request is ready; what :meth:`complete` does after it has made one. ``tells`` are the
         warnings that its prompt tells of, ``kind`` is what it counts as among the delivery's questions (R21).
         """
-        self._check_running()
+        if self._delivery.over:
+            await self._turned_away()
         hooks = self._pump.hooks
         if hooks is None:
             return await self._asked_or_kept(call, tells, kind, grace=grace, wait=wait)
@@ -142,7 +143,8 @@ class Calling(Caller[ContextStream]):
 
     @asynccontextmanager
     async def _open(self, call: Call, *, grace: bool, wait: bool) -> AsyncGenerator[ContextStream]:
-        self._check_running()
+        if self._delivery.over:
+            await self._turned_away()
         hooks = self._pump.hooks
         said: Completion | None = None
         if hooks is not None:
@@ -183,6 +185,16 @@ class Calling(Caller[ContextStream]):
                     inner = await stack.enter_async_context(self._pump.router.stream(call, ledger))
                 yield ContextStream(inner, self._delivery)
             await ledger.completed(inner.as_it_came)
+
+    async def _turned_away(self) -> None:
+        """Raises NotRunningError, and gives others a turn before: a loop that swallows it would have all of them."""
+        await anyio.lowlevel.checkpoint()
+        self._check_running()
+
+    async def _let_others(self) -> None:
+        """Gives others a turn before a delivery that was cancelled is refused something: it may ask again, and again."""
+        if self._delivery.cut or self._pump.stopped:
+            await anyio.lowlevel.cancel_shielded_checkpoint()
 
     def _check_running(self) -> None:
         if self._delivery.over:

@@ -36,11 +36,8 @@ if TYPE_CHECKING:
     from organism.settings import HandlerSettings
 
 
-@types.coroutine
-def step(
-    coro: Coroutine[Any, Any, Any], context: contextvars.Context, suspended: Callable[[], None]
-) -> Generator[Any, Any, Any]:
-    """Runs a handler's coroutine in this task and in a context of its own; says once when it first waits.
+async def step(coro: Coroutine[Any, Any, Any], context: contextvars.Context, suspended: Callable[[], None]) -> Any:
+    """Runs a coroutine in this task and in the context of its handler; says once when it first waits.
 
     If it finishes without waiting, no task was spawned for it and nothing else has run in between.
     """
@@ -48,7 +45,7 @@ def step(
         waits_for = context.run(coro.send, None)
     except StopIteration as finished:
         return finished.value
-    return (yield from go_on(coro, context, suspended, waits_for))
+    return await go_on(coro, context, suspended, waits_for)
 
 
 class LeftBehind(BaseException):
@@ -69,7 +66,7 @@ def go_on(
     delivery: Delivery | None = None,
 ) -> Generator[Any, Any, Any]:
     """The rest of a handler's coroutine that was stepped once, and waits for something; says so at once. Raises LeftBehind in place of
-    stepping it once its ``delivery`` is.
+    stepping the handler once its ``delivery`` is; what it has asked for is seen through, so that nothing is held.
     """
     suspended()
     while True:
@@ -82,7 +79,7 @@ def go_on(
             go_on = partial(coro.throw, error)
         else:
             go_on = partial(coro.send, value)
-        if delivery is not None and delivery.left:
+        if delivery is not None and delivery.left and not delivery.in_our_hands:
             keep_for_ever(coro)
             raise LeftBehind
         try:
@@ -117,7 +114,7 @@ class Delivery:
 
     __slots__ = (
         "_deadline", "_host", "_left", "_line", "_patience", "_timer", "_waits", "context", "cut", "interrupted", "left", "message", "over", "passed_on",
-        "placed", "result", "scope", "sound", "started", "suspended_once", "variables",
+        "placed", "result", "scope", "sound", "started", "suspended_once", "variables", "waited",
     )  # fmt: skip
 
     variables: contextvars.Context
@@ -140,6 +137,8 @@ class Delivery:
         """It did not end when it was cancelled: whatever it does, the organism goes on without it."""
         self._patience: Timer | None = None
         """Until when it may take to end, once it was cancelled."""
+        self.waited = 0
+        """How often it was given that time."""
         self.interrupted: Failure | None = None
         """Why its scope was cancelled, where it was not from above."""
         self.suspended_once = False
@@ -171,16 +170,17 @@ class Delivery:
             self.cut = True
             self.scope.cancel()
             if self._patience is None:
-                self._wait_for_end()
+                self.wait_for_end()
 
-    def _wait_for_end(self) -> None:
-        self._patience = self._host.timers.add(self._host.now() + PATIENCE, self._lose_patience)
+    def wait_for_end(self) -> None:
+        """Gives it some time to end, once more."""
+        self.waited += 1
+        self._patience = self._host.timers.add(self._host.now() + PATIENCE, lambda: self._host.leave_behind(self))
 
-    def _lose_patience(self) -> None:
-        if self._waits:
-            self._wait_for_end()  # in the organism's own hands: it ends, and what it holds is settled
-        else:
-            self._host.leave_behind(self)
+    @property
+    def in_our_hands(self) -> bool:
+        """Whether it is in the middle of asking the world for something, and not in its handler's own code."""
+        return self._waits > 0
 
     def _time_out(self) -> None:
         self._timer = None
@@ -308,7 +308,7 @@ def outgoing_of(result: Any) -> tuple[Outgoing, ...] | Failure:
 def _filled(answers: tuple[Any, ...]) -> tuple[Outgoing, ...] | Failure:
     """Answers that hold what answers hold: one that was made without its constructor does not. What is no answer is the kernel's to tell."""
     for each in answers:
-        kind = type(each)
+        kind: type = type(each)
         if kind is Reply or kind is Send or kind is Forward:
             try:
                 _ = each.payload if kind is Reply else (each.payload, each.to)
@@ -328,7 +328,7 @@ def failure_of(error: BaseException) -> Failure:
         return Failure("crashed", f"{class_name(error)}, which cannot be told", retry=True)
 
 
-def _failure_of(error: BaseException) -> Failure:
+def _failure_of(error: BaseException) -> Failure:  # noqa: PLR0911 - a case for each kind
     error = _leading(error)
     match error:
         case Refused():

@@ -59,15 +59,18 @@ class DiskThread:
                 result = error
             call(lambda: done(result))
 
-        self._give(carry_out)
+        try:
+            self._give(carry_out)
+        except RuntimeError as error:
+            done(error)
 
     def _give(self, carry_out: Callable[[], None]) -> None:
         with self._lock:
-            self._work.put(carry_out)
             if not self._lives:
-                self._lives = True
-                # A daemon: what hangs on a dead disk must not keep the process.
+                # A daemon: what hangs on a dead disk must not keep the process. Where the system has no thread left, nothing was given.
                 Thread(target=self._live, name="organism disk", daemon=True).start()
+                self._lives = True
+            self._work.put(carry_out)
 
     def _live(self) -> None:
         while True:

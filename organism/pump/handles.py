@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class _End:
     """The end of a thread: its result once it has come, or why there is none. A thread that is paused has a result for now."""
 
-    __slots__ = ("_come", "_gone_on", "error", "last_words", "paused", "result")
+    __slots__ = ("_come", "_gone_on", "done", "error", "last_words", "paused", "result")
 
     def __init__(self) -> None:
         self._come: anyio.Event | None = None
@@ -39,6 +39,8 @@ class _End:
         self.result: ThreadResult | None = None
         self.error: OrganismError | None = None
         self.paused = False
+        self.done = False
+        """It has come, or never will."""
         self.last_words: Callable[[], None] | None = None
 
     @property
@@ -46,6 +48,8 @@ class _End:
         """The end has come, or what is its result for now. Made for the first who asks: thousands of threads may stand in line."""
         if self._come is None:
             self._come = anyio.Event()
+            if self.done:
+                self._come.set()
         return self._come
 
     @property
@@ -53,6 +57,8 @@ class _End:
         """What came was not the end, or the end has come after it."""
         if self._gone_on is None:
             self._gone_on = anyio.Event()
+            if self.done:
+                self._gone_on.set()
         return self._gone_on
 
     def resumed(self) -> None:
@@ -63,9 +69,12 @@ class _End:
             self._gone_on = None
 
     def over(self) -> None:
-        """It has come, or never will."""
-        self.come.set()
-        self.gone_on.set()
+        """It has come, or never will. Most threads end before anybody waits for them: no event is made for those."""
+        self.done = True
+        if self._come is not None:
+            self._come.set()
+        if self._gone_on is not None:
+            self._gone_on.set()
         if self.last_words is not None:
             self.last_words()
 

@@ -9,6 +9,7 @@ import anyio
 
 from organism.errors import EscalatedError
 from organism.frames import Failure, Message, Thread, chain_of
+from organism.pump import runtime
 from organism.pump.deadlines import Deadlines
 from organism.pump.ears import Ears
 from organism.pump.escalation import Escalation
@@ -74,9 +75,11 @@ class Pump:
         self.pauses = Pauses(self, on_rest)
         self.people = People(self, on_rest, on_go_on)
         self.retries = Retries(self)
-        self.threads = Threads(kernel.state.settings.max_handlers)
+        self.threads = Threads(kernel.state.settings.max_handlers, runtime.caller)
         self.ears = Ears()
         self.hooks: Hooks | None = None
+        self.left_out: Callable[[str], str] = str
+        """Leaves secrets out of what callers are told of exceptions."""
         self.escalation = Escalation(self)
         self._stop: anyio.Event | None = None
         self.writer = writer
@@ -132,7 +135,7 @@ class Pump:
             or ends.cancelled
             or ends.cut
             or self.pauses.running
-            or self.waits.wants_room
+            or self.waits.room.is_wanted
         ):
             self._look()
         workers = self.workers
@@ -239,6 +242,11 @@ class Pump:
         self.carry_out()
 
     # Workers
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is begun any more."""
+        return self._group is None
 
     def delivery_suspended(self, delivery: Delivery) -> None:
         """A handler waits: another worker goes on with what is ready."""

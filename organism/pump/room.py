@@ -23,7 +23,12 @@ class Room:
     @property
     def is_full(self) -> bool:
         """Whether whoever comes now has to wait."""
-        return bool(self._line) or self._free() <= self._let_in
+        return bool(self._line) or not self.is_there
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is room for one more, whoever it is for."""
+        return self._free() > self._let_in
 
     @property
     def is_wanted(self) -> bool:
@@ -46,7 +51,7 @@ class Room:
 
     def let_in(self) -> None:
         """There may be room again: as many are let in as there is room for."""
-        while self._line and self._free() > self._let_in:
+        while self._line and self.is_there:
             self._let_in += 1
             self._line.popleft().set()
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import anyio
 
 from organism.errors import NotRunningError, OrganismError
-from organism.pump import runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -36,12 +35,13 @@ _talk: Final[contextvars.ContextVar[Talk[Any]]] = contextvars.ContextVar("organi
 
 
 class Threads:
-    """Runs functions, ``most`` at once. One that waits for the loop does not count; one whose delivery was given up does, until it
+    """Runs functions, ``most`` at once; ``caller`` gives what their threads call the running event loop by. One that waits for the loop does not count; one whose delivery was given up does, until it
     returns: no thread can be stopped from outside.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, caller: Callable[[], Callable[[Callable[[], object]], None]]) -> None:
         self._most = most
+        self._caller = caller
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = Lock()
         self._idle = 0
@@ -55,7 +55,7 @@ class Threads:
     async def run(self, message: Message, function: Callable[..., T], *args: Any) -> T:
         """What ``function`` gives; raises what it raises. Cancelled, it is left to itself, and its answer is dropped."""
         await self._begin()
-        talk: Talk[T] = Talk(self, runtime.caller(), message)
+        talk: Talk[T] = Talk(self, self._caller(), message)
         # A copy: the thread goes on with it after the delivery is over.
         variables = contextvars.copy_context()
         variables.run(_talk.set, talk)
@@ -100,12 +100,17 @@ class Threads:
 
     def _give(self, work: Callable[[], None]) -> None:
         with self._lock:
-            self._work.put(work)
             if self._idle > 0:
                 self._idle -= 1
+                self._work.put(work)
                 return
-        # A daemon: what hangs must not keep the process.
-        Thread(target=self._live, name="organism handler", daemon=True).start()
+        try:
+            # A daemon: what hangs must not keep the process.
+            Thread(target=self._live, name="organism handler", daemon=True).start()
+        except RuntimeError:  # the system has no thread left
+            self.ended()
+            raise
+        self._work.put(work)
 
     def _live(self) -> None:
         while True:

@@ -7,28 +7,37 @@ it keeps this worker, and another one takes over.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import anyio
+from attrs import evolve
 
 from organism.errors import HandlerFailedError, ModelError
 from organism.frames import Failure
+from organism.kernel.charges import abandoned_charge
 from organism.pump import runtime
 from organism.pump.delivery import PATIENCE, Delivery, LeftBehind, failure_of, go_on, outgoing_of, raised, step
+from organism.pump.delivery import Host as DeliveryHost
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from anyio.abc import TaskGroup
 
     from organism.frames import Message
-    from organism.pump.pump import Pump
+    from organism.pump.hooking import Hooks
+    from organism.pump.retries import Retries
+    from organism.pump.waits import Waits
+    from organism.pump.writer import Writer
 
 SLICE = 0.005
 """Seconds that deliveries may follow one another without giving I/O a turn."""
 SPARE = 32
 """Workers that are kept when there is nothing for them to do."""
+
+LONGEST = 12
+"""How often a handler that was cancelled is waited for while a call of its is out: a minute in all."""
 
 _handlers_log = logging.getLogger("organism.handlers")
 
@@ -44,10 +53,21 @@ class _Turn:
         self.superfluous = False
 
 
+class Host(DeliveryHost, Protocol):
+    """What workers need of the pump."""
+
+    retries: Retries
+    waits: Waits
+    running: dict[Message, Delivery]
+    hooks: Hooks | None
+    writer: Writer | None
+    left_out: Callable[[str], str]
+
+
 class Workers:
     """All workers of a pump. ``variables`` is what every delivery starts with a copy of, ``context_of`` makes what a handler sees."""
 
-    def __init__(self, pump: Pump, variables: contextvars.Context, context_of: Callable[[Delivery], Any]) -> None:
+    def __init__(self, pump: Host, variables: contextvars.Context, context_of: Callable[[Delivery], Any]) -> None:
         self._pump = pump
         self._kernel = pump.kernel
         self._handlers = pump.handlers
@@ -144,7 +164,7 @@ class Workers:
         self._carry_out()
         return True
 
-    def _begin(self, delivery: Delivery) -> Coroutine[Any, Any, Any] | None:
+    def _begin(self, delivery: Delivery) -> Awaitable[Any] | None:
         """Steps a handler in place. ``None``: it did not wait, and ``delivery`` has its answer. Else what is to be awaited for that."""
         message = delivery.message
         handler = self._handlers[message.to]
@@ -169,9 +189,7 @@ class Workers:
             return raised(error)
         return go_on(coro, variables, delivery.suspended, waits_for, delivery)
 
-    async def _see_through(
-        self, delivery: Delivery, rest: Coroutine[Any, Any, Any] | None, turn: _Turn, mark: object
-    ) -> bool:
+    async def _see_through(self, delivery: Delivery, rest: Awaitable[Any] | None, turn: _Turn, mark: object) -> bool:
         """Awaits the rest of a delivery. False: the worker's scope is to be left, and the delivery is in ``turn``."""
         turn.delivery = delivery
         try:
@@ -208,7 +226,7 @@ class Workers:
             raise
         return True
 
-    async def _deliver(self, delivery: Delivery, rest: Coroutine[Any, Any, Any] | None, mark: object) -> None:
+    async def _deliver(self, delivery: Delivery, rest: Awaitable[Any] | None, mark: object) -> None:
         """Awaits the ``rest`` of a handler; whatever comes of it is kept in ``delivery`` for :meth:`_conclude`.
 
         ``mark`` is the worker's own scope: others that the handler leaves open are closed, and it is not sound.
@@ -242,12 +260,13 @@ class Workers:
     def _failed(self, delivery: Delivery, error: BaseException) -> None:
         """Keeps what a caller will hear of an exception that left a handler."""
         message = delivery.message
-        delivery.result = failure_of(error)
+        failure = failure_of(error)
+        delivery.result = failure = evolve(failure, text=self._pump.left_out(failure.text))
         delivery.passed_on = isinstance(error, HandlerFailedError)
         outside = message.frame.parent is None and message.thread.owner is None
         if outside and isinstance(error, ModelError):
             return  # no fault of the handler, and whoever sent the message hears it, with its place in the file
-        if delivery.result.code == "crashed":
+        if failure.code == "crashed":
             _handlers_log.error("handler '%s' crashed in thread %s", message.to, message.thread.id, exc_info=error)
 
     def suspended(self, delivery: Delivery) -> None:
@@ -259,7 +278,19 @@ class Workers:
         self._carry_out()
 
     def leave_behind(self, delivery: Delivery) -> None:
-        """A handler does not end though it was cancelled: its delivery does."""
+        """A handler does not end though it was cancelled: its delivery does, and what it holds or stands in line for is let go."""
+        message, calls = delivery.message, self._kernel.calls
+        in_line = self._pump.waits.in_line
+        waiters = [each for each in in_line if each.owner is message]
+        holds = [each for each in self._kernel.state.holds.values() if each.message is message]
+        if (waiters or holds) and delivery.waited < LONGEST:
+            delivery.wait_for_end()  # a call that is out may still come home
+            return
+        for waiter in waiters:
+            del in_line[waiter]
+            calls.leave_line(waiter)
+        for hold in holds:
+            calls.settle(hold, abandoned_charge(hold), self._now())
         self._leave(delivery)
         if delivery.interrupted is not None:
             delivery.result = delivery.interrupted
@@ -269,12 +300,15 @@ class Workers:
         """The pump is to stop, and these handlers do not: what they were at stands in the journal."""
         for delivery in tuple(self._running.values()):
             self._leave(delivery)
+            for ask in delivery.message.asks or ():
+                if ask in self._pump.waits.asking:  # under a shield, it would wait for ever
+                    self._pump.waits.asking[ask].set()
 
     def _leave(self, delivery: Delivery) -> None:
         message = delivery.message
         _handlers_log.error(
             "handler '%s' goes on in thread %s %g s after it was cancelled: it is left behind, and nothing that it does counts",
-            message.to, message.thread.id, PATIENCE,
+            message.to, message.thread.id, PATIENCE * max(1, delivery.waited),
         )  # fmt: skip
         delivery.left = True
         delivery.finished()

@@ -21,6 +21,7 @@ from organism.kernel.fold import Fold
 from organism.kernel.pools import SCOPE as ACCOUNT_SCOPE
 from organism.kernel.windows import roll_hint
 from organism.names import ORGANISM
+from organism.pump import runtime
 from organism.pump.ears import Ears
 from organism.pump.handles import ThreadHandle
 from organism.pump.hooking import Hooks
@@ -77,7 +78,7 @@ class Stage:
         self.hooks = Hooks(named, held=_happened, mark=lambda _: None) if any(named.values()) else None
         self.kernel = Kernel(settings, lambda _root, _fact: None)
         self.ears = Ears()
-        self.threads = Threads(settings.max_handlers)
+        self.threads = Threads(settings.max_handlers, runtime.caller)
         self._thread_moved = ThreadEvent()
         self.place = -1
         self.at = record[0].at if record else 0.0
@@ -108,6 +109,9 @@ class Stage:
         self._group: TaskGroup | None = None
 
     # For contexts
+
+    stopped = False
+    """It runs as long as its contexts do."""
 
     def now(self) -> float:
         """The instant in the record."""
@@ -252,10 +256,16 @@ class Stage:
         for part in list(self._ready):
             before = part.before
             free = before is None or before.end is None or before.end <= self.place
-            if part.posted is not None and part.posted <= self.place and part.due <= self.at and free:
+            come = part.posted is not None and part.posted <= self.place and part.due <= self.at
+            if come and free and not self._waits_its_turn(part):
                 self._ready.remove(part)
                 if part.which not in self.played:
                     self._start(part)
+
+    def _waits_its_turn(self, part: Part) -> bool:
+        """Whether it begins a later turn of a conversation: that knows what the turns before it have said."""
+        message = self._message(part)
+        return message is not None and message.thread.waits_turn
 
     async def _restart(self) -> None:
         """Their process ended: what was under way is run again from its beginning."""

@@ -115,6 +115,34 @@ def test_a_turn_that_fails_is_said_and_the_chat_goes_on(talk: Desk) -> None:
     assert "failed: counter (refused): not today [thread " in ran.err
 
 
+def test_what_is_said_of_a_dead_letter_is_no_answer(talk: Desk) -> None:
+    talk.write(
+        "dead.py",
+        """
+        from organism import Context, Reply
+        from organism.primitives import DeadLetter
+        from talk import Heard, Say
+
+
+        async def crash(say: Say, ctx: Context) -> Reply[Heard]:
+            \"\"\"Crashes at once.\"\"\"
+            if say.text == "crash":
+                raise ValueError("it did")
+            return Reply(Heard(say.text))
+
+
+        async def watch(letter: DeadLetter, ctx: Context) -> Reply[Heard]:
+            \"\"\"Is told.\"\"\"
+            return Reply(Heard("I was told"))
+        """,
+    )
+    handlers = "handlers:\n      crasher: {code: dead:crash}\n      watch: {code: dead:watch}\n      counter"
+    talk.write("organism.yaml", FILE.replace("handlers:\n      counter", f"dead_letters: watch\n    {handlers}"))
+    ran = talk.organism("chat", "--to", "crasher", "--quiet", stdin="crash\na\nb\n")
+    assert (ran.code, ran.out.splitlines()) == (1, ["a", "b"])
+    assert "dead-" in talk.organism("threads").out
+
+
 def test_a_line_that_is_no_payload_is_not_sent(talk: Desk) -> None:
     ran = talk.organism("chat", "--to", "counter", "--quiet", stdin='{"Sai": {}}\nb\n')
     assert (ran.code, ran.out) == (1, "1 b\n")

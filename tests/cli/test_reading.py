@@ -385,6 +385,8 @@ def test_a_conversation_is_its_turns(desk: Desk) -> None:
     turn = desk.organism("show", "apricot", *journal)
     assert turn.out.startswith("thread apricot, began")
     assert "desk" not in turn.out
+    assert desk.organism("show", "apr", *journal).out == turn.out
+    assert desk.organism("show", "ap", *journal).err.startswith("'ap' is the beginning of 2 threads: apple, apricot")
     assert len(desk.organism("log", "c-42", *journal).out.splitlines()) == len(
         [fact for root, fact in record().facts if root != "berry"]
     )

@@ -180,6 +180,13 @@ ENDED: dict[str, Any] = {
             [r"  desk fails: crashed: it\x1b did; nobody hears it"],
         ),
         (
+            facts.Failed(
+                at=9.0, thread="t", seq=1, handler="desk", failure=LATE,
+                steps=(facts.Unhandled(thread="t", failure=LATE, at_root=True), facts.Resolved(ask=("t", 9), answer=LATE)),
+            ),
+            [r"  desk fails: crashed: it\x1b did; outside hears it"],
+        ),
+        (
             facts.Answered(
                 at=9.0, thread="t", seq=1, handler="desk", steps=(facts.CameLate(frame=("t", 1), payload=Note("late")),)
             ),

@@ -128,6 +128,7 @@ DOCUMENTED: dict[str, Any] = {
     "watchdog": 1,
     "queue": 10000,
     "on_full": "wait",
+    "thread_queue": 10000,
     "journal": "sqlite:organism.db",
     "durability": "full",
     "session_log": None,

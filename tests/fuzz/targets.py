@@ -11,7 +11,7 @@ import sqlite3
 import tempfile
 from contextlib import closing, contextmanager, suppress
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -89,10 +89,14 @@ def _read(make: Callable[[], Any]) -> None:
     try:
         value = make()
     except InvalidPayloadError as error:
-        assert len(str(error)) < _LONGEST_WORD, "an error has no end"
+        _ends(error)
         return
     assert TREES.decode_xml(encode_xml(value)) == value
     assert TREES.decode_json(json.loads(json.dumps(encode_json(value)))) == value
+
+
+def _ends(error: Exception) -> None:
+    assert len(str(error)) < _LONGEST_WORD, "an error has no end"
 
 
 def free_text(data: bytes) -> None:
@@ -104,7 +108,7 @@ def free_text(data: bytes) -> None:
         try:
             document = repaired(found)
         except NotRepairedError as error:
-            assert len(str(error)) < _LONGEST_WORD, "an error has no end"
+            _ends(error)
             continue
         _read(partial(TREES.decode_xml, document))
         (again,) = found_in(document, found.name.__eq__)
@@ -151,7 +155,7 @@ def journal_entry(data: bytes) -> None:
         try:
             fact = decode(document, words)
         except JournalError as error:
-            assert len(str(error)) < _LONGEST_WORD, "an error has no end"
+            _ends(error)
             continue
         _is_kept(fact, words)
 
@@ -204,7 +208,7 @@ def sqlite_chain(data: bytes) -> None:
     """A SQLite journal whose rows somebody has written, with the hashes that they need."""
     with _folder() as folder:
         path = folder / "organism.db"
-        SqliteJournal(path).close()
+        path.write_bytes(_empty_journal())
         with closing(sqlite3.connect(path)) as db:
             head, number = Head(), 0
             for number, body in enumerate(data.splitlines(), 1):
@@ -215,6 +219,13 @@ def sqlite_chain(data: bytes) -> None:
             db.execute("INSERT INTO chains VALUES (1, ?, 0, ?, 9, 0.0, 0.0, ?, 0, 0, 0)", [ROOT.encode(), number, last])
             db.commit()
         _is_read("sqlite:organism.db", folder)
+
+
+@cache
+def _empty_journal() -> bytes:
+    with _folder() as folder:
+        SqliteJournal(folder / "organism.db").close()
+        return (folder / "organism.db").read_bytes()
 
 
 def sqlite_body(data: bytes) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.seeds import WORDS, facts, json_of, seeds
 from tests.fuzz.targets import TARGETS
+from tests.fuzz.with_atheris import main
 
 _SHARE = st.floats(0, 1, exclude_max=True)
 
@@ -45,6 +49,18 @@ def test_garbled_bytes_are_read_or_refused(target: str) -> None:
 def test_what_fuzzing_begins_with_is_read(target: str) -> None:
     for data in seeds(target):
         TARGETS[target](data)
+
+
+def test_make_fuzz_runs_every_target() -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text("utf-8").replace("\\\n", " ")
+    (named,) = re.findall(r"^FUZZED := (.*)$", makefile, re.MULTILINE)
+    assert named.split() == list(TARGETS)
+
+
+def test_without_atheris_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "atheris", None)
+    with pytest.raises(SystemExit, match=r"^atheris is not here \(.*\): `make fuzz` installs it"):
+        main(["order"])
 
 
 _ODD: st.SearchStrategy[Any] = st.one_of(

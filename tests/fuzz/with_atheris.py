@@ -23,13 +23,13 @@ def main(arguments: list[str]) -> None:
     try:
         atheris: Any = import_module("atheris")
     except ImportError as error:
-        sys.exit(f"atheris is not here ({error}): it has wheels for Linux on x86-64, and for Python 3.11 to 3.13")
+        sys.exit(f"atheris is not here ({error}): `make fuzz` installs it, on Linux with Python 3.11 to 3.13")
     with atheris.instrument_imports(include=["organism"]):
         seeds: Any = import_module("tests.fuzz.seeds")
         targets: Any = import_module("tests.fuzz.targets")
     if not arguments or arguments[0] not in targets.TARGETS:
         sys.exit(f"name a target: {', '.join(targets.TARGETS)}")
-    name, seconds, *again = [*arguments, str(_DEFAULT)][: max(2, len(arguments))]
+    name, seconds, *again = arguments if len(arguments) > 1 else (arguments[0], str(_DEFAULT))
     with tempfile.TemporaryDirectory() as folder:
         for number, data in enumerate(seeds.seeds(name)):
             (Path(folder) / f"seed{number}").write_bytes(data)

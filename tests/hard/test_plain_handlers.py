@@ -13,7 +13,7 @@ import pytest
 
 from organism import Context, HandlerFailedError, NotRunningError, OrganismError, Refused, Reply, Send
 from organism.primitives import HandlerFailed  # noqa: TC001 - the handler's annotation is read when the organism is made
-from organism.testing import Says, ScriptedModel, running
+from organism.testing import FailAfter, Says, ScriptedModel, running
 from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code
 from tests.replay.replay_world import Note, Recorded, Task
@@ -266,7 +266,10 @@ async def test_no_more_threads_work_than_max_handlers_and_those_given_up_count()
     handlers = {"stuck": code(stuck, timeout=5), "patient": untimed(stuck)}
     async with running(handlers=handlers, max_handlers=2) as organism:
         for number in range(3):
-            assert (await (await organism.send("stuck", Go(n=number))).result()).code == "timeout"
+            thread = await organism.send("stuck", Go(n=number))
+            if number < 2:
+                await until(lambda: len(began) > number)  # noqa: B023 - it is called at once
+            assert (await thread.result()).code == "timeout"
         assert began == [0, 1]
         waits = await organism.send("patient", Go(n=3))
         await until(lambda: organism.statistics().running == 1)
@@ -372,3 +375,22 @@ async def test_tools_of_agents_may_be_plain_functions_too() -> None:
     ) as organism:
         assert await organism.ask("writer", Go("go")) == Said('["bees 0 x", "bees 1 x"]')
     assert names == ["organism handler"]
+
+
+async def test_a_thread_that_cannot_be_started_is_a_failure_of_that_delivery_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: list[str] = []
+
+    def note(message: Go, ctx: Context) -> Reply[Said]:
+        ran.append(message.text)
+        return Reply(Said(message.text))
+
+    async with running(handlers={"note": untimed(note)}, max_handlers=1) as organism:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", FailAfter(0, RuntimeError("can't start new thread")))
+            with pytest.raises(HandlerFailedError, match="can't start new thread"):
+                await organism.ask("note", Go("first"))
+        # Its place is free again, and nobody does later what nobody waits for.
+        assert await organism.ask("note", Go("second")) == Said("second")
+    assert ran == ["second"]

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import errno
 import pathlib
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,6 +17,7 @@ import pytest
 from attrs import define, field, frozen
 
 from organism import ConfigurationError, Context, Reply
+from organism.facts import Ended, ThreadOpened
 from organism.hooks import POINTS
 from organism.journal.disk import Disk
 from organism.models.contract import BackendError
@@ -21,15 +25,28 @@ from organism.testing import FailAfter, Says, ScriptedModel, Watched, running
 from tests.hard.budget_world import Done, Task, agent, code, models, replies
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from organism import ThreadResult
     from organism.models.contract import Backend, Piece, Request, Response, Stream
 
 pytestmark = pytest.mark.anyio
-FULL = OSError(errno.ENOSPC, "No space left on device")
-CUT = BackendError("cut", "the connection was cut")
+
+
+def broken() -> Exception:
+    return RuntimeError("broken")
+
+
+def full() -> Exception:
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+def cut() -> Exception:
+    return BackendError("cut", "the connection was cut")
+
+
+def overloaded() -> Exception:
+    return BackendError("server", "overloaded")
 
 
 @define
@@ -42,7 +59,8 @@ class World:
     port: Port
     document: dict[str, Any] = field(factory=dict)
     wrap: Callable[[Any], Any] = lambda backend: backend
-    begun: Callable[[Watched], object] = lambda organism: None
+    begun: Callable[[Watched], object] = lambda _: None
+    ending: Callable[[Watched], object] = lambda _: None
     handler: Callable[[], None] = lambda: None
     tool: Callable[[], None] = lambda: None
     retries: int = 0
@@ -59,7 +77,7 @@ class World:
             spawned = await (await ctx.spawn("clerk", task)).result()
             assert stream.completion is not None
             assert "".join(pieces) == stream.completion.text
-            return Reply(Done(" ".join([first.text, asked.text, spawned.reply_as(Done).text])))
+            return Reply(Done(f"{first.text} {asked.text} {spawned.reply_as(Done).text}"))
 
         async def look_up(word: str) -> str:
             """Looks a word up."""
@@ -90,7 +108,10 @@ class World:
             async with anyio.create_task_group() as group:
                 group.start_soon(one, organism, "a")
                 group.start_soon(one, organism, "b")
-        assert len([fact for fact in organism.watch.facts if type(fact).__name__ == "Ended" and "." not in fact.thread])
+            self.ending(organism)
+        ends = [fact.thread for fact in organism.watch.of(Ended)]
+        opened = [step.thread for fact in organism.watch.facts for step in fact.steps if isinstance(step, ThreadOpened)]
+        assert sorted(ends) == sorted(opened)
         return results
 
 
@@ -105,11 +126,12 @@ def _said(request: Request) -> Says:
 
 
 class Failing:
-    """A provider that fails wherever the router calls it."""
+    """A provider that fails wherever the router calls it. ``begun`` is called for the pieces of a stream, and for its end."""
 
-    def __init__(self, inner: Backend, fail: Callable[[], None]) -> None:
+    def __init__(self, inner: Backend, fail: Callable[[], None], begun: Callable[[], None] | None = None) -> None:
         self._inner = inner
         self._fail = fail
+        self._begun = begun or fail
 
     async def complete(self, request: Request) -> Response:
         self._fail()
@@ -121,8 +143,8 @@ class Failing:
     async def stream(self, request: Request) -> AsyncGenerator[Stream]:
         self._fail()
         async with self._inner.stream(request) as stream:
-            yield FailingStream(stream, self._fail)
-        self._fail()
+            yield FailingStream(stream, self._begun)
+        self._begun()
 
     async def aclose(self) -> None:
         self._fail()
@@ -140,9 +162,11 @@ class FailingStream:
         return getattr(self._inner, name)
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
-        async for piece in self._inner:
-            self._fail()
-            yield piece
+        pieces: Any = aiter(self._inner)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                self._fail()
+                yield piece
         self._fail()
 
 
@@ -155,9 +179,9 @@ def provider(world: World) -> None:
 
 
 def provider_retried(world: World) -> None:
-    """The same, asked again."""
+    """The same before it has said anything; it is asked again."""
     world.retries = 1
-    provider(world)
+    world.wrap = lambda backend: Failing(backend, world.fail, begun=lambda: None)
 
 
 def handlers(world: World) -> None:
@@ -184,21 +208,24 @@ def subscriber(world: World) -> None:
     heard: list[object] = []
 
     def begun(organism: Watched) -> None:
-        organism.subscribe(lambda fact: world.fail())
+        organism.subscribe(lambda _: world.fail())
         organism.subscribe(heard.append)
 
-    world.begun = begun
+    def ending(organism: Watched) -> None:
+        assert heard == organism.watch.facts
+
+    world.begun, world.ending = begun, ending
 
 
 def meter(world: World) -> None:
     """Somebody who hears what calls cost."""
-    world.begun = lambda organism: organism.meter(lambda event: world.fail())
+    world.begun = lambda organism: organism.meter(lambda _: world.fail())
 
 
 def session_log(world: World) -> None:
     """The disk of the session log: writing to it, and cutting off what a failed write left."""
     world.document["session_log"] = "log"
-    write, cut = Disk.write, Disk.cut
+    write, shorten = Disk.write, Disk.cut
 
     def failing_write(disk: Disk, file: Any, data: memoryview) -> int:
         try:
@@ -210,7 +237,7 @@ def session_log(world: World) -> None:
 
     def failing_cut(disk: Disk, file: Any, size: int) -> None:
         world.fail()
-        cut(disk, file, size)
+        shorten(disk, file, size)
 
     world.patch.setattr(Disk, "write", failing_write)
     world.patch.setattr(Disk, "cut", failing_cut)
@@ -230,6 +257,19 @@ def recording(world: World) -> None:
     world.patch.setattr(pathlib.Path, "open", failing)
 
 
+def threads(world: World) -> None:
+    """The threads that the session log and the recording write in."""
+    world.document |= {"record": str(world.folder / "tape.jsonl"), "session_log": "log"}
+    start = threading.Thread.start
+
+    def failing(thread: threading.Thread) -> None:
+        if thread.name in {"organism recording", "organism session log"}:
+            world.fail()
+        start(thread)
+
+    world.patch.setattr(threading.Thread, "start", failing)
+
+
 @frozen
 class Port:
     """``harms``: a thread may fail of it (one of the two); else both come to their end as if nothing had been. ``calls`` is how often
@@ -237,7 +277,7 @@ class Port:
     """
 
     install: Callable[[World], None]
-    error: Exception
+    error: Callable[[], Exception]
     calls: int
     harms: bool = True
     at_start: bool = False
@@ -245,29 +285,30 @@ class Port:
 
 
 PORTS = [
-    Port(provider, RuntimeError("broken"), 40),
-    Port(provider, CUT, 40),
-    Port(provider, BackendError("server", "overloaded"), 40),
-    Port(provider_retried, CUT, 40, harms=False),
-    Port(handlers, RuntimeError("broken"), 6),
-    Port(tools, RuntimeError("broken"), 4, harms=False),
-    Port(hooks, RuntimeError("broken"), 60),
-    Port(subscriber, RuntimeError("broken"), 60, harms=False),
-    Port(meter, RuntimeError("broken"), 20, harms=False),
-    Port(session_log, FULL, 2, harms=False),
-    Port(recording, FULL, 5, harms=False, at_start=True),
+    Port(provider, broken, 30),
+    Port(provider, cut, 30),
+    Port(provider, overloaded, 30),
+    Port(provider_retried, cut, 20, harms=False),
+    Port(handlers, broken, 6),
+    Port(tools, broken, 4, harms=False),
+    Port(hooks, broken, 50),
+    Port(subscriber, broken, 60, harms=False),
+    Port(meter, broken, 20, harms=False),
+    Port(session_log, full, 2, harms=False),
+    Port(recording, full, 5, harms=False, at_start=True),
+    Port(threads, broken, 2, harms=False),
 ]
 
 
-@pytest.mark.parametrize("port", PORTS, ids=lambda port: f"{port.install.__name__}-{type(port.error).__name__}")
+@pytest.mark.parametrize("port", PORTS, ids=lambda port: f"{port.install.__name__}-{port.error.__name__}")
 async def test_a_port_that_fails_once_harms_at_most_the_one_whose_call_it_was(
-    port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1000):
         folder = tmp_path / f"{number}"
         folder.mkdir()
         with monkeypatch.context() as patch:
-            world = World(FailAfter(number, port.error), folder, patch, port)
+            world = World(FailAfter(number, port.error()), folder, patch, port)
             port.install(world)
             try:
                 results = await world.play()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import logging
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from organism import Context, HandlerFailedError, Reply, Send
+from organism import Context, HandlerFailedError, Organism, Reply, Send
 from organism.errors import QueueFullError, RoutingError
 from organism.settings import Settings
 from organism.testing import Says, ScriptedModel, running
@@ -141,6 +144,41 @@ async def test_what_waits_for_another_attempt_or_a_person_counts_as_well() -> No
 
 def test_the_default_is_as_many_as_the_whole_queue() -> None:
     assert Settings(name="test").thread_queue == Settings(name="test").queue == 10_000
+
+
+@pytest.mark.parametrize(("budget", "most"), [(None, 900), ({"messages": 5}, 4500)])
+async def test_what_a_flood_costs_in_memory_is_known(
+    budget: dict[str, int] | None, most: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some 600 bytes a message that waits, and 3,300 where it waits in a thread of its own; docs/explanation/floods.md says so."""
+    count = 3000
+    caplog.set_level(logging.ERROR, "organism")  # a line for every thread that ends would be kept
+
+    async def stays(message: Go, ctx: Context) -> None:
+        await anyio.sleep(1000)
+
+    handlers = {"flood": code(flood, "sink"), "sink": code(stays, timeout=None, concurrency=1, budget=budget)}
+    # Nobody listens: as in production, and no facts are kept by a watch.
+    async with Organism(name="test", handlers=handlers, budget=FREE) as organism:
+        threads = [await organism.send("flood", Go(n=10))]
+        await anyio.sleep(1)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            threads.append(await organism.send("flood", Go(n=count)))
+            await anyio.sleep(1)
+            gc.collect()
+            assert organism.statistics().queued > count
+            assert 100 < tracemalloc.get_traced_memory()[0] / count < most
+            while threads:
+                threads[-1].cancel()
+                await threads.pop().result()
+            await anyio.sleep(1)
+            schedule: Any = organism.kernel.schedule
+            assert (organism.statistics().threads, schedule.queued) == (0, 0)
+            assert not (schedule._ready or schedule._below or schedule._placeless)
+        finally:
+            tracemalloc.stop()
 
 
 # Turns
@@ -285,7 +323,7 @@ async def test_a_sender_that_was_let_in_and_does_not_come_makes_room_for_the_nex
         heard.append("honest")
 
     async with running(handlers={"slow": code(slow, concurrency=1)}, queue=1) as organism:
-        threads = []
+        threads: list[ThreadHandle] = []
         for _ in range(2):
             threads.append(await organism.send("slow", Go()))
             await anyio.sleep(0.01)

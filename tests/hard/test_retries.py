@@ -18,7 +18,7 @@ from organism import (
     Send,
 )
 from organism.facts import Buried, Failed, Retried, Stopped
-from organism.payloads.primitives import HandlerFailed
+from organism.payloads.primitives import BudgetExhausted, HandlerFailed
 from organism.testing import Says, ScriptedModel, Watched, running
 from tests.hard.budget_world import models
 from tests.hard.pump_world import Go, Odd, Said, code
@@ -328,6 +328,23 @@ async def test_the_seconds_of_a_thread_go_on_while_it_waits_and_end_it() -> None
         assert (result.outcome, result.unit) == ("exhausted", "seconds")
         assert 9.9 < result.usage.seconds < 11
     assert len(handler.begun) == 1
+
+
+async def test_the_last_delivery_of_a_thread_that_ran_out_is_not_tried_again() -> None:
+    last: list[BudgetExhausted] = []
+
+    async def work(message: Go | BudgetExhausted, ctx: Context) -> None:
+        if isinstance(message, BudgetExhausted):
+            last.append(message)
+            raise ValueError("not now")  # noqa: TRY004 - a failure like any other
+        await anyio.sleep(100)
+
+    handlers = {"work": code(work, timeout=None, on_failure={"attempts": 5, "backoff": [1, 1]})}
+    async with running(handlers=handlers, budget={"seconds": 10}) as organism:
+        result = await (await organism.send("work", Go())).result()
+        assert (result.outcome, result.code) == ("failed", "crashed")
+        assert not organism.watch.of(Retried)
+    assert len(last) == 1
 
 
 async def test_an_asker_that_waits_no_longer_ends_the_attempts() -> None:

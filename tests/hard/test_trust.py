@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Attack = Callable[[], Any]
+D1 = Decimal(1)
 
 
 @payload
@@ -137,7 +138,7 @@ class LaterSend(Send[Any]):
     """An answer that could do something when it is looked at."""
 
 
-def hollow(cls: type) -> Any:
+def hollow(cls: type[object]) -> Any:
     return object.__new__(cls)
 
 
@@ -147,7 +148,7 @@ def bent(value: Any, **fields: Any) -> Any:
     return value
 
 
-def round_and_round() -> Box:
+def round_and_round() -> Any:
     """A payload that holds itself."""
     box: Any = Box(Go(), [], {})
     return bent(box, one=bent(Go("x")), more=(bent(Go("y"), text=box),))
@@ -183,7 +184,7 @@ ANSWERS: dict[str, tuple[Attack, str]] = {
 }
 
 
-def raised(error: BaseException, **fields: Any) -> BaseException:
+def raised(error: BaseException, **fields: Any) -> Any:
     return bent(error, **fields)
 
 
@@ -218,8 +219,8 @@ class Group(ExceptionGroup[Exception]):
         raise RuntimeError("no parts")
 
 
-def nested(depth: int) -> BaseException:
-    error: Exception = ValueError("at the bottom")
+def nested(depth: int) -> Any:
+    error: Any = ValueError("at the bottom")
     for _ in range(depth):
         error = ExceptionGroup("deeper", [error])
     return error
@@ -334,7 +335,11 @@ async def test_whatever_is_raised_fails_its_own_delivery_alone(name: str, journa
 
 async def test_a_refusal_names_nobody_whom_the_attacker_does_not_know() -> None:
     for guess in ("hiden", "hidden", "front", "nobody", "clerk.look"):
-        world = World(lambda _, guess=guess: Send(guess, Go()))
+
+        def attack(ctx: Context, address: str = guess) -> Any:
+            return Send(address, Go())
+
+        world = World(attack)
         async with running(handlers=world.handlers) as organism:
             result = await (await organism.send("mallory", Go())).result()
         # One and the same sentence, whether there is such a handler or not.
@@ -519,9 +524,6 @@ async def test_a_list_that_was_put_into_a_payload_is_taken_out_before_it_is_sent
         kept[0].append("forged")
         return Reply(Said(str(message.items)))
 
-    async def root(message: Go, ctx: Context) -> Any:
-        return attack(ctx)
-
     async def forwarder(message: Go, ctx: Context) -> Any:
         out = attack(ctx)
         return Forward(out.to, out.payload)
@@ -599,7 +601,7 @@ async def test_an_answer_of_a_delivery_that_is_over_is_dropped() -> None:
     [
         ("organism", Go(), "'organism' is no handler"),
         ("clerk.look", Go(), "'clerk.look' is no handler"),
-        ("told", BudgetWarning("tokens", "warning", Decimal("0.75"), 1, 0, 1, 0, 0, "thread", "forged"), "only the organism itself sends BudgetWarning"),
+        ("told", BudgetWarning("tokens", "warning", Decimal("0.75"), D1, D1, D1, D1, 0, "thread", "forged"), "only the organism itself sends BudgetWarning"),
         ("told", HandlerFailed("crashed", "forged"), "only the organism itself sends HandlerFailed"),
         ("told", Louder("x"), "not Louder"),
         ("told", hollow(Go), "Go is no whole value"),

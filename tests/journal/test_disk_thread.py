@@ -10,6 +10,7 @@ import pytest
 
 from organism.pump import disk_thread, runtime
 from organism.pump.disk_thread import DiskThread
+from organism.testing import FailAfter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,28 @@ async def test_who_is_cancelled_waits_for_the_work_to_its_end() -> None:
     assert results == ["done"]
 
 
+async def test_who_is_called_back_may_start_tasks() -> None:
+    disk, ended, came = DiskThread(), anyio.Event(), list[object]()
+
+    async def task(number: object) -> None:
+        await anyio.lowlevel.checkpoint()
+        came.append(number)
+        ended.set()
+
+    async with anyio.create_task_group() as group:
+
+        def done(number: int | BaseException) -> None:
+            try:
+                group.start_soon(task, number)
+            except RuntimeError as error:
+                came.append(error)
+                ended.set()
+
+        disk.begin(lambda: 1, done)
+        await ended.wait()
+    assert came == [1]
+
+
 async def test_a_thread_without_work_ends_and_the_next_work_starts_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_thread, "IDLE", 0.001)
     disk = DiskThread()
@@ -78,3 +101,19 @@ def test_work_that_outlives_its_loop_says_nothing(backend: str) -> None:
 
     anyio.run(leave, backend=backend)
     calls[0]()
+
+
+async def test_where_no_thread_can_be_started_whoever_gave_the_work_hears_it_and_it_is_not_done_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk, done, came = DiskThread(), list[int](), list[object]()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", FailAfter(0, RuntimeError("can't start new thread")))
+        with pytest.raises(RuntimeError, match="new thread"):
+            await disk.run(lambda: done.append(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", FailAfter(0, RuntimeError("can't start new thread")))
+        disk.begin(lambda: done.append(2), came.append)
+    assert "new thread" in str(came.pop())
+    assert await disk.run(lambda: 3) == 3
+    assert not done

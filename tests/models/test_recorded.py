@@ -536,6 +536,22 @@ async def test_damage_before_the_end_is_told_with_its_line(tape: Path) -> None:
     assert said.endswith("delete it, or record again")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b'{"key": 5, "answer": {"text": "x", "finish_reason": "stop", "tool_calls": [{"\\ufeff\\n\\u001b[2J": 1}]}',
+     b'{"error": {"kind": "broken", "text": "x", "retry_after": "\\u2028' + b"x" * 5_000 + b'"}',
+     b'{"asked": 1e999, "answer": {"text": "x", "finish_reason": "stop"}', b"[" * 100_000, b"9" * 5_000, b"\xff"],
+    ids=range(6),
+)  # fmt: skip
+async def test_damage_is_told_in_one_line_that_can_be_printed(tape: Path, line: bytes) -> None:
+    beside = b', "key": "k", "request": {"model": "m"}, "max_output_tokens": 5, "asked": 1}'
+    put(tape, HEAD + (line + beside.replace(b', "asked": 1', b"" if b"asked" in line else b', "asked": 1')) + b"\n")
+    said = await _start(_backend(file=str(tape)))
+    assert f"{tape} line 2 is damaged (" in said
+    assert said.isprintable()
+    assert len(said) < 1_000
+
+
 async def test_a_file_that_cannot_be_written_is_told_before_anything_is_paid(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("my notes\n", "utf-8")
     for name, said in (

@@ -151,6 +151,15 @@ def test_the_next_message_is_no_answer_to_a_reply() -> None:
     assert heard[0].messages[-1] == following
 
 
+def test_what_follows_a_turn_that_was_not_answered_is_a_message_of_its_own() -> None:
+    request = prompt(Element(Dog, "shelf"), Element(Cat, None))
+    asked = {"role": "assistant", "content": '<Dog to="shelf"><name>a</name></Dog>'}
+    following = {"role": "user", "content": "Message:\n<Dog><name>b</name></Dog>"}
+    heard = spoken(evolve(request, messages=[*request.messages, asked, following]))
+    assert heard is not None
+    assert heard[0].messages[-1] == following
+
+
 def test_whom_it_cannot_address_any_more_it_does_not_address() -> None:
     request = prompt(Element(Dog, "shelf"), Element(Dog, "desk"), Element(Cat, None))
     end = {"role": "user", "content": "You cannot address shelf any more."}

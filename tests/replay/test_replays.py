@@ -10,12 +10,15 @@ import anyio
 from organism import Context, Forward, HandlerFailedError, Refused, Reply, Send
 from organism.errors import BudgetExhaustedError, ModelError
 from organism.models.contract import BackendError
+from organism.replay.player import Player
 from organism.testing import Says, ScriptedModel
 from tests.hard.pump_world import Go, Said, code
 from tests.replay.replay_world import Recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from organism import Organism
     from organism.models.contract import Request
@@ -292,3 +295,34 @@ def test_asks_that_were_cut_off_before_a_crash_come_out_as_they_were_asked_after
     asked.clear()
     replayed = world.replay()
     assert (replayed.differences, replayed.unsure) == ((), ())
+
+
+async def remember(message: Go, ctx: Context) -> Reply[Said]:
+    seen = ctx.state["seen"] = [*ctx.state.get("seen", []), message.text]
+    return Reply(Said((await ctx.complete(" ".join(seen), max_output_tokens=20)).text))
+
+
+def test_a_turn_that_was_sent_early_is_run_when_those_before_it_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ScriptedModel(answering)
+    world = Recorded(tmp_path, handlers={"remember": code(remember)}, models=model.models())
+
+    async def work(organism: Organism) -> None:
+        turns = [await organism.send("remember", Go(each), id=each, conversation="c") for each in "abc"]
+        for turn in turns:
+            assert (await turn.result()).outcome == "completed"
+
+    world.run(work)
+    came: list[bool] = []
+    moved = Player.moved
+
+    async def watched(player: Player, patience: float) -> bool:
+        came.append(await moved(player, patience))
+        return came[-1]
+
+    monkeypatch.setattr(Player, "moved", watched)
+    replayed = world.replay("conversation:c")
+    assert (replayed.differences, replayed.deliveries) == ((), 3)
+    # On asyncio five seconds pass for each that is waited for in vain.
+    assert all(came)

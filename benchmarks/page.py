@@ -1,0 +1,204 @@
+"""docs/performance.md, from the figures that were kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.growth_laws import LAWS, said, slope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEAD: Final = """\
+# Performance
+
+Written by `make bench`; `make bench PEERS=DIR` measures the peers as well. Do not edit it: run it again. The figures as they were measured are in
+[figures.json](performance/figures.json).
+
+Everything is measured on the whole product, with every rule on: peers and types are checked, budgets counted, senders captured, failures caught,
+ends of threads detected, statistics kept. Each figure is the median of as many runs as its part says, each in a process of its own; in brackets are the least and the most.
+*us of CPU* is the time of our own process for one of them, all of its threads together. It moves less than a rate where other programs want the
+machine, but a shared machine makes it longer, too.
+"""
+
+CLAIMS: Final = """\
+## What is not claimed
+
+- That these rates are those of your machine, or of a quiet one: see under what load each part was measured. Compare ratios of one run, not rates of two.
+- That a fast pump makes agents fast. A model takes seconds; what is measured here is what is added to that.
+- That the peers do less well what they are for. They were given small tasks that all of them can do, in the simplest way that their documentation shows;
+  most keep no budgets, and some do far more than pass messages on.
+- That the power cut was tried: `full` waits until the disk says that it has written, and a disk in a virtual machine may say so early.
+- Rates of several machines, or of several processes: an organism is one process, and one loop.
+- A mean without its tail: where only a median is shown, single cases may take far longer.
+"""
+
+AIMS: Final = {
+    "W1": "20 x autogen-core, 40 x langgraph, 2 x raw trio channels, above asyncio queue and pykka",
+    "W2F": "20 x autogen-core",
+    "W2C": "20 x autogen-core",
+    "W4": "20 x autogen-core, 2 x raw trio channels",
+    "durable-serial": "3 x langgraph + SqliteSaver",
+    "durable-many": "100 x langgraph + SqliteSaver",
+    "turns": "5 x openai-agents, 10 x pydantic-ai",
+    "gateway": "3 x litellm Router, over HTTP",
+}
+TIMES: Final = {
+    ("W1", "autogen-core"): 20, ("W1", "langgraph, no saver"): 40, ("W1", "raw trio channels"): 2, ("W1", "asyncio queue"): 1,
+    ("W1", "pykka"): 1, ("W2F", "autogen-core"): 20, ("W2C", "autogen-core"): 20, ("W4", "autogen-core"): 20,
+    ("W4", "raw trio channels"): 2, ("durable-serial", "langgraph + SqliteSaver"): 3,
+    ("durable-many", "langgraph + SqliteSaver"): 100, ("turns", "openai-agents, fake model"): 5,
+    ("turns", "pydantic-ai TestModel"): 10, ("gateway", "litellm Router, over HTTP"): 3,
+}  # fmt: skip
+"""How many times a peer's rate ours is meant to be."""
+NAMES: Final = {
+    "W1": ("two handlers, a small typed message to and fro: hops", 280_000),
+    "W2F": ("one coordinator, 1,000 handlers, each answers: messages", 270_000),
+    "W2C": ("1,000 conversations at once through three handlers, each opens and ends: messages", 200_000),
+    "W4": ("a ring of 100 handlers, one token: hops", 260_000),
+    "ask": ("a handler that asks another one: asks", 300_000),
+    "scope": ("the same below a cancel scope of the handler's own: asks", 100_000),
+    "durable-serial": ("W1, each step on the disk before its effects (`full`, SQLite): hops", 2_200),
+    "durable-many": ("W2C, the same way: messages", 65_000),
+    "held": ("`complete` with its hold on the disk before, one thread: calls", 2_000),
+    "helds": ("the same, 1,000 threads: calls", 30_000),
+    "turns": ("turns of an agent on a model that answers at once", 6_000),
+    "gateway": ("model calls over HTTP to a local server, 64 at a time", None),
+    "waits": ("handlers that wait 10 ms in 1,000 threads: waits", None),
+    "bare": ("bare trio tasks that wait 10 ms, 1,000 at once: waits", None),
+}
+"""What the rates are of, and what they are meant to be about on two quiet cores."""
+
+
+def page(kept: dict[str, Any]) -> str:
+    """The whole page; what was not measured is not there."""
+    parts = [HEAD]
+    parts += [_peers(kept["peers"])] if "peers" in kept else []
+    parts += [_own(kept["own"])] if "own" in kept else []
+    parts += [_growth(kept["growth"])] if "growth" in kept else []
+    return "\n".join([*parts, CLAIMS])
+
+
+def _circumstances(part: dict[str, Any]) -> str:
+    machine = "; ".join(
+        f"{name} {value}" if name[0].islower() and name != "date" else value for name, value in part["machine"].items()
+    )
+    before, after = part["load"]
+    runs = f"Medians of {part['runs']} runs" if part["runs"] > 1 else "One run of each"
+    short = " Runs were short (`--quick`)." if part.get("short") else ""
+    return (
+        f"{machine}. {runs}.{short} Processes that wanted to run, of any program, in the minute before it began: {before}, and before it"
+        f" ended: {after}.\n"
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
+
+
+def _peers(part: dict[str, Any]) -> str:
+    rows = []
+    for row in part["rows"]:
+        aim = TIMES.get((row["work"], row["peer"]))
+        judged = "" if aim is None else f"{aim}: {'reached' if row['ratio'] >= aim else '**missed**'}"
+        rows.append([row["work"], row["peer"], _count(row["own"]), _count(row["rate"]), f"{row['ratio']:.1f}", judged])
+    used = ", ".join(f"{name} {version}" for name, version in part["versions"].items())
+    return "\n".join([
+        "## Beside others\n",
+        ("Ours and each peer in turn, on the same task in the same minutes, a second; the ratio is what can be compared. *Aim* is how many times its"
+        " rate was aimed at.\n"),
+        _circumstances(part),
+        _table(["work", "peer", "organism", "peer's", "ratio", "aim"], rows),
+        f"W1 to W4 and the others are what they are in the table below. Peers: {used}.\n",
+    ])  # fmt: skip
+
+
+def _own(part: dict[str, Any]) -> str:
+    found = part["rows"]
+    rates = [
+        [
+            what,
+            f"{_count(row['rate'])} ({_count(row['range'][0])} to {_count(row['range'][1])})",
+            f"{_cpu(row):.1f}",
+            _count(1e6 / _cpu(row)),
+            "" if aim is None else _count(aim),
+        ]
+        for name, (what, aim) in NAMES.items()
+        if (row := found.get(name)) is not None
+    ]
+    return "\n".join([
+        "## Ours alone\n",
+        "*By CPU* is how many there would be in a second of which the process had all: what comes closest to a quiet machine where others ran as well.\n",
+        _circumstances(part),
+        _table(["work", "a second", "us of CPU", "by CPU", "guide on quiet cores"], rates),
+        _table(["figure", "measured", "aim"], list(_single(found))),
+    ])  # fmt: skip
+
+
+def _cpu(row: dict[str, Any]) -> float:
+    return float(row.get("cpu_us", row.get("call_us", 1e6 / row["rate"])))
+
+
+def _single(found: dict[str, Any]) -> Iterator[list[str]]:
+    if "waits" in found and "bare" in found:
+        share = found["waits"]["rate"] / found["bare"]["rate"]
+        yield ["handlers that wait 10 ms, of what bare trio tasks do", f"{share:.0%}", "60 %"]
+        yield ["the same by CPU", f"{found['bare']['cpu_us'] / found['waits']['cpu_us']:.0%}", ""]
+    if late := found.get("latency"):
+        yield [
+            f"a delivery at half of the highest rate ({_count(late['rate'])} a second): p99",
+            f"{late['p99_ms']:.2f} ms",
+            "1 ms",
+        ]
+        yield ["the same: median", f"{late['p50_ms']:.3f} ms", ""]
+    if kept := found.get("memory"):
+        for name, what, aim in (
+            ("queued", "a queued thread", "1.1 KB"),
+            ("suspended", "a thread that waits in `ask`, with the message that waits for the other handler", "3.2 KB"),
+            ("handler", "a handler", "1.1 KB"),
+        ):
+            yield [what, f"{kept[name] / 1024:.2f} KB", aim]
+    if nodes := found.get("nodes"):
+        yield ["hold and settle on 4 nodes, by the rules alone", f"{nodes['rules_us']:.1f} us", "4 us"]
+        yield ["the same in the kernel, with sums by name", f"{nodes['kernel_us']:.1f} us", ""]
+    for name, what, aim in (
+        ("import", "`import organism`", "100 ms"),
+        ("check", "`organism check` on a new project", "300 ms"),
+    ):
+        if row := found.get(name):
+            yield [what, f"{row['ms']:.0f} ms", aim]
+
+
+def _growth(part: dict[str, Any]) -> str:
+    rows, drawn = [], []
+    for case, found in part["cases"].items():
+        law, sizes = LAWS[case], [row["size"] for row in found]
+        if len(found) < 2:
+            continue
+        cpu = [row["cpu_us"] for row in found]
+        kept = [row["bytes"] for row in found]
+        time, memory = said(slope(sizes, cpu)), said(slope(sizes, kept))
+        rows.append([
+            f"{law.grows}, {_count(sizes[0])} to {_count(sizes[-1])}",
+            f"{law.one}: {cpu[0]:.1f} to {cpu[-1]:.1f} us", time, f"{_size(kept[0])} to {_size(kept[-1])}", memory, law.why,
+        ])  # fmt: skip
+        drawn.append(f"![{law.grows}: time and memory](performance/{case}.svg)\n")
+    opened = part["cases"].get("journal", [])
+    opening = [f"{_count(row['size'])} threads: {row['open_ms']:.0f} ms" for row in opened if "open_ms" in row]
+    return "\n".join([
+        "## How it grows\n",
+        ("CPU of one of them, and what the size keeps in memory, at the smallest size and at the largest. *Flat*, *linear* and the rest are counted over the"
+        " last step, between the two largest sizes. Both axes of each plot are logarithmic: a line that rises by one decade in one decade is linear.\n"),
+        _circumstances(part),
+        _table(["what grows", "CPU", "grows", "memory", "grows", "why"], rows),
+        *([f"To open an organism on a journal with so many ended threads: {'; '.join(opening)}.\n"] if opening else []),
+        *drawn,
+    ])  # fmt: skip
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**20:.1f} MB" if count >= 2**20 else f"{count / 1024:.1f} KB"
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}"

@@ -1,0 +1,223 @@
+"""Runs the benchmarks, each figure in processes of its own, and writes docs/performance.md with its plots.
+
+    python benchmarks/report.py [--quick] [--runs N] [--peers DIR] [PART...]
+
+peers    our rates beside those of others, in turn; needs ``--peers``, a folder with ``setup`` and ``compare`` whose ``setup`` has run
+own      rates, latency, memory and starting up: medians of N runs (5)
+growth   what each of them comes to as something grows: medians of N runs, too
+page     nothing is measured: the page is written anew from the last figures
+
+Without a part all are run (``peers`` where a folder is given). A figure that fails is left out, and said. Figures are kept in
+docs/performance/figures.json, with the machine and its load, so that parts can be run one by one. ``--quick`` makes each run
+short, one of each unless ``--runs`` says more, and grows nothing beyond 1,000.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sqlite3
+import statistics
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import plots
+from benchmarks.growth import CASES
+from benchmarks.page import page
+
+HERE: Final = Path(__file__).resolve().parent
+DOCS: Final = HERE.parent / "docs"
+KEPT: Final = DOCS / "performance" / "figures.json"
+PARTS: Final = ("peers", "own", "growth", "page")
+WORKLOADS: Final = {
+    "W1": ["pump.py", "W1"],
+    "W2F": ["pump.py", "W2F"],
+    "W2C": ["pump.py", "W2C"],
+    "W4": ["pump.py", "W4"],
+    "durable-serial": ["durable.py", "durable-serial"],
+    "durable-many": ["durable.py", "durable-many"],
+    "turns": ["single.py", "turns"],
+    "gateway": ["gateway.py", "http"],
+}
+"""What the peers are measured with, and what of ours does the same."""
+SINGLES: Final = (
+    "ask", "scope", "held", "helds", "waits", "bare", "latency", "memory", "nodes", "import", "check",
+)  # fmt: skip
+OTHERS: Final = (
+    "trio", "uvloop", "autogen-core", "pykka", "thespian", "xoscar", "langgraph", "langgraph-checkpoint-sqlite",
+    "openai-agents", "pydantic-ai-slim", "openai", "litellm", "httpx",
+)  # fmt: skip
+SHORT: Final = {
+    "W1": 20_000, "W2F": 5, "W2C": 4, "W4": 20_000, "durable-serial": 500, "durable-many": 3, "turns": 100, "ask": 5000,
+    "scope": 5000, "held": 200, "helds": 2, "waits": 5, "bare": 20, "latency": 3000, "memory": 1000, "nodes": 300,
+}  # fmt: skip
+"""How much of each is done where it is to be quick; the others take no number."""
+COMPARED: Final = re.compile(
+    r"(?P<work>\S+) +own +(?P<own>[\d,]+) \((?P<own_range>[\d,.]+)\) +(?P<peer>.+?) +(?P<rate>[\d,]+) \((?P<range>[\d,.]+)\)"
+    r" +ratio +(?P<ratio>[\d.]+)"
+)
+QUICK: Final = 1000
+"""Sizes above it are left out where it is to be quick."""
+LONGEST: Final = 300
+"""Seconds after which a benchmark is given up."""
+
+
+@define
+class Options:
+    """How much is measured."""
+
+    runs: int = 5
+    quick: bool = False
+    peers: Path | None = None
+
+
+def machine() -> dict[str, str]:
+    """What it runs on; nothing that names the machine itself."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else []
+    used = ", ".join(f"{name} {version(name)}" for name in ("trio", "anyio", "attrs", "lxml"))
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "CPU": f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "with": f"{used}, SQLite {sqlite3.sqlite_version}",
+        "organism": version("organism"),
+    }
+
+
+def load() -> float:
+    """How many processes wanted to run in the last minute, on average: what was running besides is in it."""
+    return round(os.getloadavg()[0], 1)
+
+
+def run(words: list[str]) -> dict[str, float] | None:
+    """The figures that one of our benchmarks prints last; ``None``, and why on the screen, where it prints none."""
+    try:
+        done = subprocess.run(
+            [sys.executable, str(HERE / words[0]), *words[1:]],
+            capture_output=True, text=True, check=False, timeout=LONGEST,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        print(f"{' '.join(words)}: given up after {LONGEST} s", flush=True)
+        return None
+    found = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not found:
+        print(f"{' '.join(words)}: no figure\n{done.stderr[-500:]}", flush=True)
+        return None
+    return {name: value for name, value in found[-1].items() if isinstance(value, int | float)}
+
+
+def medians(words: list[str], runs: int) -> dict[str, Any] | None:
+    """The median of each figure, and of rates the range."""
+    found = [each for each in (run(words) for _ in range(runs)) if each is not None]
+    if not found:
+        return None
+    figures: dict[str, Any] = {name: statistics.median(each[name] for each in found) for name in found[0]}
+    if "rate" in figures:
+        figures["range"] = [min(each["rate"] for each in found), max(each["rate"] for each in found)]
+    print(f"{' '.join(words):34} {json.dumps(figures)}", flush=True)
+    return figures
+
+
+def peers(options: Options) -> dict[str, Any]:
+    """Our rates beside those of others, as `compare` prints them."""
+    assert options.peers is not None
+    rows: list[dict[str, Any]] = []
+    for work, words in WORKLOADS.items():
+        command = [str(options.peers / "compare"), work, "--", sys.executable, str(HERE / words[0]), *words[1:]]
+        environment = os.environ | {"RUNS": str(options.runs)}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
+            for line in running.stdout or ():
+                print(line, end="", flush=True)
+                found = COMPARED.match(line)
+                if found:
+                    rates = {name: float(found[name].replace(",", "")) for name in ("own", "rate", "ratio")}
+                    rows.append({"work": work, "peer": found["peer"].strip(), "range": found["range"], **rates})
+    return {"rows": rows, "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Of the peers, where their environments stand."""
+    given = os.environ.get("PEERS_DIR")
+    base = Path(given) if given else Path.home() / ".cache" / "organism-peers"
+    paths = [str(path) for path in base.glob("*/lib/python*/site-packages")]
+    there = {each.name.lower(): each.version for each in distributions(path=paths)}
+    return {name: there[name] for name in OTHERS if name in there}
+
+
+def own(options: Options) -> dict[str, Any]:
+    """Our figures by name."""
+    work = WORKLOADS | {name: ["single.py", name] for name in SINGLES}
+    short = {name: [str(SHORT[name])] if options.quick and name in SHORT else [] for name in work}
+    found = {name: medians([*words, *short[name]], options.runs) for name, words in work.items()}
+    return {"rows": {name: figures for name, figures in found.items() if figures is not None}}
+
+
+def growth(options: Options) -> dict[str, Any]:
+    """A row for each size of each case."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for case, (_, sizes) in CASES.items():
+        for size in sizes if not options.quick else [size for size in sizes if size <= QUICK]:
+            timed = medians(["growth.py", case, str(size)], options.runs)
+            kept = medians(["growth.py", "--memory", case, str(size)], 1)
+            if timed is not None and kept is not None:
+                found.setdefault(case, []).append({**timed, "bytes": kept["bytes"], "size": size})
+    return {"cases": found}
+
+
+def wanted(words: list[str]) -> tuple[Options, list[str]]:
+    """What the command line asks for."""
+    options, parts, words = Options(), list[str](), words[:]
+    while words:
+        match words.pop(0):
+            case "--quick":
+                options.quick, options.runs = True, options.runs if "--runs" in sys.argv else 1
+            case "--runs" if words and words[0].isdigit() and int(words[0]):
+                options.runs = int(words.pop(0))
+            case "--peers" if words:
+                options.peers = Path(words.pop(0)).resolve()
+            case part if part in PARTS:
+                parts.append(part)
+            case _:
+                raise SystemExit(__doc__)
+    if options.peers is None and "peers" in parts:
+        raise SystemExit("peers: say where they are, with --peers DIR (make bench PEERS=DIR)")
+    if options.peers is not None and not (options.peers / "compare").is_file():
+        raise SystemExit(f"--peers {options.peers}: no `compare` is there; give a folder with `setup` and `compare`")
+    return options, parts or [part for part in PARTS if part != "peers" or options.peers is not None]
+
+
+def main() -> None:
+    options, parts = wanted(sys.argv[1:])
+    kept: dict[str, Any] = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
+    KEPT.parent.mkdir(exist_ok=True)
+    for part, measure in {"peers": peers, "own": own, "growth": growth}.items():
+        if part in parts:
+            before = load()
+            figures = measure(options)
+            kept[part] = {
+                "machine": machine(),
+                "load": [before, load()],
+                "runs": options.runs,
+                "short": options.quick,
+                **figures,
+            }
+            KEPT.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    plots.draw(kept, KEPT.parent)
+    (DOCS / "performance.md").write_text(page(kept), "utf-8")
+    print("written: docs/performance.md")
+
+
+if __name__ == "__main__":
+    main()

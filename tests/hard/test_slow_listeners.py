@@ -1,0 +1,85 @@
+"""Whoever hears of facts and is slow at it: nobody else waits for a reader, and what waits for one is bounded."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+import pytest
+
+from organism import Context, Organism, Reply
+from organism.audience import Audience
+from organism.errors import QueueFullError
+from organism.facts import Fact, Failed
+from organism.frames import Failure
+from tests.hard.pump_world import Go, Said, code
+
+FACTS = 10_000
+"""As many may wait for a reader."""
+
+
+async def echo(message: Go, ctx: Context) -> Reply[Said]:
+    return Reply(Said(message.text))
+
+
+async def run_threads(organism: Organism, count: int) -> None:
+    """So many threads, of three facts each."""
+    for start in range(0, count, 500):
+        threads = [await organism.send("echo", Go()) for _ in range(min(500, count - start))]
+        for thread in threads:
+            assert (await thread.result()).reply == Said()
+
+
+async def test_a_reader_of_events_that_falls_too_far_behind_is_told_so_and_nobody_waits_for_it() -> None:
+    async with Organism(name="test", handlers={"echo": code(echo)}) as organism:
+        asleep, awake = organism.events(), organism.events()
+        with anyio.fail_after(1):  # of the virtual clock: nobody waits
+            for _ in range(FACTS // 3 + 10):
+                await organism.ask("echo", Go())
+                for _ in range(3):
+                    await anext(awake)
+        for _ in range(FACTS):
+            await anext(asleep)  # what came while there was room is not lost to it
+        with pytest.raises(QueueFullError, match="more than 10000 facts behind"):
+            await anext(asleep)
+        assert await organism.ask("echo", Go("still")) == Said("still")
+
+
+def test_a_subscriber_that_is_slow_is_named_once_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It runs where everything runs: all that can be done is to say so."""
+    now, heard = 0.0, list[Fact]()
+
+    def slow(fact: Fact) -> None:
+        nonlocal now
+        now += 0.2
+        heard.append(fact)
+
+    audience = Audience(lambda: None, clock=lambda: now)
+    audience.subscribe(slow)
+    audience.subscribe(heard.append)
+    facts = [
+        Failed(at=float(number), thread="t", seq=1, handler="h", failure=Failure("crashed", "")) for number in range(9)
+    ]
+    with caplog.at_level(logging.WARNING, "organism"):
+        for fact in facts:
+            audience.tell(fact)
+    assert heard == [fact for fact in facts for _ in range(2)]
+    (said,) = [each.getMessage() for each in caplog.records]
+    assert said.startswith("a subscriber took 0.2 s, and everything else waited: read `organism.events()`")
+
+
+async def test_a_subscriber_that_stops_the_reader_beside_it_does_no_harm() -> None:
+    """Subscribers come and go while they are told."""
+    heard: list[str] = []
+
+    def first(fact: Fact) -> None:
+        heard.append("first")
+        leave()
+
+    async with Organism(name="test", handlers={"echo": code(echo)}) as organism:
+        organism.subscribe(first)
+        leave = organism.subscribe(lambda _: heard.append("second"))
+        await run_threads(organism, 1)
+        with anyio.fail_after(1):
+            await run_threads(organism, 1)
+    assert heard == ["first", "second", *["first"] * 5]

@@ -1,0 +1,43 @@
+"""docs/performance.md: it is what its figures come to, and it judges them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from benchmarks.growth_laws import LAWS, said, slope
+from benchmarks.page import page
+
+DOCS: Final = Path(__file__).parent.parent / "docs"
+FIGURES: Final = DOCS / "performance" / "figures.json"
+AROUND: Final[dict[str, Any]] = {"machine": {"date": "today", "CPU": "a CPU"}, "load": [0.5, 2.0], "runs": 3}
+
+
+def test_the_page_is_what_was_measured() -> None:
+    kept = json.loads(FIGURES.read_text("utf-8"))
+    assert (DOCS / "performance.md").read_text("utf-8") == page(kept), "run `make bench`"
+    assert {path.stem for path in FIGURES.parent.glob("*.svg")} == set(kept["growth"]["cases"]) <= set(LAWS)
+
+
+@pytest.mark.parametrize(("ratio", "judged"), [(19.9, "20: **missed**"), (20.0, "20: reached")])
+def test_a_ratio_below_its_aim_is_said_to_miss_it(ratio: float, judged: str) -> None:
+    row = {"work": "W1", "peer": "autogen-core", "own": 200_000.0, "rate": 10_000.0, "ratio": ratio}
+    assert f"| {ratio:.1f} | {judged} |" in page({"peers": {**AROUND, "rows": [row], "versions": {"pykka": "4.5.0"}}})
+
+
+def test_it_says_on_what_machine_and_under_what_load() -> None:
+    text = page({"own": {**AROUND, "rows": {}}})
+    assert "a CPU" in text
+    assert "began: 0.5, and before it ended: 2.0" in text
+    assert "## What is not claimed" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [([5, 5], "flat"), ([10, 32], "less than linear"), ([10, 100], "linear"), ([10, 1000], "**more than linear**")],
+)
+def test_growth_is_told_by_its_last_step(values: list[float], word: str) -> None:
+    assert said(slope([1, 10, 100], [1, *values])) == word
