@@ -39,7 +39,7 @@ from organism.primitives import BudgetGranted
 from organism.testing import Says, ScriptedModel, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from organism import ThreadHandle
     from organism.facts import Fact
@@ -109,7 +109,7 @@ class Chaos:
 
     dice: random.Random
     block: Callable[[float], None]
-    did: Counter[str] = field(factory=Counter)
+    did: Counter[str] = field(factory=Counter[str])
 
     async def stir(self, message: Stir, ctx: Context) -> Any:
         """Does something bad."""
@@ -201,8 +201,8 @@ class Honest:
 
     seed: int
     script: ScriptedModel = field(init=False)
-    turns: list[float] = field(factory=list)
-    wrong: list[str] = field(factory=list)
+    turns: list[float] = field(factory=list[float])
+    wrong: list[str] = field(factory=list[str])
 
     def __attrs_post_init__(self) -> None:
         self.script = ScriptedModel(self.model)
@@ -260,8 +260,8 @@ class Laws:
 
     organism: Organism
     fold: Fold = field(init=False)
-    seen: Counter[str] = field(factory=Counter)
-    broken: list[str] = field(factory=list)
+    seen: Counter[str] = field(factory=Counter[str])
+    broken: list[str] = field(factory=list[str])
     most_queued: int = 0
     most_under_way: int = 0
 
@@ -374,7 +374,7 @@ def times(seconds: list[float]) -> dict[str, float]:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def unheard() -> Generator[None]:
     """Nothing is logged of what crashes: it would be most of the work."""
     log = logging.getLogger("organism")
     before = log.level

@@ -33,16 +33,10 @@ CLAIMS: Final = """\
 - A mean without its tail: where only a median is shown, single cases may take far longer.
 """
 
-AIMS: Final = {
-    "W1": "20 x autogen-core, 40 x langgraph, 2 x raw trio channels, above asyncio queue and pykka",
-    "W2F": "20 x autogen-core",
-    "W2C": "20 x autogen-core",
-    "W4": "20 x autogen-core, 2 x raw trio channels",
-    "durable-serial": "3 x langgraph + SqliteSaver",
-    "durable-many": "100 x langgraph + SqliteSaver",
-    "turns": "5 x openai-agents, 10 x pydantic-ai",
-    "gateway": "3 x litellm Router, over HTTP",
-}
+BUSY: Final = (
+    " **The machine was busy with other work**: rates by the clock are a fraction of a quiet one's, and ratios and the tail of latencies are rough."
+    " Measure again before you rely on them."
+)
 TIMES: Final = {
     ("W1", "autogen-core"): 20, ("W1", "langgraph, no saver"): 40, ("W1", "raw trio channels"): 2, ("W1", "asyncio queue"): 1,
     ("W1", "pykka"): 1, ("W2F", "autogen-core"): 20, ("W2C", "autogen-core"): 20, ("W4", "autogen-core"): 20,
@@ -88,7 +82,7 @@ def _circumstances(part: dict[str, Any]) -> str:
     short = " Runs were short (`--quick`)." if part.get("short") else ""
     return (
         f"{machine}. {runs}.{short} Processes that wanted to run, of any program, in the minute before it began: {before}, and before it"
-        f" ended: {after}.\n"
+        f" ended: {after}.{BUSY if max(before, after) > 4 else ''}\n"
     )
 
 

@@ -28,6 +28,11 @@ def test_a_ratio_below_its_aim_is_said_to_miss_it(ratio: float, judged: str) -> 
     assert f"| {ratio:.1f} | {judged} |" in page({"peers": {**AROUND, "rows": [row], "versions": {"pykka": "4.5.0"}}})
 
 
+@pytest.mark.parametrize(("load", "busy"), [([0.5, 2.0], False), ([0.5, 9.0], True)])
+def test_it_says_where_the_machine_was_busy(load: list[float], busy: bool) -> None:
+    assert ("busy with other work" in page({"own": {**AROUND, "load": load, "rows": {}}})) == busy
+
+
 def test_it_says_on_what_machine_and_under_what_load() -> None:
     text = page({"own": {**AROUND, "rows": {}}})
     assert "a CPU" in text
