@@ -82,7 +82,7 @@ def _circumstances(part: dict[str, Any]) -> str:
     short = " Runs were short (`--quick`)." if part.get("short") else ""
     return (
         f"{machine}. {runs}.{short} Processes that wanted to run, of any program, in the minute before it began: {before}, and before it"
-        f" ended: {after}.{BUSY if max(before, after) > 4 else ''}\n"
+        f" ended: {after}.{BUSY if max(before, after) > 4 else ''}{part.get('note', '')}\n"
     )
 
 
@@ -156,8 +156,8 @@ def _single(found: dict[str, Any]) -> Iterator[list[str]]:
         yield ["hold and settle on 4 nodes, by the rules alone", f"{nodes['rules_us']:.1f} us", "4 us"]
         yield ["the same in the kernel, with sums by name", f"{nodes['kernel_us']:.1f} us", ""]
     for name, what, aim in (
-        ("import", "`import organism`", "100 ms"),
-        ("check", "`organism check` on a new project", "300 ms"),
+        ("import", "`import organism`, of CPU", "100 ms"),
+        ("check", "`organism check` on a new project, of CPU", "300 ms"),
     ):
         if row := found.get(name):
             yield [what, f"{row['ms']:.0f} ms", aim]

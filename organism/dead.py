@@ -111,9 +111,9 @@ def _named(id_: str, letters: Iterable[DeadMessage]) -> DeadMessage:
     found = next((each for each in letters if each.id == id_), None)
     if found is None:
         raise RoutingError(f"there is no dead letter '{id_:.80}'; 'organism dead' lists those there are")
-    kind: type = type(found.payload)
-    if kind in ORGANISM_ONLY:
-        raise RoutingError(f"dead letter {found.id} is a {kind.__name__}: only the organism itself sends one")
+    sent: object = found.payload
+    if type(sent) in ORGANISM_ONLY:
+        raise RoutingError(f"dead letter {found.id} is a {type(sent).__name__}: only the organism itself sends one")
     return found
 
 

@@ -199,7 +199,7 @@ class Works:
             await self._background.stop()
             if self._watchdog is not None:
                 self._watchdog.stop()
-            with provider_closing("a provider"):  # what was answered was answered, and the journal is still to be given back
+            with provider_closing("a provider"):  # the journal is still to be given back
                 await self._router.aclose()
             try:
                 if self.durable is not None:

@@ -6,7 +6,7 @@ Servers and SDKs quote what they were sent, in refusals and in their own logs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from organism.names import sounds_secret
@@ -27,7 +27,8 @@ def sent_beside(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for kind in BESIDE:
         given: Any = options.get(kind)
         if isinstance(given, Mapping):
-            yield from ((str(name), str(value)) for name, value in given.items())
+            named = cast("Mapping[object, object]", given)
+            yield from ((str(name), str(value)) for name, value in named.items())
 
 
 def secrets_beside(options: Mapping[str, Any]) -> Iterator[str]:

@@ -308,7 +308,8 @@ def outgoing_of(result: Any) -> tuple[Outgoing, ...] | Failure:
 def _filled(answers: tuple[Any, ...]) -> tuple[Outgoing, ...] | Failure:
     """Answers that hold what answers hold: one that was made without its constructor does not. What is no answer is the kernel's to tell."""
     for each in answers:
-        kind: type = type(each)
+        one: object = each
+        kind = type(one)
         if kind is Reply or kind is Send or kind is Forward:
             try:
                 _ = each.payload if kind is Reply else (each.payload, each.to)

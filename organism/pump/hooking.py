@@ -6,6 +6,7 @@ import inspect
 import logging
 from contextvars import ContextVar
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import anyio
@@ -130,7 +131,8 @@ class Hooks:
         if not self.wants("before_tool"):
             return payload, None
         event = ToolEvent(tool=tool, payload=payload)
-        event, skip = await self._ask("before_tool", event, ctx, lambda new: _a(type(payload), new))
+        kind: type[object] = cast("type[object]", type(payload))
+        event, skip = await self._ask("before_tool", event, ctx, partial(_a, kind))
         return event.payload, None if skip is None else _a(str, skip.result)
 
     async def after_tool(self, tool: str, payload: Any, result: str, ctx: Any, *, failed: bool) -> str:
@@ -225,7 +227,7 @@ def _a(kind: type[E], value: Any) -> E:
 
 def _taken(handler: HandlerSettings, payload: Any) -> Any:
     """A payload that a handler takes; raises ValueError for another one."""
-    if not is_payload(type(payload)) or not isinstance(payload, handler.accepts):
+    if not is_payload(payload) or not isinstance(payload, handler.accepts):
         takes = " or ".join(each.__name__ for each in handler.accepts)
         raise ValueError(f"'{handler.name}' takes {takes}, and not {_kind(payload)}")
     return payload

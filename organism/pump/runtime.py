@@ -156,7 +156,7 @@ def parted(error: BaseException) -> tuple[BaseException | None, BaseException | 
     try:
         above, own = group.split(passed)
     except Exception:  # noqa: BLE001 - a handler may raise groups that are nested too deep, or of a kind of its own
-        return error, None
+        return group, None
     return own, above
 
 
