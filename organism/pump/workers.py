@@ -183,7 +183,10 @@ class Workers:
         try:
             waits_for = variables.run(coro.send, None)
         except StopIteration as finished:
-            delivery.result = outgoing_of(finished.value)
+            try:
+                delivery.result = outgoing_of(finished.value)
+            except BaseException as error:  # noqa: BLE001 - a generator of answers is the handler's own code
+                return raised(error)
             return None
         except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
             return raised(error)
