@@ -253,7 +253,7 @@ class Interrupted(Own):
         self.asked += 1
         try:
             with anyio.CancelScope(shield=self.how == "shields itself"):
-                await anyio.sleep(100)
+                await anyio.sleep(40)
         except BaseException:
             if self.how == "fails":
                 raise BackendError("cut", "interrupted", usage=RawUsage(input_tokens=7, output_tokens=1)) from None
@@ -268,7 +268,7 @@ class Interrupted(Own):
         ("lets go", GUESS, 10),
         ("fails", (7, 1, False), 10),
         ("answers", TOLD, 10),
-        ("shields itself", TOLD, 100),
+        ("shields itself", TOLD, 40),
     ],
 )
 @pytest.mark.parametrize("bare", [False, True])
