@@ -67,18 +67,3 @@ def test_the_command_prints_the_schema() -> None:
     assert execute(["schema", "--events"], Streams(out=out, err=err, input=io.StringIO())) == 0
     assert json.loads(out.getvalue()) == json.loads(json.dumps(schema()))
     assert err.getvalue() == ""
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ([], "organism schema: say of what: --events\n"),
-        (["--xsd"], "organism schema: --xsd is not available yet; there is --events\n"),
-        (["--json"], "organism schema: --json is not available yet; there is --events\n"),
-        (["--events", "--json"], "organism schema: --json is not available yet; there is --events\n"),
-    ],
-)
-def test_other_schemas_are_refused(options: list[str], said: str) -> None:
-    out, err = io.StringIO(), io.StringIO()
-    assert execute(["schema", *options], Streams(out=out, err=err, input=io.StringIO())) == 2
-    assert (out.getvalue(), err.getvalue()) == ("", said)
