@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 # trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|openai|anthropic)\\.:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:.*Response.aiter_raw:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 ENV: Final = "zq9-env-Key/With+Odd=Parts-0123456789"
