@@ -7,6 +7,7 @@ that nothing blocks pays nothing but the answers.
 from __future__ import annotations
 
 import logging
+import queue
 import sys
 import threading
 import traceback
@@ -29,6 +30,8 @@ DEEPEST: Final = 60
 
 _STEPS: Final = "organism.pump.delivery"
 """The module whose frames carry a handler's steps, and say nothing of it."""
+_ANSWER: Final = True
+_STOP: Final = False
 _log: Final = logging.getLogger("organism.handlers")
 
 
@@ -40,7 +43,7 @@ class Watchdog:
     def __init__(self, seconds: float, running: Mapping[Message, Delivery]) -> None:
         self._seconds = seconds
         self._running = running
-        self._over = threading.Event()
+        self._heard: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._named: set[Message] = set()
 
     def start(self) -> None:
@@ -51,25 +54,34 @@ class Watchdog:
 
     def stop(self) -> None:
         """Watches no more."""
-        self._over.set()
+        self._heard.put(_STOP)
 
     def _watch(self) -> None:
         part = self._seconds / PARTS
-        while not self._over.wait(part):
+        # While it sleeps, only being stopped can wake it: every answer was heard before.
+        while (heard := self._hear(part)) is None:
             if not self._running:
                 continue
-            answered = threading.Event()
-            self._call(answered.set)
+            self._call(lambda: self._heard.put(_ANSWER))
             # Both may have slept, as the whole machine does: so the loop gets a last moment.
-            if answered.wait(self._seconds - part) or answered.wait(part / PARTS):
-                continue
-            self._tell()
-            while not answered.wait(part) and not self._over.is_set():
-                pass
+            for seconds in (self._seconds - part, part / PARTS):
+                heard = self._hear(seconds) if heard is None else heard
+            if heard is None:
+                self._tell()
+                heard = self._hear()
+            if heard is _STOP:
+                return
+
+    def _hear(self, seconds: float | None = None) -> bool | None:
+        """An answer of the loop, or that it is to stop; ``None`` where neither came within ``seconds``."""
+        try:
+            return self._heard.get(timeout=seconds)
+        except queue.Empty:
+            return None
 
     def _tell(self) -> None:
         frame = sys._current_frames().get(self._loop)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the one way to see it
-        if frame is None or self._over.is_set():
+        if frame is None:
             return
         delivery, stack = _seen(frame)
         if delivery is None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
+
+from tests.imports import hide_library
 
 if TYPE_CHECKING:
     import subprocess
@@ -104,9 +105,7 @@ def test_what_is_wrong_with_its_options_is_said_at_once(desk: Desk) -> None:
 
 def test_without_its_library_it_says_what_to_install(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        for name in [name for name in sys.modules if name.startswith(("organism.server", "organism.cli.serving"))]:
-            patch.delitem(sys.modules, name)
-        patch.setitem(sys.modules, "h11", None)
+        hide_library(patch, "h11", "organism.server", "organism.cli.serving")
         ran = desk.organism("simulate")
     needs = "organism simulate: needs 'h11', which is not installed; pip install organism[simulate]\n"
     assert (ran.code, ran.err) == (2, needs)

@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
 
 from organism import Context, Reply
+from organism.pump import runtime
+from organism.pump.watchdog import Watchdog
 from organism.testing import running
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 0.02
+PATIENCE = 0.1
 """Seconds after which the watchdogs of these tests bark."""
+LONG = 30.0
+"""Seconds after which a test gives up."""
+LONG = 30.0
+"""Seconds after which a test no longer waits for one that should have barked long ago."""
+
+
+barks: queue.SimpleQueue[str] = queue.SimpleQueue()
+"""What was barked, for a handler that waits for it."""
 
 
 async def blocks_at_once(message: Go, ctx: Context) -> Reply[Said]:
-    compute(message.n)
+    compute()
     return Reply(Said("at once"))
 
 
 async def blocks_later(message: Go, ctx: Context) -> Reply[Said]:
     await anyio.lowlevel.checkpoint()
-    await deeper(message.n)
+    await deeper()
     return Reply(Said("later"))
 
 
-async def deeper(milliseconds: int) -> None:
-    compute(milliseconds)
+async def deeper() -> None:
+    compute()
 
 
-def compute(milliseconds: int) -> None:
-    time.sleep(milliseconds / 1000)
+def compute() -> None:
+    """Keeps the event loop until the watchdog barks, however busy the machine is."""
+    barks.get(timeout=LONG)
 
 
 async def echo(message: Go, ctx: Context) -> Reply[Said]:
@@ -54,35 +66,39 @@ def said(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(f"{record.levelname} {record.getMessage()}")
+            barks.put(lines[-1])
 
     keep = Keep()
     logging.getLogger("organism.handlers").addHandler(keep)
     yield lines
     logging.getLogger("organism.handlers").removeHandler(keep)
+    while not barks.empty():
+        barks.get()
 
 
 @pytest.mark.parametrize("handler", [blocks_at_once, blocks_later])
 async def test_a_handler_that_blocks_is_named_with_its_stack(handler: Any, said: list[str]) -> None:
     async with running(handlers={"busy": code(handler, timeout=None)}, watchdog=PATIENCE) as organism:
-        await organism.ask("busy", Go(n=80), id="t")
+        await organism.ask("busy", Go(), id="t")
     (line,) = said
     first, *stack = line.splitlines()
     assert first == (
-        "WARNING handler 'busy' in thread t has kept the event loop for 0.02 s: nothing else runs meanwhile. Await what takes "
+        "WARNING handler 'busy' in thread t has kept the event loop for 0.1 s: nothing else runs meanwhile. Await what takes "
         "long, or make it a plain 'def', which runs in a thread. It is at:"
     )
     # The handler's own lines, from its first to where it is, and none of ours.
     assert [each.strip().rpartition(" in ")[2] for each in stack if each.strip().startswith("File")] == (
         ["blocks_at_once", "compute"] if handler is blocks_at_once else ["blocks_later", "deeper", "compute"]
     )
-    assert stack[-1].strip() == "time.sleep(milliseconds / 1000)"
+    assert stack[-1].strip() == "barks.get(timeout=LONG)"
 
 
 async def test_each_delivery_is_named_once(said: list[str]) -> None:
     async def often(message: Go, ctx: Context) -> Reply[Said]:
-        for _ in range(3):
-            compute(50)
+        compute()
+        for _ in range(2):
             await anyio.lowlevel.checkpoint()
+            time.sleep(2 * PATIENCE)  # noqa: ASYNC251 - it is to block
         return Reply(Said())
 
     async with running(handlers={"often": code(often, timeout=None)}, watchdog=PATIENCE) as organism:
@@ -96,13 +112,13 @@ async def test_each_delivery_is_named_once(said: list[str]) -> None:
 async def test_a_task_that_a_handler_started_is_shown_too(said: list[str]) -> None:
     async def parent(message: Go, ctx: Context) -> Reply[Said]:
         async with anyio.create_task_group() as group:
-            group.start_soon(deeper, 80)
+            group.start_soon(deeper)
         return Reply(Said())
 
     async with running(handlers={"parent": code(parent, timeout=None)}, watchdog=PATIENCE) as organism:
         await organism.ask("parent", Go())
     (line,) = said
-    assert line.startswith("WARNING a task that is no delivery of its own has kept the event loop for 0.02 s")
+    assert line.startswith("WARNING a task that is no delivery of its own has kept the event loop for 0.1 s")
     assert "in deeper" in line
 
 
@@ -110,7 +126,7 @@ async def test_nobody_barks_at_those_that_wait_or_work_in_threads(said: list[str
     gate = threading.Event()
 
     def plain(message: Go, ctx: Context) -> Reply[Said]:
-        gate.wait(0.06)
+        gate.wait(3 * PATIENCE)
         return Reply(Said("worked"))
 
     async def waits(message: Go, ctx: Context) -> Reply[Said]:
@@ -127,18 +143,40 @@ async def test_nobody_barks_at_those_that_wait_or_work_in_threads(said: list[str
 
 
 async def test_without_a_watchdog_nobody_looks(said: list[str]) -> None:
-    before = threading.active_count()
-    async with running(handlers={"busy": code(blocks_at_once, timeout=None)}, watchdog=None) as organism:
-        assert threading.active_count() == before
-        await organism.ask("busy", Go(n=60))
+    async def blocks(message: Go, ctx: Context) -> Reply[Said]:
+        time.sleep(2 * PATIENCE)  # noqa: ASYNC251 - it is to block
+        return Reply(Said())
+
+    before = watchdogs()
+    async with running(handlers={"busy": code(blocks, timeout=None)}, watchdog=None) as organism:
+        assert watchdogs() == before
+        await organism.ask("busy", Go())
     assert said == []
 
 
+def watchdogs() -> set[threading.Thread]:
+    """Those that watch now, of whichever test."""
+    return {each for each in threading.enumerate() if each.name == "organism watchdog"}
+
+
 async def test_the_watchdog_goes_when_the_organism_does() -> None:
-    async with running(handlers={"echo": code(echo)}):
-        assert "organism watchdog" in {each.name for each in threading.enumerate()}
-    for _ in range(200):
-        if "organism watchdog" not in {each.name for each in threading.enumerate()}:
-            return
-        time.sleep(0.001)  # noqa: ASYNC251 - it is another thread that is waited for
-    pytest.fail("it is still there")
+    before = watchdogs()
+    async with running(handlers={"echo": code(echo)}, watchdog=4 * LONG) as organism:
+        (own,) = watchdogs() - before
+        await organism.ask("echo", Go())
+    own.join(LONG)
+    assert not own.is_alive()
+
+
+async def test_a_watchdog_that_waits_for_an_answer_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose loop is over gets none."""
+    asked: queue.SimpleQueue[object] = queue.SimpleQueue()
+    monkeypatch.setattr(runtime, "caller", lambda: asked.put)
+    watchdog = Watchdog(4 * LONG, {cast("Any", "a message"): cast("Any", "its delivery")})
+    monkeypatch.setattr("organism.pump.watchdog.PARTS", 4000 * LONG)
+    watchdog.start()
+    asked.get(timeout=LONG)
+    (own,) = [each for each in watchdogs() if vars(each).get("_target") == watchdog._watch]
+    watchdog.stop()
+    own.join(LONG)
+    assert not own.is_alive()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from organism import ConfigurationError, Context, Reply, config, payload
 from organism.models.chat import THINKING
 from organism.models.providers import check_backends
 from organism.settings import BackendSettings, ModelSettings
+from tests.imports import hide_library
 from tests.models.anthropic_server import Asked, answer, before_messages, keeping
 from tests.models.hostile import says, whole
 
@@ -89,8 +89,7 @@ def test_a_wrong_option_and_a_missing_key_are_a_line_each() -> None:
 
 
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "organism.models.anthropic", raising=False)
-    monkeypatch.setitem(sys.modules, "anthropic", None)
+    hide_library(monkeypatch, "anthropic", "organism.models.anthropic")
     assert _lines() == [
         "organism.yaml:3:5: provider 'anthropic' needs 'anthropic', which is not installed; pip install organism[anthropic]"
     ]

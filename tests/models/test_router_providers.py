@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,7 @@ from organism.models.contract import BackendFactory
 from organism.models.providers import check_backends, make_backend
 from organism.models.simulated import SimulatedModel
 from organism.settings import BackendSettings, ModelSettings
+from tests.imports import hide_library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,8 +128,7 @@ def test_an_unknown_provider() -> None:
 
 
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "organism.models.openai", raising=False)
-    monkeypatch.setitem(sys.modules, "openai", None)
+    hide_library(monkeypatch, "openai", "organism.models.openai")
     line = _line(OPENAI, {"OPENAI_API_KEY": KEY})
     assert line == "provider 'openai' needs 'openai', which is not installed; pip install organism[openai]"
 

@@ -9,6 +9,7 @@ import anyio
 import httpx2
 import pytest
 
+from organism.server import http
 from organism.server.http import Answer, Asked, Streamed, listening
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def test_a_failure_of_our_own_is_a_bare_500_and_is_logged(caplog: pytest.L
 
 
 async def test_a_body_that_is_too_long_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("organism.server.http.MOST_BYTES", 1000)
+    monkeypatch.setattr(http, "MOST_BYTES", 1000)
     async with listening(answering) as server, await anyio.connect_tcp("127.0.0.1", server.port) as stream:
         await stream.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 9000\r\n\r\n" + b"x" * 2000)
         assert b" 413 " in await stream.receive()
