@@ -12,8 +12,7 @@ import anyio
 import pytest
 
 from organism import Context, Reply
-from organism.pump import runtime
-from organism.pump.watchdog import Watchdog
+from organism.pump import runtime, watchdog
 from organism.testing import running
 from tests.hard.pump_world import Go, Said, code
 
@@ -24,9 +23,6 @@ PATIENCE = 0.1
 """Seconds after which the watchdogs of these tests bark."""
 LONG = 30.0
 """Seconds after which a test gives up."""
-LONG = 30.0
-"""Seconds after which a test no longer waits for one that should have barked long ago."""
-
 
 barks: queue.SimpleQueue[str] = queue.SimpleQueue()
 """What was barked, for a handler that waits for it."""
@@ -172,11 +168,12 @@ async def test_a_watchdog_that_waits_for_an_answer_goes_at_once(monkeypatch: pyt
     """Whose loop is over gets none."""
     asked: queue.SimpleQueue[object] = queue.SimpleQueue()
     monkeypatch.setattr(runtime, "caller", lambda: asked.put)
-    watchdog = Watchdog(4 * LONG, {cast("Any", "a message"): cast("Any", "its delivery")})
-    monkeypatch.setattr("organism.pump.watchdog.PARTS", 4000 * LONG)
-    watchdog.start()
+    monkeypatch.setattr(watchdog, "PARTS", 4000 * LONG)
+    before = watchdogs()
+    waiting = watchdog.Watchdog(4 * LONG, {cast("Any", "a message"): cast("Any", "its delivery")})
+    waiting.start()
     asked.get(timeout=LONG)
-    (own,) = [each for each in watchdogs() if vars(each).get("_target") == watchdog._watch]
-    watchdog.stop()
+    (own,) = watchdogs() - before
+    waiting.stop()
     own.join(LONG)
     assert not own.is_alive()
