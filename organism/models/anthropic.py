@@ -22,6 +22,7 @@ from organism.models.blocks import Gathering, error_of, response_of
 from organism.models.chat import mapping
 from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
+from organism.models.endings import Body, run_out
 from organism.models.messages import OWNED, answer_tool, body_of
 from organism.models.wire import (
     NO_KEY,
@@ -35,8 +36,10 @@ from organism.models.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
     from contextlib import AbstractContextManager
+
+    from anthropic._streaming import ServerSentEvent
 
     from organism.models.contract import Request
     from organism.settings import BackendSettings
@@ -96,7 +99,7 @@ class AnthropicBackend:
                 body=body | {"stream": True},
                 options=options,
                 stream=True,
-                stream_cls=anthropic.AsyncStream[object],
+                stream_cls=_Events,
             )
         # Without this block a stream that is left half-way goes on, and is billed, behind everybody's back.
         async with events:
@@ -138,12 +141,29 @@ class AnthropicBackend:
         return BackendError(found.kind, text, retry_after=retry_after(headers), allowance=allowance_in(headers))
 
 
+class _Events(anthropic.AsyncStream[object]):
+    """The events of a stream, which is read to its end once it is closed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # The SDK iterates a copy of this, which shares what stands here.
+        self._sent: list[AsyncIterator[ServerSentEvent]] = []
+
+    def _iter_events(self) -> AsyncIterator[ServerSentEvent]:
+        self._sent.append(self._decoder.aiter_bytes(Body(self.response)))
+        return self._sent[0]
+
+    async def close(self) -> None:
+        await super().close()
+        await run_out(self, *self._sent)
+
+
 class _Stream:
     """A stream of events. An iterator of its own: a generator would stay open where reading stops half-way."""
 
     def __init__(
         self,
-        events: anthropic.AsyncStream[object],
+        events: _Events,
         gathering: Gathering,
         failures: Callable[[], AbstractContextManager[None]],
     ) -> None:

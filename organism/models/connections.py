@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import httpx2
 
+from organism.models.endings import run_out
 from organism.models.leftovers import close_stale, sweeping
 from organism.models.wire import hear_reasons
 
@@ -112,15 +113,23 @@ class _Lent(httpx2.AsyncByteStream):
 
     def __init__(self, stream: httpx2.AsyncByteStream, transport: httpx2.AsyncBaseTransport, home: Connections) -> None:
         self._stream = stream
+        self._chunks: AsyncIterator[bytes] | None = None
         self._transport: httpx2.AsyncBaseTransport | None = transport
         self._home = home
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._stream)
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._chunks is None:
+            self._chunks = aiter(self._stream)
+        return await anext(self._chunks)
 
     async def aclose(self) -> None:
         try:
             await self._stream.aclose()
+            if self._chunks is not None:
+                await run_out(self._chunks)
         finally:
             transport, self._transport = self._transport, None
             if transport is not None:

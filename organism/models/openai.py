@@ -20,6 +20,7 @@ from organism.models.allowances import allowance_in
 from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of, usage_of
 from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
+from organism.models.endings import Body, run_out
 from organism.models.wire import (
     NO_KEY,
     SECONDS_FOR_LEFTOVERS,
@@ -130,9 +131,15 @@ class _Chunks(openai.AsyncStream[object]):
     """The chunks of a stream. ``late`` is what was reported behind its end, where the SDK reads no more."""
 
     late: RawUsage | None = None
+    _events: AsyncIterator[ServerSentEvent] | None = None
 
     def _iter_events(self) -> AsyncIterator[ServerSentEvent]:
-        return _Events(super()._iter_events(), self)
+        self._events = self._decoder.aiter_bytes(Body(self.response))
+        return _Events(self._events, self)
+
+    async def close(self) -> None:
+        await super().close()
+        await run_out(self, *([self._events] if self._events else []))
 
 
 class _Events:

@@ -27,11 +27,6 @@ MESSAGES: Final = (
     {"role": "user", "content": "What is a frame? A frame is one call. It closes when nothing of it is left."},
 )
 
-# trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Async generator '(httpx2|httpcore2|openai|anthropic)\\.:ResourceWarning"
-)
-
 
 @pytest.fixture(params=["trio", "asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from organism.testing import running
+from tests.generators import left_half_way
 from tests.server.provider_world import PROTOCOLS, served
 
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 20
 QUESTION: Final = "What is a frame? " + "A frame is one call, and it closes when nothing of it is left. " * 5
-
-# trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Async generator '(httpx2|httpcore2|openai|anthropic)\\.:ResourceWarning"
-)
 
 
 @pytest.fixture(params=["trio", "asyncio"])
@@ -72,13 +68,14 @@ async def test_streams_that_are_left_leave_no_connection(protocol: str, leave: A
     async with served(options={"token_latency": 0.01}) as model:
         made = model.models(protocol, max_concurrent=AT_ONCE)
         async with running(models=made) as organism, organism.thread() as thread:
-            before = sockets()
+            before, half_way = sockets(), left_half_way()
             for _ in range(streams // AT_ONCE):
                 async with anyio.create_task_group() as tasks:
                     for _ in range(AT_ONCE):
                         tasks.start_soon(leave, thread)
             await model.deserted()
             assert sockets() == before
+            assert left_half_way() == half_way
             assert (model.model.answered, model.model.cancelled) == (0, streams)
             assert thread.budget.tokens.held == 0
         gc.collect()

@@ -23,11 +23,7 @@ BUDGET: Final = {"cost_usd": "0.10"}
 USUAL: Final = {"openai": "gpt-4.1-mini", "anthropic": "claude-haiku-4-5"}
 QUESTION: Final = "Say hello in one short sentence."
 
-pytestmark = [
-    pytest.mark.real,
-    # trio warns of generators inside httpx2 and the SDKs that are collected half-read, also after a stream was closed.
-    pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|openai|anthropic)\\.:ResourceWarning"),
-]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(params=["trio", "asyncio"])

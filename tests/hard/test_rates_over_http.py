@@ -12,9 +12,6 @@ from tests.models.hostile import DONE, END, answer, facing, head, more, says, us
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
-pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|openai)\\.:ResourceWarning")
-
 PER_MINUTE: Final = 1200
 """One every 50 ms; and 120 at once, as far as the organism knows."""
 LEFT: Final = "x_ratelimit_remaining_requests"

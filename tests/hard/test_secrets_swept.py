@@ -29,11 +29,6 @@ from tests.hard.pump_world import Go, Said, code
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-# trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|openai|anthropic)\\.:ResourceWarning"),
-]
-
 ENV: Final = "zq9-env-Key/With+Odd=Parts-0123456789"
 FILED: Final = "zq9-file-key-ABCDEF-0123456789"
 TOKEN: Final = "zq9-header-token-0123456789"  # noqa: S105 - planted

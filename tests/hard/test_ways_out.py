@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
-pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|openai)\\.:ResourceWarning")
-
 PROMPT: Final = "Say something of some length, please."
 INPUT: Final = estimate_of(PROMPT)
 """The estimate of the prompt."""

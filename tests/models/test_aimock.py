@@ -49,8 +49,6 @@ pytestmark = [
     pytest.mark.skipif(
         not PROGRAM.exists(), reason="aimock is not installed: `make test` does it where npm can fetch it"
     ),
-    # trio warns of generators inside httpx2 and the SDKs that are collected half-read, also after a stream was closed.
-    pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|openai|anthropic)\\.:ResourceWarning"),
 ]
 
 

@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 KEY = "sk-ant-never-to-be-seen"
 SEARCH = ToolSpec(name="search", description="Searches.", parameters={"type": "object"})
 
-# trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
-pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|anthropic)\\.:ResourceWarning")
-
 
 @pytest.fixture(params=["trio", "asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:

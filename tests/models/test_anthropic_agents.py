@@ -9,7 +9,7 @@ import pytest
 
 from organism import ConfigurationError, Context, Reply, config, payload
 from organism.models.chat import THINKING
-from organism.models.providers import check_backends
+from organism.models.factories import check_backends
 from organism.settings import BackendSettings, ModelSettings
 from tests.imports import hide_library
 from tests.models.anthropic_server import Asked, answer, before_messages, keeping
@@ -17,8 +17,6 @@ from tests.models.hostile import says, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|anthropic)\\.:ResourceWarning")
 
 
 @pytest.fixture(params=["trio", "asyncio"])

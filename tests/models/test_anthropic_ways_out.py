@@ -31,9 +31,6 @@ from tests.models.hostile import END, TIMEOUT, Way, estimate, estimate_of, head,
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
-pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|anthropic)\\.:ResourceWarning")
-
 PROMPT: Final = "Say something of some length, please."
 INPUT: Final = estimate_of(PROMPT)
 """The estimate of the prompt."""

@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
     from organism.models.contract import Backend, Request, Response
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|anthropic|openai)\\.:ResourceWarning"),
-]
+pytestmark = pytest.mark.anyio
 ALL = tuple(Scenario)
 
 

@@ -29,9 +29,6 @@ ANSWERS = {
     "anthropic": {"type": "message", "content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn"},
 }
 
-# trio warns of generators inside httpx2 and the SDK that are collected half-read, also after a stream was read and closed.
-pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|openai)\\.:ResourceWarning")
-
 
 @pytest.fixture(params=["trio", "asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:

@@ -395,7 +395,6 @@ async def test_a_listed_price_is_found_again(tape: Path) -> None:
 @pytest.mark.parametrize(
     "anyio_backend", [("trio", {}), ("asyncio", {})], ids=["trio", "asyncio"]
 )  # sockets take real time
-@pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|anthropic|openai)\\.:ResourceWarning")
 @pytest.mark.parametrize(("provider", "way"), [("openai", chat_way), ("anthropic", messages_way)])
 async def test_real_protocols_are_recorded_and_repeated(provider: str, way: Any, tape: Path) -> None:
     async def talk(organism: Any) -> list[Any]:

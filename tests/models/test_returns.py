@@ -17,10 +17,7 @@ from tests.models.hostile import facing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2|anthropic|openai)\\.:ResourceWarning"),
-]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(params=["trio", "asyncio"])

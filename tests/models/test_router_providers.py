@@ -9,7 +9,8 @@ from attrs import evolve
 
 from organism.errors import ConfigurationError
 from organism.models.contract import BackendFactory
-from organism.models.providers import check_backends, make_backend
+from organism.models.factories import check_backends
+from organism.models.providers import make_backend
 from organism.models.simulated import SimulatedModel
 from organism.settings import BackendSettings, ModelSettings
 from tests.imports import hide_library
