@@ -31,7 +31,7 @@ from organism.journal import open_journal
 from organism.journal.chain import sealed_hash
 from organism.journal.codec import contents
 from organism.journal.sqlite_file import short
-from organism.journal.sqlite_reader import root_mark
+from organism.journal.texts import root_mark
 from organism.payloads import Vocabulary
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def bare(path: Path, facts: Sequence[tuple[str, Fact]], size: int) -> tuple[floa
     for start in range(0, len(facts), size):
         rows: list[tuple[int, int, bytes, bytes]] = []
         for root, fact in facts[start : start + size]:
-            whole, marked = contents(fact, root)
+            whole, marked = contents(fact, root, root_mark(root))
             number, before = ends.get(root, (0, None))
             hashed = sealed_hash(whole, number + 1, before)
             ends[root] = (number + 1, hashed.hex())

@@ -15,8 +15,7 @@ The rooms, in the order to read them:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from organism.errors import (
     BudgetExhaustedError,
@@ -31,6 +30,7 @@ from organism.errors import (
     Refused,
     UnexpectedReplyError,
 )
+from organism.late import late
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.payloads import payload
 
@@ -70,20 +70,17 @@ __all__ = [
     "payload",
 ]
 
-_LATE = {
-    "Context": "organism.context",
-    "DeadMessage": "organism.results",
-    "Organism": "organism.organism",
-    "Question": "organism.results",
-    "Statistics": "organism.results",
-    "ThreadHandle": "organism.pump.handles",
-    "ThreadResult": "organism.results",
-    "Usage": "organism.usage",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Loads what needs an event loop or SDKs only when it is first used: handlers' modules import fast."""
-    if name in _LATE:
-        return getattr(import_module(_LATE[name]), name)
-    raise AttributeError(f"module 'organism' has no attribute '{name}'")
+__getattr__ = late(
+    __name__,
+    {
+        "Context": "organism.context",
+        "DeadMessage": "organism.results",
+        "Organism": "organism.organism",
+        "Question": "organism.results",
+        "Statistics": "organism.results",
+        "ThreadHandle": "organism.pump.handles",
+        "ThreadResult": "organism.results",
+        "Usage": "organism.usage",
+    },
+)
+# What needs an event loop or SDKs: modules that only declare payloads and handlers import fast.

@@ -17,7 +17,6 @@ import anyio
 from organism.config import budget as parse_budget
 from organism.config.grants import with_decider
 from organism.errors import (
-    BudgetExhaustedError,
     ConfigurationError,
     HandlerFailedError,
     UnexpectedReplyError,
@@ -29,6 +28,7 @@ from organism.kernel.recall import CLOCK, Times
 from organism.kernel.sameness import key_of
 from organism.names import ORGANISM
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
+from organism.pump.aside import Laid, answered
 from organism.pump.calling import Calling
 from organism.pump.gauges import budget_view
 from organism.pump.handles import ThreadHandle
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from organism.budget.view import BudgetView
-    from organism.frames import Thread
     from organism.pump.delivery import Delivery
     from organism.pump.pump import Pump
 
@@ -55,20 +54,16 @@ class Context(Calling):
     empty from outside; ``options`` and ``labels`` are what was configured for the handler and given to the thread.
     """
 
-    _state: HandlerState | None = None
     _options: Mapping[str, Any] | None = None
     _random: random.Random | None = None
     _times: Iterator[float] | None = None
 
-    def __init__(
-        self, pump: Pump, delivery: Delivery, *, wall: Callable[[], datetime], spawned: Callable[[Thread], Any]
-    ) -> None:
+    def __init__(self, pump: Pump, delivery: Delivery) -> None:
         message = delivery.message
         self._delivery = delivery
         self._message = message
         self._pump = pump
-        self._wall = wall
-        self._spawned = spawned
+        self._state: HandlerState | None = None
         if message.rerun:
             self._unasked = set(message.known or ())
 
@@ -130,7 +125,7 @@ class Context(Calling):
     def state(self) -> HandlerState:
         """This handler's memory in this thread (R7)."""
         if self._state is None:
-            stored = (self._message.thread.state or {}).get(self.name, {})
+            stored: Mapping[str, Any] = (self._message.thread.state or {}).get(self.name, {})
             self._state = HandlerState(stored, self._check_running)
         return self._state
 
@@ -148,7 +143,7 @@ class Context(Calling):
     def now(self) -> datetime:
         """The time, in UTC. A delivery that is run again after a crash reads what it read before."""
         if not self._pump.kernel.book.listening:
-            return self._wall()
+            return datetime.fromtimestamp(self._pump.now(), UTC)
         if self._times is None:
             known: Times | None = self.recall(CLOCK)
             self._times = iter(() if known is None else known.read)
@@ -198,12 +193,21 @@ class Context(Calling):
         """
         if self._delivery.over:
             await self._turned_away()
-        answer = await self._reply_to(to, payload, timeout)
-        if isinstance(answer, Failure):
-            raise HandlerFailedError(answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope)
-        if expect is not None and not isinstance(answer, expect):
-            raise UnexpectedReplyError(answer, getattr(expect, "__name__", str(expect)))
-        return answer
+        ask = self._asked(to, payload, timeout)
+        if isinstance(ask, Refusal):
+            self._pump.carry_out()
+            await self._let_others()
+            raise refusal_error(ask)
+        try:
+            if timeout is None and not ask.done and self._pump.aside.takes(self._delivery):
+                await answered(Laid(self._pump.aside, self._delivery, (ask,)))
+                self._pump.check_written(self._message.thread)
+            else:
+                await self._in_task((ask,), timeout)
+        finally:
+            if not ask.done:
+                self._give_up(ask, to, timeout)
+        return _answer_of(ask, to, expect)
 
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
         """Asks for more of a unit; whoever ``grants_by`` names decides. Whether anything was granted: ``ctx.budget`` has how much.
@@ -228,44 +232,60 @@ class Context(Calling):
 
     async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
         """Asks several peers at once. The answers come in the order of the questions; failures are values among them."""
-        answers: list[Any] = [None] * len(asks)
-
-        async def one(index: int, to: str, payload: Any) -> None:
+        if self._delivery.over:
+            await self._turned_away()
+        asked = [(to, self._asked(to, payload, None)) for to, payload in asks]
+        accepted = [ask for _, ask in asked if isinstance(ask, Ask)]
+        if len(accepted) < len(asked):
+            self._pump.carry_out()
+            await self._let_others()
+        open_ = [ask for ask in accepted if not ask.done]
+        try:
+            if open_ and self._pump.aside.takes(self._delivery):
+                await answered(Laid(self._pump.aside, self._delivery, open_))
+                self._pump.check_written(self._message.thread)
+            elif accepted:
+                await self._in_task(accepted, None)
+        finally:
+            for to, ask in asked:
+                if isinstance(ask, Ask) and not ask.done:
+                    self._give_up(ask, to, None)
+        answers: list[Any] = []
+        for to, ask in asked:
             try:
-                answers[index] = await self.ask(to, payload, expect=expect)
-            except (HandlerFailedError, BudgetExhaustedError, UnexpectedReplyError) as error:
-                answers[index] = error
-
-        async with anyio.create_task_group() as group:
-            for index, (to, payload) in enumerate(asks):
-                group.start_soon(one, index, to, payload)
+                answers.append(refusal_error(ask) if isinstance(ask, Refusal) else _answer_of(ask, to, expect))
+            except (HandlerFailedError, UnexpectedReplyError) as error:
+                answers.append(error)
         return answers
 
-    async def _reply_to(self, to: str, payload: Any, timeout: float | None) -> Any:
-        """What comes of an ask: a payload or a Failure. Raises what it is refused for."""
-        pump = self._pump
+    def _asked(self, to: str, payload: Any, timeout: float | None) -> Ask | Refusal:
+        """What is asked, now or before this delivery's process ended, or why it may not be."""
         key = self._key("ask", question(to, payload))
-        ask: Ask | Refusal | None = self.recall(key)
+        ask: Ask | None = self.recall(key)
         if isinstance(ask, Ask) and ask.done and ask.answer is None and timeout is None:
             ask = None  # its own task was cancelled the first time; whatever did that will do it again
-        if ask is None:
-            ask = pump.kernel.asks.ask(self._message, to, payload, pump.now(), key=key)
-        pump.carry_out()
-        if isinstance(ask, Refusal):
-            await self._let_others()
-            raise refusal_error(ask)
-        try:
-            async with self._delivery.waiting():
-                with anyio.move_on_after(timeout):
-                    await pump.waits.answer_to(ask)
-        finally:
-            if not ask.done:
-                pump.kernel.asks.abandon(ask, pump.now())
-                pump.carry_out()
-                cancelled = Failure("timeout", "the ask was cancelled", retry=True)
-                ask.answer = cancelled if timeout is None else late(to, timeout)
-        # Without an answer it was cut off before the process ended that waited for it.
-        return late(to) if ask.answer is None else ask.answer
+        if ask is not None:
+            return ask
+        return self._pump.kernel.asks.ask(self._message, to, payload, self._pump.now(), key=key)
+
+    async def _in_task(self, asks: Sequence[Ask], timeout: float | None) -> None:
+        """Waits for asks to be done, so many seconds at most, in the task that asks."""
+        self._pump.carry_out()
+        async with self._delivery.waiting():
+            if timeout is None:
+                for ask in asks:
+                    await self._pump.waits.answer_to(ask)
+                return
+            with anyio.move_on_after(timeout):
+                for ask in asks:
+                    await self._pump.waits.answer_to(ask)
+
+    def _give_up(self, ask: Ask, to: str, timeout: float | None) -> None:
+        """An ask was not done in time, or whoever waits for it was cancelled."""
+        self._pump.kernel.asks.abandon(ask, self._pump.now())
+        self._pump.carry_out()
+        cancelled = Failure("timeout", "the ask was cancelled", retry=True)
+        ask.answer = cancelled if timeout is None else late(to, timeout)
 
     async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
         """Opens a sub-thread that runs beside this handler, with a budget inside this thread's.
@@ -302,7 +322,7 @@ class Context(Calling):
             pump.carry_out()
             await self._let_others()
             raise refusal_error(thread)
-        handle = self._spawned(thread)
+        handle = self._pump.handle(thread)
         pump.carry_out()
         await anyio.lowlevel.checkpoint()
         return handle
@@ -311,12 +331,23 @@ class Context(Calling):
         """The handle of a sub-thread that this delivery spawned before its process ended; it may have ended since."""
         live = self._pump.kernel.state.threads.get(id_)
         if live is not None:
-            handle: ThreadHandle = self._spawned(live)
+            handle: ThreadHandle = self._pump.handle(live)
             return handle
         ended = next(each for each in self._message.thread.records or () if each.thread == id_)
         over = ThreadHandle(self._pump, self._message.thread)
         over.end(ended)
         return over
+
+
+def _answer_of(ask: Ask, to: str, expect: type | None) -> Any:
+    """The payload that an ask was answered with. Raises HandlerFailedError, UnexpectedReplyError where it is none, or no ``expect``."""
+    # Without an answer it was cut off before the process ended that waited for it.
+    answer = late(to) if ask.answer is None else ask.answer
+    if isinstance(answer, Failure):
+        raise HandlerFailedError(answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope)
+    if expect is not None and not isinstance(answer, expect):
+        raise UnexpectedReplyError(answer, getattr(expect, "__name__", str(expect)))
+    return answer
 
 
 def late(to: str, timeout: float | None = None) -> Failure:

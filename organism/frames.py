@@ -6,11 +6,11 @@ Plain state with pure questions about it. Only the kernel changes it.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from attrs import define, frozen
 
-from organism.names import CONVERSATION, ORGANISM, TOOL
+from organism.names import CONVERSATION
 from organism.payloads.primitives import FailureCode
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from organism.budget.tree import Node
     from organism.restart import Attempt
+    from organism.routing import Route
     from organism.settings import BudgetSettings
     from organism.usage import Estimate
 
@@ -27,6 +28,7 @@ ThreadKind = Literal["root", "call", "shared", "spawn"]
 thread (``per: thread``). ``spawn``: opened by ``ctx.spawn``; its replies leave to its handle."""
 
 
+@final
 @frozen
 class Failure:
     """Why a branch has no answer. ``code`` as in ``HandlerFailed``; ``unit`` and ``scope`` are set where it is ``exhausted``."""
@@ -44,7 +46,7 @@ class Message:
     ``seq`` numbers the messages of a thread in the order of the record; ``id`` is the two together. ``sender`` is the name
     of the handler that sent it, ``organism`` for primitives, empty from outside. ``kind`` says what brought it: ``send``,
     ``ask``, ``spawn``, ``forward`` and ``ingress`` open a frame, ``reply``, ``failed`` and ``notice`` go to one that is open,
-    ``last`` carries the refusal that ends an exhausted thread.
+    ``last`` carries the refusal that ends an exhausted thread. ``route`` is what the kernel knows of ``to``.
     """
 
     __slots__ = (
@@ -65,6 +67,7 @@ class Message:
         "payload",
         "position",
         "rerun",
+        "route",
         "sender",
         "seq",
         "thread",
@@ -73,18 +76,21 @@ class Message:
         "tries",
     )
 
-    def __init__(self, thread: Thread, seq: int, to: str, payload: Any, sender: str, frame: Frame, kind: str) -> None:
+    def __init__(
+        self, thread: Thread, seq: int, route: Route, payload: Any, sender: str, frame: Frame, kind: str
+    ) -> None:
         self.thread = thread
         self.seq = seq
-        self.to = to
+        self.route = route
+        self.to = route.name
         self.payload = payload
         self.sender = sender
         self.frame = frame
         self.kind = kind
-        self.mailbox = to if TOOL not in to and to != ORGANISM else self.id
+        self.mailbox = route.mailbox or self.id
         """What its delivery occupies in its thread: its handler's mailbox. The organism itself and tools work on any number at once."""
         # What follows changes while it is delivered.
-        self.asks: list[Ask] | None = None  # what its delivery waits for
+        self.asks: dict[Ask, None] | None = None  # what its delivery waits for, in order
         self.awaits: list[Thread] | None = None  # the threads that it spawned and whose results it waits for
         self.told: list[Warned] | None = None  # warnings that its handler gets as a message once it is done
         self.holds_mailbox = False  # it is the one that its handler works on, or will next, in its thread
@@ -117,28 +123,28 @@ class Frame:
     it was handed on. ``asker`` is set while somebody waits for its first reply.
     """
 
-    __slots__ = ("above", "answered", "asker", "depth", "handler", "open", "parent", "seq", "thread", "top")
+    __slots__ = ("above", "answered", "asker", "depth", "handler", "open", "parent", "route", "seq", "thread", "top")
 
     def __init__(
         self,
         thread: Thread,
         seq: int,
-        handler: str,
+        route: Route,
         parent: Frame | None,
         depth: int,
         asker: Ask | None,
-        *,
         above: Frame | None,
-        top: bool,
     ) -> None:
         self.thread = thread
         self.seq = seq
-        self.handler = handler
+        self.route = route
+        self.handler = route.name
         self.parent = parent
         self.above = above
         self.depth = depth
         self.asker = asker
-        self.top = top
+        self.top = parent is None or parent.thread is not thread
+        """It is the first of its thread, or stands in the place of that."""
         self.open = 0
         self.answered = False
 
@@ -177,6 +183,28 @@ class Warned:
     """What is repeated, of a loop: its class and its receiver."""
 
 
+class Memory(dict[str, Any]):
+    """What one handler remembers in one thread or conversation, by key (R7). ``changed`` counts the deliveries that have changed it;
+    ``reading`` is what its handler has made of it: no part of it, and made again where there is none.
+    """
+
+    __slots__ = ("changed", "reading")
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.changed = 0
+        self.reading: tuple[int, object] | None = None
+
+    def change(self, changes: Mapping[str, tuple[Any] | None]) -> None:
+        """Takes in what a delivery changed: ``(value,)``, or ``None`` for a key that went."""
+        self.changed += 1
+        for key, value in changes.items():
+            if value is None:
+                self.pop(key, None)
+            else:
+                self[key] = value[0]
+
+
 class Conversation:
     """What lasts over several threads, its turns: limits, state, and the prompts that the next ones are told by (R6).
 
@@ -195,7 +223,7 @@ class Conversation:
         self.node = node
         self.budget = budget
         self.before = before
-        self.state: dict[str, dict[str, Any]] | None = None
+        self.state: dict[str, Memory] | None = None
         self.prompts: dict[str, tuple[int, Any]] | None = None
         self.calls = 0
         """Holds so far, over all turns: they number its calls."""
@@ -311,7 +339,7 @@ class Thread:
         self.warnings: list[Warned] | None = None
         self.pending: dict[str, list[Warned]] | None = None
         """Warnings that an agent is yet to be told in its next prompt, by handler."""
-        self.state: dict[str, dict[str, Any]] | None = None
+        self.state: dict[str, Memory] | None = None
         self.partial: tuple[str, str] | None = None
         """(handler, text) of the last completion, the root frame's handler preferred."""
         self.calls = 0

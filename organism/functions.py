@@ -126,9 +126,8 @@ def as_handler(
 
 def _name_of(function: Any) -> str:
     if inspect.isclass(function) or not inspect.isroutine(function):
-        kind = (
-            f"{function.__name__} is a class" if inspect.isclass(function) else f"a {type(function).__name__} is none"
-        )
+        is_class = inspect.isclass(function)
+        kind = f"{function.__name__} is a class" if is_class else f"this is of type {type(function).__name__}"
         raise ConfigurationError([f"tools are functions, and {kind}; {_SHAPE}"])
     name: str = function.__name__
     if _NAME.fullmatch(name) is None:

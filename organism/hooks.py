@@ -22,22 +22,13 @@ is shown and from ``ctx`` (``ctx.now()``, ``ctx.random`` and ``ctx.state`` say a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 from attrs import field, frozen
 
 from organism.models.completion import Call, Completion
+from organism.points import POINTS, Point
 
-Point = Literal[
-    "on_message",
-    "before_model_call",
-    "after_model_call",
-    "before_tool",
-    "after_tool",
-    "on_turn_end",
-    "on_abort",
-]
-POINTS: Final[tuple[Point, ...]] = get_args(Point)
 Hook = Callable[[Any, Any], Any]
 """``hook(event, ctx)`` gives a verdict or ``None``, or an awaitable of one."""
 

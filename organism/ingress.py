@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -12,12 +13,13 @@ from organism.config.grants import with_decider
 from organism.conversations import Conversations
 from organism.errors import BudgetExhaustedError, JournalError, OrganismError, QueueFullError, RoutingError
 from organism.names import CONVERSATION
+from organism.payloads.frozendict import FrozenDict
 from organism.pump.conversing import ConversationHandle
 from organism.pump.handles import ThreadHandle
 from organism.settings import laid_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from organism.durable import Durable
     from organism.frames import Thread
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from organism.settings import BudgetSettings, Settings
 
 _log: Final = logging.getLogger("organism.journal")
+_NO_LABELS: Final[Mapping[str, str]] = FrozenDict()
 
 
 class Ingress:
@@ -230,10 +233,12 @@ def checked_id(given: Any) -> str:
     return given
 
 
-def checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
-    """Labels as a dict of their own; raises TypeError for what is no text."""
-    given: Mapping[Any, Any] = labels or {}
+def checked_labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Labels as a mapping of their own, that may be shared; raises TypeError for what is no text."""
+    if not labels:
+        return _NO_LABELS
+    given: Mapping[Any, Any] = labels
     for key, value in given.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"labels are texts by name, not {key!r}: {value!r}")
-    return dict(given)
+    return FrozenDict(given)

@@ -21,6 +21,9 @@ ACCOUNT: Final = "account:"
 TOOL: Final = "."
 """What parts an agent's name from that of its tool, in the name of the handler that the tool is; no other handler has one."""
 
+MOST_LOOKED_AT: Final = 1000
+"""Names that a wrong one is compared with, at most: looking for the nearest takes some microseconds for each."""
+
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
 _TELLING: Final = re.compile(r"auth|key|token|secret|passw|credential|cookie|sig(?!n)|signature", re.IGNORECASE)
@@ -90,6 +93,7 @@ def printable(text: str, *, at_most: int) -> str:
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest of the known names, or nothing."""
-    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
+    """``"; did you mean 'x'?"`` for the nearest of the known names, or nothing, also where they are so many that programs have made them."""
+    names = list(known)
+    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6) if len(names) <= MOST_LOOKED_AT else []
     return f"; did you mean '{near[0]}'?" if near else ""

@@ -27,9 +27,9 @@ from organism.hooks import POINTS
 from organism.ingress import checked_labels
 from organism.kernel import Kernel
 from organism.kernel.sums import ALL
+from organism.models.factories import check_backends
 from organism.models.prices import check_prices
-from organism.models.providers import check_backends
-from organism.models.recorded import with_sellers
+from organism.models.sellers import with_sellers
 from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.bare import BareThread, bare
@@ -204,7 +204,9 @@ class Organism:
         return self._works
 
     def _taking_in(self) -> Works:
-        works = self._running()
+        works = self._works
+        if works is None:
+            return self._running()
         works.taking_in()
         return works
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, cast, final
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
 from organism.names import ORGANISM, class_name, is_tool, suggestion, told
 from organism.payloads.primitives import (
@@ -33,6 +33,15 @@ ONCE: Final = OnFailure()
 """Nobody is tried twice of whom nothing is said."""
 
 
+def _mailbox(route: Route) -> str:
+    return "" if route.name == ORGANISM or is_tool(route.name) else route.name
+
+
+def _tries_again(route: Route) -> bool:
+    return route.on_failure.attempts > 1
+
+
+@final
 @frozen(kw_only=True, eq=False)
 class Route:
     """What the kernel knows of a handler."""
@@ -57,6 +66,9 @@ class Route:
     patience: float | None = None
     """Of a person: seconds in which they are to answer."""
     on_failure: OnFailure = ONCE
+    mailbox: str = field(init=False, default=Factory(_mailbox, takes_self=True))
+    """What its deliveries occupy in a thread. None of the organism itself and of tools: they work on any number at once."""
+    tries_again: bool = field(init=False, default=Factory(_tries_again, takes_self=True))
 
 
 def route(handler: HandlerSettings) -> Route:

@@ -8,7 +8,7 @@ finishes without waiting never makes a mailbox: only when a delivery is suspende
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from organism.frames import is_awaited, root_of
 from organism.turns import Turns
@@ -34,6 +34,7 @@ class Slot:
         """By root thread: each has its turn."""
 
 
+@final
 class _Below:
     """The ready threads below one root, which take one turn together."""
 
@@ -109,7 +110,12 @@ class Schedule:
             thread.more = deque((message,))
         else:
             thread.more.append(message)
-        if not thread.in_ready:
+        if thread.in_ready:
+            return
+        if thread.owner is None and not self._depth_first:  # as below, for the most
+            thread.in_ready = True
+            self._ready.append(thread)
+        else:
             self._make_ready(thread)
 
     def has_work(self) -> bool:
@@ -118,9 +124,10 @@ class Schedule:
 
     def take(self) -> Message | None:
         """The next message to handle, which now has a place; ``None`` where there is none, or no place."""
-        while self._ready and self.running < self._places:
-            turn = self._deepest() if self._depth_first else self._ready.popleft()
-            thread = self._first_of(turn) if isinstance(turn, _Below) else turn
+        ready = self._ready
+        while ready and self.running < self._places:
+            turn = self._deepest() if self._depth_first else ready.popleft()
+            thread = self._first_of(turn) if type(turn) is _Below else turn
             thread.in_ready = False
             message = thread.head
             if message is None or thread.paused_at is not None:
@@ -133,11 +140,12 @@ class Schedule:
                 thread.in_ready = True
                 self._limbo.append((message.position, thread))
                 continue
-            thread.head = thread.more.popleft() if thread.more else None
-            if thread.head is not None:
+            if thread.more:
+                thread.head = thread.more.popleft()
                 self._make_ready(thread)
-            plain = not self._slots and (thread.busy is None or message.holds_mailbox)
-            if plain or self._admit(message):
+            else:
+                thread.head = None
+            if (thread.busy is None and not self._slots) or self._admit(message):
                 self.queued -= 1
                 self.running += 1
                 return message

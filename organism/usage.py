@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PICO_PER_USD = 10**12
 """Money is an integer of 10^-12 USD inside the organism, so that sums are exact; Decimal outside."""
 _PLACES = -12
+_NOTHING: Final = Decimal(0)
 _EXACT = Context(prec=100)
 """Digits enough for all that may be limited, whatever context the handler has set in whose task this is asked."""
 
@@ -36,6 +37,8 @@ def written(value: Decimal) -> str:
 
 def usd(amount: int) -> Decimal:
     """The Decimal of an integer of 10^-12 USD, without trailing zeros or exponent."""
+    if not amount:
+        return _NOTHING
     whole, rest = divmod(amount, PICO_PER_USD)
     if not rest:
         return Decimal(whole)
@@ -97,6 +100,10 @@ class Tally:
             self.estimated = True
         if unpriced:
             self.unpriced = True
+
+    def take_in(self, other: Tally) -> None:
+        """Adds another sum."""
+        self.add(other.amounts, other.details, estimated=other.estimated, unpriced=other.unpriced)
 
     def usage(self, seconds: float = 0.0) -> Usage:
         """The sum as users see it."""

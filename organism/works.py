@@ -19,8 +19,9 @@ from organism.frames import Failure
 from organism.histories import Histories
 from organism.ingress import Ingress
 from organism.models.checked import provider_closing
+from organism.models.factories import known_secrets
 from organism.models.hiding import Hiding
-from organism.models.providers import Providers, known_secrets
+from organism.models.providers import Providers
 from organism.models.router import Router
 from organism.names import ORGANISM
 from organism.pump.background import Background
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from organism.frames import Thread
     from organism.kernel import Kernel
     from organism.models.router import Dice
-    from organism.pump.delivery import Delivery
     from organism.pump.register import Register
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings, Settings
@@ -91,7 +91,6 @@ class Works:
         self._redaction = Redaction(audience.marked, settings.everyone, hidings)
         self._disk = DiskThread()
         self._closing = False
-        self._wall = self.wall
         self._contexts = {name: _context_class(name, handler) for name, handler in handlers.items()}
         self._watchdog: Watchdog | None = None
         self.durable: Durable | None = None
@@ -129,7 +128,7 @@ class Works:
             self._router,
             now=self._now,
             variables=self._variables,
-            context_of=self._context_of,
+            contexts=self._contexts,
             on_end=self._on_end,
             on_lost=self._handles.lose,
             on_rest=self._handles.rest,
@@ -147,7 +146,7 @@ class Works:
             taking_in=self.taking_in,
             handles=self._handles,
         )
-        self._handle = self.ingress.handle
+        self.pump.handle = self.ingress.handle
         if any(settings.hooks.values()):
             self.pump.hooks = Hooks(settings.hooks, held=self._held, mark=self._audience.marked.mark)
         if self.durable is not None:
@@ -244,9 +243,6 @@ class Works:
 
     def _release(self) -> None:
         self.pump.release()
-
-    def _context_of(self, delivery: Delivery) -> Context:
-        return self._contexts[delivery.message.to](self.pump, delivery, wall=self._wall, spawned=self._handle)
 
     def _on_end(self, thread: Thread, record: Ended) -> None:
         self._handles.end(thread, record)

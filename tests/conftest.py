@@ -6,11 +6,17 @@ import asyncio
 import selectors
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import trio.testing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 class _JumpingSelector(selectors.DefaultSelector):

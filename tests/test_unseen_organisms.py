@@ -395,9 +395,7 @@ def organisms(draw: DrawFn) -> Made:
     )
 
 
-FEW: Final = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+FEW: Final = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 """Each example declares classes, compiles their schemas and runs an organism."""
 
 

@@ -23,6 +23,7 @@ class Allowance:
     def __init__(self, limits: ToolCalls, ctx: AgentContext, toolbox: Toolbox) -> None:
         self._limits = limits
         self._ctx = ctx
+        self._unlimited = limits.default is None and not limits.of
         self._toolbox = toolbox
         self._turn = "" if ctx.conversation is None else ctx.thread
         kept: dict[str, Any] = ctx.state.get(_KEY, {})
@@ -30,6 +31,8 @@ class Allowance:
 
     def left(self, offer: Offer, without: Offer) -> Offer:
         """What is left of an offer; ``without`` where that is nothing but the reply."""
+        if self._unlimited and not offer.elements:
+            return offer
         tools = tuple(spec for spec in offer.tools if not self._is_used_up(self._toolbox.peer_of(spec.name)))
         elements = tuple(each for each in offer.elements if not self._is_used_up(each.peer))
         gone = {each.peer for each in offer.elements if each.peer and each not in elements}

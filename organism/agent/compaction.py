@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
-from organism.agent.history import NO_NUMBER, SHORTEST
-from organism.agent.pruning import boundary, pruned
+from organism.agent.history import NO_NUMBER, SHORTEST, length_of
 from organism.agent.recaps import EXTRACT, is_recap, recapped, summed_up
 from organism.agent.speech import Offer
 from organism.agent.summary import Summaries, Summary
@@ -68,14 +67,10 @@ class Compacting:
         self._ctx = ctx
         self._summaries = summaries
         self._turn: _Turn | None = None
-        self._pruned = boundary(history.messages, agent.prune)
+        self._pruned = history.boundary.place
         """The place before which results are left out."""
         self._reported: tuple[int, Extent] | None = None
         """What the last prompt was charged, in tokens, while the next one begins with it."""
-        self._lengths: dict[int, int] = {}
-        """Characters of each message, by its number, while they are what they were."""
-        self._tools: dict[str, int] = {}
-        """Characters of each tool that was offered."""
 
     async def turn(self, offer: Offer, told: Callable[[], Told]) -> Completion:
         """What the model says to the history, and to what it is ``told`` this time of its budget, at the end.
@@ -169,7 +164,7 @@ class Compacting:
         """Whether enough of a prompt would go away."""
         if plan is None:
             return False
-        gone = sum(map(_length, (each for each in plan.replaced if not is_recap(each))))
+        gone = sum(map(length_of, (each for each in plan.replaced if not is_recap(each))))
         return size.bounds.worth(size.tokens * gone // max(1, _characters(self._prompt(turn))))
 
     def _size(self, turn: _Turn, settings: Compaction) -> _Size | None:
@@ -191,18 +186,9 @@ class Compacting:
 
     def _extent(self, turn: _Turn) -> Extent:
         """What a prompt says at most: with all that is left out of it."""
-        history, lengths = self._history, self._lengths
-        for number, message in zip(reversed(history.numbers), reversed(history.messages), strict=True):
-            if number in lengths:
-                break
-            lengths[number] = _length(message)
-        offer, tools = turn.offer, self._tools
-        for tool in offer.tools:
-            if tool.name not in tools:
-                tools[tool.name] = len(str(tool))
-        beside = [len(history.system or ""), _characters(turn.after), len(offer.instructions), len(offer.reminder)]
-        beside += [tools[tool.name] for tool in offer.tools]
-        return Extent(sum(lengths.values()) + sum(beside), len(lengths) + len(turn.after) + 1)
+        history, after = self._history, turn.after
+        beside = len(history.system or "") + _characters(after) + turn.offer.characters
+        return Extent(history.characters + beside, len(history.messages) + len(after) + 1)
 
     # How
 
@@ -287,15 +273,13 @@ class Compacting:
 
     def _changed(self) -> None:
         """The history is another one now: so is what is left out of it, and nothing of it was measured."""
-        self._pruned = boundary(self._history.messages, self._agent.prune)
+        self._pruned = self._history.boundary.place
         self._reported = None
-        self._lengths.clear()
 
     # Prompts
 
     def _prompt(self, turn: _Turn) -> tuple[Mapping[str, Any], ...]:
-        history = self._history
-        return history.prompt_of(pruned(history.messages, self._pruned), *turn.after)
+        return self._history.prompt_from(self._pruned, *turn.after)
 
     def _tokens(self, turn: _Turn, *, plain: bool = False) -> int:
         if plain:
@@ -304,7 +288,7 @@ class Compacting:
 
     def _prune(self, turn: _Turn) -> None:
         """Leaves more of the old results out of prompts, once there are enough of them."""
-        moved = boundary(self._history.messages, self._agent.prune)
+        moved = self._history.boundary.place
         if moved == self._pruned:
             return
         key, before, was = f"prune:{turn.number}", self._prompt(turn), self._pruned
@@ -334,7 +318,7 @@ class Compacting:
     def _too_large(self, prompt: Sequence[Mapping[str, Any]]) -> HandlerFailedError:
         """What its caller hears of a prompt that cannot be cut any further."""
         model, window = self._agent.model, self._ctx.window(self._agent.model)
-        place, largest = max(enumerate(prompt), key=lambda pair: _length(pair[1]))
+        place, largest = max(enumerate(prompt), key=lambda pair: length_of(pair[1]))
         number = self._history.numbers[place - 1] if 0 < place <= len(self._history.numbers) else NO_NUMBER
         what = (
             "the message that it handles"
@@ -359,9 +343,4 @@ _WHAT: Final = {
 
 
 def _characters(prompt: Sequence[Mapping[str, Any]]) -> int:
-    return sum(map(_length, prompt))
-
-
-def _length(message: Mapping[str, Any]) -> int:
-    """Characters of a message, with what it calls."""
-    return len(str(message.get("content") or "")) + sum(len(str(call)) for call in message.get("tool_calls") or ())
+    return sum(map(length_of, prompt))

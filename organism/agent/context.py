@@ -17,7 +17,7 @@ from organism.pump.delivery import failure_of
 from organism.pump.keys import GRACE, completion_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from organism.errors import BudgetExhaustedError, ModelError
     from organism.frames import Failure, Thread, Warned
@@ -81,10 +81,15 @@ class AgentContext(Context):
         thread = self._message.thread
         return thread.handler == self.name and (not thread.graced or GRACE in (self._message.known or ()))
 
-    def recalled_grace(self) -> Completion | None:
-        """What the call on grace was answered that this delivery made before its process ended."""
+    async def recalled_grace(self, call: Callable[[], Call]) -> Completion | None:
+        """What the call on grace was answered that this delivery made before its process ended. ``call`` makes one like it, for hooks:
+        what it was is known no more, since its prompt was cut to what there was just then.
+        """
         kept = self.recall(GRACE)
-        return None if kept is None else completion_of(*kept)
+        if kept is None:
+            return None
+        completion, hooks = completion_of(*kept), self._pump.hooks
+        return completion if hooks is None else await hooks.again(call(), completion, self)
 
     async def call_on_grace(self, call: Call, *, tells: Sequence[Warned]) -> Completion:
         """Makes the thread's one call on grace, or one within what is left where grace is another's."""

@@ -35,7 +35,9 @@ class LastWord:
 
     async def say(self, exhausted: BudgetExhausted, error: BudgetExhaustedError | None = None) -> Reply[Any] | None:
         """The reply, ``None`` where there is none. ``error``, the refusal that it was to follow, is raised again then."""
-        completion = self._ctx.recalled_grace() or await self._last_answer(exhausted)
+        completion = await self._ctx.recalled_grace(lambda: self._uncut(exhausted)) or await self._last_answer(
+            exhausted
+        )
         if completion is None:
             if error is not None:
                 raise error
@@ -60,6 +62,10 @@ class LastWord:
             return await self._asking.on_grace(call, tells=unheard)
         except BudgetExhaustedError:
             return None
+
+    def _uncut(self, exhausted: BudgetExhausted) -> Call:
+        """The call with all of the history."""
+        return self._asking.call(self._history.prompt(*self._telling.last_call(exhausted)), self._speech.reply_only())
 
     def _last_call(self, exhausted: BudgetExhausted, told: Sequence[Mapping[str, Any]]) -> Call | None:
         """System, first message, as much of the newest as fits, and the notices; ``None`` where not even that much fits."""

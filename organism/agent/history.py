@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
+from organism.agent.pruning import Boundary, pruned
 from organism.agent.recaps import recapped
+from organism.models.fixed import Fixed
+from organism.pump.memory import HandlerState, fixed_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping, Sequence
+
+    from organism.settings import Prune
 
 _SYSTEM: Final = "system"
 _COUNT: Final = "count"
@@ -53,10 +58,14 @@ class Plan:
 
 
 class History:
-    """The history in ``state``; what is added is kept when the delivery ends well."""
+    """The history in ``state``; what is added is kept when the delivery ends well. ``prune`` says what is left out of its prompts.
 
-    def __init__(self, state: MutableMapping[str, Any]) -> None:
-        self._state = state
+    What it has read stays as it is and is shared with every prompt: a long history is read once, and not by each delivery.
+    """
+
+    def __init__(self, state: MutableMapping[str, Any], prune: Prune | None = None) -> None:
+        self._state: MutableMapping[str, Any] = state
+        self._prune = prune
         self.system: str | None = state.get(_SYSTEM)
         self.count: int = state.get(_COUNT, 0)
         """The number of the next message."""
@@ -64,20 +73,44 @@ class History:
         """The number of the message that the delivery handles, which is the first that it adds."""
         self.numbers: list[int] = []
         self.messages: list[Mapping[str, Any]] = []
+        self.characters = 0
+        """Of all messages, with what they call."""
+        self.boundary = Boundary(prune)
+        self._pruned: tuple[int, Sequence[Mapping[str, Any]]] = (0, ())
         self._start: int = state.get(_FROM, 0)
         self._whole: dict[int, Mapping[str, Any]] = {}
         """Results as they were before they were cut."""
+        self._head = _head(self.system)
         self._read()
+
+    @classmethod
+    def of(cls, state: HandlerState, prune: Prune | None) -> History:
+        """The history in ``state``: as an earlier delivery left it, or read anew."""
+        left = state.take_reading()
+        if not isinstance(left, History):
+            return cls(state, prune)
+        left.go_on(state)
+        return left
+
+    def go_on(self, state: HandlerState) -> None:
+        """Takes it up where an earlier delivery left it."""
+        self._state, self.task = state, self.count
+
+    def leave(self) -> None:
+        """Leaves it to the next delivery, where this one ends well. It is not to be used any more."""
+        state, self._state = self._state, dict[str, Any]()
+        self._whole = {}
+        if isinstance(state, HandlerState):
+            state.leave_reading(self)
 
     def begin(self, system: str) -> None:
         """Keeps the system prompt: it is rendered once a thread."""
         self.system = self._state[_SYSTEM] = system
+        self._head = _head(system)
 
     def add(self, message: Mapping[str, Any]) -> None:
         """Appends a message."""
-        self._state[_key(self.count)] = dict(message)
-        self.messages.append(message)
-        self.numbers.append(self.count)
+        self._append(self.count, self._fix(_key(self.count), message))
         self.count += 1
         self._state[_COUNT] = self.count
 
@@ -89,7 +122,15 @@ class History:
         self, messages: Sequence[Mapping[str, Any]], *after: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], ...]:
         """The same, of ``messages`` in place of those that are kept."""
-        return ({"role": "system", "content": self.system or ""}, *messages, *after)
+        return (self._head, *messages, *after)
+
+    def prompt_from(self, place: int, *after: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        """The whole prompt, with the results before ``place`` left out."""
+        if not place:
+            return (self._head, *self.messages, *after)
+        if self._pruned[0] != place:
+            self._pruned = (place, pruned(self.messages, place))
+        return (self._head, *self._pruned[1], *self.messages[place:], *after)
 
     def groups(self) -> list[Sequence[Mapping[str, Any]]]:
         """The messages after the first, so grouped that calls are not parted from their results."""
@@ -128,7 +169,8 @@ class History:
         for number in self.numbers:
             if number != NO_NUMBER and number < plan.start and number not in plan.pinned:
                 del self._state[_key(number)]
-        self._state[_RECAP], self._state[_PINNED] = dict(recap), list(plan.pinned)
+        self._fix(_RECAP, recap)
+        self._state[_PINNED] = list(plan.pinned)
         self._start = self._state[_FROM] = plan.start
         self._read()
 
@@ -140,9 +182,10 @@ class History:
                 continue
             shorter = _cut(self._whole.setdefault(number, message), longest)
             if len(str(shorter.get("content") or "")) < len(str(message.get("content") or "")):
-                self.messages[place] = shorter
-                self._state[_key(number)] = dict(shorter)
+                self.messages[place] = self._fix(_key(number), shorter)
                 changed = True
+        if changed:
+            self._measure()
         return changed
 
     @property
@@ -185,7 +228,31 @@ class History:
         first = [number for number in pinned if number == 0]
         others = [number for number in pinned if number != 0]
         self.numbers = [*first, *recap, *others, *range(self._start, self.count)]
-        self.messages = [self._state[_RECAP if number == NO_NUMBER else _key(number)] for number in self.numbers]
+        self.messages = [self._fixed(_RECAP if number == NO_NUMBER else _key(number)) for number in self.numbers]
+        self._measure()
+
+    def _append(self, number: int, message: Mapping[str, Any]) -> None:
+        self.messages.append(message)
+        self.numbers.append(number)
+        self.characters += length_of(message)
+        self.boundary.add(message)
+
+    def _measure(self) -> None:
+        """Counts anew what changes with every message, since those that are there are others now."""
+        self.characters = sum(map(length_of, self.messages))
+        self.boundary = Boundary(self._prune, self.messages)
+        self._pruned = (0, ())
+
+    def _fixed(self, key: str) -> Mapping[str, Any]:
+        state = self._state
+        return state.fixed(key) if isinstance(state, HandlerState) else fixed_copy(key, state[key])
+
+    def _fix(self, key: str, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        state = self._state
+        if isinstance(state, HandlerState):
+            return state.fix(key, message)
+        kept = state[key] = fixed_copy(key, message)
+        return kept
 
 
 def recap(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,6 +313,17 @@ def _shorter(value: Any, most: int, items: int) -> Any:
     if isinstance(value, dict):
         return {key: _shorter(each, most, items) for key, each in whole.items()}
     return whole
+
+
+def length_of(message: Mapping[str, Any]) -> int:
+    """Characters of a message, with what it calls."""
+    content, calls = message.get("content"), message.get("tool_calls")
+    length = len(content) if type(content) is str else len(str(content or ""))
+    return length + sum([len(str(call)) for call in calls]) if calls else length
+
+
+def _head(system: str | None) -> Mapping[str, Any]:
+    return Fixed({"role": "system", "content": system or ""})
 
 
 def _key(number: int) -> str:

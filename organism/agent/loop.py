@@ -21,7 +21,7 @@ from organism.agent.speech import ToolSpeech
 from organism.agent.summary import Summaries
 from organism.agent.telling import Telling
 from organism.agent.tools import Toolbox
-from organism.agent.wording import incoming, system_prompt
+from organism.agent.wording import SystemPrompt, incoming
 from organism.agent.xml_speech import XmlSpeech
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.payloads.primitives import BudgetExhausted
@@ -45,20 +45,22 @@ def agent_handler(
     if agent is None:
         msg = f"'{handler.name}' is no agent"
         raise ValueError(msg)
-    toolbox = Toolbox(handler, handlers)
+    toolbox, prompt = Toolbox(handler, handlers), SystemPrompt(handler, handlers)
     speech = ToolSpeech(agent, toolbox) if agent.peers_as == "tools" else XmlSpeech(handler, handlers, toolbox)
 
     async def handle(payload: Any, ctx: AgentContext) -> Reply[Any] | None:
-        history, telling = History(ctx.state), Telling(agent.notices, ctx)
+        history, telling = History.of(ctx.state, agent.prune), Telling(agent.notices, ctx)
         if history.system is None:
-            now = ctx.now().isoformat(timespec="seconds")
-            history.begin(system_prompt(handler, handlers, budget=telling.limits(), now=now, labels=ctx.labels))
+            history.begin(prompt.of(budget=telling.limits, now=ctx.now(), labels=lambda: ctx.labels))
         allowance = Allowance(agent.tool_calls, ctx, toolbox)
         turns = _Turns(handler, agent, speech, history, ctx, telling, allowance)
         if isinstance(payload, BudgetExhausted):
-            return await turns.last_word.say(payload)
-        history.add({"role": "user", "content": incoming(telling.payload(payload), ctx.sender)})
-        return await turns.run()
+            reply = await turns.last_word.say(payload)
+        else:
+            history.add({"role": "user", "content": incoming(telling.payload(payload), ctx.sender)})
+            reply = await turns.run()
+        history.leave()
+        return reply
 
     return handle
 

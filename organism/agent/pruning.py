@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from organism.models.fixed import fixed
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from organism.settings import Prune
 
@@ -19,33 +21,45 @@ _SHORT: Final = 120
 """Characters of a result that is left as it is."""
 
 
-def boundary(messages: Sequence[Mapping[str, Any]], prune: Prune | None) -> int:
-    """Before which of the messages results are left out; 0 where none are.
+class Boundary:
+    """Before which of the messages results are left out: ``place``; 0 where none are.
 
-    It is found as it came to be, turn by turn: after each of them it moves up to the protected turns where that saves enough.
+    It is found as it came to be, message by message: after each turn it moves up to the protected turns where that saves enough.
     """
-    if prune is None:
-        return 0
-    begins = [place for place, message in enumerate(messages) if message.get("role") == "assistant"]
-    saves = [_saves(message) for message in messages]
-    found = protected = waiting = 0
-    for turn in range(prune.protect_turns, len(begins) + 1):
-        # After `turn` turns, those from this place on are protected.
-        until = begins[turn - prune.protect_turns]
-        waiting += sum(saves[protected:until])
-        protected = until
-        if waiting >= prune.min_tokens * _CHARACTERS:
-            found, waiting = until, 0
-    return found
+
+    def __init__(self, prune: Prune | None, messages: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._prune = prune
+        self._saves: list[int] = []
+        """Characters, of each message."""
+        self._begins: list[int] = []
+        """The place of each turn's first message."""
+        self._protected = self._waiting = 0
+        self.place = 0
+        for message in messages:
+            self.add(message)
+
+    def add(self, message: Mapping[str, Any]) -> None:
+        """Takes in the next message."""
+        prune = self._prune
+        if prune is None:
+            return
+        if message.get("role") == "assistant":
+            self._begins.append(len(self._saves))
+            if len(self._begins) >= prune.protect_turns:
+                self._move(prune, self._begins[-prune.protect_turns])
+        self._saves.append(_saves(message))
+
+    def _move(self, prune: Prune, until: int) -> None:
+        """Those from ``until`` on are protected."""
+        self._waiting += sum(self._saves[self._protected : until])
+        self._protected = until
+        if self._waiting >= prune.min_tokens * _CHARACTERS:
+            self.place, self._waiting = until, 0
 
 
 def pruned(messages: Sequence[Mapping[str, Any]], before: int) -> Sequence[Mapping[str, Any]]:
-    """The messages with the results before that place left out, each by a line that says how long it was."""
-    if not before:
-        return messages
-    return [_left_out(message) if _saves(message) else message for message in messages[:before]] + list(
-        messages[before:]
-    )
+    """The messages before that place, their results left out, each by a line that says how long it was."""
+    return [_left_out(message) if _saves(message) else message for message in messages[:before]] if before else ()
 
 
 def _saves(message: Mapping[str, Any]) -> int:
@@ -55,7 +69,8 @@ def _saves(message: Mapping[str, Any]) -> int:
 
 
 def _left_out(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**message, "content": _line(_length(message))}
+    left: Mapping[str, Any] = fixed({**message, "content": _line(_length(message))})
+    return left
 
 
 def _length(message: Mapping[str, Any]) -> int:

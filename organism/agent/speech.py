@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -49,9 +50,15 @@ class Offer:
     instructions: str = ""
     reminder: str = ""
 
+    @cached_property
+    def characters(self) -> int:
+        """Of all that it tells of itself."""
+        return sum([len(str(tool)) for tool in self.tools]) + len(self.instructions) + len(self.reminder)
+
     def told(self, prompt: Sequence[Any]) -> tuple[Any, ...]:
         """A prompt as it is sent, with what it tells of itself."""
-        messages = list(as_sent(prompt))
+        results = [message for message in prompt if message.get("role") == "tool"]
+        messages = list(as_sent(prompt) if any(map(_is_by_xml, results)) else prompt)
         if self.instructions and messages:
             system = messages[0]
             messages[0] = {**system, "content": f"{system['content'].rstrip()}\n\n{self.instructions}"}
@@ -98,15 +105,19 @@ class ToolSpeech:
     def __init__(self, agent: AgentSettings, toolbox: Toolbox) -> None:
         self._agent = agent
         self._toolbox = toolbox
+        self._reply_only = Offer(toolbox.reply_only, toolbox.reply_choice)
+        self._offers = {may_ask: self._offer_of(toolbox.offered(may_ask=may_ask)) for may_ask in (False, True)}
+
+    def _offer_of(self, tools: tuple[ToolSpec, ...]) -> Offer:
+        return Offer(tools) if len(tools) > len(self._toolbox.reply_only) else self._reply_only
 
     def offer(self, *, may_ask: bool) -> Offer:
         """See :class:`Speech`."""
-        tools = self._toolbox.offered(may_ask=may_ask)
-        return Offer(tools) if len(tools) > len(self._toolbox.reply_only) else self.reply_only()
+        return self._offers[may_ask]
 
     def reply_only(self) -> Offer:
         """See :class:`Speech`."""
-        return Offer(self._toolbox.reply_only, self._toolbox.reply_choice)
+        return self._reply_only
 
     def read(self, completion: Completion, offer: Offer) -> Sequence[Said] | str:
         """See :class:`Speech`. Text alone is taken as the reply where it can be one."""

@@ -9,6 +9,7 @@ from attrs import frozen
 from organism.errors import InvalidPayloadError, PayloadError
 from organism.functions import call_of
 from organism.models.contract import ToolCall, ToolSpec
+from organism.models.fixed import fixed
 from organism.names import ORGANISM, called_as, suggestion
 from organism.payloads import decode_fields, describe, json_schema, parse_json
 from organism.payloads.primitives import ORGANISM_ONLY, BudgetEstimate, BudgetQuery, BudgetRequest
@@ -68,11 +69,12 @@ class Toolbox:
         own = (*tools, *functions, *map(_organism_tool, asked), *self.replies)
         self._tools = {tool.spec.name: tool for tool in (*own, self._request)}
         self.all = tuple(tool.spec for tool in own)
+        self._with_request = (self._request.spec, *self.all)
         self.reply_only = tuple(tool.spec for tool in self.replies)
 
     def offered(self, *, may_ask: bool) -> tuple[ToolSpec, ...]:
         """What the model may call. ``may_ask``: somebody decides on its requests for more."""
-        return (self._request.spec, *self.all) if may_ask else self.all
+        return self._with_request if may_ask else self.all
 
     def peer_of(self, name: str) -> str | None:
         """The handler that a tool of this name calls; ``None`` for replies, and for names of none."""
@@ -122,7 +124,7 @@ def _function_tool(tool: ToolSettings) -> Tool:
     """An agent's function. What it does is said once, beside its name."""
     handler = tool.handler
     said = {key: value for key, value in json_schema(tool.arguments).items() if key not in {"title", "description"}}
-    spec = ToolSpec(name=called_as(handler.name), description=handler.description, parameters=said)
+    spec = ToolSpec(name=called_as(handler.name), description=handler.description, parameters=fixed(said))
     return Tool(spec, tool.arguments, handler.name, function=True)
 
 
@@ -146,7 +148,7 @@ def _organism_tool(payload: type) -> Tool:
     short = {field: {"type": "number" if "pattern" in rules else "string"} for field, rules in fields.items()}
     told = {field: {**short[field], "description": rules["description"]} for field, rules in fields.items()}
     parameters = {"type": "object", "properties": told, "required": list(told), "additionalProperties": False}
-    return Tool(ToolSpec(name=name, description=doc, parameters=parameters), payload, ORGANISM)
+    return Tool(ToolSpec(name=name, description=doc, parameters=fixed(parameters)), payload, ORGANISM)
 
 
 def reply_name(payload: type, replies: tuple[type, ...]) -> str:
@@ -162,7 +164,7 @@ def _reply_tools(replies: tuple[type, ...]) -> Iterable[Tool]:
 
 
 def _spec(name: str, description: str, payload: type) -> ToolSpec:
-    return ToolSpec(name=name, description=description, parameters=json_schema(payload))
+    return ToolSpec(name=name, description=description, parameters=fixed(json_schema(payload)))
 
 
 def as_reply(text: str, replies: tuple[type, ...]) -> object | None:

@@ -11,13 +11,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import StrictUndefined, TemplateError
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from organism.errors import HandlerFailedError
 from organism.payloads import describe, description, encode_json, encode_xml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from jinja2 import Template
 
@@ -67,6 +69,8 @@ _POSING: Final = re.compile(
     r"[\n\x85\u2028\u2029](?=[^\w\n]*(?:message(?: from [^:\n]*)?|budget notice)\s*:)", re.IGNORECASE
 )
 """The end of a line, where the next one would look like the head of a message or a notice of the system."""
+_LIVE: Final = frozenset({"budget", "now", "labels"})
+"""What a prompt may name that is another for each thread."""
 _ENVIRONMENT: Final = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, trim_blocks=False)
 
 
@@ -83,34 +87,58 @@ def _rendered(text: str, what: str, values: Mapping[str, Any]) -> str:
         raise HandlerFailedError("crashed", f"{what} cannot be rendered: {said}") from error
 
 
-def system_prompt(
-    handler: HandlerSettings,
-    handlers: Mapping[str, HandlerSettings],
-    *,
-    budget: Mapping[str, Any] | None,
-    now: str,
-    labels: Mapping[str, str],
-) -> str:
-    """The system prompt of an agent; ``prompt:`` of its settings, or the standard one. ``budget`` has the limits that it may name;
-    ``None``: it may name none.
+class SystemPrompt:
+    """The system prompt of an agent: ``prompt:`` of its settings, or the standard one. It is rendered anew for each thread only where it
+    names something that is another for each.
     """
-    agent = handler.agent
-    assert agent is not None  # noqa: S101 - only agents have prompts
-    peers = [{"name": peer, "description": handlers[peer].description} for peer in handler.peers if peer in handlers]
-    values = {
-        "name": handler.name,
-        "description": handler.description,
-        "peers": peers,
-        "accepts": [_payload(each) for each in agent.accepts],
-        "replies": [_payload(each) for each in agent.replies],
-        "notices": agent.notices.deliver,
-        "peers_as": agent.peers_as,
-        "agents_md": agent.agents_md,
-        "now": now,
-        "labels": labels,
-        **({} if budget is None else {"budget": budget}),
-    }
-    return _rendered(agent.prompt or SYSTEM, f"the prompt of '{handler.name}'", values)
+
+    def __init__(self, handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> None:
+        agent = handler.agent
+        assert agent is not None  # noqa: S101 - only agents have prompts
+        peers = [
+            {"name": peer, "description": handlers[peer].description} for peer in handler.peers if peer in handlers
+        ]
+        self._text = agent.prompt or SYSTEM
+        self._what = f"the prompt of '{handler.name}'"
+        self._values: Values = {
+            "name": handler.name,
+            "description": handler.description,
+            "peers": peers,
+            "accepts": [_payload(each) for each in agent.accepts],
+            "replies": [_payload(each) for each in agent.replies],
+            "notices": agent.notices.deliver,
+            "peers_as": agent.peers_as,
+            "agents_md": agent.agents_md,
+        }
+        self._names = _names_in(self._text)
+        self._rendered: str | None = None
+
+    def of(
+        self, *, budget: Callable[[], Mapping[str, Any] | None], now: datetime, labels: Callable[[], Mapping[str, str]]
+    ) -> str:
+        """The prompt of one thread. ``budget`` gives the limits that it may name; ``None``: it may name none."""
+        if self._rendered is not None:
+            return self._rendered
+        live: Values = {}
+        if "budget" in self._names and (limits := budget()) is not None:
+            live["budget"] = limits
+        if "now" in self._names:
+            live["now"] = now.isoformat(timespec="seconds")
+        if "labels" in self._names:
+            live["labels"] = labels()
+        text = _rendered(self._text, self._what, {**self._values, **live})
+        if self._names.isdisjoint(_LIVE):
+            self._rendered = text
+        return text
+
+
+@lru_cache(maxsize=256)
+def _names_in(text: str) -> frozenset[str]:
+    """What a template names; where it is none, all that it could: rendering it says what is wrong."""
+    try:
+        return frozenset(find_undeclared_variables(_ENVIRONMENT.parse(text)))
+    except TemplateError:
+        return _LIVE
 
 
 def _payload(cls: type) -> dict[str, str]:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
 from organism.budget.claims import CALLS, COST, VECTOR, Vector
 from organism.usage import PICO_PER_USD, usd
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NO_LIMIT: Final = 1 << 80
 """Stands for "no limit" in vectors: larger than any sum of amounts."""
+FAR: Final = NO_LIMIT * 4
+"""Stands for "no mark": larger than any limit."""
 
 
 @frozen
@@ -33,6 +35,14 @@ class Mark:
     at: int
     level: str
     threshold: Decimal
+
+
+def _first_marks(caps: Caps) -> tuple[int, ...]:
+    return tuple(marks[0].at if marks else FAR for marks in caps.marks)
+
+
+def _nearest(caps: Caps) -> tuple[int, ...]:
+    return tuple(map(min, caps.first_marks, caps.working))
 
 
 @frozen(kw_only=True)
@@ -47,6 +57,10 @@ class Caps:
     working: Vector
     limited: tuple[int, ...]
     marks: tuple[tuple[Mark, ...], ...]
+    first_marks: tuple[int, ...] = field(init=False, default=Factory(_first_marks, takes_self=True))
+    """Where the first level of each unit is; :data:`FAR` where it has none."""
+    calm: tuple[int, ...] = field(init=False, default=Factory(_nearest, takes_self=True))
+    """Below this there is neither a level nor the limit."""
     runway: Decimal
     runway_ratio: tuple[int, int]
     seconds: float | None

@@ -13,7 +13,6 @@ TOKENS, INPUT, OUTPUT, COST, CALLS, MESSAGES = range(6)
 Vector = tuple[int, int, int, int, int, int]
 """Amounts of the spent units, in the order of :data:`VECTOR`."""
 NOTHING: Vector = (0, 0, 0, 0, 0, 0)
-ONE_MESSAGE: Vector = (0, 0, 0, 0, 0, 1)
 
 
 @frozen(kw_only=True)

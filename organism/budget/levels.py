@@ -21,6 +21,8 @@ def level_of(path: Sequence[Node]) -> Level | None:
 
     A limit that was raised takes back the levels that are ahead again. The runway is no level.
     """
+    if not any(any(node.fired) for node in path):
+        return None
     crossed = {level for node in path for unit in _OF_CALLS if node.fired[unit] for level in node.crossed(unit)}
     return next((level for level in reversed(_LEVELS) if level in crossed), None)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 from operator import add, gt
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from attrs import frozen
 
-from organism.budget.caps import NO_LIMIT, Caps, Mark, figure, figure_of
+from organism.budget.caps import FAR, NO_LIMIT, Caps, Mark, figure, figure_of
 from organism.budget.claims import CALLS, MESSAGES, NOTHING, TOKENS, VECTOR, Claim, Crossing, Vector
 from organism.budget.crowd import Crowd, bears
 
@@ -23,26 +23,29 @@ if TYPE_CHECKING:
     from organism.budget.windows import Window
     from organism.settings import Policy
 
+T = TypeVar("T")
+
 Amount = int | Decimal
 """A figure as users read it: Decimal for money."""
 _UNITS: Final = range(len(VECTOR))
-_FAR: Final = NO_LIMIT * 4
-_NONE: Final[frozenset[Decimal]] = frozenset()
+_NONE: Final[Sequence[frozenset[Decimal]]] = (frozenset(),) * len(VECTOR)
 _NO_DETAILS: Final = (0, 0, 0)
 _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
 
 
+@final
 class Node:
     """One budget: what it may spend (``caps``), has spent (``used``, sub-threads included; ``own`` without) and holds.
 
     ``path`` goes from the node itself to the root; ``above`` are the nodes above it, the nearest first. A node that many threads
     share counts over a ``window``; others have none. Amounts are lists indexed as :data:`VECTOR`. ``fired`` has the
-    thresholds of each unit's levels that have fired, ``runways`` a bit for each unit. ``crowd`` is made by the line of those
+    thresholds of each unit's levels that have fired, ``runways`` a bit for each unit; ``next_mark`` is where each unit's next level is,
+    and below ``calm`` there is neither that nor the limit. ``crowd`` is made by the line of those
     who wait, while there are any.
     """
 
     __slots__ = (
-        "above", "caps", "crowd", "details", "details_own", "estimated", "estimated_own", "fired", "held", "next_mark",
+        "above", "calm", "caps", "crowd", "details", "details_own", "estimated", "estimated_own", "fired", "held", "next_mark",
         "overdraft", "own",
         "policy", "runways", "scope", "thread", "used", "window",
     )  # fmt: skip
@@ -66,13 +69,14 @@ class Node:
         self.used = [0, 0, 0, 0, 0, 0]
         self.own = [0, 0, 0, 0, 0, 0]
         self.held = [0, 0, 0, 0, 0, 0]
-        self.overdraft = [0, 0, 0, 0, 0, 0]
+        self.overdraft: Sequence[int] = NOTHING  # these are replaced when they change: most threads never have any
         self.details: Sequence[int] = _NO_DETAILS  # cache reads, cache writes, reasoning: shown, not limited
         self.details_own: Sequence[int] = _NO_DETAILS
         self.estimated = False
         self.estimated_own = False
-        self.fired = [_NONE] * len(VECTOR)
-        self.next_mark = [marks[0].at if marks else _FAR for marks in caps.marks]
+        self.fired = _NONE
+        self.next_mark: Sequence[int] = caps.first_marks  # shared until one of them changes, as is what follows
+        self.calm: Sequence[int] = caps.calm
         self.runways = 0
         self.crowd: Crowd | None = None
 
@@ -147,8 +151,8 @@ def fits(path: Sequence[Node], need: Vector, *, grace: bool = False) -> bool:
 
 
 def take(path: Sequence[Node], need: Vector) -> None:
-    """Holds ``need`` on the whole path; the caller has checked that it fits."""
-    tokens, given, output, cost, calls, messages = need
+    """Holds ``need`` of a call on the whole path; the caller has checked that it fits."""
+    tokens, given, output, cost, calls, _ = need  # messages are never held
     for node in path:  # written out here and below: every call comes by twice on each node
         held = node.held
         held[0] += tokens
@@ -156,7 +160,6 @@ def take(path: Sequence[Node], need: Vector) -> None:
         held[2] += output
         held[3] += cost
         held[4] += calls
-        held[5] += messages
 
 
 def note_details(path: Sequence[Node], charge: Charge) -> None:
@@ -174,15 +177,14 @@ def note_details(path: Sequence[Node], charge: Charge) -> None:
 
 def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
     """Replaces what was held by what was spent, on the whole path; notes what was charged beyond the hold as overdraft."""
-    tokens, given, output, cost, calls, messages = charge
+    tokens, given, output, cost, calls, _ = charge
     own = path[0].own
     own[0] += tokens
     own[1] += given
     own[2] += output
     own[3] += cost
     own[4] += calls
-    own[5] += messages
-    back_tokens, back_given, back_output, back_cost, back_calls, back_messages = need
+    back_tokens, back_given, back_output, back_cost, back_calls, _ = need
     over = any(map(gt, charge, need))
     for node in path:
         held, used = node.held, node.used
@@ -191,13 +193,11 @@ def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
         held[2] -= back_output
         held[3] -= back_cost
         held[4] -= back_calls
-        held[5] -= back_messages
         used[0] += tokens
         used[1] += given
         used[2] += output
         used[3] += cost
         used[4] += calls
-        used[5] += messages
         if over:
             _note_overdraft(node, need, charge)
 
@@ -207,17 +207,36 @@ def _note_overdraft(node: Node, need: Vector, charge: Vector) -> None:
     for unit in node.caps.limited:
         if charge[unit] > need[unit]:
             over = node.used[unit] + node.held[unit] - node.caps.limit[unit]
-            node.overdraft[unit] = max(node.overdraft[unit], over)
+            node.overdraft = _with(node.overdraft, unit, max(node.overdraft[unit], over))
+
+
+def _with(values: Sequence[T], unit: int, value: T) -> Sequence[T]:
+    """The same with one changed."""
+    return (*values[:unit], value, *values[unit + 1 :])
 
 
 def lack_of_one(node: Node) -> Lack | None:
     """Where one message more does not fit: as a :class:`Lack` of it on the node's path."""
-    if node.used[MESSAGES] + node.held[MESSAGES] >= node.caps.working[MESSAGES]:
+    caps = node.caps
+    if caps.limited and node.used[MESSAGES] + node.held[MESSAGES] >= caps.working[MESSAGES]:
         return Lack(node, MESSAGES, 1, for_good=True)
     for each in node.above:
-        if each.used[MESSAGES] + each.held[MESSAGES] >= each.caps.working[MESSAGES]:
+        caps = each.caps
+        if caps.limited and each.used[MESSAGES] + each.held[MESSAGES] >= caps.working[MESSAGES]:
             return Lack(each, MESSAGES, 1, for_good=True)
     return None
+
+
+def bears_depth(node: Node, depth: int) -> bool:
+    """Whether a call may stand so deep: no limit on the node's path is passed."""
+    limit = node.caps.depth
+    if limit is not None and depth > limit:
+        return False
+    for each in node.above:
+        limit = each.caps.depth
+        if limit is not None and depth > limit:
+            return False
+    return True
 
 
 def has_reached(node: Node) -> bool:
@@ -282,23 +301,14 @@ def crossings(path: Sequence[Node], charge: Vector = NOTHING) -> tuple[tuple[Nod
     found: list[tuple[Node, int, Mark]] = []
     called = bool(charge[CALLS] or charge[TOKENS])
     for node in path:
-        if _stirs(node, charge, called=called):
-            found += _crossings_at(node, charge, called=called)
+        caps, used, held, calm = node.caps, node.used, node.held, node.calm
+        calls, per = caps.runway_ratio
+        for unit in caps.limited:
+            # Where this is false, neither a level nor the runway is near: for the most that is all that is looked at.
+            if (calm[unit] - used[unit] - held[unit]) * per <= calls * (charge[unit] or 1):
+                found += _crossings_at(node, charge, called=called)
+                break
     return tuple(found)
-
-
-def _stirs(node: Node, charge: Vector, *, called: bool) -> bool:
-    """Whether there may be crossings at a node; where nothing is near, that is all that is looked at."""
-    caps, used, held, marks = node.caps, node.used, node.held, node.next_mark
-    calls, per = caps.runway_ratio
-    working = caps.working
-    for unit in caps.limited:
-        spent = used[unit]
-        if spent >= marks[unit]:
-            return True
-        if called and (working[unit] - spent - held[unit]) * per < calls * (charge[unit] or 1):
-            return True
-    return False
 
 
 def _crossings_at(node: Node, charge: Vector, *, called: bool) -> Iterator[tuple[Node, int, Mark]]:
@@ -333,14 +343,17 @@ def fire(node: Node, unit: int, mark: Mark) -> None:
     if mark.level == "runway":
         node.runways |= 1 << unit
     else:
-        node.fired[unit] |= {mark.threshold}
+        node.fired = _with(node.fired, unit, node.fired[unit] | {mark.threshold})
         aim(node, unit)
 
 
 def aim(node: Node, unit: int) -> None:
     """Sets where the next level of a unit is, after ``fired`` or the caps have changed."""
     left = unfired(node, unit)
-    node.next_mark[unit] = left[0].at if left else _FAR
+    marks, calm = list(node.next_mark), list(node.calm)
+    marks[unit] = left[0].at if left else FAR
+    calm[unit] = min(marks[unit], node.caps.working[unit])
+    node.next_mark, node.calm = tuple(marks), tuple(calm)
 
 
 def recap(node: Node, caps: Caps) -> None:
@@ -352,11 +365,12 @@ def recap(node: Node, caps: Caps) -> None:
         if caps.working[unit] > before.working[unit]:
             reached = {mark.threshold for mark in caps.marks[unit] if mark.at <= node.used[unit]}
             # A figure is reached or not whatever the limit is, also while it lies beyond it.
-            node.fired[unit] = frozenset(
+            still = {
                 level
                 for level in node.fired[unit]
                 if level in reached or (level >= 1 and figure_of(unit, level) <= node.used[unit])
-            )
+            }
+            node.fired = _with(node.fired, unit, frozenset(still))
             node.runways &= ~(1 << unit)
         aim(node, unit)
     if node.crowd is not None:
@@ -372,10 +386,10 @@ def roll(node: Node) -> None:
     node.used = [0, 0, 0, 0, 0, 0]
     node.own = [0, 0, 0, 0, 0, 0]
     node.held = [0, 0, 0, 0, 0, 0]
-    node.overdraft = [0, 0, 0, 0, 0, 0]
+    node.overdraft = NOTHING
     node.details = node.details_own = _NO_DETAILS
     node.estimated = node.estimated_own = False
-    node.fired = [_NONE] * len(VECTOR)
+    node.fired = _NONE
     node.runways = 0
     for unit in _UNITS:
         aim(node, unit)
@@ -396,8 +410,9 @@ def begin_with(
     node.estimated = estimated
     for unit in _UNITS:
         used = node.used[unit]
-        node.fired[unit] = frozenset(mark.threshold for mark in node.caps.marks[unit] if mark.at <= used)
-        node.overdraft[unit] = max(0, used - node.caps.limit[unit])
+        reached = frozenset(mark.threshold for mark in node.caps.marks[unit] if mark.at <= used)
+        node.fired = _with(node.fired, unit, reached)
+        node.overdraft = _with(node.overdraft, unit, max(0, used - node.caps.limit[unit]))
         aim(node, unit)
     node.runways = sum(1 << unit for unit in _short(node, _LEAST) if node.used[unit]) if node.caps.runway else 0
 

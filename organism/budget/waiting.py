@@ -42,9 +42,9 @@ class Waiter:
     """How many younger calls were granted where it lacked."""
 
 
-@define(frozen=True)
+@define
 class Granted:
-    """The claim fits and is held: ``output`` tokens may come back."""
+    """The claim fits and is held: ``output`` tokens may come back. As a hold, it is made for every call, and so not frozen."""
 
     need: Vector
     output: int
@@ -89,6 +89,11 @@ class Line:
 
     def arrive(self, claim: Claim, path: tuple[Node, ...], owner: Any, *, grace: bool) -> Verdict:
         """The verdict on a new call; where it fits it is held. Older calls that bar it are respected."""
+        if not self._waiting:
+            verdict = decide(claim, path, grace=grace)
+            if type(verdict) is Granted:
+                take(path, verdict.need)
+                return verdict
         verdict = self._judge(claim, path, owner, grace=grace, number=self._next)
         if isinstance(verdict, Granted):
             self._take(path, verdict.need, self._next)
@@ -289,8 +294,10 @@ class Line:
 def decide(claim: Claim, path: tuple[Node, ...], *, grace: bool = False, stuck: Vector = NOTHING) -> Verdict:
     """Whether a claim fits on the path now, later, or never. Changes nothing."""
     # Of two outputs the second is for those who call beside it (R13). Where there is room for both nothing is to be weighed.
-    if fits(path, claim.need(claim.wish if grace or claim.exact else 2 * claim.wish), grace=grace):
-        return Granted(claim.need(claim.wish), claim.wish, clamped=False)
+    wish = claim.wish
+    need = claim.need(wish)
+    if fits(path, need if grace or claim.exact else claim.need(2 * wish), grace=grace):
+        return Granted(need, wish, clamped=False)
     room = output_room(path, claim, grace=grace)
     output = output_of(claim, room, grace=grace)
     need = claim.need(output)

@@ -11,9 +11,9 @@ from organism import config
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
+from organism.models.factories import check_backends
 from organism.models.prices import check_prices
-from organism.models.providers import check_backends
-from organism.models.recorded import with_sellers
+from organism.models.sellers import with_sellers
 from organism.names import called_as
 from organism.settings import UNITS, OnFailure
 

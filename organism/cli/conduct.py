@@ -117,6 +117,8 @@ class _Run:
         self._live: dict[str, ThreadHandle] = {}
         self._known: set[str] = set()
         self._results: list[ThreadResult] = []
+        self._resting: dict[str, ThreadResult] = {}
+        """What threads came to when they last rested; whether they do so yet, their handles know."""
         self._codes: set[int] = set()
         self._following: TaskGroup | None = None
         """The tasks that wait for threads."""
@@ -140,12 +142,14 @@ class _Run:
                 while not self._at_rest():
                     await self._moved.wait()
                     self._moved = anyio.Event()
+            # As it is now: what rests may go on as soon as others run, where nobody answered it in time.
+            self._asked = asked_now(self._organism)
+            resting = [self._resting[id_] for id_, each in self._live.items() if each.paused and id_ in self._resting]
             if deaf is not None:
                 deaf()
             following.cancel_scope.cancel()
-        self._asked = asked_now(self._organism)
-        for handle in [each for each in self._live.values() if each.paused]:
-            self._say(await handle.result())
+        for result in resting:
+            self._say(result)
 
     async def _take_up(self) -> None:
         left = len(self._organism.unfinished)
@@ -240,11 +244,12 @@ class _Run:
         self._follow_others()
         if self._people.next() is not None:
             return False
-        return all(each.paused or each.waits_turn for each in self._live.values())
+        return all((each.paused and id_ in self._resting) or each.waits_turn for id_, each in self._live.items())
 
     async def _wait_for(self, handle: ThreadHandle) -> None:
         try:
             while (result := await handle.result()).outcome == "paused":
+                self._resting[handle.id] = result
                 self._moved.set()
                 await handle.goes_on()
         except NotRunningError:

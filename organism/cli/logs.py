@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from organism.cli.text import harmless, one_line
 from organism.errors import ModelError
 from organism.likeness import without_secrets
+from organism.names import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from organism.cli.streams import Streams
+
+_LONGEST: Final = 10_000
+"""Characters of what an exception says that a line has, as in the journal."""
+_TRACEBACK: Final = BaseException.__dict__["__traceback__"].__get__
+"""Where an exception was raised, whatever its own attributes say."""
 
 
 @contextmanager
@@ -60,21 +66,36 @@ class _Lines(logging.Handler):
 def in_short(error: BaseException) -> str:
     """An exception in a line: its type, what it says, and where it was raised; of a group with one exception, that one."""
     error = _inner(error)
-    if isinstance(error, ModelError):  # it is no fault of the code that called
-        return one_line(str(error))
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    said = one_line(str(error))
-    return f"{type(error).__name__}: {said}{place}" if said else f"{type(error).__name__}{place}"
+    said = one_line(_said(error))
+    if issubclass(type(error), ModelError):  # it is no fault of the code that called
+        return said
+    frames = traceback.extract_tb(_TRACEBACK(error))
+    place = one_line(f"({frames[-1].filename}:{frames[-1].lineno})") if frames else ""
+    kind = one_line(class_name(error))
+    return f"{kind}: {said} {place}".rstrip() if said else f"{kind} {place}".rstrip()
+
+
+def _said(error: BaseException) -> str:
+    """What an exception says, cut where it is long; nothing where it cannot even say that: it is a handler's, which may be any."""
+    try:
+        said = str.__str__(str(error))
+    except Exception:  # noqa: BLE001 - a line that cannot be made must not end the command
+        return ""
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}... ({len(said):,} characters)"
 
 
 def _inner(error: BaseException) -> BaseException:
-    if not isinstance(error, BaseExceptionGroup):
+    # By its type: `isinstance` also asks the exception itself, which may raise.
+    if not issubclass(type(error), BaseExceptionGroup):
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)
     return _inner(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def in_full(error: BaseException) -> str:
-    """An exception with its traceback, in lines."""
-    return without_secrets(harmless("".join(traceback.format_exception(error))).rstrip())
+    """An exception with its traceback, in lines; in short where it does not let itself be told."""
+    try:
+        told = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - it is a handler's, whose attributes may raise
+        return without_secrets(in_short(error))
+    return without_secrets(harmless(told).rstrip())

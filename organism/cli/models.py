@@ -16,9 +16,9 @@ from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.check import loaded
 from organism.cli.phrases import plain_amount
 from organism.cli.text import one_line
+from organism.models.factories import check_backends
 from organism.models.measured import Measured
 from organism.models.prices import FREE, check_prices, rates
-from organism.models.providers import check_backends
 from organism.models.windows import window_of
 
 if TYPE_CHECKING:

@@ -74,13 +74,11 @@ def _broken(paragraph: str, width: int) -> Iterator[str]:
 
 
 def _start(text: str, width: int) -> str:
-    """As much of the beginning as fits."""
-    used = 0
-    for index, one in enumerate(text):
-        used += _columns(one)
-        if used > width:
-            return text[:index]
-    return text
+    """As much of the beginning as fits, of a text that does not fit as a whole."""
+    used = end = 0
+    while (used := used + _columns(text[end])) <= width:
+        end += 1
+    return text[:end]
 
 
 def _columns(one: str) -> int:

@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import frozen
 
 from organism.config.failures import with_backoff
+from organism.config.paths import FilePath
 from organism.config.places import shown, where
 from organism.config.recordings import check_options as check_recorded
 from organism.config.sections import Anything, ListOf, Record, Section
 from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, OrNull, Reading, Text, Truth, Whole, one_of
 from organism.config.tree import Node, Scalar
-from organism.config.wording import FilePath
 from organism.errors import ConfigurationError
 from organism.loader import load_object
 from organism.names import ORGANISM, is_handler_name, sounds_secret, suggestion
@@ -205,7 +205,7 @@ MODEL: Final = Record(
     {
         "strategy": Choice(get_args(Strategy)),
         "retries": Whole(),
-        "backoff": ListOf(Number()),
+        "backoff": ListOf(Number(), whole=True),
         "max_output_tokens": Whole(least=1),
         "downgrade": OrNull(_DOWNGRADE),
         "backends": ListOf(_BACKEND, filled=True),

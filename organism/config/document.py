@@ -16,6 +16,7 @@ from organism.config.hooks import HOOKS
 from organism.config.journals import JournalUrl
 from organism.config.layers import from_python
 from organism.config.loops import LOOPS
+from organism.config.paths import FolderPath, NewFilePath
 from organism.config.places import Mistakes, Place, shown
 from organism.config.prompts import with_agents_md
 from organism.config.recordings import with_recordings
@@ -25,7 +26,6 @@ from organism.config.start import START, message_of
 from organism.config.tools import check_tools
 from organism.config.tree import Entry, Scalar, Table
 from organism.config.unheard import unheard
-from organism.config.wording import FolderPath, NewFilePath
 from organism.config.yamltext import unfold
 from organism.errors import PayloadTypeError
 from organism.functions import FunctionResult
@@ -151,7 +151,7 @@ def _names(top: Section, key: str) -> Collection[str] | None:
     if key not in top.table.entries:
         return ()
     table = _table(top.table, key, top.reading.mistakes)
-    return None if table is None else tuple(table.entries)
+    return None if table is None else table.entries.keys()
 
 
 def _code_timeout(top: Section) -> float | None:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from organism.config.places import shown
 from organism.config.sections import ListOf, Record, Section
-from organism.config.shapes import BROKEN, Choice, Number, Whole
-from organism.names import suggestion
+from organism.config.shapes import BROKEN, Choice, Number, Whole, no_handler
 from organism.payloads.primitives import DeadLetter
 from organism.settings import OnFailure
 
@@ -64,7 +63,7 @@ ON_FAILURE: Final = Record(
         "do": Choice(("reply", "stop", "escalate")),
         "attempts": Whole(least=1),
         "within": Number(above=0),
-        "backoff": ListOf(Number()),
+        "backoff": ListOf(Number(), whole=True),
         "retry_on": ListOf(_Code(_CODES), unique=True),
     },
     make=_on_failure,
@@ -83,8 +82,7 @@ def dead_letters_of(top: Section, handlers: Mapping[str, HandlerSettings], names
     handler = handlers.get(name)
     if handler is None:
         if names is not None and name not in names:
-            hint = suggestion(name, names) or "; add it to 'handlers'"
-            top.reading.wrong(found.node, f"{shown(name)} is no handler{hint}")
+            top.reading.wrong(found.node, no_handler(name, names))
         return None
     if DeadLetter not in handler.accepts:
         takes = ", ".join(each.__name__ for each in handler.accepts)

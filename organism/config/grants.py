@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.config.places import shown
+from organism.config.shapes import no_handler
 from organism.config.tree import Scalar, Table
 from organism.config.yamltext import unfold
 from organism.errors import ConfigurationError
 from organism.loader import replies_of
-from organism.names import suggestion
 from organism.payloads.primitives import BudgetDecision, BudgetRequest
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def decider_problem(name: str, handlers: Mapping[str, HandlerSettings]) -> str |
     """Why a handler cannot decide on requests for more; ``None`` where it can, as far as is known."""
     handler = handlers.get(name)
     if handler is None:
-        return f"{shown(name)} is no handler{suggestion(name, handlers) or '; add it to `handlers`'}"
+        return no_handler(name, handlers)
     if BudgetRequest not in handler.accepts:
         takes = ", ".join(each.__name__ for each in handler.accepts)
         return f"{shown(name)} takes {takes}, and no BudgetRequest: name a handler that decides on one"

@@ -16,7 +16,7 @@ from organism.config.places import shown
 from organism.config.prompts import PromptShape, check_prompt
 from organism.config.references import Reference
 from organism.config.sections import Anything, ListOf, Record, Section
-from organism.config.shapes import Choice, Found, Located, Number, OrNull, Text, Whole, one_of
+from organism.config.shapes import Choice, Found, Located, Number, OrNull, Text, Whole, no_handler, one_of
 from organism.config.tools import REPLY, TOOL_CALLS, TOOL_OUTPUT, TOOLS, with_tools
 from organism.config.tree import Node, Table, merged
 from organism.errors import ConfigurationError
@@ -24,11 +24,13 @@ from organism.loader import accepts_of, awaitable, description_of
 from organism.names import ORGANISM, is_handler_name, suggestion
 from organism.payloads import is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
-from organism.settings import AgentSettings, HandlerSettings, HumanSettings, OnFailure
+from organism.settings import NOTHING, AgentSettings, HandlerSettings, HumanSettings, OnFailure
 
 if TYPE_CHECKING:
     from organism.config.shapes import Shape
 
+_ONCE: Final = OnFailure()
+"""What comes of a failure where nothing is said of it."""
 _LEAST_OUTPUT: Final = cast("int", fields(AgentSettings).min_output_tokens.default)
 CODE_TIMEOUT: Final = 30.0
 """Seconds that a code handler may run where nothing is said; agents have no timeout."""
@@ -107,7 +109,7 @@ def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | N
     _check_described(section, description, code)
     if section.broken or not accepts:
         return None
-    options = MappingProxyType(values.get("options", {}))
+    options = MappingProxyType(values["options"]) if values.get("options") else NOTHING
     if agent is not None:
         said: Section = values["agent"]
         agent = with_tools(agent, said, name, peers=peers, options=options, timeout=known.timeout)
@@ -126,7 +128,7 @@ def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | N
         options=options,
         # What an agent does, it does through its context.
         effects=values.get("effects", "context" if agent else "world"),
-        on_failure=values.get("on_failure") or OnFailure(),
+        on_failure=values.get("on_failure") or _ONCE,
     )
 
 
@@ -164,9 +166,8 @@ def _is_own(section: Section, key: str) -> bool:
 def _peers_of(section: Section, name: str, known: Known) -> tuple[str, ...]:
     found: tuple[Found, ...] = section.values.get("peers", ())
     for one in found:
-        if known.handlers is not None and one.value not in {name, ORGANISM, *known.handlers}:
-            hint = suggestion(one.value, known.handlers) or "; add it to 'handlers'"
-            section.reading.wrong(one.node, f"{shown(one.value)} is no handler{hint}")
+        if known.handlers is not None and one.value not in {name, ORGANISM} and one.value not in known.handlers:
+            section.reading.wrong(one.node, no_handler(one.value, known.handlers))
     return tuple(one.value for one in found)
 
 

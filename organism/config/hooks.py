@@ -12,7 +12,7 @@ from organism.config.places import shown
 from organism.config.references import Reference
 from organism.config.sections import ListOf, Record
 from organism.errors import ConfigurationError
-from organism.hooks import POINTS
+from organism.points import POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
+from organism.config.paths import is_file, is_folder, located
 from organism.config.places import shown
 from organism.config.shapes import Text, one_of
-from organism.config.wording import is_file, is_folder, located
 from organism.names import suggestion
 
 if TYPE_CHECKING:

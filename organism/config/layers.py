@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from organism.config.places import ENVIRONMENT, SET, Mistakes, Path, Place, dotted, shown
 from organism.config.scalars import is_null
-from organism.config.tree import MAX_DEPTH, MAX_NODES, Entry, Items, Node, Scalar, Table, merged
+from organism.config.tree import MAX_DEPTH, MAX_GIVEN, Entry, Items, Node, Scalar, Table, merged
 from organism.config.yamltext import unfold
 
 if TYPE_CHECKING:
@@ -147,9 +147,9 @@ class _Python:
     def node(self, value: object, path: Path) -> Node:
         place = self._place_of(path)
         self._count += 1
-        if isinstance(value, (Mapping, list, tuple)) and (self._deep >= MAX_DEPTH or self._count > MAX_NODES):
+        if isinstance(value, (Mapping, list, tuple)) and (self._deep >= MAX_DEPTH or self._count > MAX_GIVEN):
             self._mistakes.note(
-                place, path[:MAX_DEPTH], f"holds more than {MAX_NODES} values, or deeper than {MAX_DEPTH}"
+                place, path[:MAX_DEPTH], f"holds more than {MAX_GIVEN} values, or deeper than {MAX_DEPTH}"
             )
             return Scalar(None, "python", place, path)
         self._deep += 1

@@ -10,7 +10,7 @@ from organism.config import scalars
 from organism.config.places import shown
 from organism.config.sections import Record, Section
 from organism.config.shapes import Choice, Truth
-from organism.config.wording import Wording, line_of
+from organism.config.wording import Wording
 from organism.payloads import describe
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
 from organism.settings import Notices
@@ -43,8 +43,12 @@ def _notices(section: Section) -> Notices:
 
 
 def _without_figures(section: Section, key: str, text: str | None, figures: set[str]) -> None:
+    if text is None:
+        return
+    from organism.config.templates import line_of
+
     for name in sorted(figures):
-        line = None if text is None else line_of(name, text)
+        line = line_of(name, text)
         if line is not None:
             said = f"line {line}: {shown(name)} is a figure, and 'notices.figures' is none: leave it out"
             section.wrong(key, said)

@@ -6,17 +6,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
-from jinja2 import StrictUndefined, TemplateError, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from organism.config.places import shown
-from organism.config.shapes import BROKEN, one_of
-from organism.config.wording import Wording, line_of
-from organism.names import suggestion
+from organism.config.shapes import BROKEN
+from organism.config.wording import Wording
 from organism.settings import UNITS, Notices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from organism.config.sections import Section
@@ -32,12 +28,8 @@ FILE: Final = "AGENTS.md"
 MOST: Final = 64 * 1024
 """Bytes of AGENTS.md that prompts have at most."""
 
-_ENTRY: Final = ("name", "description")
-"""What peers and payloads have in a prompt."""
-_LISTS: Final = ("peers", "accepts", "replies")
 _OF_THREADS: Final = {"labels", "now", "budget"}
 """Names whose values only a thread has: what is computed with them shows when it is rendered."""
-_TRIAL: Final = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 
 
 @frozen
@@ -76,7 +68,7 @@ def check_prompt(section: Section) -> str | None:
     if template is None:
         return None
     notices: Notices = section.values.get("notices") or Notices()
-    problem = _kept_back(template, notices) or _wrong_attribute(template) or _failing(template, _samples(section))
+    problem = _kept_back(template, notices) or _mistake(template, _samples(section))
     if problem is not None:
         section.wrong("prompt", problem)
     return template.text
@@ -86,49 +78,19 @@ def _kept_back(template: Template, notices: Notices) -> str | None:
     """Where a prompt names its limits, and its notices keep them from it."""
     if notices.deliver and notices.figures != "none":
         return None
+    from organism.config.templates import line_of
+
     at = line_of("budget", template.text)
     why = "'notices.figures' is none" if notices.deliver else "'notices.deliver' is false"
     return None if at is None else f"{template.line}{at}: 'budget' has the limits, and {why}: leave it out"
 
 
-def _wrong_attribute(template: Template) -> str | None:
-    """The first attribute of a limit, peer or payload that there is not, also in a branch that the trial does not take."""
-    tree = _TRIAL.parse(template.text)
-    known: dict[str, Sequence[str]] = {"budget": UNITS}
-    for loop in tree.find_all(nodes.For):
-        if isinstance(loop.iter, nodes.Name) and loop.iter.name in _LISTS and isinstance(loop.target, nodes.Name):
-            known[loop.target.name] = _ENTRY
-    for name, attribute, line in _attributes(tree):
-        if name in known and attribute not in known[name] and not hasattr({}, attribute):
-            hint = suggestion(attribute, known[name])
-            there = one_of([*known[name]])
-            return f"{template.line}{line}: {shown(name)} has no {shown(attribute)}{hint}; there is {there}"
-    return None
+def _mistake(template: Template, samples: Mapping[str, Any]) -> str | None:
+    """What of a prompt nothing has, or what fails when it is rendered."""
+    from organism.config.templates import failing, wrong_attribute
 
-
-def _attributes(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:
-    """The attributes that are read of names: the name, the attribute and the line."""
-    for read in tree.find_all(nodes.Getattr):
-        if isinstance(read.node, nodes.Name):
-            yield read.node.name, read.attr, read.lineno
-    for item in tree.find_all(nodes.Getitem):
-        if isinstance(item.node, nodes.Name) and isinstance(item.arg, nodes.Const) and isinstance(item.arg.value, str):
-            yield item.node.name, item.arg.value, item.lineno
-
-
-def _failing(template: Template, samples: Mapping[str, Any]) -> str | None:
-    """What fails when the prompt is rendered with sample values."""
-    try:
-        _TRIAL.from_string(template.text).render(samples)
-    except TemplateError as error:
-        return f"{template.line}{_line_in(error)}: {error.message or type(error).__name__}"
-    except RecursionError:
-        return f"{template.line}1: it never ends"
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        if any(line_of(name, template.text) is not None for name in _OF_THREADS):
-            return None
-        return f"{template.line}{_line_in(error)}: {str(error) or type(error).__name__}"
-    return None
+    text, line = template.text, template.line
+    return wrong_attribute(text, line) or failing(text, line, samples, _OF_THREADS)
 
 
 def _samples(section: Section) -> dict[str, Any]:
@@ -152,16 +114,6 @@ def _samples(section: Section) -> dict[str, Any]:
         "peers_as": section.values.get("peers_as", "tools"),
         "agents_md": "What holds for all.",
     }
-
-
-def _line_in(error: BaseException) -> int:
-    """The line of the template at which it failed."""
-    line, trace = 1, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<template>":
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
 
 
 # AGENTS.md
@@ -193,7 +145,11 @@ def with_agents_md(
 
 
 def _names_it(agent: AgentSettings) -> bool:
-    return agent.prompt is None or line_of("agents_md", agent.prompt) is not None
+    if agent.prompt is None:
+        return True
+    from organism.config.templates import line_of
+
+    return line_of("agents_md", agent.prompt) is not None
 
 
 def _read(path: Path) -> tuple[str, int]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
+from organism.config.paths import located
 from organism.config.places import shown
 from organism.config.shapes import one_of
-from organism.config.wording import located
 from organism.names import suggestion
 
 if TYPE_CHECKING:

@@ -22,15 +22,18 @@ _FEW: Final = 8
 
 @frozen
 class ListOf:
-    """A list. ``filled``: it may not be empty; ``unique``: nothing may be there twice; ``single``: one item may stand alone."""
+    """A list. ``filled``: it may not be empty; ``unique``: nothing may be there twice; ``single``: one item may stand alone; ``whole``:
+    it is worth nothing without one of its items.
+    """
 
     item: Shape
     filled: bool = False
     unique: bool = False
     single: bool = False
+    whole: bool = False
 
     def read(self, node: Node, reading: Reading) -> tuple[Any, ...] | Broken:
-        """A tuple of the items' values, those that are wrong left out."""
+        """A tuple of the items' values; those that are wrong are left out, or nothing is left where it must be ``whole``."""
         read = _unfolded(node, reading)
         if isinstance(read, Scalar) and self.single and not is_null(read):
             value = self.item.read(read, reading)
@@ -43,9 +46,7 @@ class ListOf:
         if self.filled and not read.items:
             return reading.wrong(read, "is an empty list: name one item at least")
         values: list[Any] = []
-        seen: set[Any] = (
-            set()
-        )  # what may stand once is a name or a class: looked for in a list, 20,000 take half a minute
+        seen: set[Any] = set()  # what may stand once is a name or a class: looked for in a list, many take a minute
         for one in read.items:
             value = self.item.read(one, reading)
             if self.unique and value in seen:
@@ -53,7 +54,7 @@ class ListOf:
             elif value is not BROKEN:
                 values.append(value)
                 seen |= {value} if self.unique else set()
-        return tuple(values)
+        return BROKEN if self.whole and len(values) < len(read.items) else tuple(values)
 
 
 @frozen

@@ -16,9 +16,10 @@ from organism.config import scalars
 from organism.config.places import Mistakes, shown
 from organism.config.scalars import Wrong, is_null
 from organism.config.tree import Node, Scalar, kind_of
-from organism.names import suggestion
+from organism.names import ORGANISM, suggestion
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from decimal import Decimal
 
 
@@ -221,7 +222,21 @@ class OrNull:
 
     def read(self, node: Node, reading: Reading) -> Any:
         """The value, or ``None``."""
-        return None if isinstance(node, Scalar) and is_null(node) else self.shape.read(node, reading)
+        if not isinstance(node, Scalar):
+            return self.shape.read(node, reading)
+        if is_null(node):
+            return None
+        if scalars.anything(node) is False:  # is what many take for the opposite of a section
+            return reading.wrong(node, f"{shown(node.value)} is no value of it: write null to have none")
+        return self.shape.read(node, reading)
+
+
+def no_handler(name: str, handlers: Collection[str]) -> str:
+    """What is wrong with a name that is none of these handlers'."""
+    if name == ORGANISM:
+        return f"{shown(name)} is the organism itself, and no handler: name one of 'handlers'"
+    hint = suggestion(name, handlers) or "; add it to 'handlers'"
+    return f"{shown(name)} is no handler{hint}"
 
 
 def one_of(words: tuple[str, ...] | list[str]) -> str:

@@ -10,11 +10,10 @@ from attrs import frozen
 from organism.config import scalars
 from organism.config.places import shown
 from organism.config.sections import Record, Section, plain
-from organism.config.shapes import BROKEN, Broken, Found, Located, Reading, Text, one_of
+from organism.config.shapes import BROKEN, Broken, Found, Located, Reading, Text, no_handler, one_of
 from organism.config.tree import Items, Node, Scalar, Table
 from organism.config.yamltext import unfold
 from organism.errors import InvalidPayloadError
-from organism.names import suggestion
 from organism.payloads import Vocabulary, is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
 from organism.settings import HandlerSettings, StartMessage
@@ -50,8 +49,7 @@ def message_of(
     to: Found | None = section.values.get("to")
     document: Found | None = section.values.get("payload")
     if to is not None and names is not None and to.value not in names:
-        hint = suggestion(to.value, names) or "; add it to 'handlers'"
-        section.wrong("to", f"{shown(to.value)} is no handler{hint}")
+        section.wrong("to", no_handler(to.value, names))
     handler = handlers.get(to.value) if to is not None else None
     if handler is None or document is None:
         return None

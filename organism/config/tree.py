@@ -20,8 +20,10 @@ and surely a text. ``given``: as ``--set`` or in the environment, where the key 
 
 MAX_DEPTH: Final = 50
 """How deep values may be nested."""
-MAX_NODES: Final = 20_000
-"""How many values there may be, those that an alias repeats included."""
+MAX_NODES: Final = 100_000
+"""How many values a text may hold, those that an alias repeats included: a few lines of aliases could stand for any number."""
+MAX_GIVEN: Final = 1_000_000
+"""How many values a program may give: a list that holds itself twice would never end."""
 
 
 @frozen

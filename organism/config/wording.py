@@ -1,31 +1,24 @@
-"""Prompts and wordings: Jinja2 text, inline or in a file of its own, read and parsed now."""
+"""Prompts and wordings: Jinja2 text, inline or in a file of its own, read and parsed now (by ``templates``)."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
-from jinja2 import TemplateSyntaxError, meta, nodes
-from jinja2.sandbox import SandboxedEnvironment
 
+from organism.config.paths import is_file, located
 from organism.config.places import shown
-from organism.config.shapes import BROKEN, Broken, Reading, Text, one_of
-from organism.names import suggestion
+from organism.config.shapes import Reading, Text, one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
     from organism.config.tree import Node
 
 MAX_BYTES: Final = 256 * 1024
 """How long a file of text may be."""
 
-_GUARDS: Final = {"defined", "undefined", "default", "d"}
-"""Tests and filters that bear a name that is not there."""
 _SUFFIXES: Final = (".md", ".txt", ".j2")
-_SYNTAX: Final = SandboxedEnvironment()
-"""Only parses; it holds no state of an organism."""
 
 
 @frozen
@@ -57,63 +50,11 @@ class Wording(Text):
             if isinstance(found, _Unreadable):
                 return reading.wrong(node, f"{shown(text)} {found.problem}")
             text = found
+        from organism.config.templates import mistake, unknown_name
+
         line = f"{path}:" if path else "line "
-        problem = _mistake(text, line) or (_unknown_name(text, self.names, line) if self.names else None)
+        problem = mistake(text, line) or (unknown_name(text, self.names, line) if self.names else None)
         return text if problem is None else reading.wrong(node, problem)
-
-
-@frozen
-class FilePath(Text):
-    """The path of a file that is there; relative to the configuration. It is not read."""
-
-    wanted: str = "the path of a file"
-
-    def read(self, node: Node, reading: Reading) -> Path | Broken | None:
-        """The path."""
-        text = super().read(node, reading)
-        if text is None or text is BROKEN:
-            return text
-        path = located(text, reading.folder)
-        return path if is_file(path) else reading.wrong(node, f"there is no file {shown(text)}")
-
-
-@frozen
-class FolderPath(Text):
-    """The path of a folder, which need not be there yet; relative to the configuration."""
-
-    wanted: str = "the path of a folder"
-
-    def read(self, node: Node, reading: Reading) -> Path | Broken | None:
-        """The path."""
-        return _yet_to_be(super().read(node, reading), node, reading, is_file, "is a file, and no folder")
-
-
-@frozen
-class NewFilePath(Text):
-    """The path of a file, which need not be there yet; relative to the configuration."""
-
-    wanted: str = "the path of a file"
-
-    def read(self, node: Node, reading: Reading) -> Path | Broken | None:
-        """The path."""
-        return _yet_to_be(super().read(node, reading), node, reading, is_folder, "is a folder, and no file")
-
-
-def _yet_to_be(
-    text: Any, node: Node, reading: Reading, is_other: Callable[[Path], bool], problem: str
-) -> Path | Broken | None:
-    """The path of what may be made there, but for what is there already and something else."""
-    if text is None or text is BROKEN:
-        return text
-    if "\0" in text:
-        return reading.wrong(node, f"{shown(text)} holds a zero byte, which no path can")
-    path = located(text, reading.folder)
-    return reading.wrong(node, f"{shown(text)} {problem}") if is_other(path) else path
-
-
-def located(text: str, folder: Path | None) -> Path:
-    """A path of the configuration: relative to its folder, where it has one."""
-    return Path(text) if folder is None else folder / text
 
 
 @frozen
@@ -129,22 +70,6 @@ def _path(text: str, folder: Path | None) -> Path | None:
     return path if text.strip().endswith(_SUFFIXES) or is_file(path) else None
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is a file; what can be no path is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # longer than a path may be, or with a zero byte
-        return False
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is a folder; what can be no path is none."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # as above
-        return False
-
-
 def _content(path: Path) -> str | _Unreadable:
     try:
         with path.open("rb") as file:
@@ -158,61 +83,3 @@ def _content(path: Path) -> str | _Unreadable:
         return _Unreadable(f"is no UTF-8 at byte {error.start}")
     except (OSError, ValueError) as error:
         return _Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}")
-
-
-def _mistake(text: str, line: str) -> str | None:
-    """What is wrong with the Jinja2 syntax of a text; names that nothing defines show when it is rendered.
-
-    ``line`` is what is written before a line's number.
-    """
-    try:
-        tree = _SYNTAX.parse(text)
-        for node in tree.find_all(
-            (nodes.Filter, nodes.Test, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-        ):
-            problem = _unknown(node)
-            if problem is not None:
-                return f"{line}{node.lineno}: {problem}"
-    except TemplateSyntaxError as error:
-        return f"{line}{error.lineno}: {(error.message or '').rstrip('.')}"
-    except RecursionError:
-        return f"{line}1: nested too deep for Jinja2"
-    return None
-
-
-def line_of(name: str, text: str) -> int | None:
-    """The first line of a wording that needs this name; ``None`` where it gets by without, as by ``is defined``."""
-    tree = _SYNTAX.parse(text)
-    if name not in meta.find_undeclared_variables(tree):
-        return None
-    guards = [each for each in tree.find_all((nodes.Test, nodes.Filter)) if each.name in _GUARDS]
-    if any(isinstance(each.node, nodes.Name) and each.node.name == name for each in guards):
-        return None
-    return min(
-        (each.lineno for each in tree.find_all(nodes.Name) if each.name == name and each.ctx == "load"), default=1
-    )
-
-
-def _unknown_name(text: str, names: tuple[str, ...], line: str) -> str | None:
-    """The first name in a wording that nothing defines."""
-    undefined = meta.find_undeclared_variables(_SYNTAX.parse(text)) - set(names) - set(_SYNTAX.globals)
-    needed = [(at, name) for name in undefined if (at := line_of(name, text)) is not None]
-    if not needed:
-        return None
-    at, name = min(needed)
-    return f"{line}{at}: nothing is called {shown(name)} here{suggestion(name, names)}; there is {one_of(names)}"
-
-
-def _unknown(node: nodes.Node) -> str | None:
-    """What would fail only when the text is rendered: filters and tests that there are not, and other files."""
-    match node:
-        case nodes.Filter(name=name):
-            return (
-                None
-                if name in _SYNTAX.filters
-                else f"there is no filter {shown(name)}{suggestion(name, _SYNTAX.filters)}"
-            )
-        case nodes.Test(name=name):
-            return None if name in _SYNTAX.tests else f"there is no test {shown(name)}{suggestion(name, _SYNTAX.tests)}"
-        case _:
-            return "it cannot take in another file: write it in one"

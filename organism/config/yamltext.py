@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path as FilePath
 
-MAX_BYTES: Final = 256 * 1024
+MAX_BYTES: Final = 1024 * 1024
 """How long an organism.yaml may be."""
 
 _MERGE: Final = "<<"
+_IN_PYTHON: Final = "a program may declare more than a file: Organism(handlers={...})"
 _PROBLEMS: Final = {
     "found character '\\t' that cannot start any token": "a tab cannot stand here: indent with spaces",
     "mapping values are not allowed here": "a ':' is not expected here: quote a text that holds ': ' or ends in ':'",
@@ -58,7 +59,7 @@ def read_file(path: FilePath, mistakes: Mistakes) -> Table | None:
 
 def _decoded(data: bytes, name: str, mistakes: Mistakes) -> str | None:
     if len(data) > MAX_BYTES:
-        mistakes.note(Place(name), (), f"is longer than {MAX_BYTES} bytes")
+        mistakes.note(Place(name), (), f"is longer than {MAX_BYTES} bytes; {_IN_PYTHON}")
         return None
     try:
         return data.decode("utf-8-sig")
@@ -144,7 +145,9 @@ class _Reader:
         place = self._place(node)
         self._count += 1
         if self._count > MAX_NODES:
-            raise _TooMuchError(place, f"holds more than {MAX_NODES} values; aliases count as what they stand for")
+            raise _TooMuchError(
+                place, f"holds more than {MAX_NODES} values, aliases as what they stand for; {_IN_PYTHON}"
+            )
         if any(node is one for one in self._open):
             raise _TooMuchError(place, "an alias stands for something that holds it")
         # Aliases can nest deeper than the text does.

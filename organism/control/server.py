@@ -170,7 +170,8 @@ class Control:
 
     async def _done_to_left(self, order: Order, id_: str) -> str:
         """Does it to a thread that an earlier process left; it is not gone on with, unless that is what is asked."""
-        chain = await self._durable.chain_of(id_)
+        whole = f"{CONVERSATION}{id_}"  # what is left of a conversation may be meant by its own name
+        chain = whole if self._durable.left(whole) else await self._durable.chain_of(id_)
         if chain is None or not self._durable.left(chain):
             raise ConfigurationError([await over(self._durable, id_)])
         if order.do != "resume":

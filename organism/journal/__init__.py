@@ -7,14 +7,21 @@ of a chain come to) and ``memory``; ``values``, ``forms``, ``texts``, ``writers`
 ``opening`` and ``lock`` (which journal, and whose).
 """
 
-from organism.journal.contract import Chain, Journal
-from organism.journal.folder import LinesJournal
-from organism.journal.lock import Lock, owner_of, socket_path
-from organism.journal.memory import MemoryJournal
-from organism.journal.opening import open_journal, place_of
-from organism.journal.session_log import SessionLog
-from organism.journal.sqlite import SqliteJournal
-from organism.journal.values import PlainPayload
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism.late import late
+
+if TYPE_CHECKING:
+    from organism.journal.contract import Chain, Journal
+    from organism.journal.folder import LinesJournal
+    from organism.journal.lock import Lock, owner_of, socket_path
+    from organism.journal.memory import MemoryJournal
+    from organism.journal.opening import open_journal, place_of
+    from organism.journal.session_log import SessionLog
+    from organism.journal.sqlite import SqliteJournal
+    from organism.journal.values import PlainPayload
 
 __all__ = [
     "Chain",
@@ -30,3 +37,22 @@ __all__ = [
     "place_of",
     "socket_path",
 ]
+
+__getattr__ = late(
+    __name__,
+    {
+        "Chain": "organism.journal.contract",
+        "Journal": "organism.journal.contract",
+        "LinesJournal": "organism.journal.folder",
+        "Lock": "organism.journal.lock",
+        "MemoryJournal": "organism.journal.memory",
+        "PlainPayload": "organism.journal.values",
+        "SessionLog": "organism.journal.session_log",
+        "SqliteJournal": "organism.journal.sqlite",
+        "open_journal": "organism.journal.opening",
+        "owner_of": "organism.journal.lock",
+        "place_of": "organism.journal.opening",
+        "socket_path": "organism.journal.lock",
+    },
+)
+# Who only wants to know what a secret looks like opens no journal.

@@ -17,7 +17,7 @@ from organism.frames import Failure, Warned
 from organism.journal.chain import utf8
 from organism.journal.forms import Object, Tagged, form_of, slots
 from organism.journal.secrets import without_secrets
-from organism.journal.texts import LONGEST, whole
+from organism.journal.texts import LONGEST, root_mark, whole
 from organism.journal.values import Misread
 from organism.journal.writers import ByClass, line_writer, string
 
@@ -52,37 +52,45 @@ def content(fact: Fact, root: str, marked: Marked | None = None) -> bytes:
     Secrets are left out (:mod:`organism.journal.secrets`), also those that are ``marked``. Raises JournalError where the fact holds
     what cannot be written, or comes to more than an entry may have.
     """
-    return contents(fact, root, marked)[0]
+    return contents(fact, root, root_mark(root), marked)[0]
 
 
-def contents(fact: Fact, root: str, marked: Marked | None = None) -> tuple[bytes, bytes]:
-    """The content of a fact, and the same with marks for its long texts (see :mod:`organism.journal.texts`)."""
-    found = _contents(fact, root, marked)
-    if len(found[0]) > LONGEST:
-        raise JournalError(
-            f"thread {root!r:.80}: {type(fact).__name__} comes to {len(found[0])} bytes; an entry has {LONGEST} at most"
-        )
-    return found
-
-
-def _contents(fact: Fact, root: str, marked: Marked | None) -> tuple[bytes, bytes]:
+def contents(fact: Fact, root: str, mark: bytes, marked: Marked | None = None) -> tuple[bytes, bytes]:
+    """The content of a fact, and the same with marks (see :mod:`organism.journal.texts`); ``mark`` is :func:`root_mark`."""
     texts: Texts = {}
     try:
-        found = _WRITERS[type(fact)](fact, texts, string(root))
-        if marked is not None and marked.in_texts((found, *texts)):
-            raw = utf8(without_secrets(marked.hide(whole(found, texts))))
-            return raw, raw
-        spoken = without_secrets(found)
-        if not texts:
-            raw = utf8(spoken)
-            return raw, raw
-        if spoken != found:
-            # A secret may go from one text into the next: then no text stands for another.
-            raw = utf8(without_secrets(whole(found, texts)))
-            return raw, raw
-        return utf8(whole(found, texts)), utf8(found)
+        found = _WRITERS[fact.__class__](fact, texts, root)
+        hidden = marked is not None and marked.in_texts((found, *texts))
+        shown = b"" if hidden or without_secrets(found) != found else _bytes_of(found)
+        if shown:
+            raw = whole(shown, mark, texts)
+        else:  # a secret, or half a character, may go from one text into the next: then no mark stands for another text
+            raw = shown = utf8(_censored(found, root, texts, marked))
     except (OrganismError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
+    if len(raw) > LONGEST:
+        raise JournalError(
+            f"thread {root!r:.80}: {type(fact).__name__} comes to {len(raw)} bytes; an entry has {LONGEST} at most"
+        )
+    return raw, shown
+
+
+def _bytes_of(text: str) -> bytes:
+    """The text in UTF-8, which has nothing to say half a character with: then there are none."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return b""
+
+
+def _censored(found: str, root: str, texts: Texts, marked: Marked | None) -> str:
+    """The entry without marks and secrets."""
+    plain = whole(_halves(found), _halves(string(root)[:-1]), texts).decode("utf-8", "surrogatepass")
+    return without_secrets(plain if marked is None else marked.hide(plain))
+
+
+def _halves(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def encode(fact: Fact, root: str) -> dict[str, Any]:

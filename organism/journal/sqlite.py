@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define
-
 from organism.errors import JournalError
-from organism.facts import Snapshot
-from organism.journal.chain import canonical, content_of, sealed_hash
+from organism.facts import Forked
+from organism.journal.chain import canonical, content_of
 from organism.journal.codec import contents, decode
 from organism.journal.imported import checked
 from organism.journal.presence import Presence
+from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
 from organism.journal.sqlite_file import concerns_all, said, short
-from organism.journal.sqlite_reader import SqliteReader, blob, root_mark
+from organism.journal.sqlite_reader import SqliteReader, blob, text_of
 from organism.journal.standing import CONVERSATION, Ledger, Standing
-from organism.journal.texts import marked_bytes
+from organism.journal.texts import marked_bytes, root_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from organism.facts import Fact
@@ -40,45 +40,6 @@ _FREE: Final = 1_000
 """Free pages, of 4 KB each, that are given back while the file is open; the rest is when it is closed."""
 _IDLE: Final = 1_000
 """Conversations between two turns whose ends are kept; of others it is looked up."""
-
-
-@define
-class _End:
-    """Where a chain goes on, and how it stands. ``open`` is what its row says, ``noted`` how many entries that row knows of."""
-
-    id: int
-    root: bytes
-    mark: bytes
-    standing: Standing
-    new: bool
-    open: bool = True
-    noted: int = 0
-    number: int = 0
-    hash: str | None = None
-    size: int = 0
-    began: float = 0.0
-    last: float = 0.0
-    snapshot: int = 0
-    snapshot_end: int = 0
-    snapshot_size: int = 0
-
-
-@define
-class _Work:
-    """What a write adds to one chain: rows of its entries and threads, what it spends, and its end after that."""
-
-    root: str
-    end: _End
-    before: int
-    entries: list[tuple[int, int, bytes, bytes]]
-    threads: list[tuple[bytes, int]]
-    noted: bool = True
-    """Whether its row is brought up to date. One that stays open may wait: whoever reads it looks for what its row does not know."""
-
-    @property
-    def turned(self) -> bool:
-        """Whether the chain was open, and is no more, or is again."""
-        return self.end.open is self.end.standing.over
 
 
 class SqliteJournal(SqliteReader):
@@ -107,7 +68,7 @@ class SqliteJournal(SqliteReader):
         self._closed = False
         self._presence = Presence(path, lock)
         self._presence.began()
-        self._ends: dict[str, _End] = {}
+        self._ends: dict[str, End] = {}
         found: int | None = None if readonly else self._ask("SELECT max(id) FROM chains")[0][0]
         self._chains = found or 0
         self._version = self._version_now()
@@ -118,35 +79,59 @@ class SqliteJournal(SqliteReader):
         if known and not self._readonly and root not in self._ends:
             row = self._row(root)
             if row is not None and row.open:
-                self._ends[root] = _end_of(root, row, known)
+                self._ends[root] = end_of(root, row, known)
         return known
 
     def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
         """Writes facts in one transaction; where that fails, each chain in one of its own."""
-        chains: dict[str, list[Fact]] = {}
-        for root, fact in batch:
-            chains.setdefault(root, []).append(fact)
+        reason: JournalError | None = None
         if self._closed or self._readonly:
-            state = "closed" if self._closed else "open for reading only"
-            return dict.fromkeys(chains, JournalError(f"{self.path} is {state}"))
-        lost = self._presence.lost()
-        if lost is not None:
-            return dict.fromkeys(chains, lost)
-        works: list[_Work] = []
+            reason = JournalError(f"{self.path} is {'closed' if self._closed else 'open for reading only'}")
+        reason = reason or self._presence.lost()
+        if reason is not None:
+            return dict.fromkeys((root for root, _ in batch), reason)
+        return self._write(batch)
+
+    def _write(self, batch: Sequence[tuple[str, Fact]]) -> dict[str, JournalError]:
+        work = Work()
+        failed = self._prepare(work, batch)
+        if failed:  # what they were to spend is in the sums by now
+            return {**failed, **self._write([pair for pair in batch if pair[0] not in failed])}
+        error = self._commit(work)
+        if error is None:
+            return {}
+        if len(work.ends) == 1 or concerns_all(error):  # where nobody can write, waiting once for it is enough
+            return {root: JournalError(said(self.path, error)) for root in work.ends}
+        return self._write_alone(work, batch)
+
+    def _write_alone(self, work: Work, batch: Sequence[tuple[str, Fact]]) -> dict[str, JournalError]:
+        """Writes each chain in a transaction of its own, since they could not be written together."""
         failed: dict[str, JournalError] = {}
-        for root, facts in chains.items():
+        facts: dict[str, list[Fact]] = {root: [] for root in work.ends}
+        for root, fact in batch:
+            facts[root].append(fact)
+        entries: dict[int, list[Any]] = {end.id: [] for end in work.ends.values()}
+        for start in range(0, len(work.entries), COLUMNS):
+            entries[work.entries[start]] += work.entries[start : start + COLUMNS]
+        for root, end in work.ends.items():
             try:
-                works.append(self._work(root, [(fact, *contents(fact, root, self._marked)) for fact in facts]))
-            except JournalError as error:
-                failed[root] = error
-        together = self._commit(works)
-        if together is not None:
-            for work in works:
-                # Where nobody can write, waiting once for it is enough.
-                alone = together if len(works) == 1 or concerns_all(together) else self._commit([work])
-                if alone is not None:
-                    failed[work.root] = JournalError(said(self.path, alone))
+                alone = Work({root: end}, entries[end.id], self._spent(root, end, facts[root]))
+            except JournalError as unread:
+                failed[root] = unread
+                continue
+            error = self._commit(alone)
+            if error is not None:
+                failed[root] = JournalError(said(self.path, error))
         return failed
+
+    def _spent(self, root: str, end: End, facts: Iterable[Fact]) -> Ledger:
+        """What a chain spends by these facts, which come behind those that the file holds of it."""
+        row = self._row(root) if end.before else None
+        standing = Standing(root) if row is None else end_of(root, row, tuple(self._plain(root, row))).standing
+        standing.spent = Ledger()
+        for fact in facts:
+            standing.apply(fact)
+        return standing.spent
 
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """(entries, bytes) behind the last snapshot, and that one's bytes; of a chain that is being written, without asking the file."""
@@ -162,7 +147,14 @@ class SqliteJournal(SqliteReader):
         found = [(content_of(each), canonical(content_of(each))) for each in checked(root, documents)]
         if self._row(root) is not None:
             raise JournalError(f"{self.path}: thread {root!r:.80} is there already")
-        error = self._commit([self._work(root, [(decode(each), raw, marked_bytes(raw)) for each, raw in found])])
+        facts = [decode(each) for each, _ in found]
+        work = Work()
+        end = self._end(root, facts[0], work, there=False, own=True)
+        for fact, (_, raw) in zip(facts, found, strict=True):
+            extend(work, end, root, fact, raw, short(marked_bytes(raw), end.mark))
+        work.spent.take_in(end.standing.spent)
+        end.over = end.standing.over
+        error = self._commit(work)
         if error is not None:
             raise JournalError(said(self.path, error)) from error
 
@@ -197,12 +189,12 @@ class SqliteJournal(SqliteReader):
 
     def _note_ends(self) -> None:
         """Brings the rows of chains up to date; where that fails, whoever reads them looks further."""
-        works = [_Work(root, end, end.noted, [], []) for root, end in self._ends.items() if end.noted < end.number]
-        if works and self._presence.lost() is None:
+        ends = [end for end in self._ends.values() if end.noted < end.number]
+        if ends and self._presence.lost() is None:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
-                self._check(works)
-                self._update(_UPDATE, works)
+                self._check(ends)
+                self._update(_UPDATE, ends)
                 self._db.execute("COMMIT")
             except sqlite3.Error:
                 self._roll_back()
@@ -217,61 +209,83 @@ class SqliteJournal(SqliteReader):
 
     # Before anything is written
 
-    def _work(self, root: str, facts: Sequence[tuple[Fact, bytes, bytes]]) -> _Work:
-        """What these facts add to a chain, each with its content as it is and with marks. Its end is forgotten until that is
-        committed.
+    def _prepare(self, work: Work, batch: Sequence[tuple[str, Fact]]) -> dict[str, JournalError]:
+        """Puts what these facts add to their chains into ``work``; gives the chains of which something cannot be written. The ends of
+        all are forgotten until that is committed.
         """
-        end = self._ends.pop(root, None) or self._end(root)
-        work = _Work(root, end, end.number, [], [])
-        known = len(end.standing.threads)
-        if end.standing.spent.sums:
-            end.standing.spent = Ledger()
-        if end.new:
-            end.began = facts[0][0].at
-        for fact, raw, marked in facts:
+        failed: dict[str, JournalError] = {}
+        ends, marked = work.ends, self._marked
+        forked = {root for root, fact in batch if fact.__class__ is Forked}
+        there = self._there({root for root, _ in batch if root not in self._ends})
+        for root, fact in batch:
+            if root in failed:
+                continue
             try:
-                _extend(work, end, fact, raw, marked)
-            except (ValueError, OverflowError) as error:
-                kind = type(fact).__name__
-                raise JournalError(f"thread {root!r:.80}: {kind} cannot be written: {error}") from error
-        end.last = facts[-1][0].at
-        work.noted = end.new or not end.open or end.snapshot > work.before or end.standing.over
-        if len(end.standing.threads) > known:
-            work.threads = [(blob(thread), end.id) for thread in list(end.standing.threads)[known:]]
-        return work
+                end = ends.get(root)
+                if end is None:
+                    end = self._end(root, fact, work, there=root in there, own=root in forked)
+                extend(work, end, root, fact, *contents(fact, root, end.mark, marked))
+            except JournalError as error:
+                failed[root] = error
+        for end in ends.values():
+            end.over = end.standing.over
+            if forked and end.standing.spent is not work.spent:
+                work.spent.take_in(end.standing.spent)
+        return failed
 
-    def _end(self, root: str) -> _End:
-        """The end of a chain that may be there already; from its last snapshot on it is checked."""
-        row = self._row(root)
+    def _there(self, roots: Collection[str]) -> set[str]:
+        """Those of these chains that the file holds. To ask for each alone took five times as long."""
+        waiting, found = list(map(blob, roots)), set[str]()
+        for start in range(0, len(waiting), _ASKED):
+            some = waiting[start : start + _ASKED]
+            marks = ", ".join("?" * len(some))
+            try:
+                rows = self._ask(f"SELECT root FROM chains WHERE root IN ({marks})", *some)  # noqa: S608 - marks
+                found.update(text_of(root) for (root,) in rows)
+            except JournalError:
+                found.update(map(text_of, some))  # each is asked for alone then, and it is said what is wrong with it
+        return found
+
+    def _end(self, root: str, first: Fact, work: Work, *, there: bool, own: bool) -> End:
+        """The end of a chain, which may be ``there`` already, for a write that begins with this fact; from its last snapshot on it is
+        checked. ``own``: what it spends is summed on its own, since a fork of it may turn out to have spent nothing.
+        """
+        end = self._ends.pop(root, None)
+        row = self._row(root) if there and end is None else None
         if row is not None:
-            return _end_of(root, row, tuple(self._plain(root, row)))
-        self._chains += 1
-        return _End(self._chains, blob(root), root_mark(root), Standing(root), new=True)
+            end = end_of(root, row, tuple(self._plain(root, row)))
+        elif end is None:
+            self._chains += 1
+            end = End(self._chains, blob(root), root_mark(root), Standing(root), new=True, began=first.at)
+        end.before, end.threads = end.number, len(end.standing.threads)
+        end.standing.spent = Ledger() if own else work.spent
+        work.ends[root] = end
+        return end
 
     def _plain(self, root: str, row: Row) -> Iterable[Fact]:
         return self._facts(root, row, max(0, row.snapshot - 1), None)
 
     # Writing
 
-    def _commit(self, works: Sequence[_Work]) -> Exception | None:
-        """All of these in one transaction, or none, with the reason."""
-        if not works:
+    def _commit(self, work: Work) -> Exception | None:
+        """All of it in one transaction, or nothing, with the reason."""
+        if not work.ends:
             return None
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._check(works)
-            self._insert(works)
+            self._check(work.ends.values())
+            self._insert(work)
             self._db.execute("COMMIT")
         except (sqlite3.Error, OverflowError) as error:
             self._roll_back()
             return error
-        for work in works:
-            end, standing = work.end, work.end.standing
-            if work.noted:
+        kept = self._ends
+        for root, end in work.ends.items():
+            if end.stale:
                 end.noted = end.number
-                end.new, end.open = False, not standing.over
-            if end.open or (work.root.startswith(CONVERSATION) and len(self._ends) < _IDLE):
-                self._ends[work.root] = end
+                end.new, end.open = False, not end.over
+            if end.open or (root.startswith(CONVERSATION) and len(kept) < _IDLE):
+                kept[root] = end
         return None
 
     def _roll_back(self) -> None:
@@ -284,46 +298,59 @@ class SqliteJournal(SqliteReader):
         version: int = self._ask("PRAGMA data_version")[0][0]
         return version
 
-    def _check(self, works: Sequence[_Work]) -> None:
+    def _check(self, ends: Collection[End]) -> None:
         """Raises IntegrityError where another process has removed one of these chains; what it wrote to one is in the way of new
         entries. The ends of others are forgotten where it wrote at all.
         """
         version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
             return
-        for end in [work.end for work in works if not work.end.new]:
+        for end in ends:
             there = "SELECT 1 FROM chains WHERE id = ? AND root = ? AND began = ?"
-            if not self._db.execute(there, [end.id, end.root, end.began]).fetchone():
+            if not end.new and not self._db.execute(there, [end.id, end.root, end.began]).fetchone():
                 raise sqlite3.IntegrityError(_MEANWHILE)
         self._ends.clear()
         self._version = version
 
-    def _insert(self, works: Sequence[_Work]) -> None:
-        spent = Ledger()
-        for work in works:
-            if work.end.standing.spent.sums:
-                spent.take_in(work.end.standing.spent)
-        run = self._db.executemany
-        run(
-            "INSERT INTO entries (chain, n, hash, body) VALUES (?, ?, ?, ?)",
-            [row for work in works for row in work.entries],
-        )
-        noted = [work for work in works if work.noted]
-        new = [_row(work) for work in noted if work.end.new]
+    def _insert(self, work: Work) -> None:
+        entries = work.entries
+        for start in range(0, len(entries), _TOGETHER * COLUMNS):
+            some = entries[start : start + _TOGETHER * COLUMNS]
+            self._db.execute(_insertion(len(some) // COLUMNS), some)
+        stale = [end for end in work.ends.values() if end.stale]
+        new = [end.row for end in stale if end.new]
         if new:
-            run("INSERT INTO chains VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", new)
-        self._update(_UPDATE, [work for work in noted if not work.end.new and not work.turned])
-        self._update(_UPDATE_OPEN, [work for work in noted if not work.end.new and work.turned])
-        threads = [row for work in works for row in work.threads]
+            self._db.executemany("INSERT INTO chains VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", new)
+        # Its row says that a chain was open, and it is no more, or the other way round.
+        self._update(_UPDATE, [end for end in stale if not end.new and end.open is not end.over])
+        self._update(_UPDATE_OPEN, [end for end in stale if not end.new and end.open is end.over])
+        threads = [
+            (blob(thread), end.id)
+            for end in work.ends.values()
+            if len(end.standing.threads) > end.threads
+            for thread in list(end.standing.threads)[end.threads :]
+        ]
         if threads:
-            run("INSERT OR REPLACE INTO threads VALUES (?, ?)", threads)
-        if spent.sums:
-            run(_SPEND, [(key[0], *map(blob, key[1:]), *sums) for key, sums in spent.sums.items()])
+            self._db.executemany("INSERT OR REPLACE INTO threads VALUES (?, ?)", threads)
+        if work.spent.sums:
+            rows = [(key[0], *map(blob, key[1:]), *sums) for key, sums in work.spent.sums.items()]
+            self._db.executemany(_SPEND, rows)
 
-    def _update(self, statement: str, works: Sequence[_Work]) -> None:
-        rows = [(*_row(work), work.end.noted) for work in works]
+    def _update(self, statement: str, ends: Sequence[End]) -> None:
+        rows = [(*end.row, end.noted) for end in ends]
         if rows and self._db.executemany(statement, rows).rowcount != len(rows):
             raise sqlite3.IntegrityError(_MEANWHILE)
+
+
+_ASKED: Final = 100
+"""Chains that are asked for in one statement."""
+_TOGETHER: Final = 32
+"""Entries in one statement: each statement gives the interpreter to the event loop and waits to get it back."""
+
+
+@cache
+def _insertion(count: int) -> str:
+    return f"INSERT INTO entries (chain, n, hash, body) VALUES {', '.join(['(?, ?, ?, ?)'] * count)}"  # noqa: S608 - marks
 
 
 _MEANWHILE: Final = "another process wrote to these chains, or removed one"
@@ -338,34 +365,3 @@ _SPEND: Final = (
     f"INSERT INTO ledger VALUES ({', '.join('?' * 15)}) ON CONFLICT DO UPDATE SET "  # noqa: S608 - names from the line above
     f"{', '.join(f'{name} = {name} + excluded.{name}' for name in _SUMS)}, estimated = estimated | excluded.estimated"
 )
-
-
-def _extend(work: _Work, end: _End, fact: Fact, raw: bytes, marked: bytes) -> None:
-    number = end.number = end.number + 1
-    hashed = sealed_hash(raw, number, end.hash)
-    end.hash = hashed.hex()
-    body = short(marked, end.mark)
-    end.size += len(body)
-    work.entries.append((end.id, number, hashed, body))
-    if isinstance(fact, Snapshot):
-        end.snapshot, end.snapshot_end, end.snapshot_size = number, end.size, len(body)
-    end.standing.apply(fact)
-
-
-def _end_of(root: str, row: Row, facts: Iterable[Fact]) -> _End:
-    standing = Standing(root)
-    for fact in facts:
-        standing.apply(fact)
-    return _End(
-        row.id, row.root, root_mark(root), standing, new=False, open=bool(row.open), noted=row.noted,
-        number=row.entries, hash=row.head.hex(), size=row.size, began=row.began, last=row.last, snapshot=row.snapshot, snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size,
-    )  # fmt: skip
-
-
-def _row(work: _Work) -> tuple[Any, ...]:
-    end = work.end
-    head = bytes.fromhex(end.hash or "")
-    return (
-        end.id, end.root, int(not end.standing.over), end.number, end.size, end.began, end.last, head, end.snapshot,
-        end.snapshot_end, end.snapshot_size,
-    )  # fmt: skip

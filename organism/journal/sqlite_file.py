@@ -11,7 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError
-from organism.journal.texts import LONGEST, grown, whole_bytes
+from organism.journal.texts import FRAGMENTS, LONGEST, ROOT, grown, whole_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,25 +42,19 @@ CREATE TABLE ledger (
     estimated INTEGER NOT NULL, PRIMARY KEY (hour, handler, model, backend, labels)) WITHOUT ROWID;
 """
 
-_FRAGMENTS: Final = (
-    b'"fact":"Answered","format":2,"handler":"', b',"payload":{"$xml":"<', b' xmlns=\\"urn:organism:payloads\\">',
-    b',"steps":[{"charged":true,"depth":',
-)  # fmt: skip
-"""What stands in most entries. It belongs to the version of the tables: a change of it changes what is in the file."""
-_ROOT: Final = b"\1"
-_MARKS: Final = tuple((fragment, bytes([2 + number])) for number, fragment in enumerate(_FRAGMENTS))
+_ROOT: Final = ROOT.encode()
+_MARKS: Final = tuple((each.text.encode(), each.mark.encode()) for each in FRAGMENTS)
 _STANDING: Final = tuple((mark, fragment) for fragment, mark in _MARKS)
-_LONGEST_FRAGMENT: Final = max(map(len, _FRAGMENTS))
+_LONGEST_FRAGMENT: Final = max(len(fragment) for fragment, _ in _MARKS)
 _AGAIN: Final = tuple(bytes([place]) for place in range(14, 32))
 _LONG: Final = re.compile(rb'>([^"\\<>\x00-\x1f]{40,})</')
 """A long text of an XML element that needs no escape in JSON, and in which no mark stands: shortening leaves it as it is."""
 
 
 def short(content: bytes, root: bytes) -> bytes:
-    """An entry as the file holds it: single bytes, which JSON has none of, stand for its root thread and for common parts.
+    """An entry as the file holds it, of one whose long texts have their marks already; what was written with marks needs it not.
 
-    Its long texts have their marks already. ``root`` is the id as :func:`root_mark` gives it. Compressing entries one by one took
-    4 times as long as all the rest.
+    ``root`` is the id as :func:`root_mark` gives it. Compressing entries one by one took 4 times as long as all the rest.
     """
     content = content.replace(root, _ROOT)
     for fragment, mark in _MARKS:

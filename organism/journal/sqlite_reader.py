@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import evolve, fields, frozen
 
 from organism.errors import JournalError
-from organism.journal.chain import CHANGED, Head, sealed_hash, utf8
+from organism.journal.chain import CHANGED, Head, sealed_hash
 from organism.journal.codec import decode
 from organism.journal.contract import Chain
 from organism.journal.sqlite_file import connected, long, said
 from organism.journal.standing import spending
+from organism.journal.texts import root_mark
 from organism.journal.values import is_instant
 from organism.journal.writers import string
 
@@ -94,11 +95,6 @@ def blob(text: str) -> bytes:
 def text_of(data: bytes) -> str:
     """The text of :func:`blob`."""
     return data.decode("utf-8", "surrogatepass")
-
-
-def root_mark(root: str) -> bytes:
-    """How the ids of a root thread and of those below it begin in an entry."""
-    return utf8(string(root))[:-1]
 
 
 class SqliteReader:

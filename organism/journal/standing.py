@@ -117,12 +117,18 @@ def _unmarked(under: str) -> tuple[dict[str, str], list[str], list[str]]:
     return parts[0], parts[1], parts[2]
 
 
+_CHANGING: Final = frozenset({facts.CallHeld, facts.CallSettled, facts.Ended})
+"""Facts that change more than their steps do."""
+
+
 class Standing:
     """What the facts of one chain come to, up to the last that was applied.
 
     ``open`` are its open threads with what they are counted under (:func:`marks`), ``holds`` the open holds with that of their
     threads, ``spent`` what it spent; ``threads`` are all that were opened in it, but for the root thread.
     """
+
+    __slots__ = ("_accounts", "_begun", "_copied", "holds", "open", "root", "spent", "threads")
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -144,31 +150,39 @@ class Standing:
 
     def apply(self, fact: Fact) -> None:
         """Takes in the next fact."""
-        if isinstance(fact, facts.Forked):
-            self._fork(fact)
-        elif isinstance(fact, facts.Snapshot):
-            self._restore(fact)
+        kind = fact.__class__
+        if kind is facts.Forked or kind is facts.Snapshot:
+            self._begin_with(fact)
         copied = self._copied > 0
         self._copied -= copied
-        for step in fact.steps:
-            self._step(step, int(fact.at // 3600), copied=copied)
+        if fact.steps:
+            self._take_steps(fact, copied=copied)
         if not self._begun:
             # A chain that does not begin with a thread being opened is not over before that thread is.
             self._begun = True
             self.open = self.open or {fact.thread: NO_MARKS}
-        if not isinstance(fact, facts.Answered):
+        if kind in _CHANGING:
             self._rest(fact, copied=copied)
 
-    def _step(self, step: facts.Step, hour: int, *, copied: bool) -> None:
-        if isinstance(step, facts.Posted):
-            if step.charged and not copied:
-                self.spent.count((hour, step.to, "", "", self.open.get(step.thread, NO_MARKS)))
-        elif isinstance(step, facts.ThreadOpened):
-            self._opened(step)
-        elif isinstance(step, facts.ConversationOpened) and step.accounts:
-            self._accounts[self.root] = step.accounts
-        elif isinstance(step, facts.WarningRaised) and not copied:
-            self._reached(hour, step)
+    def _begin_with(self, fact: Fact) -> None:
+        if isinstance(fact, facts.Forked):
+            self._fork(fact)
+        elif isinstance(fact, facts.Snapshot):
+            self._restore(fact)
+
+    def _take_steps(self, fact: Fact, *, copied: bool) -> None:
+        hour = int(fact.at // 3600)
+        for step in fact.steps:
+            if isinstance(step, facts.Posted):
+                if step.charged and not copied:
+                    self.spent.count((hour, step.to, "", "", self.open.get(step.thread, NO_MARKS)))
+            elif isinstance(step, facts.ThreadOpened):
+                self._opened(step)
+            elif isinstance(step, facts.ConversationOpened):
+                if step.accounts:
+                    self._accounts[self.root] = step.accounts
+            elif isinstance(step, facts.WarningRaised) and not copied:
+                self._reached(hour, step)
 
     def _rest(self, fact: Fact, *, copied: bool) -> None:
         match fact:

@@ -1,22 +1,25 @@
 """Values to JSON text: a function for each attrs class, made of source once, as :mod:`organism.journal.forms` says of its fields.
 
 What they write is canonical: keys sorted, no blanks, floats as Python writes them. A function that walks the forms took six times
-as long, and every fact passes here. The long texts of a payload are written once (:mod:`organism.journal.texts`).
+as long, and every fact passes here. What stands in most entries, and the long texts of a payload again, are written as marks
+(:mod:`organism.journal.texts`).
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from json.encoder import encode_basestring
 from typing import Any, Final, TypeVar, assert_never, cast
 
+from attrs import frozen
+
+from organism.facts import Answered
 from organism.frames import Failure
 from organism.journal import forms
-from organism.journal.texts import Texts, json_of, marked, xml_of
+from organism.journal.texts import ANSWERED, NAMESPACE, PAYLOAD, ROOT, Fragment, Texts, json_of, marked, xml_of
 from organism.journal.values import MARK, closed
 from organism.payloads import encode_xml
 from organism.payloads.definition import PerClass, describe
@@ -25,11 +28,18 @@ from organism.payloads.generated import Source
 from organism.payloads.lexical import LEXIS, bytes_text, decimal_text
 from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, present
 from organism.settings import BudgetSettings
+from organism.usage import Usage
 
 Plain = Callable[[Any], str]
 """Gives the JSON text of a value."""
-Writer = Callable[[Any, Texts], str]
+Inner = Callable[[Any, Texts], str]
 """Gives the JSON text of a value, with marks for long texts."""
+Writer = Callable[[Any, Texts, str], str]
+"""Gives the JSON text of a value in an entry of the root thread with this id, with marks."""
+_TEXT: Final = forms.Plain(str, "string")
+_REF: Final = forms.Row((_TEXT, forms.Plain(int, "integer")))
+_IDS: Final = frozenset({"thread", "node", "under"})
+"""Fields that hold the id of a thread, where they hold a text; as the first place of a Ref does."""
 
 string: Final[Plain] = encode_basestring
 """The JSON text of a text; raises TypeError for what is none."""
@@ -59,17 +69,19 @@ class ByClass(dict[type, W]):
 
 
 class Last:
-    """A writer of frozen values without payloads that remembers the text of the last one: most threads have the same budget."""
+    """A writer of frozen values without payloads that remembers the text of the last one: most threads have the same budget, and
+    one without sub-threads has spent itself what was spent.
+    """
 
     def __init__(self, write: Writer) -> None:
         self._write = write
         self._last: tuple[Any, str] = (None, "null")
 
-    def __call__(self, value: Any, texts: Texts) -> str:
+    def __call__(self, value: Any, texts: Texts, root: str) -> str:
         """The text of this very value."""
         last = self._last
         if last[0] is not value:
-            last = self._last = (value, self._write(value, texts))
+            last = self._last = (value, self._write(value, texts, root))
         return last[1]
 
 
@@ -77,58 +89,116 @@ class Last:
 def writer(cls: type, tag: str = "") -> Writer:
     """The writer of an attrs class; with a ``tag``, its name stands under this key."""
     source = Source(f"JSON of {cls.__module__}.{cls.__qualname__}")
-    tagged = {tag: repr(string(cls.__name__))} if tag else {}
-    made: Any = source.function("p, t", [f"return {_object(cls, tagged, source)}"])
-    return Last(made) if cls is BudgetSettings else made
+    made = _made(source, _object(cls, {tag: string(cls.__name__)} if tag else {}, source))
+    return Last(made) if cls in {BudgetSettings, Usage} else made
 
 
-def line_writer(cls: type, number: int) -> Callable[[Any, Texts, str], str]:
-    """The writer of a fact: of its own, and of the JSON text of its root thread's id. ``number`` is the version of the format."""
+def line_writer(cls: type, number: int) -> Writer:
+    """The writer of a fact as the content of an entry. ``number`` is the version of the format."""
     source = Source(f"JSON of {cls.__module__}.{cls.__qualname__}")
-    tagged = {"fact": repr(string(cls.__name__)), "format": repr(str(number)), "root": "root"}
-    made: Any = source.function("p, t, root", [f"return {_object(cls, tagged, source)}"])
-    return cast("Callable[[Any, Texts, str], str]", made)
+    tagged = {"fact": string(cls.__name__), "format": str(number), "root": f'{ROOT}"'}
+    return _made(source, _object(cls, tagged, source))
+
+
+def _made(source: Source, text: str) -> Writer:
+    made: Any = source.function("p, t, r", [f"return {text}"])
+    return cast("Writer", made)
+
+
+@frozen
+class _Part:
+    """The value of a key: an expression for its text, or the text itself; ``out`` says when the key is left out. Where it stands behind
+    all but the end of a ``fragment``, ``cut`` is the expression for the fragment's mark and the rest.
+    """
+
+    text: str
+    known: bool = False
+    out: str | None = None
+    fragment: Fragment | None = None
+    cut: str = ""
 
 
 # Each of these gives an expression for the JSON text of the value that the expression ``v`` has.
 
 
 def _object(cls: type, tagged: Mapping[str, str], source: Source) -> str:
-    known = {slot.name: slot for slot in forms.slots(cls)}
-    parts: dict[str, tuple[str, str | None]] = {key: (text, None) for key, text in tagged.items()}
-    for name, slot in known.items():
-        v = f"p.{name}"
+    parts = {key: _Part(text, known=True) for key, text in tagged.items()}
+    for slot in forms.slots(cls):
+        v = f"p.{slot.name}"
         left_out = None if slot.required else f"{v} is None" if slot.empty is None else f"{v} == ()"
-        parts[name] = (_of(slot.form, v, source), left_out)
+        # What is left out where it is None is not None where it stands.
+        form = slot.form.inner if left_out == f"{v} is None" and isinstance(slot.form, forms.Maybe) else slot.form
+        parts[slot.name] = _part(cls, slot.name, form, v, left_out, source)
     return _braces(parts)
 
 
-def _braces(parts: Mapping[str, tuple[str, str | None]]) -> str:
-    """An object with these keys, sorted: for each the expression of its value, and of when it is left out."""
+def _part(cls: type, name: str, form: forms.Form, v: str, left_out: str | None, source: Source) -> _Part:
+    if name in _IDS and form == _TEXT:
+        return _Part(_id(v, source), out=left_out)
+    text = _of(form, v, source)
+    if left_out is None and cls is Answered and name == "handler":
+        return _Part(text, fragment=ANSWERED, cut=f"{ANSWERED.mark!r} + {text}[{len(ANSWERED.end)}:]")
+    if left_out is None and name == "payload" and isinstance(form, forms.PayloadForm):
+        return _Part(text, fragment=PAYLOAD, cut=f"{source.constant(_payload_behind)}({v}, t)")
+    return _Part(text, out=left_out)
+
+
+def _braces(parts: Mapping[str, _Part]) -> str:
+    """An object with these keys, sorted."""
     keys = sorted(parts)
-    first = next((key for key in keys if parts[key][1] is None), None)
+    first = next((key for key in keys if parts[key].out is None), None)
     if first is None:
-        pieces = [f"('' if {out} else {_key(key)!r} + {text} + ',')" for key in keys for text, out in [parts[key]]]
+        pieces = [f"('' if {parts[key].out} else {_key(key)!r} + {parts[key].text} + ',')" for key in keys]
         return f"'{{' + ''.join(({''.join(piece + ', ' for piece in pieces)}))[:-1] + '}}'"
     template, values, behind = "{", list[str](), False
     for key in keys:
-        text, left_out = parts[key]
+        part = parts[key]
         before, after = (",", "") if behind else ("", "," if key != first else "")
-        if left_out is None:
-            template += before.replace("%", "%%") + _key(key).replace("%", "%%") + "%s" + after
-            values.append(text)
-        else:
+        if part.out is not None:
             template += "%s"
-            values.append(f"('' if {left_out} else {before + _key(key)!r} + {text} + {after!r})")
+            values.append(f"('' if {part.out} else {before + _key(key)!r} + {part.text} + {after!r})")
+        else:
+            template += _escaped(before + _key(key))
+            start = "" if part.fragment is None else _escaped(part.fragment.start)
+            if part.known:
+                template += _escaped(part.text)
+            elif start and template.endswith(start):
+                template = template.removesuffix(start) + "%s"
+                values.append(part.cut)
+            else:
+                template += "%s"
+                values.append(part.text)
+            template += after
         behind = behind or key == first
-    return f"({template + '}'!r} % ({', '.join(values)},))"
+    return f"({template + '}'!r} % ({', '.join(values)}{',' if values else ''}))"
 
 
 def _key(name: str) -> str:
     return f"{string(name)}:"
 
 
-def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: PLR0911 - a case for each form
+def _escaped(text: str) -> str:
+    """As it stands in a template."""
+    return text.replace("%", "%%")
+
+
+def _id(v: str, source: Source) -> str:
+    """The id of a thread: nearly always that of the root thread."""
+    return f"({ROOT + chr(34)!r} if {v} == r else {source.constant(_other_id)}({v}, r))"
+
+
+def _other_id(text: str, root: str) -> str:
+    if text.startswith(root):
+        return ROOT + string(text[len(root) :])[1:]
+    return string(text)
+
+
+def _place(row: forms.Row, number: int, form: forms.Form, v: str, source: Source) -> str:
+    place = f"{v}[{number}]"
+    return _id(place, source) if row == _REF and not number else _of(form, place, source)
+
+
+def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: C901, PLR0911 - a case for each form
     match form:
         case forms.Plain(cls=cls):
             if cls is bool:
@@ -140,7 +210,7 @@ def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: PLR0911 - a c
             each = source.variable()
             return f"('[' + ','.join([{_of(item, each, source)} for {each} in {v}]) + ']' if {v} else '[]')"
         case forms.Row(places=places):
-            items = [_of(place, f"{v}[{number}]", source) for number, place in enumerate(places)]
+            items = [_place(form, number, place, v, source) for number, place in enumerate(places)]
             return f"({'[' + ','.join(['%s'] * len(items)) + ']'!r} % ({', '.join(items)},))"
         case forms.Table(item=item):
             key, each = source.variable(), source.variable()
@@ -148,12 +218,14 @@ def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: PLR0911 - a c
             return f"('{{' + ','.join([{pair} for {key}, {each} in sorted({v}.items())]) + '}}' if {v} else '{{}}')"
         case forms.Object(cls=cls):
             # Asked for when it is needed: a class may hold itself.
-            return f"{source.constant(writer)}({source.constant(cls)})({v}, t)"
+            return f"{source.constant(writer)}({source.constant(cls)})({v}, t, r)"
         case forms.Tagged(tag=tag, classes=classes):
             some = ByClass(lambda cls: writer(cls, tag), classes)
-            return f"{source.constant(some)}[{v}.__class__]({v}, t)"
+            return f"{source.constant(some)}[{v}.__class__]({v}, t, r)"
         case forms.Word(words=words):
             return f"{source.constant({word: json_text(word) for word in words})}[{v}]"
+        case forms.AnswerForm():
+            return f"{source.constant(answer_text)}({v}, t, r)"
         case _:
             return f"{source.constant(_FUNCTIONS[type(form)])}({v}, t)"
 
@@ -161,7 +233,8 @@ def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: PLR0911 - a c
 def number_text(value: Any, _: Texts) -> str:
     """A number; a Decimal as a text, so that none of its digits is lost, and an object for what JSON has no number for."""
     if isinstance(value, float):
-        return _float(value) if math.isfinite(value) else f'{{"{MARK}float":"{value!r}"}}'
+        text = _float(value)
+        return f'{{"{MARK}float":"{text}"}}' if text[-1] in "fn" else text  # inf and nan: only they end in a letter
     if isinstance(value, int):
         return _integer(value)
     if isinstance(value, Decimal):
@@ -174,12 +247,21 @@ def payload_text(value: Any, texts: Texts) -> str:
     if isinstance(value, forms.PlainPayload):
         inside = f"{string(value.name)}:{json_text(value.fields)}"
         return marked(f'{{"{MARK}xml":{string(value.xml)},{inside}}}', texts)
-    return _payload_writer(value.__class__)(value, texts)
+    return PAYLOAD.end + _payload_writer(value.__class__)(value, texts)
 
 
-def answer_text(value: Any, texts: Texts) -> str:
+def _payload_behind(value: Any, texts: Texts) -> str:
+    """A payload behind its key, with the mark for both."""
+    if isinstance(value, forms.PlainPayload):
+        text = payload_text(value, texts)
+        known = text.startswith(PAYLOAD.end)
+        return PAYLOAD.mark + text.removeprefix(PAYLOAD.end) if known else PAYLOAD.start + text
+    return PAYLOAD.mark + _payload_writer(value.__class__)(value, texts)
+
+
+def answer_text(value: Any, texts: Texts, root: str) -> str:
     """A payload, or a Failure."""
-    return writer(Failure)(value, texts) if isinstance(value, Failure) else payload_text(value, texts)
+    return writer(Failure)(value, texts, root) if isinstance(value, Failure) else payload_text(value, texts)
 
 
 def open_text(value: Any, texts: Texts) -> str:
@@ -187,10 +269,9 @@ def open_text(value: Any, texts: Texts) -> str:
     return marked(json_text(closed(value)), texts)
 
 
-_FUNCTIONS: Final[Mapping[Any, Writer]] = {
+_FUNCTIONS: Final[Mapping[Any, Inner]] = {
     forms.Amount: number_text,
     forms.PayloadForm: payload_text,
-    forms.AnswerForm: answer_text,
     forms.OpenForm: open_text,
 }
 
@@ -199,18 +280,21 @@ _FUNCTIONS: Final[Mapping[Any, Writer]] = {
 
 
 @PerClass
-def _payload_writer(cls: type) -> Writer:
-    """The writer of a payload with its XML. A class has a name that begins with a letter or an underscore: behind the mark."""
+def _payload_writer(cls: type) -> Inner:
+    """The writer of a payload with its XML, behind ``{"$xml":"<``. A class has a name that begins with a letter or an underscore: it
+    sorts behind the mark.
+    """
     source = Source(f"JSON with XML of {cls.__module__}.{cls.__qualname__}")
-    opening, between = f'{{"{MARK}xml":', f",{string(cls.__name__)}:"
+    between = f",{string(cls.__name__)}:"
     xml = _flat_xml(cls, source) or f"{source.constant(_nested_xml)}(p, t)"
     fields = f"{source.constant(_fields_writer(cls))}(p, t)"
-    made: Any = source.function("p, t", [f"return {opening!r} + {xml} + {between!r} + {fields} + '}}'"])
-    return cast("Writer", made)
+    made: Any = source.function("p, t", [f"return {xml} + {between!r} + {fields} + '}}'"])
+    return cast("Inner", made)
 
 
 def _nested_xml(value: Any, texts: Texts) -> str:
-    return marked(string(encode_xml(value).decode()), texts)
+    text = marked(string(encode_xml(value).decode()), texts)
+    return text[len('"<') :].replace(NAMESPACE.end, NAMESPACE.mark, 1)
 
 
 def _flat_xml(cls: type, source: Source) -> str | None:
@@ -237,26 +321,28 @@ def _flat_xml(cls: type, source: Source) -> str | None:
         else:
             template += f"{before}%s{after}"
             values.append(text)
-    quoted = f'"{template}</{described.name}>"'
-    return f"({quoted!r} % ({''.join(value + ', ' for value in values)}))"
+    template = template.removeprefix("<").replace(NAMESPACE.end, NAMESPACE.mark, 1)
+    behind = f'{template}</{described.name}>"'
+    return f"({behind!r} % ({''.join(value + ', ' for value in values)}))"
 
 
 def _raw(text: str) -> str:
     """As it stands in a JSON text within a template."""
-    return string(text)[1:-1].replace("%", "%%")
+    return _escaped(string(text)[1:-1])
 
 
 @PerClass
-def _fields_writer(cls: type) -> Writer:
+def _fields_writer(cls: type) -> Inner:
     source = Source(f"JSON of {cls.__module__}.{cls.__qualname__}")
     parts = {field.name: _field(field, source) for field in describe(cls).fields}
     made: Any = source.function("p, t", [f"return {_braces(parts) if parts else repr('{}')}"])
-    return cast("Writer", made)
+    return cast("Inner", made)
 
 
-def _field(field: Field, source: Source) -> tuple[str, str | None]:
+def _field(field: Field, source: Source) -> _Part:
     v = f"p.{field.attribute}"
-    return _payload_value(field.type, v, source), f"{v} is None" if field.absent_is_none else None
+    type_ = present(field.type) if field.absent_is_none else field.type
+    return _Part(_payload_value(type_, v, source), out=f"{v} is None" if field.absent_is_none else None)
 
 
 def _payload_value(type_: FieldType, v: str, source: Source) -> str:  # noqa: PLR0911 - a case for each type

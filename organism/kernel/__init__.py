@@ -5,6 +5,16 @@ Read :mod:`kernel` first (what can happen), then ``answers`` (what a handler may
 changes from the record).
 """
 
-from organism.kernel.kernel import Kernel
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism.late import late
+
+if TYPE_CHECKING:
+    from organism.kernel.kernel import Kernel
 
 __all__ = ["Kernel"]
+
+__getattr__ = late(__name__, {"Kernel": "organism.kernel.kernel"})
+# The context of handlers, which every module of theirs imports, needs some of these rules, and not the whole.

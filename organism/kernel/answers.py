@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from attrs import define, frozen
 
 from organism.budget.caps import caps, figure
 from organism.budget.claims import MESSAGES, VECTOR
-from organism.budget.tree import Lack, Node, lack_of_one
+from organism.budget.tree import Lack, Node, bears_depth, lack_of_one
 from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_new
@@ -16,7 +16,7 @@ from organism.kernel.crowding import too_crowded
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
 from organism.kernel.sameness import is_keyed, key_of_sent
-from organism.kernel.sendable import wrong_to_reply, wrong_to_send
+from organism.kernel.sendable import passes, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
 from organism.routing import Misdirected, Route, check_address
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from organism.kernel.state import State
 
 
+@final
 @frozen
 class Refusal:
     """Why something may not be sent. ``lack`` names the node that cannot bear it, where a limit is the reason."""
@@ -36,6 +37,7 @@ class Refusal:
     lack: Lack | None = None
 
 
+@final
 @define(eq=False)
 class Target:
     """Where a message that opens a frame goes: into ``thread``, or into a new sub-thread with this budget.
@@ -67,25 +69,51 @@ def check_target(
     asks: bool = False,
 ) -> Target | Refusal:
     """Where a message to ``to`` would go, or why it may not. ``asks``: its sender waits for the reply."""
+    found = _check_receiver(state, sender, to, payload)
+    if isinstance(found, Refusal):
+        return found
+    target = _placed(sender, found, payload, depth, budget)
+    return _check_place(state, sender, target.thread, found, depth, target.opens, asks=asks) or target
+
+
+def _check_receiver(state: State, sender: Message, to: str, payload: object) -> Route | Refusal:
+    """The handler that a sender may send this to, or why not."""
     wrong = wrong_to_send(state, payload)
     if wrong is not None:
         return invalid(wrong)
-    found = check_address(state.routes, state.routes[sender.to], to, payload)
+    found = check_address(state.routes, sender.route, to, payload)
     if isinstance(found, Misdirected):
         return Refusal(Failure(found.code, found.text))
-    target = _placed(sender, found, payload, depth, budget)
-    thread = target.thread
-    refused = None
+    check = state.plain.get(type(payload))
+    if check is not None:
+        state.met[sender.to, found.name, type(payload)] = (found, check)
+    return found
+
+
+def _check_place(
+    state: State,
+    sender: Message,
+    thread: Thread,
+    receiver: Route,
+    depth: int,
+    opens: BudgetSettings | None = None,
+    *,
+    asks: bool = False,
+) -> Refusal | None:
+    """Why nothing may be sent to this handler in this thread, or in one that is opened for it with a budget."""
     if thread.closing or thread.stopping is not None or thread is not sender.thread or sender.dropped:
         refused = _not_now(sender) or closed(thread)
-    refused = refused or _too_deep(target)
-    if refused is not None:
-        return refused
+        if refused is not None:
+            return refused
+    if opens is not None or not bears_depth(thread.node, depth):
+        refused = _too_deep(thread.node, opens, depth)
+        if refused is not None:
+            return refused
     occupied = state.occupied
-    waits = occupied and target.opens is None and (thread, target.to) in occupied
-    if waits and would_wait_for_ever(thread, target.to, sender, occupied, asks=asks):
-        return Refusal(Failure("cycle", f"'{target.to}' waits for this very branch"))
-    return target
+    waits = occupied and opens is None and (thread, receiver.name) in occupied
+    if waits and would_wait_for_ever(thread, receiver.name, sender, occupied, asks=asks):
+        return Refusal(Failure("cycle", f"'{receiver.name}' waits for this very branch"))
+    return None
 
 
 def _not_now(sender: Message) -> Refusal | None:
@@ -94,18 +122,16 @@ def _not_now(sender: Message) -> Refusal | None:
     return closed(sender.thread)
 
 
-def _too_deep(target: Target) -> Refusal | None:
-    node, opens = target.thread.node, target.opens
-    limited = depth_limit(node)
+def _too_deep(node: Node, opens: BudgetSettings | None, depth: int) -> Refusal | None:
     own = None if opens is None else opens.limits.depth
-    if (limited is None or target.depth <= limited[1]) and (own is None or target.depth <= own):
+    if bears_depth(node, depth) and (own is None or depth <= own):
         return None
     limited = depth_limit(node if opens is None else unborn(node.path, opens))
     assert limited is not None  # noqa: S101 - one of them was passed
     node, limit = limited
-    text = f"depth of the {node.scope}: limit {limit}, needed {target.depth}"
+    text = f"depth of the {node.scope}: limit {limit}, needed {depth}"
     failure = Failure("exhausted", text, unit="depth", scope=node.scope)
-    return Refusal(failure, Lack(node, -1, target.depth, for_good=True))
+    return Refusal(failure, Lack(node, -1, depth, for_good=True))
 
 
 def closed(thread: Thread) -> Refusal | None:
@@ -142,6 +168,18 @@ def depth_limit(node: Node) -> tuple[Node, int] | None:
         if depth is not None and (least is None or depth < least):
             tightest, least = each, depth
     return None if least is None else (tightest, least)
+
+
+def bears_opening(path: Sequence[Node], budget: BudgetSettings) -> bool:
+    """Whether a thread with this budget may be opened below these nodes: as :func:`check_messages` would find nothing, sooner."""
+    limit = budget.limits.messages
+    if limit is not None and limit < 1:
+        return False
+    for node in path:
+        caps = node.caps
+        if caps.limited and node.used[MESSAGES] + node.held[MESSAGES] >= caps.working[MESSAGES]:
+            return False
+    return True
 
 
 def check_messages(targets: Sequence[Goal]) -> Lack | None:
@@ -221,80 +259,124 @@ def goal_of(target: Target) -> Goal:
     return Goal(target.thread.node.path, target.opens, target.to if target.shared else "")
 
 
-Planned = tuple[Outgoing, Target | None]
-"""An outgoing that was checked: where it goes, if it opens a frame."""
+Planned = tuple[Outgoing, Target | Route | None]
+"""An outgoing that was checked. Where it opens a frame: whose, in the thread of its sender, or the target that says in which."""
 
 
-def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -> list[Planned] | Refusal:
+def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -> Sequence[Planned] | Refusal:
     """What is to be done with an answer, all of it, or why nothing of it is."""
     frame = message.frame
     plan: list[Planned] = []
-    answers = 0
     for out in outgoing:
-        kind = type(out)
-        if kind is Reply:
-            answers += 1
-            wrong = None if message.to == ORGANISM else wrong_to_reply(state, out.payload)
-            if wrong is not None:
-                return invalid(wrong)
-            plan.append((out, None))
-        elif kind is Send or kind is Forward:
-            answers += kind is Forward
-            depth = frame.depth + (kind is Send)
-            target = check_target(state, message, out.to, out.payload, depth=depth)  # type: ignore[union-attr]
-            if isinstance(target, Refusal):
-                return target
-            plan.append((out, target))
-        else:
-            text = (
-                f"'{message.to}' answered with {class_name(out)}; a handler answers with None, Reply, Send or Forward"
-            )
-            return invalid(text)
+        target: Route | Target | Refusal | None
+        try:
+            if type(out) is Reply:
+                wrong = wrong_to_reply(state, out.payload)
+                target = None if wrong is None or message.to == ORGANISM else invalid(wrong)
+            elif type(out) is Send:
+                target = _check_sent(state, message, out.to, out.payload, frame.depth + 1)
+            elif type(out) is Forward:
+                target = _check_sent(state, message, out.to, out.payload, frame.depth)
+            else:
+                target = _no_answer(message, out)
+        except AttributeError:
+            if _is_whole(out):
+                raise
+            target = _no_answer(message, out)
+        if type(target) is Refusal:
+            return target
+        plan.append((out, target))
+    if len(plan) != 1:
+        return _check_together(state, message, plan)
+    missing = _missing_one(frame, *plan[0])
+    return plan if missing is None else too_many_messages(missing)
+
+
+def _no_answer(message: Message, out: object) -> Refusal:
+    """Why what a handler answered with is no answer."""
+    name = class_name(out)
+    if type(out) in {Reply, Send, Forward}:
+        return invalid(f"a handler answered with a {name} that holds nothing: make it with {name}(...)")
+    return invalid(f"'{message.to}' answered with {name}; a handler answers with None, Reply, Send or Forward")
+
+
+def _is_whole(out: Outgoing) -> bool:
+    """Whether an answer was made by its constructor."""
+    return hasattr(out, "payload") and (type(out) is Reply or hasattr(out, "to"))
+
+
+def _check_together(state: State, message: Message, plan: Sequence[Planned]) -> Sequence[Planned] | Refusal:
+    """Whether several answers of one delivery go together."""
+    frame = message.frame
+    answers = sum(type(out) is not Send for out, _ in plan)
     if answers > 1 and not _leaves(frame):
         return invalid(f"'{message.to}' answered its caller {answers} times at once; a frame replies once")
-    missing = _missing(state, frame, plan)
+    missing = _missing(frame, plan)
     if missing is not None:
         return too_many_messages(missing)
-    crowded = too_crowded(state, message, more=_more(state, frame, plan)) if len(plan) > 1 else None
+    crowded = too_crowded(state, message, more=_more(frame, plan))
     return plan if crowded is None else Refusal(crowded)
 
 
-def _missing(state: State, frame: Frame, plan: Sequence[Planned]) -> Lack | None:
+def _check_sent(state: State, message: Message, to: str, payload: object, depth: int) -> Route | Target | Refusal:
+    """Where a message goes that is part of an answer."""
+    found: Route | Refusal
+    met = state.met.get((message.to, to, type(payload))) if type(to) is str else None
+    if met is not None and passes(payload, met[1]):
+        found = met[0]
+    else:
+        found = _check_receiver(state, message, to, payload)
+        if type(found) is not Route:
+            return found
+    if found.budget is None or found is message.route:  # as most are: it goes on in its own thread
+        return _check_place(state, message, message.thread, found, depth) or found
+    target = _placed(message, found, payload, depth, None)
+    return _check_place(state, message, target.thread, found, depth, target.opens) or target
+
+
+def _missing(frame: Frame, plan: Sequence[Planned]) -> Lack | None:
     """The node that cannot bear the messages of a plan."""
-    if len(plan) == 1:
-        ((out, target),) = plan
-        if target is None:
-            receiver = _receiver(state, frame, out.payload)
-            return None if receiver is None else lack_of_one(receiver.thread.node)
-        return lack_of_one(target.thread.node) if target.opens is None else check_messages([goal_of(target)])
     goals: list[Goal] = []
     node, count = None, 0
     for out, target in plan:
-        if target is None:
-            receiver = _receiver(state, frame, out.payload)
-            if receiver is None:
-                continue
-            charged = receiver.thread.node
-        elif target.opens is None:
-            charged = target.thread.node
-        else:
-            charged = None
+        charged = _charged(frame, out, target)
+        if charged is None:
+            continue
         # Messages to one thread that follow one another are looked at together.
         if node is not None and charged is not node:
             goals.append(Goal(node.path, times=count))
             count = 0
-        node, count = charged, count + 1
-        if charged is None and target is not None:
-            goals.append(goal_of(target))
-            count = 0
+        if type(charged) is Node:
+            node, count = charged, count + 1
+        else:
+            goals.append(charged)
+            node, count = None, 0
     if node is not None:
         goals.append(Goal(node.path, times=count))
     return check_messages(goals) if goals else None
 
 
-def _more(state: State, frame: Frame, plan: Sequence[Planned]) -> int:
+def _missing_one(frame: Frame, out: Outgoing, target: Target | Route | None) -> Lack | None:
+    """The same, of one that is all there is."""
+    if type(target) is Route:
+        return lack_of_one(frame.thread.node)
+    charged = _charged(frame, out, target)
+    return None if charged is None else lack_of_one(charged) if type(charged) is Node else check_messages([charged])
+
+
+def _charged(frame: Frame, out: Outgoing, target: Target | Route | None) -> Node | Goal | None:
+    """Whose budget an outgoing of this frame is charged to; ``None`` where it is no new message."""
+    if type(target) is Route:
+        return frame.thread.node
+    if type(target) is Target:
+        return target.thread.node if target.opens is None else goal_of(target)
+    receiver = _receiver(frame, out.payload)
+    return None if receiver is None else receiver.thread.node
+
+
+def _more(frame: Frame, plan: Sequence[Planned]) -> int:
     """How many messages more than now are under way once a delivery is over and its plan is carried out."""
-    return sum(target is not None or _receiver(state, frame, out.payload) is not None for out, target in plan) - 1
+    return sum(target is not None or _receiver(frame, out.payload) is not None for out, target in plan) - 1
 
 
 def _leaves(frame: Frame) -> bool:
@@ -302,49 +384,47 @@ def _leaves(frame: Frame) -> bool:
     return frame.parent is None and (frame.asker is None)
 
 
-def _receiver(state: State, frame: Frame, payload: Any) -> Frame | None:
+def _receiver(frame: Frame, payload: Any) -> Frame | None:
     """The frame that a reply would be delivered to as a new message; ``None`` where it is no new message."""
-    if frame.answered or frame.asker is not None or frame.parent is None:
-        return None
     parent = frame.parent
-    return parent if type(payload) in state.routes[parent.handler].accepts else None
+    if parent is None or frame.answered or frame.asker is not None or type(payload) not in parent.route.accepts:
+        return None
+    return parent
 
 
 def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[Message]:
-    """Does what was checked; gives the messages that opened frames."""
-    frame = message.frame
-    posted: list[Message] = []
-    keyed = is_keyed(state, message)
-    known_as = ""
-    for number, (out, target) in enumerate(plan):
+    """Does what was checked; gives the messages that went into other threads."""
+    frame, thread = message.frame, message.thread
+    elsewhere: list[Message] = []
+    keyed, known_as, number = is_keyed(message), "", 0
+    for out, target in plan:
         if keyed:
             known_as = key_of_sent(message, f"{type(out).__name__}:{number}")
+            number += 1
         if target is None:
             _carry_reply(state, frame, out.payload, known_as)
         elif type(out) is Send:
-            if target.thread is frame.thread and target.opens is None:
-                sent = state.post_opening(
-                    frame.thread, target.to, target.payload, message.to, "send",
-                    parent=frame, above=frame, depth=target.depth, idempotency=known_as,
+            if type(target) is Route:
+                state.post_opening(
+                    thread, target, out.payload, message.to, "send",
+                    parent=frame, above=frame, depth=frame.depth + 1, idempotency=known_as,
                 )  # fmt: skip
             else:
-                sent = open_at(state, target, message, "send", parent=frame, idempotency=known_as)
-            posted.append(sent)
+                elsewhere.append(open_at(state, target, message, "send", parent=frame, idempotency=known_as))
         else:
             ask = frame.asker if frame.asker is not None and not frame.asker.done else None
-            sent = open_at(
-                state,
-                target,
-                message,
-                "forward",
-                parent=frame.parent,
-                like=frame,
-                asked=ask,
-                idempotency=known_as,
-            )
+            if type(target) is Route:
+                sent = state.post_opening(
+                    thread, target, out.payload, message.to, "forward",
+                    parent=frame.parent, above=frame.above, depth=frame.depth, asked=ask, idempotency=known_as,
+                )  # fmt: skip
+            else:
+                sent = open_at(
+                    state, target, message, "forward", parent=frame.parent, like=frame, asked=ask, idempotency=known_as
+                )
+                elsewhere.append(sent)
             state.hand_over(frame, sent.frame)
-            posted.append(sent)
-    return posted
+    return elsewhere
 
 
 def open_at(
@@ -372,7 +452,7 @@ def open_at(
             id_ += "+"
         thread = open_thread(state, id_, kind_of, target.to, target.opens, owner, sender.thread.labels)
     return state.post_opening(
-        thread, target.to, target.payload, sender.to, kind,
+        thread, state.routes[target.to], target.payload, sender.to, kind,
         parent=parent, above=above_new(parent, sender.frame, thread),
         depth=like.depth if like is not None else target.depth, asker=asker, asked=asked, idempotency=idempotency,
     )  # fmt: skip
@@ -388,11 +468,9 @@ def _carry_reply(state: State, frame: Frame, payload: Any, known_as: str) -> Non
         state.come_late(frame, payload)
     else:
         parent = frame.parent
-        if type(payload) in state.routes[parent.handler].accepts:
+        if type(payload) in parent.route.accepts:
             frame.answered = True
-            state.post(
-                parent.thread, parent.handler, payload, frame.handler, "reply", frame=parent, idempotency=known_as
-            )
+            state.post(parent, payload, frame.handler, "reply", idempotency=known_as)
         else:
             text = f"'{parent.handler}' does not take {type(payload).__name__}, the reply of '{frame.handler}'"
             state.hand_over(frame, None)

@@ -80,7 +80,7 @@ class Asks:
 
     def _known_as(self, message: Message, key: str) -> str:
         """By what services know what it sends again in another attempt, whose keys end otherwise."""
-        return key_of_sent(message, key.partition("@")[0]) if is_keyed(self._state, message) else ""
+        return key_of_sent(message, key.partition("@")[0]) if is_keyed(message) else ""
 
     def _check_cost(self, message: Message, target: Target | Refusal) -> Refusal | None:
         if isinstance(target, Refusal):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import define
 
 from organism import facts
 from organism.budget.claims import CALLS, Charge, Claim, Crossing
@@ -22,7 +22,7 @@ from organism.kernel.marks import left_at, marks, nearest
 from organism.kernel.prompts import Prompt, prompted
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.warnings import fire_rest, note_crossings
-from organism.kernel.windows import held_at, path_of, roll_hint
+from organism.kernel.windows import held_at, roll_hint
 
 if TYPE_CHECKING:
     from organism.frames import Conversation
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from organism.usage import Tally
 
 
-@frozen(eq=False, kw_only=True)
+@define(eq=False, kw_only=True)
 class CallFor:
-    """Whose call it is and what it goes to. ``message`` is ``None`` for a thread without handlers."""
+    """Nobody changes one, see :class:`~organism.kernel.holds.Hold`. Whose call it is and what it goes to. ``message`` is ``None`` for a thread without handlers."""
 
     thread: Thread
     message: Message | None
@@ -190,16 +190,17 @@ class Calls:
     def settle(self, hold: Hold, charge: Charge, at: float) -> tuple[Crossing, ...]:
         """Replaces a hold by what was spent, also after its thread has ended (R18); then those who wait are tried."""
         state, thread = self._state, hold.thread
-        if hold.key not in state.holds:
+        if (hold.chain, hold.id) not in state.holds:
             return ()  # its delivery left it behind, and it was charged then
         self._book.begin(at)
-        apply_charge(state, hold, charge)
-        crossed = note_crossings(state, thread, hold.message, charge.amounts, path=_crossing(state, hold))
+        path = apply_charge(state, hold, charge)
+        crossed = note_crossings(state, thread, hold.message, charge.amounts, path=_crossing(state, thread, path))
         if self._book.listening:
             self._write_settled(hold, charge)
         else:
             self._book.unheard(thread)
-        self._try_waiting(hold.path)
+        if state.line:
+            self._try_waiting(hold.path)
         return crossed
 
     def _write_settled(self, hold: Hold, charge: Charge) -> None:
@@ -332,10 +333,9 @@ class Calls:
         self._try_waiting((node,))
 
 
-def _crossing(state: State, hold: Hold) -> tuple[Node, ...]:
+def _crossing(state: State, thread: Thread, path: tuple[Node, ...]) -> tuple[Node, ...]:
     """The nodes whose levels a call may cross: those that it counts on, less threads that have ended, whose last figures are said."""
-    path = path_of(hold)
-    if not hold.thread.ended:
+    if not thread.ended:
         return path
     return tuple(
         node for node in path if node.window is not None or node.scope == SCOPE or node.thread in state.threads

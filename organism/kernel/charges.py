@@ -10,7 +10,6 @@ from organism.budget.claims import CALLS, MESSAGES, VECTOR, Charge
 from organism.budget.tree import Node, note_details, put_back
 from organism.frames import Failure, Thread, root_of
 from organism.kernel.outcome import amend
-from organism.kernel.sums import ALL
 from organism.kernel.windows import path_of
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def abandoned_charge(hold: Hold) -> Charge:
 
 def add_hold(state: State, hold: Hold) -> None:
     """Enters a hold whose amounts have been taken."""
-    state.holds[hold.key] = hold
+    state.holds[hold.chain, hold.id] = hold
     root = root_of(hold.thread)
     counting = root.conversation or root
     counting.calls = max(counting.calls, hold.id)
@@ -53,34 +52,22 @@ def _short_of(node: Node) -> str:
     return max(shares, default=(0.0, "tokens"))[1]
 
 
-def apply_charge(state: State, hold: Hold, charge: Charge) -> None:
-    """Settles on the whole path, and in the sums by handler, model, backend, account, label and tag."""
-    del state.holds[hold.key]
+def apply_charge(state: State, hold: Hold, charge: Charge) -> tuple[Node, ...]:
+    """Settles on the whole path, and in the sums by handler, model, backend, account, label and tag; gives the nodes that it counts on."""
+    del state.holds[hold.chain, hold.id]
     if hold.streamed:
         left = [each for each in state.streams.pop(hold.thread, ()) if each is not hold]
         if left:
             state.streams[hold.thread] = left
-    path, amounts, details = path_of(hold), charge.amounts, charge.details
+    path, amounts = path_of(hold), charge.amounts
     put_back(path, hold.need, amounts)
     note_details(path, charge)
     if hold.thread.ended:
         amend(hold.thread)
     if amounts[CALLS] or amounts[0]:
         hold.thread.calls_like = amounts
-    estimated, unpriced = charge.estimated, bool(charge.unpriced)
-    for kind, name in _tallied(hold):
-        state.tally(kind, name).add(amounts, details, estimated=estimated, unpriced=unpriced)
-
-
-def _tallied(hold: Hold) -> list[tuple[str, str]]:
-    handler = "" if hold.message is None else hold.message.to
-    names = [ALL, ("handler", handler), ("model", hold.alias), ("backend", hold.backend)]
-    thread = hold.thread
-    if thread.accounts or hold.tags or thread.labels:
-        names += [("account", account) for account in thread.accounts]
-        names += [("tag", tag) for tag in hold.tags]
-        names += [("label", f"{key}={value}") for key, value in thread.labels.items()]
-    return names
+    state.sums.spend(hold, charge)
+    return path
 
 
 def note_text(thread: Thread, handler: str, text: str) -> None:

@@ -12,7 +12,7 @@ from organism import facts
 from organism.budget.caps import caps
 from organism.budget.tree import Node, recap
 from organism.errors import BudgetExhaustedError
-from organism.frames import Conversation, root_of
+from organism.frames import Conversation, Memory, root_of
 from organism.settings import NOTHING, BudgetSettings, Policy
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def open_conversation(
 ) -> Conversation:
     """Begins a conversation; ``remembered`` is the state that its handlers begin with, ``accounts`` those that it is under."""
     conversation = enter_conversation(state, id_, budget, before, accounts)
-    conversation.state = {handler: dict(kept) for handler, kept in (remembered or {}).items()} or None
+    conversation.state = {handler: Memory(kept) for handler, kept in (remembered or {}).items()} or None
     if state.steps is not None:
         state.steps.append(
             facts.ConversationOpened(

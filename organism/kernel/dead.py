@@ -74,7 +74,10 @@ class Letters:
             return
         self._book.begin(at)
         thread = open_thread(self._state, id_, "root", to, self._state.settings.budget, None, root.labels)
-        self._state.post_opening(thread, to, payload, ORGANISM, "dead", parent=None, above=None, depth=1, charged=False)
+        route = self._state.routes[to]
+        self._state.post_opening(
+            thread, route, payload, ORGANISM, "dead", parent=None, above=None, depth=1, charged=False
+        )
         self._book.write(facts.Accepted, thread)
 
 

@@ -8,14 +8,11 @@ from organism.names import ORGANISM
 from organism.payloads.primitives import HandlerFailed
 
 if TYPE_CHECKING:
-    from organism.frames import Ask, Failure, Frame, Message, Thread
-    from organism.routing import Routes
+    from organism.frames import Ask, Failure, Frame, Thread
 
 
 class Changes(Protocol):
     """What a failure changes on its way; the state makes these changes."""
-
-    routes: Routes
 
     def not_handled(self, thread: Thread, failure: Failure, *, at_root: bool) -> None:
         """It reached the root of a thread."""
@@ -29,9 +26,7 @@ class Changes(Protocol):
         """The frame answers no more."""
         ...
 
-    def post(
-        self, thread: Thread, to: str, payload: Any, sender: str, kind: str, *, frame: Frame, charged: bool = True
-    ) -> Message:
+    def post(self, frame: Frame, payload: Any, sender: str, kind: str, *, charged: bool = True) -> None:
         """Whoever sent hears of it."""
         ...
 
@@ -54,9 +49,9 @@ def climb(state: Changes, frame: Frame, failure: Failure) -> None:
         if not step.answered:
             state.hand_over(step, None)
         parent = step.parent
-        if parent is not None and state.routes[parent.handler].takes_failures and not _is_over(parent.thread):
+        if parent is not None and parent.route.takes_failures and not _is_over(parent.thread):
             payload = HandlerFailed(failure.code, failure.text, failure.retry)
-            state.post(parent.thread, parent.handler, payload, ORGANISM, "failed", frame=parent, charged=False)
+            state.post(parent, payload, ORGANISM, "failed", charged=False)
             return
         step = parent
 

@@ -200,7 +200,7 @@ class Fold:
             self.state.drop(self._index.messages[ref])
 
     def _asked(self, fact: Fact) -> Ask | None:
-        step = next(step for step in fact.steps if isinstance(step, facts.Posted) and step.kind == "ask")
+        step = next(step for step in fact.steps if isinstance(step, facts.Posted))  # what it crosses comes behind it
         return self._index.frames[step.frame].asker
 
     def _hold(self, fact: facts.CallHeld, message: Message | None) -> None:
@@ -272,20 +272,19 @@ class Fold:
                 assert_never(step)
 
     def _post(self, step: facts.Posted, message: Message | None) -> None:
-        thread = self._thread(step.thread)
         if not step.opens:
             if step.kind == "reply":
                 _of(message).answered = True
             frame = self._index.frames[step.frame]
             self.state.post(
-                thread, step.to, step.payload, step.sender, step.kind, frame=frame, charged=step.charged,
-                idempotency=step.idempotency or "",
-            )  # fmt: skip
+                frame, step.payload, step.sender, step.kind, charged=step.charged, idempotency=step.idempotency or ""
+            )
             return
         parent = None if step.parent is None else self._index.frames[step.parent]
         asked = _of(message).asker if step.kind == "forward" else None
+        thread = self._thread(step.thread)
         self.state.post_opening(
-            thread, step.to, step.payload, step.sender, step.kind, parent=parent,
+            thread, self.state.routes[step.to], step.payload, step.sender, step.kind, parent=parent,
             above=parent if message is None else above_new(parent, message.frame, thread), depth=step.depth,
             asker=message if step.kind == "ask" else None, asked=asked if asked is not None and not asked.done else None,
             charged=step.charged, idempotency=step.idempotency or "",

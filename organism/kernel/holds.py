@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import define
 
 from organism.budget.claims import Vector
 from organism.budget.tree import Node
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from organism.images import Ref
 
 
-@frozen(eq=False, kw_only=True)
+@define(eq=False, kw_only=True)
 class Hold:
     """What a pending model call may cost at most, taken on ``path``. ``message`` is ``None`` for a thread without handlers.
 
-    ``id`` numbers the calls of its chain, ``held_at`` is the instant whose window it is charged to.
+    Nobody changes one; it is not frozen, since that takes twice as long to make, and every call has one. ``id`` numbers the calls of its chain, ``held_at`` is the instant whose window it is charged to.
     """
 
     id: int

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from organism import facts
 from organism.budget.claims import MESSAGES
-from organism.budget.tree import has_reached
+from organism.budget.tree import bears_depth, has_reached
 from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
 from organism.frames import Failure, Thread, root_of
 from organism.kernel.answers import (
     Goal,
     Refusal,
+    bears_opening,
     carry_out,
     check_answer,
     check_messages,
@@ -102,13 +103,13 @@ class Kernel:
         late = self.times.refusal(at)
         if late is not None:
             raise late
-        depths = [limit for limit in (budget.limits.depth, self.state.root.caps.depth) if limit is not None]
-        if min(depths, default=1) < 1:
-            raise BudgetExhaustedError("depth", "thread", 0, 0, min(depths), 1)
+        depth = budget.limits.depth
+        if (depth is not None and depth < 1) or not bears_depth(self.state.root, 1):
+            raise BudgetExhaustedError("depth", "thread", 0, 0, 0, 1)
         self.book.begin(at)
         conversation = None if turn_of is None else begun(self.state, turn_of)
         path = self.state.pools.above(accounts, self.state.now) if conversation is None else conversation.node.path
-        missing = check_messages([Goal(path, budget)])
+        missing = None if bears_opening(path, budget) else check_messages([Goal(path, budget)])
         late = None if conversation is None else out_of_time(conversation)
         if missing is not None or late is not None:
             if conversation is not None and not conversation.node.used[MESSAGES]:
@@ -118,7 +119,7 @@ class Kernel:
         thread = open_thread(
             self.state, id_, "root", to, budget, None, labels, conversation=conversation, accounts=accounts
         )
-        posted = self.state.post_opening(thread, to, payload, "", "ingress", parent=None, above=None, depth=1)
+        posted = self.state.post_opening(thread, found, payload, "", "ingress", parent=None, above=None, depth=1)
         note_arrival(self.state, posted)
         self.book.write(facts.Accepted, thread)
         return thread
@@ -190,12 +191,11 @@ class Kernel:
     def _carry(self, message: Message, plan: Sequence[Planned]) -> Failure | None:
         """Does what was checked; why the thread is to be stopped by it, where it is a loop."""
         state, thread = self.state, message.thread
-        posted = carry_out(state, message, plan)
+        elsewhere = carry_out(state, message, plan)
         if has_reached(thread.node):
             note_crossings(state, thread, message, at_once=False)
-        for each in posted:
-            if each.thread is not thread:
-                note_arrival(state, each, came_from=thread)
+        for each in elsewhere:
+            note_arrival(state, each, came_from=thread)
         return None if state.rings is None else note_loops(state, message)
 
     def refused(

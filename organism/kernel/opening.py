@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from organism import facts
 from organism.budget.caps import caps
 from organism.budget.tree import Node
 from organism.frames import Conversation, Frame, Thread, ThreadKind
+from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.conversations import join, turn_policy
 from organism.kernel.steps import ref
 from organism.payloads.frozendict import FrozenDict
@@ -15,8 +16,12 @@ from organism.payloads.frozendict import FrozenDict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from organism.budget.caps import Caps
     from organism.kernel.state import State
-    from organism.settings import BudgetSettings
+    from organism.settings import BudgetSettings, Policy
+
+_TERMS: Final = 1000
+"""Budgets whose policies and caps are kept. Whoever sends may name any number of them."""
 
 
 def open_thread(
@@ -56,6 +61,20 @@ def open_thread(
     return thread
 
 
+def _terms(state: State, above: Node, budget: BudgetSettings) -> tuple[Policy, Caps]:
+    """The policy and the caps of a thread with this budget. Most threads are opened with the one of the settings, and share them."""
+    known = state.terms.get(id(budget))
+    if known is not None and known[0] is budget and known[1] is above.policy and above.scope != CONVERSATION_SCOPE:
+        return known[2], known[3]
+    policy = turn_policy(above, budget)
+    limits = caps(budget.limits, policy, keeps_back=True)
+    if len(state.terms) >= _TERMS:
+        state.terms.clear()
+    if above.scope != CONVERSATION_SCOPE:
+        state.terms[id(budget)] = (budget, above.policy, policy, limits)
+    return policy, limits
+
+
 def enter_thread(
     state: State,
     id_: str,
@@ -72,9 +91,8 @@ def enter_thread(
         path = owner.thread.node.path
     else:
         path = state.pools.above(accounts, state.now) if conversation is None else conversation.node.path
-    policy = turn_policy(path[0], budget)
-    scope = "thread" if owner is None else "sub-thread"
-    node = Node(scope, caps(budget.limits, policy, keeps_back=True), policy, thread=id_, above=path)
+    policy, limits = _terms(state, path[0], budget)
+    node = Node("thread" if owner is None else "sub-thread", limits, policy, thread=id_, above=path)
     if type(labels) is not FrozenDict:  # handlers see them in many places, and those below share them
         labels = FrozenDict(labels)
     thread = Thread(id_, kind, handler, node, owner, labels, state.now, budget)

@@ -29,6 +29,8 @@ def outcome_of_code(code: str) -> str:
 def decisive(thread: Thread) -> tuple[str, Failure | None]:
     """The thread's outcome and the failure that made it."""
     worst: tuple[str, Failure | None] = ("completed", None)
+    if thread.failures is None and thread.exhausted is None and thread.stopping is None:
+        return worst
     candidates = [*(thread.failures or ())]
     if thread.exhausted is not None:
         candidates.append(thread.exhausted)
@@ -54,6 +56,7 @@ def record_of(thread: Thread, now: float) -> Ended:
     seconds = max(0.0, until - thread.opened_at)
     partial = thread.partial[1] if thread.partial is not None and not thread.replies else None
     below: tuple[Ended, ...] = tuple(thread.records or ())
+    usage = usage_with_subs(node, seconds)
     return Ended(
         at=now,
         thread=thread.id,
@@ -63,8 +66,10 @@ def record_of(thread: Thread, now: float) -> Ended:
         unit=failure.unit if failure is not None and outcome == "exhausted" else None,
         replies=tuple(thread.replies),
         partial=partial if outcome == "exhausted" else None,
-        usage=usage_with_subs(node, seconds),
-        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated_own),
+        usage=usage,
+        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated_own)
+        if below or node.own != node.used
+        else usage,
         warnings=_all_warnings(thread, below),
         labels=thread.labels,
         error=failure.text if failure is not None else None,
@@ -104,5 +109,7 @@ def used(thread: Thread, unit: str, seconds: float) -> Decimal:
 
 
 def _all_warnings(thread: Thread, below: tuple[Ended, ...]) -> tuple[Warned, ...]:
+    if thread.warnings is None and not below:
+        return ()
     every = [*(thread.warnings or ()), *(warned for record in below for warned in record.warnings)]
     return tuple(sorted(every, key=lambda warned: warned.seq))

@@ -13,7 +13,7 @@ from organism.names import ACCOUNT, ORGANISM
 from organism.settings import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from organism.settings import Policy, Settings
     from organism.usage import Reached, Spending
@@ -41,6 +41,7 @@ class Pools(dict[str, Node]):
         window = window_of(settings.ceiling.window, self._now)
         self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy, window=window)
         self[""] = self.root
+        self._above_all = (self.root,)
         self.rolls_at = window.ends
 
     def begin(self, settings: Settings, spendings: Sequence[Spending], at: float) -> None:
@@ -83,9 +84,9 @@ class Pools(dict[str, Node]):
         self._take_up(node)
         return node
 
-    def above(self, accounts: Iterable[str], at: float) -> tuple[Node, ...]:
+    def above(self, accounts: Sequence[str], at: float) -> tuple[Node, ...]:
         """The nodes above a root thread or a conversation that is under these accounts, the nearest first."""
-        return (*(self.account(name, at) for name in accounts), self.root)
+        return (*[self.account(name, at) for name in accounts], self.root) if accounts else self._above_all
 
     def roll_over(self, at: float, needed: Collection[Node]) -> tuple[Node, ...]:
         """A new window begins for the nodes whose old one is over: nothing was spent in it, and nothing is held; what is held from

@@ -10,7 +10,7 @@ from attrs import evolve
 from organism.budget.caps import caps
 from organism.budget.claims import NOTHING
 from organism.budget.tree import Node, aim
-from organism.frames import Ask, Conversation, Frame, Message, Thread, chain_of, root_of
+from organism.frames import Ask, Conversation, Frame, Memory, Message, Thread, chain_of, root_of
 from organism.kernel.charges import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
@@ -75,13 +75,11 @@ def _restore_threads(
             warned.setdefault((root_of(made).id, raised.seq), evolve(raised))
     if conversation is not None and image.conversation is not None:
         conversation.turns.extend(state.threads[turn] for turn in image.conversation.turns)
-        if conversation.turns:
-            conversation.state = conversation.turns[0].state
 
 
 def _restore_conversation(state: State, image: ConversationImage) -> Conversation:
     conversation = enter_conversation(state, image.conversation, image.budget, image.before, image.accounts)
-    conversation.state = {handler: dict(kept) for handler, kept in image.state.items()} or None
+    conversation.state = {handler: Memory(kept) for handler, kept in image.state.items()} or None
     conversation.calls, conversation.seconds = image.calls, image.seconds
     conversation.unheard = {handler: list(warned) for handler, warned in image.unheard.items()} or None
     _restore_figures(conversation.node, image.node)
@@ -94,8 +92,9 @@ def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> 
     living = state.threads.get(image.under)
     above = living.node if living is not None else state.root if conversation is None else conversation.node
     policy = above.policy
-    node = Node("thread", caps(budget.limits, policy, keeps_back=False), policy, thread=image.thread, above=above.path)
-    owner = None if living is None else Frame(living, 0, living.handler, None, 0, None, above=None, top=True)
+    scope = "thread" if image.under == image.thread else "sub-thread"
+    node = Node(scope, caps(budget.limits, policy, keeps_back=False), policy, thread=image.thread, above=above.path)
+    owner = None if living is None else Frame(living, 0, state.routes[living.handler], None, 0, None, None)
     labels = dict[str, str]() if living is None else living.labels
     thread = Thread(image.thread, "root" if owner is None else "call", "", node, owner, labels, state.now, budget)
     thread.ended = True
@@ -117,7 +116,7 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
     thread.failures = list(image.failures) or None
     thread.warnings = list(image.warnings) or None
     thread.pending = {handler: list(warned) for handler, warned in image.pending.items()} or None
-    thread.state = {handler: dict(kept) for handler, kept in image.state.items()} or None
+    thread.state = {handler: Memory(kept) for handler, kept in image.state.items()} or None
     thread.partial, thread.calls_like = image.partial, image.calls_like
     thread.exhausted, thread.stopping = image.exhausted, image.stopping
     thread.closing, thread.last_due, thread.graced = image.closing, image.last_due, image.graced
@@ -160,7 +159,8 @@ class _Frames:
         parent = None if image.parent is None else self.made_of(image.parent)
         above = None if image.above is None else self.made_of(image.above)
         thread = self._state.threads[ref[0]]
-        frame = Frame(thread, ref[1], image.handler, parent, image.depth, None, above=above, top=image.top)
+        frame = Frame(thread, ref[1], self._state.routes[image.handler], parent, image.depth, None, above)
+        frame.top = image.top
         frame.answered = image.answered
         self._made[ref] = frame
         if image.open:
@@ -172,9 +172,8 @@ class _Frames:
 def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], image: MessageImage) -> None:
     frame = index.frames[image.frame]
     root = root_of(frame.thread).id
-    message = Message(
-        state.threads[image.message[0]], image.message[1], image.to, image.payload, image.sender, frame, image.kind
-    )
+    thread, seq = state.threads[image.message[0]], image.message[1]
+    message = Message(thread, seq, state.routes[image.to], image.payload, image.sender, frame, image.kind)
     message.graced, message.dropped = image.graced, image.dropped
     message.idempotency = image.idempotency or ""
     message.told = [warned.setdefault((root, each.seq), evolve(each)) for each in image.told] or None
@@ -191,11 +190,11 @@ def _restore_asker(state: State, index: Index, frame: Frame, image: FrameImage) 
     message = index.messages.get(image.asker)
     if message is None:  # it is over, and only what is late needs to know that it asked
         id_, seq = image.asker
-        message = Message(state.threads[id_], seq, "", None, "", frame, "ask")
+        message = Message(state.threads[id_], seq, state.routes[""], None, "", frame, "ask")
     ask = frame.asker = Ask(message)
     ask.frame, ask.done = frame if image.waits else None, not image.waits
     if image.waits:
-        message.asks = [*(message.asks or ()), ask]
+        message.asks = (message.asks or {}) | {ask: None}
 
 
 def _restore_known(index: Index, image: MessageImage) -> None:
@@ -233,8 +232,9 @@ def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) 
     exhausted, graced = thread.exhausted, thread.graced
     message = index.messages.get((image.thread, image.seq))
     if message is None and image.handler:  # its delivery is over, and only who made it is still to be known
-        frame = Frame(thread, image.seq, image.handler, None, 0, None, above=None, top=True)
-        message = Message(thread, image.seq, image.handler, None, "", frame, "send")
+        route = state.routes[image.handler]
+        frame = Frame(thread, image.seq, route, None, 0, None, None)
+        message = Message(thread, image.seq, route, None, "", frame, "send")
     hold = Hold(
         id=image.hold, thread=thread, message=message, path=thread.node.path,
         need=image.need, output=image.output, clamped=False, alias=image.alias, backend=image.backend,

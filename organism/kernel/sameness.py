@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from organism.frames import Message
-    from organism.kernel.state import State
 
 
 def key_of(message: Message) -> str:
@@ -15,9 +14,9 @@ def key_of(message: Message) -> str:
     return message.idempotency or message.id
 
 
-def is_keyed(state: State, sender: Message) -> bool:
+def is_keyed(sender: Message) -> bool:
     """Whether what a delivery sends is to be known again: its handler may be tried again, or one above it. Else the ids do."""
-    return bool(sender.idempotency) or state.routes[sender.to].on_failure.attempts > 1
+    return bool(sender.idempotency) or sender.route.tries_again
 
 
 def key_of_sent(sender: Message, what: str) -> str:

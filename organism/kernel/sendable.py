@@ -11,6 +11,7 @@ from organism.payloads.soundness import check_alone
 
 if TYPE_CHECKING:
     from organism.kernel.state import State
+    from organism.payloads.construction import Check
 
 _KINDS: Final = 1000
 """Payload classes that are remembered as plain. A handler may make any number of classes."""
@@ -18,7 +19,8 @@ _KINDS: Final = 1000
 
 def wrong_to_send(state: State, payload: object) -> str | None:
     """Why a handler may not send this value; ``None`` where it may."""
-    if _is_plain(state, payload):
+    check = state.plain.get(type(payload))
+    if check is not None and passes(payload, check):
         return None
     wrong = _wrong(payload)
     if wrong is None and state.routes.stands_in_for(type(payload)) is None:
@@ -28,7 +30,8 @@ def wrong_to_send(state: State, payload: object) -> str | None:
 
 def wrong_to_reply(state: State, payload: object) -> str | None:
     """Why a handler may not reply this value; whoever it goes to may take any class, and knows them by their names."""
-    if _is_plain(state, payload):
+    check = state.plain.get(type(payload))
+    if check is not None and passes(payload, check):
         return None
     wrong = _wrong(payload)
     if wrong is not None:
@@ -52,11 +55,8 @@ def _wrong(payload: object) -> str | None:
     return f"only the organism itself sends {kind.__name__}"
 
 
-def _is_plain(state: State, payload: object) -> bool:
-    """Whether it is plainly one that may be sent: by far the most are. Where not, there is more to look at."""
-    check = state.plain.get(type(payload))
-    if check is None:
-        return False
+def passes(payload: object, check: Check) -> bool:
+    """Whether a value is a whole one by the check of its class. Where not, there is more to look at."""
     try:
         check(payload)
     except Exception:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at
@@ -71,4 +71,4 @@ def _remember(state: State, kind: type) -> None:
         state.plain[kind] = check
 
 
-__all__ = ["wrong_to_reply", "wrong_to_send"]
+__all__ = ["passes", "wrong_to_reply", "wrong_to_send"]

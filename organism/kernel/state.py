@@ -14,7 +14,7 @@ from organism import facts
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
 from organism.dependence import leaving, unanswered
-from organism.frames import Ask, Conversation, Failure, Frame, Message, Thread, descendants, pending, root_of
+from organism.frames import Ask, Conversation, Failure, Frame, Memory, Message, Thread, descendants, pending, root_of
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
 from organism.kernel.holds import held_by_streams
@@ -32,13 +32,14 @@ from organism.settings import Policy
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from organism.budget.caps import Caps
     from organism.facts import Ended
     from organism.images import Ref
     from organism.kernel.holds import Hold
     from organism.kernel.index import Index
     from organism.payloads.construction import Check
-    from organism.routing import Routes
-    from organism.settings import Settings
+    from organism.routing import Route, Routes
+    from organism.settings import BudgetSettings, Settings
     from organism.usage import Tally
 
 NO_REPLY: Final = Failure("no_reply", "the callee finished without a reply")
@@ -72,6 +73,10 @@ class State:
         self.sums = Sums()
         self.plain: dict[type, Check] = {}
         """The checks of payload classes that any handler may send and that hold no other payloads, as they are first sent."""
+        self.terms: dict[int, tuple[BudgetSettings, Policy, Policy, Caps]] = {}
+        """What budgets come to below a policy (budget, policy above, own policy, caps), by the identity of the budget."""
+        self.met: dict[tuple[str, str, type], tuple[Route, Check]] = {}
+        """By sender, receiver and class: whom a handler has sent what before, and may again, where that is plain."""
         self.occupied: dict[tuple[Thread, str], Message] = {}
         """The suspended delivery of each mailbox."""
         self.inbox = Inbox()
@@ -177,31 +182,22 @@ class State:
     # Messages and frames
 
     def post(
-        self,
-        thread: Thread,
-        to: str,
-        payload: Any,
-        sender: str,
-        kind: str,
-        *,
-        frame: Frame,
-        charged: bool = True,
-        idempotency: str = "",
-    ) -> Message:
-        """Puts a message into a frame that is open."""
-        thread.seq += 1
-        message = Message(thread, thread.seq, to, payload, sender, frame, kind)
+        self, frame: Frame, payload: Any, sender: str, kind: str, *, charged: bool = True, idempotency: str = ""
+    ) -> None:
+        """Puts a message for its handler into a frame that is open."""
+        thread = frame.thread
+        thread.seq = seq = thread.seq + 1
+        message = Message(thread, seq, frame.route, payload, sender, frame, kind)
         message.idempotency = idempotency
         frame.open += 1
-        self._enter(message, charged=charged)
+        self._enter(message, charged)
         if self.steps is not None:
-            self.steps.append(posted(message, charged=charged, answers=self.routes[to].answers))
-        return message
+            self.steps.append(posted(message, charged=charged))
 
     def post_opening(
         self,
         thread: Thread,
-        to: str,
+        route: Route,
         payload: Any,
         sender: str,
         kind: str,
@@ -217,28 +213,29 @@ class State:
         """Puts a message into a new frame, that answers to ``parent`` and is counted by ``above``. ``asker`` is the delivery
         that waits for its reply, ``asked`` an ask that waits already.
         """
-        thread.seq += 1
+        thread.seq = seq = thread.seq + 1
         ask = asked if asker is None else Ask(asker)
-        top = parent is None or parent.thread is not thread
-        frame = Frame(thread, thread.seq, to, parent, depth, ask, above=above, top=top)
-        message = Message(thread, thread.seq, to, payload, sender, frame, kind)
+        frame = Frame(thread, seq, route, parent, depth, ask, above)
+        message = Message(thread, seq, route, payload, sender, frame, kind)
         message.idempotency = idempotency
         if kind == "dead":
             thread.letter = True
         frame.open = 1
-        if top:
+        if frame.top:
             thread.open += 1
         if above is not None:
             above.open += 1
         if ask is not None:
             ask.frame = frame
-        if asker is not None and ask is not None:
-            asker.asks = [*(asker.asks or ()), ask]
+            if asker is not None:
+                if asker.asks is None:
+                    asker.asks = {}
+                asker.asks[ask] = None
         if self.index is not None:
             self.index.opened(frame)
-        self._enter(message, charged=charged)
+        self._enter(message, charged)
         if self.steps is not None:
-            self.steps.append(posted(message, charged=charged, opens=True, answers=self.routes[to].answers))
+            self.steps.append(posted(message, charged=charged, opens=True))
         return message
 
     def count_up(self, frame: Frame) -> None:
@@ -248,16 +245,16 @@ class State:
         if frame.above is not None:
             frame.above.open += 1
 
-    def _enter(self, message: Message, *, charged: bool) -> None:
+    def _enter(self, message: Message, charged: bool) -> None:  # noqa: FBT001 - every message comes by
+        thread = message.thread
         if charged:
             if self.rings is not None:
                 self.rings.add(message)
-            charge_messages(message.thread.node, 1)
+            charge_messages(thread.node, 1)
             self.sums.count(message)
         if self.index is not None:
             self.index.posted(message)
-        thread = message.thread
-        if thread.owner is None and not self.routes[message.to].answers:  # as queue() does it, for the most
+        if thread.owner is None and not message.route.answers:  # as queue() does it, for the most
             thread.undone += 1
             self.schedule.put(message)
         else:
@@ -268,7 +265,7 @@ class State:
         thread = message.thread
         root = thread if thread.owner is None else root_of(thread)
         root.undone += 1
-        if not self.routes[message.to].answers:
+        if not message.route.answers:
             self.schedule.put(message)
             return
         if self.schedule.gate is not None and self.index is None:
@@ -279,8 +276,7 @@ class State:
         """Gives an ask its answer: a payload or a Failure. It is the frame's one answer."""
         ask.done = True
         ask.answer = answer
-        if ask.message.asks is not None:
-            ask.message.asks = [each for each in ask.message.asks if each is not ask] or None
+        _forget_ask(ask)
         if ask.frame is not None:
             ask.frame.answered = True
         if self.steps is not None and ask.frame is not None:
@@ -320,8 +316,7 @@ class State:
     def cut(self, ask: Ask, dropped: Iterable[Message]) -> None:
         """An ask is not waited for any more; the queued messages of its branch go with it."""
         ask.done = True
-        if ask.message.asks is not None:
-            ask.message.asks = [each for each in ask.message.asks if each is not ask] or None
+        _forget_ask(ask)
         gone = tuple(dropped)
         if ask.frame is not None:
             ask.frame.answered = True
@@ -336,12 +331,10 @@ class State:
         """Writes what a finished delivery changed of its handler's state: ``(value,)``, or ``None`` for a key that went."""
         if thread.state is None:
             thread.state = {}
-        state = thread.state.setdefault(handler, {})
-        for key, value in changes.items():
-            if value is None:
-                state.pop(key, None)
-            else:
-                state[key] = value[0]
+        memory = thread.state.get(handler)
+        if memory is None:
+            memory = thread.state[handler] = Memory({})
+        memory.change(changes)
 
     def finish(self, message: Message, *, placed: bool) -> None:
         """A delivery is over: its mailbox goes to the next, its frame counts down."""
@@ -369,10 +362,9 @@ class State:
         if self.index is not None:
             self.index.forget(message)
         message.known = None
-        thread = message.thread
+        thread, frame = message.thread, message.frame
         root = thread if thread.owner is None else root_of(thread)
         root.undone -= 1
-        frame = message.frame
         if frame.open > 1:
             frame.open -= 1
         else:
@@ -386,7 +378,8 @@ class State:
             thread = frame.thread
             if frame.top and thread.open == 1 and self._last_word(thread, frame):
                 return
-            self._closeunanswered(frame)
+            if frame.asker is not None or thread.closing:
+                self._close_unanswered(frame)
             if self.index is not None:
                 self.index.closed(frame)
             if frame.top:
@@ -395,7 +388,7 @@ class State:
                     self.end(thread)
             frame = frame.above
 
-    def _closeunanswered(self, frame: Frame) -> None:
+    def _close_unanswered(self, frame: Frame) -> None:
         """Whoever waits for a frame that closes hears that nothing comes. Counting comes to this again: it is no step."""
         thread, ask = frame.thread, frame.asker
         steps, self.steps = self.steps, None
@@ -417,7 +410,7 @@ class State:
         payload = exhausted_payload(thread.node, from_)
         steps, self.steps = self.steps, None
         self.post_opening(
-            thread, thread.handler, payload, ORGANISM, "last",
+            thread, self.routes[thread.handler], payload, ORGANISM, "last",
             parent=frame.parent, above=frame.above, depth=frame.depth, asked=unanswered(frame), charged=False,
         )  # fmt: skip
         self.steps = steps
@@ -445,3 +438,12 @@ class State:
     @totals.setter
     def totals(self, totals: dict[tuple[str, str], Tally]) -> None:
         self.sums.totals = totals
+
+
+def _forget_ask(ask: Ask) -> None:
+    """Its delivery waits for it no more."""
+    asks = ask.message.asks
+    if asks is not None:
+        asks.pop(ask, None)
+        if not asks:
+            ask.message.asks = None

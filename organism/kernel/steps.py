@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 from organism import facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from organism.frames import Frame, Message, Thread, Warned
     from organism.images import Ref
 
@@ -23,8 +21,8 @@ def ref(frame: Frame | None) -> Any:
     return None if frame is None else (frame.thread.id, frame.seq)
 
 
-def posted(message: Message, *, charged: bool, opens: bool = False, answers: Sequence[type] = ()) -> facts.Posted:
-    """The step of a message that was put in its mailbox. ``answers``: what a person may answer with."""
+def posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Posted:
+    """The step of a message that was put in its mailbox."""
     frame = message.frame
     return facts.Posted(
         thread=message.thread.id,
@@ -38,7 +36,7 @@ def posted(message: Message, *, charged: bool, opens: bool = False, answers: Seq
         parent=ref(frame.parent) if opens else None,
         depth=frame.depth if opens else 0,
         charged=charged,
-        answers=tuple(each.__name__ for each in answers),
+        answers=tuple(each.__name__ for each in message.route.answers),
         idempotency=message.idempotency or None,
     )
 

@@ -100,7 +100,7 @@ class Times:
         elif route.takes_warnings and not route.agent and thread.owner is None and "agent" in thread.node.policy.notify:
             payload = warning_payload([warned])
             state.post_opening(
-                thread, thread.handler, payload, ORGANISM, "notice", parent=None, above=None, depth=1, charged=False
+                thread, route, payload, ORGANISM, "notice", parent=None, above=None, depth=1, charged=False
             )
             tell(state, thread, thread.handler, [warned])
 

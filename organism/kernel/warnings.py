@@ -130,7 +130,7 @@ def post_notices(state: State, message: Message) -> None:
     if not told or thread.closing or thread.stopping is not None:
         return
     payload = warning_payload(told)
-    state.post(thread, message.to, payload, ORGANISM, "notice", frame=message.frame, charged=False)
+    state.post(message.frame, payload, ORGANISM, "notice", charged=False)
     tell(state, thread, message.to, told)
 
 
@@ -194,7 +194,7 @@ def tell_caller(state: State, message: Message | None, warned: Sequence[Warned])
     route = state.routes[caller.handler]
     if route.takes_warnings and not route.agent:
         payload = warning_payload(warned)
-        state.post(caller.thread, caller.handler, payload, ORGANISM, "notice", frame=caller, charged=False)
+        state.post(caller, payload, ORGANISM, "notice", charged=False)
         tell(state, caller.thread, caller.handler, warned)
 
 

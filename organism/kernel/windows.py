@@ -33,5 +33,8 @@ def held_at(path: Sequence[Node], at: float) -> float:
 
 def path_of(hold: Hold) -> tuple[Node, ...]:
     """The nodes that a hold is on: not those whose window has rolled over since."""
-    rolled = [node for node in hold.path if node.window is not None and hold.held_at < node.window.begins]
-    return tuple(node for node in hold.path if node not in rolled) if rolled else hold.path
+    at = hold.held_at
+    for node in hold.path:
+        if node.window is not None and at < node.window.begins:
+            return tuple(node for node in hold.path if node.window is None or at >= node.window.begins)
+    return hold.path

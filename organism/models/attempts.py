@@ -108,7 +108,7 @@ class Attempt:
 
     async def ask(self) -> Response:
         """The whole answer. Raises BackendError, also for what a provider does that no provider should."""
-        with anyio.CancelScope(deadline=self.started + self.seat.settings.timeout):  # it was held just now
+        with anyio.move_on_after(self.seat.settings.timeout):
             await self._about_to_touch()
             with provider_at_work():
                 return response_of(await self.backend.complete(self.request))

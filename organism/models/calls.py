@@ -54,8 +54,10 @@ def asked_for(
     what is no request: nothing was held or sent then.
     """
     _check_figures(max_output_tokens, min_output_tokens, temperature, seed)
-    _check("model", model, _is(str), "the name of an alias")
-    _check("tools", tools, _is(list, tuple), "a list of payload classes and ToolSpecs")
+    if type(model) is not str:
+        _check("model", model, _is(str), "the name of an alias")
+    if tools != ():
+        _check("tools", tools, _is(list, tuple), "a list of payload classes and ToolSpecs")
     if returns is not None:
         _check("returns", returns, _is_payload_class, "a payload class")
     if extra is not None:
@@ -69,7 +71,7 @@ def asked_for(
         min_output_tokens=64 if min_output_tokens is None else min_output_tokens,
         temperature=temperature,
         seed=seed,
-        tools=tuple(tool_of(tool) for tool in tools),
+        tools=() if tools == () else tuple([tool_of(tool) for tool in tools]),
         returns=None if returns is None else json_schema(returns),
         extra=NOTHING if extra is None else extra,
         tags=() if tags == () else tags_of(tags),
@@ -116,6 +118,8 @@ def tags_of(tags: object) -> tuple[str, ...]:
 
 
 def _check_figures(most: object, least: object, temperature: object, seed: object) -> None:
+    if most is None and least is None and temperature is None and seed is None:
+        return
     for name, value in (("max_output_tokens", most), ("min_output_tokens", least)):
         if value is not None:
             _check(name, value, _is_whole, "a whole number from 1 on")

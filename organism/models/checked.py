@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("organism.models")
 
+_DEEP: Final = 8
+"""Levels of lists and mappings in one another that are looked into before a message is rather tried as JSON."""
 _FAILURES: Final = frozenset(get_args(Failure))
 
 
@@ -166,15 +168,18 @@ def _are_tool_calls(calls: object) -> bool:
     )
 
 
-def _is_plain(message: object) -> bool:
-    """Whether a message is texts under names, which JSON has a form for whatever they say."""
-    if type(message) is not dict:
-        return False
-    fields = cast("dict[object, object]", message)
-    for name, value in fields.items():  # noqa: SIM110 - written out, since every answer passes here
-        if type(name) is not str or type(value) is not str:
-            return False
-    return True
+def _is_plain(message: object, deep: int = _DEEP) -> bool:
+    """Whether a message is texts under names, and lists and mappings of such, which JSON has a form for whatever they say."""
+    kind = type(message)
+    if kind is dict and deep:
+        fields = cast("dict[object, object]", message)
+        for name, value in fields.items():  # written out, since every answer passes here
+            if type(name) is not str or (type(value) is not str and not _is_plain(value, deep - 1)):
+                return False
+        return True
+    if kind is list and deep:
+        return all(_is_plain(each, deep - 1) for each in cast("list[object]", message))
+    return kind is str
 
 
 def _is_text(value: object) -> bool:

@@ -41,6 +41,8 @@ class Estimates:
         self._witnesses = Witnesses()
         self._bare = Overhead()
         self._offering = OfferOverhead()
+        self._latest: tuple[Prompt, list[Base]] | None = None
+        """What was last built on for which prompt, until something is learned: most are reported as they were estimated."""
 
     def input_tokens(self, prompt: Prompt, *, overhead: int = 0) -> int:
         """The input to hold: the report for the longest known beginning, and new text; ``overhead`` included.
@@ -53,7 +55,7 @@ class Estimates:
         call had not are new as well; those that only it had were paid for in its report, which then is a bound. So is the
         report of a prompt that began alike and went on otherwise, such as another task of the same agent.
         """
-        bases = self._beginnings.of(prompt)
+        bases = self._bases(prompt)
         whole, costs = False, list[int]()
         for base in bases:
             whole = whole or base.whole
@@ -74,9 +76,16 @@ class Estimates:
         if not prompt.unbounded:
             self._learn_text(prompt, reported)
         self._beginnings.remember(prompt, reported)
+        self._latest = None
+
+    def _bases(self, prompt: Prompt) -> list[Base]:
+        latest = self._latest
+        if latest is None or latest[0] is not prompt:
+            latest = self._latest = (prompt, self._beginnings.of(prompt))
+        return latest[1]
 
     def _learn_text(self, prompt: Prompt, reported: int) -> None:
-        bases = self._beginnings.of(prompt)
+        bases = self._bases(prompt)
         before = next((base for base in bases if base.whole and base.offer == prompt.offer), None)
         if before is not None:
             self._witnesses.learn(before.new, reported - before.reported)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import define
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ _DOUBLINGS: Final = 60
 """Beyond this the backoff of any configuration has long reached its longest; it keeps the power finite."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class Turn:
     """An attempt to make at ``backend`` (its index), not before ``at`` (seconds of the clock that was passed in)."""
 

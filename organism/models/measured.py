@@ -50,6 +50,8 @@ def _detail(figure: object) -> int | None:
 
 
 def _count(figure: object) -> int | None:
+    if type(figure) is int:  # nearly all of them
+        return figure if 0 <= figure <= LARGEST else None
     if not isinstance(figure, int) or isinstance(figure, bool):
         return None
     number = int.__int__(figure)  # of a class of its own it may compare and add in ways of its own

@@ -46,4 +46,6 @@ def weight_of(call: Call, alias: ModelSettings, seat: Seat, prompt: Prompt) -> i
 
 
 def _wish(call: Call, alias: ModelSettings) -> int:
-    return next(w for w in (call.max_output_tokens, call.wish, alias.max_output_tokens) if w is not None)
+    if call.max_output_tokens is not None:
+        return call.max_output_tokens
+    return alias.max_output_tokens if call.wish is None else call.wish

@@ -56,8 +56,9 @@ def rates(settings: BackendSettings, at: datetime, *, extra: Mapping[str, Any] =
     ``extra`` is what the call passes through to the provider: a ``service_tier`` in it, or in the backend's options, has
     its own prices. The simulated model costs nothing unless it is given a ``price``.
     """
-    if settings.price is not None:
-        return _own_rates(settings.price)
+    lasting = lasting_rates(settings)
+    if lasting is not None:
+        return lasting
     if settings.provider == "recorded" and settings.factory is None:
         # What is not in its file is answered by nobody, and costs nothing.
         return (
@@ -65,8 +66,6 @@ def rates(settings: BackendSettings, at: datetime, *, extra: Mapping[str, Any] =
             if settings.seller is None
             else rates(_sold(settings, settings.seller), settings.seller.at, extra=extra)
         )
-    if settings.provider == "simulated":
-        return FREE
     tier = extra.get("service_tier", settings.options.get("service_tier"))
     for provider, url in _sellers(settings):
         listed = ListedRates(
@@ -75,6 +74,13 @@ def rates(settings: BackendSettings, at: datetime, *, extra: Mapping[str, Any] =
         if listed.known():
             return listed
     return None
+
+
+def lasting_rates(settings: BackendSettings) -> Rates | None:
+    """The prices of a backend where they are the same at every moment, and for every call; else ``None``."""
+    if settings.price is not None:
+        return _own_rates(settings.price)
+    return FREE if settings.provider == "simulated" else None
 
 
 def context_window(settings: BackendSettings, at: datetime) -> int | None:

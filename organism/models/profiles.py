@@ -112,11 +112,6 @@ def makeup_of(texts: Sequence[Text]) -> tuple[Profile, float]:
     return _makeup([*map(sum, zip(*[text.counts for text in there], strict=True))] or [0] * len(MOST))
 
 
-def profile_of(texts: Sequence[Text]) -> Profile:
-    """The profile of texts taken together; all zero where there are none."""
-    return makeup_of(texts)[0]
-
-
 def _makeup(counts: Sequence[int]) -> tuple[Profile, float]:
     size = sum(counts) or 1
     profile = tuple([count / size for count in counts])

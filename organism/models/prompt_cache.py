@@ -1,17 +1,19 @@
 """What was said to models before, taken apart once: an agent sends nearly all of its history again with every call.
 
-A message is known by what it says and by all that was said before it, never by being the same object: whoever changes a message
-between two calls has said something new. Only JSON's own types are known again; a message with anything else in it is taken
+A message is known by what it says and by all that was said before it, and by being the same object only where that stays as it is:
+whoever changes a message between two calls has said something new. Only JSON's own types are known again; a message with anything else in it is taken
 apart each time.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import ref
 
 from attrs import frozen
 
 from organism.models.chat import format_of, tool_of
+from organism.models.fixed import Fixed, FixedList
 from organism.models.profiles import Text
 from organism.models.prompt import Prompt, beside_of, canonical, digest_of, unbounded_in
 
@@ -60,12 +62,18 @@ class PromptCache:
         last, known = _NOTHING, self._known
         parts, digests = [last.text], [last.digest]
         for index, message in enumerate(messages):
-            key = _key_of_message(message)
-            place = None if key is None else (last.digest, key)
-            found = known.get(place)
+            stays = message if isinstance(message, Fixed) else None
+            behind = None if stays is None else stays.known
+            found = behind[1]() if behind is not None and behind[0] is last.digest else None
             if found is None:
-                found = self._said(last, message, index, place)
-                known = self._known
+                key = _key_of_message(message)
+                place = None if key is None else (last.digest, key)
+                found = known.get(place)
+                if found is None:
+                    found = self._said(last, message, index, place)
+                    known = self._known
+                if stays is not None:
+                    stays.known = (last.digest, ref(found))
             last = found
             parts.append(last.text)
             digests.append(last.digest)
@@ -96,8 +104,19 @@ class PromptCache:
         self, tools: Sequence[ToolSpec], returns: Mapping[str, Any] | None
     ) -> tuple[tuple[bytes, Text], ...]:  # fmt: skip
         """The digest and the JSON of each tool and schema."""
-        schemas = [*map(tool_of, tools), *([] if returns is None else [format_of(returns)])]
-        return tuple([self._schema(schema) for schema in schemas])
+        found = [self._tool(tool) for tool in tools]
+        return tuple(found if returns is None else [*found, self._schema(format_of(returns))])
+
+    def _tool(self, tool: ToolSpec) -> tuple[bytes, Text]:
+        """The same of one tool."""
+        parameters = tool.parameters
+        if not isinstance(parameters, Fixed):
+            return self._schema(tool_of(tool))
+        known = parameters.known
+        if known is None or known[0] is not tool:
+            known = parameters.known = (tool, self._schema(tool_of(tool)))
+        said: tuple[bytes, Text] = known[1]
+        return said
 
     def _schema(self, schema: Mapping[str, Any]) -> tuple[bytes, Text]:
         key = _key_of(schema, _DEEP)
@@ -113,7 +132,8 @@ class PromptCache:
 
 def _key_of_message(message: Message) -> Hashable:
     """What tells a message from any other; ``None`` where nothing does that could be had for less than its JSON."""
-    if type(cast("object", message)) is dict and len(message) == 2:
+    kind: type = type(cast("object", message))
+    if (kind is Fixed or kind is dict) and len(message) == 2:
         role: object = message.get("role")
         content: object = message.get("content")
         if type(role) is str and type(content) is str:  # nearly all of them
@@ -131,9 +151,9 @@ def _key_of(value: object, deep: int) -> Hashable:
         key = (kind, value)
     elif kind is float:
         key = (kind, repr(value))
-    elif kind is dict and deep:
+    elif (kind is dict or kind is Fixed) and deep:
         key = _key_of_items(cast("dict[object, object]", value), deep - 1)
-    elif (kind is list or kind is tuple) and deep:
+    elif (kind is list or kind is tuple or kind is FixedList) and deep:
         keys = [_key_of(each, deep - 1) for each in cast("Sequence[object]", value)]
         key = None if None in keys else (list, *keys)
     return key

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio.lowlevel
-from attrs import define, evolve, field
+from attrs import define, field
 
 from organism.errors import ConfigurationError
 from organism.journal.secrets import Marked, without_secrets
-from organism.models.contract import BackendError, Piece
+from organism.models.contract import BackendError, BackendFactory, Piece
 from organism.models.nearest import told_of
 from organism.models.takes import HEAD, Step, Take, document_of, key_of, read, seller_in, shown, text_of
 from organism.names import printable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from organism.models.contract import RawUsage, Request, Response, Stream
-    from organism.settings import BackendSettings, ModelSettings, Seller, Settings
+    from organism.settings import BackendSettings, Seller
 
 _LONGEST: Final = 200
 """Characters that are told of what is wrong with a line: it may quote from there."""
@@ -202,28 +202,27 @@ def check(settings: BackendSettings) -> Sequence[str]:
     return wrong
 
 
-def with_sellers(settings: Settings) -> Settings:
-    """The settings, with whom the recorded models were bought from: their prices are those of then. What cannot be read has
-    no sellers; :func:`check` says why.
+def recorded_from(
+    settings: BackendSettings, place: str, tapes: dict[Path, Tape], marked: Marked | None = None
+) -> RecordedBackend:
+    """The backend of these settings, which were checked; ``tapes`` are those that are open, by their path. Raises ConfigurationError
+    where its tape cannot be read any more.
     """
-    if not any(backend.recording for model in settings.models.values() for backend in model.backends):
-        return settings
-    models = {name: _with_sellers(model) for name, model in settings.models.items()}
-    return evolve(settings, models=models)
+    path = settings.recording
+    assert path is not None  # noqa: S101 - it was checked
+    if path not in tapes:
+        try:
+            tapes[path] = Tape.of(path)
+        except ConfigurationError as error:
+            raise ConfigurationError([f"{place}: {mistake}" for mistake in error.mistakes]) from None
+    return RecordedBackend(tapes[path], settings, marked=marked)
 
 
-def _with_sellers(model: ModelSettings) -> ModelSettings:
-    return evolve(
-        model,
-        backends=tuple(
-            backend if backend.recording is None else evolve(backend, seller=_seller(backend.recording, backend.model))
-            for backend in model.backends
-        ),
-    )
+PROVIDER: Final = BackendFactory(make=lambda settings, _: recorded_from(settings, settings.place, {}), check=check)
 
 
-def _seller(path: Path, model: str) -> Seller | None:
-    """Who was the first to be asked for a model."""
+def first_seller(path: Path, model: str) -> Seller | None:
+    """Who was the first to be asked for a model; ``None`` where that cannot be read, as :func:`check` says."""
     try:
         for _, _, line in _lines(path):
             document = document_of(line)

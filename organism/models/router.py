@@ -23,7 +23,7 @@ from organism.models.estimates import Estimates
 from organism.models.failover import Way, order_of
 from organism.models.needs import claim_of
 from organism.models.pacing import Bell, Pace
-from organism.models.prices import FREE, rates
+from organism.models.prices import FREE, lasting_rates, rates
 from organism.models.prompt_cache import PromptCache
 from organism.models.runs import Run
 from organism.models.seats import Seat
@@ -118,7 +118,7 @@ class Router:
             return None
         for seat in self._order[alias.name]:
             if not (strict and seat.closed):
-                price = rates(seat.settings, self._clock(), extra=call.extra) or FREE
+                price = seat.rates or rates(seat.settings, self._clock(), extra=call.extra) or FREE
                 return claim_of(call, alias, seat, price, prompt=prompt, strict=strict)
         return None
 
@@ -150,7 +150,7 @@ class Router:
                 call.model, [f"no such alias{suggestion(call.model, self._models)}; `models` has: {known}"]
             )
         prompt = self._prompts.of(call.messages, tools=call.tools, returns=call.returns)
-        if ledger.strict and prompt.unbounded:
+        if prompt.unbounded and ledger.strict:
             cause = (
                 f"{prompt.unbounded}: nothing bounds the tokens of such a part, and the budget's accounting is strict"
             )
@@ -172,6 +172,8 @@ class Router:
     def _alias_of(self, asked: str, level: Callable[[], Level | None]) -> ModelSettings | None:
         """The alias that a call goes to: the one that it asks for, or what that is downgraded to at this level of its budget."""
         alias = self._models.get(asked)
+        if alias is None or alias.downgrade is None:  # so are most
+            return alias
         while alias is not None and alias.downgrade is not None and has_reached(level(), alias.downgrade.at):
             log.info("%s: the budget has reached %s, '%s' is asked", alias.name, alias.downgrade.at, alias.downgrade.to)
             alias = self._models.get(alias.downgrade.to)
@@ -203,6 +205,7 @@ class Router:
                 ),
                 circuit=Circuit(name=f"{name} ({place})", changed=self._bell.ring),
                 bell=self._bell,
+                rates=lasting_rates(settings),
             )
         return self._seats[id(settings)]
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from attrs import frozen
+from attrs import define
 
 from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError
 from organism.models.attempts import Attempt
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("organism.models")
 
 
-@frozen
+@define
 class _Start:
     """An attempt that may be made: the backend, what was taken of its rate, and whether it is the probe of its circuit."""
 
@@ -98,7 +98,8 @@ class Run:
         """The next attempt, held, at its place: whoever ends it gives the place back. Raises as :meth:`attempt` does."""
         # The place first, then the hold: whoever waits for a place has nothing held that others could use.
         start = await self._start()
-        self._tell()
+        if self._untold:
+            self._tell()
         seat = start.seat
         try:
             return await self._held(start)
@@ -191,9 +192,11 @@ class Run:
                 raise self.failure()
             seat = self._seats[turn.backend]
             try:
-                obstacle = self._obstacle(seat) or self._in_vain(turn, seat, now)
-                if not obstacle and turn.at <= now:
-                    return turn, seat, seat.make()
+                obstacle = self._obstacle(seat)
+                if not obstacle:
+                    if turn.at <= now:
+                        return turn, seat, seat.make()
+                    obstacle = self._in_vain(turn, seat, now)
             except ConfigurationError as error:
                 obstacle = one_line("; ".join(error.mistakes))
                 self._error = error
@@ -207,16 +210,14 @@ class Run:
 
     def _obstacle(self, seat: Seat) -> str:
         """Why a backend is not to be touched by this call, if so."""
-        if self.ledger.strict and seat.closed:
+        if seat.excess and self.ledger.strict:
             return seat.closed
-        if self.ledger.needs_price and self._rates(seat) is None:
+        if seat.rates is None and self.ledger.needs_price and self._rates(seat) is None:
             return unpriced(seat.settings)
         return ""
 
     def _in_vain(self, turn: Turn, seat: Seat, now: float) -> str:
         """Why it is of no use to wait for a turn: it comes after the deadline, or the circuit was tried and is open again."""
-        if turn.at <= now:
-            return ""
         deadline = self._deadline()
         if turn.at > deadline if turn.at < math.inf else now >= deadline:
             when = f"in {turn.at - now:.3g} s" if turn.at < math.inf else "once another call has tried it"
@@ -285,7 +286,7 @@ class Run:
         return UNKNOWN
 
     def _rates(self, seat: Seat) -> Rates | None:
-        return rates(seat.settings, self._clock(), extra=self.call.extra)
+        return seat.rates or rates(seat.settings, self._clock(), extra=self.call.extra)
 
     def _say(self, seat: Seat, what: str) -> None:
         instead = f" (instead of {self._instead_of})" if self._instead_of else ""

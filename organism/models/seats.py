@@ -12,6 +12,7 @@ from organism.models.circuits import Circuit
 from organism.models.contract import Backend
 from organism.models.estimates import Estimates
 from organism.models.pacing import Bell, Pace
+from organism.models.prices import Rates
 from organism.settings import BackendSettings
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _WAYS_OUT: Final[Mapping[Failure, str]] = {
     "server": "a second backend may help",
     "cut": "a second backend may help",
     "broken": "a second backend may help",
-    "declined": "the next backend is asked",
+    "declined": "a backend behind it is asked, where there is one",
     "unrecorded": "record it again, or say `on_missing: fallthrough` and name a backend behind it",
 }
 
@@ -54,6 +55,8 @@ class Seat:
     excess: int = 0
     """The most tokens that the provider charged beyond the bound of a strict budget; while it did not, strict calls may come."""
 
+    rates: Rates | None = None
+    """Its prices, where they are always the same."""
     said_unpriced: bool = False
     """It was said that nobody knows its price."""
 

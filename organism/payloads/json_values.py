@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from decimal import Decimal, InvalidOperation
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from organism.errors import InvalidPayloadError
 from organism.payloads.faults import Misfit, expected, shown
@@ -20,6 +20,8 @@ def parse_json(text: str | bytes) -> Any:
     Numbers with a point or an exponent become Decimal, so that none of their digits is lost on the way to a field.
     """
     try:
+        if isinstance(text, str) and text[:1] != _MARK:
+            return _DECODER.decode(text)
         return json.loads(text, parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=_object)
     except RecursionError:
         raise InvalidPayloadError("is nested too deep to be read") from None
@@ -44,6 +46,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"an object has the name {shown(twice)} twice")
     return made
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=_object)
+"""As ``json.loads`` makes one anew for each text."""
+_MARK: Final = "\ufeff"
+"""A byte order mark, which ``json.loads`` tells of better."""
 
 
 def simple(value: Any, type_: Scalar | Choice) -> Any:

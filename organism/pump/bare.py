@@ -108,7 +108,7 @@ class _Calling:
 
     def __init__(self, thread: BareThread) -> None:
         self._thread = thread
-        self._scope = anyio.CancelScope()
+        self._scope = anyio.move_on_after(None)  # as anyio.CancelScope(), which makes two of them to keep one
 
     def __enter__(self) -> None:
         self._scope.__enter__()

@@ -128,7 +128,7 @@ class Calling(Caller[ContextStream]):
 
     def _key(self, kind: str, says: Callable[[], Any]) -> str:
         kernel = self._pump.kernel
-        return self._keys.next(kind, says) if kernel.book.listening or is_keyed(kernel.state, self._message) else ""
+        return self._keys.next(kind, says) if kernel.book.listening or is_keyed(self._message) else ""
 
     def recall(self, key: str) -> Any:
         """What this delivery was answered before its process ended; ``None`` where it is asked anew (R21)."""

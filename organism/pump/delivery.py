@@ -15,11 +15,13 @@ from organism.likeness import without_secrets
 from organism.message import Forward, Reply, Send
 from organism.names import class_name
 from organism.payloads.primitives import FailureCode
-from organism.pump.runtime import Abandoned, keep_for_ever
+from organism.pump.runtime import Abandoned, checkpoint, keep_for_ever
 from organism.settings import UNITS
 
 PATIENCE: Final = 5.0
 """Seconds that a handler may take to end when it is cancelled, be it to clean up; then it is left behind."""
+CANCELLED: Final = object()
+"""What a handler is said to wait for whose task is cancelled."""
 _LONGEST: Final = 10_000
 """Characters of an exception's text that callers are told."""
 _NAME: Final = 200
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from organism.frames import Message
     from organism.kernel import Kernel
     from organism.message import Outgoing
+    from organism.pump.aside import Aside, Laid
     from organism.pump.timers import Timer, Timers
     from organism.settings import HandlerSettings
 
@@ -67,11 +70,15 @@ def go_on(
 ) -> Generator[Any, Any, Any]:
     """The rest of a handler's coroutine that was stepped once, and waits for something; says so at once. Raises LeftBehind in place of
     stepping the handler once its ``delivery`` is; what it has asked for is seen through, so that nothing is held.
+
+    One that was laid aside and is to be cancelled waits for ``CANCELLED``.
     """
     suspended()
     while True:
         try:
-            value = yield waits_for
+            if waits_for is CANCELLED:
+                yield from checkpoint().__await__()
+            value = None if waits_for is CANCELLED else (yield waits_for)
         except GeneratorExit as error:  # of the worker, not of the handler
             context.run(coro.close)
             raise Abandoned from error
@@ -94,6 +101,7 @@ class Host(Protocol):
     kernel: Kernel
     handlers: Mapping[str, HandlerSettings]
     timers: Timers
+    aside: Aside
     now: Callable[[], float]
 
     def carry_out(self) -> None:
@@ -110,20 +118,29 @@ class Host(Protocol):
 
 
 class Delivery:
-    """A message on its way through its handler. ``scope`` is the worker's; cancelling it stops this handler alone."""
+    """A message on its way through its handler. ``scope`` is the worker's; cancelling it stops this handler alone. ``None``: it is laid
+    aside, and nobody steps it.
+    """
 
     __slots__ = (
-        "_deadline", "_host", "_left", "_line", "_patience", "_timer", "_waits", "context", "cut", "interrupted", "left", "message", "over", "passed_on",
-        "placed", "result", "scope", "sound", "started", "suspended_once", "variables", "waited",
+        "_deadline", "_host", "_laid", "_left", "_line", "_patience", "_timer", "_waits", "context", "coro", "cut", "handler", "interrupted", "left", "message", "over",
+        "passed_on", "placed", "result", "scope", "sound", "started", "suspended_once", "variables", "waited",
     )  # fmt: skip
 
     variables: contextvars.Context
     """What its handler's context variables are kept in."""
 
-    def __init__(self, host: Host, message: Message, scope: anyio.CancelScope, started: float) -> None:
+    def __init__(
+        self, host: Host, message: Message, handler: HandlerSettings, scope: anyio.CancelScope, started: float
+    ) -> None:
         self._host = host
         self.message = message
-        self.scope = scope
+        self.handler = handler
+        self.scope: anyio.CancelScope | None = scope
+        self.coro: Coroutine[Any, Any, Any] | None = None
+        """Its handler, while it is laid aside."""
+        self._laid: Laid | None = None
+        """What it is laid aside for."""
         self.started = started
         self.placed = True
         self.over = False
@@ -146,10 +163,10 @@ class Delivery:
         self.context: Any = None
         """What its handler sees."""
         self._waits = 0
-        self._line: anyio.Event | None = None
-        """Set when it need not stand in line for a place any more."""
+        self._line: Callable[[], None] | None = None
+        """Called when it need not stand in line for a place any more."""
         self._timer: Timer | None = None
-        timeout = host.handlers[message.to].timeout
+        timeout = handler.timeout
         self._left: float | None = timeout
         """Seconds of its own running that are left, as of the last time it began to run."""
         self._deadline: float | None = None if timeout is None else started + timeout
@@ -168,7 +185,10 @@ class Delivery:
         if not self.over:
             self.interrupted = self.interrupted or failure
             self.cut = True
-            self.scope.cancel()
+            if self.scope is not None:
+                self.scope.cancel()
+            else:
+                self.take_up()
             if self._patience is None:
                 self.wait_for_end()
 
@@ -188,7 +208,7 @@ class Delivery:
 
     def timed_out(self) -> Failure:
         """What a caller hears of a handler that ran too long."""
-        timeout = self._host.handlers[self.message.to].timeout
+        timeout = self.handler.timeout
         return Failure("timeout", f"'{self.message.to}' did not finish within {timeout:g} s", retry=True)
 
     def too_late(self, now: float) -> bool:
@@ -234,37 +254,81 @@ class Delivery:
         self._waits -= 1
         if self._waits or self.over or self.placed:
             return
-        schedule = self._host.kernel.schedule
-        if schedule.ask_back(self.message, self._come_back):
-            self._come_back()
+        if self._takes_place():
             return
-        line = self._line = anyio.Event()
+        event = anyio.Event()
+        line = self._line = event.set
         try:
-            await line.wait()
+            await event.wait()
         except BaseException:
             if self._line is line:
                 # Cancelled while it stood in line. It runs on all the same, be it only to clean up: so it counts.
-                self._leave_line()
-                schedule.force_back(self.message)
-                self._come_back()
+                self._line = None
+                self._force_back()
             raise
+
+    def lay_aside(self, coro: Coroutine[Any, Any, Any], laid: Laid) -> None:
+        """Its handler waits for asks in no task: nobody steps it until they are done (see :mod:`organism.pump.aside`)."""
+        self.coro, self.scope, self._laid = coro, None, laid
+        self.begin_waiting()
+
+    def answered(self, laid: Laid) -> None:
+        """What it was laid aside for is done: it is stepped on, as soon as there is a place for it."""
+        if self._laid is not laid:
+            return  # it was cancelled since
+        self._laid = None
+        self._waits -= 1
+        if self._waits or self._takes_place():
+            self._go_on()
+        else:
+            self._line = self._go_on
+
+    def _go_on(self) -> None:
+        self._host.aside.goes_on(self)
+
+    def take_up(self) -> None:
+        """It is laid aside, and is to be cancelled. It runs on all the same, be it only to clean up: so it counts."""
+        laid, line, self._laid, self._line = self._laid, self._line, None, None
+        if laid is not None:
+            self._host.aside.forget(laid)
+            self._waits -= 1
+        elif line is None:
+            return  # it goes on already
+        if not self._waits:
+            self._force_back()
+        self._go_on()
+
+    def _takes_place(self) -> bool:
+        """Whether there is a place for it, which it has now; otherwise it stands in line."""
+        found = self._host.kernel.schedule.ask_back(self.message, self._come_back)
+        if found:
+            self._come_back()
+        return found
+
+    def _force_back(self) -> None:
+        """It takes a place, free or not, and stands in line no more."""
+        schedule = self._host.kernel.schedule
+        schedule.forget(self.message)
+        schedule.force_back(self.message)
+        self._come_back()
 
     def _come_back(self) -> None:
         """It has a place again, and its own running counts."""
         self.placed = True
         line, self._line = self._line, None
         if line is not None:
-            line.set()
+            line()
         if self._left is not None:
             self._deadline = self._host.now() + self._left
-            self._timer = self._host.timers.add(self._deadline, self._time_out)
+            if self.suspended_once:  # else it is watched once it waits, if ever
+                self._timer = self._host.timers.add(self._deadline, self._time_out)
 
     def _leave_line(self) -> None:
         """It stands in line no more: it is over, or a task of its own waits for something again."""
         line, self._line = self._line, None
         if line is not None:
             self._host.kernel.schedule.forget(self.message)
-            line.set()
+            line()
 
 
 class Waiting:
@@ -292,33 +356,18 @@ class Waiting:
 def outgoing_of(result: Any) -> tuple[Outgoing, ...] | Failure:
     """What a handler returned, as a tuple; anything that is no answer is a failure."""
     whole: Any = result  # what isinstance makes of a generic has no types inside
+    if isinstance(result, (Reply, Send, Forward)):
+        return (whole,)
     if result is None:
         return ()
-    if isinstance(result, (Reply, Send, Forward)):
-        return _filled((whole,))
     if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
         try:
-            return _filled(tuple(whole))
+            return tuple(whole)
         except Exception as error:  # noqa: BLE001 - a generator of the handler's may raise anything
             return failure_of(error)
-    kind = class_name(whole)
-    return Failure("validation", f"a handler answers with None, Reply, Send, Forward or several of them, not {kind}")
-
-
-def _filled(answers: tuple[Any, ...]) -> tuple[Outgoing, ...] | Failure:
-    """Answers that hold what answers hold: one that was made without its constructor does not. What is no answer is the kernel's to tell."""
-    for each in answers:
-        one: object = each
-        kind = type(one)
-        if kind is Reply or kind is Send or kind is Forward:
-            try:
-                _ = each.payload if kind is Reply else (each.payload, each.to)
-            except AttributeError:
-                return Failure(
-                    "validation",
-                    f"a handler answered with a {kind.__name__} that holds nothing: make it with {kind.__name__}(...)",
-                )
-    return answers
+    return Failure(
+        "validation", f"a handler answers with None, Reply, Send, Forward or several of them, not {class_name(whole)}"
+    )
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -9,6 +9,8 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import anyio
+
 from organism.pump import runtime
 
 if TYPE_CHECKING:
@@ -30,23 +32,19 @@ class DiskThread:
 
     async def run(self, work: Callable[[], T]) -> T:
         """What ``work`` gives; raises what it raises. Given, it is carried out to its end, whoever is cancelled meanwhile."""
-        results: list[T] = []
-        errors: list[BaseException] = []
+        ended, came = anyio.Event(), list[T | BaseException]()
 
-        def begin(done: Callable[[], None]) -> None:
-            def carry_out() -> None:
-                try:
-                    results.append(work())
-                except BaseException as error:  # noqa: BLE001 - it is raised where the work was given
-                    errors.append(error)
-                done()
+        def done(result: T | BaseException) -> None:
+            came.append(result)
+            ended.set()
 
-            self._give(carry_out)
-
-        await runtime.called_back(begin)
-        if errors:
-            raise errors.pop()
-        return results[0]
+        self.begin(work, done)
+        with anyio.CancelScope(shield=True):
+            await ended.wait()
+        result = came.pop()
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def begin(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Carries out ``work``; then ``done`` is called on this event loop with what it gave or raised."""

@@ -82,11 +82,20 @@ class _End:
 class ThreadHandle:
     """A thread that was opened. ``id`` is opaque; ``labels`` are what it was given."""
 
+    __slots__ = ("__weakref__", "_known_end", "_pump", "_thread", "_waiting")
+
     def __init__(self, pump: Pump, thread: Thread, end: _End | None = None, waiting: Waiting | None = None) -> None:
         self._pump = pump
         self._thread = thread
-        self._end = end or _End()
+        self._known_end = end
         self._waiting = waiting
+
+    @property
+    def _end(self) -> _End:
+        """Made when it is first asked for."""
+        if self._known_end is None:
+            self._known_end = _End()
+        return self._known_end
 
     @classmethod
     def of_record(cls, pump: Pump, record: Ended) -> ThreadHandle:
@@ -134,6 +143,9 @@ class ThreadHandle:
         """Waits for the thread to end; how it ended is a value, whatever the outcome. One that is paused and has nothing left to
         run is ``paused``, and so is one of which all that is left waits for people. Raises JournalError where it was frozen since its journal could not be written.
         """
+        if self.ended and self._end.result is not None:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            return self._end.result
         come = None
         while come is not self._end.come:  # resumed before this task ran, it has another end to come
             come = self._end.come

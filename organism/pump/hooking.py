@@ -124,6 +124,10 @@ class Hooks:
         event, _ = await self._ask("after_model_call", event, ctx, lambda new: _a(Completion, new))
         return event.completion
 
+    async def again(self, call: Call, completion: Completion, ctx: Any) -> Completion:
+        """What the caller gets of an answer that was given to an earlier run of its delivery."""
+        return await self.after(call, completion, ctx, skipped=completion.backend == _BACKEND)
+
     # Tools
 
     async def before_tool(self, tool: str, payload: Any, ctx: Any) -> tuple[Any, str | None]:

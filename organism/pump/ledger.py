@@ -73,7 +73,13 @@ class CallLedger:
     @property
     def strict(self) -> bool:
         """Whether any node on the path counts strictly."""
-        return any(node.policy.accounting == "strict" for node in self._thread.node.path)
+        node = self._thread.node
+        if node.policy.accounting == "strict":
+            return True
+        for each in node.above:  # noqa: SIM110 - written out: every call asks
+            if each.policy.accounting == "strict":
+                return True
+        return False
 
     @property
     def needs_price(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from organism.frames import Memory
+from organism.models.fixed import Fixed, FixedList
 from organism.names import class_name, told
 from organism.payloads import flaw, is_payload
 
@@ -25,6 +27,13 @@ class HandlerState(MutableMapping[str, Any]):
         if change is None:
             raise KeyError(key)
         return copied(self._stored[key] if change is self else change[0])  # type: ignore[index]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key; ``default`` where there is none."""
+        change = self._changes.get(key, self)
+        if change is self:
+            return copied(self._stored[key]) if key in self._stored else default
+        return default if change is None else copied(change[0])  # type: ignore[index]
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._check_running()
@@ -54,6 +63,36 @@ class HandlerState(MutableMapping[str, Any]):
         """What was changed: ``(value,)``, or ``None`` for a key that went."""
         return self._changes
 
+    # What stays as it is
+
+    def fixed(self, key: str) -> Any:
+        """The value of a key, which nobody may change, and which so is no copy where it was kept by :meth:`fix`."""
+        change = self._changes.get(key, self)
+        if change is None:
+            raise KeyError(key)
+        value: Any = self._stored[key] if change is self else change[0]  # type: ignore[index]
+        return value if type(value) is Fixed else fixed_copy(key, value)
+
+    def fix(self, key: str, value: Mapping[str, Any]) -> Fixed:
+        """Writes a mapping, and gives what is kept of it: a copy that stays as it is."""
+        self._check_running()
+        kept = fixed_copy(key, value)
+        self._changes[key] = (kept,)
+        return kept
+
+    def take_reading(self) -> object | None:
+        """What an earlier delivery left by :meth:`leave_reading`, once; ``None`` where the memory is another one than it said."""
+        stored = self._stored
+        if not isinstance(stored, Memory) or stored.reading is None:
+            return None
+        (changed, reading), stored.reading = stored.reading, None
+        return reading if changed == stored.changed else None
+
+    def leave_reading(self, reading: object) -> None:
+        """Leaves for the next delivery what was made of the memory as it is once this one has ended well. It is kept nowhere else."""
+        if isinstance(self._stored, Memory):
+            self._stored.reading = (self._stored.changed + bool(self._changes), reading)
+
 
 def copied(value: Any) -> Any:
     """Lists and dicts anew, all the way down, and what stands in them as it is."""
@@ -69,19 +108,28 @@ _LONGEST: Final = 14_000
 """Bits of an integer that may be kept: Python writes no more than 4,300 digits."""
 
 
-def _storable(key: str, value: Any, depth: int = 0) -> Any:
-    """A copy of a value that may be kept; payloads are kept as they are."""
+def fixed_copy(key: str, value: Mapping[str, Any]) -> Fixed:
+    """A copy of a mapping that may be kept, and stays as it is."""
+    if type(value) is Fixed:
+        return value
+    return cast("Fixed", _storable(key, dict(value), fixed=True))
+
+
+def _storable(key: str, value: Any, depth: int = 0, *, fixed: bool = False) -> Any:
+    """A copy of a value that may be kept; payloads are kept as they are. ``fixed``: it stays as it is."""
     whole: Any = value  # what isinstance makes of a container has no types inside
-    if value is None:
-        return None
+    if type(value) is str or value is None:
+        return whole
     if isinstance(value, (str, int, float)):
         return _bare(key, value)
     if depth > _DEEPEST:
         raise ValueError(f"state['{key}'] is nested more than {_DEEPEST} deep, or holds itself")
     if isinstance(value, (list, tuple)):
-        return [_storable(key, each, depth + 1) for each in cast("list[Any]", value)]
+        items = [_storable(key, each, depth + 1, fixed=fixed) for each in cast("list[Any]", value)]
+        return FixedList(items) if fixed else items
     if isinstance(value, dict):
-        return {_key(key, each): _storable(key, held, depth + 1) for each, held in whole.items()}
+        held = {_key(key, name): _storable(key, each, depth + 1, fixed=fixed) for name, each in whole.items()}
+        return Fixed(held) if fixed else held
     if is_payload(value):
         wrong = flaw(value)
         if wrong is not None:
@@ -104,6 +152,8 @@ def _bare(key: str, value: str | float) -> Any:
 
 
 def _key(path: str, key: Any) -> str:
+    if type(key) is str:
+        return key
     if not isinstance(key, str):
         where = f"state['{path}']" if path else "state"
         raise TypeError(f"{where} has keys of type str, not {told(key)}")

@@ -10,6 +10,7 @@ import anyio
 from organism.errors import EscalatedError
 from organism.frames import Failure, Message, Thread, chain_of
 from organism.pump import runtime
+from organism.pump.aside import Aside
 from organism.pump.deadlines import Deadlines
 from organism.pump.ears import Ears
 from organism.pump.escalation import Escalation
@@ -17,12 +18,12 @@ from organism.pump.pauses import Pauses
 from organism.pump.people import People
 from organism.pump.retries import Retries
 from organism.pump.threads import Threads
-from organism.pump.waits import Waits
+from organism.pump.waits import Waits, drained
 from organism.pump.workers import Workers
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 class Pump:
     """Carries out what ``kernel`` decides. ``now`` is the organism's clock, ``variables`` what every delivery starts with a copy
-    of, ``context_of`` makes what a handler sees.
+    of, ``contexts`` are by handler what makes what it sees.
 
     ``on_end`` is told of every thread that ended, ``on_lost`` of one whose end could not be written, ``on_rest``
     of one that is paused and of which nothing runs any more. With a ``writer``, nothing
@@ -54,7 +55,7 @@ class Pump:
         *,
         now: Callable[[], float],
         variables: contextvars.Context,
-        context_of: Callable[[Delivery], Any],
+        contexts: Mapping[str, Callable[[Any, Delivery], Any]],
         on_end: Callable[[Thread, Ended], None],
         on_lost: Callable[[Thread, JournalError], None],
         on_rest: Callable[[Thread, Ended], None],
@@ -72,11 +73,14 @@ class Pump:
         self.histories = histories
         self._on_lost = on_lost
         self.waits = Waits(self)
+        self.aside = Aside(self)
         self.pauses = Pauses(self, on_rest)
         self.people = People(self, on_rest, on_go_on)
         self.retries = Retries(self)
         self.threads = Threads(kernel.state.settings.max_handlers, runtime.caller)
         self.ears = Ears()
+        self.handle: Callable[[Thread], Any]
+        """Gives the handle of a live thread; set by whoever keeps them."""
         self.hooks: Hooks | None = None
         self.left_out: Callable[[str], str] = str
         """Leaves secrets out of what callers are told of exceptions."""
@@ -90,7 +94,13 @@ class Pump:
         self.running: dict[Message, Delivery] = {}
         self.bare: dict[Thread, Callable[[], None]] = {}
         """Threads whose block is entered, and what cuts their calls."""
-        self.workers = Workers(self, variables, context_of)
+        state, ends = kernel.state, kernel.ends
+        self._asked_for: tuple[Collection[object], ...] = (
+            state.woken, kernel.ended, state.timed, state.streams, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
+            ends.cut, self.pauses.running, self.waits.room.line,
+        )  # fmt: skip
+        """What the kernel and others collect for it: empty, most of the time."""
+        self.workers = Workers(self, variables, contexts)
 
     async def run(self, started: Callable[[], None], stop: anyio.Event) -> None:
         """Runs until ``stop`` is set; then whatever still runs is cancelled. Raises EscalatedError where a failure has set it."""
@@ -109,10 +119,16 @@ class Pump:
             started()
             try:
                 await stop.wait()
+            except GeneratorExit:  # the event loop is gone
+                self._group = None
+                self.workers.abandon()
+                raise
             finally:
                 if self.writer is not None:
                     self.writer.seal()  # what is cancelled now goes on another time
-            self._group = None
+                if self._group is not None:
+                    self._group = None
+                    self.workers.take_up_all(group)
             group.cancel_scope.cancel()
         if self.escalation.why:
             raise EscalatedError(self.escalation.why)
@@ -122,24 +138,10 @@ class Pump:
     def carry_out(self) -> None:
         """Does what the kernel has asked for since the last time, and sees that a worker is there for what is ready."""
         kernel = self.kernel
-        state, ends = kernel.state, kernel.ends
-        if (  # most deliveries only send on
-            state.woken
-            or kernel.ended
-            or state.timed
-            or state.streams
-            or state.inbox.stirred
-            or kernel.calls.answered
-            or kernel.book.rolled
-            or kernel.retries.stirred
-            or ends.cancelled
-            or ends.cut
-            or self.pauses.running
-            or self.waits.room.is_wanted
-        ):
+        if any(self._asked_for) or kernel.retries.stirred or kernel.book.rolled:  # most deliveries only send on
             self._look()
         workers = self.workers
-        if workers.active == 0 and kernel.schedule.has_work():
+        if workers.active == 0 and (self.aside.ready or kernel.schedule.has_work()):
             workers.wake(self._group)
 
     def _look(self) -> None:
@@ -172,8 +174,7 @@ class Pump:
     def _look_after_threads(self) -> None:
         kernel = self.kernel
         if kernel.state.timed:
-            timed, kernel.state.timed = kernel.state.timed, []
-            for thread in timed:
+            for thread in drained(kernel.state.timed):
                 self.deadlines.watch(thread)
         if kernel.ends.cancelled:
             self._cancel_deliveries()
@@ -184,25 +185,25 @@ class Pump:
         self.pauses.look()
 
     def _cancel_deliveries(self) -> None:
-        cancelled, self.kernel.ends.cancelled = self.kernel.ends.cancelled, []
-        for message in cancelled:
+        for message in drained(self.kernel.ends.cancelled):
             delivery = self.running.get(message)
             if delivery is not None:
                 delivery.interrupt(None)
 
     def _cut_calls(self) -> None:
         """Ends the calls of threads without handlers; with the last of them each ends itself."""
-        cut, self.kernel.ends.cut = self.kernel.ends.cut, []
-        for thread in cut:
+        for thread in drained(self.kernel.ends.cut):
             if thread in self.bare:
                 self.bare[thread]()
             else:
                 self.kernel.ends.close_bare(thread, self.now())
 
     def _announce_ends(self) -> None:
-        ended, self.kernel.ended = self.kernel.ended, []
-        for thread, record in ended:
+        for thread, record in drained(self.kernel.ended):
             self.deadlines.forget(thread)
+            if self.writer is None:
+                self._on_end(thread, record)
+                continue
             self.when_durable(thread, partial(self._on_end, thread, record), partial(self._on_lost, thread))
         self.escalation.look()
         if not self.kernel.state.threads:
@@ -220,6 +221,11 @@ class Pump:
     def goes_ahead(self, message: Message) -> bool:
         """Whether a delivery may be told of what is not durable yet: it touches the world through its context only (R20)."""
         return self.writer is None or (self.kernel.routes[message.to].early and not self.writer.crowded)
+
+    def check_written(self, thread: Thread) -> None:
+        """Raises JournalError where the thread could not be written."""
+        if self.writer is not None:
+            self.writer.check(chain_of(thread))
 
     async def settled(self, thread: Thread) -> None:
         """Waits until all that was recorded so far is durable. Raises JournalError where the thread could not be written."""

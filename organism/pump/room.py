@@ -16,14 +16,15 @@ class Room:
 
     def __init__(self, free: Callable[[], int]) -> None:
         self._free = free
-        self._line: deque[anyio.Event] = deque()
+        self.line: deque[anyio.Event] = deque()
+        """Those who wait."""
         self._let_in = 0
         """Those who were told to come and have not put in their message yet."""
 
     @property
     def is_full(self) -> bool:
         """Whether whoever comes now has to wait."""
-        return bool(self._line) or not self.is_there
+        return bool(self.line) or not self.is_there
 
     @property
     def is_there(self) -> bool:
@@ -33,27 +34,27 @@ class Room:
     @property
     def is_wanted(self) -> bool:
         """Whether somebody waits."""
-        return bool(self._line)
+        return bool(self.line)
 
     async def enter(self) -> None:
         """Waits until there is room, behind those who wait already."""
         if not self.is_full:
             return
         event = anyio.Event()
-        self._line.append(event)
+        self.line.append(event)
         try:
             await event.wait()
         finally:
             if event.is_set():
                 self._let_in -= 1
             else:
-                self._line.remove(event)
+                self.line.remove(event)
 
     def let_in(self) -> None:
         """There may be room again: as many are let in as there is room for."""
-        while self._line and self.is_there:
+        while self.line and self.is_there:
             self._let_in += 1
-            self._line.popleft().set()
+            self.line.popleft().set()
 
 
 __all__ = ["Room"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,36 +52,6 @@ def caller() -> Callable[[Callable[[], object]], None]:
     return call
 
 
-async def called_back(begin: Callable[[Callable[[], None]], None]) -> None:
-    """Waits until another thread has called what ``begin`` is given, whoever is cancelled meanwhile. Where the loop is over by
-    then, the call does nothing.
-    """
-    if trio.lowlevel.in_trio_run():
-        task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
-
-        def reschedule() -> None:
-            with suppress(trio.RunFinishedError):
-                token.run_sync_soon(trio.lowlevel.reschedule, task)
-
-        begin(reschedule)
-        await trio.lowlevel.wait_task_rescheduled(_refused)
-        return
-    loop, event = asyncio.get_running_loop(), anyio.Event()
-
-    def wake() -> None:
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(event.set)
-
-    begin(wake)
-    with anyio.CancelScope(shield=True):
-        await event.wait()
-
-
-def _refused(_raise: object) -> trio.lowlevel.Abort:
-    """It is waited for to its end; whoever was cancelled hears of it at the next place."""
-    return trio.lowlevel.Abort.FAILED
-
-
 def scope_mark() -> object:
     """What tells the innermost cancel scope of the running task from any other.
 
@@ -108,6 +79,25 @@ def undisturbed() -> Callable[[], bool]:
         task: Any = trio.lowlevel.current_task()
         return lambda: task._cancel_status is mark  # noqa: SLF001 - as above
     return lambda: scope_mark() is mark and not cancellings()
+
+
+def home() -> Callable[[], bool]:
+    """Tells whether the running task is as it is now: in the same cancel scope, and with nothing that knows it but what does now. A lock
+    that is held or a limiter that is borrowed from knows its task, and so does whoever has asked for it.
+
+    Where it is so, a handler that was stepped in the task may be stepped on in another, and others in this one meanwhile. On
+    asyncio it never is: `asyncio.timeout` knows its task, and keeps that where nobody sees it.
+    """
+    if not trio.lowlevel.in_trio_run():
+        return lambda: False
+    task: Any = trio.lowlevel.current_task()
+    mark, count = task._cancel_status, sys.getrefcount  # noqa: SLF001 - as above
+
+    def is_home() -> bool:
+        return task._cancel_status is mark and count(task) == known  # noqa: SLF001 - as above
+
+    known = count(task)
+    return is_home
 
 
 async def leave_scopes(mark: object) -> None:

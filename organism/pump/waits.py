@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0
 """Seconds that cancelled handlers are waited for when the organism is closed."""
+
+
+T = TypeVar("T")
 
 
 class Host(Protocol):
@@ -41,13 +44,20 @@ class Host(Protocol):
         ...
 
 
+def drained(items: list[T]) -> list[T]:
+    """What stands in a list, which is empty from now on. It stays the same list: the pump knows it."""
+    taken = items.copy()
+    items.clear()
+    return taken
+
+
 class Waits:
-    """Keeps an event for each of them. The pump says when to look: it knows what the kernel has done."""
+    """Keeps for each of them how it is woken. The pump says when to look: it knows what the kernel has done."""
 
     def __init__(self, pump: Host) -> None:
         self._pump = pump
-        self.asking: dict[Ask, anyio.Event] = {}
-        """The asks that wait for their answer."""
+        self.asking: dict[Ask, Callable[[], object]] = {}
+        """The asks that wait for their answer, each with what is called once they need not."""
         self.in_line: dict[Waiter, tuple[anyio.Event, list[Hold | BudgetExhaustedError]]] = {}
         """The calls that wait for budget, each with where its verdict goes."""
         self.room = Room(self._free)
@@ -60,7 +70,8 @@ class Waits:
         """Waits for an ask's answer: a payload or a Failure."""
         pump = self._pump
         if not ask.done:
-            event = self.asking[ask] = anyio.Event()
+            event = anyio.Event()
+            self.asking[ask] = event.set
             pump.carry_out()
             try:
                 await event.wait()
@@ -106,18 +117,14 @@ class Waits:
 
     def wake_askers(self) -> None:
         """Their asks were answered, or will not be."""
-        state = self._pump.kernel.state
-        woken, state.woken = state.woken, []
-        for ask in woken:
-            event = self.asking.pop(ask, None)
-            if event is not None:
-                event.set()
+        for ask in drained(self._pump.kernel.state.woken):
+            go = self.asking.pop(ask, None)
+            if go is not None:
+                go()
 
     def tell_line(self) -> None:
         """Waiting calls were granted or refused."""
-        calls = self._pump.kernel.calls
-        answered, calls.answered = calls.answered, []
-        for waiter, verdict in answered:
+        for waiter, verdict in drained(self._pump.kernel.calls.answered):
             event, box = self.in_line.pop(waiter)
             box.append(verdict)
             event.set()

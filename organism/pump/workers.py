@@ -16,12 +16,23 @@ from organism.errors import HandlerFailedError, ModelError
 from organism.frames import Failure
 from organism.kernel.charges import abandoned_charge
 from organism.pump import runtime
-from organism.pump.delivery import PATIENCE, Delivery, LeftBehind, failure_of, go_on, outgoing_of, raised, step
+from organism.pump.aside import Laid
+from organism.pump.delivery import (
+    CANCELLED,
+    PATIENCE,
+    Delivery,
+    LeftBehind,
+    failure_of,
+    go_on,
+    outgoing_of,
+    raised,
+    step,
+)
 from organism.pump.delivery import Host as DeliveryHost
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -63,11 +74,20 @@ class Host(DeliveryHost, Protocol):
     writer: Writer | None
     left_out: Callable[[str], str]
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is begun any more."""
+        ...
+
 
 class Workers:
-    """All workers of a pump. ``variables`` is what every delivery starts with a copy of, ``context_of`` makes what a handler sees."""
+    """All workers of a pump. ``variables`` is what every delivery starts with a copy of, ``contexts`` are
+    by handler what makes what it sees.
+    """
 
-    def __init__(self, pump: Host, variables: contextvars.Context, context_of: Callable[[Delivery], Any]) -> None:
+    def __init__(
+        self, pump: Host, variables: contextvars.Context, contexts: Mapping[str, Callable[[Any, Delivery], Any]]
+    ) -> None:
         self._pump = pump
         self._kernel = pump.kernel
         self._handlers = pump.handlers
@@ -75,8 +95,9 @@ class Workers:
         self._running = pump.running
         self._now = pump.now
         self._carry_out = pump.carry_out
+        self._aside = pump.aside
         self._base = variables
-        self._context_of = context_of
+        self._contexts = contexts
         self.active = 0
         """Those at work on a handler that does not wait."""
         self._parked: list[anyio.Event] = []
@@ -103,7 +124,10 @@ class Workers:
             turn = _Turn()
             try:
                 with anyio.CancelScope() as scope:
-                    await self._work_in(scope, turn)
+                    try:
+                        await self._work_in(scope, turn)
+                    finally:
+                        del self._aside.homes[scope]
             except anyio.get_cancelled_exc_class():
                 if runtime.is_cancelled():
                     raise
@@ -123,29 +147,39 @@ class Workers:
     async def _work_in(self, scope: anyio.CancelScope, turn: _Turn) -> None:
         """Handles deliveries until one of them was cancelled or broke the worker; that one is left in ``turn``."""
         mark, undisturbed = runtime.scope_mark(), runtime.undisturbed()
+        aside, homes = self._aside.ready, self._aside.homes
+        homes[scope] = runtime.home()
+        handlers, retries, take = self._handlers, self._retries, self._kernel.take
         now = self._now()
         until = now + SLICE
         while True:
-            message = self._kernel.take()
-            if message is None:
-                turn.superfluous = not await self._park()
-                if turn.superfluous:
-                    return
-                now = self._now()
-                until = now + SLICE
-                continue
-            if (message.old or self._retries.circuits or message.to not in self._handlers) and self._turns_away(
-                message
-            ):
-                continue
-            delivery = Delivery(self._pump, message, scope, now)
-            rest = self._begin(delivery)
+            if aside:
+                delivery = aside.popleft()
+                delivery.scope = scope
+            else:
+                message = take()
+                if message is None:
+                    turn.superfluous = not await self._park()
+                    if turn.superfluous:
+                        return
+                    now = self._now()
+                    until = now + SLICE
+                    continue
+                if (message.old or retries.circuits or message.to not in handlers) and self._turns_away(message):
+                    continue
+                delivery = Delivery(self._pump, message, handlers[message.to], scope, now)
+            rest = self._step(delivery)
             if rest is None and undisturbed() and not delivery.cut:
                 delivery.finished()  # by far the most
-                del self._running[message]
-            elif not await self._see_through(delivery, rest, turn, mark):
+                del self._running[delivery.message]
+                now = self._conclude(delivery)
+            elif isinstance(rest, Laid):
+                now = self._now()
+            elif await self._see_through(delivery, rest, turn, mark):
+                homes[scope] = runtime.home()
+                now = self._conclude(delivery)
+            else:
                 return
-            now = self._conclude(delivery)
             if now >= until:
                 await runtime.checkpoint()
                 now = self._now()
@@ -164,24 +198,29 @@ class Workers:
         self._carry_out()
         return True
 
-    def _begin(self, delivery: Delivery) -> Awaitable[Any] | None:
-        """Steps a handler in place. ``None``: it did not wait, and ``delivery`` has its answer. Else what is to be awaited for that."""
-        message = delivery.message
-        handler = self._handlers[message.to]
-        self._running[message] = delivery
-        delivery.context = context = self._context_of(delivery)
-        variables, hooks = self._base.copy(), self._pump.hooks
-        delivery.variables = variables
+    def _step(self, delivery: Delivery) -> Awaitable[Any] | Laid | None:
+        """Steps a handler in place, from its beginning or from where it was laid aside. ``None``: it is done, and ``delivery`` has its
+        answer. What it is laid aside for, where it is. Else what is to be awaited for its answer.
+        """
+        coro, delivery.coro = delivery.coro, None
+        if coro is None:
+            message = delivery.message
+            self._running[message] = delivery
+            delivery.context = context = self._contexts[message.to](self._pump, delivery)
+            delivery.variables, hooks = self._base.copy(), self._pump.hooks
+            try:
+                coro = (
+                    delivery.handler.code(message.payload, context)
+                    if hooks is None
+                    else hooks.handle(delivery.handler, message.payload, context)
+                )
+            except BaseException as error:  # noqa: BLE001 - as one that it raises later
+                return raised(error)
+        elif delivery.cut or self._pump.stopped:
+            return self._cancelled(delivery, coro)
+        self._aside.stepped = delivery
         try:
-            coro = (
-                handler.code(message.payload, context)
-                if hooks is None
-                else hooks.handle(handler, message.payload, context)
-            )
-        except BaseException as error:  # noqa: BLE001 - as one that it raises later
-            return raised(error)
-        try:
-            waits_for = variables.run(coro.send, None)
+            waits_for = delivery.variables.run(coro.send, None)
         except StopIteration as finished:
             try:
                 delivery.result = outgoing_of(finished.value)
@@ -190,7 +229,17 @@ class Workers:
             return None
         except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
             return raised(error)
-        return go_on(coro, variables, delivery.suspended, waits_for, delivery)
+        return (
+            self._aside.put(waits_for, coro)
+            if type(waits_for) is Laid
+            else go_on(coro, delivery.variables, delivery.suspended, waits_for, delivery)
+        )
+
+    def _cancelled(self, delivery: Delivery, coro: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+        """The rest of a handler that was laid aside and is cancelled: by itself, or with the pump."""
+        if delivery.cut and delivery.scope is not None:
+            delivery.scope.cancel()
+        return go_on(coro, delivery.variables, delivery.suspended, CANCELLED, delivery)
 
     async def _see_through(self, delivery: Delivery, rest: Awaitable[Any] | None, turn: _Turn, mark: object) -> bool:
         """Awaits the rest of a delivery. False: the worker's scope is to be left, and the delivery is in ``turn``."""
@@ -206,7 +255,7 @@ class Workers:
             raise
         finally:
             turn.sound = delivery.sound
-        if not turn.sound or delivery.scope.cancel_called or runtime.cancellings():
+        if not turn.sound or delivery.cut or runtime.cancellings():
             return False
         turn.delivery = None
         return True
@@ -299,13 +348,28 @@ class Workers:
             delivery.result = delivery.interrupted
         self._conclude(delivery)
 
+    def take_up_all(self, group: TaskGroup) -> None:
+        """The pump stops: whatever is laid aside is given a task of ``group``, in which it is cancelled."""
+        for delivery in tuple(self._running.values()):
+            if delivery.scope is None:
+                delivery.take_up()
+        for _ in self._aside.ready:
+            self.active += 1
+            group.start_soon(self._work)
+
+    def abandon(self) -> None:
+        """The event loop is gone: what is laid aside is closed, as tasks are."""
+        for delivery in self._running.values():
+            if delivery.coro is not None:
+                delivery.variables.run(delivery.coro.close)
+
     def leave_all(self) -> None:
         """The pump is to stop, and these handlers do not: what they were at stands in the journal."""
         for delivery in tuple(self._running.values()):
             self._leave(delivery)
             for ask in delivery.message.asks or ():
                 if ask in self._pump.waits.asking:  # under a shield, it would wait for ever
-                    self._pump.waits.asking[ask].set()
+                    self._pump.waits.asking[ask]()
 
     def _leave(self, delivery: Delivery) -> None:
         message = delivery.message
@@ -320,23 +384,24 @@ class Workers:
 
     def _conclude(self, delivery: Delivery) -> float:
         """Hands what a handler answered to the kernel; gives the instant of that."""
-        result, message, now = delivery.result, delivery.message, self._now()
+        result, message, now, kernel = delivery.result, delivery.message, self._now(), self._kernel
         if type(result) is not Failure and delivery.too_late(now):
             result = delivery.timed_out()
-        if self._kernel.book.half_done:
+        if kernel.book.half_done:
             place = f"while '{message.to}' was handled in thread {message.thread.id}"
             raise RuntimeError(f"a change was left half-way {place}: a fault of organism itself; it stops here")
         if message.rerun and (unasked := delivery.context.unasked()):
-            self._kernel.diverged(message, unasked, now)
-        began = delivery.started
-        void = message.dropped or message.thread.stopping is not None
+            kernel.diverged(message, unasked, now)
+        began, void = delivery.started, False
         failure: Failure | None
-        if isinstance(result, Failure):
-            failure = result
-            self._kernel.failed(message, failure, now, placed=delivery.placed, began=began)
+        if type(result) is Failure:
+            failure, void = result, kernel.is_void(message)
+            kernel.failed(message, failure, now, placed=delivery.placed, began=began)
         else:
+            if self._retries.circuits:
+                void = kernel.is_void(message)
             changes = delivery.context.changes()
-            failure = self._kernel.answered(message, result, changes, now, placed=delivery.placed, began=began)
+            failure = kernel.answered(message, result, changes, now, placed=delivery.placed, began=began)
             if failure is not None:
                 _handlers_log.warning("answer of handler '%s' refused: %s", message.to, failure.text)
         if failure is not None or self._retries.circuits:
@@ -358,7 +423,7 @@ class Workers:
             delivery.result = delivery.interrupted
         self._conclude(delivery)
 
-    call_handlers: ClassVar = frozenset({_begin.__code__, _deliver.__code__})
+    call_handlers: ClassVar = frozenset({_step.__code__, _deliver.__code__})
     """Where a stack goes from the pump into a handler; the delivery is a local variable of that name."""
 
 

@@ -260,6 +260,11 @@ class Writer:
         """The root threads of which nothing is written any more."""
         return self._frozen.keys()
 
+    def check(self, root: str) -> None:
+        """Raises JournalError where the root thread could not be written."""
+        if root in self._frozen:
+            raise self._frozen[root]
+
     def is_frozen(self, root: str) -> bool:
         """Whether nothing of a root thread is written any more."""
         return root in self._frozen

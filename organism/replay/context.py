@@ -63,9 +63,7 @@ class Recorded(Context):
 
     def __init__(self, stage: World, player: Player) -> None:
         world: Any = stage
-        super().__init__(
-            world, cast("Any", player), wall=lambda: datetime.fromtimestamp(stage.at, UTC), spawned=stage.handle
-        )
+        super().__init__(world, cast("Any", player))
         self._stage = stage
         self._player = player
         self._clock = iter(player.part.times)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -135,11 +135,10 @@ class _Connection:
         try:
             asked = await self._asked()
         except h11.RemoteProtocolError as error:
-            if self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-                said = f'{{"error": {{"message": "this is no HTTP request", "type": "http", "code": {error.error_status_hint}}}}}'
-                await self._whole(
-                    Answer(status=error.error_status_hint, body=said.encode(), headers={"connection": "close"})
-                )
+            said = f'{{"error": {{"message": "this is no HTTP request", "type": "http", "code": {error.error_status_hint}}}}}'
+            await self._whole(
+                Answer(status=error.error_status_hint, body=said.encode(), headers={"connection": "close"})
+            )
             return False
         if asked is None:
             return False
@@ -158,12 +157,11 @@ class _Connection:
         if not isinstance(head, h11.Request):
             return None
         body = bytearray()
+        # Until its end: where it is cut off, h11 raises.
         while isinstance(event := await self._next(), h11.Data):
             body += event.data
             if len(body) > MOST_BYTES:
                 raise h11.RemoteProtocolError("the body is too long", error_status_hint=413)
-        if not isinstance(event, h11.EndOfMessage):
-            return None
         return Asked(
             method=head.method.decode("ascii"),
             path=head.target.decode("latin-1").partition("?")[0],
@@ -185,13 +183,14 @@ class _Connection:
         """Answers, unless the caller hangs up meanwhile: then nothing more is done for it."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._hear, tasks.cancel_scope)
-            try:
-                await self._answer(asked)
-            except _GONE:
-                pass
-            except Exception:
-                log.exception("%s %s could not be answered", asked.method, asked.path)
-                await self._broken()
+            with suppress(*_GONE):
+                try:
+                    await self._answer(asked)
+                except _GONE:
+                    raise
+                except Exception:
+                    log.exception("%s %s could not be answered", asked.method, asked.path)
+                    await self._broken()
             tasks.cancel_scope.cancel()
 
     async def _hear(self, scope: anyio.CancelScope) -> None:
@@ -216,12 +215,7 @@ class _Connection:
     async def _broken(self) -> None:
         """A failure of the server's own, where nothing was sent yet; else the connection is cut."""
         if self._h11.our_state is h11.SEND_RESPONSE:
-            try:
-                await self._whole(
-                    Answer(status=500, body=b'{"error": {"message": "internal error", "type": "api_error"}}')
-                )
-            except _GONE:
-                return
+            await self._whole(Answer(status=500, body=b'{"error": {"message": "internal error", "type": "api_error"}}'))
 
     async def _whole(self, answer: Answer) -> None:
         headers = {"content-type": answer.kind, "content-length": str(len(answer.body))}

@@ -185,21 +185,15 @@ def _marked(block: Fields) -> bool:
 def answer_of(response: Response, cached: Cached, *, number: int, model: str) -> dict[str, Any]:
     """The document of a whole answer."""
     content: list[dict[str, Any]] = [{"type": "text", "text": response.text}] if response.text else []
+    # The simulated model calls a tool with whole arguments, or not at all.
     content += [
-        {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call.arguments)}
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": json.loads(call.arguments)}
         for call in response.tool_calls
     ]
     given, answered = counts(response)
     reason = _REASONS.get(response.finish_reason, "end_turn")
     document = _document(number, model, _usage(given, cached) | {"output_tokens": answered})
     return document | {"content": content, "stop_reason": reason}
-
-
-def _input(arguments: str) -> object:
-    try:
-        return json.loads(arguments)
-    except ValueError:  # cut for its length
-        return {}
 
 
 def _document(number: int, model: str, usage: Mapping[str, int]) -> dict[str, Any]:

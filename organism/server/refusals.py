@@ -87,7 +87,11 @@ class Fields:
         value: object = self.all.get(name)
         if value is None:
             return None
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or (isinstance(value, float) and math.isnan(value))
+        ):
             raise wrong(self.at(name), "must be a number")
         if not 0 <= value <= most:
             raise wrong(self.at(name), f"must be from 0 to {most:g}")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism.agent.pruning import boundary, pruned
+from organism.agent.pruning import Boundary, pruned
 from organism.facts import Compacted
 from organism.settings import Prune
 from organism.testing import ScriptedModel, running
@@ -32,13 +32,13 @@ def turns(*lengths: int) -> list[dict[str, Any]]:
 
 def test_results_behind_the_protected_turns_are_left_out_once_that_saves_enough() -> None:
     prune = Prune(protect_turns=2, min_tokens=1000)
-    assert boundary(turns(2000, 2000, 2000), prune) == 0  # one result would go, which is too little
-    assert boundary(turns(2000, 2000, 2000, 2000), prune) == 0
+    assert Boundary(prune, turns(2000, 2000, 2000)).place == 0  # one result would go, which is too little
+    assert Boundary(prune, turns(2000, 2000, 2000, 2000)).place == 0
     three = turns(2000, 2000, 2000, 2000, 2000)
-    assert boundary(three, prune) == 7
+    assert Boundary(prune, three).place == 7
     seen = pruned(three, 7)
+    assert len(seen) == 7
     assert seen[:2] == three[:2]
-    assert seen[7:] == three[7:]
     assert seen[2] == {
         "role": "tool",
         "tool_call_id": "0",
@@ -56,7 +56,7 @@ def test_a_task_an_answer_and_what_is_short_stay() -> None:
 
 
 def test_without_pruning_everything_is_sent() -> None:
-    assert boundary(turns(*[5000] * 9), None) == 0
+    assert Boundary(None, turns(*[5000] * 9)).place == 0
 
 
 @given(st.lists(st.integers(0, 9000), max_size=40), st.integers(1, 5), st.integers(0, 5000))
@@ -64,11 +64,12 @@ def test_what_was_left_out_stays_so_and_the_protected_turns_never_are(
     lengths: list[int], protect: int, least: int
 ) -> None:
     prune = Prune(protect_turns=protect, min_tokens=least)
-    found = [boundary(turns(*lengths[:number]), prune) for number in range(len(lengths) + 1)]
+    found = [Boundary(prune, turns(*lengths[:number])).place for number in range(len(lengths) + 1)]
     assert found == sorted(found)
     assert all(place <= 1 + 2 * max(0, number - protect) for number, place in enumerate(found))
     messages = turns(*lengths)
-    saved = sum(len(m["content"]) for m in messages) - sum(len(m["content"]) for m in pruned(messages, found[-1]))
+    seen = pruned(messages, found[-1])
+    saved = sum(len(m["content"]) for m in messages[: found[-1]]) - sum(len(m["content"]) for m in seen)
     assert saved >= 0
     if found[-1] > 1 and least:
         assert saved >= 4 * least

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -79,6 +80,13 @@ def test_the_place_that_lacks_for_good_is_named_before_one_that_lacks_for_now() 
     assert lack(below.path, tokens(480).need(480)) == Lack(below, TOKENS, 480, for_good=False)
     assert lack(below.path, tokens(501).need(501)) == Lack(top, TOKENS, 501, for_good=True)
     assert lack(below.path, tokens(50).need(50)) is None
+
+
+def test_what_is_kept_back_is_lacking_but_for_grace() -> None:
+    budget = thread(warning(grace=Grace(share=Decimal("0.1"), tokens=2000)), tokens=1_000)
+    need = tokens(950).need(950)
+    assert lack(budget.path, need) == Lack(budget, TOKENS, 950, for_good=True)
+    assert lack(budget.path, need, grace=True) is None
 
 
 # What was charged

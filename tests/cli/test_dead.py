@@ -193,7 +193,13 @@ def test_an_organism_that_escalates_says_so_in_a_line_and_exits_with_1(shop: Sho
     shop.desk.write("organism.yaml", FILE.replace("attempts: 2", "attempts: 2, do: escalate"))
     ran = shop.desk.organism("run", "--to", "book", "--send", "lamp", "--json")
     assert (ran.code, ran.object["outcome"]) == (1, "stopped")
-    assert "error: the organism has stopped: 'book' failed for good after 2 attempts: crashed: " in ran.err
+    assert "critical: the organism stops: 'book' failed for good after 2 attempts: crashed: " in ran.err
+    assert ran.err.splitlines()[-1] == "error: the organism has stopped, as 'on_failure' of a handler says"
+    assert "--debug" not in ran.err
+    assert (
+        "Traceback (most recent call last)"
+        in shop.desk.organism("run", "--to", "book", "--send", "lamp", "--debug").err
+    )
 
 
 def test_check_says_what_comes_of_failures(shop: Shop) -> None:

@@ -292,7 +292,10 @@ TRAPS = [
     (HEAD + "journal: \0\n", ["organism.yaml:2:10: character U+0000 is not allowed in YAML"]),
     (b"organism: d\xe9mo\n", ["organism.yaml:1:12: byte 0xe9 is no UTF-8: save the file as UTF-8"]),
     ("organism: demo\n".encode("utf-16"), ["organism.yaml:1:1: byte 0xff is no UTF-8: save the file as UTF-8"]),
-    (b"#" * 300_000, ["organism.yaml: is longer than 262144 bytes"]),
+    (b"#" * 1_100_000, ["organism.yaml: is longer than 1048576 bytes; a program may declare more than a file: Organism(handlers={...})"]),
+    (HEAD + "loops: false\n", ["organism.yaml:2:8 loops: 'false' is no value of it: write null to have none"]),
+    (HEAD + "record: nowhere/answers.jsonl\n", ["organism.yaml:2:9 record: there is no folder 'nowhere': make it, or name another file"]),
+    (HEAD + "budget: {grants_by: organism}\n", ["organism.yaml:2:21 budget.grants_by: 'organism' is the organism itself, and no handler: name one of 'handlers'"]),
 ]  # fmt: skip
 
 
@@ -322,7 +325,9 @@ def test_aliases_are_read_and_bombs_are_not(project: Project) -> None:
 
     levels = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]\n" for i in range(1, 12))
     (mistake,) = project.mistakes(f"{HEAD}x0: &x0 [1, 1]\n{levels}")
-    assert mistake.endswith("holds more than 20000 values; aliases count as what they stand for")
+    assert mistake.endswith(
+        "holds more than 100000 values, aliases as what they stand for; a program may declare more than a file: Organism(handlers={...})"
+    )
 
 
 def test_a_file_that_cannot_be_read(project: Project) -> None:
@@ -517,6 +522,7 @@ def test_the_least_output_is_at_most_the_wish(project: Project) -> None:
         ("{backends: []}", "3:23 models.default.backends: is an empty list: name one item at least"),
         ("{backends: [{model: m}]}", "3:24 models.default.backends[0]: 'provider' is missing"),
         ("{backends: [{provider: desk:look, model: m}], backoff: [1]}", "3:67 models.default.backoff: needs two numbers, the first and the longest wait in seconds, and has 1"),
+        ("{backends: [{provider: desk:look, model: m}], backoff: [-1, 0]}", "3:68 models.default.backoff[0]: -1 is negative"),
         ("{backends: [{provider: desk:look, model: m}], backoff: [2, 1]}", "3:67 models.default.backoff: the first wait (2) is longer than the longest (1)"),
         ("{backends: [{provider: opnai, model: m}]}", "3:35 models.default.backends[0].provider: 'opnai' is no provider; did you mean 'openai'?"),
         ("{backends: [{provider: human, model: m}]}", "3:35 models.default.backends[0].provider: 'human' is no provider; use 'simulated', 'openai', 'anthropic', 'recorded' or 'package.module:factory'"),

@@ -143,7 +143,7 @@ def test_a_conversation_that_limits_money_needs_prices(project: Project) -> None
 CONVERSATIONS = [
     ("{on_cap: stop}", ["2:24 conversation.on_cap: 'stop' is not 'end' or 'rotate'"]),
     ("{depth: 5}", ["2:16 conversation.depth: depth is of one turn: write it in 'budget'"]),
-    ("{grants_by: boss}", ["2:27 conversation.grants_by: 'boss' is no handler; add it to `handlers`"]),
+    ("{grants_by: boss}", ["2:27 conversation.grants_by: 'boss' is no handler; add it to 'handlers'"]),
     ("{window: day}", ["2:16 conversation.window: unknown key here; it belongs in 'ceiling' or 'accounts.NAME'"]),
     ("[]", ["2:15 conversation: must be a mapping of keys and not a list"]),
 ]

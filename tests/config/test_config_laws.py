@@ -133,7 +133,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(_SHARE, _SHARE, _PIECES | st.binary(max_size=4)), min_size=1, max_size=4))
 def test_a_file_that_was_changed_anywhere(folder: Path, changes: list[tuple[float, float, bytes]]) -> None:
     path = folder / "organism.yaml"
@@ -189,13 +189,13 @@ def test_the_unchanged_document_is_right(folder: Path) -> None:
 _PATHS = [".".join(path) for path in _paths(_document())]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(_PATHS), _VALUE, min_size=1, max_size=3))
 def test_values_of_any_kind_anywhere(sets: dict[str, object]) -> None:
     _holds(lambda: config.build(_document(), set=sets))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(st.text(max_size=12) | st.sampled_from(_PATHS).map(lambda path: path + ".x"), st.text(max_size=12)),
     st.dictionaries(
@@ -206,7 +206,7 @@ def test_layers_of_any_kind(sets: dict[str, object], environ: dict[str, str]) ->
     _holds(lambda: config.build(_document(), set=sets, environ=environ))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(_VALUE)
 def test_arguments_of_any_kind(value: object) -> None:
     for key in ("organism", "handlers", "models", "budget", "defaults", "start", "unknown"):
@@ -229,7 +229,7 @@ def test_a_whole_number_is_what_was_written(number: int) -> None:
     assert scalars.whole(Scalar(str(number), "plain", Place(""), ())) == number
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("0123456789_.:eE+-xob", max_size=6) | st.text("nulNUyesYonOfFTtraiI.~", max_size=5) | st.text())
 def test_an_unquoted_text_is_clear_or_refused(text: str) -> None:
     """What pyyaml takes for a text is one for us too, or is refused as unclear: never the other way round."""

@@ -193,6 +193,15 @@ def test_without_a_file() -> None:
     assert settings.notes == ()
 
 
+def test_a_program_may_declare_ten_thousand_handlers_and_each_wrong_peer_of_theirs_is_told() -> None:
+    swarm: dict[str, Any] = {f"h{number}": {"code": note, "peers": ["h0"]} for number in range(10_000)}
+    assert len(config.build({"organism": "demo", "handlers": swarm}).handlers) == 10_000
+    swarm["h7"]["peers"] = ["h0", "h10000"]
+    assert _mistakes({"organism": "demo", "handlers": swarm}) == [
+        "Organism(handlers=...) handlers.h7.peers[1]: 'h10000' is no handler; add it to 'handlers'"
+    ]
+
+
 def test_a_provider_may_be_given_as_what_makes_it() -> None:
     def script(settings: object) -> None: ...
 
@@ -224,7 +233,7 @@ def test_keyword_arguments_are_named_in_mistakes() -> None:
     depth, shape = _mistakes({"organism": "demo", "budget": deep})
     assert shape == "Organism(budget=...): must be a mapping of keys and not a list"
     assert depth.startswith("Organism(budget=...) budget[0][0]")
-    assert depth.endswith("holds more than 20000 values, or deeper than 50")
+    assert depth.endswith("holds more than 1000000 values, or deeper than 50")
 
 
 def test_two_payloads_of_one_name_are_a_mistake(project: Project) -> None:

@@ -197,6 +197,7 @@ MISTAKES = [
         ),
     ),
     ("Question", f"tools are functions, and Question is a class; {SHAPE}"),
+    ("__name__", f"tools are functions, and this is of type str; {SHAPE}"),
     ("serch", "module 'toolbox' has no 'serch'; did you mean 'search'?"),
 ]
 

@@ -59,6 +59,7 @@ def test_a_handler_goes_over_the_defaults_key_by_key() -> None:
         ),
         ({"backoff": [3, 1]}, "backoff: the first wait (3) is longer than the longest (1)"),
         ({"backoff": 3}, "backoff: must be a list and not 3"),
+        ({"backoff": [-1, 0]}, "backoff[0]: -1 is negative"),
         (
             {"retry_on": ["refused"]},
             "retry_on[0]: 'refused' is what a handler answers: it is not tried again; leave it out",
@@ -93,6 +94,9 @@ def test_a_person_is_asked_once() -> None:
 def test_dead_letters_name_a_handler_that_takes_them() -> None:
     assert made(dead_letters="watch").settings.dead_letters == "watch"
     assert mistakes(dead_letters="wach") == ["'wach' is no handler; did you mean 'watch'?"]
+    assert mistakes(dead_letters="organism") == [
+        "'organism' is the organism itself, and no handler: name one of 'handlers'"
+    ]
     assert mistakes(dead_letters="work") == [
         "'work' takes Go, and no DeadLetter: name a handler that takes organism.primitives:DeadLetter"
     ]

@@ -11,6 +11,7 @@ from organism.kernel import recovery
 from organism.kernel.calls import CallFor
 from organism.settings import BudgetSettings, Limits
 from tests.kernel.kernel_world import Delivery, World
+from tests.kernel.whole_states import restored, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,8 +81,15 @@ class KeptWorld(World):
         """Writes down what one of the live root threads has come to."""
         roots = [each for each in self.kernel.state.threads.values() if each.owner is None]
         if roots:
+            self.check_whole(roots[which % len(roots)].id)
             self.kernel.snapshot(roots[which % len(roots)].id, self.now)
             self.carry_out()
+
+    def check_whole(self, chain: str) -> None:
+        """Raises AssertionError where what is live of a chain, what its record folds to and what its image is restored to differ."""
+        live, folded = self.kernel.state, self.fold.state
+        differing = [*unlike(live, folded, [chain]), *unlike(folded, restored(live, chain), [chain])]
+        assert not differing, "\n".join(differing)
 
     def pause(self, which: int) -> None:
         """Pauses one of the live root threads, or lets it go on."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import trio
 import trio.testing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from organism import BudgetExhaustedError, Context, NotRunningError, Reply
@@ -161,7 +161,7 @@ class Program:
         await check_record(organism)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(steps=STEPS, cap=st.sampled_from([None, None, 8]))
 def test_a_conversation_that_is_killed_anywhere_goes_on(steps: list[tuple[str, Any]], cap: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -62,7 +62,7 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert not lines, "\n".join(lines)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=60, suppress_health_check=CHECKS)
 @given(
     organism=organisms().map(lasting),
     dice=programs,
@@ -100,7 +100,7 @@ def check_taken_up(world: Recovered) -> None:
             assert not message.dropped
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=40, suppress_health_check=CHECKS)
 @given(organism=organisms(), dice=programs)
 def test_a_snapshot_anywhere_changes_nothing_of_what_follows(organism: Settings, dice: list[Dice]) -> None:
     program = program_of(organism, dice)
@@ -121,7 +121,7 @@ def test_a_snapshot_anywhere_changes_nothing_of_what_follows(organism: Settings,
                 assert whole.unsaid.keys() == short.unsaid.keys()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=40, suppress_health_check=CHECKS)
 @given(organism=organisms(), dice=programs)
 def test_a_thread_restored_from_its_image_is_the_thread(organism: Settings, dice: list[Dice]) -> None:
     program = Program(organism)

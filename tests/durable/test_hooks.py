@@ -12,7 +12,7 @@ from organism.facts import CallCompleted, CallHeld
 from organism.hooks import CallEvent, Change, CompletionEvent, Pause, Skip
 from organism.testing import Says, ScriptedModel
 from tests.durable.mortal import Scene, behind, check_whole, every
-from tests.hard.budget_world import Done, Task, code, models, said_to
+from tests.hard.budget_world import Done, Task, agent, code, models, replies, said_to
 from tests.replay.replay_world import Note, Recorded
 from tests.replay.replay_world import Task as Asked
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism import Organism
+    from organism.facts import Fact
+    from organism.models.contract import Request
 
 
 def number(event: CallEvent, ctx: Context) -> Any:
@@ -67,6 +69,56 @@ async def test_a_delivery_that_is_run_again_asks_its_hooks_again_and_pays_for_no
     assert answers == ["go 0!", "hook on go 1", "go 2!", "go 3!"]
     # Of the call that was under way the answer may be lost; every other one was made once.
     assert len(every(played.path, CallHeld)) <= 4
+
+
+async def test_a_last_answer_that_is_read_back_passes_the_hooks_as_it_did(tmp_path: Path) -> None:
+    seen: list[CompletionEvent] = []
+
+    def upper(event: CompletionEvent, ctx: Context) -> Change:
+        seen.append(event)
+        calls = tuple(
+            evolve(each, arguments=each.arguments.replace("have", "HAVE")) for each in event.completion.tool_calls
+        )
+        return Change(evolve(event.completion, tool_calls=calls))
+
+    def says(request: Request) -> Says:
+        if [tool.name for tool in request.tools] == ["reply"]:
+            return replies("what I have", usage=(100, 20))
+        return Says(calls=(("peer", Task("x")),), usage=(300, 60))
+
+    async def peer(task: Task, ctx: Context) -> Reply[Done]:
+        return Reply(Done(task.text))
+
+    made = Scene(
+        path=tmp_path / "j.db",
+        model=ScriptedModel(says),
+        document={
+            "handlers": {"worker": agent(peers=("peer",), max_output_tokens=100), "peer": code(peer)},
+            "models": models(ScriptedModel(says)),
+            "budget": {"tokens": 4000, "grace": {"model_calls": 1, "share": 0.5, "tokens": 2000}},
+            "hooks": {"after_model_call": upper},
+        },
+        sends=[("t", "worker", Task("go"), {})],
+    )
+    organism = made.organism()
+    kinds: list[type[Fact]] = []
+
+    def dies_at(fact: Fact) -> bool:
+        if kinds == [CallHeld, CallCompleted]:
+            return True
+        if kinds or (isinstance(fact, CallHeld) and fact.grace):
+            kinds.extend([type(fact)] if isinstance(fact, (CallHeld, CallCompleted)) else [])
+        return False
+
+    organism.dies_at = dies_at
+    await made.live(organism, made.send_all)
+    seen.clear()
+    check_whole(await made.resume(), made.path)
+    assert made.results["t"].reply == Done("what I HAVE")
+    assert sum(held.grace for held in every(made.path, CallHeld)) == 1
+    said = [str(each.get("content")) for each in seen[-1].call.messages]
+    assert "go" in said[1]  # what it was asked with, as far as the history tells it
+    assert not seen[-1].skipped
 
 
 def test_a_replay_asks_the_same_hooks_and_finds_nothing_changed(tmp_path: Path) -> None:

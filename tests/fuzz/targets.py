@@ -25,9 +25,8 @@ from organism.journal.codec import content, decode
 from organism.journal.filenames import file_name
 from organism.journal.sqlite import SqliteJournal
 from organism.journal.sqlite_file import long
-from organism.journal.sqlite_reader import root_mark
 from organism.journal.standing import Standing
-from organism.journal.texts import LONGEST
+from organism.journal.texts import LONGEST, root_mark
 from organism.models.recorded import Tape
 from organism.models.takes import HEAD
 from organism.payloads import Vocabulary, encode_json, encode_xml, parse_json

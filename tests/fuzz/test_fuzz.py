@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.seeds import WORDS, facts, json_of, seeds
@@ -37,7 +37,7 @@ def garbled(draw: st.DrawFn, target: str) -> bytes:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_garbled_bytes_are_read_or_refused(target: str) -> None:
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60)
     @given(garbled(target))
     def holds(data: bytes) -> None:
         TARGETS[target](data)
@@ -93,7 +93,7 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
 
 @pytest.mark.parametrize("target", ["journal_entry", "sealed_lines", "sqlite_chain"])
 def test_facts_that_say_something_else_are_read_or_refused(target: str) -> None:
-    @settings(max_examples=250 if target == "journal_entry" else 50, deadline=None)
+    @settings(max_examples=250 if target == "journal_entry" else 50)
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         fact = data.draw(st.sampled_from(facts()))

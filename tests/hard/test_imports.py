@@ -25,10 +25,23 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-def loaded(*command: str) -> set[str]:
+RUNNING = {
+    "organism.organism",
+    "organism.kernel.kernel",
+    "organism.journal.opening",
+    "organism.journal.codec",
+    "organism.models.router",
+    "organism.models.recorded",
+    "organism.models.simulated",
+    "organism.pump.pump",
+}
+"""What is needed where something runs."""
+
+
+def loaded(*command: str, folder: Path = ROOT) -> set[str]:
     """The modules that a fresh interpreter has loaded after this; the last line that it prints names them."""
     done = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", *command], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", *command], cwd=folder, capture_output=True, text=True, check=True
     )
     return set(json.loads(done.stdout.splitlines()[-1]))
 
@@ -42,11 +55,21 @@ def test_modules_that_declare_payloads_load_neither_an_event_loop_nor_xml_nor_wh
 
 def test_help_loads_neither_an_event_loop_nor_the_configuration_nor_journals() -> None:
     modules = loaded(COMMAND, json.dumps(["--help"]))
-    late = {*LOOPS, *SDKS, "anyio", "lxml", "jinja2", "yaml", "sqlite3", "organism.config", "organism.organism"}
+    late = {*LOOPS, *SDKS, *RUNNING, "anyio", "lxml", "jinja2", "yaml", "sqlite3", "organism.config"}
     assert not modules & late
 
 
 def test_checking_a_file_loads_no_event_loop_no_sdk_and_no_xml() -> None:
     modules = loaded(COMMAND, json.dumps(["check"]))
     assert "organism.config" in modules
-    assert not modules & {*LOOPS, *SDKS, "lxml", "rich", "organism.organism"}
+    assert not modules & {*LOOPS, *SDKS, *RUNNING, "lxml", "rich", "sqlite3", "cyclopts.help"}
+
+
+def test_checking_a_file_loads_the_engine_of_templates_with_the_first_prompt(tmp_path: Path) -> None:
+    loaded(COMMAND, json.dumps(["init", "new"]), folder=tmp_path)
+    project = tmp_path / "new"
+    without = loaded(COMMAND, json.dumps(["check"]), folder=project)
+    prompt = "handlers.guide.agent.prompt=You are {{ name }}."
+    assert "jinja2" in loaded(COMMAND, json.dumps(["check", "--set", prompt]), folder=project)
+    assert "organism.config" in without
+    assert not without & {*LOOPS, *SDKS, *RUNNING, "lxml", "rich", "sqlite3", "jinja2"}

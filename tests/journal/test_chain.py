@@ -57,7 +57,7 @@ def test_a_changed_entry_with_its_hash_made_anew_is_found_by_the_next(at: int) -
 
 
 @given(st.permutations(range(6)), st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_left_out_or_moved_is_found_at_the_first_place_that_differs(order: list[int], count: int) -> None:
     entries = chain(CONTENTS)
     given_ = [entries[number] for number in order[:count]]
@@ -78,7 +78,7 @@ def test_an_entry_of_another_thread_is_named() -> None:
         st.one_of(st.text(st.characters(), max_size=5), st.floats(allow_nan=False, allow_infinity=False)),
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_canonical_form_says_the_same_and_is_the_only_one(document: dict[str, Any]) -> None:
     written = canonical(document)
     assert b"\n" not in written

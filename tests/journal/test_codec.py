@@ -38,7 +38,7 @@ def line_with(document: Any) -> Any:
 
 @pytest.mark.parametrize("cls", FACTS, ids=lambda cls: cls.__name__)
 def test_every_fact_comes_back_as_it_was(cls: type[Fact]) -> None:
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(facts_of(cls))
     def law(fact: Fact) -> None:
         document = encode(fact, "root")

@@ -76,7 +76,7 @@ def story(made: list[list[tuple[str, Fact]]]) -> dict[str, list[Fact]]:
 
 
 @given(histories, st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lines_that_are_cut_anywhere_leave_a_prefix(history: list[list[tuple[int, str]]], data: Any) -> None:
     made = batches(history)
     written = story(made)
@@ -96,7 +96,7 @@ def test_lines_that_are_cut_anywhere_leave_a_prefix(history: list[list[tuple[int
 
 
 @given(histories, st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_database_whose_log_is_cut_anywhere_leaves_whole_writes(
     history: list[list[tuple[int, str]]], data: Any
 ) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
-from organism.pump import disk_thread, runtime
+from organism.pump import disk_thread
 from organism.pump.disk_thread import DiskThread
 from organism.testing import FailAfter
 
@@ -92,15 +92,15 @@ async def test_a_thread_without_work_ends_and_the_next_work_starts_another(monke
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_work_that_outlives_its_loop_says_nothing(backend: str) -> None:
-    calls: list[Callable[[], None]] = []
+    disk, gate, came = DiskThread(), threading.Event(), list[object]()
 
     async def leave() -> None:
-        waiting: Any = runtime.called_back(calls.append)
-        waiting.send(None)
-        waiting.close()
+        disk.begin(gate.wait, came.append)
 
     anyio.run(leave, backend=backend)
-    calls[0]()
+    gate.set()
+    assert anyio.run(disk.run, threading.current_thread, backend=backend).name == "organism disk"
+    assert not came
 
 
 async def test_where_no_thread_can_be_started_whoever_gave_the_work_hears_it_and_it_is_not_done_later(

@@ -21,7 +21,7 @@ ids = st.one_of(
 @given(ids)
 @example("x" * 10_000)
 @example("." * 100)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_name_is_short_plain_and_says_its_thread(root: str) -> None:
     name = file_name(root)
     assert re.fullmatch(r"[a-z0-9_-]+\.jsonl", name)
@@ -32,7 +32,7 @@ def test_a_name_is_short_plain_and_says_its_thread(root: str) -> None:
 
 
 @given(ids, ids)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_two_threads_have_two_files(one: str, other: str) -> None:
     assert (file_name(one).casefold() == file_name(other).casefold()) == (one == other)
 

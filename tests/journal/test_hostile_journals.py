@@ -20,7 +20,7 @@ from organism.journal.codec import content, decode
 from organism.journal.filenames import file_name
 from organism.journal.sqlite import SqliteJournal
 from organism.journal.sqlite_file import long
-from organism.journal.sqlite_reader import root_mark
+from organism.journal.texts import root_mark
 from organism.journal.values import Misread, opened
 
 if TYPE_CHECKING:

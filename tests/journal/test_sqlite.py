@@ -16,7 +16,7 @@ from organism.images import Image
 from organism.journal import Lock, SqliteJournal, open_journal
 from organism.journal.codec import content
 from organism.journal.sqlite_file import SCHEMA, long, short
-from organism.journal.sqlite_reader import root_mark
+from organism.journal.texts import root_mark
 from organism.testing import FailAfter
 from tests.journal.fact_values import ended
 from tests.journal.test_cut_tails import opened

@@ -11,8 +11,7 @@ from organism import payload
 from organism.facts import Answered, Posted
 from organism.journal.codec import content, contents, decode, encode
 from organism.journal.sqlite_file import long, short
-from organism.journal.sqlite_reader import root_mark
-from organism.journal.texts import marked_bytes, whole_bytes
+from organism.journal.texts import marked_bytes, root_mark, whole_bytes
 
 ONE = "The quick brown fox jumps over the lazy dog, and over the next one. "
 OTHER = "Not one of these characters needs to be escaped anywhere, in JSON or in XML. "
@@ -64,7 +63,7 @@ def test_what_was_shortened_is_read_as_it_was(one: str, other: str, root: str) -
         plain = decode(encode(fact, root))
         kept = Answered(at=1.0, thread=root, seq=1, handler="ping", state={"a": (one,), "b": (payloads,)})
         for each in (fact, plain, kept):
-            whole, marked = contents(each, root)
+            whole, marked = contents(each, root, root_mark(root))
             assert whole == content(each, root)
             assert b"\x0e" not in whole
             assert long(short(marked, mark), mark) == whole
@@ -87,14 +86,14 @@ def test_long_texts_of_a_payload_stand_in_the_file_once() -> None:
     pair = Pair(ONE, OTHER)
     kept = Answered(at=1.0, thread="r", seq=1, handler="ping", state={"k": (pair,)})
     for fact in (answered(pair), decode(encode(answered(pair), "r")), answered(Box([pair], ONE)), kept):
-        whole, marked = contents(fact, "r")
+        whole, marked = contents(fact, "r", root_mark("r"))
         for each in (marked, marked_bytes(whole)):
             assert each.count(OTHER.encode()) == 1
             assert each.count(ONE.encode()) == whole.count(b">%b<" % ONE.encode())
 
 
 def test_the_same_long_text_twice_is_read_twice() -> None:
-    whole, marked = contents(answered(Pair(ONE, ONE), Pair(ONE, OTHER)), "r")
+    whole, marked = contents(answered(Pair(ONE, ONE), Pair(ONE, OTHER)), "r", root_mark("r"))
     assert len(marked) < len(whole)
     assert long(short(marked, root_mark("r")), root_mark("r")) == whole
 
@@ -102,14 +101,14 @@ def test_the_same_long_text_twice_is_read_twice() -> None:
 def test_more_long_texts_than_there_are_marks_are_read_as_they_were() -> None:
     many = [f"{ONE}{number}" for number in range(40)]
     pairs = [Pair(each, each) for each in many]
-    whole, marked = contents(answered(Box(pairs), *(Pair(each, ONE) for each in many)), "r")
+    whole, marked = contents(answered(Box(pairs), *(Pair(each, ONE) for each in many)), "r", root_mark("r"))
     assert len(marked) < len(whole)
-    assert whole_bytes(marked) == whole
+    assert long(marked, root_mark("r")) == whole
 
 
 def test_a_secret_in_a_long_text_is_left_out_wherever_the_text_stands() -> None:
     key = "sk-A1b2C3d4E5f6G7h8I9j0K1l2M3n4"
-    whole, marked = contents(answered(Pair(f"{ONE}{key} and more {ONE}", OTHER), Pair(ONE, key)), "r")
+    whole, marked = contents(answered(Pair(f"{ONE}{key} and more {ONE}", OTHER), Pair(ONE, key)), "r", root_mark("r"))
     assert key.encode() not in whole + marked
-    assert whole_bytes(marked) == whole
+    assert long(marked, root_mark("r")) == whole
     assert whole.count(b"[secret]") == 4

@@ -136,6 +136,7 @@ class BudgetWorld(KeptWorld):
             {chain_of(each) for each in roots} | {c.chain for c in self.kernel.state.conversations.values()}
         )
         if chains:
+            self.check_whole(chains[which % len(chains)])
             self.kernel.snapshot(chains[which % len(chains)], self.now)
             self.carry_out()
 

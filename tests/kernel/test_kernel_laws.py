@@ -268,7 +268,6 @@ def _outgoing(b: int, c: int) -> Sequence[Outgoing]:
 
 @settings(
     max_examples=100,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(organism=organisms(), dice=st.lists(st.tuples(*[st.integers(0, 99)] * 4), min_size=30, max_size=80))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.models.contract import ToolSpec
+from organism.models.fixed import fixed
 from organism.models.prompt import prompt_of
 from organism.models.prompt_cache import PromptCache
 
@@ -31,13 +32,18 @@ PLAIN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "
 ODD = st.fixed_dictionaries(
     {"role": st.sampled_from(["user", "tool"])}, optional={"content": VALUES, "tool_calls": VALUES, "name": VALUES}
 )
-MESSAGES = st.lists(PLAIN | ODD, max_size=5)
+SHARED = [fixed({"role": "user", "content": text}) for text in ("a", "b")] + [
+    fixed({"role": "tool", "name": [1, True]})
+]
+"""Messages that stay as they are, and stand in one prompt and in another, behind this and behind that."""
+MESSAGES = st.lists(PLAIN | ODD | ODD.map(fixed) | st.sampled_from(SHARED), max_size=5)
+SCHEMAS = st.dictionaries(st.sampled_from("ab"), VALUES, max_size=2)
 TOOLS = st.lists(
     st.builds(
         ToolSpec,
         name=st.sampled_from(["look", "say"]),
         description=st.just(""),
-        parameters=st.dictionaries(st.sampled_from("ab"), VALUES, max_size=2),
+        parameters=SCHEMAS | SCHEMAS.map(fixed),
     ),
     max_size=2,
 )

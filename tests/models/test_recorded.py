@@ -290,6 +290,19 @@ async def test_falling_through_asks_the_next_backend_and_is_no_attempt(tape: Pat
         assert (await thread.complete("good bye")).text == "live"
 
 
+async def test_nobody_is_said_to_be_asked_who_is_not_there(tape: Path) -> None:
+    async with recording(tape, scripted(Says(text="kept"))) as organism, organism.thread() as thread:
+        await thread.complete("hello")
+    async with (
+        replaying(tape, backend={"options": {"on_missing": "fallthrough"}}) as organism,
+        organism.thread() as thread,
+    ):
+        with pytest.raises(ModelError) as caught:
+            await thread.complete("good bye")
+    (cause,) = caught.value.causes
+    assert cause.endswith("has no answer to this request; a backend behind it is asked, where there is one")
+
+
 async def test_falling_through_is_recorded_where_both_are_said(tape: Path) -> None:
     model = scripted(Says(text="new"))
     behind = [{"provider": model.backend, "price": PRICE}]
@@ -492,6 +505,7 @@ async def test_a_file_that_is_not_there_or_no_recording_keeps_the_organism_from_
 
 def test_check_says_the_same_with_its_place(tmp_path: Path, streams: Any) -> None:
     path = _yaml(tmp_path, YAML)
+    (tmp_path / "kept").mkdir(exist_ok=True)
     said = _mistakes(lambda: checked(path, {"models.default.backends.0.provider": "recorded"}, streams))
     assert said.startswith(f"{path}:6:9 models.default.backends[0]: there is no recording ")
     assert said.endswith("run once with `record: answers.jsonl` on a model that answers")
@@ -553,15 +567,13 @@ async def test_damage_is_told_in_one_line_that_can_be_printed(tape: Path, line: 
 
 async def test_a_file_that_cannot_be_written_is_told_before_anything_is_paid(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("my notes\n", "utf-8")
-    for name, said in (
-        ("notes.txt", "is there, and no recording; name another file"),
-        ("none/a.jsonl", "cannot be written"),
-    ):
-        organism = Organism(record=str(tmp_path / name))
-        with pytest.raises(ConfigurationError, match=said):
-            await organism.start()
+    organism = Organism(record=str(tmp_path / "notes.txt"))
+    with pytest.raises(ConfigurationError, match="is there, and no recording; name another file"):
+        await organism.start()
     assert (tmp_path / "notes.txt").read_text("utf-8") == "my notes\n"
-    assert "is a folder, and no file" in _mistakes(lambda: config.build({"organism": "demo", "record": str(tmp_path)}))
+    for path, said in ((tmp_path, "is a folder, and no file"), (tmp_path / "none" / "a.jsonl", "there is no folder ")):
+        document = {"organism": "demo", "record": str(path)}
+        assert said in _mistakes(lambda document=document: config.build(document))
 
 
 async def test_a_disk_that_fails_costs_no_call_and_is_said_once(tape: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -64,7 +64,7 @@ def _any(backends: Sequence[Any]) -> Sequence[Any]:
     return backends
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     scripts=SCRIPTS,
     calls=st.lists(st.none() | st.sampled_from([0, 1, WHOLE]), min_size=1, max_size=4),

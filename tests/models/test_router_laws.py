@@ -87,7 +87,7 @@ def _check(steps: list[Say], purse: Purse, *, cancelled: bool, streamed: bool) -
     assert purse.used == (total or [0] * 6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     scripts=SCRIPTS,
     retries=st.integers(0, 5),

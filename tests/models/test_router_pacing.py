@@ -239,7 +239,7 @@ async def test_what_a_429_says_is_left_is_heard() -> None:
     assert script.times[1] - script.times[0] == pytest.approx(weight / 10)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.floats(0, 300), st.none() | st.floats(0, 60)), min_size=1, max_size=20),
     st.integers(1, 100) | st.none(),

@@ -82,7 +82,7 @@ INQUIRY = Inquiry("What makes the tide turn?", Decimal("12.50"), (Remark("a.md",
 PROMPTS = st.sampled_from([encode_xml(INQUIRY).decode(), json.dumps(encode_json(INQUIRY)), "Hello.", ""])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(fields=FIELDS, prompt=PROMPTS)
 def test_what_is_written_for_a_payload_is_one(fields: dict[str, Any], prompt: str) -> None:
     cls: Any = payload(type("Made", (), {"__annotations__": fields}))

@@ -38,7 +38,7 @@ PROMPTS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(schema=parameters, prompt=PROMPTS)
 def test_a_named_tool_is_called_with_valid_arguments(schema: dict[str, Any], prompt: str) -> None:
     response = ask(user(prompt), tools=[tool("thing", schema)], tool_choice="thing", max_output_tokens=100_000)
@@ -47,7 +47,7 @@ def test_a_named_tool_is_called_with_valid_arguments(schema: dict[str, Any], pro
     assert problems(schema, arguments(response)) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(schema=parameters, prompt=PROMPTS)
 def test_an_answer_in_json_is_valid(schema: dict[str, Any], prompt: str) -> None:
     response = ask(user(prompt), returns=schema, max_output_tokens=100_000)
@@ -55,7 +55,7 @@ def test_an_answer_in_json_is_valid(schema: dict[str, Any], prompt: str) -> None
     assert problems(schema, json.loads(response.text)) == []
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(schema=parameters, room=st.integers(1, 200))
 def test_a_call_is_shortened_to_fit_or_not_made(schema: dict[str, Any], room: int) -> None:
     material = "The tide turns twice a day. The moon pulls the sea. Salt water is heavy. When does the tide turn?"
@@ -85,7 +85,7 @@ RESULTS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), tools=st.lists(parameters, max_size=3), answer=parameters, prompt=PROMPTS)
 def test_a_loop_over_any_tools_ends_in_a_reply(
     data: st.DataObject, tools: list[dict[str, Any]], answer: dict[str, Any], prompt: str

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx2
 import pytest
+from anyio.abc import SocketAttribute
 
 from organism.server import http
 from organism.server.http import Answer, Asked, Streamed, listening
@@ -64,3 +67,19 @@ async def test_who_asks_first_whether_to_send_is_told_to() -> None:
         assert b" 100 " in await stream.receive()
         await stream.send(b"hi")
         assert (await stream.receive()).endswith(b"hi")
+
+
+async def test_who_resets_its_connection_ends_that_one_alone() -> None:
+    async with listening(answering) as server:
+        for sent in (b"GET /ec", b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf"):
+            stream = await anyio.connect_tcp("127.0.0.1", server.port)
+            raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - this is a socket
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await stream.send(sent)
+            with anyio.fail_after(10):
+                await server.until(lambda: len(server.open) == 1)
+            await stream.aclose()
+            with anyio.fail_after(10):
+                await server.until(lambda: not server.open)
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+            assert (await client.post("/echo", content=b"hi")).content == b"hi"

@@ -1,0 +1,137 @@
+"""What is wrong with a text in Jinja2: its syntax, names and attributes that nothing has, and what fails when it is tried.
+
+It loads Jinja2, and is loaded with the first text there is. ``line`` is what is written before the number of a line: the path of
+the text's file, where it has one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
+
+from organism.config.places import shown
+from organism.config.shapes import one_of
+from organism.names import suggestion
+from organism.settings import UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+_GUARDS: Final = {"defined", "undefined", "default", "d"}
+"""Tests and filters that bear a name that is not there."""
+_SYNTAX: Final = SandboxedEnvironment()
+"""Only parses; it holds no state of an organism."""
+_TRIAL: Final = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+_ENTRY: Final = ("name", "description")
+"""What peers and payloads have in a prompt."""
+_LISTS: Final = ("peers", "accepts", "replies")
+
+
+def mistake(text: str, line: str) -> str | None:
+    """What is wrong with the Jinja2 syntax of a text; names that nothing defines show when it is rendered."""
+    try:
+        tree = _SYNTAX.parse(text)
+        for node in tree.find_all(
+            (nodes.Filter, nodes.Test, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+        ):
+            problem = _unknown(node)
+            if problem is not None:
+                return f"{line}{node.lineno}: {problem}"
+    except TemplateSyntaxError as error:
+        return f"{line}{error.lineno}: {(error.message or '').rstrip('.')}"
+    except RecursionError:
+        return f"{line}1: nested too deep for Jinja2"
+    return None
+
+
+def line_of(name: str, text: str) -> int | None:
+    """The first line of a wording that needs this name; ``None`` where it gets by without, as by ``is defined``."""
+    tree = _SYNTAX.parse(text)
+    if name not in meta.find_undeclared_variables(tree):
+        return None
+    guards = [each for each in tree.find_all((nodes.Test, nodes.Filter)) if each.name in _GUARDS]
+    if any(isinstance(each.node, nodes.Name) and each.node.name == name for each in guards):
+        return None
+    return min(
+        (each.lineno for each in tree.find_all(nodes.Name) if each.name == name and each.ctx == "load"), default=1
+    )
+
+
+def unknown_name(text: str, names: tuple[str, ...], line: str) -> str | None:
+    """The first name in a wording that nothing defines."""
+    undefined = meta.find_undeclared_variables(_SYNTAX.parse(text)) - set(names) - set(_SYNTAX.globals)
+    needed = [(at, name) for name in undefined if (at := line_of(name, text)) is not None]
+    if not needed:
+        return None
+    at, name = min(needed)
+    return f"{line}{at}: nothing is called {shown(name)} here{suggestion(name, names)}; there is {one_of(names)}"
+
+
+def _unknown(node: nodes.Node) -> str | None:
+    """What would fail only when the text is rendered: filters and tests that there are not, and other files."""
+    match node:
+        case nodes.Filter(name=name):
+            return (
+                None
+                if name in _SYNTAX.filters
+                else f"there is no filter {shown(name)}{suggestion(name, _SYNTAX.filters)}"
+            )
+        case nodes.Test(name=name):
+            return None if name in _SYNTAX.tests else f"there is no test {shown(name)}{suggestion(name, _SYNTAX.tests)}"
+        case _:
+            return "it cannot take in another file: write it in one"
+
+
+# Prompts
+
+
+def wrong_attribute(text: str, line: str) -> str | None:
+    """The first attribute of a limit, peer or payload that there is not, also in a branch that the trial does not take."""
+    tree = _TRIAL.parse(text)
+    known: dict[str, Sequence[str]] = {"budget": UNITS}
+    for loop in tree.find_all(nodes.For):
+        if isinstance(loop.iter, nodes.Name) and loop.iter.name in _LISTS and isinstance(loop.target, nodes.Name):
+            known[loop.target.name] = _ENTRY
+    for name, attribute, at in _attributes(tree):
+        if name in known and attribute not in known[name] and not hasattr({}, attribute):
+            hint = suggestion(attribute, known[name])
+            there = one_of([*known[name]])
+            return f"{line}{at}: {shown(name)} has no {shown(attribute)}{hint}; there is {there}"
+    return None
+
+
+def _attributes(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:
+    """The attributes that are read of names: the name, the attribute and the line."""
+    for read in tree.find_all(nodes.Getattr):
+        if isinstance(read.node, nodes.Name):
+            yield read.node.name, read.attr, read.lineno
+    for item in tree.find_all(nodes.Getitem):
+        if isinstance(item.node, nodes.Name) and isinstance(item.arg, nodes.Const) and isinstance(item.arg.value, str):
+            yield item.node.name, item.arg.value, item.lineno
+
+
+def failing(text: str, line: str, samples: Mapping[str, Any], late: Iterable[str]) -> str | None:
+    """What fails when the prompt is rendered with sample values; but for what is computed with names whose values come ``late``."""
+    try:
+        _TRIAL.from_string(text).render(samples)
+    except TemplateError as error:
+        return f"{line}{_line_in(error)}: {error.message or type(error).__name__}"
+    except RecursionError:
+        return f"{line}1: it never ends"
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        if any(line_of(name, text) is not None for name in late):
+            return None
+        return f"{line}{_line_in(error)}: {str(error) or type(error).__name__}"
+    return None
+
+
+def _line_in(error: BaseException) -> int:
+    """The line of the template at which it failed."""
+    line, trace = 1, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

@@ -1,0 +1,104 @@
+"""How a chain in a SQLite journal goes on: what is known of its end while it is written, and what a write adds to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field, frozen
+
+from organism.errors import JournalError
+from organism.facts import Snapshot
+from organism.journal.chain import sealed_hash
+from organism.journal.standing import Ledger, Standing
+from organism.journal.texts import root_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from organism.facts import Fact
+    from organism.journal.sqlite_reader import Row
+
+COLUMNS: Final = 4
+"""Of an entry: its chain, number, hash and body."""
+
+
+@define
+class End:
+    """Where a chain goes on, and how it stands. ``open`` is what its row says, ``noted`` how many entries that row knows of.
+
+    ``before`` and ``threads`` are how many entries and threads it had before the write that is under way.
+    """
+
+    id: int
+    root: bytes
+    mark: bytes
+    standing: Standing
+    new: bool
+    open: bool = True
+    noted: int = 0
+    number: int = 0
+    hash: str | None = None
+    size: int = 0
+    began: float = 0.0
+    last: float = 0.0
+    snapshot: int = 0
+    snapshot_end: int = 0
+    snapshot_size: int = 0
+    over: bool = False
+    before: int = 0
+    threads: int = 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether its row is to be brought up to date. That of one that stays open may wait: whoever reads it looks for what it does
+        not know.
+        """
+        return self.new or not self.open or self.over or self.snapshot > self.before
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """What is written of it."""
+        return (
+            self.id, self.root, int(not self.over), self.number, self.size, self.began, self.last, bytes.fromhex(self.hash or ""),
+            self.snapshot, self.snapshot_end, self.snapshot_size,
+        )  # fmt: skip
+
+
+@frozen
+class Work:
+    """What is written in one transaction: chains as they end after it, the columns of their new entries one row after the other, and
+    what they spend.
+    """
+
+    ends: dict[str, End] = field(factory=dict[str, End])
+    entries: list[Any] = field(factory=list[Any])
+    spent: Ledger = field(factory=Ledger)
+
+
+def extend(work: Work, end: End, root: str, fact: Fact, content: bytes, body: bytes) -> None:
+    """Adds an entry with this content to a chain; ``body`` is what the file holds of it. Raises JournalError."""
+    number = end.number = end.number + 1
+    hashed = sealed_hash(content, number, end.hash)
+    end.hash = hashed.hex()
+    size = len(body)
+    end.size += size
+    end.last = fact.at
+    work.entries.extend((end.id, number, hashed, body))
+    if fact.__class__ is Snapshot:
+        end.snapshot, end.snapshot_end, end.snapshot_size = number, end.size, size
+    try:
+        end.standing.apply(fact)
+    except (ValueError, OverflowError) as error:
+        raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
+
+
+def end_of(root: str, row: Row, facts: Iterable[Fact]) -> End:
+    """The end of a chain that the file holds; ``facts`` are those from its last snapshot on."""
+    standing = Standing(root)
+    for fact in facts:
+        standing.apply(fact)
+    return End(
+        row.id, row.root, root_mark(root), standing, new=False, open=bool(row.open), noted=row.noted,
+        number=row.entries, hash=row.head.hex(), size=row.size, began=row.began, last=row.last, snapshot=row.snapshot,
+        snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size, over=standing.over,
+    )  # fmt: skip

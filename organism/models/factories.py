@@ -1,0 +1,137 @@
+"""The factory that makes the backends of a provider, and what would keep it from doing so: found without loading what answers.
+
+The environment comes in as a mapping: keys are looked up here, and handed to nothing but the provider itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
+
+from organism.errors import ConfigurationError
+from organism.models.contract import Backend, BackendFactory
+from organism.models.hiding import secrets_beside
+from organism.models.simulation.options import check_options
+from organism.names import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from organism.settings import BackendSettings, ModelSettings
+
+
+def _simulated(settings: BackendSettings, _: str | None) -> Backend:
+    from organism.models.simulated import make
+
+    return make(settings)
+
+
+_SIMULATED: Final = BackendFactory(make=_simulated, check=lambda settings: check_options(settings.options))
+_MODULES: Final[Mapping[str, str]] = {
+    "openai": "organism.models.openai",
+    "anthropic": "organism.models.anthropic",
+    "recorded": "organism.models.recorded",
+}
+"""The ``PROVIDER`` of each is loaded by who names it. SDKs take half a second, and are extras of the same name."""
+
+
+def check_backends(models: Mapping[str, ModelSettings], *, environ: Mapping[str, str]) -> list[str]:
+    """One placed line for each mistake that would keep a backend from being made; nothing is started."""
+    mistakes: list[str] = []
+    for alias, model in models.items():
+        for index, settings in enumerate(model.backends):
+            place = settings.place or f"models.{alias}.backends[{index}]"
+            try:
+                factory = factory_of(settings, place)
+                mistakes += [f"{place}: {problem}" for problem in factory.check(settings)]
+                key_of(settings, factory, environ, place)
+            except ConfigurationError as error:
+                mistakes += error.mistakes
+    return mistakes
+
+
+def factory_of(settings: BackendSettings, place: str) -> BackendFactory:
+    """What makes the backends of these settings: the user's own, or a built-in one by its name.
+
+    Raises ConfigurationError, in one placed line, for a provider that there is not, or whose library is not installed.
+    """
+    own: object = settings.factory
+    if isinstance(own, BackendFactory):
+        return own
+    if callable(own):
+        if settings.api_key_env or settings.api_key_file:
+            line = "is a function of the settings and gets no key; make it an organism BackendFactory, or name no key"
+            raise ConfigurationError([f"{place}: provider '{settings.provider}' {line}"])
+        made = cast("Callable[[BackendSettings], Backend]", own)
+        return BackendFactory(make=lambda settings, _: made(settings))
+    if settings.provider == "simulated":
+        return _SIMULATED
+    module = _MODULES.get(settings.provider)
+    if module is None:
+        known = ("simulated", *_MODULES)
+        near, names = suggestion(settings.provider, known), ", ".join((*known, "package.module:factory"))
+        raise ConfigurationError([f"{place}: '{settings.provider}' is no provider{near}; there are: {names}"])
+    try:
+        provider: BackendFactory = import_module(module).PROVIDER
+    except ModuleNotFoundError as error:
+        line = f"needs '{error.name}', which is not installed; pip install organism[{settings.provider}]"
+        raise ConfigurationError([f"{place}: provider '{settings.provider}' {line}"]) from error
+    return provider
+
+
+def is_recorded(settings: BackendSettings) -> bool:
+    """Whether these are answered from a recording."""
+    return settings.provider == "recorded" and settings.factory is None
+
+
+def known_secrets(models: Mapping[str, ModelSettings], *, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys that backends are given, and what is sent beside their requests under names that say what it is. What cannot be read
+    is none; :func:`check_backends` says why.
+    """
+    found: list[str] = []
+    for settings in (each for model in models.values() for each in model.backends):
+        found += secrets_beside(settings.options)
+        place = settings.place
+        with suppress(ConfigurationError):
+            found.append(key_of(settings, factory_of(settings, place), environ, place) or "")
+    return tuple(dict.fromkeys(found))
+
+
+def key_of(settings: BackendSettings, factory: BackendFactory, environ: Mapping[str, str], place: str) -> str | None:
+    """The key, or ``None`` where none is there and none is needed: a recording needs none, whatever was recorded.
+
+    Raises ConfigurationError, in one placed line, for one that cannot be read, is none, or is missing and needed.
+    """
+    if is_recorded(settings):
+        return None
+    if settings.api_key_file is not None:
+        source = str(settings.api_key_file)
+        try:
+            key = settings.api_key_file.read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                [f"{place}: the key cannot be read from {source}: {type(error).__name__}"]
+            ) from None
+        if not key:
+            raise ConfigurationError([f"{place}: {source} is empty; put the key in it, or name another `api_key_file`"])
+    else:
+        source = settings.api_key_env or ""
+        key = environ.get(source, "").strip() if source else ""
+    if not key:
+        _may_do_without(settings, factory, source, place)
+        return None
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigurationError([f"{place}: what {source} holds is no key: it has characters that no key has"])
+    return key
+
+
+def _may_do_without(settings: BackendSettings, factory: BackendFactory, variable: str, place: str) -> None:
+    """Raises where a key is needed, or was asked for by name. Servers behind a ``base_url`` may want none."""
+    asked_for = bool(variable) and variable != factory.key_env
+    if not asked_for and (settings.base_url is not None or not factory.needs_key):
+        return
+    backend = f"'{settings.model}' of provider '{settings.provider}'"
+    missing = f"{variable} is not set" if variable else "no key is named"
+    way_out = "set it, or name another variable with `api_key_env` or a file with `api_key_file`"
+    raise ConfigurationError([f"{place}: no key for {backend}: {missing}; {way_out}"])

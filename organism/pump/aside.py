@@ -1,0 +1,125 @@
+"""Handlers that wait for the answer to an ask without a task.
+
+What such a handler awaits is handed to the worker that steps it, not to the event loop: the worker lays the coroutine aside and goes
+on with other work, and whichever worker is there when the answer comes steps it on. No task is switched, and none is kept.
+
+That holds where nothing ties the handler to the task it was begun in (see :func:`organism.pump.runtime.home`). One that has a
+scope open, asks from a task of its own or has waited for something else before keeps its worker, as whoever waits for the world does.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator, Sequence
+
+    import anyio
+
+    from organism.errors import JournalError
+    from organism.frames import Ask, Message, Thread
+    from organism.pump.delivery import Delivery
+    from organism.pump.waits import Waits
+
+
+class Host(Protocol):
+    """What laying aside needs of the pump."""
+
+    waits: Waits
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is begun any more."""
+        ...
+
+    def goes_ahead(self, message: Message) -> bool:
+        """Whether a delivery may be told of what is not durable yet."""
+        ...
+
+    def when_durable(
+        self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
+    ) -> None:
+        """Calls ``go`` once all that was recorded so far is durable; ``fail`` where the thread could not be written."""
+        ...
+
+
+class Laid:
+    """What a delivery is laid aside for: that these asks are done. ``left`` counts those that are not."""
+
+    __slots__ = ("_aside", "asks", "delivery", "left")
+
+    def __init__(self, aside: Aside, delivery: Delivery, asks: Sequence[Ask]) -> None:
+        self._aside = aside
+        self.delivery = delivery
+        self.asks = asks
+        self.left = len(asks)
+
+    def done(self) -> None:
+        """One of them is done."""
+        self.left -= 1
+        if not self.left:
+            self._aside.answered(self)
+
+
+@types.coroutine
+def answered(laid: Laid) -> Generator[Laid, None, None]:
+    """Waits, laid aside, for asks to be done; only where :meth:`Aside.takes` the delivery."""
+    yield laid
+
+
+class Aside:
+    """The deliveries of a pump that are laid aside, and which of them go on."""
+
+    def __init__(self, pump: Host) -> None:
+        self._pump = pump
+        self.stepped: Delivery | None = None
+        """Whose handler was stepped last. It is being stepped now, if it neither is over nor waits."""
+        self.homes: dict[anyio.CancelScope, Callable[[], bool]] = {}
+        """What tells of each worker, by its scope, that nothing was left open in its task."""
+        self.ready: deque[Delivery] = deque()
+        """Those that are to be stepped on."""
+
+    def takes(self, delivery: Delivery) -> bool:
+        """Whether a delivery may be laid aside, asked by what its own handler does now."""
+        scope = delivery.scope
+        return (
+            self.stepped is delivery
+            and scope is not None
+            and not (delivery.suspended_once or delivery.over or delivery.cut)
+            and self.homes[scope]()
+            and not self._pump.stopped
+        )
+
+    def put(self, laid: Laid, coro: Coroutine[Any, Any, Any]) -> Laid:
+        """Lays a delivery aside; gives what for."""
+        self.stepped = None
+        asking, done = self._pump.waits.asking, laid.done
+        for ask in laid.asks:
+            asking[ask] = done
+        laid.delivery.lay_aside(coro, laid)
+        return laid
+
+    def answered(self, laid: Laid) -> None:
+        """All that a delivery is laid aside for is done: it goes on once it may be told."""
+        delivery = laid.delivery
+        if self._pump.goes_ahead(delivery.message):
+            delivery.answered(laid)
+            return
+        go = partial(delivery.answered, laid)
+        # One that was not written goes on as well: it is told of that.
+        self._pump.when_durable(delivery.message.thread, go, lambda _: go())
+
+    def forget(self, laid: Laid) -> None:
+        """A delivery is not laid aside any more, since it is cancelled."""
+        for ask in laid.asks:
+            self._pump.waits.asking.pop(ask, None)
+
+    def goes_on(self, delivery: Delivery) -> None:
+        """A delivery is to be stepped on."""
+        self.ready.append(delivery)
+
+
+__all__ = ["Aside", "Laid", "answered"]

@@ -1,0 +1,205 @@
+"""What comes late: answers after a failure, warnings that outlive the thread they were made in, and threads opened while all stands still."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from organism import facts
+from organism.budget.claims import Charge, Claim
+from organism.frames import Thread
+from organism.kernel.conversations import Beginning
+from organism.kernel.holds import Hold
+from organism.kernel.notices import live
+from organism.message import Reply, Send
+from organism.primitives import HandlerFailed
+from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, Notices
+from tests.hard.pump_world import Go, Said
+from tests.kernel.kernel_world import Delivery, World, handler, organism_of
+
+NAMES = ("a", "b", "c", "d")
+AGENT = AgentSettings(accepts=(Go,), replies=(Said,))
+
+
+def taken(world: World, to: str) -> Delivery:
+    delivery = world.take()
+    assert delivery is not None
+    assert delivery.message.to == to
+    return delivery
+
+
+def spend(world: World, delivery: Delivery, tokens: int) -> None:
+    hold = world.call(delivery, Claim(input_tokens=0, wish=tokens, exact=True))
+    assert isinstance(hold, Hold)
+    world.settle(delivery, hold, Charge(output_tokens=tokens, model_calls=1))
+
+
+def late(world: World) -> list[facts.CameLate]:
+    return [step for fact in world.facts for step in fact.steps if isinstance(step, facts.CameLate)]
+
+
+def test_a_frame_that_has_failed_replies_too_late() -> None:
+    world = World(organism_of(*(handler(name, Go, Said, HandlerFailed, peers=NAMES) for name in NAMES)))
+    world.accept("a", Go())
+    world.answer(taken(world, "a"), Send("b", Go()))
+    world.answer(taken(world, "b"), Send("c", Go()), Send("d", Go()))
+    world.answer(taken(world, "c"), Reply(Said("one")))
+    world.answer(taken(world, "d"), Reply(Said("two")))
+    world.fail(taken(world, "b"))
+    second = next(each for each in (world.take(), world.take()) if each is not None and each.message.to == "b")
+    (heard,) = (each for each in world.deliveries.values() if each.message.to == "a")
+    assert isinstance(heard.message.payload, HandlerFailed)
+    assert not late(world)
+    world.answer(second, Reply(Said("too late")))
+    assert [step.payload for step in late(world)] == [Said("too late")]
+    world.drain()
+    world.check_end()
+    posted = [step for fact in world.facts for step in fact.steps if isinstance(step, facts.Posted) and step.to == "a"]
+    assert [step.kind for step in posted] == ["ingress", "failed"]
+
+
+def test_a_thread_that_is_opened_while_all_stands_still_stands_still_as_well() -> None:
+    below = BudgetSettings(limits=Limits(tokens=100))
+    world = World(organism_of(handler("a", Go, peers=("b",)), handler("b", Go, budget=below)))
+    root = world.accept("a", Go())
+    assert root is not None
+    running = taken(world, "a")
+    world.now = 3.0
+    world.kernel.ends.pause(root, world.now)
+    opened = world.spawn(running, "b", Go())
+    assert isinstance(opened, Thread)
+    assert opened.paused_at == 3.0
+    assert world.take() is None
+    world.check()
+    world.now = 8.0
+    world.kernel.ends.resume(root, world.now)
+    assert (opened.paused_at, opened.opened_at) == (None, 8.0)
+    taken(world, "b")
+    world.drain()
+    world.check_end()
+
+
+def test_a_warning_of_a_conversation_that_a_sub_thread_did_not_hear_waits_for_the_next_one() -> None:
+    levels = {"tokens": (Decimal("0.5"),)}
+    below = BudgetSettings(limits=Limits(tokens=5000), runway=Decimal(0))
+    world = World(
+        organism_of(
+            handler("a", Go, peers=("b", "c")), handler("b", Go, budget=below, agent=AGENT), handler("c", Go, peers=("b",)),
+            budget=BudgetSettings(limits=Limits(tokens=9000), runway=Decimal(0)),
+        )
+    )  # fmt: skip
+    turns = Beginning(id="c", budget=BudgetSettings(limits=Limits(tokens=1000), warn_at=levels, runway=Decimal(0)))
+    world.roots.append(world.kernel.accept("t0", "a", Go(), world.settings.budget, {}, world.now, turn_of=turns))
+    world.answer(taken(world, "a"), Send("b", Go()), Send("c", Go()))
+    crossing = taken(world, "b")
+    spend(world, crossing, 600)
+    world.check()
+    assert [each.unit for each in world.kernel.unheard(crossing.message)] == ["tokens"]
+    world.answer(crossing)
+    assert crossing.message.thread.ended
+    world.answer(taken(world, "c"), Send("b", Go()))
+    again = taken(world, "b")
+    assert again.message.thread is not crossing.message.thread
+    assert [(each.scope, each.used) for each in world.kernel.unheard(again.message)] == [("conversation", 600)]
+    world.notice(again)
+    assert not world.kernel.unheard(again.message)
+    world.check()
+    world.drain()
+    assert not world.kernel.state.conversations["c"].unheard
+
+
+def test_how_many_calls_are_left_is_told_of_the_thread_whose_call_it_was() -> None:
+    budget = BudgetSettings(limits=Limits(tokens=10_000), runway=Decimal(0))
+    world = World(organism_of(handler("b", Go, agent=AGENT), budget=budget))
+    hearing, other = world.accept("b", Go()), world.accept("b", Go())
+    assert hearing is not None
+    assert other is not None
+    first = taken(world, "b")
+    spend(world, first, 7000)
+    (warned,) = hearing.warnings or ()
+    assert (warned.used, warned.calls_left) == (7000, 0)
+    spend(world, first, 500)
+    threads = world.kernel.state.threads
+
+    def said(hears: Thread) -> tuple[Any, ...]:
+        now = live(threads, hears, warned)
+        return now.used, now.remaining, now.calls_left
+
+    assert said(hearing) == (7500, 1500, 3)
+    hearing.warnings = []
+    assert said(hearing) == (7500, 1500, 0)
+    assert live({}, other, warned) is warned, "it is no limit of this thread's"
+
+
+def test_an_agent_that_is_kept_from_all_of_it_is_told_nothing_of_what_it_calls_either() -> None:
+    for deliver in (True, False):
+        agent = AgentSettings(accepts=(Go,), replies=(Said,), notices=Notices(deliver=deliver))
+        world = World(
+            organism_of(
+                handler("a", Go, agent=agent, peers=("b",)), handler("b", Go),
+                budget=BudgetSettings(limits=Limits(tokens=1000), runway=Decimal(0), notify=("agent", "caller")),
+            )
+        )  # fmt: skip
+        world.accept("a", Go())
+        caller = taken(world, "a")
+        world.ask(caller, "b", Go())
+        spend(world, taken(world, "b"), 700)
+        assert [each.used for each in world.kernel.unheard(caller.message)] == [700] * deliver
+        assert bool(caller.message.thread.pending) is deliver
+        world.check()
+
+
+def test_a_stream_that_a_delivery_leaves_open_is_charged_in_full_when_it_is_over() -> None:
+    world = World(organism_of(handler("a", Go), budget=BudgetSettings(limits=Limits(tokens=1000))))
+    world.accept("a", Go())
+    delivery = taken(world, "a")
+    hold = world.call(delivery, Claim(input_tokens=5, wish=200, exact=True), streamed=True)
+    assert isinstance(hold, Hold)
+    delivery.calls.remove(hold)
+    world.answer(delivery)
+    assert not world.kernel.state.holds
+    (record,) = world.ended
+    assert (record.usage.tokens, record.usage.estimated) == (205, True)
+
+
+def test_a_thread_stands_still_once_and_not_while_it_is_paused() -> None:
+    person = handler("h", Go, human=HumanSettings(replies=(Said,)))
+    world = World(organism_of(handler("a", Go, peers=("h",)), person))
+    thread = world.accept("a", Go())
+    assert thread is not None
+    world.answer(taken(world, "a"), Send("h", Go()))
+    people, state = world.kernel.people, world.kernel.state
+
+    def stood() -> int:
+        return sum(isinstance(fact, facts.StoodStill) for fact in world.facts)
+
+    world.now = 2.0
+    people.stand(thread, 2.0)
+    people.stand(thread, 5.0)
+    assert (stood(), state.inbox.resting[thread]) == (1, 2.0)
+    assert world.differing() == []
+    world.kernel.ends.pause(thread, 6.0)
+    people.stand(thread, 7.0)
+    assert (stood(), thread in state.inbox.resting) == (1, False)
+    world.kernel.ends.resume(thread, 8.0)
+    (question,) = state.inbox.questions
+    people.answer(question, Said(), 9.0)
+    assert thread.ended
+    people.stand(thread, 10.0)
+    assert (stood(), thread in state.inbox.resting) == (1, False)
+
+
+def test_a_frame_whose_reply_has_left_has_answered() -> None:
+    """What fails in it later is no answer in its place."""
+    world = World(organism_of(handler("a", Go, Said, peers=("b",)), handler("b", Go)))
+    world.accept("a", Go())
+    first = taken(world, "a")
+    world.answer(first, Reply(Said("out")), Send("b", Go()))
+    assert first.message.frame.answered
+    world.answer(taken(world, "b"), Reply(Said("back")))
+    again = taken(world, "a")
+    assert again.message.frame is first.message.frame
+    world.fail(again)
+    assert not [step for fact in world.facts for step in fact.steps if isinstance(step, facts.Handed)]
+    (record,) = world.ended
+    assert (record.outcome, len(record.replies)) == ("failed", 1)

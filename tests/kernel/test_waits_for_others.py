@@ -1,0 +1,120 @@
+"""Who waits for whom, where only one way of looking at it tells: what is queued, and mailboxes that replies must come through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from organism.budget.claims import TOKENS, Charge, Claim
+from organism.budget.waiting import Waiter
+from organism.errors import BudgetExhaustedError
+from organism.frames import Ask, is_awaited
+from organism.kernel.answers import Refusal
+from organism.kernel.holds import Hold
+from organism.message import Send
+from organism.settings import BudgetSettings, Limits, Quota
+from tests.hard.pump_world import Go, Said
+from tests.kernel.kernel_world import Delivery, World, handler, organism_of
+
+NAMES = ("a", "b", "c", "d")
+
+
+def world_of(**keys: Any) -> World:
+    made = (
+        handler(name, Go, Said, peers=NAMES, budget=BudgetSettings() if name in keys.get("below", ()) else None)
+        for name in NAMES
+    )
+    return World(organism_of(*made, budget=BudgetSettings(limits=Limits()), ceiling=Quota(limits=Limits(tokens=1000))))
+
+
+def taken(world: World, to: str) -> Delivery:
+    delivery = world.take()
+    assert delivery is not None
+    assert delivery.message.to == to
+    return delivery
+
+
+def test_a_call_waits_for_a_stream_while_something_is_queued_that_may_let_it_go() -> None:
+    """Only once that has gone as well are they tied for good, and the youngest is refused."""
+    world = world_of(below=("b",))
+    world.accept("a", Go())
+    streams = taken(world, "a")
+    assert isinstance(world.call(streams, Claim(input_tokens=0, wish=500, exact=True), streamed=True), Hold)
+    world.ask(streams, "b", Go())
+    world.answer(taken(world, "b"), Send("c", Go()), Send("d", Go()))
+    lacks = taken(world, "c")
+    call = world.call(lacks, Claim(input_tokens=0, wish=600, exact=True))
+    assert isinstance(call, Waiter), "d is queued, and nobody keeps it from being handled"
+    world.check()
+    world.answer(taken(world, "d"))
+    world.kernel.calls.untie()
+    refused = [verdict for _, verdict in world.kernel.calls.answered]
+    assert [type(each) for each in refused] == [BudgetExhaustedError]
+    world.carry_out()
+    world.drain()
+    world.check_end()
+
+
+def test_a_call_is_refused_at_once_where_a_stream_of_who_waits_for_it_in_its_own_thread_is_in_the_way() -> None:
+    """Whatever is queued: that stream will not end before the call has."""
+    world = world_of()
+    world.accept("a", Go())
+    streams = taken(world, "a")
+    assert isinstance(world.call(streams, Claim(input_tokens=0, wish=500, exact=True), streamed=True), Hold)
+    world.ask(streams, "b", Go())
+    asks = taken(world, "b")
+    for to in ("c", "d"):
+        world.ask(asks, to, Go())
+    lacks = taken(world, "c")
+    assert isinstance(world.call(lacks, Claim(input_tokens=0, wish=600, exact=True)), BudgetExhaustedError)
+    world.drain()
+    world.check_end()
+
+
+def test_whoever_occupies_the_mailbox_that_a_reply_must_be_handed_up_through_cannot_ask_who_waits_for_it() -> None:
+    world = world_of()
+    world.accept("c", Go())
+    world.answer(taken(world, "c"), Send("a", Go()), Send("d", Go()))
+    waits = taken(world, "a")
+    assert isinstance(world.ask(waits, "b", Go()), Ask)
+    world.answer(taken(world, "d"), Send("b", Go()))
+    # The reply of what b sends on comes to b, in the frame that a waits for.
+    world.answer(taken(world, "b"), Send("c", Go()))
+    occupies = taken(world, "b")
+    refused = world.ask(occupies, "a", Go())
+    assert isinstance(refused, Refusal)
+    assert refused.failure.code == "cycle"
+    world.drain()
+    world.check_end()
+
+
+def test_who_is_waited_for_is_known_by_asks_and_spawned_threads_alone() -> None:
+    world = world_of()
+    world.accept("a", Go())
+    outer = taken(world, "a")
+    assert not is_awaited(outer.message)
+    ask = world.ask(outer, "b", Go())
+    assert isinstance(ask, Ask)
+    asked = taken(world, "b")
+    assert is_awaited(asked.message)
+    world.spawn(asked, "d", Go())
+    spawned = taken(world, "d")
+    world.abandon(outer, ask)
+    assert is_awaited(spawned.message), "its thread was spawned"
+    assert not is_awaited(asked.message), "nobody waits any more"
+
+
+def test_what_a_call_waits_for_is_forgotten_when_it_is_cancelled() -> None:
+    world = world_of()
+    world.accept("a", Go())
+    first = taken(world, "a")
+    hold = world.call(first, Claim(input_tokens=0, wish=800, exact=True))
+    assert isinstance(hold, Hold)
+    world.accept("b", Go())
+    world.ask(first, "b", Go())
+    second = next(each for each in (world.take(), world.take()) if each and each.message.thread is first.message.thread)
+    waiter = world.call(second, Claim(input_tokens=0, wish=300, exact=True))
+    assert isinstance(waiter, Waiter)
+    world.give_up(second, waiter)
+    assert not world.kernel.state.line
+    world.settle(first, hold, Charge(output_tokens=800, model_calls=1))
+    assert world.kernel.state.root.used[TOKENS] == 800

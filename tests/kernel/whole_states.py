@@ -1,0 +1,161 @@
+"""Two states compared as the graphs that they are: what an image is restored to, what the record folds to, and what is live.
+
+:func:`organism.kernel.snapshot.snapshot` names what it looks at. Here everything is looked at that is not named as forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from organism.budget.tree import Node
+from organism.frames import Ask, Conversation, Frame, Message, Thread, Warned, chain_of
+from organism.kernel.holds import Hold
+from organism.kernel.imaging import image_of
+from organism.kernel.index import Index
+from organism.kernel.restoring import restore
+from organism.kernel.state import State
+from organism.routing import Route, routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
+    Thread: frozenset({"busy", "head", "in_ready", "more", "prompts", "conversation"}),
+    Message: frozenset(
+        {"asks", "awaits", "clock_reads", "first", "holds_mailbox", "holds_place", "old", "position", "rerun"}
+    ),
+    Frame: frozenset(),
+    Ask: frozenset({"message"}),
+    Node: frozenset({"crowd", "window", "above"}),
+    Conversation: frozenset({"prompts", "state"}),
+    Hold: frozenset({"clamped", "message", "path", "thread"}),
+    Warned: frozenset(),
+}
+"""What a restart forgets on purpose, or what is compared by name in its place: :func:`_named`."""
+
+
+def unlike(one: State, other: State, chains: Iterable[str]) -> list[str]:
+    """Where what belongs to these chains differs, one line a place."""
+    found, of = _Graph(), set(chains)
+    found.compare(_part(one, of), _part(other, of), "")
+    return found.lines
+
+
+def restored(live: State, chain: str) -> State:
+    """What an image of a chain is restored to in a state that has nothing else."""
+    whole = live.chain(chain)
+    assert whole is not None
+    fresh = State(live.settings, routes(live.settings))
+    fresh.index, fresh.now = Index(), live.now
+    # The sums of what is shared are no part of an image; accounts are known to both by name.
+    restore(fresh, fresh.index, {}, image_of(live, whole))
+    return fresh
+
+
+def _part(state: State, chains: set[str]) -> dict[str, Any]:
+    """All of a state that belongs to some chains."""
+    threads = {id_: each for id_, each in sorted(state.threads.items()) if chain_of(each) in chains}
+    messages = {(id_, each.seq): each for id_, thread in threads.items() for each in state.open_messages(thread)}
+    return {
+        "threads": threads,
+        "conversations": {each.id: each for each in state.conversations.values() if each.chain in chains},
+        "messages": messages,
+        "holds": {key: hold for key, hold in sorted(state.holds.items()) if hold.chain in chains},
+        "streams": {
+            thread.id: sorted(hold.key for hold in holds)
+            for thread, holds in state.streams.items()
+            if chain_of(thread) in chains
+        },
+        "retries": {each: state.retries.get(message) for each, message in messages.items()},
+        "questions": {each: state.inbox.questions.get(message) for each, message in messages.items()},
+        "resting": {id_: state.inbox.resting.get(thread) for id_, thread in threads.items()},
+        "rings": {id_: None if state.rings is None else state.rings.image(thread) for id_, thread in threads.items()},
+    }
+
+
+def _named(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a case for each class
+    """What of an object is compared by name: it is told so in facts, or it belongs to what is shared."""
+    match value:
+        case Thread():
+            # A sub-thread has its turn's conversation.
+            return {"conversation": None if value.conversation is None else value.conversation.id}
+        case Message():
+            asks = [ask for ask in value.asks or () if ask.frame is not None]
+            return {"asks": sorted((ask.frame.thread.id, ask.frame.seq) for ask in asks if ask.frame is not None)}
+        case Ask():
+            return {"message": (value.message.thread.id, value.message.seq)}
+        case Conversation():
+            return {"state": {} if value.turns else value.state}  # while a turn runs, what is remembered is that turn's
+        case Node():
+            return {"above": [(each.scope, each.thread) for each in value.above], "windowed": value.window is not None}
+        case Hold():
+            thread, message = value.thread, value.message
+            of_thread = (
+                thread.id,
+                thread.kind == "root",
+                thread.ended,
+                dict(thread.labels),
+                thread.accounts,
+                chain_of(thread),
+            )
+            of_message = None if message is None else (message.thread.id, message.seq, message.to)
+            return {
+                "thread": of_thread, "message": of_message, "path": [(each.scope, each.thread) for each in value.path],
+            }  # fmt: skip
+        case _:
+            return {}
+
+
+class _Graph:
+    """Walks two graphs side by side. An object of one stands for the same object of the other wherever it is met."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._met: dict[int, Any] = {}
+        self._kept: list[Any] = []
+
+    def compare(self, one: Any, other: Any, path: str) -> None:
+        if type(one) in FORGOTTEN and type(one) is type(other):
+            self._objects(one, other, path)
+        elif type(one) in FORGOTTEN:
+            self.lines.append(f"{path}: {type(one).__name__} and {type(other).__name__}")
+        elif isinstance(one, Mapping) or isinstance(other, Mapping):
+            ours, theirs = one or {}, other or {}
+            for key in {**ours, **theirs}:
+                self._part(key, key in ours, key in theirs, lambda which, key=key: which[key], (ours, theirs), path)
+        elif isinstance(one, (list, tuple, deque)) or isinstance(other, (list, tuple, deque)):
+            ours, theirs = one or (), other or ()
+            for place in range(max(len(ours), len(theirs))):
+                there = (place < len(ours), place < len(theirs))
+                self._part(place, *there, lambda which, place=place: which[place], (ours, theirs), path)
+        elif isinstance(one, Route) and isinstance(other, Route):  # made of the same settings, for each state
+            self.compare(one.name, other.name, f"{path}.name")
+        elif one != other:
+            self.lines.append(f"{path}: {one!r} and {other!r}")
+
+    def _part(
+        self, name: object, ours: bool, theirs: bool, of: Callable[[Any], Any], both: tuple[Any, Any], path: str
+    ) -> None:
+        if ours and theirs:
+            self.compare(of(both[0]), of(both[1]), f"{path}.{name}")
+        else:
+            self.lines.append(f"{path}.{name}: only in the {'first' if ours else 'second'}")
+
+    def _objects(self, one: Any, other: Any, path: str) -> None:
+        known = self._met.get(id(one))
+        if known is not None:
+            if known is not other and not (isinstance(one, Ask) and one.done):  # what is over is nobody's any more
+                self.lines.append(f"{path}: one {type(one).__name__} here, another there")
+            return
+        self._met[id(one)] = other
+        self._kept.append(one)
+        kind = type(one)
+        every = [each.name for each in attrs.fields(kind)] if attrs.has(kind) else kind.__slots__
+        for name in every:
+            if name not in FORGOTTEN[kind]:
+                self.compare(getattr(one, name), getattr(other, name), f"{path}.{name}")
+        self.compare(_named(one), _named(other), path)
