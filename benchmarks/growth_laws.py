@@ -34,7 +34,7 @@ LAWS: Final[dict[str, Law]] = {
     ),
     "depth": Law(
         "calls, one in the other", "an ask", "flat", "linear",
-        "An `ask` that has to wait keeps the task in which its handler runs: about 10 KB and 100 us, where an answer at once would need neither.",
+        "An `ask` that waits keeps its delivery and its handler's coroutine, but no task: a few KB, and the same time at any depth.",
     ),
     "payload": Law(
         "bytes of text in a message", "a hop with a journal", "linear", "linear",
@@ -46,7 +46,7 @@ LAWS: Final[dict[str, Law]] = {
     ),
     "history": Law(
         "turns before in a conversation", "an agent's turn", "linear", "linear",
-        "A turn sends the whole history to the model, so that it is taken out of the state, measured, and handed over whole. `compaction:` bounds it.",
+        "A turn sends the whole history to the model, which is handed over message by message; what was said before is not read, copied or measured again. `compaction:` bounds it.",
     ),
     "journal": Law(
         "ended threads in a journal", "a hop with a journal", "flat", "flat",

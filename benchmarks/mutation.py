@@ -5,15 +5,19 @@
 Breaks the code in so many places, one at a time and drawn by the seed, and runs the tests that pass there, the quickest first; what
 survives is shown to the slow ones. A mutant that no test notices survives: its place is printed, and what was changed. One whose
 tests do not end counts as killed, and is said to hang. ``PATH`` names files or folders of ``organism/`` instead of the usual ones.
-Which test passes where is found out once, in some minutes, and kept in ``build/``; delete it when tests have changed.
+Which test passes where is found out once, in some minutes, and kept in ``build/`` until the code changes.
 
-Prints ``RESULT {"mutants": ..., "killed": ..., "rate": ...}``. A survivor is a test that is missing, code that nobody needs, or a
-change that changes nothing.
+Prints ``RESULT {"mutants": ..., "equivalent": ..., "judged": ..., "killed": ..., "survived": ..., "rate": ...}``. A survivor is a test
+that is missing, code that nobody needs, or a change that changes nothing. Those of the last kind that are known stand in
+``equivalent-mutants.toml`` beside this, each with the reason; they are not shown to any test, and not counted in the rate.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
+import hashlib
+import inspect
 import json
 import os
 import random
@@ -21,12 +25,14 @@ import signal
 import sys
 import tempfile
 import time
+import tomllib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from contextlib import redirect_stdout
+from functools import cache, partial
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio  # noqa: F401 - with those below: loaded once, and not again for every mutant
@@ -44,7 +50,11 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parent.parent
 MUTATED: Final = ("organism/budget", "organism/kernel", "organism/frames.py", "organism/dependence.py")
 TESTS: Final = (
-    "tests/budget", "tests/kernel/test_found_by_the_machine.py", "tests/kernel/test_kernel_laws.py",
+    "tests/budget",
+    *(f"tests/kernel/test_{name}.py" for name in (
+        "found_by_the_machine", "images", "kernel_laws", "organisms_time", "policies_below", "told_later", "waits_for_others",
+        "what_facts_say",
+    )),
     *(f"tests/hard/test_{name}.py" for name in (
         "accounts", "bare_threads", "budget_cases", "budget_cost", "budget_handles", "budget_laws", "budget_messages", "budget_nodes",
         "budget_notices", "budget_streams", "budget_time", "calls", "dead_letters", "downgrades", "estimates_hold", "forecasts", "frames",
@@ -56,6 +66,7 @@ TESTS: Final = (
 )  # fmt: skip
 """Those that are quick enough, and say something of the rules."""
 MAP: Final = ROOT / "build" / "mutation.json"
+EQUIVALENT: Final = Path(__file__).with_name("equivalent-mutants.toml")
 LAST: Final = (
     "tests/kernel", "tests/hard/test_pressure.py", "tests/durable/test_any_question.py", "tests/durable/test_any_cut.py",
     "tests/durable/test_changed_between.py", "tests/durable/test_grants_last.py", "tests/replay/test_forks.py",
@@ -128,6 +139,8 @@ def _is_no_code(node: ast.AST) -> bool:
             return True
         case ast.Assign(targets=[ast.Name(id="__all__")]) | ast.Expr(value=ast.Constant()):
             return True
+        case ast.FunctionDef(body=[*_, ast.Expr(value=ast.Constant(value=value))]) if value is ...:
+            return True  # what a protocol asks for
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="_log")) | ast.Name(id="assert_never"))):
             return True
         case _:
@@ -201,17 +214,39 @@ class Mutant:
     line: int
     said: str
     code: CodeType
+    why: str | None = None
+    """Why it changes nothing, where that is known."""
 
 
 def mutant(path: str, number: int) -> Mutant:
     """The module with its so many-th site broken."""
-    tree = ast.parse((ROOT / path).read_text(), path)
+    text = (ROOT / path).read_text()
+    tree = ast.parse(text, path)
     site = sites(tree)[number]
     line: int = getattr(site.node, "lineno", 0)
+    column: int = getattr(site.node, "col_offset", 0)
     before = ast.unparse(site.node).split("\n")[0]
+    why = _equivalent(path, text.splitlines()[line - 1], column, before, site.label)
     site.apply()
     code = compile(ast.fix_missing_locations(tree), str(ROOT / path), "exec")
-    return Mutant(path, line, f"{path}:{line}: {before:.90} -> {site.label}", code)
+    return Mutant(path, line, f"{path}:{line}: {before:.90} -> {site.label}", code, why)
+
+
+@cache
+def _known_equivalents() -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = tomllib.loads(EQUIVALENT.read_text())["mutant"]
+    return found
+
+
+def _equivalent(path: str, line: str, column: int, was: str, made: str) -> str | None:
+    """Why a mutant changes nothing: as the list has it."""
+    here = column - (len(line) - len(line.lstrip()))
+    for each in _known_equivalents():
+        same = (each["path"], each["line"], each["was"], each["made"]) == (path, line.strip(), was, made)
+        if same and here in each.get("columns", (here,)):
+            why: str = each["why"]
+            return why
+    return None
 
 
 # The tests, each run in a process of its own
@@ -294,10 +329,13 @@ def _pytest(tests: Sequence[str], plugin: object) -> int:
 
 @frozen
 class Map:
-    """``tests``: their seconds, by id; ``lines``: the tests that pass a line, by file and line."""
+    """``tests``: their seconds, by id; ``lines``: the tests that pass a line, by file and line; ``files``: the digests of the files
+    that this was found out from, those of tests and those that are broken.
+    """
 
     tests: Mapping[str, float]
     lines: Mapping[str, Mapping[str, Sequence[str]]]
+    files: Mapping[str, str]
 
     def of(self, mutant: Mutant) -> list[str]:
         """The tests that pass there, the quickest first. What is done on import has those of the whole module."""
@@ -318,8 +356,35 @@ class Map:
         return sum(self.tests[test] for test in tests)
 
 
-def _mapped() -> int:
-    """Runs all tests, and writes the map; what pytest ends with."""
+def _known() -> Map:
+    """What is known of files that are as they were. Where the code has changed, its lines are others: then it is nothing."""
+    if not MAP.exists():
+        return Map({}, {}, {})
+    found = Map(**json.loads(MAP.read_text()))
+    files_now = {file: _digest(file) for file in found.files}
+    if any(file.startswith("organism/") and files_now[file] != digest for file, digest in found.files.items()):
+        return Map({}, {}, {})
+    same = {file: digest for file, digest in found.files.items() if files_now[file] == digest}
+    tests = {test: seconds for test, seconds in found.tests.items() if test.partition("::")[0] in same}
+    lines = {
+        file: {line: [test for test in passed if test in tests] for line, passed in here.items()}
+        for file, here in found.lines.items()
+    }
+    return Map(tests, lines, same)
+
+
+def _digest(file: str) -> str:
+    return hashlib.sha256((ROOT / file).read_bytes()).hexdigest() if (ROOT / file).exists() else ""
+
+
+def _missing(known: Map) -> list[str]:
+    """The files with tests that nothing is known of."""
+    every = [each for path in TESTS for each in (sorted((ROOT / path).rglob("test_*.py")) or [ROOT / path])]
+    return [name for name in (str(each.relative_to(ROOT)) for each in every) if name not in known.files]
+
+
+def _mapped(known: Map, tests: Sequence[str]) -> int:
+    """Runs these files of tests, and writes the map with them added to what is known; what pytest ends with."""
     measured = coverage.Coverage(
         data_file=None,
         config_file=False,
@@ -327,19 +392,21 @@ def _mapped() -> int:
     )
     mapper = _Mapper(measured)
     measured.start()
-    failed = _pytest(TESTS, mapper)
+    failed = _pytest(tests, mapper)
     measured.stop()
     if failed:
         return failed
     data = measured.get_data()
-    lines = {
-        str(Path(file).relative_to(ROOT)): {
-            str(line): [test for test in tests if test] for line, tests in data.contexts_by_lineno(file).items()
-        }
-        for file in data.measured_files()
-    }
+    lines = {file: dict(passed) for file, passed in known.lines.items()}
+    for file in data.measured_files():
+        passed = lines.setdefault(str(Path(file).relative_to(ROOT)), {})
+        for line, here in data.contexts_by_lineno(file).items():
+            passed[str(line)] = [*passed.get(str(line), ()), *(test for test in here if test)]
     MAP.parent.mkdir(exist_ok=True)
-    MAP.write_text(json.dumps({"tests": mapper.seconds, "lines": lines}))
+    digests = {file: _digest(file) for file in (*tests, *files(MUTATED))}
+    MAP.write_text(
+        json.dumps({"tests": {**known.tests, **mapper.seconds}, "lines": lines, "files": {**known.files, **digests}})
+    )
     return 0
 
 
@@ -375,9 +442,55 @@ def forked(work: Callable[[], int], said: Path | str = os.devnull) -> int:
         os._exit(status)
 
 
+def _load() -> None:
+    """Loads the sound code and its tests, once for all mutants."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        pytest.main(["--collect-only", "-q", "-W", _LOADED, *TESTS, *LAST])
+    gc.collect()
+    gc.freeze()
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code of every function and class body in a module, the outer ones first."""
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield each
+            yield from _codes(each)
+
+
+def _breaks(mutant: Mutant) -> bool:
+    """Puts the broken code into the functions that are loaded. False where it is no function's: it runs on import."""
+    file = str(ROOT / mutant.path)
+    broken = {(each.co_qualname, each.co_firstlineno): each for each in _codes(mutant.code)}
+    outer = compile(Path(file).read_text(), file, "exec")
+    sound = set(_codes(outer))
+    if _body(outer) != _body(mutant.code):
+        return False
+    changed = False
+    gc.unfreeze()
+    for each in gc.get_objects():
+        if isinstance(each, FunctionType) and each.__code__.co_filename == file:
+            now = broken.get((each.__code__.co_qualname, each.__code__.co_firstlineno))
+            if now is not None and now not in sound:
+                each.__code__ = now
+                changed = True
+    return changed
+
+
+def _body(code: CodeType) -> tuple[object, ...]:
+    """What a module does on import, class bodies included, without what its functions do."""
+    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
+    classes = [_body(each) for each in inner if not each.co_flags & inspect.CO_OPTIMIZED]
+    rest = [each for each in code.co_consts if not isinstance(each, CodeType)]
+    return (code.co_code, rest, code.co_names, classes)
+
+
 def tried(mutant: Mutant, tests: Sequence[str]) -> int:
     """Shows a mutant to its tests, in this process: 0 if none has noticed."""
-    sys.meta_path.insert(0, _Finder(mutant))
+    if mutant.path and not _breaks(mutant):
+        for name in [each for each in sys.modules if each.split(".")[0] in {"organism", "tests"}]:
+            del sys.modules[name]
+        sys.meta_path.insert(0, _Finder(mutant))
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = folder
         named = [test for test in tests if "::" in test]
@@ -397,6 +510,7 @@ def shown(mutants: Sequence[Mutant], trial: Callable[[Mutant], tuple[Callable[[]
             found = trial(each)
             if found is None:
                 survived.append(each)
+                print(f"untested {each.said}", flush=True)
             else:
                 trials[forked(found[0])] = Trial(each, time.monotonic() + found[1])
         for id_ in list(trials):
@@ -421,6 +535,7 @@ def judged(mutants: Sequence[Mutant], tests: Map) -> list[Mutant]:
         chosen = tests.of(mutant)
         return (partial(tried, mutant, chosen), 60 + SLOW * tests.seconds(chosen)) if chosen else None
 
+    _load()
     sound = Mutant("", 0, "the code as it is", compile("", "", "exec"))
     if not shown([sound], lambda mutant: (partial(tried, mutant, LAST), PATIENCE)):
         raise SystemExit("the slow tests do not pass without any mutant")
@@ -443,24 +558,31 @@ def main() -> None:
     count, seed = int(given[0]) if given else 100, int(given[1]) if len(given) > 1 else 1
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    if not MAP.exists():
-        print("finding out which test passes where", flush=True)
+    known = _known()
+    if new := _missing(known):
+        print(f"finding out which test passes where: {len(new)} files", flush=True)
         said = Path(tempfile.gettempdir()) / "organism-mutation.txt"
-        _, status = os.waitpid(forked(_mapped, said), 0)
+        _, status = os.waitpid(forked(partial(_mapped, known, new), said), 0)
         if status:
             raise SystemExit(f"the tests did not pass:\n{said.read_text()[-2000:]}")
-    tests = Map(**json.loads(MAP.read_text()))
+    tests = _known()
     places = [
         (path, number) for path in files(given[2:] or MUTATED)
         for number in range(len(sites(ast.parse((ROOT / path).read_text()))))
     ]  # fmt: skip
-    drawn = random.Random(seed).sample(places, min(count, len(places)))
+    drawn = [mutant(*place) for place in random.Random(seed).sample(places, min(count, len(places)))]
     began = time.monotonic()
-    survived = judged([mutant(*place) for place in drawn], tests)
-    killed = len(drawn) - len(survived)
+    told = [each for each in drawn if each.why is None]
+    survived = judged(told, tests)
+    for each in drawn:
+        if each.why is not None:
+            print(f"equivalent {each.said}: {each.why}")
+    for each in survived:
+        print(f"survived   {each.said}")
+    killed = len(told) - len(survived)
     result = {
-        "places": len(places), "mutants": len(drawn), "killed": killed, "survived": len(survived),
-        "rate": round(killed / max(1, len(drawn)), 3), "seconds": round(time.monotonic() - began),
+        "places": len(places), "mutants": len(drawn), "equivalent": len(drawn) - len(told), "judged": len(told), "killed": killed,
+        "survived": len(survived), "rate": round(killed / max(1, len(told)), 3), "seconds": round(time.monotonic() - began),
     }  # fmt: skip
     print("RESULT", json.dumps(result))
 

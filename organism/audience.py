@@ -50,13 +50,11 @@ class Audience:
         self.writer: Writer | None = None
         """Writes the journal, where it stands on a disk."""
 
-    def __bool__(self) -> bool:
-        return (
-            self.writer is not None
-            or self._history is not None
-            or self._session_log is not None
-            or bool(self._subscribers)
-        )
+    @property
+    def listener(self) -> Callable[[str, Fact], None] | None:
+        """Who is to be told of facts; ``None`` where nobody listens. Where only the journal does, it hears them itself."""
+        others = self._history is not None or self._session_log is not None or bool(self._subscribers)
+        return self.record if others else None if self.writer is None else self.writer.record
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
         """Adds a subscriber; gives what takes it out again."""

@@ -270,18 +270,23 @@ class Context(Calling):
 
     async def _in_task(self, asks: Sequence[Ask], timeout: float | None) -> None:
         """Waits for asks to be done, so many seconds at most, in the task that asks."""
+        delivery, waits = self._delivery, self._pump.waits
         self._pump.carry_out()
-        async with self._delivery.waiting():
+        delivery.begin_waiting()
+        try:
             if timeout is None:
                 for ask in asks:
-                    await self._pump.waits.answer_to(ask)
-                return
-            with anyio.move_on_after(timeout):
-                for ask in asks:
-                    await self._pump.waits.answer_to(ask)
+                    await waits.answer_to(ask)
+            else:
+                with anyio.move_on_after(timeout):
+                    for ask in asks:
+                        await waits.answer_to(ask)
+        finally:
+            await delivery.end_waiting()
 
     def _give_up(self, ask: Ask, to: str, timeout: float | None) -> None:
         """An ask was not done in time, or whoever waits for it was cancelled."""
+        self._pump.waits.asking.pop(ask, None)
         self._pump.kernel.asks.abandon(ask, self._pump.now())
         self._pump.carry_out()
         cancelled = Failure("timeout", "the ask was cancelled", retry=True)
@@ -340,9 +345,13 @@ class Context(Calling):
 
 
 def _answer_of(ask: Ask, to: str, expect: type | None) -> Any:
-    """The payload that an ask was answered with. Raises HandlerFailedError, UnexpectedReplyError where it is none, or no ``expect``."""
+    """The payload that an ask was answered with. Raises as :func:`payload_of`."""
     # Without an answer it was cut off before the process ended that waited for it.
-    answer = late(to) if ask.answer is None else ask.answer
+    return payload_of(late(to) if ask.answer is None else ask.answer, expect)
+
+
+def payload_of(answer: Any, expect: type | None) -> Any:
+    """The payload of an answer. Raises HandlerFailedError where it is a Failure, UnexpectedReplyError where it is no ``expect``."""
     if isinstance(answer, Failure):
         raise HandlerFailedError(answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope)
     if expect is not None and not isinstance(answer, expect):

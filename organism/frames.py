@@ -329,7 +329,8 @@ class Thread:
         """Since when nothing more of it is delivered; ``None`` while it goes on."""
         self.waits_turn = False
         """It stands still since an earlier turn of its conversation has not ended."""
-        self.busy: dict[str, deque[Message]] | None = None
+        self.busy: dict[str, deque[Message] | None] | None = None
+        """What waits for each handler that is at work and waits; ``None``: nothing does. An empty deque takes 600 bytes."""
         self._begin()
 
     def _begin(self) -> None:
@@ -394,7 +395,7 @@ def pending(thread: Thread) -> Iterator[Message]:
         yield thread.head
     yield from thread.more or ()
     for queue in (thread.busy or {}).values():
-        yield from queue
+        yield from queue or ()
 
 
 def descendants(thread: Thread) -> Iterator[Thread]:

@@ -430,7 +430,7 @@ class Organism:
     # The rooms' ports
 
     def _listen(self) -> None:
-        self.kernel.book.listen(self._audience.record if self._audience else None)
+        self.kernel.book.listen(self._audience.listener)
 
     def _wall(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, final
 
-from organism.frames import is_awaited, root_of
+from organism.frames import is_awaited, pending, root_of
 from organism.turns import Turns
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Schedule:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing runs, and nothing is about to."""
+        """Whether nothing has a place, and nothing is about to be taken. What was begun may go on all the same, once it has heard what it waits for."""
         return not (self.running or self._limbo or self._ready)
 
     def put(self, message: Message) -> None:
@@ -135,6 +135,7 @@ class Schedule:
             if self.draining:
                 message = self._put_awaited_first(thread)
                 if message is None:
+                    self.pause(thread)  # nothing of it is begun any more, either
                     continue
             if self.gate is not None and message.position > self.gate.durable and not self._goes_ahead(message):
                 thread.in_ready = True
@@ -152,18 +153,25 @@ class Schedule:
         return None
 
     def _put_awaited_first(self, thread: Thread) -> Message | None:
-        """The first message of a thread that a delivery waits for, which is its next now; ``None`` where there is none. Those of one
-        mailbox stay in order.
+        """The first message of a thread that a delivery waits for, or that stands before such a one in its mailbox, which is the thread's
+        next now; ``None`` where there is none. Those of one mailbox stay in order.
         """
-        queue: list[Message] = [each for each in (thread.head, *(thread.more or ())) if each is not None]
-        passed: set[str] = set()
-        for message in queue:
-            if message.mailbox not in passed and is_awaited(message):
-                queue.remove(message)
-                thread.head, thread.more = message, deque(queue)
-                return message
-            passed.add(message.mailbox)
-        return None
+        awaited = {each.mailbox for each in pending(thread) if is_awaited(each)}
+        queue = [each for each in (thread.head, *(thread.more or ())) if each is not None]
+        message = next((each for each in queue if each.mailbox in awaited), None)
+        if message is not None:
+            queue.remove(message)
+            thread.head, thread.more = message, deque(queue)
+        return message
+
+    def _may_go(self, message: Message) -> bool:
+        """Whether a message that waits for a place may be given one."""
+        thread = message.thread
+        if thread.paused_at is not None or not self.draining:
+            return thread.paused_at is None
+        return is_awaited(message) or any(
+            each.mailbox == message.mailbox and is_awaited(each) for each in pending(thread)
+        )
 
     def _deepest(self) -> Thread | _Below:
         """Whoever became ready last; at times whoever waits longest, or a flood in front would keep it from its turn for ever."""
@@ -213,7 +221,11 @@ class Schedule:
         if not message.holds_mailbox:
             busy = message.thread.busy
             if busy is not None and message.mailbox in busy:
-                busy[message.mailbox].append(message)
+                queue = busy[message.mailbox]
+                if queue is None:
+                    busy[message.mailbox] = deque((message,))
+                else:
+                    queue.append(message)
                 return False
         slot = self._slots.get(message.to)
         if slot is None or message.holds_place:
@@ -233,7 +245,7 @@ class Schedule:
         if thread.busy is None:
             thread.busy = {}
         message.holds_mailbox = True
-        thread.busy.setdefault(message.mailbox, deque())
+        thread.busy.setdefault(message.mailbox, None)
 
     def done(self, message: Message, *, placed: bool) -> None:
         """Ends a delivery: the next message for its handler in its thread may go. ``placed``: it has its place still."""
@@ -302,7 +314,7 @@ class Schedule:
         if slot is None or slot.taken >= slot.limit:
             return
         # It is kept for the one whose turn it is: others may be ready before it.
-        message = slot.waiting.next(_may_go)
+        message = slot.waiting.next(self._may_go)
         if message is not None:
             self._found_place(message)
             message.holds_place = True
@@ -368,7 +380,7 @@ class Schedule:
             self._pass_mailbox(message)
             return
         for queue in (message.thread.busy or {}).values():
-            if message in queue:
+            if queue is not None and message in queue:
                 queue.remove(message)
                 return
 
@@ -404,7 +416,3 @@ class Schedule:
             self._ready.appendleft(turn)
         else:
             self._ready.append(turn)
-
-
-def _may_go(message: Message) -> bool:
-    return message.thread.paused_at is None

@@ -18,7 +18,8 @@ class Turns(Generic[Key, Item]):
     __slots__ = ("_lines",)
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[Key, deque[Item]] = OrderedDict()
+        self._lines: OrderedDict[Key, tuple[Item] | deque[Item]] = OrderedDict()
+        """Most lines are one item long: those are tuples, since a deque takes 600 bytes."""
 
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
@@ -30,7 +31,9 @@ class Turns(Generic[Key, Item]):
         """Adds an item behind those of its line."""
         line = self._lines.get(key)
         if line is None:
-            self._lines[key] = deque((item,))
+            self._lines[key] = (item,)
+        elif isinstance(line, tuple):
+            self._lines[key] = deque((*line, item))
         else:
             line.append(item)
 
@@ -39,9 +42,7 @@ class Turns(Generic[Key, Item]):
         line = self._lines.get(key)
         if line is None or item not in line:
             return False
-        line.remove(item)
-        if not line:
-            del self._lines[key]
+        self._take(key, line, item)
         return True
 
     def next(self, may_go: Callable[[Item], bool]) -> Item | None:
@@ -49,13 +50,18 @@ class Turns(Generic[Key, Item]):
         for key, line in self._lines.items():
             for item in line:
                 if may_go(item):
-                    line.remove(item)
-                    if line:
+                    self._take(key, line, item)
+                    if key in self._lines:
                         self._lines.move_to_end(key)
-                    else:
-                        del self._lines[key]
                     return item
         return None
+
+    def _take(self, key: Key, line: tuple[Item] | deque[Item], item: Item) -> None:
+        """Takes an item out of its line, which goes with its last."""
+        if isinstance(line, tuple) or len(line) == 1:
+            del self._lines[key]
+        else:
+            line.remove(item)
 
 
 __all__ = ["Turns"]

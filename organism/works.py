@@ -28,6 +28,7 @@ from organism.pump.background import Background
 from organism.pump.disk_thread import DiskThread
 from organism.pump.hooking import Hooks
 from organism.pump.pump import Pump
+from organism.pump.rest import at_rest
 from organism.pump.watchdog import Watchdog
 from organism.redaction import Redaction
 
@@ -170,10 +171,9 @@ class Works:
         With a journal on a disk, nothing more begins but what running deliveries wait for: the rest goes on another time.
         """
         self._closing = True
-        schedule, holds = self._kernel.schedule, self._kernel.state.holds
-        schedule.draining = self.durable is not None
+        self._kernel.schedule.draining = self.durable is not None
         with anyio.move_on_after(grace):
-            while self._background.running and (holds or not schedule.at_rest):  # noqa: ASYNC110 - a run pays nothing to tell
+            while self._background.running and not at_rest(self.pump):  # noqa: ASYNC110 - a run pays nothing to tell
                 await anyio.sleep(_LOOK)
         if self._background.running and self.durable is not None:
             await self.durable.flush()  # what ended meanwhile is told

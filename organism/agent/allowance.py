@@ -26,7 +26,7 @@ class Allowance:
         self._unlimited = limits.default is None and not limits.of
         self._toolbox = toolbox
         self._turn = "" if ctx.conversation is None else ctx.thread
-        kept: dict[str, Any] = ctx.state.get(_KEY, {})
+        kept: dict[str, Any] = {} if self._unlimited else ctx.state.get(_KEY, {})
         self._made: dict[str, int] = kept["made"] if kept.get("turn") == self._turn else {}
 
     def left(self, offer: Offer, without: Offer) -> Offer:

@@ -82,7 +82,7 @@ class Compacting:
         self._prune(turn)
         await self._before(turn, f"cut:{number}")
         tells, after = told()  # a summary may have crossed a level: that is told in this very prompt
-        turn = self._turn = evolve(turn, after=after)
+        turn = self._turn = _Turn(number, offer, after)
         key = f"cut:{turn.number}:refused"
         known = self._ctx.cut_before(key)
         if known is None or self._ctx.is_replayed:
@@ -108,7 +108,7 @@ class Compacting:
         usage = completion.usage
         # What was said only this time is in the figure, and not in the extent: the next prompt is rather less than this makes of it.
         said = usage.input_tokens > 0 and not usage.estimated
-        self._reported = (usage.input_tokens, self._extent(evolve(turn, after=()))) if said else None
+        self._reported = (usage.input_tokens, self._extent(turn.offer, ())) if said else None
         return completion
 
     async def over(self) -> None:
@@ -175,7 +175,7 @@ class Compacting:
             return _Size(tokens_of(_characters(prompt)), bounds(settings, tokens_of(refused), 0), plain=True)
         if window is None:
             return None
-        extent, reported = self._extent(turn), self._reported
+        extent, reported = self._extent(turn.offer, turn.after), self._reported
         most = extent.most
         if reported is not None:  # what it begins with was counted by the provider
             most = min(most, reported[0] + extent.beyond(reported[1]).most)
@@ -184,10 +184,10 @@ class Compacting:
         tokens, wish = self._ctx.measured(self._asking.call(prompt, turn.offer))
         return _Size(tokens, bounds(settings, window, wish))
 
-    def _extent(self, turn: _Turn) -> Extent:
+    def _extent(self, offer: Offer, after: Sequence[Mapping[str, Any]]) -> Extent:
         """What a prompt says at most: with all that is left out of it."""
-        history, after = self._history, turn.after
-        beside = len(history.system or "") + _characters(after) + turn.offer.characters
+        history = self._history
+        beside = len(history.system or "") + _characters(after) + offer.characters
         return Extent(history.characters + beside, len(history.messages) + len(after) + 1)
 
     # How

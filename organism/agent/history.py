@@ -81,7 +81,8 @@ class History:
         self._whole: dict[int, Mapping[str, Any]] = {}
         """Results as they were before they were cut."""
         self._head = _head(self.system)
-        self._read()
+        if self.count:
+            self._read()
 
     @classmethod
     def of(cls, state: HandlerState, prune: Prune | None) -> History:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import html.entities
 import re
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -62,8 +61,8 @@ def found_in(text: str, is_meant: Callable[[str], bool]) -> Iterator[Found]:
     What never ends takes the rest of the text with it, or of the fenced block in which it begins. Behind an answer that the model has
     invented nothing is read.
     """
-    code = deque(match.span() for match in _CODE.finditer(text))
-    at, thinks = 0, True
+    code = _CODE.search(text)
+    at, prose, thinks = 0, 0, True
     sections = {opener: text.rfind(closer) for opener, closer in _SECTIONS.items()}
     while (opening := text.find("<", at)) >= 0 and not _INVENTED.search(text, at, opening):
         section = _section_end(text, opening, sections)
@@ -76,16 +75,18 @@ def found_in(text: str, is_meant: Callable[[str], bool]) -> Iterator[Found]:
         if not is_meant(name) and "to" not in attributes:
             if name in _THOUGHTS and thinks:
                 end, thinks = _end_of(text, tag)
-                at = end if thinks else at
+                if thinks:
+                    at = prose = end
             continue
-        while code and code[0][1] <= opening:
-            code.popleft()
-        span = code[0] if code and code[0][0] < opening else None
+        # What a message quotes, or a thought, quotes nothing behind it.
+        while code is not None and (code.end() <= opening or code.start() < prose):
+            code = _CODE.search(text, prose if code.start() < prose else code.end())
+        span = code.span() if code is not None and code.start() < opening else None
         end, closed = _end_of(text, tag, len(text) if span is None else span[1])
         if span is not None and not closed:
             at = max(at, span[1])  # it is only spoken of
             continue
-        at = end if closed else _fence_end(text, opening)
+        at = prose = end if closed else _fence_end(text, opening)
         to = attributes.get("to")
         yield Found(name, None if to is None else to.strip(), text[opening:at], closed)
 

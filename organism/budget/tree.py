@@ -28,7 +28,7 @@ T = TypeVar("T")
 Amount = int | Decimal
 """A figure as users read it: Decimal for money."""
 _UNITS: Final = range(len(VECTOR))
-_NONE: Final[Sequence[frozenset[Decimal]]] = (frozenset(),) * len(VECTOR)
+_NONE: Final[Sequence[frozenset[Decimal]]] = (frozenset[Decimal](),) * len(VECTOR)
 _NO_DETAILS: Final = (0, 0, 0)
 _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
 
@@ -74,7 +74,7 @@ class Node:
         self.details_own: Sequence[int] = _NO_DETAILS
         self.estimated = False
         self.estimated_own = False
-        self.fired = _NONE
+        self.fired: Sequence[frozenset[Decimal]] = _NONE
         self.next_mark: Sequence[int] = caps.first_marks  # shared until one of them changes, as is what follows
         self.calm: Sequence[int] = caps.calm
         self.runways = 0

@@ -64,28 +64,30 @@ class People:
         with display.aside() if display is not None else nullcontext():
             self._streams.note(shown(question, self._organism, width=self._streams.width))
             while (line := await self._typed(question)) is not None:
-                if await self._taken(question, line):
+                if line and await self._taken(question, line):
                     break
         self.changed()
 
     async def _typed(self, question: Question) -> str | None:
-        """The next line that is typed; ``None`` where the question waits no more, or is left."""
+        """The next line that is typed, empty where it is no text; ``None`` where the question waits no more, or is left."""
         self._streams.err.write(f"{question.handler}> ")
         self._streams.err.flush()
         line: str | None = None
-        came = False
+        came = garbled = False
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._watch, question, beside.cancel_scope)
             try:
                 line = await self._lines.next()
             except UnicodeDecodeError as error:
-                line = ""
+                garbled = True
                 self._streams.note(f"not taken: the line is no UTF-8: {error.reason}")
             came = True
             beside.cancel_scope.cancel()
         if not came:
             self._streams.note(f"\nquestion {one_line(question.id)} waits no more")
             return None
+        if garbled:
+            return ""
         if line is None:
             self.there = False
             self._streams.note("")

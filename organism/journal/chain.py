@@ -82,7 +82,7 @@ def sealed_hash(content: bytes, number: int, before: str | None) -> bytes:
 def _linked(content: bytes, number: int, before: str | None) -> bytes:
     """What the hash is of."""
     prev = "null" if before is None else f'"{before}"'
-    return b'%b,"n":%d,"prev":%b}' % (content[:-1], number, prev.encode())
+    return content[:-1] + f',"n":{number},"prev":{prev}}}'.encode()
 
 
 def is_sealed(raw: bytes, entry: Mapping[str, Any]) -> bool:

@@ -61,11 +61,12 @@ def contents(fact: Fact, root: str, mark: bytes, marked: Marked | None = None) -
     try:
         found = _WRITERS[fact.__class__](fact, texts, root)
         hidden = marked is not None and marked.in_texts((found, *texts))
-        shown = b"" if hidden or without_secrets(found) != found else _bytes_of(found)
-        if shown:
-            raw = whole(shown, mark, texts)
-        else:  # a secret, or half a character, may go from one text into the next: then no mark stands for another text
+        if hidden or without_secrets(found) != found or not (found.isascii() or _is_utf8(found)):
+            # A secret, or half a character, may go from one text into the next: then no mark stands for another text.
             raw = shown = utf8(_censored(found, root, texts, marked))
+        else:
+            shown = found.encode()
+            raw = whole(shown, mark, texts)
     except (OrganismError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
     if len(raw) > LONGEST:
@@ -75,12 +76,13 @@ def contents(fact: Fact, root: str, mark: bytes, marked: Marked | None = None) -
     return raw, shown
 
 
-def _bytes_of(text: str) -> bytes:
-    """The text in UTF-8, which has nothing to say half a character with: then there are none."""
+def _is_utf8(text: str) -> bool:
+    """Whether it holds no half characters."""
     try:
-        return text.encode()
+        text.encode()
     except UnicodeEncodeError:
-        return b""
+        return False
+    return True
 
 
 def _censored(found: str, root: str, texts: Texts, marked: Marked | None) -> str:

@@ -34,6 +34,7 @@ class Lock:
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
         self._journal = path
         self._path = lock_path(path)
+        self._name = str(self._path)
         self._identity = dict(identity)
         self._handle: int | None = None
 
@@ -70,7 +71,7 @@ class Lock:
         if self._handle is None:
             return False
         try:
-            there, ours = self._path.stat(), os.fstat(self._handle)
+            there, ours = os.stat(self._name), os.fstat(self._handle)  # noqa: PTH116 - every write asks for it
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError
@@ -21,7 +22,7 @@ class Presence:
     """
 
     def __init__(self, path: Path, lock: Lock | None = None) -> None:
-        self._path = path.absolute()  # the process may go to another folder
+        self._path = str(path.absolute())  # the process may go to another folder; a text, since every write asks for it
         self._lock = lock
         self._opened: tuple[int, int] | None = None
 
@@ -42,7 +43,7 @@ class Presence:
 
     def _now(self) -> tuple[int, int] | None:
         try:
-            there = self._path.stat()
+            there = os.stat(self._path)  # noqa: PTH116 - as above
         except OSError:
             return None
         return there.st_dev, there.st_ino

@@ -112,8 +112,8 @@ def whole(document: bytes, root: bytes, texts: Texts) -> bytes:
     document = document.replace(_ROOT, root)
     for mark, fragment in _WRITTEN:
         document = document.replace(mark, fragment)
-    for text, mark in texts.items():
-        sign, written = mark.encode(), text.encode()
+    for text, letter in texts.items():
+        sign, written = letter.encode(), text.encode()
         before, _, behind = document.partition(sign)
         if before.endswith(b">"):  # as it nearly always is: the XML of a payload stands before its values
             document = before + behind.replace(sign, written)

@@ -193,6 +193,23 @@ def _other_id(text: str, root: str) -> str:
     return string(text)
 
 
+def _by_class(tag: str, classes: Sequence[type]) -> ByClass[Writer]:
+    return ByClass(lambda cls: writer(cls, tag), classes)
+
+
+def _list_writer(tag: str, classes: Sequence[type]) -> Writer:
+    """A loop: most facts have one step or two, and a comprehension is a function more."""
+    some = _by_class(tag, classes)
+
+    def write(values: Any, texts: Texts, root: str) -> str:
+        parts: list[str] = []
+        for value in values:
+            parts.append(some[value.__class__](value, texts, root))  # noqa: PERF401 - see above
+        return f"[{','.join(parts)}]"
+
+    return write
+
+
 def _place(row: forms.Row, number: int, form: forms.Form, v: str, source: Source) -> str:
     place = f"{v}[{number}]"
     return _id(place, source) if row == _REF and not number else _of(form, place, source)
@@ -206,6 +223,8 @@ def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: C901, PLR0911
             return f"{source.constant(string if cls is str else _integer)}({v})"
         case forms.Maybe(inner=inner):
             return f"('null' if {v} is None else {_of(inner, v, source)})"
+        case forms.Many(item=forms.Tagged(tag=tag, classes=classes)):
+            return f"{source.constant(_list_writer(tag, classes))}({v}, t, r)"
         case forms.Many(item=item):
             each = source.variable()
             return f"('[' + ','.join([{_of(item, each, source)} for {each} in {v}]) + ']' if {v} else '[]')"
@@ -220,8 +239,7 @@ def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: C901, PLR0911
             # Asked for when it is needed: a class may hold itself.
             return f"{source.constant(writer)}({source.constant(cls)})({v}, t, r)"
         case forms.Tagged(tag=tag, classes=classes):
-            some = ByClass(lambda cls: writer(cls, tag), classes)
-            return f"{source.constant(some)}[{v}.__class__]({v}, t, r)"
+            return f"{source.constant(_by_class(tag, classes))}[{v}.__class__]({v}, t, r)"
         case forms.Word(words=words):
             return f"{source.constant({word: json_text(word) for word in words})}[{v}]"
         case forms.AnswerForm():

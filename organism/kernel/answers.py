@@ -11,12 +11,9 @@ from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.tree import Lack, Node, bears_depth, lack_of_one
 from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
-from organism.frames import Failure, Frame, Message, Thread, ThreadKind, above_new
+from organism.frames import Failure, Frame, Message, Thread
 from organism.kernel.crowding import too_crowded
-from organism.kernel.failures import climb
-from organism.kernel.opening import open_thread
-from organism.kernel.sameness import is_keyed, key_of_sent
-from organism.kernel.sendable import passes, wrong_to_reply, wrong_to_send
+from organism.kernel.sendable import whom_before, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
 from organism.routing import Misdirected, Route, check_address
@@ -320,11 +317,9 @@ def _check_together(state: State, message: Message, plan: Sequence[Planned]) -> 
 
 def _check_sent(state: State, message: Message, to: str, payload: object, depth: int) -> Route | Target | Refusal:
     """Where a message goes that is part of an answer."""
-    found: Route | Refusal
-    met = state.met.get((message.to, to, type(payload))) if type(to) is str else None
-    if met is not None and passes(payload, met[1]):
-        found = met[0]
-    else:
+    found: Route | Refusal | None
+    found = whom_before(state, message, to, payload) if type(to) is str else None
+    if found is None:
         found = _check_receiver(state, message, to, payload)
         if type(found) is not Route:
             return found
@@ -390,88 +385,3 @@ def _receiver(frame: Frame, payload: Any) -> Frame | None:
     if parent is None or frame.answered or frame.asker is not None or type(payload) not in parent.route.accepts:
         return None
     return parent
-
-
-def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[Message]:
-    """Does what was checked; gives the messages that went into other threads."""
-    frame, thread = message.frame, message.thread
-    elsewhere: list[Message] = []
-    keyed, known_as, number = is_keyed(message), "", 0
-    for out, target in plan:
-        if keyed:
-            known_as = key_of_sent(message, f"{type(out).__name__}:{number}")
-            number += 1
-        if target is None:
-            _carry_reply(state, frame, out.payload, known_as)
-        elif type(out) is Send:
-            if type(target) is Route:
-                state.post_opening(
-                    thread, target, out.payload, message.to, "send",
-                    parent=frame, above=frame, depth=frame.depth + 1, idempotency=known_as,
-                )  # fmt: skip
-            else:
-                elsewhere.append(open_at(state, target, message, "send", parent=frame, idempotency=known_as))
-        else:
-            ask = frame.asker if frame.asker is not None and not frame.asker.done else None
-            if type(target) is Route:
-                sent = state.post_opening(
-                    thread, target, out.payload, message.to, "forward",
-                    parent=frame.parent, above=frame.above, depth=frame.depth, asked=ask, idempotency=known_as,
-                )  # fmt: skip
-            else:
-                sent = open_at(
-                    state, target, message, "forward", parent=frame.parent, like=frame, asked=ask, idempotency=known_as
-                )
-                elsewhere.append(sent)
-            state.hand_over(frame, sent.frame)
-    return elsewhere
-
-
-def open_at(
-    state: State,
-    target: Target,
-    sender: Message,
-    kind: str,
-    *,
-    parent: Frame | None,
-    like: Frame | None = None,
-    asker: Message | None = None,
-    asked: Any = None,
-    idempotency: str = "",
-) -> Message:
-    """Posts into a new frame, opening the sub-thread it belongs to where it needs one. ``like``: the frame it replaces."""
-    thread = target.thread
-    owner = sender.frame
-    opened = (owner.thread.shared or {}).get(target.to) if target.shared else None
-    if opened is not None:
-        thread = opened
-    elif target.opens is not None:
-        kind_of: ThreadKind = "spawn" if kind == "spawn" else "shared" if target.shared else "call"
-        id_ = f"{owner.thread.id}.{owner.thread.seq + 1}"
-        while id_ in state.threads:  # somebody outside named a thread so
-            id_ += "+"
-        thread = open_thread(state, id_, kind_of, target.to, target.opens, owner, sender.thread.labels)
-    return state.post_opening(
-        thread, state.routes[target.to], target.payload, sender.to, kind,
-        parent=parent, above=above_new(parent, sender.frame, thread),
-        depth=like.depth if like is not None else target.depth, asker=asker, asked=asked, idempotency=idempotency,
-    )  # fmt: skip
-
-
-def _carry_reply(state: State, frame: Frame, payload: Any, known_as: str) -> None:
-    ask = frame.asker
-    if ask is not None and not ask.done:
-        state.resolve(ask, payload)
-    elif frame.parent is None and ask is None:
-        state.leave(frame, payload)
-    elif frame.answered or frame.parent is None or ask is not None:
-        state.come_late(frame, payload)
-    else:
-        parent = frame.parent
-        if type(payload) in parent.route.accepts:
-            frame.answered = True
-            state.post(parent, payload, frame.handler, "reply", idempotency=known_as)
-        else:
-            text = f"'{parent.handler}' does not take {type(payload).__name__}, the reply of '{frame.handler}'"
-            state.hand_over(frame, None)
-            climb(state, parent, Failure("validation", text))

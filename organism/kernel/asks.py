@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism import facts
+from organism.budget.tree import has_reached, lack_of_one
 from organism.dependence import unanswered
 from organism.frames import Failure, descendants, is_below, root_of
-from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, open_at, too_many_messages
+from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, too_many_messages
+from organism.kernel.carrying import open_at
 from organism.kernel.crowding import too_crowded
 from organism.kernel.loops import note_loops
 from organism.kernel.recall import note_clock, remember
@@ -44,13 +46,18 @@ class Asks:
         note_clock(self._state, message)
         known_as = self._known_as(message, key)
         posted = open_at(self._state, target, message, "ask", parent=message.frame, asker=message, idempotency=known_as)
-        note_crossings(self._state, message.thread, _whose(message))
-        note_arrival(self._state, posted, came_from=message.thread)
+        if has_reached(message.thread.node):
+            note_crossings(self._state, message.thread, _whose(message))
+        if posted.thread is not message.thread:
+            note_arrival(self._state, posted, came_from=message.thread)
         ask = posted.frame.asker
         assert ask is not None  # noqa: S101 - opened with an asker
-        looped = note_loops(self._state, message)
+        looped = None if self._state.rings is None else note_loops(self._state, message)
         remember(message, key, ask)
-        self._book.write(facts.Asked, message.thread, seq=message.seq, to=target.to, key=key)
+        if self._book.listening:
+            self._book.write(facts.Asked, message.thread, seq=message.seq, to=target.to, key=key)
+        else:
+            self._book.unheard(message.thread)
         if looped is not None:
             self._ends.stop(root_of(message.thread), looped, at)
         return ask
@@ -85,7 +92,8 @@ class Asks:
     def _check_cost(self, message: Message, target: Target | Refusal) -> Refusal | None:
         if isinstance(target, Refusal):
             return target
-        missing = check_messages([goal_of(target)])
+        node = target.thread.node
+        missing = lack_of_one(node) if target.opens is None else check_messages([goal_of(target)])
         if missing is not None:
             return too_many_messages(missing)
         crowded = too_crowded(self._state, message, more=1)

@@ -13,7 +13,6 @@ from organism.kernel.answers import (
     Goal,
     Refusal,
     bears_opening,
-    carry_out,
     check_answer,
     check_messages,
     refusal_error,
@@ -22,6 +21,7 @@ from organism.kernel.answers import (
 from organism.kernel.asks import Asks, occupy
 from organism.kernel.book import Book
 from organism.kernel.calls import Calls
+from organism.kernel.carrying import carry_out
 from organism.kernel.conversations import begun, out_of_time, unheard
 from organism.kernel.ends import Ends
 from organism.kernel.failures import climb

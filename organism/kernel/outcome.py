@@ -55,7 +55,7 @@ def record_of(thread: Thread, now: float) -> Ended:
     until = now if thread.paused_at is None else thread.paused_at  # what runs while it is paused is no time of its own
     seconds = max(0.0, until - thread.opened_at)
     partial = thread.partial[1] if thread.partial is not None and not thread.replies else None
-    below: tuple[Ended, ...] = tuple(thread.records or ())
+    below: tuple[Ended, ...] = () if thread.records is None else tuple(thread.records)
     usage = usage_with_subs(node, seconds)
     return Ended(
         at=now,
@@ -76,7 +76,9 @@ def record_of(thread: Thread, now: float) -> Ended:
         code=failure.code if failure is not None else None,
         threads=below,
         conversation=None if thread.conversation is None else thread.conversation.id,
-        estimates=tuple(evolve(each, end=used(thread, each.unit, seconds)) for each in thread.estimates or ()),
+        estimates=()
+        if thread.estimates is None
+        else tuple(evolve(each, end=used(thread, each.unit, seconds)) for each in thread.estimates),
     )
 
 

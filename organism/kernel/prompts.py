@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 @frozen(eq=False, kw_only=True)
 class Prompt:
     """The request of a call: its messages, and the rest of it (tools, temperature, and so on) as JSON values. ``key`` names it
-    among those of its delivery.
+    among those of its delivery, and ``naming`` is what whoever named it knows the next one by.
     """
 
     key: str
     messages: Sequence[Any]
     asked: Mapping[str, Any]
+    naming: object = None
 
 
 def prompted(hold: Hold, prompt: Prompt) -> Prompted:
@@ -44,5 +45,8 @@ def prompted(hold: Hold, prompt: Prompt) -> Prompted:
 
 def _common(one: Sequence[Any], other: Sequence[Any]) -> int:
     """How many messages both begin with."""
+    least = min(len(one), len(other))
+    if tuple(one[:least]) == tuple(other[:least]):  # looked at one by one only where one is the same as itself
+        return least
     pairs = zip(one, other, strict=False)
     return next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -10,8 +10,9 @@ from organism.payloads.primitives import ORGANISM_ONLY
 from organism.payloads.soundness import check_alone
 
 if TYPE_CHECKING:
+    from organism.frames import Message
     from organism.kernel.state import State
-    from organism.payloads.construction import Check
+    from organism.routing import Route
 
 _KINDS: Final = 1000
 """Payload classes that are remembered as plain. A handler may make any number of classes."""
@@ -19,8 +20,7 @@ _KINDS: Final = 1000
 
 def wrong_to_send(state: State, payload: object) -> str | None:
     """Why a handler may not send this value; ``None`` where it may."""
-    check = state.plain.get(type(payload))
-    if check is not None and passes(payload, check):
+    if _is_plain(state, payload):
         return None
     wrong = _wrong(payload)
     if wrong is None and state.routes.stands_in_for(type(payload)) is None:
@@ -30,8 +30,7 @@ def wrong_to_send(state: State, payload: object) -> str | None:
 
 def wrong_to_reply(state: State, payload: object) -> str | None:
     """Why a handler may not reply this value; whoever it goes to may take any class, and knows them by their names."""
-    check = state.plain.get(type(payload))
-    if check is not None and passes(payload, check):
+    if _is_plain(state, payload):
         return None
     wrong = _wrong(payload)
     if wrong is not None:
@@ -55,11 +54,27 @@ def _wrong(payload: object) -> str | None:
     return f"only the organism itself sends {kind.__name__}"
 
 
-def passes(payload: object, check: Check) -> bool:
-    """Whether a value is a whole one by the check of its class. Where not, there is more to look at."""
+def whom_before(state: State, sender: Message, to: str, payload: object) -> Route | None:
+    """Whom a handler has sent such a value before, where it may send this one as well; ``None`` where there is more to look at."""
     try:
+        met = state.met.get((sender.to, to, type(payload)))
+        if met is None:
+            return None
+        found, check = met
         check(payload)
-    except Exception:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at
+    except Exception:  # noqa: BLE001 - as below
+        return None
+    return found
+
+
+def _is_plain(state: State, payload: object) -> bool:
+    """Whether it is plainly one that may be sent: by far the most are. Where not, there is more to look at."""
+    try:
+        check = state.plain.get(type(payload))
+        if check is None:
+            return False
+        check(payload)
+    except Exception:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at, and so may its class
         return False
     return True
 
@@ -71,4 +86,4 @@ def _remember(state: State, kind: type) -> None:
         state.plain[kind] = check
 
 
-__all__ = ["passes", "wrong_to_reply", "wrong_to_send"]
+__all__ = ["whom_before", "wrong_to_reply", "wrong_to_send"]

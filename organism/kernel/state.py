@@ -376,7 +376,7 @@ class State:
             if frame.open:
                 return
             thread = frame.thread
-            if frame.top and thread.open == 1 and self._last_word(thread, frame):
+            if thread.last_due and frame.top and thread.open == 1 and self._last_word(thread, frame):
                 return
             if frame.asker is not None or thread.closing:
                 self._close_unanswered(frame)
@@ -399,9 +399,7 @@ class State:
         self.steps = steps
 
     def _last_word(self, thread: Thread, frame: Frame) -> bool:
-        """Whether an exhausted thread that is about to end is given its last delivery instead (R17)."""
-        if not thread.last_due:
-            return False
+        """Whether an exhausted thread that is about to end, and whose last delivery is due, is given that instead (R17)."""
         thread.last_due = False
         has_answered = bool(thread.replies) if frame.parent is None else frame.answered
         if thread.stopping is not None or has_answered or thread.exhausted is None:

@@ -50,11 +50,17 @@ def told_of(request: str, most: int, lines: Iterable[bytes]) -> str:
 def _together(asked: Mapping[str, Any], other: Mapping[str, Any]) -> int:
     """How many messages two requests begin with in common."""
     count = 0
-    for ours, theirs in zip(asked.get("messages", ()), other.get("messages", ()), strict=False):
+    for ours, theirs in zip(_messages(asked), _messages(other), strict=False):
         if ours != theirs:
             break
         count += 1
     return count
+
+
+def _messages(request: Mapping[str, Any]) -> Sequence[object]:
+    """The messages of a request; none where a line of a recording has something else there."""
+    found: object = request.get("messages")
+    return cast("Sequence[object]", found) if _is_list(found) else ()
 
 
 def _differences(ours: object, theirs: object, path: str) -> Iterator[str]:

@@ -172,6 +172,8 @@ class Run:
         except TooLateError as late:
             self._pass_over(turn, seat, f"its rate allows the call in {late.seconds:.3g} s only, after its deadline")
             return None
+        if seat.circuit.state == "closed":  # so are most
+            return _Start(turn, seat, backend, taken, probe=False)
         now = anyio.current_time()
         if seat.circuit.passes_at(now) > now:  # it opened meanwhile, or another call is the probe
             seat.pace.give_back(taken, now)

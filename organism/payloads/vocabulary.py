@@ -82,7 +82,7 @@ class Vocabulary:
         if begin == "<":
             return self.decode_xml(text.lstrip(SPACE), expect)
         if begin == "{":
-            if len(text) > self._limits.size:
+            if len(text.encode("utf-8", "surrogatepass")) > self._limits.size:
                 raise InvalidPayloadError(f"is longer than {self._limits.size} bytes")
             return self.decode_json(parse_json(text), expect)
         takers = [(cls, field) for cls in expect if (field := _only_text(cls)) is not None]

@@ -102,7 +102,7 @@ class _Walk:
                 yield from self._many(element, type_, path)
             case Table():
                 yield from self._table(element, type_, path)
-            case Maybe():
+            case Maybe():  # pragma: no cover - said in a field, and nowhere else
                 raise AssertionError("None has an element of its own")
 
     def _one_of(self, element: Element, type_: OneOf, path: str) -> Faults:

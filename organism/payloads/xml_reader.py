@@ -111,7 +111,7 @@ def _content(type_: FieldType, e: str, source: Source) -> str:  # noqa: PLR0911 
             key = f"{source.constant(revealed)}({entry}.get({KEY!r}))"
             pairs = f"[({key}, {_slot(type_.value, entry, source)}) for {entry} in {e}]"
             return f"{source.constant(FrozenDict)}({pairs})"
-        case Maybe():
+        case Maybe():  # pragma: no cover - said in a field, and nowhere else
             raise AssertionError("None has an element of its own")
 
 

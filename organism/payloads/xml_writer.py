@@ -112,5 +112,5 @@ def _content(type_: FieldType, v: str, source: Source) -> str:  # noqa: PLR0911 
             key, value = source.variable(), source.variable()
             attribute = f"{_KEY!r} + {source.constant(attribute_text)}({key}) + {_QUOTE!r}"
             return f"''.join([{_slot(ENTRY, type_.value, value, source, attribute)} for {key}, {value} in {v}.items()])"
-        case Maybe():
+        case Maybe():  # pragma: no cover - said in a field, and nowhere else
             raise AssertionError("None has an element of its own")

@@ -112,11 +112,6 @@ class Aside:
         # One that was not written goes on as well: it is told of that.
         self._pump.when_durable(delivery.message.thread, go, lambda _: go())
 
-    def forget(self, laid: Laid) -> None:
-        """A delivery is not laid aside any more, since it is cancelled."""
-        for ask in laid.asks:
-            self._pump.waits.asking.pop(ask, None)
-
     def goes_on(self, delivery: Delivery) -> None:
         """A delivery is to be stepped on."""
         self.ready.append(delivery)

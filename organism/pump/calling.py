@@ -124,7 +124,10 @@ class Calling(Caller[ContextStream]):
 
     def _prompt(self, call: Call, kind: str, *, tells: bool = False) -> Prompt | None:
         """What a model is asked, while facts are recorded."""
-        return self._keys.prompt(call, kind=kind, tells=tells) if self._pump.kernel.book.listening else None
+        if not self._pump.kernel.book.listening:
+            return None
+        _, before = (self._message.thread.prompts or {}).get(self._message.to, (0, None))
+        return self._keys.prompt(call, kind=kind, tells=tells, before=before)
 
     def _key(self, kind: str, says: Callable[[], Any]) -> str:
         kernel = self._pump.kernel

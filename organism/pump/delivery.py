@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from organism.frames import Message
     from organism.kernel import Kernel
     from organism.message import Outgoing
-    from organism.pump.aside import Aside, Laid
     from organism.pump.timers import Timer, Timers
     from organism.settings import HandlerSettings
 
@@ -101,8 +100,9 @@ class Host(Protocol):
     kernel: Kernel
     handlers: Mapping[str, HandlerSettings]
     timers: Timers
-    aside: Aside
     now: Callable[[], float]
+    goes_on: Callable[[Delivery], None]
+    """Has one stepped on that was laid aside."""
 
     def carry_out(self) -> None:
         """Does what the kernel has asked for."""
@@ -139,7 +139,7 @@ class Delivery:
         self.scope: anyio.CancelScope | None = scope
         self.coro: Coroutine[Any, Any, Any] | None = None
         """Its handler, while it is laid aside."""
-        self._laid: Laid | None = None
+        self._laid: object = None
         """What it is laid aside for."""
         self.started = started
         self.placed = True
@@ -177,8 +177,7 @@ class Delivery:
             return
         self.suspended_once = True
         self._host.delivery_suspended(self)
-        if self._deadline is not None and self._waits == 0:
-            self._timer = self._host.timers.add(self._deadline, self._time_out)
+        self._watch()
 
     def interrupt(self, failure: Failure | None) -> None:
         """Cancels the handler; ``failure`` is what its caller hears, ``None`` when it was cancelled from above."""
@@ -202,9 +201,22 @@ class Delivery:
         """Whether it is in the middle of asking the world for something, and not in its handler's own code."""
         return self._waits > 0
 
+    @property
+    def waits(self) -> int:
+        """How many things it asks the world for at the moment, in so many tasks of its handler."""
+        return self._waits
+
+    def _watch(self) -> None:
+        """Sees that it hears of its deadline. What it waits for moves that only away: a timer that comes up too early is set again."""
+        if self._deadline is not None and self._timer is None:
+            self._timer = self._host.timers.add(self._deadline, self._time_out)
+
     def _time_out(self) -> None:
         self._timer = None
-        self.interrupt(self.timed_out())
+        if self._deadline is None or self._host.now() < self._deadline:
+            self._watch()
+        else:
+            self.interrupt(self.timed_out())
 
     def timed_out(self) -> Failure:
         """What a caller hears of a handler that ran too long."""
@@ -237,9 +249,6 @@ class Delivery:
         if self._waits > 1 or self.over:
             return
         self._leave_line()
-        if self._timer is not None:
-            self._host.timers.cancel(self._timer)
-            self._timer = None
         if self._deadline is not None:
             self._left = self._deadline - self._host.now()
             self._deadline = None
@@ -267,12 +276,12 @@ class Delivery:
                 self._force_back()
             raise
 
-    def lay_aside(self, coro: Coroutine[Any, Any, Any], laid: Laid) -> None:
+    def lay_aside(self, coro: Coroutine[Any, Any, Any], laid: object) -> None:
         """Its handler waits for asks in no task: nobody steps it until they are done (see :mod:`organism.pump.aside`)."""
         self.coro, self.scope, self._laid = coro, None, laid
         self.begin_waiting()
 
-    def answered(self, laid: Laid) -> None:
+    def answered(self, laid: object) -> None:
         """What it was laid aside for is done: it is stepped on, as soon as there is a place for it."""
         if self._laid is not laid:
             return  # it was cancelled since
@@ -284,13 +293,12 @@ class Delivery:
             self._line = self._go_on
 
     def _go_on(self) -> None:
-        self._host.aside.goes_on(self)
+        self._host.goes_on(self)
 
     def take_up(self) -> None:
         """It is laid aside, and is to be cancelled. It runs on all the same, be it only to clean up: so it counts."""
         laid, line, self._laid, self._line = self._laid, self._line, None, None
         if laid is not None:
-            self._host.aside.forget(laid)
             self._waits -= 1
         elif line is None:
             return  # it goes on already
@@ -321,7 +329,7 @@ class Delivery:
         if self._left is not None:
             self._deadline = self._host.now() + self._left
             if self.suspended_once:  # else it is watched once it waits, if ever
-                self._timer = self._host.timers.add(self._deadline, self._time_out)
+                self._watch()
 
     def _leave_line(self) -> None:
         """It stands in line no more: it is over, or a task of its own waits for something again."""

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from operator import is_
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from attrs import asdict, fields
+from attrs import asdict, fields, frozen
 
 from organism.errors import OrganismError
 from organism.images import Kept
 from organism.kernel.prompts import Prompt
 from organism.models.completion import Call, Completion
 from organism.models.contract import ToolCall
+from organism.models.fixed import Fixed
 from organism.models.hiding import BESIDE
 from organism.payloads import encode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-_NOT_ASKED: Final = frozenset({"messages", "tags"})
-"""What a request says beside its messages is all but this: no model hears what its costs are counted under."""
+_ASKED: Final = tuple(each.name for each in fields(Call) if each.name not in {"messages", "tags", "tools"})
+"""What a request says beside its messages and tools; no model hears what its costs are counted under."""
+_NO_JSON: Final = (OrganismError, TypeError, ValueError, RecursionError)
+"""What comes of values that JSON has no form for."""
 GRACE = "grace"
 """The key of an agent's one call on grace: its prompt is cut to what there is just then, and tells live figures."""
 
@@ -44,26 +48,97 @@ class Keys:
         refused anyway.
         """
         try:
-            text = json.dumps(says(), sort_keys=True, separators=(",", ":"), default=_plain)
-        except (OrganismError, TypeError, ValueError, RecursionError):
+            text = _text(says())
+        except _NO_JSON:
             return ""
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        name = f"{kind}:{digest}"
+        return self._named(kind, hashlib.sha256(_bytes(text)))
+
+    def prompt(
+        self, call: Call, *, kind: str = "complete", tells: bool = False, before: Prompt | None = None
+    ) -> Prompt:
+        """What a model is asked, under its key. ``tells``: it ends with what an agent is told of its budget; this is no part
+        of what it asks, since it is not told twice. ``before`` is what its handler was asked before it, which it mostly begins with.
+        """
+        last = before.naming if before is not None and isinstance(before.naming, _Naming) else None
+        asked = _asked(call, last)
+        messages = call.messages[:-1] if tells else call.messages
+        naming = None
+        try:
+            naming = _naming(call, asked, messages, last)
+        except _NO_JSON:
+            key = ""
+        else:
+            key = GRACE if kind == GRACE else self._named(kind, naming.whole())
+        said = {name: value for name, value in asked.items() if value not in (None, [], {})}
+        if beside := [name for name in BESIDE if name in call.extra]:
+            # No model sees it, and keys stand there: the question is told by it, and it is not written down.
+            left = {name: value for name, value in asked["extra"].items() if name not in beside}
+            said = {name: value for name, value in (said | {"extra": left}).items() if value not in (None, [], {})}
+        return Prompt(key=key, messages=call.messages, asked=said, naming=naming)
+
+    def _named(self, kind: str, digest: _Digest) -> str:
+        name = f"{kind}:{digest.hexdigest()[:24]}"
         number = self._asked[name] = self._asked.get(name, 0) + 1
         return f"{name}:{number}{self._ends}"
 
-    def prompt(self, call: Call, *, kind: str = "complete", tells: bool = False) -> Prompt:
-        """What a model is asked, under its key. ``tells``: it ends with what an agent is told of its budget; this is no part
-        of what it asks, since it is not told twice.
-        """
-        asked = {each.name: _json(getattr(call, each.name)) for each in fields(Call) if each.name not in _NOT_ASKED}
-        messages = call.messages[:-1] if tells else call.messages
-        key = GRACE if kind == GRACE else self.next(kind, lambda: [asked, messages])
-        if beside := [name for name in BESIDE if name in call.extra]:
-            # No model sees it, and keys stand there: the question is told by it, and it is not written down.
-            asked["extra"] = {name: value for name, value in asked["extra"].items() if name not in beside}
-        said = {name: value for name, value in asked.items() if value not in (None, [], {})}
-        return Prompt(key=key, messages=call.messages, asked=said)
+
+class _Digest(Protocol):
+    """A hash object of the standard library."""
+
+    def update(self, data: bytes, /) -> None: ...
+    def copy(self) -> _Digest: ...
+    def hexdigest(self) -> str: ...
+
+
+@frozen(eq=False)
+class _Naming:
+    """How a prompt came to its digest: what it ``asked`` beside its messages, as JSON has it and as a text (``head``), and the digest of
+    that and of its ``messages`` so far. ``stays``: nobody changes one of these.
+    """
+
+    call: Call
+    asked: Mapping[str, Any]
+    head: str
+    messages: Sequence[Any]
+    stays: bool
+    digest: _Digest
+
+    def whole(self) -> _Digest:
+        """The digest, ended."""
+        whole = self.digest.copy()
+        whole.update(b"]]")
+        return whole
+
+
+def _naming(call: Call, asked: Mapping[str, Any], messages: Sequence[Any], last: _Naming | None) -> _Naming:
+    """The digest of the JSON of ``[asked, messages]``. Of an agent's history, which goes on where it ended, only what is new is looked at."""
+    head = _text(asked)  # 1 and 1.0 are equal, and written otherwise
+    if last is not None and last.stays and last.head == head and _begins_with(messages, last.messages):
+        digest, come, rest = last.digest.copy(), len(last.messages), messages[len(last.messages) :]
+    else:
+        digest, come, rest = hashlib.sha256(_bytes(f"[{head},[")), 0, messages
+    if rest:
+        digest.update(_bytes(f"{',' if come else ''}{_text(list(rest))[1:-1]}"))
+    stays = all(type(each) is Fixed for each in rest)
+    return _Naming(call, asked, head, messages, stays, digest)
+
+
+def _begins_with(messages: Sequence[Any], first: Sequence[Any]) -> bool:
+    return len(first) <= len(messages) and all(map(is_, first, messages))
+
+
+def _asked(call: Call, last: _Naming | None) -> dict[str, Any]:
+    """What a request says beside its messages, as JSON has it. Of tools that nobody changes it is what it was."""
+    asked = {name: _json(getattr(call, name)) for name in _ASKED}
+    if (
+        last is None
+        or call.tools is not last.call.tools
+        or not all(type(each.parameters) is Fixed for each in call.tools)
+    ):
+        asked["tools"] = _json(call.tools)
+    else:
+        asked["tools"] = last.asked["tools"]
+    return asked
 
 
 def question(to: Any, payload: Any, *more: Any) -> Callable[[], Any]:
@@ -107,8 +182,18 @@ def completion_of(text: str, kept: Kept) -> Completion:
     )
 
 
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
 def _json(value: Any) -> Any:
     """A part of a request as a JSON value."""
+    if value is None or type(value) in {str, int}:
+        return value
     return json.loads(json.dumps(value, default=_plain))
 
 

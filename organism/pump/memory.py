@@ -125,10 +125,16 @@ def _storable(key: str, value: Any, depth: int = 0, *, fixed: bool = False) -> A
     if depth > _DEEPEST:
         raise ValueError(f"state['{key}'] is nested more than {_DEEPEST} deep, or holds itself")
     if isinstance(value, (list, tuple)):
-        items = [_storable(key, each, depth + 1, fixed=fixed) for each in cast("list[Any]", value)]
+        items = [
+            each if type(each) is str else _storable(key, each, depth + 1, fixed=fixed)
+            for each in cast("list[Any]", value)
+        ]
         return FixedList(items) if fixed else items
     if isinstance(value, dict):
-        held = {_key(key, name): _storable(key, each, depth + 1, fixed=fixed) for name, each in whole.items()}
+        held = {
+            _key(key, name): each if type(each) is str else _storable(key, each, depth + 1, fixed=fixed)
+            for name, each in whole.items()
+        }
         return Fixed(held) if fixed else held
     if is_payload(value):
         wrong = flaw(value)

@@ -83,6 +83,11 @@ class Pauses:
             if self._held.get(message) is event:
                 del self._held[message]
 
+    def holds_up(self, message: Message) -> bool:
+        """Whether a hook holds a delivery up until its thread goes on."""
+        event = self._held.get(message)
+        return event is not None and not event.is_set()
+
     def look(self) -> None:
         """Tells of those that have come to rest."""
         for thread in tuple(self.running):

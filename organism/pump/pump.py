@@ -74,6 +74,7 @@ class Pump:
         self._on_lost = on_lost
         self.waits = Waits(self)
         self.aside = Aside(self)
+        self.goes_on: Callable[[Delivery], None] = self.aside.goes_on
         self.pauses = Pauses(self, on_rest)
         self.people = People(self, on_rest, on_go_on)
         self.retries = Retries(self)
@@ -119,9 +120,8 @@ class Pump:
             started()
             try:
                 await stop.wait()
-            except GeneratorExit:  # the event loop is gone
-                self._group = None
-                self.workers.abandon()
+            except GeneratorExit:
+                self._group = None  # its event loop is gone: what is laid aside is closed like any coroutine
                 raise
             finally:
                 if self.writer is not None:

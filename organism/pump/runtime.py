@@ -7,7 +7,7 @@ import contextvars
 import math
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 import sniffio
@@ -50,6 +50,23 @@ def caller() -> Callable[[Callable[[], object]], None]:
             loop.call_soon_threadsafe(work, context=variables)
 
     return call
+
+
+class Event(Protocol):
+    """Something that tasks wait for until it is set."""
+
+    def set(self) -> object:
+        """Lets all of them go on."""
+        ...
+
+    async def wait(self) -> object:
+        """Waits until it is set."""
+        ...
+
+
+def event() -> Event:
+    """An event of the running loop's own: what anyio's does beside that takes longer than the waiting."""
+    return trio.Event() if trio.lowlevel.in_trio_run() else asyncio.Event()
 
 
 def scope_mark() -> object:

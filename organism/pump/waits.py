@@ -8,6 +8,7 @@ import anyio
 
 from organism.budget.claims import Charge
 from organism.kernel.holds import Hold
+from organism.pump import runtime
 from organism.pump.room import Room
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Waits:
         """Waits for an ask's answer: a payload or a Failure."""
         pump = self._pump
         if not ask.done:
-            event = anyio.Event()
+            event = runtime.event()
             self.asking[ask] = event.set
             pump.carry_out()
             try:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from organism.frames import Message
+    from organism.pump.aside import Aside
     from organism.pump.hooking import Hooks
     from organism.pump.retries import Retries
     from organism.pump.waits import Waits
@@ -69,6 +70,7 @@ class Host(DeliveryHost, Protocol):
 
     retries: Retries
     waits: Waits
+    aside: Aside
     running: dict[Message, Delivery]
     hooks: Hooks | None
     writer: Writer | None
@@ -100,7 +102,9 @@ class Workers:
         self._contexts = contexts
         self.active = 0
         """Those at work on a handler that does not wait."""
-        self._parked: list[anyio.Event] = []
+        self._until = 0.0
+        """When I/O is to have a turn: one for all of them, since all that were woken together come before it."""
+        self._parked: list[runtime.Event] = []
         self.left: dict[Delivery, None] = {}
         """Deliveries that were ended without their handlers, as long as those keep a task."""
 
@@ -151,7 +155,6 @@ class Workers:
         homes[scope] = runtime.home()
         handlers, retries, take = self._handlers, self._retries, self._kernel.take
         now = self._now()
-        until = now + SLICE
         while True:
             if aside:
                 delivery = aside.popleft()
@@ -163,7 +166,6 @@ class Workers:
                     if turn.superfluous:
                         return
                     now = self._now()
-                    until = now + SLICE
                     continue
                 if (message.old or retries.circuits or message.to not in handlers) and self._turns_away(message):
                     continue
@@ -180,10 +182,11 @@ class Workers:
                 now = self._conclude(delivery)
             else:
                 return
-            if now >= until:
+            if now >= self._until:
+                self._until = now + SLICE
                 await runtime.checkpoint()
                 now = self._now()
-                until = now + SLICE
+                self._until = now + SLICE
 
     def _turns_away(self, message: Message) -> bool:
         """Whether a message fails without being delivered: nobody is there who could handle it, or its handler is left alone for a while."""
@@ -267,7 +270,7 @@ class Workers:
             self._pump.writer.start()
         if len(self._parked) >= SPARE:
             return False
-        event = anyio.Event()
+        event = runtime.event()
         self._parked.append(event)
         try:
             await event.wait()
@@ -356,12 +359,6 @@ class Workers:
         for _ in self._aside.ready:
             self.active += 1
             group.start_soon(self._work)
-
-    def abandon(self) -> None:
-        """The event loop is gone: what is laid aside is closed, as tasks are."""
-        for delivery in self._running.values():
-            if delivery.coro is not None:
-                delivery.variables.run(delivery.coro.close)
 
     def leave_all(self) -> None:
         """The pump is to stop, and these handlers do not: what they were at stands in the journal."""

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+import anyio
+
 from organism.agent import AgentContext
 from organism.budget.levels import level_of
-from organism.context import Context, late
-from organism.errors import ModelError
+from organism.context import Context, late, payload_of
+from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, UnexpectedReplyError
 from organism.kernel.answers import Refusal, check_target, refusal_error
 from organism.models.windows import least_window
 from organism.pump.keys import GRACE, completion_of, question
@@ -144,6 +146,27 @@ class Recorded(Context):
 
     # Handlers
 
+    async def ask(self, to: str, payload: Any, *, expect: type[Any] | None = None, timeout: float | None = None) -> Any:
+        """What the peer answered then."""
+        if self._delivery.over:
+            await self._turned_away()
+        return payload_of(await self._reply_to(to, payload, timeout), expect)
+
+    async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
+        """What the peers answered then. Each is asked in a task: answers come in the order of the record."""
+        answers: list[Any] = [None] * len(asks)
+
+        async def one(index: int, to: str, payload: Any) -> None:
+            try:
+                answers[index] = await self.ask(to, payload, expect=expect)
+            except (HandlerFailedError, BudgetExhaustedError, UnexpectedReplyError) as error:
+                answers[index] = error
+
+        async with anyio.create_task_group() as group:
+            for index, (to, payload) in enumerate(asks):
+                group.start_soon(one, index, to, payload)
+        return answers
+
     async def _reply_to(self, to: str, payload: Any, timeout: float | None) -> Any:
         key = self._key("ask", question(to, payload))
         says = f"asks '{to}': {_short(_said(payload))}"
@@ -180,7 +203,10 @@ class Recorded(Context):
         """A question that may not be asked leaves no trace in the record; one that no limit refused is new."""
         message = self._message
         depth = message.frame.depth + 1
-        found = check_target(self._stage.kernel.state, message, to, payload, depth=depth, asks=asks)
+        state = self._stage.kernel.state
+        # It runs, which the record says of none: whoever asks itself waits for itself.
+        state.occupied[message.thread, message.mailbox] = message
+        found = check_target(state, message, to, payload, depth=depth, asks=asks)
         if isinstance(found, Refusal) and found.lack is None:
             raise refusal_error(found)
         return await self._player.ask(Asking("", says, lambda: None))

@@ -18,6 +18,7 @@ from organism.replay.player import Odd
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from organism.images import Ref
     from organism.kernel.state import State
     from organism.message import Outgoing
     from organism.replay.player import Player
@@ -31,7 +32,8 @@ def judge(player: Player, ended: facts.Answered | facts.Failed | facts.Retried, 
     result = player.result
     if result is None or player.part.end is None:
         return None
-    place, before = player.part.end, _recorded(ended)
+    own = player.message.frame
+    place, before = player.part.end, _recorded(ended, (own.thread.id, own.seq))
     after = _came(result, player, state)
     if not _alike(before, after):
         return Odd("it answered", *both(before, after), place)
@@ -79,8 +81,8 @@ def _named(key: str) -> str:
     return {"ask": "another handler", "spawn": "for a sub-thread"}.get(kind, "a model")
 
 
-def _recorded(ended: facts.Answered | facts.Failed | facts.Retried) -> str:
-    """What the record says that a delivery came to."""
+def _recorded(ended: facts.Answered | facts.Failed | facts.Retried, own: Ref) -> str:
+    """What the record says that a delivery came to; ``own`` is its frame, and others end with it where a failure climbs."""
     if isinstance(ended, (facts.Failed, facts.Retried)):
         return _failed(ended.failure)
     said: list[str] = []
@@ -94,7 +96,7 @@ def _recorded(ended: facts.Answered | facts.Failed | facts.Retried) -> str:
                 said.append(_replies(payload))
             case facts.Resolved(answer=payload) if not isinstance(payload, Failure):
                 said.append(_replies(payload))
-            case facts.Handed(frame=frame, to=None) if frame[0] == ended.thread:
+            case facts.Handed(frame=frame, to=None) if frame == own:
                 said.append("Reply that its caller does not take")
             case _:
                 pass

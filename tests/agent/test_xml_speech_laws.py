@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from organism import InvalidPayloadError, payload
@@ -48,6 +48,9 @@ def is_tree(name: str) -> bool:
 
 
 @given(trees=st.lists(TREES, min_size=1, max_size=3), around=AROUND)
+@example(trees=[Tree("`", [], {}), Tree("`", [], {})], around="")
+@example(trees=[Tree("a `", [], {}), Tree("b", [], {})], around=" `code` ")
+@example(trees=[Tree("a `", [], {})], around="<think>b `</think>")
 def test_what_is_valid_is_read_as_it_was_meant_wherever_it_stands(trees: list[Tree], around: str) -> None:
     text = around.join(["", *(encode_xml(tree).decode() for tree in trees), ""])
     read = [WORDS.decode_xml(repaired(found)) for found in found_in(text, is_tree)]

@@ -475,3 +475,35 @@ def test_nor_where_the_oldest_bars_all_others() -> None:
         return found
 
     assert steps(1_000) == steps(100)
+
+
+def test_who_has_lost_patience_bars_only_where_it_lacks() -> None:
+    """Elsewhere on its path a younger call passes, also where one that is younger still bars."""
+    line, top = Line(patience=1), node(tokens=1_000)
+    first, second, third = (
+        node(top, name=name, tokens=most) for name, most in zip("abc", (100, 900, 100), strict=True)
+    )
+    held(line, first, 80)
+    full = held(line, third, 80)
+    lacks_below = waits(line, first, 50)
+    between = waits(line, third, 50)
+    held(line, second, 700)
+    lacks_above = waits(line, second, 500)
+    held(line, first, 10)
+    assert (lacks_below.passed, between.passed, lacks_above.passed) == (1, 0, 1)
+    assert granted(settle(line, third, full)) == [between]
+
+
+def test_one_that_just_fits_beside_an_own_stream_is_waited_for() -> None:
+    """It goes once all else has settled: who holds the stream waits, and is not refused."""
+    open_ = {"o": 400}
+    for of_the_older in (600, 601):
+        line = Line(lambda owner: tokens(1).need(open_[owner]) if owner in open_ else NOTHING, patience=1)
+        budget = thread(tokens=1_000)
+        held(line, budget, 400, owner="o")
+        held(line, budget, 300)
+        older = waits(line, budget, of_the_older)
+        held(line, budget, 10)
+        assert older.passed == 1
+        verdict = arrive(line, budget, tokens(100), owner="o")
+        assert isinstance(verdict, MustWait if of_the_older == 600 else TooMuch)

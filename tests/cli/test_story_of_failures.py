@@ -144,10 +144,12 @@ def shown(desk: Desk, thread: str) -> list[str]:
     return [re.sub(r"^ *\d+\.\d{3} +", "", line) for line in ran.out.splitlines()]
 
 
-def test_an_asker_hears_that_nobody_replied(shop: Desk) -> None:
+def test_who_says_nothing_is_done_and_who_asked_goes_on(shop: Desk) -> None:
     lines = told(shop, "asker")
-    (heard,) = [line for line in lines if "hears of" in line]
-    assert heard.startswith("asker hears of #2: no_reply: ")
+    asked, done, replied = (
+        lines.index(each) for each in ("asker asks mute, #2: Job: x", "mute is done", "asker replies: Done: no_reply")
+    )
+    assert asked < done < replied
 
 
 def test_a_sender_hears_of_a_failure_in_one_line(shop: Desk) -> None:

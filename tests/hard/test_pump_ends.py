@@ -67,6 +67,25 @@ async def test_the_gravest_of_what_nobody_handled_is_the_outcome(outcomes: str, 
         assert ends(organism) == [thread.id]
 
 
+async def test_the_result_of_a_thread_that_has_ended_is_there_at_once() -> None:
+    others: list[str] = []
+
+    async def other() -> None:
+        others.append("ran")
+
+    async with running(handlers={"echo": code(echo)}) as organism:
+        thread = await organism.send("echo", Go("x"))
+        first = await thread.result()
+        async with anyio.create_task_group() as group:
+            group.start_soon(other)
+            assert await thread.result() == first
+            assert others == []
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await thread.result()
+        assert scope.cancelled_caught
+
+
 async def test_of_two_equally_grave_failures_the_first_is_told() -> None:
     async def root(message: Go, ctx: Context) -> list[Send[Go]]:
         return [Send("fails", Go("refused")), Send("fails", Go("crashed"))]

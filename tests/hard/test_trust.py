@@ -138,6 +138,17 @@ class LaterSend(Send[Any]):
     """An answer that could do something when it is looked at."""
 
 
+class Unfound(type):
+    """What classes are made of that no dict can look for."""
+
+    def __hash__(cls) -> int:
+        raise ValueError("no hash")
+
+
+class Unfindable(metaclass=Unfound):
+    """Its class raises where it is looked for."""
+
+
 def hollow(cls: type[object]) -> Any:
     return object.__new__(cls)
 
@@ -170,6 +181,8 @@ ANSWERS: dict[str, tuple[Attack, str]] = {
     "what calls itself a payload": (lambda: Reply(Marked()), "validation"),
     "what borrows a payload's definition": (lambda: Reply(Borrowed()), "validation"),
     "a class without a name": (lambda: Reply(Shapeless()), "validation"),
+    "a class that cannot be looked up": (lambda: Reply(Unfindable()), "validation"),
+    "the same to a peer": (lambda: Send("peer", Unfindable()), "validation"),
     "an answer without a name": (lambda: [Shapeless()], "validation"),
     "a payload's subclass": (lambda: Send("peer", Louder("x")), "validation"),
     "a class of another organism": (lambda: Send("peer", OtherSaid("x")), "validation"),

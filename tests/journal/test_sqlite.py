@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from organism import payload
+from organism.budget.claims import MESSAGES
 from organism.errors import JournalError
-from organism.facts import Answered, Dropped, Snapshot
+from organism.facts import Accepted, Answered, Dropped, Posted, Snapshot, ThreadOpened
 from organism.images import Image
 from organism.journal import Lock, SqliteJournal, open_journal
 from organism.journal.codec import content
 from organism.journal.sqlite_file import SCHEMA, long, short
 from organism.journal.texts import root_mark
+from organism.settings import BudgetSettings
 from organism.testing import FailAfter
 from tests.journal.fact_values import ended
 from tests.journal.test_cut_tails import opened
@@ -24,9 +27,15 @@ from tests.journal.test_standing import held as a_hold
 from tests.journal.test_standing import settled as a_settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from organism.facts import Fact
+
+
+@payload
+class Paid:
+    text: str
+
+
+PAID = Paid("for")
 
 
 def fact(number: int, root: str = "r") -> Fact:
@@ -48,10 +57,10 @@ class _Failing(SqliteJournal):
 
     fail: FailAfter
 
-    def _insert(self, works: Sequence[Any]) -> None:
+    def _insert(self, work: Any) -> None:
         if not isinstance(self._db, _Watched):
             self._db = _Watched(self._db, self.fail)  # type: ignore[assignment]
-        super()._insert(works)
+        super()._insert(work)
 
 
 class _Watched:
@@ -60,7 +69,7 @@ class _Watched:
         self.fail = fail
 
     def execute(self, sql: str, *values: Any) -> Any:
-        if sql == "COMMIT":
+        if sql == "COMMIT" or sql.startswith("INSERT INTO entries"):
             self.fail()
         return self.db.execute(sql, *values)
 
@@ -156,6 +165,57 @@ def test_chains_of_two_writers_never_interleave(tmp_path: Path) -> None:
     assert not one.write([("r", fact(3))])
     assert list(other.read("r")) == [fact(1), fact(2), fact(3)]
     assert other.verify("r") is None
+    one.close()
+    other.close()
+
+
+def charged(number: int, root: str, payload: Any = PAID) -> Fact:
+    """A delivery that sends one message on."""
+    posted = Posted(
+        thread=root,
+        seq=number + 1,
+        to="pong",
+        payload=payload,
+        sender="ping",
+        kind="send",
+        frame=(root, 1),
+        opens=False,
+    )
+    return Answered(at=float(number), thread=root, seq=number, handler="ping", steps=(posted,))
+
+
+def messages_of(journal: SqliteJournal) -> int:
+    return sum(each.amounts[MESSAGES] for each in journal.spendings())
+
+
+def test_what_a_chain_would_have_spent_that_cannot_be_written_is_not_in_the_sums(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "x.db", durable=False)
+    batch = [
+        ("r", charged(1, "r")),
+        ("bad", charged(1, "bad")),
+        ("bad", charged(2, "bad", object())),
+        ("s", charged(1, "s")),
+    ]
+    assert list(journal.write([*batch, ("bad", charged(3, "bad")), ("r", charged(2, "r"))])) == ["bad"]
+    assert messages_of(journal) == 3
+    assert [each.root for each in journal.chains()] == ["r", "s"]
+    assert not journal.write([("bad", charged(1, "bad"))])
+    assert messages_of(journal) == 4
+    journal.close()
+
+
+def test_where_chains_are_written_each_alone_the_sums_are_of_those_that_were(tmp_path: Path) -> None:
+    one, other = (SqliteJournal(tmp_path / "x.db", durable=False) for _ in range(2))
+    labelled = ThreadOpened(
+        thread="mine", kind="root", handler="h", budget=BudgetSettings(), owner=None, labels={"team": "a"}
+    )
+    opening = Accepted(at=1.0, thread="mine", steps=(labelled,))
+    assert not one.write([("r", charged(1, "r")), ("mine", opening), ("mine", charged(1, "mine"))])
+    assert not other.write([("r", charged(2, "r"))])
+    assert list(one.write([("r", charged(2, "r")), ("mine", charged(2, "mine")), ("new", charged(1, "new"))])) == ["r"]
+    assert messages_of(one) == 5
+    assert sorted(each.labels.get("team", "") for each in one.spendings()) == ["", "a"]
+    assert one.verify("mine") is None
     one.close()
     other.close()
 

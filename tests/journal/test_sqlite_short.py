@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import TYPE_CHECKING
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from organism import payload
-from organism.facts import Answered, Posted
+from organism.facts import Answered, Handed, Posted
+from organism.journal.chain import canonical
 from organism.journal.codec import content, contents, decode, encode
 from organism.journal.sqlite_file import long, short
 from organism.journal.texts import marked_bytes, root_mark, whole_bytes
+
+if TYPE_CHECKING:
+    from organism.facts import Fact
 
 ONE = "The quick brown fox jumps over the lazy dog, and over the next one. "
 OTHER = "Not one of these characters needs to be escaped anywhere, in JSON or in XML. "
 
 PIECES = st.sampled_from([ONE, OTHER, ">", "</", "<", "&", '"', '":"', "\\", "\x0e", "\x1f", "ä", "x", "r"])
+IDS = st.text(st.sampled_from(["r", "x", ".", '"', "\\", "\1", "\x0e", "ä", "\ud800", "\udc00"]), max_size=4)
 TEXTS = st.lists(PIECES, max_size=6).map("".join)
 
 
@@ -112,3 +119,34 @@ def test_a_secret_in_a_long_text_is_left_out_wherever_the_text_stands() -> None:
     assert key.encode() not in whole + marked
     assert long(marked, root_mark("r")) == whole
     assert whole.count(b"[secret]") == 4
+
+
+def halves(text: str) -> bytes:
+    """A text in which two halves that stand together are the same as the character that they are."""
+    return text.encode("utf-16-le", "surrogatepass")
+
+
+def ids(fact: Fact) -> list[str]:
+    """The threads in the steps of a delivery that handed its message on."""
+    return [step.frame[0] + (step.to or ("", 0))[0] for step in fact.steps if isinstance(step, Handed)]
+
+
+@given(root=IDS, below=IDS, said=IDS)
+@example(root="r", below="r.2", said="r")
+@example(root="", below="x", said='"')
+@example(root="x\ud800", below="x\ud800\udc00", said="y")
+@example(root="\ud800", below="x", said="\udc00")
+def test_ids_below_the_root_and_half_characters_are_read_as_they_were(root: str, below: str, said: str) -> None:
+    for thread in (root, below, f"{root}{below}"):
+        fact = Answered(
+            at=1.0,
+            thread=thread,
+            seq=1,
+            handler=said,
+            steps=(Handed(frame=(root, 1), to=(thread, 2)),),
+            state={"k": (said,)},
+        )
+        whole, shown = contents(fact, root, root_mark(root))
+        assert long(shown, root_mark(root)) == whole == canonical(encode(fact, root))
+        read = decode(json.loads(whole))
+        assert [halves(each) for each in (read.thread, *ids(read))] == [halves(each) for each in (thread, *ids(fact))]

@@ -5,15 +5,19 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from organism import facts
-from organism.budget.claims import Charge, Claim
-from organism.frames import Thread
+from organism.budget.claims import MESSAGES, Charge, Claim
+from organism.errors import BudgetExhaustedError
+from organism.frames import Failure, Thread
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
-from organism.kernel.notices import live
+from organism.kernel.notices import exhausted_payload, live
 from organism.message import Reply, Send
 from organism.primitives import HandlerFailed
-from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, Notices
+from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, Notices, OnFailure, Quota
+from tests.durable.cut_world import KeptWorld, Recovered
 from tests.hard.pump_world import Go, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
 
@@ -73,7 +77,9 @@ def test_a_thread_that_is_opened_while_all_stands_still_stands_still_as_well() -
     world.check()
     world.now = 8.0
     world.kernel.ends.resume(root, world.now)
-    assert (opened.paused_at, opened.opened_at) == (None, 8.0)
+    stands: Any = opened.paused_at
+    assert stands is None
+    assert opened.opened_at == 8.0
     taken(world, "b")
     world.drain()
     world.check_end()
@@ -116,7 +122,7 @@ def test_how_many_calls_are_left_is_told_of_the_thread_whose_call_it_was() -> No
     assert other is not None
     first = taken(world, "b")
     spend(world, first, 7000)
-    (warned,) = hearing.warnings or ()
+    (warned,) = hearing.warnings or []
     assert (warned.used, warned.calls_left) == (7000, 0)
     spend(world, first, 500)
     threads = world.kernel.state.threads
@@ -203,3 +209,106 @@ def test_a_frame_whose_reply_has_left_has_answered() -> None:
     assert not [step for fact in world.facts for step in fact.steps if isinstance(step, facts.Handed)]
     (record,) = world.ended
     assert (record.outcome, len(record.replies)) == ("failed", 1)
+
+
+def test_what_waits_for_its_next_attempt_takes_no_place_in_the_process_that_takes_it_up() -> None:
+    again = OnFailure(attempts=3, backoff=(2.0, 2.0))
+    world = KeptWorld(organism_of(handler("a", Go, on_failure=again, concurrency=1), ceiling=Quota(window="total")))
+    world.accept("a", Go())
+    world.fail(taken(world, "a"))
+    for snapped in (False, True):
+        if snapped:
+            world.snapshot(0)
+        taken_up = Recovered(world, len(world.written), down=1.0)
+        schedule = taken_up.kernel.schedule
+        assert (schedule.running, schedule.queued, len(taken_up.kernel.state.retries)) == (0, 0, 1)
+        assert taken_up.take() is None
+        taken_up.pass_time(5.0)
+        taken_up.check()
+        taken_up.answer(taken(taken_up, "a"))
+        taken_up.check_end()
+
+
+def test_what_a_call_did_cost_that_comes_back_after_its_sub_thread_has_ended_is_in_the_record_of_that() -> None:
+    below = BudgetSettings(limits=Limits(tokens=500))
+    world = World(organism_of(handler("a", Go, peers=("b",)), handler("b", Go, budget=below)))
+    root = world.accept("a", Go())
+    assert root is not None
+    caller = taken(world, "a")
+    world.ask(caller, "b", Go())
+    called = taken(world, "b")
+    hold = world.call(called, Claim(input_tokens=5, wish=100, exact=True))
+    assert isinstance(hold, Hold)
+    called.calls.remove(hold)
+    world.answer(called)
+    assert [record.usage.tokens for record in root.records or ()] == [0]
+    world.kernel.calls.settle(hold, Charge(input_tokens=5, output_tokens=60, model_calls=1), world.now)
+    (record,) = root.records or []
+    assert (record.usage.tokens, record.own.tokens, record.usage.model_calls) == (65, 65, 1)
+    world.check()
+    world.drain()
+    assert world.ended[-1].threads == (record,)
+
+
+def test_the_inbox_knows_in_which_threads_a_person_is_asked() -> None:
+    person = handler("h", Go, human=HumanSettings(replies=(Said,)))
+    world = World(organism_of(handler("a", Go, peers=("h",)), person))
+    root, other = world.accept("a", Go()), world.accept("a", Go())
+    assert root is not None
+    assert other is not None
+    inbox = world.kernel.state.inbox
+    first = taken(world, "a")
+    world.answer(first, Send("h", Go("1")), Send("h", Go("2")))
+    questions = inbox.of(root)
+    assert [message.payload.text for message in questions] == ["1", "2"]
+    assert (inbox.asks(root), inbox.asks(other)) == (True, False)
+    world.kernel.people.answer(questions[0], Said(), world.now)
+    assert inbox.asks(root)
+    world.kernel.people.refuse(questions[1], "no", world.now)
+    assert not inbox.asks(root)
+    assert root.ended
+
+
+@pytest.mark.parametrize(("own", "above"), [(0, 5), (5, 0), (None, 0), (0, None)])
+def test_a_message_that_may_go_no_step_is_not_taken_in(own: int | None, above: int | None) -> None:
+    settings = organism_of(handler("a", Go), ceiling=Quota(limits=Limits(depth=above)))
+    kernel = World(settings).kernel
+    with pytest.raises(BudgetExhaustedError, match="depth") as refused:
+        kernel.accept("t", "a", Go(), BudgetSettings(limits=Limits(depth=own)), {}, 0.0)
+    assert (refused.value.unit, refused.value.limit, refused.value.need) == ("depth", 0, 1)
+    assert not kernel.state.threads
+
+
+def test_who_gets_a_message_that_reached_a_level_of_its_sub_thread_is_told_of_it() -> None:
+    below = BudgetSettings(limits=Limits(messages=2), warn_at={"messages": (Decimal("0.5"),)})
+    for spawned in (False, True):
+        world = World(organism_of(handler("a", Go, peers=("b",)), handler("b", Go, budget=below, agent=AGENT)))
+        world.accept("a", Go())
+        caller = taken(world, "a")
+        if spawned:
+            world.ask(caller, "b", Go())
+        else:
+            world.answer(caller, Send("b", Go()))
+        called = taken(world, "b")
+        said = [(each.unit, each.used, each.limit, each.scope) for each in world.kernel.unheard(called.message)]
+        assert said == [("messages", 1, 2, "sub-thread")]
+        world.check()
+
+
+def test_what_the_handler_of_an_exhausted_thread_is_told_has_the_figures_of_whose_limit_it_was() -> None:
+    world = World(organism_of(handler("a", Go), budget=BudgetSettings(limits=Limits(tokens=1000, seconds=9.5))))
+    thread = world.accept("a", Go())
+    assert thread is not None
+    delivery = taken(world, "a")
+    spend(world, delivery, 400)
+
+    def told(unit: str | None, scope: str | None) -> tuple[Any, ...]:
+        said = exhausted_payload(thread.node, Failure("exhausted", "why", unit=unit, scope=scope))
+        return said.unit, said.used, said.limit, said.scope, said.grace, said.text
+
+    assert told("tokens", "thread") == ("tokens", 400, 1000, "thread", True, "why")
+    assert told("messages", None) == ("messages", 1, thread.node.caps.limit[MESSAGES], "thread", True, "why")
+    assert told(None, None) == ("tokens", 400, 1000, "thread", True, "why")
+    assert told("seconds", "thread") == ("seconds", Decimal("9.5"), Decimal("9.5"), "thread", True, "why")
+    assert told("seconds", "organism") == ("seconds", 0, 0, "organism", True, "why")
+    assert told("depth", "thread") == ("depth", 0, 0, "thread", True, "why")

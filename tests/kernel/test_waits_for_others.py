@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from organism.budget.claims import TOKENS, Charge, Claim
+from organism.budget.claims import NOTHING, TOKENS, Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError
 from organism.frames import Ask, is_awaited
 from organism.kernel.answers import Refusal
-from organism.kernel.holds import Hold
+from organism.kernel.holds import Hold, held_by_streams
 from organism.message import Send
 from organism.settings import BudgetSettings, Limits, Quota
 from tests.hard.pump_world import Go, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
+from tests.kernel.test_found_by_the_machine import begun
+from tests.kernel.test_found_by_the_machine import world_of as hourly
 
 NAMES = ("a", "b", "c", "d")
 
@@ -118,3 +120,36 @@ def test_what_a_call_waits_for_is_forgotten_when_it_is_cancelled() -> None:
     assert not world.kernel.state.line
     world.settle(first, hold, Charge(output_tokens=800, model_calls=1))
     assert world.kernel.state.root.used[TOKENS] == 800
+
+
+def test_what_will_not_settle_before_a_call_is_what_the_streams_hold_that_wait_for_it() -> None:
+    world = world_of()
+    world.accept("a", Go())
+    streams = taken(world, "a")
+    message, state = streams.message, world.kernel.state
+    assert held_by_streams(state.streams, message) == NOTHING
+    one = world.call(streams, Claim(input_tokens=7, wish=100, exact=True, input_cost=5), streamed=True)
+    assert isinstance(one, Hold)
+    assert isinstance(world.call(streams, Claim(input_tokens=1, wish=1, exact=True)), Hold)
+    assert held_by_streams(state.streams, message) == one.need == (107, 7, 100, 5, 1, 0)
+    world.ask(streams, "b", Go())
+    asked = taken(world, "b")
+    assert held_by_streams(state.streams, asked.message) == one.need, "it is waited for"
+    world.accept("c", Go())
+    assert held_by_streams(state.streams, taken(world, "c").message) == NOTHING
+
+
+def test_who_waits_goes_on_when_a_new_window_begins() -> None:
+    world = hourly(ceiling=Quota(limits=Limits(tokens=1000), window="hour"))
+    first, second = begun(world), begun(world)
+    assert isinstance(world.call_model(first, Claim(input_tokens=0, wish=800, exact=True)), Hold)
+    waiter = world.call_model(second, Claim(input_tokens=0, wish=500, exact=True))
+    assert isinstance(waiter, Waiter)
+    world.pass_time(3599.0)
+    world.forecast(first, "tokens", 1)
+    assert second.calls == [waiter]
+    world.pass_time(1.0)
+    world.forecast(first, "tokens", 1)
+    (call,) = second.calls
+    assert isinstance(call, Hold)
+    world.check()

@@ -17,6 +17,8 @@ from organism.kernel.calls import CallFor
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
 from organism.kernel.prompts import Prompt
+from organism.kernel.recall import Done
+from organism.payloads.primitives import BudgetRequest
 from organism.settings import AgentSettings, BudgetSettings, ConversationSettings, Grace, Limits, Policy, Quota
 from organism.usage import Tally
 from tests.hard.pump_world import Go, Said
@@ -55,6 +57,12 @@ def test_a_call_without_an_answer_is_written_down_with_its_instant_and_whose_it_
         "down",
     )
     assert (fact.attempts, fact.key, fact.usage.tokens, fact.usage.estimated) == (1, "complete:1", 30, True)
+    assert fact.unpriced is None
+    spent.add((1, 1, 0, 0, 0, 0), (0, 0, 0), unpriced=True)
+    world.kernel.calls.unanswered(call_of(delivery.message), "failed", "down", spent, world.now)
+    again = world.facts[-1]
+    assert isinstance(again, facts.CallFailed)
+    assert (again.unpriced, again.usage.tokens) == (True, 31)
 
 
 def test_a_call_without_an_answer_of_a_thread_without_handlers_is_nobodys() -> None:
@@ -211,3 +219,27 @@ def test_a_thread_without_any_time_has_none_left() -> None:
     delivery = world.take()
     assert delivery is not None
     assert world.kernel.grants.left(delivery.message, world.now)["seconds"] == 0
+
+
+def test_a_grant_that_is_less_than_was_asked_for_says_what_was_in_the_way() -> None:
+    budget = BudgetSettings(limits=Limits(tokens=1000), grants_by="boss", grants_up_to={"tokens": Decimal(200)})
+    world = World(organism_of(handler("a", Go), handler("boss", Go), budget=budget))
+
+    def granted(amount: int, asked: int) -> Any:
+        world.accept("a", Go())
+        delivery = world.take()
+        assert delivery is not None
+        request = BudgetRequest(unit="tokens", amount=Decimal(asked), reason="more")
+        return world.kernel.grants.grant(delivery.message, request, Decimal(amount), reason="yes", key="", at=world.now)
+
+    up_to = "200 more tokens may be granted to this thread (`grants_up_to`)"
+    assert granted(300, 300) == Done(Decimal(200), f"yes; 200 of the 300 tokens that were asked for; {up_to}")
+    assert granted(200, 300) == Done(Decimal(200), f"yes; 200 of the 300 tokens that were asked for; {up_to}")
+    assert granted(150, 300) == Done(Decimal(150), "yes; 150 of the 300 tokens that were asked for")
+    assert granted(200, 200) == Done(Decimal(200), "yes")
+    assert granted(0, 200) == "less than one was granted"
+    delivery = next(iter(world.deliveries.values()))
+    request = BudgetRequest(unit="tokens", amount=Decimal(5), reason="more")
+    nothing = world.kernel.grants.grant(delivery.message, request, Decimal(5), reason="", key="", at=world.now)
+    assert nothing == "0 more tokens may be granted to this thread (`grants_up_to`)"
+    world.check()

@@ -21,7 +21,7 @@ from organism.kernel.state import State
 from organism.routing import Route, routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
     Thread: frozenset({"busy", "head", "in_ready", "more", "prompts", "conversation"}),
@@ -124,26 +124,20 @@ class _Graph:
         elif type(one) in FORGOTTEN:
             self.lines.append(f"{path}: {type(one).__name__} and {type(other).__name__}")
         elif isinstance(one, Mapping) or isinstance(other, Mapping):
-            ours, theirs = one or {}, other or {}
-            for key in {**ours, **theirs}:
-                self._part(key, key in ours, key in theirs, lambda which, key=key: which[key], (ours, theirs), path)
+            self._parts(one or {}, other or {}, path)
         elif isinstance(one, (list, tuple, deque)) or isinstance(other, (list, tuple, deque)):
-            ours, theirs = one or (), other or ()
-            for place in range(max(len(ours), len(theirs))):
-                there = (place < len(ours), place < len(theirs))
-                self._part(place, *there, lambda which, place=place: which[place], (ours, theirs), path)
+            self._parts(dict(enumerate(one or ())), dict(enumerate(other or ())), path)
         elif isinstance(one, Route) and isinstance(other, Route):  # made of the same settings, for each state
             self.compare(one.name, other.name, f"{path}.name")
         elif one != other:
             self.lines.append(f"{path}: {one!r} and {other!r}")
 
-    def _part(
-        self, name: object, ours: bool, theirs: bool, of: Callable[[Any], Any], both: tuple[Any, Any], path: str
-    ) -> None:
-        if ours and theirs:
-            self.compare(of(both[0]), of(both[1]), f"{path}.{name}")
-        else:
-            self.lines.append(f"{path}.{name}: only in the {'first' if ours else 'second'}")
+    def _parts(self, ours: Mapping[Any, Any], theirs: Mapping[Any, Any], path: str) -> None:
+        for name in {**ours, **theirs}:
+            if name in ours and name in theirs:
+                self.compare(ours[name], theirs[name], f"{path}.{name}")
+            else:
+                self.lines.append(f"{path}.{name}: only in the {'first' if name in ours else 'second'}")
 
     def _objects(self, one: Any, other: Any, path: str) -> None:
         known = self._met.get(id(one))

@@ -7,6 +7,7 @@ import json
 import logging
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -572,8 +573,7 @@ async def test_a_file_that_cannot_be_written_is_told_before_anything_is_paid(tmp
         await organism.start()
     assert (tmp_path / "notes.txt").read_text("utf-8") == "my notes\n"
     for path, said in ((tmp_path, "is a folder, and no file"), (tmp_path / "none" / "a.jsonl", "there is no folder ")):
-        document = {"organism": "demo", "record": str(path)}
-        assert said in _mistakes(lambda document=document: config.build(document))
+        assert said in _mistakes(partial(config.build, {"organism": "demo", "record": str(path)}))
 
 
 async def test_a_disk_that_fails_costs_no_call_and_is_said_once(tape: Path, caplog: pytest.LogCaptureFixture) -> None:

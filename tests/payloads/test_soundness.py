@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from organism.errors import InvalidPayloadError
@@ -16,7 +16,7 @@ from tests.payloads.payload_classes import payload_values
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-few = settings(max_examples=25)
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """Each example declares classes."""
 
 

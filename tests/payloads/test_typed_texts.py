@@ -1,0 +1,63 @@
+"""What a person types, at its limits: how long it may be, and numbers that nobody can hold."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from organism.errors import InvalidPayloadError
+from organism.payloads import Limits, Vocabulary, payload
+
+
+@payload
+class Note:
+    text: str
+
+
+@payload
+class Price:
+    amount: Decimal
+    share: float = 0.0
+
+
+VOCABULARY = Vocabulary([Note, Price], limits=Limits(size=100))
+
+
+def problem(text: str) -> str:
+    with pytest.raises(InvalidPayloadError) as caught:
+        VOCABULARY.decode_text(text, [Note, Price])
+    return str(caught.value)
+
+
+@given(st.sampled_from("aä潮😀"), st.integers(0, 120))
+def test_a_document_is_as_long_as_its_bytes_in_either_form(sign: str, count: int) -> None:
+    for typed in (
+        json.dumps({"Note": {"text": sign * count}}, ensure_ascii=False),
+        f"<Note><text>{sign * count}</text></Note>",
+    ):
+        if len(typed.encode()) > 100:
+            assert problem(typed) == "is longer than 100 bytes"
+        else:
+            assert VOCABULARY.decode_text(typed, [Note]) == Note(sign * count)
+
+
+@pytest.mark.parametrize("typed", ["1e99999999999999999999", "1.5E-99999999999999999999"])
+@pytest.mark.parametrize("field", ["amount", "share"])
+def test_an_exponent_that_nobody_can_hold_is_refused(typed: str, field: str) -> None:
+    said = problem(json.dumps({"Price": {"amount": 1} | {field: 0.5}}).replace("0.5", typed))
+    assert said == f"is not JSON: '{typed}' has an exponent that is too large"
+
+
+def test_a_number_that_its_field_cannot_hold_is_refused_with_its_place() -> None:
+    said = problem('{"Price": {"amount": 1e10000}}')
+    assert said == "Price.amount: has the exponent 10000; it must be within 9999"
+    assert problem('{"Price": {"amount": 1, "share": 1e400}}').startswith("Price.share: inf cannot be sent")
+
+
+def test_a_number_keeps_its_digits() -> None:
+    price = VOCABULARY.decode_text('{"Price": {"amount": 0.10000000000000000000000001}}', [Price])
+    assert price == Price(Decimal("0.10000000000000000000000001"))
