@@ -30,7 +30,6 @@ from organism import Context, Forward, Organism, Reply, Send, payload
 from organism.journal import open_journal
 from organism.journal.chain import sealed_hash
 from organism.journal.codec import contents
-from organism.journal.sqlite_file import short
 from organism.journal.texts import root_mark
 from organism.payloads import Vocabulary
 
@@ -91,16 +90,17 @@ def bare(path: Path, facts: Sequence[tuple[str, Fact]], size: int) -> tuple[floa
     db.execute("CREATE TABLE entries (id INTEGER PRIMARY KEY, chain INTEGER, n INTEGER, hash BLOB, body BLOB)")
     db.execute("CREATE UNIQUE INDEX entries_of ON entries (chain, n)")
     chains = {root: number for number, root in enumerate(dict.fromkeys(root for root, _ in facts))}
+    marks = {root: root_mark(root) for root in chains}
     ends: dict[str, tuple[int, str | None]] = {}
     cpu, wall = time.process_time(), time.perf_counter()
     for start in range(0, len(facts), size):
         rows: list[tuple[int, int, bytes, bytes]] = []
         for root, fact in facts[start : start + size]:
-            whole, marked = contents(fact, root, root_mark(root))
+            whole, body = contents(fact, root, marks[root])
             number, before = ends.get(root, (0, None))
             hashed = sealed_hash(whole, number + 1, before)
             ends[root] = (number + 1, hashed.hex())
-            rows.append((chains[root], number + 1, hashed, short(marked, root_mark(root))))
+            rows.append((chains[root], number + 1, hashed, body))
         db.execute("BEGIN IMMEDIATE")
         db.executemany("INSERT INTO entries (chain, n, hash, body) VALUES (?, ?, ?, ?)", rows)
         db.execute("COMMIT")

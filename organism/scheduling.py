@@ -135,7 +135,7 @@ class Schedule:
             if self.draining:
                 message = self._put_awaited_first(thread)
                 if message is None:
-                    self.pause(thread)  # nothing of it is begun any more, either
+                    self.pause(thread)  # the places that are kept for it go to those that are begun
                     continue
             if self.gate is not None and message.position > self.gate.durable and not self._goes_ahead(message):
                 thread.in_ready = True
@@ -163,15 +163,6 @@ class Schedule:
             queue.remove(message)
             thread.head, thread.more = message, deque(queue)
         return message
-
-    def _may_go(self, message: Message) -> bool:
-        """Whether a message that waits for a place may be given one."""
-        thread = message.thread
-        if thread.paused_at is not None or not self.draining:
-            return thread.paused_at is None
-        return is_awaited(message) or any(
-            each.mailbox == message.mailbox and is_awaited(each) for each in pending(thread)
-        )
 
     def _deepest(self) -> Thread | _Below:
         """Whoever became ready last; at times whoever waits longest, or a flood in front would keep it from its turn for ever."""
@@ -314,7 +305,7 @@ class Schedule:
         if slot is None or slot.taken >= slot.limit:
             return
         # It is kept for the one whose turn it is: others may be ready before it.
-        message = slot.waiting.next(self._may_go)
+        message = slot.waiting.next(_may_go)
         if message is not None:
             self._found_place(message)
             message.holds_place = True
@@ -416,3 +407,7 @@ class Schedule:
             self._ready.appendleft(turn)
         else:
             self._ready.append(turn)
+
+
+def _may_go(message: Message) -> bool:
+    return message.thread.paused_at is None

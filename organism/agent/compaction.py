@@ -209,13 +209,14 @@ class Compacting:
             longest, tokens = self._cut_results(turn, evolve(size, tokens=tokens), goal)
         if plan is None and not longest:
             return tokens
+        after = self._prompt(turn)
         cut = CutShort(
             how="cut" if plan is None else "model" if made.text else "recap",
             why=why,
             tokens_before=size.tokens,
-            tokens_after=tokens,
+            tokens_after=_at_the_same_rate(tokens, size.tokens, self._said(turn, before), self._said(turn, after)),
             messages_before=len(before),
-            messages_after=len(self._prompt(turn)),
+            messages_after=len(after),
             replaced=(0, 0) if plan is None else (plan.since, plan.start),
             digest="" if plan is None else plan.digest,
             window=None if size.plain else size.bounds.window,
@@ -281,6 +282,10 @@ class Compacting:
     def _prompt(self, turn: _Turn) -> tuple[Mapping[str, Any], ...]:
         return self._history.prompt_from(self._pruned, *turn.after)
 
+    def _said(self, turn: _Turn, prompt: Sequence[Mapping[str, Any]]) -> int:
+        """The characters that are sent, with what is offered."""
+        return _characters(prompt) + turn.offer.characters
+
     def _tokens(self, turn: _Turn, *, plain: bool = False) -> int:
         if plain:
             return tokens_of(_characters(self._prompt(turn)))
@@ -296,11 +301,13 @@ class Compacting:
         if self._ctx.cut_before(key) is not None or self._ctx.is_replayed or self._ctx.repeats or moved < was:
             return
         numbers = self._history.numbers
+        size = self._ctx.measured(self._asking.call(before, turn.offer))[0]
+        said = self._said(turn, before), self._said(turn, self._prompt(turn))
         cut = CutShort(
             how="prune",
             why="old",
-            tokens_before=self._ctx.measured(self._asking.call(before, turn.offer))[0],
-            tokens_after=self._tokens(turn),
+            tokens_before=size,
+            tokens_after=_at_the_same_rate(self._tokens(turn), size, *said),
             messages_before=len(before),
             messages_after=len(before),
             replaced=(max(0, numbers[was]), numbers[moved] if moved < len(numbers) else self._history.count),
@@ -340,6 +347,13 @@ _WHAT: Final = {
     "tool": "what a peer or a tool gave it",
 }
 """Whose text is the longest of a prompt, by its role."""
+
+
+def _at_the_same_rate(tokens: int, tokens_before: int, before: int, after: int) -> int:
+    """The tokens of a prompt that was cut from ``before`` to ``after`` characters, to be told beside those that it had: those may have been
+    counted by the provider, while new text is estimated with room to spare. So it is no more than its share of the characters.
+    """
+    return min(tokens, -(-tokens_before * after // max(1, before)))
 
 
 def _characters(prompt: Sequence[Mapping[str, Any]]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -69,18 +70,24 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
     run = _Run(organism, orders, streams)
     close_display = (lambda: None) if display is None else display.close
     with Interrupts(close_display, at_most=orders.grace + LAST) as interrupts:
-        async with organism, anyio.create_task_group() as beside:
-            beside.start_soon(run.stop_on_signal, interrupts)
-            if orders.timeout is not None:
-                beside.start_soon(run.stop_after, orders.timeout)
-            if display is not None:
-                beside.start_soon(keep_drawing, display)
-            if not orders.json:
-                beside.start_soon(run.ask_people)
-            await run.all_threads()
-            beside.cancel_scope.cancel()
-            if display is not None:
-                display.close()
+        try:
+            async with organism, anyio.create_task_group() as beside:
+                beside.start_soon(run.stop_on_signal, interrupts)
+                if orders.timeout is not None:
+                    beside.start_soon(run.stop_after, orders.timeout)
+                if display is not None:
+                    beside.start_soon(keep_drawing, display)
+                if not orders.json:
+                    beside.start_soon(run.ask_people)
+                await run.all_threads()
+                beside.cancel_scope.cancel()
+                if display is not None:
+                    display.close()
+        except BaseException:
+            close_display()
+            run.say_what_is_left()
+            raise
+        await run.say_what_ended_late()
         run.say_what_it_cost()
         run.say_what_is_left()
         code = run.exit_code() if interrupts.number is None else exit_code(interrupts.number)
@@ -120,6 +127,8 @@ class _Run:
         self._resting: dict[str, ThreadResult] = {}
         """What threads came to when they last rested; whether they do so yet, their handles know."""
         self._codes: set[int] = set()
+        self._cut_short = 0
+        """Threads whose pump has crashed."""
         self._following: TaskGroup | None = None
         """The tasks that wait for threads."""
         self._moved = anyio.Event()
@@ -133,6 +142,7 @@ class _Run:
 
     async def all_threads(self) -> None:
         """Goes on with what earlier runs left, sends every message, and waits until every thread has ended or paused."""
+        resting: list[ThreadResult] = []
         async with anyio.create_task_group() as following:
             self._following = following
             deaf = self._organism.subscribe(self._hear) if self._lasts else None
@@ -253,7 +263,7 @@ class _Run:
                 self._moved.set()
                 await handle.goes_on()
         except NotRunningError:
-            pass  # the pump has crashed; closing the organism says of what
+            self._cut_short += 1  # the pump has crashed; closing the organism says of what
         except JournalError as error:
             self._streams.note(f"error: thread {handle.id} could not be written down: {one_line(str(error))}")
             self._codes.add(DAMAGED)
@@ -266,7 +276,8 @@ class _Run:
         """Once a signal comes: lets what runs end in the grace time, and leaves the rest where the journal has it, else cancels it."""
         await interrupts.wait()
         self._streams.note(interrupted(self._orders.grace, lasts=self._lasts))
-        await self._organism.drain(self._orders.grace)
+        with suppress(NotRunningError):  # it crashed just now
+            await self._organism.drain(self._orders.grace)
         if self._lasts:
             self._waiting.cancel()
         else:
@@ -284,6 +295,13 @@ class _Run:
         for handle in tuple(self._live.values()):
             handle.cancel(reason)
 
+    async def say_what_ended_late(self) -> None:
+        """What ended while the organism was being closed for a signal: nobody waited any more, and the journal has it."""
+        if self._lasts:
+            for handle in [each for id_, each in self._live.items() if each.ended and id_ not in self._resting]:
+                del self._live[handle.id]
+                self._say(await handle.result())
+
     def say_what_it_cost(self) -> None:
         """The table of final usage, for people."""
         if self._results and not self._orders.json and not self._orders.quiet:
@@ -291,7 +309,7 @@ class _Run:
 
     def say_what_is_left(self) -> None:
         """What did not end, and how to go on with it."""
-        left = len(self._live)
+        left = len(self._live) + self._cut_short
         for question in self._asked:
             self._streams.note(waits(question))
         if self._asked:

@@ -5,9 +5,12 @@ Nobody is ever shown a traceback who has not asked for it with ``--debug``.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -66,8 +69,23 @@ def main() -> None:
     gc.set_threshold(OBJECTS)
     streams = Streams(out=sound(sys.stdout, "w"), err=sound(sys.stderr, "w"), input=sound(sys.stdin, "r"))
     code = execute(sys.argv[1:], streams)
+    _end_on_signal(code, streams)
     gc.freeze()
     sys.exit(code)
+
+
+def _end_on_signal(code: int, streams: Streams) -> None:
+    """All is done and said: a signal that comes from now on changes nothing of it, and ends what still keeps the process, such as a
+    thread of a handler.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for stream in (streams.out, streams.err):
+        with suppress(OSError, ValueError):  # Python tries again, and tells
+            stream.flush()
+    for number in signals:
+        signal.signal(number, lambda *_: os._exit(code))
+    # Later than that Python has no handlers of its own any more, and a signal would kill it half-way.
+    atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in signals])
 
 
 def execute(arguments: Sequence[str], streams: Streams) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from organism.names import written_out
@@ -24,7 +24,7 @@ def harmless(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The text, harmless, in one line: its line feeds and the blanks around them become one blank."""
-    return re.sub(r"\s*\n\s*", " ", harmless(text)).strip()
+    return " ".join(said for line in harmless(text).split("\n") if (said := line.strip()))
 
 
 def width_of(text: str) -> int:
@@ -57,20 +57,35 @@ def _broken(paragraph: str, width: int) -> Iterator[str]:
         yield paragraph.rstrip()
         return
     indent = paragraph[: len(paragraph) - len(paragraph.lstrip(" "))][: width // 2]
-    line = ""
+    line, used = "", 0
     for word in paragraph.split():
-        longer = f"{line} {word}" if line else indent + word
-        if width_of(longer) <= width:
-            line = longer
+        needs = width_of(word)
+        if line and used + 1 + needs <= width:
+            line, used = f"{line} {word}", used + 1 + needs
             continue
         if line:
             yield line
-        line = indent + word
-        while width_of(line) > width:
-            fits = _start(line, width)
-            yield fits
-            line = line[len(fits) :]
+        line, used = indent + word, len(indent) + needs
+        if used > width:
+            *full, line = _pieces(line, width)
+            yield from full
+            used = width_of(line)
     yield line
+
+
+def _pieces(word: str, width: int) -> Iterator[str]:
+    """A word in pieces, each as long as fits. It is gone through once: a model may write one of megabytes."""
+    if word.isascii():
+        yield from (word[start : start + width] for start in range(0, len(word), width))
+        return
+    start = used = 0
+    for end, one in enumerate(word):
+        columns = _columns(one)
+        if used + columns > width:
+            yield word[start:end]
+            start, used = end, 0
+        used += columns
+    yield word[start:]
 
 
 def _start(text: str, width: int) -> str:
@@ -81,6 +96,7 @@ def _start(text: str, width: int) -> str:
     return text[:end]
 
 
+@lru_cache(4096)
 def _columns(one: str) -> int:
     if unicodedata.combining(one):
         return 0

@@ -1,7 +1,7 @@
 """Configuration: organism.yaml, the layers over it and keyword arguments, to frozen settings.
 
 Every source becomes one tree of values that know their place (``yamltext``, ``layers``, ``tree``, ``places``); the tree is
-read by the shapes that the keys are declared with (``shapes``, ``sections``; ``budgets``, ``backends``, ``handlers``, ``start`` and
+read by the shapes that the keys are declared with (``shapes``, ``sections``, ``paths``, ``wording`` and its ``templates``; ``budgets``, ``backends``, ``handlers``, ``start`` and
 ``document`` declare them), and every mistake is noted on the way. Nothing is started and nothing is called.
 """
 

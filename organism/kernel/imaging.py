@@ -137,7 +137,7 @@ def _of_node(node: Node) -> NodeImage:
     )
 
 
-def _vector(amounts: list[int]) -> Vector:
+def _vector(amounts: Sequence[int]) -> Vector:
     tokens, given, said, cost, calls, messages = amounts
     return tokens, given, said, cost, calls, messages
 

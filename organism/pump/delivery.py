@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, get_args
 
@@ -12,7 +11,6 @@ import anyio
 from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, Refused
 from organism.frames import Failure
 from organism.likeness import without_secrets
-from organism.message import Forward, Reply, Send
 from organism.names import class_name
 from organism.payloads.primitives import FailureCode
 from organism.pump.runtime import Abandoned, checkpoint, keep_for_ever
@@ -28,7 +26,7 @@ _NAME: Final = 200
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator, Mapping
     from types import TracebackType
 
     from organism.frames import Message
@@ -359,23 +357,6 @@ class Waiting:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._delivery.end_waiting()
-
-
-def outgoing_of(result: Any) -> tuple[Outgoing, ...] | Failure:
-    """What a handler returned, as a tuple; anything that is no answer is a failure."""
-    whole: Any = result  # what isinstance makes of a generic has no types inside
-    if isinstance(result, (Reply, Send, Forward)):
-        return (whole,)
-    if result is None:
-        return ()
-    if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
-        try:
-            return tuple(whole)
-        except Exception as error:  # noqa: BLE001 - a generator of the handler's may raise anything
-            return failure_of(error)
-    return Failure(
-        "validation", f"a handler answers with None, Reply, Send, Forward or several of them, not {class_name(whole)}"
-    )
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -129,9 +129,16 @@ class Pump:
                 if self._group is not None:
                     self._group = None
                     self.workers.take_up_all(group)
+                    group.start_soon(self._tell_what_ended)
             group.cancel_scope.cancel()
         if self.escalation.why:
             raise EscalatedError(self.escalation.why)
+
+    async def _tell_what_ended(self) -> None:
+        """What ended before the organism stopped is told as soon as that is written: the journal has it, and nobody will go on with it."""
+        if self.writer is not None:
+            with anyio.CancelScope(shield=True):
+                await self.writer.flush()
 
     # Commands
 

@@ -24,11 +24,11 @@ from organism.pump.delivery import (
     LeftBehind,
     failure_of,
     go_on,
-    outgoing_of,
     raised,
     step,
 )
 from organism.pump.delivery import Host as DeliveryHost
+from organism.pump.outgoing import outgoing_of
 
 if TYPE_CHECKING:
     import contextvars
@@ -92,6 +92,7 @@ class Workers:
     ) -> None:
         self._pump = pump
         self._kernel = pump.kernel
+        self._most = pump.kernel.state.settings.thread_queue
         self._handlers = pump.handlers
         self._retries = pump.retries
         self._running = pump.running
@@ -226,7 +227,7 @@ class Workers:
             waits_for = delivery.variables.run(coro.send, None)
         except StopIteration as finished:
             try:
-                delivery.result = outgoing_of(finished.value)
+                delivery.result = outgoing_of(finished.value, self._most)
             except BaseException as error:  # noqa: BLE001 - a generator of answers is the handler's own code
                 return raised(error)
             return None
@@ -290,7 +291,7 @@ class Workers:
         try:
             try:
                 if rest is not None:
-                    delivery.result = outgoing_of(await rest)
+                    delivery.result = outgoing_of(await rest, self._most)
             finally:
                 if runtime.scope_mark() is not mark:
                     delivery.sound = False

@@ -81,7 +81,14 @@ def replay(
         virtual = settings.runtime == "trio"
         stage = Stage(settings, handlers, record, parts, only=only, early=early, patience=_LONG if virtual else _REAL)
         options = {"clock": trio.testing.MockClock(autojump_threshold=patience)} if virtual else {}
-        anyio.run(stage.run, backend=settings.runtime, backend_options=options)
+        try:
+            anyio.run(stage.run, backend=settings.runtime, backend_options=options)
+        except BaseExceptionGroup as group:
+            if group.subgroup(KeyboardInterrupt) is None:
+                raise
+            raise KeyboardInterrupt from None
+        if any(stage.played[which].interrupted for which in stage.odd):
+            raise KeyboardInterrupt  # a person pressed the keys: the record knows of none there
         return stage
 
     first = play(ran, early=True)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from attrs import define, field, frozen
 
-from organism.pump.delivery import failure_of, outgoing_of
+from organism.pump import runtime
+from organism.pump.delivery import failure_of
+from organism.pump.outgoing import outgoing_of
 from organism.replay.script import REFUSED
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class Player:
         self.result: tuple[Outgoing, ...] | Failure | None = None
         self.context: Any = None
         self.odd: Odd | None = None
+        self.interrupted = False
+        """It raised KeyboardInterrupt: it did so then as well, or a person has stopped the replay."""
         self.unsure: str | None = None
         """Why what it does may differ from the record without anything being wrong."""
         self.asked: set[str] = set()
@@ -69,13 +73,20 @@ class Player:
         """A block in which it waits for others; nothing here minds how long."""
         return nullcontext()
 
-    async def run(self, code: Callable[[Any, Any], Any]) -> None:
-        """Calls the handler and keeps what comes of it."""
+    async def run(self, code: Callable[[Any, Any], Any], most: int) -> None:
+        """Calls the handler and keeps what comes of it; an exception of any kind is the failure that the pump makes of it. ``most``:
+        how many answers are read.
+        """
         try:
             with self._scope:
-                self.result = outgoing_of(await code(self.message.payload, self.context))
+                self.result = outgoing_of(await code(self.message.payload, self.context), most)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the handler came to
             self.result = failure_of(error)
+        except BaseException as error:
+            if runtime.is_cancelled():
+                raise
+            self.result = failure_of(error)
+            self.interrupted = runtime.parted(error)[1] is not None
         finally:
             self.over = True
             self._move()

@@ -215,7 +215,7 @@ class Stage:
         handler = self.handlers[message.to]
         player.context = (Recorded if handler.agent is None else RecordedAgent)(self, player)
         code = handler.code if self.hooks is None else partial(self.hooks.handle, handler)
-        self._group.start_soon(player.run, code)
+        self._group.start_soon(player.run, code, self.settings.thread_queue)
         return player
 
     def _message(self, part: Part) -> Message | None:

@@ -365,3 +365,12 @@ def test_without_levels_nothing_is_ever_said() -> None:
 def test_a_limit_beyond_what_is_counted_is_a_limit() -> None:
     made = caps(Limits(tokens=10**30, cost_usd=Decimal(10**20)), Policy(), keeps_back=False)
     assert {VECTOR[unit] for unit in made.limited} == {"tokens", "cost_usd"}
+
+
+def test_a_level_of_one_is_a_figure_and_below_one_a_share() -> None:
+    assert _at(TOKENS, warning("1"), tokens=1_000) == [1]
+    assert _at(TOKENS, warning("0.5", "1", "2"), tokens=1_000) == [1, 2, 500]
+    assert _at(TOKENS, warning("0.999"), tokens=1_000) == [999]
+    budget = thread(warning("1"), tokens=1_000)
+    assert spend(budget, output_tokens=1) == [("t", "final")]
+    assert [mark[0] for mark in made(warning("0.5", "1", "0.25"), seconds=10.0).time_marks] == [1.0, 2.5, 5.0]

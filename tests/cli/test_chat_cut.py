@@ -85,3 +85,4 @@ def test_a_line_that_is_no_text_is_no_answer_and_may_be_typed_again(office: Desk
     on.type(b"caf\xc3\xa9\n")
     assert on.finish() == 0
     assert "Rome: Granted(why='caf\u00e9')" in on.shown
+    assert on.shown.count("the answer:") == 1

@@ -270,3 +270,17 @@ def turn(world: Peopled) -> Delivery:
     )
     world.roots.append(thread)
     return taken(world, thread)
+
+
+def test_a_call_of_a_thread_without_handlers_is_nobodys() -> None:
+    world = world_of(ceiling=Quota(window="total"))
+    thread = world.kernel.open_bare("t", BudgetSettings(limits=Limits(tokens=500)), {"arm": "none"}, world.now)
+    world.roots.append(thread)
+    call = CallFor(thread=thread, message=None, alias="fast", backend="there", attempt=1, streamed=True)
+    hold = world.kernel.calls.hold(Claim(input_tokens=10, wish=90, exact=True), call, world.now)
+    assert isinstance(hold, Hold)
+    (image,) = checked(world, "t").holds
+    assert (image.seq, image.handler, image.streamed) == (0, "", True)
+    world.kernel.ends.close_bare(thread, world.now)
+    world.carry_out()
+    assert world.ended[-1].usage.tokens == 100

@@ -312,3 +312,31 @@ def test_what_the_handler_of_an_exhausted_thread_is_told_has_the_figures_of_whos
     assert told("seconds", "thread") == ("seconds", Decimal("9.5"), Decimal("9.5"), "thread", True, "why")
     assert told("seconds", "organism") == ("seconds", 0, 0, "organism", True, "why")
     assert told("depth", "thread") == ("depth", 0, 0, "thread", True, "why")
+
+
+def test_a_delivery_that_was_cancelled_and_has_stopped_is_dropped() -> None:
+    world = World(organism_of(handler("a", Go)))
+    world.accept("a", Go())
+    delivery = taken(world, "a")
+    del world.deliveries[delivery.message]
+    world.kernel.dropped(delivery.message, 1.0)
+    world.carry_out()
+    assert delivery.message.dropped
+    assert world.kernel.is_void(delivery.message)
+    assert [record.outcome for record in world.ended] == ["completed"]
+
+
+def test_who_waits_for_others_has_its_mailbox_at_once_in_the_process_that_takes_it_up() -> None:
+    made = (handler(name, Go, Said, peers=NAMES) for name in NAMES)
+    world = KeptWorld(organism_of(*made, ceiling=Quota(window="total")))
+    world.accept("a", Go())
+    world.answer(taken(world, "a"), Send("b", Go("1")), Send("b", Go("2")))
+    waits = taken(world, "b")
+    world.ask(waits, "c", Go())
+    taken_up = Recovered(world, len(world.written))
+    occupied = taken_up.kernel.state.occupied
+    assert {(thread.id, to): message.seq for (thread, to), message in occupied.items()} == {
+        ("t0", "b"): waits.message.seq
+    }
+    taken_up.drain()
+    taken_up.check_end()

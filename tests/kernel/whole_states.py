@@ -29,7 +29,7 @@ FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
         {"asks", "awaits", "clock_reads", "first", "holds_mailbox", "holds_place", "old", "position", "rerun"}
     ),
     Frame: frozenset(),
-    Ask: frozenset({"message"}),
+    Ask: frozenset({"answer", "message"}),
     Node: frozenset({"crowd", "window", "above"}),
     Conversation: frozenset({"prompts", "state"}),
     Hold: frozenset({"clamped", "message", "path", "thread"}),
@@ -41,7 +41,11 @@ FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
 def unlike(one: State, other: State, chains: Iterable[str]) -> list[str]:
     """Where what belongs to these chains differs, one line a place."""
     found, of = _Graph(), set(chains)
-    found.compare(_part(one, of), _part(other, of), "")
+    ours, theirs = _part(one, of), _part(other, of)
+    if one.index is None or other.index is None:
+        # One is live: an attempt that has begun waits no more, and no record tells of that.
+        del ours["retries"], theirs["retries"]
+    found.compare(ours, theirs, "")
     return found.lines
 
 
@@ -85,7 +89,11 @@ def _named(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a case for each cla
             return {"conversation": None if value.conversation is None else value.conversation.id}
         case Message():
             asks = [ask for ask in value.asks or () if ask.frame is not None]
-            return {"asks": sorted((ask.frame.thread.id, ask.frame.seq) for ask in asks if ask.frame is not None)}
+            known = [(key, ask) for key, ask in (value.known or {}).items() if isinstance(ask, Ask)]
+            return {
+                "asks": sorted((ask.frame.thread.id, ask.frame.seq) for ask in asks if ask.frame is not None),
+                "answers": {key: ask.answer for key, ask in known if ask.done},
+            }
         case Ask():
             return {"message": (value.message.thread.id, value.message.seq)}
         case Conversation():

@@ -1,0 +1,50 @@
+"""What a handler has returned, as the answers that the kernel is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from organism.frames import Failure
+from organism.message import Forward, Reply, Send
+from organism.names import class_name
+from organism.pump.delivery import failure_of
+
+if TYPE_CHECKING:
+    from organism.message import Outgoing
+
+
+def outgoing_of(result: Any, most: int) -> tuple[Outgoing, ...] | Failure:
+    """What a handler returned, as a tuple; anything that is no answer is a failure.
+
+    ``most``: how many messages may be under way in a thread at once. What makes its answers while it is read, as a generator, is read
+    as far as that and no further: it may have no end, and nothing else runs meanwhile.
+    """
+    whole: Any = result  # what isinstance makes of a generic has no types inside
+    if isinstance(result, (Reply, Send, Forward)):
+        return (whole,)
+    if result is None:
+        return ()
+    if type(result) in {tuple, list}:  # not what derives from them: it may say anything of what it holds
+        return tuple(whole)
+    if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
+        try:
+            return _read(whole, most)
+        except Exception as error:  # noqa: BLE001 - a generator of the handler's may raise anything
+            return failure_of(error)
+    return Failure(
+        "validation", f"a handler answers with None, Reply, Send, Forward or several of them, not {class_name(whole)}"
+    )
+
+
+def _read(answers: Iterable[Any], most: int) -> tuple[Any, ...] | Failure:
+    read: list[Any] = []
+    for answer in answers:
+        if len(read) > most:  # a reply may come with as many messages
+            text = f"a handler gave more than {most} answers at once, and is read no further: `thread_queue` is {most}; send fewer at once"
+            return Failure("refused", text)
+        read.append(answer)
+    return tuple(read)
+
+
+__all__ = ["outgoing_of"]

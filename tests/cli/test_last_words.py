@@ -1,0 +1,110 @@
+"""The last words of a run: what ended is said, whenever it did, what is left is counted, and no signal comes too late or too early for that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Desk
+
+WORK = '''
+    """Handlers that interrupt their own process, at one moment or another."""
+
+    from __future__ import annotations
+
+    import os
+    import signal
+    import threading
+    import time
+    from typing import TYPE_CHECKING
+
+    import anyio
+
+    from organism import Reply, payload
+
+    if TYPE_CHECKING:
+        from organism import Context
+
+
+    @payload
+    class Go:
+        text: str
+
+
+    class Goodbye:
+        """Interrupts the process when Python takes its modules apart."""
+
+        def __del__(self, kill=os.kill, pid=os.getpid()) -> None:
+            kill(pid, signal.SIGINT)
+
+
+    async def breaks(message: Go, ctx: Context) -> None:
+        """Raises what Ctrl-C raises where nobody listens to it, alone or in a group."""
+        raise KeyboardInterrupt if message.text == "alone" else BaseExceptionGroup("both", [ValueError(), KeyboardInterrupt()])
+
+
+    async def waits(message: Go, ctx: Context) -> Reply[Go]:
+        """Takes longer than the grace time, and swallows its end."""
+        ctx.log.warning("waits")
+        try:
+            await anyio.sleep(60)
+        finally:
+            return Reply(message)
+
+
+    def keeps(number: int) -> None:
+        """Keeps the process, and sends it a signal as soon as that waits for nothing else."""
+        while threading.main_thread().is_alive():
+            time.sleep(0.001)
+        os.kill(os.getpid(), number)
+        threading.Event().wait()
+
+
+    async def leaves(message: Go, ctx: Context) -> Reply[Go]:
+        """Leaves something behind that interrupts the process when it is about to end."""
+        if message.text == "object":
+            globals()["goodbye"] = Goodbye()
+        else:
+            threading.Thread(target=keeps, args=(signal.Signals[message.text],)).start()
+        return Reply(message)
+'''
+FILE = """
+    organism: words
+    journal: sqlite:organism.db
+    handlers:
+      breaks: {code: work:breaks}
+      waits: {code: work:waits, timeout: null}
+      leaves: {code: work:leaves}
+"""
+LEFT = "1 thread is left in the journal; go on with it: organism resume"
+
+
+@pytest.fixture
+def words(desk: Desk) -> Desk:
+    desk.write("work.py", WORK)
+    desk.write("organism.yaml", FILE)
+    return desk
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+@pytest.mark.parametrize("how", ["alone", "in a group"])
+def test_a_handler_that_interrupts_the_run_leaves_a_word_of_what_is_left(words: Desk, how: str, runtime: str) -> None:
+    started = f"start=[{{to: waits, payload: {{Go: {{text: x}}}}}}, {{to: breaks, payload: {{Go: {{text: {how}}}}}}}]"
+    with words.start("run", "--quiet", "--set", f"runtime={runtime}", "--set", started) as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    *_, failed, left = err.splitlines()
+    assert failed.startswith("failed: breaks (crashed): KeyboardInterrupt")
+    assert left == LEFT
+    found = words.organism("threads", "--json").objects
+    assert sorted(each["outcome"] for each in found) == ["failed", "unfinished"]
+
+
+@pytest.mark.parametrize("what", ["object", "SIGINT", "SIGTERM"])
+def test_a_signal_that_comes_when_all_is_said_ends_the_process_as_it_would_have_ended(words: Desk, what: str) -> None:
+    with words.start("run", "--to", "leaves", "--send", what, "--quiet") as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, f"leaves: Go\n  text: {what}\n", "")
