@@ -24,6 +24,9 @@ TOOL: Final = "."
 MOST_LOOKED_AT: Final = 1000
 """Names that a wrong one is compared with, at most: looking for the nearest takes some microseconds for each."""
 
+LINES: Final = "lines"
+"""The attribute of a log record that is true where its message has lines of our own making, as a stack is."""
+
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
 _TELLING: Final = re.compile(r"auth|key|token|secret|passw|credential|cookie|sig(?!n)|signature", re.IGNORECASE)

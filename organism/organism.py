@@ -30,6 +30,7 @@ from organism.kernel.sums import ALL
 from organism.models.factories import check_backends
 from organism.models.prices import check_prices
 from organism.models.sellers import with_sellers
+from organism.models.windows import look_up_all
 from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.bare import BareThread, bare
@@ -130,6 +131,7 @@ class Organism:
         problems = check_backends(self.settings.models, environ=environ)
         if problems:
             raise ConfigurationError(problems)
+        look_up_all(self.settings.models, self._wall())
         variables = copy_context()
         variables.run(_inside.set, self)
         works = self._assembled(environ, variables)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from organism.payloads import describe
-from organism.payloads.escapes import attribute_text, element_text
+from organism.payloads.escapes import attribute_text, element_text, hidden
 from organism.payloads.json_writer import json_value
 from organism.payloads.types import (
     MADE,
@@ -144,8 +144,8 @@ def _one_of(classes: Sequence[type], around: tuple[type, ...]) -> Iterator[str]:
 
 
 def _comment(said: str) -> str:
-    # A comment holds no two hyphens, and ends with none.
-    return f" <!-- {said.replace('--', '- -').replace('--', '- -')} -->" if said else ""
+    # A comment holds no two hyphens, and ends with none; and what no XML can hold is written here as it is in texts.
+    return f" <!-- {hidden(said).replace('--', '- -').replace('--', '- -')} -->" if said else ""
 
 
 def _indented(lines: Sequence[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -83,6 +84,13 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
                 beside.cancel_scope.cancel()
                 if display is not None:
                     display.close()
+        except KeyboardInterrupt:
+            # A handler raised it. It goes no further: asyncio, which has ended its loop for it already, would do so once more before
+            # all is put away, and the process would wait for threads for ever.
+            close_display()
+            await run.say_what_ended_late()
+            run.say_what_is_left()
+            return exit_code(signal.SIGINT)
         except BaseException:
             close_display()
             run.say_what_is_left()

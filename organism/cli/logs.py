@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import traceback
 from contextlib import contextmanager
+from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Final, cast
 
 from organism.cli.text import harmless, one_line
 from organism.errors import ModelError
 from organism.likeness import without_secrets
-from organism.names import class_name
+from organism.names import LINES, class_name
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -51,7 +52,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a record; one that cannot be formatted is logging's own to report, as everywhere."""
         try:
-            text = one_line(record.getMessage())
+            text = _in_lines(record)
         except Exception:  # noqa: BLE001 - wrong arguments of a call in somebody's code raise anything
             self.handleError(record)
             return
@@ -61,6 +62,15 @@ class _Lines(logging.Handler):
         self._streams.note(without_secrets(f"{record.levelname.lower()}: {text}"))
         if error is not None and self._debug:
             self._streams.note(in_full(error))
+
+
+def _in_lines(record: logging.LogRecord) -> str:
+    """What a record says: in one line, but for the lines that our own code has made, which are indented below it."""
+    said = record.getMessage()
+    if not (record.name.startswith("organism.") and getattr(record, LINES, False) is True):
+        return one_line(said)
+    first, _, below = harmless(said).partition("\n")
+    return f"{first.strip()}\n{indent(dedent(below), '  ')}"
 
 
 def in_short(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, fields
 
 from organism.budget.levels import has_reached
-from organism.models.prices import context_window
+from organism.models.prices import context_window, lasting_rates, rates
 from organism.models.simulation.options import Options
 
 if TYPE_CHECKING:
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from organism.settings import BackendSettings, Level, ModelSettings
+
+
+def look_up_all(models: Mapping[str, ModelSettings], at: datetime) -> None:
+    """Looks every backend's price and window up, as calls will at ``at`` (aware).
+
+    The bundled list takes a good part of a second to load, and more on a slow machine. In the middle of a call it would keep the event
+    loop for so long, and the handler that made the call would be named for it.
+    """
+    for model in models.values():
+        for backend in model.backends:
+            window_of(backend, at)
+            if lasting_rates(backend) is None:
+                rates(backend, at)
 
 
 def least_window(

@@ -13,6 +13,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Final
 
+from organism.names import LINES
 from organism.pump import runtime
 from organism.pump.workers import Workers
 
@@ -96,7 +97,7 @@ class Watchdog:
         _log.warning(
             "%s has kept the event loop for %g s: nothing else runs meanwhile. Await what takes long, or make it a plain 'def', "
             "which runs in a thread. It is at:\n%s",
-            who, self._seconds, stack,
+            who, self._seconds, stack, extra={LINES: True},
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -14,7 +14,7 @@ from organism.agent.elements import Element
 from organism.payloads import describe
 from tests.payloads.payload_classes import payload_values
 
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=25)
 """Each example declares classes."""
 
 
@@ -74,3 +74,14 @@ def test_what_a_comment_may_not_hold_is_parted() -> None:
     assert "Two hyphens - - or three - - - or more - - - - - end a comment." in shown
     assert "<!-- or -->" in shown
     assert 'or <entry.none key="text"/>' in shown
+
+
+@payload
+class Bell:
+    sign: str = "a\x1b[0mb"
+
+
+def test_what_no_xml_can_hold_is_written_as_in_texts() -> None:
+    shown = example(Bell)
+    etree.fromstring(shown)
+    assert "a_x001B_[0mb" in shown

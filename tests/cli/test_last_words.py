@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import anyio
 import pytest
 
+from organism import Context, Organism, Reply
+from organism.cli.conduct import Orders, conduct
+from organism.cli.streams import Streams
+from organism.settings import StartMessage
+from organism.works import Works
+from tests.hard.pump_world import Go, Said, code
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from tests.cli.conftest import Desk
 
 WORK = '''
@@ -36,8 +51,8 @@ WORK = '''
     class Goodbye:
         """Interrupts the process when Python takes its modules apart."""
 
-        def __del__(self, kill=os.kill, pid=os.getpid()) -> None:
-            kill(pid, signal.SIGINT)
+        def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT) -> None:
+            kill(pid, number)
 
 
     async def breaks(message: Go, ctx: Context) -> None:
@@ -45,13 +60,9 @@ WORK = '''
         raise KeyboardInterrupt if message.text == "alone" else BaseExceptionGroup("both", [ValueError(), KeyboardInterrupt()])
 
 
-    async def waits(message: Go, ctx: Context) -> Reply[Go]:
-        """Takes longer than the grace time, and swallows its end."""
-        ctx.log.warning("waits")
-        try:
-            await anyio.sleep(60)
-        finally:
-            return Reply(message)
+    async def waits(message: Go, ctx: Context) -> None:
+        """Waits longer than anybody has patience for."""
+        await anyio.sleep(60)
 
 
     def keeps(number: int) -> None:
@@ -108,3 +119,60 @@ def test_a_signal_that_comes_when_all_is_said_ends_the_process_as_it_would_have_
     with words.start("run", "--to", "leaves", "--send", what, "--quiet") as process:
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, f"leaves: Go\n  text: {what}\n", "")
+
+
+class SlowDisk(Works):
+    """Writes that take their time once the grace time is over."""
+
+    late: ClassVar[anyio.Event]
+    """Set when it is."""
+
+    async def drain(self, grace: float) -> None:
+        """Lets the handler end in the very moment in which nobody waits for it any more."""
+        await super().drain(grace)
+        self.late.set()
+        while self.pump.running:
+            await anyio.lowlevel.checkpoint()
+
+    def _hand_over(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        def slowly() -> Any:
+            if self.late.is_set():
+                time.sleep(0.02)
+            return work()
+
+        super()._hand_over(slowly, done)
+
+
+class Late(Organism):
+    """An organism on such a disk."""
+
+    _parts = SlowDisk
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_what_ends_when_nobody_waits_for_it_any_more_is_said(tmp_path: Path, backend: str) -> None:
+    async def ends(message: Go, ctx: Context) -> Reply[Said]:
+        os.kill(os.getpid(), signal.SIGINT)
+        await SlowDisk.late.wait()
+        return Reply(Said(message.text))
+
+    handlers = {"ends": code(ends, timeout=None)}
+    organism = Late(name="test", journal="sqlite:organism.db", folder=tmp_path, handlers=handlers)
+    streams = Streams(out=io.StringIO(), err=io.StringIO(), input=io.StringIO())
+    orders = Orders(
+        messages=(StartMessage(to="ends", payload=Go("after all")),),
+        labels={},
+        accounts={},
+        again="organism resume",
+        inbox="organism inbox",
+        grace=0,
+        quiet=True,
+    )
+
+    async def main() -> int:
+        SlowDisk.late = anyio.Event()
+        return await conduct(organism, orders, streams, None)
+
+    assert anyio.run(main, backend=backend) == 130
+    assert streams.out.getvalue() == "ends: Said\n  text: after all\n"
+    assert streams.err.getvalue() == "interrupted: leaving what runs; once more ends it at once\n"

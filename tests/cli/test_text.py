@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from time import process_time
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.cli.text import cut, harmless, one_line, padded, width_of, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
@@ -70,3 +76,31 @@ def test_wrapping_loses_no_word_and_keeps_the_width(text: str, width: int) -> No
     lines = wrapped(harmless(text), width)
     assert all(width_of(line) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(harmless(text).split())
+
+
+@pytest.mark.parametrize("word", ["x" * 70, "日本" * 50, "e\u0301" * 70, "\u0301" * 500 + "x" * 50])
+def test_a_long_word_is_broken_where_it_is_full_and_nothing_of_it_is_lost(word: str) -> None:
+    first, *more = wrapped(f"a {word} b", 20)
+    assert first == "a"
+    assert "".join(more) in {f"{word} b", f"{word}b"}
+    assert all(width_of(line) <= 20 for line in more)
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        (lambda text: wrapped(text, 80), "日"),
+        (lambda text: wrapped(text, 80), "e\u0301"),
+        (one_line, " "),
+    ],
+)
+def test_what_a_model_makes_long_takes_no_longer_than_its_length_says(told: Callable[[str], object], text: str) -> None:
+    def seconds(times: int) -> float:
+        taken: list[float] = []
+        for _ in range(5):
+            began = process_time()
+            told(text * times)
+            taken.append(process_time() - began)
+        return min(taken)
+
+    assert seconds(24_000) < 9 * seconds(4_000) + 0.01

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
 FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
     Thread: frozenset({"busy", "head", "in_ready", "more", "prompts", "conversation"}),
     Message: frozenset(
-        {"asks", "awaits", "clock_reads", "first", "holds_mailbox", "holds_place", "old", "position", "rerun"}
+        {
+            "asks",
+            "awaits",
+            "clock_reads",
+            "first",
+            "holds_mailbox",
+            "holds_place",
+            "old",
+            "payload",
+            "position",
+            "rerun",
+        }
     ),
     Frame: frozenset(),
     Ask: frozenset({"answer", "message"}),
@@ -93,6 +104,8 @@ def _named(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a case for each cla
             return {
                 "asks": sorted((ask.frame.thread.id, ask.frame.seq) for ask in asks if ask.frame is not None),
                 "answers": {key: ask.answer for key, ask in known if ask.done},
+                # The last word says the figures of the instant at which it was made, here or in another process.
+                "payload": type(value.payload) if value.kind == "last" else value.payload,
             }
         case Ask():
             return {"message": (value.message.thread.id, value.message.seq)}

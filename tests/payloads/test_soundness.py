@@ -16,7 +16,7 @@ from tests.payloads.payload_classes import payload_values
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=25)
 """Each example declares classes."""
 
 
