@@ -49,6 +49,7 @@ ROWS: Final = (
     ("organism",),
     ("testing", "server"),
     ("cli",),
+    ("__main__",),
 )
 """A room imports from the rows above its own only."""
 BESIDE: Final[Mapping[tuple[str, str], str]] = {

@@ -129,6 +129,8 @@ class _Chat:
         self._ended: dict[str, Ended] = {}
         """Turns that have ended and were not waited for: those that an earlier process left may be quick."""
         self._awaited: set[str] = set()
+        self._left: ThreadHandle | None = None
+        """The turn that a signal left, unless it has ended since."""
         self._display: LiveAnswer | None = None
 
     async def hold(self) -> int:
@@ -141,6 +143,10 @@ class _Chat:
             while (line := await self._next_line()) is not None:
                 if line.strip() and not await self._turn(line):
                     break
+        if self._left is not None and self._left.ended:
+            self._say(await self._left.result(), by_hand=True)
+        elif self._left is not None and self._talk.again is not None:
+            self._streams.note(f"the turn is left in the journal, and goes on when you come back: {self._talk.again}")
         code = self._code if self._signal is None else exit_code(self._signal)
         if self._organism.left_behind:
             end_now(code, self._streams)
@@ -276,8 +282,8 @@ class _Chat:
                 result = await self._result(handle)
                 beside.cancel_scope.cancel()
         self._say_ended()
-        if result is None and self._talk.again is not None and not handle.ended and interrupts.number is not None:
-            self._streams.note(f"the turn is left in the journal, and goes on when you come back: {self._talk.again}")
+        if result is None and interrupts.number is not None:
+            self._left = handle
         if result is not None and result.outcome == "paused":
             self._over = True
         elif result is not None:

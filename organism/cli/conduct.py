@@ -69,7 +69,11 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
     Results go to standard output as threads end. Raises what keeps the organism from starting, and what its pump crashed of.
     """
     run = _Run(organism, orders, streams)
-    close_display = (lambda: None) if display is None else display.close
+
+    def close_display() -> None:
+        if display is not None:
+            display.close()
+
     with Interrupts(close_display, at_most=orders.grace + LAST) as interrupts:
         try:
             async with organism, anyio.create_task_group() as beside:
@@ -82,15 +86,12 @@ async def conduct(organism: Organism, orders: Orders, streams: Streams, display:
                     beside.start_soon(run.ask_people)
                 await run.all_threads()
                 beside.cancel_scope.cancel()
-                if display is not None:
-                    display.close()
+                close_display()
         except KeyboardInterrupt:
             # A handler raised it. It goes no further: asyncio, which has ended its loop for it already, would do so once more before
             # all is put away, and the process would wait for threads for ever.
             close_display()
-            await run.say_what_ended_late()
-            run.say_what_is_left()
-            return exit_code(signal.SIGINT)
+            interrupts.number = signal.SIGINT
         except BaseException:
             close_display()
             run.say_what_is_left()

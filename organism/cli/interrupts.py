@@ -76,7 +76,7 @@ class Interrupts:
         if number is None:
             return
         try:
-            self._news.get(timeout=at_most)
+            self._news.get(timeout=min(at_most, threading.TIMEOUT_MAX))
         except Empty:
             self._last_words()
             os._exit(exit_code(number))

@@ -25,7 +25,8 @@ from organism.names import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TextIO
+    from types import FrameType
+    from typing import Never, TextIO
 
 WRONG: Final = 2
 FAILED: Final = 1
@@ -78,14 +79,22 @@ def _end_on_signal(code: int, streams: Streams) -> None:
     """All is done and said: a signal that comes from now on changes nothing of it, and ends what still keeps the process, such as a
     thread of a handler.
     """
+
+    def end(_number: int, _frame: FrameType | None) -> Never:
+        os._exit(code)
+
+    def ignore() -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+
     signals = (signal.SIGINT, signal.SIGTERM)
     for stream in (streams.out, streams.err):
         with suppress(OSError, ValueError):  # Python tries again, and tells
             stream.flush()
     for number in signals:
-        signal.signal(number, lambda *_: os._exit(code))
+        signal.signal(number, end)
     # Later than that Python has no handlers of its own any more, and a signal would kill it half-way.
-    atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in signals])
+    atexit.register(ignore)
 
 
 def execute(arguments: Sequence[str], streams: Streams) -> int:
@@ -109,10 +118,18 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
         return DAMAGED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except SystemExit:
+        if not _wants_help(arguments):
+            raise
+        code = 0  # who draws the help ends the process where nobody reads it: here that is no error
     except Exception as error:  # noqa: BLE001 - a line for people, whatever it is
-        streams.note(in_full(error) if debug else _about(error))
-        return FAILED
-    return code if isinstance(code, int) else 0
+        if not (isinstance(error, OSError) and _wants_help(arguments)):
+            streams.note(in_full(error) if debug else _about(error))
+            return FAILED
+        streams.lose(streams.out, error)  # help is written by itself, and to nothing else
+        code = 0
+    streams.finish()
+    return (code if isinstance(code, int) else 0) or (FAILED if streams.failed else 0)
 
 
 def _about(error: Exception) -> str:

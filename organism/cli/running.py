@@ -178,7 +178,12 @@ def _watched(organism: Organism, orders: Orders, streams: Streams) -> int:
                 display = stack.enter_context(LiveBoard(board, streams.err, now=time.time))
                 streams.display = display
                 stack.callback(setattr, streams, "display", None)
-        return anyio.run(conduct, organism, orders, streams, display, backend=organism.settings.runtime)
+        code = anyio.run(conduct, organism, orders, streams, display, backend=organism.settings.runtime)
+    if streams.failed and organism.settings.journal != "memory:":
+        streams.note(
+            "what was to be printed is in the journal: 'organism threads' lists it, and 'organism show' tells it"
+        )
+    return code
 
 
 def teller(board: Board, streams: Streams) -> Callable[[Fact], None]:

@@ -28,7 +28,9 @@ class Display(Protocol):
 class Streams:
     """Where a command writes and reads. ``display`` is what is drawn live on the terminal, if anything is.
 
-    A reader that goes away (``organism run | head``) is no error: what is written after that is lost.
+    A reader that goes away (``organism run | head``) is no error: what is written after that is lost. Where standard output takes
+    nothing for another reason, as on a disk that is full, that is said once, and what is under way goes on: it may be worth much, and
+    a journal has it.
     """
 
     out: TextIO
@@ -36,7 +38,9 @@ class Streams:
     input: TextIO
     display: Display | None = None
     unread: bool = False
-    """The reader of standard output has gone: what is written there is lost."""
+    """The reader of standard output has gone, or it cannot be written: what is written there is lost."""
+    failed: bool = False
+    """Standard output could not be written."""
 
     @property
     def width(self) -> int:
@@ -51,14 +55,31 @@ class Streams:
         """Writes one line (or several) about what goes on to standard error, at once."""
         self._write(self.err, text)
 
+    def finish(self) -> None:
+        """Writes out what others have left in standard output, as the help of a command."""
+        try:
+            self.out.flush()
+        except OSError as error:
+            self.lose(self.out, error)
+
+    def lose(self, stream: TextIO, error: OSError) -> None:
+        """Writes nothing more to a stream, which could not be written; says so where that is no reader who has gone."""
+        _to_nowhere(stream)
+        if stream is self.out:
+            self.unread = True
+            if not isinstance(error, BrokenPipeError):
+                self.failed = True
+                self.note(
+                    f"error: standard output cannot be written: {error.strerror or error}; what is printed there is lost"
+                )
+
     def _write(self, stream: TextIO, text: str) -> None:
         with self.display.aside() if self.display is not None else nullcontext():
             try:
                 stream.write(f"{text}\n")
                 stream.flush()
-            except BrokenPipeError:
-                self.unread |= stream is self.out
-                _to_nowhere(stream)
+            except OSError as error:
+                self.lose(stream, error)
 
 
 def _to_nowhere(stream: TextIO) -> None:

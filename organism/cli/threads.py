@@ -42,7 +42,8 @@ def threads(
     with opened(file, journal) as found:
         owned = is_owned(file, journal)
         damaged: list[str] = []
-        rows = _rows(found, damaged, owned=owned)
+        # A journal has them as they came to it: a fork, or one that was imported, began before others.
+        rows = sorted(_rows(found, damaged, owned=owned), key=lambda row: (row.began, row.result.thread))
         if json:
             for row in rows:
                 streams.result(jsons.dumps(row.as_json()))

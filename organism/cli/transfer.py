@@ -54,6 +54,8 @@ def export(
                 raise JournalError(f"thread {root}: {problem}; name those that are to be exported without it")
             for document in found.documents(root):
                 streams.result(json.dumps(document))
+                if streams.unread:
+                    return 0
                 entries += 1
             count += 1
     streams.note(f"exported: {counted(count, 'thread')} with {counted(entries, 'entry')}")

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
+_DAY: Final = 86_400
+"""Seconds. A watchdog waits in a thread, and no thread waits for as long as a number can say."""
 _SIMULATED_NOTE: Final = "no models are configured: 'default' is simulated, and calls no provider"
 
 
@@ -62,7 +64,7 @@ TOP: Final = Record(
         "dead_letters": Located(Text("the name of a handler", nullable=True)),
         "scheduling": Choice(("breadth-first", "depth-first")),
         "max_handlers": Whole(least=1),
-        "watchdog": Number(above=0, nullable=True),
+        "watchdog": Number(above=0, most=_DAY, nullable=True),
         "queue": Whole(least=1),
         "on_full": Choice(("wait", "refuse")),
         "thread_queue": Whole(least=1),

@@ -128,16 +128,21 @@ class Whole(Single):
 
 @frozen
 class Number(Single):
-    """A number from ``least`` on, and above ``above``."""
+    """A number from ``least`` on, above ``above``, and not above ``most``."""
 
     least: float = 0
     above: float | None = None
+    most: float | None = None
 
     def _wanted(self) -> str:
         return "a number"
 
     def _value(self, scalar: Scalar) -> float | Wrong:
         value = scalars.number(scalar)
+        if not isinstance(value, Wrong) and self.most is not None and value > self.most:
+            said = shown(scalar.value).strip("'")
+            never = ", and null means never" if self.nullable else ""
+            return Wrong(f"{said} is too much: {self.most:g} is the most{never}")
         return value if isinstance(value, Wrong) else self._bounded(scalar, value, self.least, self.above)
 
 

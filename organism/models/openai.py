@@ -156,7 +156,7 @@ class _Events:
         event = await anext(self._events)
         if not event.data.startswith("[DONE]"):
             return event
-        with suppress(openai.APIError), anyio.move_on_after(SECONDS_FOR_LEFTOVERS):
+        with suppress(openai.APIError, httpx2.HTTPError, ValueError), anyio.move_on_after(SECONDS_FOR_LEFTOVERS):
             async for late in self._events:
                 self._chunks.late = self._chunks.late or _report_in(late)
         raise StopAsyncIteration

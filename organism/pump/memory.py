@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.frames import Memory
@@ -37,7 +38,7 @@ class HandlerState(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._check_running()
-        self._changes[_key("", key)] = (_storable(key, value),)
+        self._changes[_sound("a key of state", _key("", key))] = (_storable(key, value),)
 
     def __delitem__(self, key: str) -> None:
         self._check_running()
@@ -116,23 +117,27 @@ def fixed_copy(key: str, value: Mapping[str, Any]) -> Fixed:
 
 
 def _storable(key: str, value: Any, depth: int = 0, *, fixed: bool = False) -> Any:
-    """A copy of a value that may be kept; payloads are kept as they are. ``fixed``: it stays as it is."""
+    """A copy of a value that may be kept; payloads are kept as they are. ``fixed``: it stays as it is, and is what an agent heard
+    and said, of which any text may be a part.
+    """
     whole: Any = value  # what isinstance makes of a container has no types inside
-    if type(value) is str or value is None:
+    if value is None or (fixed and type(value) is str):
         return whole
     if isinstance(value, (str, int, float)):
-        return _bare(key, value)
+        return _bare(key, value, fixed=fixed)
     if depth > _DEEPEST:
         raise ValueError(f"state['{key}'] is nested more than {_DEEPEST} deep, or holds itself")
     if isinstance(value, (list, tuple)):
         items = [
-            each if type(each) is str else _storable(key, each, depth + 1, fixed=fixed)
+            each if fixed and type(each) is str else _storable(key, each, depth + 1, fixed=fixed)
             for each in cast("list[Any]", value)
         ]
         return FixedList(items) if fixed else items
     if isinstance(value, dict):
         held = {
-            _key(key, name): each if type(each) is str else _storable(key, each, depth + 1, fixed=fixed)
+            _name(key, name, fixed=fixed): (
+                each if fixed and type(each) is str else _storable(key, each, depth + 1, fixed=fixed)
+            )
             for name, each in whole.items()
         }
         return Fixed(held) if fixed else held
@@ -144,17 +149,46 @@ def _storable(key: str, value: Any, depth: int = 0, *, fixed: bool = False) -> A
     raise TypeError(f"state['{key}'] holds JSON values and payloads, not {class_name(value)}")
 
 
-def _bare(key: str, value: str | float) -> Any:
-    """A single value. What derives from one becomes one: it may hold more, and say of itself what it likes."""
+def _bare(key: str, value: str | float, *, fixed: bool) -> Any:
+    """A single value. What derives from one becomes one: it may hold more, and say of itself what it likes.
+
+    What no reader of JSON need understand is refused, as payloads refuse it, but not in what is ``fixed``.
+    """
     if isinstance(value, str):
-        return str.__str__(value)
+        text = str.__str__(value)
+        return text if fixed else _sound(f"state['{key}']", text)
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
         if int.bit_length(value) > _LONGEST:
             raise ValueError(f"state['{key}'] holds an integer of more than 4,200 digits")
         return int.__int__(value)
-    return float.__float__(value)
+    number = float.__float__(value)
+    if not (fixed or isfinite(number)):
+        raise ValueError(
+            f"state['{key}']: {number} cannot be kept; a float must be finite (None says that there is none)"
+        )
+    return number
+
+
+def _sound(where: str, text: str) -> str:
+    """The text. Raises ValueError for one with a half of a pair of surrogates, which no encoding has."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = f"U+{ord(text[error.start]):04X}"
+            raise ValueError(
+                f"{where} holds a lone surrogate ({half}) at index {error.start}, which is no character; write it as "
+                "text.encode('utf-8', 'backslashreplace').decode()"
+            ) from None
+    return text
+
+
+def _name(path: str, name: Any, *, fixed: bool) -> str:
+    """A key of a dict in the state."""
+    own = _key(path, name)
+    return own if fixed else _sound(f"a key in state['{path}']", own)
 
 
 def _key(path: str, key: Any) -> str:

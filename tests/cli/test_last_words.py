@@ -158,7 +158,8 @@ def test_what_ends_when_nobody_waits_for_it_any_more_is_said(tmp_path: Path, bac
 
     handlers = {"ends": code(ends, timeout=None)}
     organism = Late(name="test", journal="sqlite:organism.db", folder=tmp_path, handlers=handlers)
-    streams = Streams(out=io.StringIO(), err=io.StringIO(), input=io.StringIO())
+    out, err = io.StringIO(), io.StringIO()
+    streams = Streams(out=out, err=err, input=io.StringIO())
     orders = Orders(
         messages=(StartMessage(to="ends", payload=Go("after all")),),
         labels={},
@@ -174,5 +175,5 @@ def test_what_ends_when_nobody_waits_for_it_any_more_is_said(tmp_path: Path, bac
         return await conduct(organism, orders, streams, None)
 
     assert anyio.run(main, backend=backend) == 130
-    assert streams.out.getvalue() == "ends: Said\n  text: after all\n"
-    assert streams.err.getvalue() == "interrupted: leaving what runs; once more ends it at once\n"
+    assert out.getvalue() == "ends: Said\n  text: after all\n"
+    assert err.getvalue() == "interrupted: leaving what runs; once more ends it at once\n"

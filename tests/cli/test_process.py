@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     import subprocess
@@ -96,3 +99,39 @@ def test_closed_streams_are_no_error(desk: Desk) -> None:
     with desk.start("run", "--to", "talker", "--send", "x", preexec_fn=lambda: os.closerange(0, 3)) as process:
         process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_the_package_is_the_command_line(desk: Desk) -> None:
+    ran = desk.process("check", program=("-m", "organism"))
+    assert ran.code == 0
+    assert ran == desk.process("check")
+
+
+def unread(desk: Desk, *arguments: str) -> tuple[int, str]:
+    """What a command comes to whose reader has gone: its code, and what it says of that."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with desk.start(*arguments, stdout=writing) as process:
+        os.close(writing)
+        _, err = process.communicate(timeout=60)
+    return process.returncode, err.removeprefix("imported\n")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("schema", "--json", "organism.yaml")])
+def test_nobody_needs_to_read_what_is_printed(desk: Desk, arguments: tuple[str, ...]) -> None:
+    assert unread(desk, *arguments) == (0, "")
+
+
+LOST = "error: standard output cannot be written: No space left on device; what is printed there is lost\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+@pytest.mark.parametrize("arguments", [("--help",), ("threads",), ("export",), ("run", "--quiet")])
+def test_a_standard_output_that_is_full_is_said_and_loses_no_answer(desk: Desk, arguments: tuple[str, ...]) -> None:
+    kept = {"ORGANISM_JOURNAL": "sqlite:kept.db"}
+    assert desk.process("run", environ=kept).code == 0
+    with Path("/dev/full").open("w") as full:
+        ran = desk.process(*arguments, stdout=full, environ=kept)
+    said = "what was to be printed is in the journal: 'organism threads' lists it, and 'organism show' tells it\n"
+    assert (ran.code, ran.err.removeprefix("imported\n")) == (1, LOST + (said if arguments[0] == "run" else ""))
+    assert len(desk.process("threads", "--json", environ=kept).objects) == (2 if arguments[0] == "run" else 1)

@@ -121,6 +121,14 @@ def begun(desk: Desk, to: str, *options: str, seconds: float = 0.2) -> subproces
     return process
 
 
+def test_a_grace_time_longer_than_any_clock_counts_is_none_to_stumble_over(steps: Desk) -> None:
+    with begun(steps, "step", "--grace", "1e30") as process:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+
+
 def test_what_runs_ends_in_the_grace_time_and_resume_goes_on_behind_it(steps: Desk) -> None:
     with begun(steps, "walker", seconds=0.3) as process:
         process.send_signal(signal.SIGTERM)

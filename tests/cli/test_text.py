@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import process_time
 from typing import TYPE_CHECKING
 
@@ -89,8 +90,8 @@ def test_a_long_word_is_broken_where_it_is_full_and_nothing_of_it_is_lost(word: 
 @pytest.mark.parametrize(
     ("told", "text"),
     [
-        (lambda text: wrapped(text, 80), "日"),
-        (lambda text: wrapped(text, 80), "e\u0301"),
+        (partial(wrapped, width=80), "日"),
+        (partial(wrapped, width=80), "e\u0301"),
         (one_line, " "),
     ],
 )

@@ -540,3 +540,10 @@ def test_a_provider_of_ones_own_is_loaded(project: Project) -> None:
     (backend,) = settings.models["default"].backends
     assert (backend.provider, backend.api_key_env) == ("own:factory", "OWN_KEY")
     assert type(backend.factory).__name__ == "Factory"
+
+
+@pytest.mark.parametrize("seconds", ["99999999999999999999999", "86401", "1e99"])
+def test_a_watchdog_waits_no_longer_than_a_thread_can(project: Project, seconds: str) -> None:
+    assert project.mistakes(f"{HEAD}watchdog: {seconds}\n") == [
+        f"organism.yaml:2:11 watchdog: {seconds} is too much: 86400 is the most, and null means never"
+    ]

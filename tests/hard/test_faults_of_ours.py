@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -13,6 +13,9 @@ from organism.kernel.state import State
 from organism.testing import running
 from tests.hard.budget_world import Done, Task, code
 
+if TYPE_CHECKING:
+    from organism.routing import Route
+
 
 @pytest.mark.parametrize("caught", [False, True])
 @pytest.mark.parametrize("asked", ["ask", "spawn"])
@@ -22,10 +25,10 @@ async def test_an_error_within_the_kernel_stops_the_organism_and_hangs_nobody(
 ) -> None:
     whole = State.post_opening
 
-    def broken(self: State, thread: Any, to: str, *rest: Any, **how: Any) -> Any:
-        if to == "peer":
+    def broken(self: State, thread: Any, route: Route, *rest: Any, **how: Any) -> Any:
+        if route.name == "peer":
             raise OverflowError("too large")
-        return whole(self, thread, to, *rest, **how)
+        return whole(self, thread, route, *rest, **how)
 
     monkeypatch.setattr(State, "post_opening", broken)
 

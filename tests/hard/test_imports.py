@@ -73,3 +73,27 @@ def test_checking_a_file_loads_the_engine_of_templates_with_the_first_prompt(tmp
     assert "jinja2" in loaded(COMMAND, json.dumps(["check", "--set", prompt]), folder=project)
     assert "organism.config" in without
     assert not without & {*LOOPS, *SDKS, *RUNNING, "lxml", "rich", "sqlite3", "jinja2"}
+
+
+STARTED = """
+import json, sys
+import anyio
+from organism import Organism
+backends = json.loads(sys.argv[1])
+async def main():
+    async with Organism(name="test", models={"default": {"backends": [backends]}}):
+        print(json.dumps(sorted(sys.modules)))
+anyio.run(main, backend="trio")
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "needed"),
+    [
+        ({"provider": "openai", "model": "gpt-4o", "base_url": "http://127.0.0.1:9/v1"}, {"genai_prices", "httpx2"}),
+        ({"provider": "simulated", "model": "sim-1"}, set[str]()),
+    ],
+)
+def test_what_a_provider_needs_is_loaded_when_the_organism_starts(backend: dict[str, str], needed: set[str]) -> None:
+    """And not in the middle of the first call, whose handler the watchdog would name for it."""
+    assert loaded(STARTED, json.dumps(backend)) & {"genai_prices", "httpx2"} == needed

@@ -70,6 +70,13 @@ def test_a_fork_runs_to_its_end_and_prints_what_run_prints(ran: tuple[Desk, str]
     assert at.organism("fork", thread).code == 0
 
 
+def test_threads_are_listed_by_when_they_began_and_a_fork_began_with_its_origin(ran: tuple[Desk, str]) -> None:
+    at, thread = ran
+    later = at.organism("run", "--json").object["thread"]
+    fork = at.organism("fork", thread, "--at", "2", "--json").object["thread"]
+    assert [row["thread"] for row in at.organism("threads", "--json").objects] == [*sorted([thread, fork]), later]
+
+
 def test_a_fork_has_the_limits_that_are_set(desk: Desk) -> None:  # noqa: F811 - the fixture
     desk.write("organism.yaml", FILE)
     done = desk.organism("run", "--json", "--to", "spender", "--send", "ada")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -12,6 +12,7 @@ from tests.hard.pump_world import Go, Said, code
 from tests.replay.replay_world import Recorded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -23,7 +24,7 @@ async def interrupts(message: Go, ctx: Context) -> Reply[Said]:
     raise KeyboardInterrupt
 
 
-async def interrupts_among_others(message: Go, ctx: Context) -> Reply[Said]:
+async def interrupts_among_others(message: Go, ctx: Context) -> None:
     async with anyio.create_task_group():
         raise KeyboardInterrupt
 
@@ -33,8 +34,8 @@ async def echo(message: Go, ctx: Context) -> Reply[Said]:
 
 
 @pytest.mark.parametrize("function", [exits, interrupts, interrupts_among_others])
-def test_what_a_handler_raised_to_end_its_process_comes_out_the_same(tmp_path: Path, function: object) -> None:
-    world = Recorded(tmp_path, handlers={"bad": code(function)})  # type: ignore[arg-type]
+def test_what_a_handler_raised_to_end_its_process_comes_out_the_same(tmp_path: Path, function: Callable[..., Any]) -> None:
+    world = Recorded(tmp_path, handlers={"bad": code(function)})
     if function is exits:
         world.send("bad", Go())
     else:

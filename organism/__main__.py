@@ -1,0 +1,5 @@
+"""``python -m organism`` is ``organism``."""
+
+from organism.cli.main import main
+
+main()
