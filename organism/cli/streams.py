@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from attrs import define
@@ -74,16 +74,23 @@ class Streams:
                 )
 
     def _write(self, stream: TextIO, text: str) -> None:
+        if stream is self.out and self.unread:
+            return
+        lost: OSError | None = None
         with self.display.aside() if self.display is not None else nullcontext():
             try:
                 stream.write(f"{text}\n")
                 stream.flush()
             except OSError as error:
-                self.lose(stream, error)
+                lost = error
+        if lost is not None:
+            self.lose(stream, lost)
 
 
 def _to_nowhere(stream: TextIO) -> None:
     """Python flushes its streams when it ends, and would say that nobody reads them; so they go nowhere from here on."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    with suppress(OSError):  # it is no file
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)

@@ -72,6 +72,13 @@ def test_what_is_no_command_line_is_said(desk: Desk, arguments: tuple[str, ...],
     assert ran.err.count("\n") == 1
 
 
+class _Odd(io.StringIO):
+    """Standard output that fails as none does."""
+
+    def write(self, _text: str) -> int:
+        raise RuntimeError("nobody expected that")
+
+
 class _Full(io.StringIO):
     """Standard output on a disk that is full."""
 
@@ -79,22 +86,31 @@ class _Full(io.StringIO):
         raise OSError(28, "No space left on device")
 
 
+def test_what_cannot_be_printed_is_said_once_and_the_run_goes_on(desk: Desk) -> None:
+    err = io.StringIO()
+    code = main.execute(["run", "--set", "journal=sqlite:kept.db"], Streams(out=_Full(), err=err, input=io.StringIO()))
+    assert code == 1
+    assert err.getvalue().count("error: standard output cannot be written: No space left on device") == 1
+    assert "in the journal" in err.getvalue()
+    assert "unexpected" not in err.getvalue()
+
+
 def test_what_nobody_expected_is_one_line(desk: Desk) -> None:
     err = io.StringIO()
-    code = main.execute(["run"], Streams(out=_Full(), err=err, input=io.StringIO()))
+    code = main.execute(["run"], Streams(out=_Odd(), err=err, input=io.StringIO()))
     assert code == 1
     *_, line = err.getvalue().splitlines()
-    assert line.startswith("error: unexpected OSError: [Errno 28] No space left on device (")
+    assert line.startswith("error: unexpected RuntimeError: nobody expected that (")
     assert line.endswith("; --debug shows the traceback")
     assert "Traceback" not in err.getvalue()
 
 
 def test_and_its_traceback_where_it_is_asked_for(desk: Desk) -> None:
     err = io.StringIO()
-    code = main.execute(["run", "--debug"], Streams(out=_Full(), err=err, input=io.StringIO()))
+    code = main.execute(["run", "--debug"], Streams(out=_Odd(), err=err, input=io.StringIO()))
     assert code == 1
     assert "Traceback (most recent call last)" in err.getvalue()
-    assert "No space left on device" in err.getvalue()
+    assert "nobody expected that" in err.getvalue()
 
 
 def test_ctrl_c_before_anything_runs(desk: Desk) -> None:

@@ -34,7 +34,9 @@ async def echo(message: Go, ctx: Context) -> Reply[Said]:
 
 
 @pytest.mark.parametrize("function", [exits, interrupts, interrupts_among_others])
-def test_what_a_handler_raised_to_end_its_process_comes_out_the_same(tmp_path: Path, function: Callable[..., Any]) -> None:
+def test_what_a_handler_raised_to_end_its_process_comes_out_the_same(
+    tmp_path: Path, function: Callable[..., Any]
+) -> None:
     world = Recorded(tmp_path, handlers={"bad": code(function)})
     if function is exits:
         world.send("bad", Go())
