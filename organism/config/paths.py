@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
 from organism.config.places import shown
 from organism.config.shapes import BROKEN, Broken, Reading, Text
+from organism.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from organism.config.tree import Node
+
+_LONGEST: Final = 500
+"""Characters of a path that are told: its end says which it is."""
 
 
 @frozen
@@ -52,7 +56,7 @@ class NewFilePath(Text):
         """The path."""
         path = _yet_to_be(super().read(node, reading), node, reading, is_folder, "is a folder, and no file")
         if isinstance(path, Path) and not is_folder(path.parent):
-            return reading.wrong(node, f"there is no folder {shown(str(path.parent))}: make it, or name another file")
+            return reading.wrong(node, f"there is no folder '{printable(str(path.parent), at_most=_LONGEST)}': make it, or name another file")
         return path
 
 

@@ -152,7 +152,8 @@ class Program:
         assert not conversation.turns
         assert not any(conversation.node.held)
         for handler in ("talk", "ask"):
-            kept = (conversation.state or {}).get(handler, {}).get("turns", [])
+            memory = (conversation.state or {}).get(handler)
+            kept = [] if memory is None else memory.get("turns", [])
             mine = [n for n in completed if results[n].handler == handler]
             assert kept == sorted(kept)
             assert set(mine) <= set(kept)  # one that was cancelled may have kept what it did before
