@@ -34,7 +34,7 @@ LAWS: Final[dict[str, Law]] = {
     ),
     "depth": Law(
         "calls, one in the other", "an ask", "flat", "linear",
-        "An `ask` that has to wait keeps the task in which its handler runs: about 10 KB and 100 us, where an answer at once would need neither.",
+        "On trio an `ask` that has to wait keeps the coroutine of its handler, and no task. The collector of cycles looks at more of them each time.",
     ),
     "payload": Law(
         "bytes of text in a message", "a hop with a journal", "linear", "linear",

@@ -41,6 +41,6 @@ def _stands_still(pump: Pump, delivery: Delivery) -> bool:
     if delivery.placed:
         return False
     message = delivery.message
-    answers = sum(ask.message is message and not ask.done for ask in pump.waits.asking)
+    answers = sum(ask in pump.waits.asking and not ask.done for ask in message.asks or ())
     results = sum(not thread.ended for thread in message.awaits or ())
     return 0 < delivery.waits <= answers + results + pump.pauses.holds_up(message)
