@@ -56,7 +56,10 @@ class NewFilePath(Text):
         """The path."""
         path = _yet_to_be(super().read(node, reading), node, reading, is_folder, "is a folder, and no file")
         if isinstance(path, Path) and not is_folder(path.parent):
-            return reading.wrong(node, f"there is no folder '{printable(str(path.parent), at_most=_LONGEST)}': make it, or name another file")
+            return reading.wrong(
+                node,
+                f"there is no folder '{printable(str(path.parent), at_most=_LONGEST)}': make it, or name another file",
+            )
         return path
 
 
