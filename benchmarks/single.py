@@ -41,16 +41,19 @@ from organism.budget.tree import crossings, note_details, put_back
 from organism.budget.waiting import Granted, Line
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
-from organism.testing import Says, ScriptedModel
+from organism.models.contract import RawUsage, Response, ToolCall
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.budget import BUDGET, IN, Task, call_for, kernel, typical
-from benchmarks.gateway import instant
+from benchmarks.gateway import Instant, instant
 from benchmarks.pump import FREE, Ping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from organism.models.contract import Request
+    from organism.settings import BackendSettings
 
 PRICE: Final = {"input": 3, "output": 15}
 
@@ -88,15 +91,36 @@ async def ask(count: int, *, scope: bool = False) -> None:
         await measured(count, lambda: made.ask("asker", Ping("hi", 0)))
 
 
+class Replying(Instant):
+    """A model that replies at once: as plain a class as the fakes that other frameworks are measured with."""
+
+    async def complete(self, request: Request) -> Response:
+        """See :class:`~organism.models.contract.Backend`."""
+        call = ToolCall(id="call_0", name="reply", arguments='{"text": "Very well.", "n": 1}')
+        told = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        given = sum(len(each["content"]) for each in request.messages) // 4 + 1
+        return Response(
+            text="",
+            message={"role": "assistant", "content": "", "tool_calls": [told]},
+            tool_calls=(call,),
+            finish_reason="tool_calls",
+            usage=RawUsage(input_tokens=given, output_tokens=9),
+        )
+
+
+def replying(settings: BackendSettings) -> Replying:
+    """A provider of the file."""
+    return Replying()
+
+
 async def turns(count: int) -> None:
-    model = ScriptedModel([Says(calls=(("reply", {"text": "Very well.", "n": 1}),))])
+    models = {"default": {"backends": [{"provider": replying, "model": "m", "price": PRICE}]}}
     desk = {"desk": {"agent": {"accepts": Ping, "replies": Ping}, "description": "Answers."}}
-    async with Organism(name="bench", handlers=desk, models=model.models(), budget={"tokens": 10**6}) as made:
+    async with Organism(name="bench", handlers=desk, models=models, budget={"tokens": 10**6}) as made:
 
         async def all_of_them() -> None:
             for number in range(count):
                 await made.ask("desk", Ping("hi", number))
-                model.requests.clear()
 
         await made.ask("desk", Ping("hi", 0))
         await measured(count, all_of_them)

@@ -9,7 +9,7 @@ import logging
 import random
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from types import MappingProxyType
+from types import MappingProxyType, coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import anyio
@@ -28,7 +28,7 @@ from organism.kernel.recall import CLOCK, Times
 from organism.kernel.sameness import key_of
 from organism.names import ORGANISM
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
-from organism.pump.aside import Laid, answered
+from organism.pump.aside import Laid
 from organism.pump.calling import Calling
 from organism.pump.gauges import budget_view
 from organism.pump.handles import ThreadHandle
@@ -38,7 +38,7 @@ from organism.pump.threads import run_from_thread
 from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 
     from organism.budget.view import BudgetView
     from organism.pump.delivery import Delivery
@@ -126,7 +126,7 @@ class Context(Calling):
         """This handler's memory in this thread (R7)."""
         if self._state is None:
             stored: Mapping[str, Any] = (self._message.thread.state or {}).get(self.name, {})
-            self._state = HandlerState(stored, self._check_running)
+            self._state = HandlerState(stored, self._delivery)
         return self._state
 
     def changes(self) -> dict[str, tuple[Any] | None] | None:
@@ -198,15 +198,7 @@ class Context(Calling):
             self._pump.carry_out()
             await self._let_others()
             raise refusal_error(ask)
-        try:
-            if timeout is None and not ask.done and self._pump.aside.takes(self._delivery):
-                await answered(Laid(self._pump.aside, self._delivery, (ask,)))
-                self._pump.check_written(self._message.thread)
-            else:
-                await self._in_task((ask,), timeout)
-        finally:
-            if not ask.done:
-                self._give_up(ask, to, timeout)
+        await self._wait_for((ask,), to, timeout)
         return _answer_of(ask, to, expect)
 
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
@@ -239,17 +231,8 @@ class Context(Calling):
         if len(accepted) < len(asked):
             self._pump.carry_out()
             await self._let_others()
-        open_ = [ask for ask in accepted if not ask.done]
-        try:
-            if open_ and self._pump.aside.takes(self._delivery):
-                await answered(Laid(self._pump.aside, self._delivery, open_))
-                self._pump.check_written(self._message.thread)
-            elif accepted:
-                await self._in_task(accepted, None)
-        finally:
-            for to, ask in asked:
-                if isinstance(ask, Ask) and not ask.done:
-                    self._give_up(ask, to, None)
+        if accepted:
+            await self._wait_for(accepted)
         answers: list[Any] = []
         for to, ask in asked:
             try:
@@ -267,6 +250,25 @@ class Context(Calling):
         if ask is not None:
             return ask
         return self._pump.kernel.asks.ask(self._message, to, payload, self._pump.now(), key=key)
+
+    @coroutine
+    def _wait_for(self, asks: Sequence[Ask], to: str = "", timeout: float | None = None) -> Generator[Any, Any, None]:
+        """Waits for asks to be done: laid aside where the delivery can be, else in the task that asks. With a ``timeout``, in seconds,
+        all are asked of ``to``.
+
+        A plain generator, since its frame is the only one between the asking and the worker that lays the delivery aside.
+        """
+        open_ = [ask for ask in asks if not ask.done]
+        try:
+            if open_ and timeout is None and self._pump.aside.takes(self._delivery):
+                yield Laid(self._pump.aside, self._delivery, open_)
+                self._pump.check_written(self._message.thread)
+            else:
+                yield from self._in_task(asks, timeout).__await__()
+        finally:
+            for ask in open_:
+                if not ask.done:
+                    self._give_up(ask, to, timeout)
 
     async def _in_task(self, asks: Sequence[Ask], timeout: float | None) -> None:
         """Waits for asks to be done, so many seconds at most, in the task that asks."""

@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from organism.budget.claims import Charge, Vector
 from organism.images import CutShort, Image, Kept, Nearest, Prompted, Ref
+from organism.quick import quick
 from organism.restart import Attempt
 from organism.settings import BudgetSettings
 from organism.steps import (
@@ -34,6 +35,7 @@ from organism.steps import (
 from organism.usage import Estimate, Usage
 
 
+@quick
 @frozen(kw_only=True)
 class Fact:
     """What all facts have. ``steps`` are the changes it consists of."""
@@ -43,16 +45,19 @@ class Fact:
     steps: tuple[Step, ...] = field(default=(), repr=False)
 
 
+@quick
 @frozen(kw_only=True)
 class Accepted(Fact):
     """A message from outside was taken in, in a new thread."""
 
 
+@quick
 @frozen(kw_only=True)
 class Closed(Fact):
     """A thread that was opened without a message was closed."""
 
 
+@quick
 @frozen(kw_only=True)
 class Answered(Fact):
     """A delivery finished; ``state`` holds what it changed: ``(value,)``, or ``None`` for a key that was removed."""
@@ -62,6 +67,7 @@ class Answered(Fact):
     state: Mapping[str, tuple[Any] | None] | None = None
 
 
+@quick
 @frozen(kw_only=True)
 class Failed(Fact):
     """A delivery failed, was refused, or answered what cannot be carried out."""
@@ -71,6 +77,7 @@ class Failed(Fact):
     failure: Any
 
 
+@quick
 @frozen(kw_only=True)
 class Retried(Fact):
     """An attempt at a message failed, and the next one begins at ``again_at``: nothing of it is reused (R9). ``began`` as in
@@ -84,6 +91,7 @@ class Retried(Fact):
     again_at: float
 
 
+@quick
 @frozen(kw_only=True)
 class Buried(Failed):
     """A delivery failed for good: its message is a dead letter, with all that is needed to send it again. ``attempts`` is its history,
@@ -103,6 +111,7 @@ class Buried(Failed):
     dropped: tuple[Ref, ...] = ()
 
 
+@quick
 @frozen(kw_only=True)
 class Dropped(Fact):
     """A delivery that was cancelled has stopped; nothing of its answer is carried out."""
@@ -110,6 +119,7 @@ class Dropped(Fact):
     seq: int
 
 
+@quick
 @frozen(kw_only=True)
 class Asked(Fact):
     """A delivery asks another handler and waits. ``key`` names the question among those of its delivery (R21)."""
@@ -119,6 +129,7 @@ class Asked(Fact):
     key: str = ""
 
 
+@quick
 @frozen(kw_only=True)
 class Spawned(Fact):
     """A delivery opened a sub-thread that it does not wait for. ``key`` as in :class:`Asked`."""
@@ -128,6 +139,7 @@ class Spawned(Fact):
     key: str = ""
 
 
+@quick
 @frozen(kw_only=True)
 class Abandoned(Fact):
     """An ask is no longer waited for."""
@@ -135,6 +147,7 @@ class Abandoned(Fact):
     seq: int
 
 
+@quick
 @frozen(kw_only=True)
 class CallHeld(Fact):
     """A model call's worst case is held. ``seq`` is its delivery, 0 for a thread without handlers.
@@ -161,6 +174,7 @@ class CallHeld(Fact):
     nearest: Nearest | None = None
 
 
+@quick
 @frozen(kw_only=True)
 class CallSettled(Fact):
     """What was held has become what was spent; a charge of nothing releases it. ``held_at`` is when it was held, since windows
@@ -181,6 +195,7 @@ class CallSettled(Fact):
     accounts: tuple[str, ...] = ()
 
 
+@quick
 @frozen(kw_only=True)
 class CallRefused(Fact):
     """A limit refused a call before any backend was touched; without an ``alias`` it was no call but an ask or a spawn.
@@ -203,6 +218,7 @@ class CallRefused(Fact):
     accounts: tuple[str, ...] = ()
 
 
+@quick
 @frozen(kw_only=True)
 class CallCompleted(Fact):
     """A model answered; the text is what a thread hands in as ``partial`` when nothing better comes.
@@ -223,6 +239,7 @@ class CallCompleted(Fact):
     accounts: tuple[str, ...] = ()
 
 
+@quick
 @frozen(kw_only=True)
 class CallFailed(Fact):
     """A call ended without an answer: no backend gave one (``failed``), or nobody waited for it any more (``cut``).
@@ -245,6 +262,7 @@ class CallFailed(Fact):
     accounts: tuple[str, ...] = ()
 
 
+@quick
 @frozen(kw_only=True)
 class Compacted(Fact):
     """An agent's history was cut short before its model was asked; what was left out stands in the facts before this one.
@@ -258,6 +276,7 @@ class Compacted(Fact):
     cut: CutShort
 
 
+@quick
 @frozen(kw_only=True)
 class CrossedByTime(Fact):
     """Running time reached a level, or the limit; ``fired`` levels have."""
@@ -265,6 +284,7 @@ class CrossedByTime(Fact):
     fired: int
 
 
+@quick
 @frozen(kw_only=True)
 class Noticed(Fact):
     """An agent was told, in its prompt, of the warnings that waited for it."""
@@ -273,6 +293,7 @@ class Noticed(Fact):
     handler: str
 
 
+@quick
 @frozen(kw_only=True)
 class Exhausted(Fact):
     """Messages or time of a thread ran out: what is queued was refused; ``last``: its root handler is told at the end."""
@@ -282,6 +303,7 @@ class Exhausted(Fact):
     dropped: tuple[Ref, ...]
 
 
+@quick
 @frozen(kw_only=True)
 class Stopped(Fact):
     """A thread was cancelled or stopped, with all below it; ``dropped`` are the messages that were queued."""
@@ -290,11 +312,13 @@ class Stopped(Fact):
     dropped: tuple[Ref, ...]
 
 
+@quick
 @frozen(kw_only=True)
 class Paused(Fact):
     """A thread was paused, with all below it: nothing more of it is delivered, and its time stands still."""
 
 
+@quick
 @frozen(kw_only=True)
 class Resumed(Fact):
     """A thread goes on that was paused, or that its process left unfinished. What passed after ``since`` does not count as running
@@ -307,11 +331,13 @@ class Resumed(Fact):
     crashed: bool = False
 
 
+@quick
 @frozen(kw_only=True)
 class StoodStill(Fact):
     """All open work of a thread waits for people from now on: its time stands still."""
 
 
+@quick
 @frozen(kw_only=True)
 class WentOn(Fact):
     """Something goes on in a thread that stood still. What passed after ``since`` does not count as running time."""
@@ -319,6 +345,7 @@ class WentOn(Fact):
     since: float
 
 
+@quick
 @frozen(kw_only=True)
 class Diverged(Fact):
     """A delivery that was run again after a crash did not ask for what it had asked for before; ``keys`` are what it left."""
@@ -328,6 +355,7 @@ class Diverged(Fact):
     keys: tuple[str, ...]
 
 
+@quick
 @frozen(kw_only=True)
 class Forked(Fact):
     """The chain began as a copy of another one's first ``entries`` facts."""
@@ -336,6 +364,7 @@ class Forked(Fact):
     entries: int
 
 
+@quick
 @frozen(kw_only=True)
 class Snapshot(Fact):
     """All that the facts before it came to, so that opening the thread again need not read them."""
@@ -343,6 +372,7 @@ class Snapshot(Fact):
     image: Image
 
 
+@quick
 @frozen(kw_only=True)
 class LimitsSet(Fact):
     """A thread's limits were changed while it runs; or a conversation's, where ``thread`` is the name of its chain."""
@@ -350,6 +380,7 @@ class LimitsSet(Fact):
     budget: BudgetSettings
 
 
+@quick
 @frozen(kw_only=True)
 class Granted(Fact):
     """A handler asked for more and got it. ``seq`` is the organism's own delivery, ``node`` the thread whose limit was raised by
@@ -367,6 +398,7 @@ class Granted(Fact):
     key: str = ""
 
 
+@quick
 @frozen(kw_only=True)
 class Forecast(Fact):
     """A handler told the organism what it thinks its thread will still use. ``seq`` is the organism's own delivery, ``key`` as in
@@ -378,6 +410,7 @@ class Forecast(Fact):
     key: str = ""
 
 
+@quick
 @frozen(kw_only=True)
 class Ended(Fact):
     """A thread ended, exactly once. ``usage`` counts its sub-threads, ``own`` does not; ``threads`` are theirs."""
@@ -401,49 +434,10 @@ class Ended(Fact):
 
 
 __all__ = [
-    "Abandoned",
-    "Accepted",
-    "Answered",
-    "Asked",
-    "Buried",
-    "CallCompleted",
-    "CallFailed",
-    "CallHeld",
-    "CallRefused",
-    "CallSettled",
-    "CameLate",
-    "ClockRead",
-    "Closed",
-    "Compacted",
-    "ConversationOpened",
-    "CrossedByTime",
-    "Cut",
-    "Diverged",
-    "Dropped",
-    "Ended",
-    "Exhausted",
-    "Fact",
-    "Failed",
-    "Forecast",
-    "Forked",
-    "Granted",
-    "Handed",
-    "Left",
-    "LimitsSet",
-    "Noticed",
-    "Paused",
-    "Posted",
-    "Resolved",
-    "Resumed",
-    "Retried",
-    "Snapshot",
-    "Spawned",
-    "Step",
-    "StoodStill",
-    "Stopped",
-    "ThreadOpened",
-    "Unhandled",
-    "WarningRaised",
-    "WarningTold",
-    "WentOn",
-]
+    "Abandoned", "Accepted", "Answered", "Asked", "Buried", "CallCompleted", "CallFailed", "CallHeld",
+    "CallRefused", "CallSettled", "CameLate", "ClockRead", "Closed", "Compacted", "ConversationOpened",
+    "CrossedByTime", "Cut", "Diverged", "Dropped", "Ended", "Exhausted", "Fact", "Failed", "Forecast", "Forked",
+    "Granted", "Handed", "Left", "LimitsSet", "Noticed", "Paused", "Posted", "Resolved", "Resumed", "Retried",
+    "Snapshot", "Spawned", "Step", "StoodStill", "Stopped", "ThreadOpened", "Unhandled", "WarningRaised",
+    "WarningTold", "WentOn",
+]  # fmt: skip

@@ -6,7 +6,7 @@ Plain state with pure questions about it. Only the kernel changes it.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, final
 
 from attrs import define, frozen
 
@@ -335,7 +335,7 @@ class Thread:
 
     def _begin(self) -> None:
         """It has come to nothing yet."""
-        self.replies: list[tuple[str, Any]] = []
+        self.replies = NONE
         self.failures: list[Failure] | None = None
         self.warnings: list[Warned] | None = None
         self.pending: dict[str, list[Warned]] | None = None
@@ -360,6 +360,10 @@ class Thread:
         self.graced = False
         self.stopping: Failure | None = None
         self.time_fired, self.ended, self.letter = 0, False, False  # a letter tells of a message that failed for good
+
+
+NONE: Final = cast("list[tuple[str, Any]]", ())
+"""The replies of a thread without any. Nobody can write into it."""
 
 
 def is_below(frame: Frame | None, above: Frame) -> bool:

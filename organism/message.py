@@ -6,9 +6,12 @@ from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
+from organism.quick import quick
+
 P = TypeVar("P")
 
 
+@quick
 @frozen
 class Reply(Generic[P]):
     """Answers whoever called: an asker goes on with it, a sender gets it as a message; at the root it leaves the thread."""
@@ -16,6 +19,7 @@ class Reply(Generic[P]):
     payload: P
 
 
+@quick
 @frozen
 class Send(Generic[P]):
     """Sends ``payload`` to the peer ``to``; its reply comes back as a message."""
@@ -24,6 +28,7 @@ class Send(Generic[P]):
     payload: P
 
 
+@quick
 @frozen
 class Forward(Generic[P]):
     """Hands the conversation to the peer ``to``: its reply goes to my caller."""

@@ -11,6 +11,7 @@ from organism.errors import HandlerFailedError, UnexpectedReplyError
 from organism.facts import Fact
 from organism.frames import Warned
 from organism.payloads import encode_json, encode_xml
+from organism.quick import quick
 from organism.restart import Attempt
 from organism.usage import Estimate, Usage
 
@@ -81,6 +82,7 @@ class Event:
     fact: Fact
 
 
+@quick
 @frozen(kw_only=True)
 class ThreadResult:
     """What a thread came to.

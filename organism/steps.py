@@ -12,9 +12,11 @@ from typing import Any
 from attrs import frozen
 
 from organism.images import Ref
+from organism.quick import quick
 from organism.settings import BudgetSettings
 
 
+@quick
 @frozen(kw_only=True)
 class ThreadOpened:
     """A step: a thread was opened. ``owner`` is the frame that did it; ``None`` for a root thread."""
@@ -31,6 +33,7 @@ class ThreadOpened:
     """Whose quotas it is under, of a root thread that is no turn of a conversation: ``kind:name`` each."""
 
 
+@quick
 @frozen(kw_only=True)
 class ConversationOpened:
     """A step: a conversation began, with what its handlers remember where it goes on from another one (``before``)."""
@@ -42,6 +45,7 @@ class ConversationOpened:
     accounts: tuple[str, ...] = ()
 
 
+@quick
 @frozen(kw_only=True)
 class Posted:
     """A step: a message was put in its mailbox. ``opens``: it opened a frame, below ``parent``; else it went to ``frame``.
@@ -65,6 +69,7 @@ class Posted:
     """By what services know it again that must not do a thing twice, where that is not its id."""
 
 
+@quick
 @frozen(kw_only=True)
 class Resolved:
     """A step: an ask got its answer, a payload or a :class:`organism.frames.Failure`."""
@@ -73,6 +78,7 @@ class Resolved:
     answer: Any
 
 
+@quick
 @frozen(kw_only=True)
 class Left:
     """A step: a reply left the thread (from its root frame)."""
@@ -82,6 +88,7 @@ class Left:
     payload: Any
 
 
+@quick
 @frozen(kw_only=True)
 class CameLate:
     """A step: a reply of a frame that had answered already; it was dropped and changed nothing."""
@@ -90,6 +97,7 @@ class CameLate:
     payload: Any
 
 
+@quick
 @frozen(kw_only=True)
 class Handed:
     """A step: a frame is done with answering: it forwarded its message, or failed."""
@@ -99,6 +107,7 @@ class Handed:
     """The frame that answers in its place."""
 
 
+@quick
 @frozen(kw_only=True)
 class Cut:
     """A step: an ask is not waited for any more; ``dropped`` are the queued messages of its branch that went with it."""
@@ -107,6 +116,7 @@ class Cut:
     dropped: tuple[Ref, ...]
 
 
+@quick
 @frozen(kw_only=True)
 class Unhandled:
     """A step: a failure reached the root of a thread."""
@@ -116,6 +126,7 @@ class Unhandled:
     at_root: bool
 
 
+@quick
 @frozen(kw_only=True)
 class WarningRaised:
     """A step: a level was first reached. ``node`` is the thread whose budget it is, ``conversation:`` or ``account:``
@@ -146,6 +157,7 @@ class WarningRaised:
     """The message that was repeated, where it is a loop that is warned of."""
 
 
+@quick
 @frozen(kw_only=True)
 class WarningTold:
     """A step: a handler was told of a warning that had waited for its next prompt."""
@@ -155,6 +167,7 @@ class WarningTold:
     to: str
 
 
+@quick
 @frozen(kw_only=True)
 class ClockRead:
     """A step: what a delivery read from the clock before it asked for this; run again, it reads the same (R21)."""

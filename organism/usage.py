@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import Context, Decimal
+from decimal import Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, frozen
+
+from organism.quick import quick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,14 @@ def added(one: Decimal, other: Decimal) -> Decimal:
     return _EXACT.add(one, other)
 
 
+def adds(amount: object) -> bool:
+    """Whether an amount is above 0. What is no number at all is taken for one: whoever reads it says what it is."""
+    try:
+        return not isinstance(amount, int | float | Decimal | str) or Decimal(amount) > 0
+    except InvalidOperation:  # no figure, or no number
+        return True
+
+
 def written(value: Decimal) -> str:
     """A figure in plain digits, without trailing zeros."""
     return format(value.normalize(_EXACT), "f")
@@ -45,6 +55,7 @@ def usd(amount: int) -> Decimal:
     return Decimal(amount).scaleb(_PLACES, _EXACT).normalize(_EXACT)
 
 
+@quick
 @frozen(kw_only=True)
 class Usage:
     """Figures of a thread, with those of its sub-threads. ``input_tokens`` counts cached input too; ``tokens`` is input
@@ -149,6 +160,7 @@ def usage_of(amounts: Sequence[int], details: Sequence[int], *, seconds: float, 
     )
 
 
+@quick
 @frozen(kw_only=True)
 class Estimate:
     """A handler's own forecast: after ``used`` of a unit its thread would use ``low`` to ``high`` more. ``end`` is what was used when
@@ -179,6 +191,7 @@ class Estimate:
         return {"handler": self.handler, "unit": self.unit, **said, "hit": self.hit}
 
 
+@quick
 @frozen
 class Reached:
     """A level of a quota that was reached, or said since a call was refused: ``node`` is the empty text for the organism's ceiling,
@@ -192,6 +205,7 @@ class Reached:
     limit: str
 
 
+@quick
 @frozen(kw_only=True)
 class Spending:
     """What one handler spent within one hour (whole hours since 1970, UTC) at one backend of one model alias, in threads with

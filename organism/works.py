@@ -24,6 +24,7 @@ from organism.models.hiding import Hiding
 from organism.models.providers import Providers
 from organism.models.router import Router
 from organism.names import ORGANISM
+from organism.pump import runtime
 from organism.pump.background import Background
 from organism.pump.disk_thread import DiskThread
 from organism.pump.hooking import Hooks
@@ -85,6 +86,8 @@ class Works:
             backends=Providers(settings, environ=environ, clock=self.wall, marked=audience.marked),
             random=dice,
             clock=self.wall,
+            time=runtime.clock(),
+            within=runtime.within(),
         )
         audience.marked.know(known_secrets(settings.models, environ=environ))
         backends = (backend for model in settings.models.values() for backend in model.backends)

@@ -35,6 +35,8 @@ class Asking:
         Raises BudgetExhaustedError before a backend is touched that the budget cannot bear, ModelError where none answered.
         """
         call = self.call(prompt, offer)
+        if not self._ctx.ears:  # so it is with most: nobody listens
+            return await self._ctx.call_model(call, tells=tells)
         with self._heard():
             return await self._ctx.call_model(call, tells=tells)
 
@@ -53,6 +55,11 @@ class Asking:
         with self._heard():
             return await self._ctx.call_on_grace(call, tells=tells)
 
+    @property
+    def _may_be_xml(self) -> bool:
+        """Whether a prompt may have answers to XML in it."""
+        return True
+
     def _heard(self, *, goes_on: bool = False) -> AbstractContextManager[None]:
         """Lets those hear the answer who listen to what agents write; where nobody does, it costs nothing."""
         ctx = self._ctx
@@ -67,7 +74,7 @@ class Asking:
         """The call that asks for a turn."""
         agent = self._agent
         return Call(
-            messages=offer.told(prompt),
+            messages=offer.told(prompt, by_xml=self._may_be_xml),
             model=agent.model,
             wish=agent.max_output_tokens,
             min_output_tokens=agent.min_output_tokens,

@@ -22,6 +22,7 @@ from organism.agent.summary import Summaries, Summary
 from organism.agent.window import Bounds, Extent, bounds, fits_anyway, surely_beyond, tokens_of
 from organism.errors import HandlerFailedError, ModelError
 from organism.images import CutShort
+from organism.quick import quick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ Told = tuple["Sequence[Warned]", "Sequence[Mapping[str, Any]]"]
 """The warnings that a prompt tells of, and the messages that do."""
 
 
+@quick
 @frozen
 class _Turn:
     """A turn that is to be taken: its number in the delivery, what it offers, and what is said only this time."""
@@ -78,11 +80,13 @@ class Compacting:
         Raises as :meth:`organism.agent.asking.Asking.turn`, and HandlerFailedError where the prompt cannot be made to fit.
         """
         number = 1 if self._turn is None else self._turn.number + 1
-        turn = _Turn(number, offer, told()[1])
+        tells, after = told()
+        turn = _Turn(number, offer, after)
         self._prune(turn)
-        await self._before(turn, f"cut:{number}")
-        tells, after = told()  # a summary may have crossed a level: that is told in this very prompt
-        turn = self._turn = _Turn(number, offer, after)
+        if await self._before(turn, f"cut:{number}"):
+            tells, after = told()  # a summary may have crossed a level: that is told in this very prompt
+            turn = _Turn(number, offer, after)
+        self._turn = turn
         key = f"cut:{turn.number}:refused"
         known = self._ctx.cut_before(key)
         if known is None or self._ctx.is_replayed:
@@ -121,27 +125,29 @@ class Compacting:
 
     # When
 
-    async def _before(self, turn: _Turn, key: str, *, over: bool = False) -> None:
-        """Cuts the history short before a turn, where the prompt is too long."""
+    async def _before(self, turn: _Turn, key: str, *, over: bool = False) -> bool:
+        """Cuts the history short before a turn, where the prompt is too long; whether it did."""
         settings = self._agent.compaction
         if settings is None:
-            return
+            return False
         known = self._ctx.cut_before(key)
         if known is not None and await self._repeat(known):
-            return
+            return True
         if self._ctx.is_replayed or self._ctx.repeats:
-            return
+            return False
         size = self._size(turn, settings)
         if size is None:
-            return
+            return False
         plan = self._plan(settings, size.bounds)
         mark, hard = size.bounds.mark or 0, size.bounds.hard or 0
         must = size.tokens > hard
-        if must or (size.tokens > mark and self._is_worth(turn, plan, size)) or self._ctx.has_summary:
-            why = "over" if over else "limit" if must else "mark"
-            left = await self._cut(turn, key, why, plan, size, goal=mark if must else None)
-            if not over and not size.plain and must and left > hard:
-                self._check(turn, size.bounds)
+        if not (must or (size.tokens > mark and self._is_worth(turn, plan, size)) or self._ctx.has_summary):
+            return False
+        why = "over" if over else "limit" if must else "mark"
+        left = await self._cut(turn, key, why, plan, size, goal=mark if must else None)
+        if not over and not size.plain and must and left > hard:
+            self._check(turn, size.bounds)
+        return True
 
     async def _after_refusal(self, turn: _Turn, key: str, known: CutShort | None) -> bool:
         """Cuts the history short after the provider has refused the prompt; whether anything was cut."""

@@ -16,6 +16,7 @@ from organism.functions import FunctionResult
 from organism.message import Reply
 from organism.names import called_as
 from organism.payloads.primitives import HandlerFailed, InvalidPayload
+from organism.quick import quick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ SENT: Final = "Sent."
 """The result of a reply."""
 
 
+@quick
 @frozen
 class Carried:
     """What came of a turn: a result for each thing that was asked for, as the model reads it, and the reply, if there is one."""

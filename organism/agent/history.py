@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
 from organism.agent.pruning import Boundary, pruned
 from organism.agent.recaps import recapped
+from organism.agent.speech import is_by_xml
 from organism.models.fixed import Fixed
 from organism.pump.memory import HandlerState, fixed_copy
 
@@ -75,6 +77,8 @@ class History:
         self.messages: list[Mapping[str, Any]] = []
         self.characters = 0
         """Of all messages, with what they call."""
+        self.has_xml = False
+        """Whether any of them may be an answer to XML."""
         self.boundary = Boundary(prune)
         self._pruned: tuple[int, Sequence[Mapping[str, Any]]] = (0, ())
         self._start: int = state.get(_FROM, 0)
@@ -111,9 +115,15 @@ class History:
 
     def add(self, message: Mapping[str, Any]) -> None:
         """Appends a message."""
-        self._append(self.count, self._fix(_key(self.count), message))
-        self.count += 1
-        self._state[_COUNT] = self.count
+        number = self.count
+        kept = self._fix(f"message {number}", message)
+        self.messages.append(kept)
+        self.numbers.append(number)
+        self.characters += length_of(kept)
+        self.has_xml = self.has_xml or is_by_xml(kept)
+        if self._prune is not None:
+            self.boundary.add(kept)
+        self.count = self._state[_COUNT] = number + 1
 
     def prompt(self, *after: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         """The whole prompt, with what is said only this time at its end."""
@@ -232,15 +242,10 @@ class History:
         self.messages = [self._fixed(_RECAP if number == NO_NUMBER else _key(number)) for number in self.numbers]
         self._measure()
 
-    def _append(self, number: int, message: Mapping[str, Any]) -> None:
-        self.messages.append(message)
-        self.numbers.append(number)
-        self.characters += length_of(message)
-        self.boundary.add(message)
-
     def _measure(self) -> None:
         """Counts anew what changes with every message, since those that are there are others now."""
         self.characters = sum(map(length_of, self.messages))
+        self.has_xml = any(map(is_by_xml, self.messages))
         self.boundary = Boundary(self._prune, self.messages)
         self._pruned = (0, ())
 
@@ -323,7 +328,9 @@ def length_of(message: Mapping[str, Any]) -> int:
     return length + sum([len(str(call)) for call in calls]) if calls else length
 
 
+@lru_cache(maxsize=256)
 def _head(system: str | None) -> Mapping[str, Any]:
+    """The message that a prompt begins with: one for all threads that begin alike."""
     return Fixed({"role": "system", "content": system or ""})
 
 

@@ -42,8 +42,9 @@ class Unabridged(Asking):
         too many answers were cut that cannot be gone on with.
         """
         completion = await super().turn(prompt, offer, tells=tells)
+        cut = self._speech.cut(completion)
         for _ in range(CONTINUED):
-            if self._speech.cut(completion) != "text":
+            if cut != "text":
                 break
             on = [_said("assistant", completion.text), _said("user", GO_ON)]
             # What was said at the prompt's end was said before the piece.
@@ -54,9 +55,14 @@ class Unabridged(Asking):
                 self._history.add(completion.message)
                 raise
             completion = _joined(completion, more)
-        if self._speech.cut(completion) == "call":
+            cut = self._speech.cut(completion)
+        if cut == "call":
             self._count()
         return completion
+
+    @property
+    def _may_be_xml(self) -> bool:
+        return self._history.has_xml
 
     def _count(self) -> None:
         self._cut += 1

@@ -55,10 +55,12 @@ class Offer:
         """Of all that it tells of itself."""
         return sum([len(str(tool)) for tool in self.tools]) + len(self.instructions) + len(self.reminder)
 
-    def told(self, prompt: Sequence[Any]) -> tuple[Any, ...]:
-        """A prompt as it is sent, with what it tells of itself."""
-        results = [message for message in prompt if message.get("role") == "tool"]
-        messages = list(as_sent(prompt) if any(map(_is_by_xml, results)) else prompt)
+    def told(self, prompt: Sequence[Any], *, by_xml: bool = True) -> tuple[Any, ...]:
+        """A prompt as it is sent, with what it tells of itself. ``by_xml``: there may be answers to XML in it."""
+        if not (by_xml or self.instructions or self.reminder):
+            return tuple(prompt)
+        results = [message for message in prompt if message.get("role") == "tool"] if by_xml else ()
+        messages = list(as_sent(prompt) if any(map(is_by_xml, results)) else prompt)
         if self.instructions and messages:
             system = messages[0]
             messages[0] = {**system, "content": f"{system['content'].rstrip()}\n\n{self.instructions}"}
@@ -181,7 +183,7 @@ def answer_from(sender: str, text: str) -> Message:
 
 def as_sent(prompt: Sequence[Any]) -> Iterator[Any]:
     """The messages of a prompt as a provider takes them: answers to XML are no results of tools to it, but what somebody says."""
-    for by_xml, group in groupby(prompt, key=_is_by_xml):
+    for by_xml, group in groupby(prompt, key=is_by_xml):
         if by_xml:
             answers = [message_from(each["tool_call_id"].removeprefix(_BY_XML), each["content"]) for each in group]
             yield {"role": "user", "content": "\n\n".join(answers)}
@@ -189,7 +191,8 @@ def as_sent(prompt: Sequence[Any]) -> Iterator[Any]:
             yield from group
 
 
-def _is_by_xml(message: Any) -> bool:
+def is_by_xml(message: Any) -> bool:
+    """Whether a message is an answer to XML, which is sent in another form than it is kept in."""
     return message.get("role") == "tool" and str(message.get("tool_call_id")).startswith(_BY_XML)
 
 

@@ -13,6 +13,7 @@ from organism.models.fixed import fixed
 from organism.names import ORGANISM, called_as, suggestion
 from organism.payloads import decode_fields, describe, json_schema, parse_json
 from organism.payloads.primitives import ORGANISM_ONLY, BudgetEstimate, BudgetQuery, BudgetRequest
+from organism.quick import quick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +37,7 @@ class Tool:
     function: bool = False
 
 
+@quick
 @frozen
 class Wanted:
     """A call that makes sense: ``payload`` for ``peer``, or as the reply. ``call``: the tool call that it was, if it was one."""

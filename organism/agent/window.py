@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve, frozen
 
 from organism.models.overflow import Output
+from organism.quick import quick
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,6 +93,7 @@ def tokens_of(characters: int) -> int:
     return characters // _CHARACTERS
 
 
+@quick
 @frozen
 class Extent:
     """How much a prompt says: its ``characters``, and in how many ``messages``."""

@@ -6,6 +6,8 @@ from decimal import Decimal
 
 from attrs import frozen
 
+from organism.quick import quick
+
 VECTOR = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls", "messages")
 """The order of units in every vector of amounts; money is an integer of 10^-12 USD."""
 TOKENS, INPUT, OUTPUT, COST, CALLS, MESSAGES = range(6)
@@ -15,6 +17,7 @@ Vector = tuple[int, int, int, int, int, int]
 NOTHING: Vector = (0, 0, 0, 0, 0, 0)
 
 
+@quick
 @frozen(kw_only=True)
 class Claim:
     """The worst case of one attempt at one backend (R13), with room for the output to be clamped.
@@ -39,6 +42,7 @@ class Claim:
         return (self.input_tokens + output, self.input_tokens, output, cost, self.model_calls, 0)
 
 
+@quick
 @frozen(kw_only=True)
 class Charge:
     """What an attempt did cost. ``cost`` in 10^-12 USD; ``input_tokens`` includes cached input; all 0: nothing."""
@@ -72,6 +76,7 @@ class Charge:
         )
 
 
+@quick
 @frozen(kw_only=True)
 class Crossing:
     """A level of a unit first reached on a node. ``used`` and ``limit`` in the unit (Decimal for money); ``scope`` is the

@@ -7,8 +7,8 @@ The law, on every node, unit and instant: ``0 <= used``, ``0 <= held``, and a ho
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import add, gt
-from typing import TYPE_CHECKING, Final, TypeVar, final
+from operator import add
+from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 from attrs import frozen
 
@@ -30,12 +30,15 @@ Amount = int | Decimal
 _UNITS: Final = range(len(VECTOR))
 _NONE: Final[Sequence[frozenset[Decimal]]] = (frozenset[Decimal](),) * len(VECTOR)
 _NO_DETAILS: Final = (0, 0, 0)
+FREE: Final = cast("list[int]", NOTHING)
+"""What a node holds that holds nothing, as most do. Nobody can write into it."""
 _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
 
 
 @final
 class Node:
-    """One budget: what it may spend (``caps``), has spent (``used``, sub-threads included; ``own`` without) and holds.
+    """One budget: what it may spend (``caps``), has spent (``used``, sub-threads included; ``own`` without, the same list until one of those
+    spends) and holds (``held``, nobody's list until something is).
 
     ``path`` goes from the node itself to the root; ``above`` are the nodes above it, the nearest first. A node that many threads
     share counts over a ``window``; others have none. Amounts are lists indexed as :data:`VECTOR`. ``fired`` has the
@@ -67,8 +70,8 @@ class Node:
         self.above = above
         self.window = window
         self.used = [0, 0, 0, 0, 0, 0]
-        self.own = [0, 0, 0, 0, 0, 0]
-        self.held = [0, 0, 0, 0, 0, 0]
+        self.own = self.used
+        self.held = FREE
         self.overdraft: Sequence[int] = NOTHING  # these are replaced when they change: most threads never have any
         self.details: Sequence[int] = _NO_DETAILS  # cache reads, cache writes, reasoning: shown, not limited
         self.details_own: Sequence[int] = _NO_DETAILS
@@ -155,6 +158,8 @@ def take(path: Sequence[Node], need: Vector) -> None:
     tokens, given, output, cost, calls, _ = need  # messages are never held
     for node in path:  # written out here and below: every call comes by twice on each node
         held = node.held
+        if held is FREE:
+            held = node.held = [0, 0, 0, 0, 0, 0]
         held[0] += tokens
         held[1] += given
         held[2] += output
@@ -178,16 +183,20 @@ def note_details(path: Sequence[Node], charge: Charge) -> None:
 def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
     """Replaces what was held by what was spent, on the whole path; notes what was charged beyond the hold as overdraft."""
     tokens, given, output, cost, calls, _ = charge
-    own = path[0].own
-    own[0] += tokens
-    own[1] += given
-    own[2] += output
-    own[3] += cost
-    own[4] += calls
+    first = path[0]
+    own = first.own
+    if own is not first.used:
+        own[0] += tokens
+        own[1] += given
+        own[2] += output
+        own[3] += cost
+        own[4] += calls
     back_tokens, back_given, back_output, back_cost, back_calls, _ = need
-    over = any(map(gt, charge, need))
+    over = tokens > back_tokens or given > back_given or output > back_output or cost > back_cost or calls > back_calls
     for node in path:
         held, used = node.held, node.used
+        if used is node.own and node is not first:
+            node.own = used.copy()
         held[0] -= back_tokens
         held[1] -= back_given
         held[2] -= back_output
@@ -239,6 +248,22 @@ def bears_depth(node: Node, depth: int) -> bool:
     return True
 
 
+def bears_one(node: Node, depth: int = 0) -> bool:
+    """Whether one message more may be sent at this depth: as :func:`lack_of_one` and :func:`bears_depth` find it, in one look."""
+    caps = node.caps
+    if caps.limited and node.used[MESSAGES] + node.held[MESSAGES] >= caps.working[MESSAGES]:
+        return False
+    if caps.depth is not None and depth > caps.depth:
+        return False
+    for each in node.above:
+        caps = each.caps
+        if caps.limited and each.used[MESSAGES] + each.held[MESSAGES] >= caps.working[MESSAGES]:
+            return False
+        if caps.depth is not None and depth > caps.depth:
+            return False
+    return True
+
+
 def has_reached(node: Node) -> bool:
     """Whether a level was reached on the node's path that has not fired; runways aside, which only calls come to."""
     if node.caps.limited and _reaches(node):
@@ -259,10 +284,15 @@ def _reaches(node: Node) -> bool:
 
 def charge_messages(node: Node, count: int) -> None:
     """Charges messages, which are known when they are sent and need no hold."""
-    node.own[MESSAGES] += count
-    node.used[MESSAGES] += count
+    used = node.used
+    used[MESSAGES] += count
+    if node.own is not used:
+        node.own[MESSAGES] += count
     for each in node.above:
-        each.used[MESSAGES] += count
+        used = each.used
+        if used is each.own:
+            each.own = used.copy()
+        used[MESSAGES] += count
 
 
 def output_room(path: Sequence[Node], claim: Claim, *, grace: bool) -> int:
@@ -383,9 +413,8 @@ def roll(node: Node) -> None:
     What is still held belongs to the window before (R18): settle it on the path without this node, or its ``held`` would
     fall below 0. There may be room now for those who wait: the line is to be told that the node was freed.
     """
-    node.used = [0, 0, 0, 0, 0, 0]
-    node.own = [0, 0, 0, 0, 0, 0]
-    node.held = [0, 0, 0, 0, 0, 0]
+    node.used = node.own = [0, 0, 0, 0, 0, 0]
+    node.held = FREE
     node.overdraft = NOTHING
     node.details = node.details_own = _NO_DETAILS
     node.estimated = node.estimated_own = False

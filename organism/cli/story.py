@@ -29,6 +29,7 @@ from organism.cli.phrases import (
 from organism.cli.report import field_lines
 from organism.cli.tables import counted
 from organism.cli.text import one_line, wrapped
+from organism.cli.waits import Waits
 from organism.frames import Failure
 from organism.names import CONVERSATION
 
@@ -95,6 +96,7 @@ class Story:
         """The frames that opened sub-threads."""
         self._calls: dict[int, _Call] = {}
         self._queued: dict[Ref, Posted] = {}
+        self._waits = Waits()
         self._tries: dict[Ref, int] = {}
         """How many attempts at a message have failed."""
 
@@ -114,6 +116,8 @@ class Story:
             self._step(step, fact, depth)
         if text and last:
             self._add(fact.at, depth, text)
+        for ask in self._waits.vain(fact):
+            self._hears(ask, f"no_reply: {self._handler(ask)} finished without a reply", fact.at, depth)
 
     def waiting(self) -> Iterator[str]:
         """Who has a message that is queued or being handled, and which calls are out: what an open thread waits for."""
@@ -377,7 +381,10 @@ class Story:
         if not isinstance(answer, Failure):
             self._say(fact.at, depth, f"{self._handler(ask)} answers {self._asker(ask)}, {self._name(ask)}", answer)
         elif not isinstance(fact, facts.Failed):
-            self._add(fact.at, depth, f"{self._asker(ask)} hears of {self._name(ask)}: {failure_text(answer)}")
+            self._hears(ask, failure_text(answer), fact.at, depth)
+
+    def _hears(self, ask: Ref, what: str, at: float, depth: int) -> None:
+        self._add(at, depth, f"{self._asker(ask)} hears of {self._name(ask)}: {what}")
 
     def _say(self, at: float, depth: int, head: str, payload: Any) -> None:
         if self._how.xml:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from organism.names import written_out
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHORTEST: Final = 20
+_KEPT: Final = 1 << 16
+"""Characters whose columns are known at a time."""
 
 
 def harmless(text: str) -> str:
@@ -29,9 +30,7 @@ def one_line(text: str) -> str:
 
 def width_of(text: str) -> int:
     """How many columns a terminal needs for a line: wide characters take two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(_columns(one) for one in text)
+    return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def padded(text: str, width: int, *, right: bool = False) -> str:
@@ -42,7 +41,7 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
 
 def cut(text: str, width: int) -> str:
     """The text, its end replaced by ``…`` where it needs more columns than ``width``."""
-    if width_of(text) <= width:
+    if _width_up_to(text, width) <= width:
         return text
     return _start(text, width - 1) + "…"
 
@@ -53,13 +52,13 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def _broken(paragraph: str, width: int) -> Iterator[str]:
-    if width_of(paragraph) <= width:
+    if _width_up_to(paragraph, width) <= width:
         yield paragraph.rstrip()
         return
     indent = paragraph[: len(paragraph) - len(paragraph.lstrip(" "))][: width // 2]
     line, used = "", 0
     for word in paragraph.split():
-        needs = width_of(word)
+        needs = _width_up_to(word, width)
         if line and used + 1 + needs <= width:
             line, used = f"{line} {word}", used + 1 + needs
             continue
@@ -78,14 +77,33 @@ def _pieces(word: str, width: int) -> Iterator[str]:
     if word.isascii():
         yield from (word[start : start + width] for start in range(0, len(word), width))
         return
-    start = used = 0
-    for end, one in enumerate(word):
-        columns = _columns(one)
-        if used + columns > width:
-            yield word[start:end]
-            start, used = end, 0
+    columns = bytes(map(_columns, word))
+    # One more than fits: what takes no column would fit as well.
+    narrow, wide = b"\1" * (width + 1), b"\2" * (width // 2 + 1)
+    start, behind = 0, len(word)
+    while start < behind:
+        if columns.startswith(wide, start):
+            end = start + width // 2
+        elif columns.startswith(narrow, start):
+            end = start + width
+        else:
+            end, used = start, 0
+            while end < behind and (used := used + columns[end]) <= width:
+                end += 1
+        yield word[start:end]
+        start = end
+
+
+def _width_up_to(text: str, most: int) -> int:
+    """The width of a text, or any above ``most`` where it is above: what is far too long is not gone through."""
+    if text.isascii() or len(text) <= most // 2:
+        return width_of(text)
+    used = 0
+    for columns in map(_columns, text):
         used += columns
-    yield word[start:]
+        if used > most:
+            break
+    return used
 
 
 def _start(text: str, width: int) -> str:
@@ -96,8 +114,15 @@ def _start(text: str, width: int) -> str:
     return text[:end]
 
 
-@lru_cache(4096)
-def _columns(one: str) -> int:
-    if unicodedata.combining(one):
-        return 0
-    return 2 if unicodedata.east_asian_width(one) in "WF" else 1
+class _Columns(dict[str, int]):
+    """How many columns a character takes. Found out once for each: the texts that are looked at have megabytes."""
+
+    def __missing__(self, one: str) -> int:
+        if len(self) >= _KEPT:
+            self.clear()
+        wide = unicodedata.east_asian_width(one) in "WF"
+        columns = self[one] = 0 if unicodedata.combining(one) else 2 if wide else 1
+        return columns
+
+
+_columns = _Columns().__getitem__

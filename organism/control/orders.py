@@ -12,6 +12,7 @@ from attrs import frozen
 from organism.errors import ConfigurationError
 from organism.names import suggestion
 from organism.settings import UNITS
+from organism.usage import adds
 
 DO: Final = ("pause", "resume", "cancel", "add-budget", "answer", "retry", "status")
 LONGEST: Final = 4 * 1024 * 1024
@@ -86,8 +87,10 @@ def _check_units(units: Mapping[str, Any] | None) -> None:
             raise ConfigurationError([f"add-budget: {unit!r:.80} is no unit{known}"])
         if isinstance(amount, bool) or not isinstance(amount, int | float | str):
             raise ConfigurationError([f"add-budget: {unit} is a number"])
-        if not isinstance(amount, str) and not 0 < amount < math.inf:
-            raise ConfigurationError([f"add-budget: {unit}: {amount!r:.40} must be above 0"])
+        if not adds(amount) or (isinstance(amount, float) and not math.isfinite(amount)):
+            raise ConfigurationError(
+                [f"add-budget: {unit}: {amount!r:.40} must be above 0: it comes on top of the limit"]
+            )
 
 
 __all__ = ["DO", "LONGEST", "Order"]

@@ -58,6 +58,7 @@ _PLAIN: Final = bytes(0 if byte in _ESCAPED else byte for byte in range(256))
 _LONG: Final = re.compile(r'>([^"\\<>\x00-\x1f]{40,})</')
 _MARKED: Final = re.compile(rb">([\x0e-\x1f])([^<]+)<")
 _MARK: Final = re.compile(rb"[\x0e-\x1f]")
+_TAG: Final = ord(">")
 LONGEST: Final = 256 * 1024 * 1024
 """Bytes that an entry of a journal may have. What is longer is not written, and not read: a few bytes can stand for many."""
 
@@ -114,9 +115,9 @@ def whole(document: bytes, root: bytes, texts: Texts) -> bytes:
         document = document.replace(mark, fragment)
     for text, letter in texts.items():
         sign, written = letter.encode(), text.encode()
-        before, _, behind = document.partition(sign)
-        if before.endswith(b">"):  # as it nearly always is: the XML of a payload stands before its values
-            document = before + behind.replace(sign, written)
+        at = document.find(sign)
+        if at > 0 and document[at - 1] == _TAG:  # as it nearly always is: the XML of a payload stands before its values
+            document = document.replace(sign, b"", 1).replace(sign, written)
         else:
             document = document.replace(b">" + sign, b">").replace(sign, written)
     return document

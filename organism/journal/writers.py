@@ -18,13 +18,14 @@ from attrs import frozen
 
 from organism.facts import Answered
 from organism.frames import Failure
+from organism.generated import Source
 from organism.journal import forms
+from organism.journal.literals import Literal
 from organism.journal.texts import ANSWERED, NAMESPACE, PAYLOAD, ROOT, Fragment, Texts, json_of, marked, xml_of
 from organism.journal.values import MARK, closed
 from organism.payloads import encode_xml
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import attribute_text
-from organism.payloads.generated import Source
 from organism.payloads.lexical import LEXIS, bytes_text, decimal_text
 from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, present
 from organism.settings import BudgetSettings
@@ -100,8 +101,8 @@ def line_writer(cls: type, number: int) -> Writer:
     return _made(source, _object(cls, tagged, source))
 
 
-def _made(source: Source, text: str) -> Writer:
-    made: Any = source.function("p, t, r", [f"return {text}"])
+def _made(source: Source, lines: Sequence[str]) -> Writer:
+    made: Any = source.function("p, t, r", lines)
     return cast("Writer", made)
 
 
@@ -118,10 +119,8 @@ class _Part:
     cut: str = ""
 
 
-# Each of these gives an expression for the JSON text of the value that the expression ``v`` has.
-
-
-def _object(cls: type, tagged: Mapping[str, str], source: Source) -> str:
+def _object(cls: type, tagged: Mapping[str, str], source: Source) -> list[str]:
+    """The lines of a function that gives the JSON text of ``p``."""
     parts = {key: _Part(text, known=True) for key, text in tagged.items()}
     for slot in forms.slots(cls):
         v = f"p.{slot.name}"
@@ -129,7 +128,7 @@ def _object(cls: type, tagged: Mapping[str, str], source: Source) -> str:
         # What is left out where it is None is not None where it stands.
         form = slot.form.inner if left_out == f"{v} is None" and isinstance(slot.form, forms.Maybe) else slot.form
         parts[slot.name] = _part(cls, slot.name, form, v, left_out, source)
-    return _braces(parts)
+    return _braces(parts, source)
 
 
 def _part(cls: type, name: str, form: forms.Form, v: str, left_out: str | None, source: Source) -> _Part:
@@ -143,43 +142,38 @@ def _part(cls: type, name: str, form: forms.Form, v: str, left_out: str | None, 
     return _Part(text, out=left_out)
 
 
-def _braces(parts: Mapping[str, _Part]) -> str:
-    """An object with these keys, sorted."""
+def _braces(parts: Mapping[str, _Part], source: Source) -> list[str]:
+    """The lines that return an object with these keys, sorted."""
     keys = sorted(parts)
     first = next((key for key in keys if parts[key].out is None), None)
     if first is None:
         pieces = [f"('' if {parts[key].out} else {_key(key)!r} + {parts[key].text} + ',')" for key in keys]
-        return f"'{{' + ''.join(({''.join(piece + ', ' for piece in pieces)}))[:-1] + '}}'"
-    template, values, behind = "{", list[str](), False
+        return [f"return '{{' + ''.join(({''.join(piece + ', ' for piece in pieces)}))[:-1] + '}}'"]
+    text, behind = Literal("{", source), False
     for key in keys:
         part = parts[key]
         before, after = (",", "") if behind else ("", "," if key != first else "")
         if part.out is not None:
-            template += "%s"
-            values.append(f"('' if {part.out} else {before + _key(key)!r} + {part.text} + {after!r})")
+            text.put(f"('' if {part.out} else {before + _key(key)!r} + {part.text} + {after!r})")
         else:
-            template += _escaped(before + _key(key))
-            start = "" if part.fragment is None else _escaped(part.fragment.start)
+            text.say(before + _key(key))
             if part.known:
-                template += _escaped(part.text)
-            elif start and template.endswith(start):
-                template = template.removesuffix(start) + "%s"
-                values.append(part.cut)
+                text.say(part.text)
+            elif part.fragment is not None and text.ends_with(part.fragment.start):
+                text.put(part.cut)
             else:
-                template += "%s"
-                values.append(part.text)
-            template += after
+                text.put(part.text)
+            text.say(after)
         behind = behind or key == first
-    return f"({template + '}'!r} % ({', '.join(values)}{',' if values else ''}))"
+    text.say("}")
+    return text.lines()
+
+
+# Each of these gives an expression for the JSON text of the value that the expression ``v`` has.
 
 
 def _key(name: str) -> str:
     return f"{string(name)}:"
-
-
-def _escaped(text: str) -> str:
-    """As it stands in a template."""
-    return text.replace("%", "%%")
 
 
 def _id(v: str, source: Source) -> str:
@@ -215,7 +209,7 @@ def _place(row: forms.Row, number: int, form: forms.Form, v: str, source: Source
     return _id(place, source) if row == _REF and not number else _of(form, place, source)
 
 
-def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: C901, PLR0911 - a case for each form
+def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: C901, PLR0911, PLR0912 - a case for each form
     match form:
         case forms.Plain(cls=cls):
             if cls is bool:
@@ -244,6 +238,10 @@ def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: C901, PLR0911
             return f"{source.constant({word: json_text(word) for word in words})}[{v}]"
         case forms.AnswerForm():
             return f"{source.constant(answer_text)}({v}, t, r)"
+        case forms.Amount(decimals=False):
+            # Of what is not finite the difference is no number.
+            finite = f"{v}.__class__ is float and {v} - {v} == 0.0"
+            return f"({source.constant(_float)}({v}) if {finite} else {source.constant(number_text)}({v}, t))"
         case _:
             return f"{source.constant(_FUNCTIONS[type(form)])}({v}, t)"
 
@@ -303,10 +301,14 @@ def _payload_writer(cls: type) -> Inner:
     sorts behind the mark.
     """
     source = Source(f"JSON with XML of {cls.__module__}.{cls.__qualname__}")
-    between = f",{string(cls.__name__)}:"
-    xml = _flat_xml(cls, source) or f"{source.constant(_nested_xml)}(p, t)"
-    fields = f"{source.constant(_fields_writer(cls))}(p, t)"
-    made: Any = source.function("p, t", [f"return {xml} + {between!r} + {fields} + '}}'"])
+    text = Literal("", source)
+    if not _flat_xml(cls, text, source):
+        text = Literal("", source)
+        text.put(f"{source.constant(_nested_xml)}(p, t)")
+    text.say(f",{string(cls.__name__)}:")
+    text.put(f"{source.constant(_fields_writer(cls))}(p, t)")
+    text.say("}")
+    made: Any = source.function("p, t", text.lines())
     return cast("Inner", made)
 
 
@@ -315,17 +317,17 @@ def _nested_xml(value: Any, texts: Texts) -> str:
     return text[len('"<') :].replace(NAMESPACE.end, NAMESPACE.mark, 1)
 
 
-def _flat_xml(cls: type, source: Source) -> str | None:
-    """The expression for the XML as a JSON text of a payload that holds scalars only: most do, and to write it in one go takes
-    half as long. ``None`` for another.
+def _flat_xml(cls: type, into: Literal, source: Source) -> bool:
+    """Adds the XML, as a JSON text, of a payload that holds scalars only: most do, and to write it in one go takes half as long.
+    False for another.
     """
     described = describe(cls)
     opening = f'<{described.name} xmlns="{attribute_text(described.namespace)}">'
-    template, values = _raw(opening), list[str]()
+    into.say(_raw(opening).removeprefix("<").replace(NAMESPACE.end, NAMESPACE.mark, 1))
     for field in described.fields:
         scalar = present(field.type) if field.absent_is_none else field.type
         if not isinstance(scalar, Scalar):
-            return None
+            return False
         v = f"p.{field.attribute}"
         text = (
             f"{source.constant(xml_of)}({v}, t)"
@@ -334,26 +336,25 @@ def _flat_xml(cls: type, source: Source) -> str | None:
         )
         before, after = f"<{field.name}>", f"</{field.name}>"
         if field.absent_is_none:
-            template += "%s"
-            values.append(f"('' if {v} is None else {before!r} + {text} + {after!r})")
+            into.put(f"('' if {v} is None else {before!r} + {text} + {after!r})")
         else:
-            template += f"{before}%s{after}"
-            values.append(text)
-    template = template.removeprefix("<").replace(NAMESPACE.end, NAMESPACE.mark, 1)
-    behind = f'{template}</{described.name}>"'
-    return f"({behind!r} % ({''.join(value + ', ' for value in values)}))"
+            into.say(before)
+            into.put(text)
+            into.say(after)
+    into.say(f'</{described.name}>"')
+    return True
 
 
 def _raw(text: str) -> str:
-    """As it stands in a JSON text within a template."""
-    return _escaped(string(text)[1:-1])
+    """As it stands in a JSON text."""
+    return string(text)[1:-1]
 
 
 @PerClass
 def _fields_writer(cls: type) -> Inner:
     source = Source(f"JSON of {cls.__module__}.{cls.__qualname__}")
     parts = {field.name: _field(field, source) for field in describe(cls).fields}
-    made: Any = source.function("p, t", [f"return {_braces(parts) if parts else repr('{}')}"])
+    made: Any = source.function("p, t", _braces(parts, source) if parts else ["return '{}'"])
     return cast("Inner", made)
 
 

@@ -13,6 +13,7 @@ from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.frames import Failure, Frame, Message, Thread
 from organism.kernel.crowding import too_crowded
+from organism.kernel.plain import plainly
 from organism.kernel.sendable import whom_before, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
@@ -262,6 +263,15 @@ Planned = tuple[Outgoing, Target | Route | None]
 
 def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -> Sequence[Planned] | Refusal:
     """What is to be done with an answer, all of it, or why nothing of it is."""
+    if len(outgoing) == 1:
+        plain = plainly(state, message, outgoing[0])
+        if plain is not None:
+            return (plain,)
+    return check_closely(state, message, outgoing)
+
+
+def check_closely(state: State, message: Message, outgoing: Sequence[Outgoing]) -> Sequence[Planned] | Refusal:
+    """The same, with every question asked."""
     frame = message.frame
     plan: list[Planned] = []
     for out in outgoing:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 @define(eq=False, kw_only=True)
 class CallFor:
-    """Nobody changes one, see :class:`~organism.kernel.holds.Hold`. Whose call it is and what it goes to. ``message`` is ``None`` for a thread without handlers."""
+    """Whose call it is and what it goes to. ``message`` is ``None`` for a thread without handlers. Nobody changes one, see
+    :class:`~organism.kernel.holds.Hold`.
+    """
 
     thread: Thread
     message: Message | None
@@ -193,8 +195,11 @@ class Calls:
         if (hold.chain, hold.id) not in state.holds:
             return ()  # its delivery left it behind, and it was charged then
         self._book.begin(at)
-        path = apply_charge(state, hold, charge)
-        crossed = note_crossings(state, thread, hold.message, charge.amounts, path=_crossing(state, thread, path))
+        amounts = charge.amounts
+        path = apply_charge(state, hold, charge, amounts)
+        if thread.ended:
+            path = _crossing(state, path)
+        crossed = note_crossings(state, thread, hold.message, amounts, path=path)
         if self._book.listening:
             self._write_settled(hold, charge)
         else:
@@ -333,10 +338,8 @@ class Calls:
         self._try_waiting((node,))
 
 
-def _crossing(state: State, thread: Thread, path: tuple[Node, ...]) -> tuple[Node, ...]:
-    """The nodes whose levels a call may cross: those that it counts on, less threads that have ended, whose last figures are said."""
-    if not thread.ended:
-        return path
+def _crossing(state: State, path: tuple[Node, ...]) -> tuple[Node, ...]:
+    """The nodes whose levels a call of a thread that has ended may cross: those that it counts on, less threads whose last figures are said."""
     return tuple(
         node for node in path if node.window is not None or node.scope == SCOPE or node.thread in state.threads
     )

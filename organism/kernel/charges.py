@@ -13,6 +13,9 @@ from organism.kernel.outcome import amend
 from organism.kernel.windows import path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from organism.budget.claims import Vector
     from organism.kernel.holds import Hold
     from organism.kernel.state import State
 
@@ -52,21 +55,23 @@ def _short_of(node: Node) -> str:
     return max(shares, default=(0.0, "tokens"))[1]
 
 
-def apply_charge(state: State, hold: Hold, charge: Charge) -> tuple[Node, ...]:
-    """Settles on the whole path, and in the sums by handler, model, backend, account, label and tag; gives the nodes that it counts on."""
+def apply_charge(state: State, hold: Hold, charge: Charge, amounts: Vector) -> tuple[Node, ...]:
+    """Settles the ``amounts`` of a charge on the whole path, and in the sums by handler, model, backend, account, label and tag; gives
+    the nodes that it counts on.
+    """
     del state.holds[hold.chain, hold.id]
     if hold.streamed:
         left = [each for each in state.streams.pop(hold.thread, ()) if each is not hold]
         if left:
             state.streams[hold.thread] = left
-    path, amounts = path_of(hold), charge.amounts
+    path = path_of(hold)
     put_back(path, hold.need, amounts)
     note_details(path, charge)
     if hold.thread.ended:
         amend(hold.thread)
     if amounts[CALLS] or amounts[0]:
         hold.thread.calls_like = amounts
-    state.sums.spend(hold, charge)
+    state.sums.spend(hold, charge, amounts)
     return path
 
 
@@ -76,10 +81,10 @@ def note_text(thread: Thread, handler: str, text: str) -> None:
         thread.partial = (handler, text)
 
 
-def overdrafts(hold: Hold, charge: Charge) -> list[str]:
+def overdrafts(hold: Hold, charge: Charge) -> Sequence[str]:
     """Where this charge passed its hold and, with that, a limit: one line each (R12)."""
     if not any(map(gt, charge.amounts, hold.need)):
-        return []
+        return ()
     return [
         f"{VECTOR[unit]} of the {node.scope} are overdrawn: {figure(unit, node.used[unit])} used, "
         f"limit {figure(unit, node.caps.limit[unit])}; a call to {hold.backend} was charged {figure(unit, spent)} "

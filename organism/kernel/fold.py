@@ -107,7 +107,7 @@ class Fold:
                 self.state.set_state(message.thread, message.to, changes)
             case facts.CallSettled(hold=id_, charge=charge):
                 chain = chain_of(self._thread(fact.thread))
-                apply_charge(self.state, self.state.holds[chain, id_], charge)
+                apply_charge(self.state, self.state.holds[chain, id_], charge, charge.amounts)
             case facts.Stopped(failure=failure):
                 self._halt(self._thread(fact.thread), failure)
             case facts.Buried(stops=failure) if failure is not None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Hold:
     """What a pending model call may cost at most, taken on ``path``. ``message`` is ``None`` for a thread without handlers.
 
-    Nobody changes one; it is not frozen, since that takes twice as long to make, and every call has one. ``id`` numbers the calls of its chain, ``held_at`` is the instant whose window it is charged to.
+    Nobody changes one; it is not frozen, since that takes twice as long to make, and every call has one. ``id`` numbers the calls of its
+    chain, ``held_at`` is the instant whose window it is charged to.
     """
 
     id: int

@@ -10,7 +10,7 @@ from attrs import evolve
 from organism.budget.caps import caps
 from organism.budget.claims import NOTHING
 from organism.budget.tree import Node, aim
-from organism.frames import Ask, Conversation, Frame, Memory, Message, Thread, chain_of, root_of
+from organism.frames import NONE, Ask, Conversation, Frame, Memory, Message, Thread, chain_of, root_of
 from organism.kernel.charges import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
@@ -112,7 +112,7 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
     thread.opened_at, thread.paused_at, thread.waits_turn = image.opened_at, image.paused_at, image.waits_turn
     thread.seq, thread.calls = image.seq, image.calls
     thread.records = list(image.records) or None
-    thread.replies = [(handler, payload) for handler, payload in image.replies]
+    thread.replies = [(handler, payload) for handler, payload in image.replies] or NONE
     thread.failures = list(image.failures) or None
     thread.warnings = list(image.warnings) or None
     thread.pending = {handler: list(warned) for handler, warned in image.pending.items()} or None
@@ -244,5 +244,6 @@ def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) 
     add_hold(state, hold)
     thread.exhausted, thread.graced = exhausted, graced
     for node in path_of(hold):
-        if node.window is not None:  # the others have it in their figures
+        # The others have it in their figures; a thread that has ended has none of before.
+        if node.window is not None or (thread.ended and node is thread.node):
             node.held = [have + more for have, more in zip(node.held, image.need, strict=True)]

@@ -14,7 +14,19 @@ from organism import facts
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
 from organism.dependence import leaving, unanswered
-from organism.frames import Ask, Conversation, Failure, Frame, Memory, Message, Thread, descendants, pending, root_of
+from organism.frames import (
+    NONE,
+    Ask,
+    Conversation,
+    Failure,
+    Frame,
+    Memory,
+    Message,
+    Thread,
+    descendants,
+    pending,
+    root_of,
+)
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
 from organism.kernel.holds import held_by_streams
@@ -251,7 +263,10 @@ class State:
             if self.rings is not None:
                 self.rings.add(message)
             charge_messages(thread.node, 1)
-            self.sums.count(message)
+            sent = self.sums.sent
+            sent[message.to] = sent.get(message.to, 0) + 1
+            if thread.labels or thread.accounts:
+                self.sums.count_named(thread)
         if self.index is not None:
             self.index.posted(message)
         if thread.owner is None and not message.route.answers:  # as queue() does it, for the most
@@ -288,6 +303,8 @@ class State:
         """A reply leaves the thread; from a called sub-thread that answers for its caller, the caller's thread as well."""
         frame.answered = True
         for thread in leaving(frame.thread):
+            if thread.replies is NONE:
+                thread.replies = []
             thread.replies.append((frame.handler, payload))
         if self.steps is not None:
             self.steps.append(facts.Left(thread=frame.thread.id, sender=frame.handler, payload=payload))

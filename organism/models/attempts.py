@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import anyio.lowlevel
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from organism.budget.claims import Charge, Claim
 from organism.models.checked import allowance_of, provider_at_work, provider_closing, response_of, usage_of
@@ -26,7 +27,8 @@ from organism.models.prices import UNKNOWN, Rates
 from organism.models.seats import Seat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from organism.budget.claims import Crossing
     from organism.errors import ModelError
@@ -44,6 +46,10 @@ class Whole(Protocol):
     call: Call
     prompt: Prompt
     ledger: Ledger
+    time: Callable[[], float]
+    """The clock that waiting goes by."""
+    within: Callable[[float], AbstractContextManager[object]]
+    """Makes a block that is cancelled after so many seconds."""
 
     def note(self, attempt: Attempt, error: BackendError) -> None:
         """Takes down why the attempt failed."""
@@ -80,13 +86,21 @@ class Attempt:
     started: float
     taken: Taken
     probe: bool = False
-    output: Output = field(factory=Output)
-    received: list[str] = field(factory=list[str])
+    received: Sequence[str] = ()
+    """The output that came."""
     reported: RawUsage | None = None
     ended: float = 0.0
     """When it was settled."""
     touched: bool = False
     charge: Charge | None = None
+    _output: Output | None = None
+
+    @property
+    def output(self) -> Output:
+        """The tokens that a stream has brought."""
+        if self._output is None:
+            self._output = Output()
+        return self._output
 
     @property
     def request(self) -> Request:
@@ -108,7 +122,7 @@ class Attempt:
 
     async def ask(self) -> Response:
         """The whole answer. Raises BackendError, also for what a provider does that no provider should."""
-        with anyio.move_on_after(self.seat.settings.timeout):
+        with self.run.within(self.seat.settings.timeout):
             await self._about_to_touch()
             with provider_at_work():
                 return response_of(await self.backend.complete(self.request))
@@ -150,8 +164,7 @@ class Attempt:
 
     def answered(self, response: Response) -> Completion:
         """Settles a whole answer, and makes of it what the caller gets."""
-        self.received = [response.text, *(f"{call.name}{call.arguments}" for call in response.tool_calls)]
-        self.settle(usage_of(response))
+        self.settle(usage_of(response), response)
         self.hear(response)
         self.seat.circuit.answered(probe=self.probe)
         return self.run.completion(self, response)
@@ -160,7 +173,7 @@ class Attempt:
         """Takes in what the provider said with its answer, or with a failure, of its rate limits."""
         allowance = allowance_of(told)
         if allowance is not None:
-            self.seat.pace.hear(self.taken, allowance, anyio.current_time())
+            self.seat.pace.hear(self.taken, allowance, self.run.time())
 
     def spoke(self) -> None:
         """The first text of a stream has come."""
@@ -168,6 +181,8 @@ class Attempt:
 
     def receive(self, text: str) -> None:
         """A piece of a stream has come."""
+        if not isinstance(self.received, list):
+            self.received = list[str]()
         self.received.append(text)
         self.output.add(text)
 
@@ -215,10 +230,12 @@ class Attempt:
             self.release()
         self.seat.circuit.left(probe=self.probe)
 
-    def settle(self, report: RawUsage | None) -> None:
-        """Charges what was reported, or else the estimate of the input and of the output that came."""
+    def settle(self, report: RawUsage | None, response: Response | None = None) -> None:
+        """Charges what was reported, or else the estimate of the input and of the output that came: all of it in a ``response``."""
         used = measured(report)
         if used is None:
+            if response is not None:
+                self.received = (response.text, *(f"{call.name}{call.arguments}" for call in response.tool_calls))
             self._charge_for(self._guess(), estimated=True)
         else:
             self._learn(used)
@@ -270,7 +287,7 @@ class Attempt:
 
     def _charge(self, charge: Charge) -> None:
         self.charge = charge
-        pace, now = self.seat.pace, anyio.current_time()
+        pace, now = self.seat.pace, self.run.time()
         self.ended = now
         if self.touched:
             pace.correct(self.taken, charge.input_tokens + charge.output_tokens, now)

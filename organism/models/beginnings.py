@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import define
 
 from organism.models.profiles import Text
 
@@ -21,11 +21,11 @@ _SHARED: Final = 256
 """Offers that are kept only once, however many beginnings they were sent with."""
 
 
-@frozen(kw_only=True)
+@define(eq=False, kw_only=True)
 class Base:
     """What an estimate can build on: ``reported`` tokens for ``offer`` and all but the ``new`` texts of a prompt.
 
-    Where it is not ``whole``, they were reported for more than that, and bound it.
+    Where it is not ``whole``, they were reported for more than that, and bound it. Nobody changes one; every call makes some.
     """
 
     reported: int
@@ -49,14 +49,18 @@ class Beginnings:
         for end in range(len(prompt.digests), 0, -1):
             digest = prompt.digests[end - 1]
             known = self._known.get(digest)
-            if known is None or (found and not any(whole for _, whole in known.values())):
+            if known is None:
+                continue
+            if found and not any(whole for _, whole in known.values()):
                 continue
             self._known.move_to_end(digest)
             for offer, (reported, whole) in known.items():
                 if end == 1 and not (offer or whole):
                     continue  # a prompt that has nothing in common with another is no bound on it
-                came = [text for digest, text in prompt.beside if digest not in offer]
-                found.append(Base(reported=reported, whole=whole, offer=offer, new=(*prompt.parts[end:], *came)))
+                new = prompt.parts[end:]
+                if offer != prompt.offer:
+                    new = (*new, *(text for digest, text in prompt.beside if digest not in offer))
+                found.append(Base(reported=reported, whole=whole, offer=offer, new=new))
                 complete = complete or whole
             if complete:
                 break

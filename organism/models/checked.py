@@ -106,11 +106,12 @@ def _wrong_response(given: Any) -> str:
     """What stands where a response, or a part of one, should; empty where nothing is wrong."""
     if not isinstance(given, Response):
         return f"{_kind(given)}, and no Response"
-    for name in ("text", "finish_reason", "model"):
-        value: object = getattr(given, name)
-        if not _is_text(value):
-            return f"a Response whose {name} is {_kind(value)}"
-    if not isinstance(cast("object", given.message), Mapping):
+    if not (type(given.text) is type(given.finish_reason) is type(given.model) is str):
+        for name in ("text", "finish_reason", "model"):
+            value: object = getattr(given, name)
+            if not _is_text(value):
+                return f"a Response whose {name} is {_kind(value)}"
+    if type(given.message) is not dict and not isinstance(cast("object", given.message), Mapping):
         return f"a Response whose message is {_kind(given.message)}"
     if given.tool_calls != () and not _are_tool_calls(given.tool_calls):
         return "a Response whose tool_calls is no tuple of ToolCall with texts"
@@ -162,10 +163,14 @@ def _said(error: Exception) -> str:
 
 
 def _are_tool_calls(calls: object) -> bool:
-    return isinstance(calls, tuple) and all(
-        isinstance(call, ToolCall) and all(_is_text(part) for part in (call.id, call.name, call.arguments))
-        for call in cast("tuple[object, ...]", calls)
-    )
+    if not isinstance(calls, tuple):
+        return False
+    for call in cast("tuple[object, ...]", calls):
+        if not isinstance(call, ToolCall):
+            return False
+        if not (_is_text(call.id) and _is_text(call.name) and _is_text(call.arguments)):
+            return False
+    return True
 
 
 def _is_plain(message: object, deep: int = _DEEP) -> bool:
@@ -178,7 +183,10 @@ def _is_plain(message: object, deep: int = _DEEP) -> bool:
                 return False
         return True
     if kind is list and deep:
-        return all(_is_plain(each, deep - 1) for each in cast("list[object]", message))
+        for each in cast("list[object]", message):  # noqa: SIM110 - as above
+            if not _is_plain(each, deep - 1):
+                return False
+        return True
     return kind is str
 
 

@@ -10,10 +10,12 @@ from attrs import frozen
 
 from organism.budget.claims import Crossing
 from organism.models.contract import Message, ToolCall, ToolSpec
+from organism.quick import quick
 from organism.settings import NOTHING
 from organism.usage import Usage
 
 
+@quick
 @frozen(kw_only=True)
 class Call:
     """One ``complete``. ``max_output_tokens`` is an argument that is honoured or refused; ``wish`` is an agent's, and may
@@ -36,6 +38,7 @@ class Call:
     tags: tuple[str, ...] = ()
 
 
+@quick
 @frozen(kw_only=True)
 class Completion:
     """An answer of a model.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attrs import frozen
 
+from organism.quick import quick
 from organism.settings import NOTHING, BackendSettings
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class ToolSpec:
     parameters: Mapping[str, Any]
 
 
+@quick
 @frozen(kw_only=True)
 class ToolCall:
     """A call the model wants made; ``arguments`` is the JSON text as the model wrote it, possibly broken."""
@@ -40,6 +42,7 @@ class ToolCall:
     arguments: str
 
 
+@quick
 @frozen(kw_only=True)
 class Request:
     """One attempt at one backend. ``tool_choice`` is ``auto``, ``required``, ``none`` or a tool's name; ``returns`` is the
@@ -59,6 +62,7 @@ class Request:
     extra: Mapping[str, Any] = NOTHING
 
 
+@quick
 @frozen(kw_only=True)
 class RawUsage:
     """Usage as the provider reported it, unchecked: the router validates it (numbers may be missing, negative or text).
@@ -81,6 +85,7 @@ class Allowance:
     tokens: int | None = None
 
 
+@quick
 @frozen(kw_only=True)
 class Response:
     """A finished answer. ``message`` is the assistant message to keep in the history, as the provider wants it back."""
@@ -94,6 +99,7 @@ class Response:
     allowance: Allowance | None = None
 
 
+@quick
 @frozen(kw_only=True)
 class Piece:
     """A piece of streamed output. ``kind`` ``text`` is a piece of the answer's text; ``other`` is output that is billed but

@@ -12,22 +12,30 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.models.beginnings import Beginnings
+from attrs import define
+
+from organism.models.beginnings import Base, Beginnings
 from organism.models.overheads import OfferOverhead, Overhead
 from organism.models.profiles import RATIO, Text
-from organism.models.prompt import canonical
+from organism.models.prompt import Prompt, canonical
 from organism.models.witnesses import ABSURD, SAID_FROM, Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from organism.models.beginnings import Base
-    from organism.models.prompt import Prompt
-
 __all__ = ["RATIO", "Estimates", "Text", "bound"]
 
 _GARBLED: Final = 100_000
 """Tokens that no provider adds of its own."""
+
+
+@define(eq=False)
+class _Looked:
+    """What is known of a prompt: the beginnings that it has in common with earlier ones, and the tokens of all of it where it has none."""
+
+    prompt: Prompt
+    bases: list[Base]
+    tokens: int | None = None
 
 
 class Estimates:
@@ -41,8 +49,8 @@ class Estimates:
         self._witnesses = Witnesses()
         self._bare = Overhead()
         self._offering = OfferOverhead()
-        self._latest: tuple[Prompt, list[Base]] | None = None
-        """What was last built on for which prompt, until something is learned: most are reported as they were estimated."""
+        self._latest: _Looked | None = None
+        """What was last looked up for which prompt, until something is learned: most are reported as they were estimated."""
 
     def input_tokens(self, prompt: Prompt, *, overhead: int = 0) -> int:
         """The input to hold: the report for the longest known beginning, and new text; ``overhead`` included.
@@ -55,13 +63,13 @@ class Estimates:
         call had not are new as well; those that only it had were paid for in its report, which then is a bound. So is the
         report of a prompt that began alike and went on otherwise, such as another task of the same agent.
         """
-        bases = self._bases(prompt)
+        looked = self._looked(prompt)
         whole, costs = False, list[int]()
-        for base in bases:
+        for base in looked.bases:
             whole = whole or base.whole
             costs.append(base.reported + self.tokens(base.new) + overhead + self._lately_offered(prompt, base))
         if not whole:
-            costs.append(self.tokens(prompt.texts) + max(overhead, self._overhead(prompt)))
+            costs.append(self._whole(looked) + max(overhead, self._overhead(prompt)))
         return min(costs)
 
     def tokens(self, texts: Sequence[Text]) -> int:
@@ -78,23 +86,29 @@ class Estimates:
         self._beginnings.remember(prompt, reported)
         self._latest = None
 
-    def _bases(self, prompt: Prompt) -> list[Base]:
+    def _looked(self, prompt: Prompt) -> _Looked:
         latest = self._latest
-        if latest is None or latest[0] is not prompt:
-            latest = self._latest = (prompt, self._beginnings.of(prompt))
-        return latest[1]
+        if latest is None or latest.prompt is not prompt:
+            latest = self._latest = _Looked(prompt, self._beginnings.of(prompt))
+        return latest
+
+    def _whole(self, looked: _Looked) -> int:
+        """The estimate for all of a prompt, as if nothing of it was known."""
+        if looked.tokens is None:
+            looked.tokens = self.tokens(looked.prompt.texts)
+        return looked.tokens
 
     def _learn_text(self, prompt: Prompt, reported: int) -> None:
-        bases = self._bases(prompt)
-        before = next((base for base in bases if base.whole and base.offer == prompt.offer), None)
-        if before is not None:
-            self._witnesses.learn(before.new, reported - before.reported)
-            return
+        looked = self._looked(prompt)
+        for base in looked.bases:
+            if base.whole and base.offer == prompt.offer:
+                self._witnesses.learn(base.new, reported - base.reported)
+                return
         if prompt.offer:
             self._offering.leaves(reported, prompt.size)
         if prompt.size < SAID_FROM:
             learned = self._offering if prompt.offer else self._bare
-            learned.learn(reported - self.tokens(prompt.texts))
+            learned.learn(reported - self._whole(looked))
         self._witnesses.learn(prompt.texts, reported)
 
     def _overhead(self, prompt: Prompt) -> int:

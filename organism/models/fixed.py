@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, final
+from typing import TYPE_CHECKING, Any, NoReturn, final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def _refuse(*_args: object, **_named: object) -> NoReturn:
@@ -22,8 +25,8 @@ class Fixed(dict[str, Any]):
 
     known: tuple[object, Any] | None
 
-    def __init__(self, given: dict[str, Any]) -> None:
-        super().__init__(given)
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        dict.__init__(self, given)
         self.known = None
 
     __setitem__ = __delitem__ = __ior__ = _stays

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
+from organism.quick import quick
+
 if TYPE_CHECKING:
     from organism.budget.claims import Charge, Claim, Crossing
     from organism.settings import Level
 
 
+@quick
 @frozen(kw_only=True)
 class Held:
     """A granted hold. ``output_tokens`` is how much output may come back; ``clamped`` that the wish was lowered."""

@@ -7,11 +7,13 @@ from typing import Final
 from attrs import frozen
 
 from organism.models.contract import RawUsage
+from organism.quick import quick
 
 LARGEST: Final = 10**9
 """The most tokens that a report may name: more is a garbled number, and no call."""
 
 
+@quick
 @frozen(kw_only=True)
 class Measured:
     """Tokens of one attempt. ``input_tokens`` includes cached input, ``output_tokens`` includes reasoning."""
@@ -46,11 +48,13 @@ def measured(report: object) -> Measured | None:
 
 
 def _detail(figure: object) -> int | None:
+    if type(figure) is int:  # written out, as in what follows: every report comes by
+        return figure if 0 <= figure <= LARGEST else None
     return 0 if figure is None else _count(figure)
 
 
 def _count(figure: object) -> int | None:
-    if type(figure) is int:  # nearly all of them
+    if type(figure) is int:
         return figure if 0 <= figure <= LARGEST else None
     if not isinstance(figure, int) or isinstance(figure, bool):
         return None

@@ -7,13 +7,8 @@ of each kind of other sign, and what two profiles have in common is what the tex
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import cached_property
-from operator import mul
 from string import ascii_lowercase
-from typing import TYPE_CHECKING, Final
-
-from attrs import frozen
+from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,67 +56,96 @@ _LEADS: Final[tuple[tuple[int, int, int, float], ...]] = (
 """Groups of characters beyond ASCII: the first and last byte that leads one, its bytes, and the tokens a byte as above."""
 
 
-def _groups() -> tuple[list[int], list[int], tuple[float, ...]]:
-    """The group of each byte, the bytes that it stands for, and the most tokens a byte of each group."""
-    group, stands_for = [len(_ASCII) + len(_LEADS)] * 256, [1] * 256
+_GROUPS: Final = len(_ASCII) + len(_LEADS) + 1
+_CONTINUES: Final = _GROUPS
+"""Stands for the bytes of a character beyond its first, which are counted with that."""
+MOST: Final[Profile] = (*_ASCII.values(), *(most for _, _, _, most in _LEADS), 1.0)
+"""The most tokens that a byte of each group may be."""
+_STANDS_FOR: Final = (*(1 for _ in _ASCII), *(size for _, _, size, _ in _LEADS), 1)
+"""The bytes that the first byte of a sign of each group stands for."""
+
+
+def _group_of_each() -> bytes:
+    """The group of each byte."""
+    group = [_GROUPS - 1] * 256
     for number, signs in enumerate(_ASCII):
         for sign in signs.encode():
             group[sign] = number
-    for number, (first, last, size, _) in enumerate(_LEADS, len(_ASCII)):
-        for lead in range(first, last + 1):
-            group[lead], stands_for[lead] = number, size
-    for continuing in range(0x80, 0xC0):
-        stands_for[continuing] = 0  # counted with its lead
-    return group, stands_for, (*_ASCII.values(), *(most for _, _, _, most in _LEADS), 1.0)
+    for number, (first, last, _, _) in enumerate(_LEADS, len(_ASCII)):
+        group[first : last + 1] = [number] * (last + 1 - first)
+    group[0x80:0xC0] = [_CONTINUES] * 0x40
+    return bytes(group)
 
 
-_GROUP, _STANDS_FOR, MOST = _groups()
-"""``MOST``: the most tokens that a byte of each group may be."""
+_GROUP: Final = _group_of_each()
+_COSTS: Final = tuple(sorted({most * size for most, size in zip(MOST, _STANDS_FOR, strict=True)}))
+"""The different tokens that a sign may be at most, the least first."""
+_COST: Final = bytes(
+    len(_COSTS) if group == _CONTINUES else _COSTS.index(MOST[group] * _STANDS_FOR[group]) for group in _GROUP
+)
+"""Which of them each byte is that begins a sign."""
+_OF_ASCII: Final = tuple((number, cost) for number, cost in enumerate(_COSTS) if cost <= 1)
+_OF_ALL: Final = tuple(enumerate(_COSTS))
 
 
-@frozen
+@final
 class Text:
-    """A piece of what is sent, in UTF-8."""
+    """A piece of what is sent, in UTF-8: its ``body``, and its ``size`` in bytes. What is made of it is kept, and it stays as it is."""
 
-    body: bytes
+    __slots__ = ("_counts", "_profile", "body", "most", "size")
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.size = len(body)
+        signs = body.translate(_COST)
+        # Counted for each cost: the signs of a text one after the other would take ten times as long.
+        costs = _OF_ASCII if body.isascii() else _OF_ALL
+        self.most: float = sum([signs.count(number) * cost for number, cost in costs])
+        """The tokens that it may be at most where nothing is known of it."""
+        self._counts: tuple[int, ...] | None = None
+        self._profile: Profile | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Text) and self.body == other.body
+
+    def __hash__(self) -> int:
+        return hash(self.body)
+
+    def __repr__(self) -> str:
+        return f"Text({self.body!r})"
 
     @property
-    def size(self) -> int:
-        """Its bytes."""
-        return len(self.body)
-
-    @cached_property
     def counts(self) -> tuple[int, ...]:
-        """Its bytes in each group of signs. Counted once: an estimate, and the report that comes of it, both need them."""
-        found = [0] * len(MOST)
-        for byte, times in Counter(self.body).items():
-            found[_GROUP[byte]] += times * _STANDS_FOR[byte]
-        return tuple(found)
+        """Its bytes in each group of signs."""
+        if self._counts is None:
+            signs = self.body.translate(_GROUP)
+            self._counts = tuple([signs.count(group) * size for group, size in enumerate(_STANDS_FOR)])
+        return self._counts
 
-    @cached_property
-    def makeup(self) -> tuple[Profile, float]:
-        """Its profile, and the floor of that."""
-        return _makeup(self.counts)
+    @property
+    def profile(self) -> Profile:
+        """The share of each group in it."""
+        if self._profile is None:
+            self._profile = _profile(self.counts)
+        return self._profile
 
 
-def makeup_of(texts: Sequence[Text]) -> tuple[Profile, float]:
-    """The profile of texts taken together (all zero where there are none), and :func:`floor_of` it."""
+def profile_of(texts: Sequence[Text]) -> Profile:
+    """The profile of texts taken together; all zero where there are none."""
     there = [text for text in texts if text.body]
     if len(there) == 1:
-        return there[0].makeup
-    return _makeup([*map(sum, zip(*[text.counts for text in there], strict=True))] or [0] * len(MOST))
+        return there[0].profile
+    return _profile([*map(sum, zip(*[text.counts for text in there], strict=True))] or [0] * len(MOST))
 
 
-def _makeup(counts: Sequence[int]) -> tuple[Profile, float]:
+def _profile(counts: Sequence[int]) -> Profile:
     size = sum(counts) or 1
-    profile = tuple([count / size for count in counts])
-    return profile, floor_of(profile)
+    return tuple([count / size for count in counts])
 
 
-def floor_of(profile: Profile) -> float:
-    """Tokens a byte to hold for such a text where nothing is known of it: never less than :data:`RATIO`."""
-    costs: Iterable[float] = map(mul, profile, MOST)
-    return max(RATIO, sum(costs))
+def floor_of(texts: Sequence[Text], size: int) -> float:
+    """Tokens a byte to hold for texts of ``size`` bytes together where nothing is known of them: never less than :data:`RATIO`."""
+    return max(RATIO, sum([text.most for text in texts]) / size) if size else RATIO
 
 
 def unlike(one: Profile, other: Profile) -> float:

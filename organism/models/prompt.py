@@ -8,7 +8,7 @@ from hashlib import blake2b
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from attrs import Factory, field, frozen
+from attrs import Factory, define, field
 
 from organism.models.chat import format_of, tool_of
 from organism.models.profiles import Text
@@ -30,9 +30,9 @@ def _offer_of(prompt: Prompt) -> frozenset[bytes]:
     return frozenset(digest for digest, _ in prompt.beside) if prompt.beside else _NO_OFFER
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class Prompt:
-    """What is sent as input, for estimating: each message, and beside them the tools and the schema of the answer.
+    """What is sent as input, for estimating: each message, and beside them the tools and the schema of the answer. Nobody changes one.
 
     ``parts`` are the messages as canonical JSON, ``digests`` stand for everything up to and including each. ``beside`` has
     the digest and the JSON of each tool and schema. ``unbounded`` is the place and type of the first part whose tokens its
@@ -45,7 +45,7 @@ class Prompt:
     unbounded: str = ""
     size: int = field(repr=False, default=Factory(_size_of, takes_self=True))
     """Bytes of everything, with a comma behind each tool."""
-    offer: frozenset[bytes] = field(init=False, repr=False, default=Factory(_offer_of, takes_self=True))
+    offer: frozenset[bytes] = field(repr=False, default=Factory(_offer_of, takes_self=True))
     """Which tools and schema it has."""
 
     @property
@@ -89,16 +89,26 @@ def beside_of(schema: Mapping[str, Any]) -> tuple[bytes, Text]:
 def canonical(value: object, what: str) -> bytes:
     """The value as compact JSON in UTF-8, keys sorted. ``what`` it is stands in the TypeError for what is no JSON."""
     try:
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain)
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} cannot be sent to a model: {error}; use text, numbers, lists and mappings") from error
     return text.encode("utf-8", "surrogatepass")  # a lone surrogate is for the provider to refuse
+
+
+def canonical_text(role: str, content: str) -> bytes:
+    """As :func:`canonical` writes a message that says nothing but a text, sooner."""
+    return f'{{"content":{_quoted(content)},"role":{_quoted(role)}}}'.encode("utf-8", "surrogatepass")
 
 
 def _plain(value: object) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain)
+"""As ``json.dumps`` makes one anew for each value."""
+_quoted: Final = json.encoder.encode_basestring
 
 
 def unbounded_in(message: Message, index: int) -> Iterator[str]:

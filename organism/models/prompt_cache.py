@@ -7,15 +7,17 @@ apart each time.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import ref
 
-from attrs import frozen
+from attrs import define, frozen
 
 from organism.models.chat import format_of, tool_of
 from organism.models.fixed import Fixed, FixedList
 from organism.models.profiles import Text
-from organism.models.prompt import Prompt, beside_of, canonical, digest_of, unbounded_in
+from organism.models.prompt import Prompt, beside_of, canonical, canonical_text, digest_of, unbounded_in
+from organism.models.prompts_said import LONG, Beginning, PromptsSaid, stays_until
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -26,13 +28,17 @@ MOST: Final = 8 << 20
 """Bytes of messages that are kept before the older half begins to be forgotten: some dozens of long histories."""
 _EACH: Final = 512
 """Bytes that each takes beside its text."""
+_PLAIN: Final = 3
+"""What the place of a message with nothing but a text is made of: the digest of what was said before, its role and its content."""
+_OFFERS: Final = 256
+"""Tuples of tools that are known again."""
 _DEEP: Final = 12
 """Levels of lists and mappings in one another that are looked into."""
 
 
-@frozen(eq=False)
+@define(eq=False)
 class _Said:
-    """A message behind all that was said before it: ``digest`` stands for all of it, ``size`` counts its bytes."""
+    """A message behind all that was said before it: ``digest`` stands for all of it, ``size`` counts its bytes. Nobody changes one."""
 
     text: Text
     digest: bytes
@@ -41,11 +47,25 @@ class _Said:
     """The place of the first part, of all that was said, whose tokens its bytes do not bound."""
 
 
+@frozen(eq=False)
+class _Beside:
+    """What is sent beside the messages: the digest and the JSON of each, which of them there are, and their bytes, each with a comma."""
+
+    texts: tuple[tuple[bytes, Text], ...]
+    offer: frozenset[bytes]
+    size: int
+
+
+def _beside_of(texts: tuple[tuple[bytes, Text], ...]) -> _Beside:
+    return _Beside(texts, frozenset([digest for digest, _ in texts]), sum([text.size + 1 for _, text in texts]))
+
+
+_NOTHING_BESIDE: Final = _beside_of(())
 _NOTHING: Final = _Said(Text(b""), digest_of(b""), 0, "")
 
 
 class PromptCache:
-    """The prompts of one router, up to ``most`` bytes of messages and as much again that was said longer ago."""
+    """The prompts of one router, up to ``most`` bytes of messages, as much again that was said longer ago, and of long prompts."""
 
     def __init__(self, *, most: int = MOST) -> None:
         self._most = most
@@ -53,21 +73,31 @@ class PromptCache:
         self._known: dict[Hashable, _Said] = {}
         self._before: dict[Hashable, _Said] = {}
         """What was known when there was last too much: it is forgotten unless it is said again."""
+        self.said_last = PromptsSaid[_Said](most=most)
+        self._offered: dict[int, tuple[Sequence[ToolSpec], _Beside]] = {}
+        """What was lately sent beside the messages, by the tools that it is of, where nobody can change them."""
 
     def of(
         self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = (), returns: Mapping[str, Any] | None = None
     ) -> Prompt:
         """As :func:`organism.models.prompt.prompt_of`, sooner."""
-        beside = self._beside(tools, returns) if tools or returns is not None else ()
-        last, known = _NOTHING, self._known
-        parts, digests = [last.text], [last.digest]
-        for index, message in enumerate(messages):
+        beside = self._beside(tools, returns) if tools or returns is not None else _NOTHING_BESIDE
+        before = self.said_last.of(messages) if len(messages) >= LONG else None
+        if before is None:
+            start, last = 0, _NOTHING
+            parts, digests = [last.text], [last.digest]
+        else:
+            start, last = len(before.messages), before.last
+            parts, digests = [*before.parts], [*before.digests]
+        stay = stays_until(messages, start) if len(messages) >= LONG else 0
+        known, end = self._known, last
+        for index, message in enumerate(islice(messages, start, None), start):
             stays = message if isinstance(message, Fixed) else None
             behind = None if stays is None else stays.known
             found = behind[1]() if behind is not None and behind[0] is last.digest else None
             if found is None:
                 key = _key_of_message(message)
-                place = None if key is None else (last.digest, key)
+                place = None if key is None else (last.digest, *key)
                 found = known.get(place)
                 if found is None:
                     found = self._said(last, message, index, place)
@@ -77,18 +107,32 @@ class PromptCache:
             last = found
             parts.append(last.text)
             digests.append(last.digest)
-        size = last.size + sum([text.size + 1 for _, text in beside])
-        return Prompt(
-            parts=tuple(parts), digests=tuple(digests), beside=beside, unbounded=last.unbounded, size=size
-        )  # fmt: skip
+            if index < stay:
+                end = last
+        told = Prompt(
+            parts=tuple(parts),
+            digests=tuple(digests),
+            beside=beside.texts,
+            unbounded=last.unbounded,
+            size=last.size + beside.size,
+            offer=beside.offer,
+        )
+        if stay >= LONG and stay > start:
+            kept = tuple(messages[:stay]), told.parts[: stay + 1], told.digests[: stay + 1]
+            self.said_last.keep(Beginning(*kept, last=end, weight=end.size + _EACH), before)
+        return told
 
-    def _said(self, last: _Said, message: Message, index: int, place: Hashable) -> _Said:
+    def _said(self, last: _Said, message: Message, index: int, place: tuple[Hashable, ...] | None) -> _Said:
         """A message that was not said lately; it is known from now on where it has a ``place``."""
         if place is not None and (found := self._before.pop(place, None)) is not None:
             self._keep(place, found)
             return found
-        body = canonical(message, f"messages[{index}]")
-        unbounded = last.unbounded or next(unbounded_in(message, index), "")
+        unbounded = last.unbounded
+        if place is not None and len(place) == _PLAIN:
+            body = canonical_text(message["role"], message["content"])
+        else:
+            body = canonical(message, f"messages[{index}]")
+            unbounded = unbounded or next(unbounded_in(message, index), "")
         said = _Said(Text(body), digest_of(last.digest + body), last.size + len(body), unbounded)
         if place is not None:
             self._keep(place, said)
@@ -100,12 +144,19 @@ class PromptCache:
         if self._weight > self._most:
             self._known, self._before, self._weight = {}, self._known, 0
 
-    def _beside(
-        self, tools: Sequence[ToolSpec], returns: Mapping[str, Any] | None
-    ) -> tuple[tuple[bytes, Text], ...]:  # fmt: skip
-        """The digest and the JSON of each tool and schema."""
+    def _beside(self, tools: Sequence[ToolSpec], returns: Mapping[str, Any] | None) -> _Beside:
+        """The digest and the JSON of each tool and schema. An agent offers the same ones again and again."""
+        latest = self._offered.get(id(tools))
+        if latest is not None and latest[0] is tools and returns is None:
+            return latest[1]
         found = [self._tool(tool) for tool in tools]
-        return tuple(found if returns is None else [*found, self._schema(format_of(returns))])
+        beside = _beside_of(tuple(found if returns is None else [*found, self._schema(format_of(returns))]))
+        # Kept with the tools, whose id is theirs as long as they are.
+        if returns is None and type(tools) is tuple and all(isinstance(tool.parameters, Fixed) for tool in tools):
+            if len(self._offered) >= _OFFERS:
+                self._offered.clear()
+            self._offered[id(tools)] = (tools, beside)
+        return beside
 
     def _tool(self, tool: ToolSpec) -> tuple[bytes, Text]:
         """The same of one tool."""
@@ -130,15 +181,18 @@ class PromptCache:
         return found.digest, found.text
 
 
-def _key_of_message(message: Message) -> Hashable:
-    """What tells a message from any other; ``None`` where nothing does that could be had for less than its JSON."""
+def _key_of_message(message: Message) -> tuple[Hashable, ...] | None:
+    """What tells a message from any other: its role and its content where it is a text, and is all that it says. ``None`` where nothing
+    does that could be had for less than its JSON.
+    """
     kind: type = type(cast("object", message))
     if (kind is Fixed or kind is dict) and len(message) == 2:
         role: object = message.get("role")
         content: object = message.get("content")
         if type(role) is str and type(content) is str:  # nearly all of them
             return (role, content)
-    return _key_of(message, _DEEP)
+    key = _key_of(message, _DEEP)
+    return None if key is None else (key,)
 
 
 def _key_of(value: object, deep: int) -> Hashable:

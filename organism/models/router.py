@@ -33,6 +33,7 @@ from organism.names import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from organism.budget.claims import Claim
@@ -58,7 +59,8 @@ class Router:
     """Sends calls to the backends of their alias, in order of priority, and accounts for every attempt.
 
     ``backends`` makes the provider for a backend's settings, when it is first needed; it may raise ConfigurationError.
-    ``random`` spreads the backoff, ``clock`` (aware) dates the prices. Waiting goes by anyio's clock.
+    ``random`` spreads the backoff, ``clock`` (aware) dates the prices. Waiting goes by anyio's clock, which ``time`` reads, and
+    ``within`` makes blocks that are cancelled after so many seconds of it.
     """
 
     def __init__(
@@ -68,11 +70,15 @@ class Router:
         backends: Callable[[BackendSettings], Backend],
         random: Dice,
         clock: Callable[[], datetime],
+        time: Callable[[], float] = anyio.current_time,
+        within: Callable[[float], AbstractContextManager[object]] = anyio.move_on_after,
     ) -> None:
         self._models = models
         self._make = backends
         self._random = random
         self._clock = clock
+        self._time = time
+        self._within = within
         self._closed = False
         self._made: dict[int, Backend] = {}
         self._estimates: dict[tuple[str, str | None, str], Estimates] = {}
@@ -159,7 +165,10 @@ class Router:
         order = self._order_of(alias, seats)
         way = Way(order, retries=alias.retries, backoff=alias.backoff, dice=self._random.random)
         instead_of = call.model if alias.name != call.model else ""
-        return Run(call, alias, seats, way, prompt=prompt, ledger=ledger, clock=self._clock, instead_of=instead_of)
+        return Run(
+            call, alias, seats, way,
+            prompt=prompt, ledger=ledger, clock=self._clock, time=self._time, within=self._within, instead_of=instead_of,
+        )  # fmt: skip
 
     def _order_of(self, alias: ModelSettings, seats: Sequence[Seat]) -> Sequence[int]:
         """In what order a call tries the backends; the next one may find another."""

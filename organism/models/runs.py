@@ -28,6 +28,7 @@ from organism.usage import Usage, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from organism.budget.claims import Charge, Crossing
@@ -67,6 +68,8 @@ class Run:
         prompt: Prompt,
         ledger: Ledger,
         clock: Callable[[], datetime],
+        time: Callable[[], float],
+        within: Callable[[float], AbstractContextManager[object]],
         instead_of: str = "",
     ) -> None:
         self.call = call
@@ -76,6 +79,8 @@ class Run:
         self._seats = seats
         self._way = way
         self._clock = clock
+        self.time = time
+        self.within = within
         self._instead_of = instead_of
         self._causes: list[str] = []
         self._error: Exception | None = None
@@ -106,13 +111,13 @@ class Run:
         except BaseException:
             # Where its hold is refused it was no attempt, and gives back what it took.
             seat.circuit.left(probe=start.probe)
-            seat.pace.give_back(start.taken, anyio.current_time())
+            seat.pace.give_back(start.taken, self.time())
             seat.slots.release()
             raise
 
     def note(self, attempt: Attempt, error: BackendError) -> None:
         """Takes down why an attempt failed, and decides by it where the next one goes."""
-        now = anyio.current_time()
+        now = self.time()
         self._say(attempt.seat, f"attempt {attempt.number}: {attempt.seat.told(error)}")
         self._error = error
         self._way.failed(attempt.turn.backend, error, now)
@@ -154,10 +159,14 @@ class Run:
     async def _start(self) -> _Start:
         """Waits until an attempt may be made, and takes its place. Raises ModelError when there is none to make."""
         while True:
-            turn, seat, backend = await self._turn()
+            turn, seat, backend = self._turn()
+            if backend is None:
+                await seat.bell.heard(min(turn.at, self._deadline()))
+                continue
             await seat.slots.acquire()  # whoever is cancelled already hears of it here
             try:
-                start = await self._tried(turn, seat, backend)
+                taken = Taken() if seat.pace.unlimited else await self._paced(turn, seat)
+                start = None if taken is None else self._tried(turn, seat, backend, taken)
             except BaseException:
                 seat.slots.release()
                 raise
@@ -165,30 +174,29 @@ class Run:
                 return start
             seat.slots.release()
 
-    async def _tried(self, turn: Turn, seat: Seat, backend: Backend) -> _Start | None:
-        """The attempt, once the rate of its backend allows it; ``None`` where it is not to be made any more."""
-        try:
-            taken = Taken() if seat.pace.unlimited else await self._paced(seat)
-        except TooLateError as late:
-            self._pass_over(turn, seat, f"its rate allows the call in {late.seconds:.3g} s only, after its deadline")
-            return None
+    def _tried(self, turn: Turn, seat: Seat, backend: Backend, taken: Taken) -> _Start | None:
+        """The attempt, now that the rate of its backend allows it; ``None`` where it is not to be made any more."""
         if seat.circuit.state == "closed":  # so are most
             return _Start(turn, seat, backend, taken, probe=False)
-        now = anyio.current_time()
+        now = self.time()
         if seat.circuit.passes_at(now) > now:  # it opened meanwhile, or another call is the probe
             seat.pace.give_back(taken, now)
             return None
         return _Start(turn, seat, backend, taken, seat.circuit.begin(now))
 
-    async def _paced(self, seat: Seat) -> Taken:
-        """Waits for what the backend may get in a minute. Raises TooLateError."""
+    async def _paced(self, turn: Turn, seat: Seat) -> Taken | None:
+        """Waits for what the backend may get in a minute; ``None`` where that comes after the deadline."""
         weight = weight_of(self.call, self._alias, seat, self.prompt)
-        return await seat.pace.turn(weight, deadline=self._deadline())
+        try:
+            return await seat.pace.turn(weight, deadline=self._deadline())
+        except TooLateError as late:
+            self._pass_over(turn, seat, f"its rate allows the call in {late.seconds:.3g} s only, after its deadline")
+            return None
 
-    async def _turn(self) -> tuple[Turn, Seat, Backend]:
-        """The next turn at a backend that may be used, when it has come. Raises ModelError when there is none."""
+    def _turn(self) -> tuple[Turn, Seat, Backend | None]:
+        """The next turn at a backend that may be used; without the backend where it has not come yet. Raises ModelError when there is none."""
         while True:
-            now = anyio.current_time()
+            now = self.time()
             turn = self._way.next(now, partial(self._passes_at, now))
             if turn is None:
                 raise self.failure()
@@ -202,10 +210,9 @@ class Run:
             except ConfigurationError as error:
                 obstacle = one_line("; ".join(error.mistakes))
                 self._error = error
-            if obstacle:
-                self._pass_over(turn, seat, obstacle)
-            else:
-                await seat.bell.heard(min(turn.at, self._deadline()))
+            if not obstacle:
+                return turn, seat, None
+            self._pass_over(turn, seat, obstacle)
 
     def _passes_at(self, now: float, backend: int) -> float:
         return self._seats[backend].circuit.passes_at(now)
@@ -239,9 +246,7 @@ class Run:
         left = self.ledger.seconds_left
         scopes = anyio.current_effective_deadline()
         # One that is cancelled already hears of it at the next wait.
-        return min(
-            math.inf if scopes == -math.inf else scopes, math.inf if left is None else anyio.current_time() + left
-        )
+        return min(math.inf if scopes == -math.inf else scopes, math.inf if left is None else self.time() + left)
 
     # What it holds
 
@@ -276,7 +281,7 @@ class Run:
             claim=claim,
             held=held,
             rates=price,
-            started=anyio.current_time(),
+            started=self.time(),
             taken=start.taken,
             probe=start.probe,
         )

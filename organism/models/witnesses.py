@@ -6,7 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from organism.models.profiles import makeup_of, unlike, unlike_each
+from organism.models.profiles import floor_of, profile_of, unlike, unlike_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,14 +41,18 @@ class Witnesses:
 
     def tokens(self, texts: Sequence[Text]) -> float:
         """Tokens to hold for new texts."""
-        return _size(texts) * self.ratio(texts)
+        size = size_of(texts)
+        return size * self._ratio(texts, size)
 
     def ratio(self, texts: Sequence[Text]) -> float:
         """Tokens to hold for a byte of new text: what the witnesses say for as much as is like them, the floor for the rest."""
-        (profile, floor), size = makeup_of(texts), _size(texts)
-        floor *= self._finer
+        return self._ratio(texts, size_of(texts))
+
+    def _ratio(self, texts: Sequence[Text], size: int) -> float:
+        floor = self._finer * floor_of(texts, size)
         if size < _LIKE_FROM or len(self._seen) < NEEDED:
             return floor
+        profile = profile_of(texts)
         far = unlike_each(profile, [seen for seen, _ in self._seen])
         nearest = [self._seen[index] for index in sorted(range(len(far)), key=far.__getitem__)[:NEEDED]]
         among = tuple([sum(shares) / NEEDED for shares in zip(*(other for other, _ in nearest), strict=True)])
@@ -58,14 +62,14 @@ class Witnesses:
 
     def learn(self, texts: Sequence[Text], reported: int) -> None:
         """Takes in what was reported for a text."""
-        size = _size(texts)
+        size = size_of(texts)
         if size < SAID_FROM or not 0 < (said := reported / size) <= ABSURD:
             return
-        profile, floor = makeup_of(texts)
-        self._seen.append((profile, said))
-        finer = said / floor
+        self._seen.append((profile_of(texts), said))
+        finer = said / floor_of(texts, size)
         self._finer = max(1.0, finer, self._finer + (finer - self._finer) / _FORGET)
 
 
-def _size(texts: Sequence[Text]) -> int:
+def size_of(texts: Sequence[Text]) -> int:
+    """The bytes of texts together."""
     return sum([text.size for text in texts])

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from organism.errors import InvalidPayloadError
+from organism.generated import Source
 from organism.payloads.faults import Misfit
 from organism.payloads.frozendict import FrozenDict
-from organism.payloads.generated import Source
 from organism.payloads.normal import Normaliser, normaliser
 from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, PayloadType, Scalar, Table
 

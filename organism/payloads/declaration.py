@@ -17,6 +17,7 @@ from organism.payloads.construction import Check, check_of
 from organism.payloads.definition import Definition, definition_if_any, describe, is_payload
 from organism.payloads.fields import NotYetError, Scope, documentation, fields_of, kind_of
 from organism.payloads.types import PayloadType
+from organism.quick import quick
 
 T = TypeVar("T")
 
@@ -146,7 +147,7 @@ def _made(cls: type[T]) -> type[T]:
         # attrs writes the call only where there is something to call.
         setattr(cls, _HOOK, _go_on)
     try:
-        made = attrs.frozen(cls, slots=True)
+        made = quick(attrs.frozen(cls, slots=True))
     except (TypeError, ValueError, attrs.exceptions.UnannotatedAttributeError) as error:
         raise PayloadTypeError(f"{cls.__qualname__}: {error}") from error
     if not own:

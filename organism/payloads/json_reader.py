@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from organism.errors import InvalidPayloadError
 from organism.payloads.construction import builder
@@ -27,12 +27,22 @@ def decode_fields(cls: type[T], fields: Mapping[str, Any]) -> T:
     no payload.
     """
     try:
+        return cast("T", _fields(fields, cls))
+    except (Misfit, InvalidPayloadError, RecursionError) as refused:
+        raise _error(refused, fields, cls) from None
+
+
+def _error(refused: Exception, fields: Mapping[str, Any], cls: type) -> InvalidPayloadError:
+    """Everything that is wrong with an object that could not be read; where nothing is, it was refused by the class itself."""
+    try:
         error = invalid(_faults_of_fields(fields, cls, cls.__name__), cls.__name__)
-        if error is None:
-            return cast("T", _fields(fields, cls))
     except RecursionError:
-        error = InvalidPayloadError("is nested too deep to be read", where=cls.__name__)
-    raise error
+        error = None
+    if error is not None:
+        return error
+    if isinstance(refused, InvalidPayloadError):
+        return refused
+    return InvalidPayloadError("is nested too deep to be read", where=cls.__name__)
 
 
 def decode_document(document: object, classes: Mapping[str, type], expect: Collection[type] | None) -> Any:
@@ -119,13 +129,25 @@ def _faults_of_dict(value: Any, type_: Table, path: str) -> Faults:
 # ---- what it says -----------------------------------------------------------------------------------------------------
 
 
-def _fields(value: Mapping[str, Any], cls: type) -> Any:
-    """The payload of an object without faults; raises InvalidPayloadError only for what the class's validators refuse."""
-    given = {
-        field.argument: _read(value[field.name], field.type) for field in describe(cls).fields if field.name in value
-    }
-    absent = {field.argument: None for field in describe(cls).fields if field.absent_is_none}
-    return builder(cls)(**{**absent, **given})
+def _fields(value: Any, cls: type) -> Any:
+    """The payload of an object. Raises Misfit at the first fault, without a word: :func:`_faults_of_fields` says what is wrong. Raises
+    InvalidPayloadError for what the class's validators refuse.
+    """
+    if type(value) is not dict and not is_mapping(value):
+        raise Misfit(_UNSAID)
+    given: dict[str, Any] = {}
+    found = 0
+    for field in describe(cls).fields:
+        if field.name in value:
+            found += 1
+            given[field.argument] = _read(value[field.name], field.type)
+        elif field.absent_is_none:
+            given[field.argument] = None
+        elif field.required:
+            raise Misfit(_UNSAID)
+    if found < len(value):
+        raise Misfit(_UNSAID)
+    return builder(cls)(**given)
 
 
 def _read(value: Any, type_: FieldType) -> Any:
@@ -135,11 +157,28 @@ def _read(value: Any, type_: FieldType) -> Any:
         case Nested():
             return _fields(value, type_.cls)
         case OneOf():
-            ((name, fields),) = value.items()
-            return _fields(fields, next(cls for cls in type_.classes if cls.__name__ == name))
+            return _read_union(value, type_)
         case Many():
-            return tuple(_read(item, type_.item) for item in value)
+            if not is_listing(value):
+                raise Misfit(_UNSAID)
+            return tuple([_read(item, type_.item) for item in value])
         case Table():
-            return FrozenDict({key: _read(item, type_.value) for key, item in value.items()})
+            if not is_mapping(value):
+                raise Misfit(_UNSAID)
+            return FrozenDict({normal_text(key): _read(item, type_.value) for key, item in value.items()})
         case Maybe():
             return None if value is None else _read(value, type_.inner)
+
+
+def _read_union(value: Any, type_: OneOf) -> Any:
+    if not is_mapping(value) or len(value) != 1:
+        raise Misfit(_UNSAID)
+    ((name, fields),) = value.items()
+    for cls in type_.classes:
+        if cls.__name__ == name:
+            return _fields(fields, cls)
+    raise Misfit(_UNSAID)
+
+
+_UNSAID: Final = ""
+"""Of the first fault: whoever looks for all of them says it."""

@@ -11,6 +11,7 @@ from organism.errors import InvalidPayloadError
 from organism.payloads.faults import Misfit, expected, shown
 from organism.payloads.lexical import LEXIS, MAX_INT_DIGITS
 from organism.payloads.normal import normaliser
+from organism.payloads.normal import text as normal_text
 from organism.payloads.types import Choice, Scalar, spelled
 
 
@@ -59,6 +60,8 @@ def simple(value: Any, type_: Scalar | Choice) -> Any:
 
     A whole number may be written as 5.0, and a Decimal as a number or a text: so says the JSON Schema.
     """
+    if type_ is Scalar.TEXT:  # so are most
+        return normal_text(value)
     match type_:
         case Choice():
             return _choice(value, type_)
@@ -72,7 +75,7 @@ def simple(value: Any, type_: Scalar | Choice) -> Any:
             pass
         case Scalar.DECIMAL | Scalar.DATETIME | Scalar.BYTES:
             value = _from_text(value, type_)
-        case Scalar.TEXT | Scalar.BOOLEAN:
+        case Scalar.BOOLEAN:
             pass
     return normaliser(type_)(value)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from organism.generated import Source
 from organism.payloads.construction import builder
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import hidden, revealed
 from organism.payloads.frozendict import FrozenDict
-from organism.payloads.generated import Source
 from organism.payloads.lexical import LEXIS, SPACE, collapsed
 from organism.payloads.types import (
     Choice,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from organism.errors import InvalidPayloadError
+from organism.generated import Source
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import attribute_text, element_text
-from organism.payloads.generated import Source
 from organism.payloads.lexical import LEXIS
 from organism.payloads.types import (
     Choice,

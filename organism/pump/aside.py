@@ -9,13 +9,12 @@ scope open, asks from a task of its own or has waited for something else before 
 
 from __future__ import annotations
 
-import types
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     import anyio
 
@@ -47,7 +46,10 @@ class Host(Protocol):
 
 
 class Laid:
-    """What a delivery is laid aside for: that these asks are done. ``left`` counts those that are not."""
+    """What a delivery is laid aside for: that these asks are done. ``left`` counts those that are not.
+
+    Yielded by what a handler awaits, only where :meth:`Aside.takes` its delivery.
+    """
 
     __slots__ = ("_aside", "asks", "delivery", "left")
 
@@ -62,12 +64,6 @@ class Laid:
         self.left -= 1
         if not self.left:
             self._aside.answered(self)
-
-
-@types.coroutine
-def answered(laid: Laid) -> Generator[Laid, None, None]:
-    """Waits, laid aside, for asks to be done; only where :meth:`Aside.takes` the delivery."""
-    yield laid
 
 
 class Aside:
@@ -117,4 +113,4 @@ class Aside:
         self.ready.append(delivery)
 
 
-__all__ = ["Aside", "Laid", "answered"]
+__all__ = ["Aside", "Laid"]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from organism.errors import NotRunningError
 from organism.kernel.sameness import is_keyed
 from organism.pump.caller import Caller
 from organism.pump.keys import Keys, completion_of
 from organism.pump.ledger import CallLedger
+from organism.pump.memory import check_running
 from organism.pump.streaming import ContextStream, KeptStream
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Calling(Caller[ContextStream]):
 
     async def hold_up(self) -> None:
         """Pauses the thread, and waits until it goes on; for hooks."""
-        self._check_running()
+        check_running(self._delivery)
         await self._pump.pauses.hold_up(self._delivery)
 
     # Models
@@ -67,6 +67,8 @@ class Calling(Caller[ContextStream]):
             await self._turned_away()
         hooks = self._pump.hooks
         if hooks is None:
+            if not self._pump.kernel.book.listening:  # where nothing is kept, it was never asked before
+                return await self._called(call, None, tells, grace=grace, wait=wait)
             return await self._asked_or_kept(call, tells, kind, grace=grace, wait=wait)
         call, said = await hooks.before(call, self)
         if said is None:
@@ -104,7 +106,7 @@ class Calling(Caller[ContextStream]):
         self, call: Call, prompt: Prompt | None, tells: Sequence[Warned], *, grace: bool, wait: bool
     ) -> Completion:
         """What a model says to a call that is made for the first time."""
-        message = self._message
+        message, delivery = self._message, self._delivery
         ledger = CallLedger(
             self._pump,
             message.thread,
@@ -116,10 +118,16 @@ class Calling(Caller[ContextStream]):
             tells=tells,
             prompt=prompt,
         )
-        with ledger.watched():
-            async with self._delivery.waiting():
+        try:  # as `ledger.watched()` and `delivery.waiting()`, which every call would make anew
+            delivery.begin_waiting()
+            try:
                 completion = await self._pump.router.complete(call, ledger, hearer=self._hearer)
                 await ledger.completed(completion)
+            finally:
+                await delivery.end_waiting()
+        except BaseException as error:
+            ledger.left_by(error)
+            raise
         return completion
 
     def _prompt(self, call: Call, kind: str, *, tells: bool = False) -> Prompt | None:
@@ -192,15 +200,9 @@ class Calling(Caller[ContextStream]):
     async def _turned_away(self) -> None:
         """Raises NotRunningError, and gives others a turn before: a loop that swallows it would have all of them."""
         await anyio.lowlevel.checkpoint()
-        self._check_running()
+        check_running(self._delivery)
 
     async def _let_others(self) -> None:
         """Gives others a turn before a delivery that was cancelled is refused something: it may ask again, and again."""
         if self._delivery.cut or self._pump.stopped:
             await anyio.lowlevel.cancel_shielded_checkpoint()
-
-    def _check_running(self) -> None:
-        if self._delivery.over:
-            raise NotRunningError(
-                f"the delivery of {self._message.id} is over: its context cannot be used by tasks that outlive it"
-            )

@@ -14,9 +14,10 @@ from organism.config import budget as parse_budget
 from organism.config.grants import with_decider
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
 from organism.frames import Failure, Thread
+from organism.pump import runtime
 from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy, laid_over
-from organism.usage import added
+from organism.usage import added, adds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -34,8 +35,8 @@ class _End:
     __slots__ = ("_come", "_gone_on", "done", "error", "last_words", "paused", "result")
 
     def __init__(self) -> None:
-        self._come: anyio.Event | None = None
-        self._gone_on: anyio.Event | None = None
+        self._come: runtime.Event | None = None
+        self._gone_on: runtime.Event | None = None
         self.result: ThreadResult | None = None
         self.error: OrganismError | None = None
         self.paused = False
@@ -44,19 +45,19 @@ class _End:
         self.last_words: Callable[[], None] | None = None
 
     @property
-    def come(self) -> anyio.Event:
+    def come(self) -> runtime.Event:
         """The end has come, or what is its result for now. Made for the first who asks: thousands of threads may stand in line."""
         if self._come is None:
-            self._come = anyio.Event()
+            self._come = runtime.event()
             if self.done:
                 self._come.set()
         return self._come
 
     @property
-    def gone_on(self) -> anyio.Event:
+    def gone_on(self) -> runtime.Event:
         """What came was not the end, or the end has come after it."""
         if self._gone_on is None:
-            self._gone_on = anyio.Event()
+            self._gone_on = runtime.event()
             if self.done:
                 self._gone_on.set()
         return self._gone_on
@@ -143,21 +144,22 @@ class ThreadHandle:
         """Waits for the thread to end; how it ended is a value, whatever the outcome. One that is paused and has nothing left to
         run is ``paused``, and so is one of which all that is left waits for people. Raises JournalError where it was frozen since its journal could not be written.
         """
-        if self.ended and self._end.result is not None:
+        end = self._end
+        if end.result is not None and not end.paused:
             await anyio.lowlevel.checkpoint_if_cancelled()
-            return self._end.result
+            return end.result
         come = None
-        while come is not self._end.come:  # resumed before this task ran, it has another end to come
-            come = self._end.come
+        while come is not end.come:  # resumed before this task ran, it has another end to come
+            come = end.come
             if self._waiting is None:
                 await come.wait()
             else:
                 await self._wait_within(self._waiting)
-        if self._end.error is not None:
-            raise self._end.error
-        if self._end.result is None:
+        if end.error is not None:
+            raise end.error
+        if end.result is None:
             raise NotRunningError(f"thread {self.id} had not ended when its organism was closed")
-        return self._end.result
+        return end.result
 
     @property
     def paused(self) -> bool:
@@ -279,6 +281,12 @@ class ThreadHandle:
 
 def raised(budget: BudgetSettings, units: Mapping[str, Any]) -> BudgetSettings:
     """A budget with its limits higher by these amounts; a unit without a limit stays without. Raises ConfigurationError."""
+    for unit, amount in units.items():
+        if amount is None or not adds(amount):
+            problem = (
+                f"add_budget: {unit}: {amount!r:.40} must be above 0: it comes on top of the limit; set_budget sets one"
+            )
+            raise ConfigurationError([problem])
     more, now = parse_budget(units).limits, budget.limits
     higher: dict[str, Any] = {
         field.name: added(have, extra) if isinstance(have, Decimal) else have + extra

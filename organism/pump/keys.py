@@ -22,12 +22,14 @@ from organism.models.contract import ToolCall
 from organism.models.fixed import Fixed
 from organism.models.hiding import BESIDE
 from organism.payloads import encode_json
+from organism.settings import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ASKED: Final = tuple(each.name for each in fields(Call) if each.name not in {"messages", "tags", "tools"})
 """What a request says beside its messages and tools; no model hears what its costs are counted under."""
+_UNCHANGING: Final = frozenset({str, int, bool, float, type(None)})
 _NO_JSON: Final = (OrganismError, TypeError, ValueError, RecursionError)
 """What comes of values that JSON has no form for."""
 GRACE = "grace"
@@ -60,20 +62,14 @@ class Keys:
         of what it asks, since it is not told twice. ``before`` is what its handler was asked before it, which it mostly begins with.
         """
         last = before.naming if before is not None and isinstance(before.naming, _Naming) else None
-        asked = _asked(call, last)
         messages = call.messages[:-1] if tells else call.messages
         naming = None
         try:
-            naming = _naming(call, asked, messages, last)
+            naming = _naming(call, messages, last)
         except _NO_JSON:
-            key = ""
+            key, said = "", _said(call, _asked(call, last))
         else:
-            key = GRACE if kind == GRACE else self._named(kind, naming.whole())
-        said = {name: value for name, value in asked.items() if value not in (None, [], {})}
-        if beside := [name for name in BESIDE if name in call.extra]:
-            # No model sees it, and keys stand there: the question is told by it, and it is not written down.
-            left = {name: value for name, value in asked["extra"].items() if name not in beside}
-            said = {name: value for name, value in (said | {"extra": left}).items() if value not in (None, [], {})}
+            key, said = GRACE if kind == GRACE else self._named(kind, naming.whole()), naming.said
         return Prompt(key=key, messages=call.messages, asked=said, naming=naming)
 
     def _named(self, kind: str, digest: _Digest) -> str:
@@ -92,12 +88,13 @@ class _Digest(Protocol):
 
 @frozen(eq=False)
 class _Naming:
-    """How a prompt came to its digest: what it ``asked`` beside its messages, as JSON has it and as a text (``head``), and the digest of
-    that and of its ``messages`` so far. ``stays``: nobody changes one of these.
+    """How a prompt came to its digest: what it ``asked`` beside its messages, as JSON has it and as a text (``head``), and what of that
+    is written down (``said``); and the digest of that and of its ``messages`` so far. ``stays``: nobody changes one of these.
     """
 
     call: Call
     asked: Mapping[str, Any]
+    said: Mapping[str, Any]
     head: str
     messages: Sequence[Any]
     stays: bool
@@ -110,9 +107,13 @@ class _Naming:
         return whole
 
 
-def _naming(call: Call, asked: Mapping[str, Any], messages: Sequence[Any], last: _Naming | None) -> _Naming:
+def _naming(call: Call, messages: Sequence[Any], last: _Naming | None) -> _Naming:
     """The digest of the JSON of ``[asked, messages]``. Of an agent's history, which goes on where it ended, only what is new is looked at."""
-    head = _text(asked)  # 1 and 1.0 are equal, and written otherwise
+    if last is not None and _asks_the_same(call, last.call):
+        asked, said, head = last.asked, last.said, last.head
+    else:
+        asked = _asked(call, last)
+        said, head = _said(call, asked), _text(asked)  # 1 and 1.0 are equal, and written otherwise
     if last is not None and last.stays and last.head == head and _begins_with(messages, last.messages):
         digest, come, rest = last.digest.copy(), len(last.messages), messages[len(last.messages) :]
     else:
@@ -120,7 +121,21 @@ def _naming(call: Call, asked: Mapping[str, Any], messages: Sequence[Any], last:
     if rest:
         digest.update(_bytes(f"{',' if come else ''}{_text(list(rest))[1:-1]}"))
     stays = all(type(each) is Fixed for each in rest)
-    return _Naming(call, asked, head, messages, stays, digest)
+    return _Naming(call, asked, said, head, messages, stays, digest)
+
+
+def _asks_the_same(call: Call, other: Call) -> bool:
+    """Whether all but the messages of both is the very same, and nothing that somebody changes."""
+    for name in _ASKED:
+        value = getattr(call, name)
+        if value is not getattr(other, name) or not (value.__class__ in _UNCHANGING or value is NOTHING):
+            return False
+    return _same_tools(call, other)
+
+
+def _same_tools(call: Call, other: Call) -> bool:
+    """Whether both have the very same tools, which nobody changes."""
+    return call.tools is other.tools and all(type(each.parameters) is Fixed for each in call.tools)
 
 
 def _begins_with(messages: Sequence[Any], first: Sequence[Any]) -> bool:
@@ -130,15 +145,19 @@ def _begins_with(messages: Sequence[Any], first: Sequence[Any]) -> bool:
 def _asked(call: Call, last: _Naming | None) -> dict[str, Any]:
     """What a request says beside its messages, as JSON has it. Of tools that nobody changes it is what it was."""
     asked = {name: _json(getattr(call, name)) for name in _ASKED}
-    if (
-        last is None
-        or call.tools is not last.call.tools
-        or not all(type(each.parameters) is Fixed for each in call.tools)
-    ):
-        asked["tools"] = _json(call.tools)
-    else:
-        asked["tools"] = last.asked["tools"]
+    same = last if last is not None and _same_tools(call, last.call) else None
+    asked["tools"] = _json(call.tools) if same is None else same.asked["tools"]
     return asked
+
+
+def _said(call: Call, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written down of what a request says beside its messages."""
+    said = {name: value for name, value in asked.items() if value not in (None, [], {})}
+    if beside := [name for name in BESIDE if name in call.extra]:
+        # No model sees it, and keys stand there: the question is told by it, and it is not written down.
+        left = {name: value for name, value in asked["extra"].items() if name not in beside}
+        said = {name: value for name, value in (said | {"extra": left}).items() if value not in (None, [], {})}
+    return said
 
 
 def question(to: Any, payload: Any, *more: Any) -> Callable[[], Any]:
@@ -183,7 +202,7 @@ def completion_of(text: str, kept: Kept) -> Completion:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+    return _ENCODER.encode(value)
 
 
 def _bytes(text: str) -> bytes:
@@ -192,8 +211,10 @@ def _bytes(text: str) -> bytes:
 
 def _json(value: Any) -> Any:
     """A part of a request as a JSON value."""
-    if value is None or type(value) in {str, int}:
+    if value is None or type(value) in {str, int, bool}:
         return value
+    if value is NOTHING:
+        return {}
     return json.loads(json.dumps(value, default=_plain))
 
 
@@ -203,3 +224,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "items"):
         return dict(value)
     return repr(value)
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)

@@ -109,11 +109,12 @@ class CallLedger:
             self._pump.carry_out()
         if isinstance(verdict, BudgetExhaustedError):
             raise verdict
-        try:
-            await self._pump.settled(self._thread)  # the hold is durable before the backend is touched (R20)
-        except BaseException:
-            self._pump.waits.give_up(verdict)
-            raise
+        if self._pump.writer is not None:
+            try:
+                await self._pump.settled(self._thread)  # the hold is durable before the backend is touched (R20)
+            except BaseException:
+                self._pump.waits.give_up(verdict)
+                raise
         if self._tells and self._message is not None:
             self._pump.kernel.noticed(self._message, self._tells, self._pump.now())
             self._tells = ()
@@ -143,7 +144,7 @@ class CallLedger:
         call = self._call(self._alias, completion.backend, 0)
         pump.kernel.calls.completed(call, completion.text, pump.now(), key=key, kept=kept)
         self._over = True
-        if self._message is None or not pump.goes_ahead(self._message):
+        if pump.writer is not None and (self._message is None or not pump.goes_ahead(self._message)):
             await pump.settled(self._thread)
 
     def watched(self) -> _Watched:

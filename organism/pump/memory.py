@@ -6,21 +6,28 @@ from collections.abc import Iterator, MutableMapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from organism.errors import NotRunningError
 from organism.frames import Memory
 from organism.models.fixed import Fixed, FixedList
 from organism.names import class_name, told
 from organism.payloads import flaw, is_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from organism.pump.delivery import Delivery
 
 
 class HandlerState(MutableMapping[str, Any]):
-    """A handler's memory in its thread: JSON values and payloads. Reads are copies; writes count when the delivery ends."""
+    """A handler's memory in its thread: JSON values and payloads. Reads are copies; writes count when the ``delivery`` ends, and raise
+    NotRunningError afterwards.
+    """
 
-    def __init__(self, stored: Mapping[str, Any], check_running: Callable[[], None]) -> None:
+    __slots__ = ("_changes", "_delivery", "_stored")
+
+    def __init__(self, stored: Mapping[str, Any], delivery: Delivery) -> None:
         self._stored = stored
-        self._check_running = check_running
+        self._delivery = delivery
         self._changes: dict[str, tuple[Any] | None] = {}
 
     def __getitem__(self, key: str) -> Any:
@@ -37,11 +44,13 @@ class HandlerState(MutableMapping[str, Any]):
         return default if change is None else copied(change[0])  # type: ignore[index]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._check_running()
-        self._changes[_sound("a key of state", _key("", key))] = (_storable(key, value),)
+        check_running(self._delivery)
+        if type(key) is not str or not key.isascii():
+            key = _sound("a key of state", _key("", key))
+        self._changes[key] = (value if type(value) is str and value.isascii() else _storable(key, value),)
 
     def __delitem__(self, key: str) -> None:
-        self._check_running()
+        check_running(self._delivery)
         if key not in self:
             raise KeyError(key)
         if key in self._stored:
@@ -76,7 +85,7 @@ class HandlerState(MutableMapping[str, Any]):
 
     def fix(self, key: str, value: Mapping[str, Any]) -> Fixed:
         """Writes a mapping, and gives what is kept of it: a copy that stays as it is."""
-        self._check_running()
+        check_running(self._delivery)
         kept = fixed_copy(key, value)
         self._changes[key] = (kept,)
         return kept
@@ -95,6 +104,14 @@ class HandlerState(MutableMapping[str, Any]):
             self._stored.reading = (self._stored.changed + bool(self._changes), reading)
 
 
+def check_running(delivery: Delivery) -> None:
+    """Raises NotRunningError once a delivery is over."""
+    if delivery.over:
+        raise NotRunningError(
+            f"the delivery of {delivery.message.id} is over: its context cannot be used by tasks that outlive it"
+        )
+
+
 def copied(value: Any) -> Any:
     """Lists and dicts anew, all the way down, and what stands in them as it is."""
     whole: Any = value  # what isinstance makes of a container has no types inside
@@ -105,6 +122,8 @@ def copied(value: Any) -> Any:
 
 _DEEPEST: Final = 200
 """How deep lists and dicts may be nested in a value that is kept; JSON is read by recursion."""
+_SMALL: Final = 1 << 62
+"""Integers below this are not looked at any closer."""
 _LONGEST: Final = 14_000
 """Bits of an integer that may be kept: Python writes no more than 4,300 digits."""
 
@@ -113,7 +132,23 @@ def fixed_copy(key: str, value: Mapping[str, Any]) -> Fixed:
     """A copy of a mapping that may be kept, and stays as it is."""
     if type(value) is Fixed:
         return value
-    return cast("Fixed", _storable(key, dict(value), fixed=True))
+    return cast("Fixed", _fixed(key, value if type(value) is dict else dict(value), 0))
+
+
+def _fixed(key: str, value: Any, depth: int) -> Any:
+    """A copy that stays as it is of what an agent heard and said: written out for JSON's own types, which nearly all of it is."""
+    kind = type(value)
+    if kind is str or kind is Fixed or kind is FixedList:
+        return value
+    if kind is dict and depth <= _DEEPEST:
+        held: dict[str, Any] = {}
+        for name, each in value.items():
+            own = name if type(name) is str else _key(key, name)
+            held[own] = each if type(each) is str else _fixed(key, each, depth + 1)
+        return Fixed(held)
+    if kind is list and depth <= _DEEPEST:
+        return FixedList([each if type(each) is str else _fixed(key, each, depth + 1) for each in value])
+    return _storable(key, value, depth, fixed=True)
 
 
 def _storable(key: str, value: Any, depth: int = 0, *, fixed: bool = False) -> Any:
@@ -121,7 +156,7 @@ def _storable(key: str, value: Any, depth: int = 0, *, fixed: bool = False) -> A
     and said, of which any text may be a part.
     """
     whole: Any = value  # what isinstance makes of a container has no types inside
-    if value is None or (fixed and type(value) is str):
+    if value is None or (fixed and type(value) is str) or (type(value) is int and -_SMALL < value < _SMALL):
         return whole
     if isinstance(value, (str, int, float)):
         return _bare(key, value, fixed=fixed)
@@ -135,7 +170,7 @@ def _storable(key: str, value: Any, depth: int = 0, *, fixed: bool = False) -> A
         return FixedList(items) if fixed else items
     if isinstance(value, dict):
         held = {
-            _name(key, name, fixed=fixed): (
+            (name if fixed and type(name) is str else _name(key, name, fixed=fixed)): (
                 each if fixed and type(each) is str else _storable(key, each, depth + 1, fixed=fixed)
             )
             for name, each in whole.items()

@@ -15,6 +15,7 @@ from attrs import evolve
 from organism.errors import HandlerFailedError, ModelError
 from organism.frames import Failure
 from organism.kernel.charges import abandoned_charge
+from organism.message import Forward, Reply, Send
 from organism.pump import runtime
 from organism.pump.aside import Laid
 from organism.pump.delivery import (
@@ -154,7 +155,8 @@ class Workers:
         mark, undisturbed = runtime.scope_mark(), runtime.undisturbed()
         aside, homes = self._aside.ready, self._aside.homes
         homes[scope] = runtime.home()
-        handlers, retries, take = self._handlers, self._retries, self._kernel.take
+        handlers, retries, kernel = self._handlers, self._retries, self._kernel
+        take = kernel.take if kernel.book.listening else kernel.schedule.take  # where nobody writes down what is taken
         now = self._now()
         while True:
             if aside:
@@ -173,7 +175,7 @@ class Workers:
                 delivery = Delivery(self._pump, message, handlers[message.to], scope, now)
             rest = self._step(delivery)
             if rest is None and undisturbed() and not delivery.cut:
-                delivery.finished()  # by far the most
+                delivery.over = True  # by far the most: it has never waited, and nothing of it is to be taken back
                 del self._running[delivery.message]
                 now = self._conclude(delivery)
             elif isinstance(rest, Laid):
@@ -226,8 +228,11 @@ class Workers:
         try:
             waits_for = delivery.variables.run(coro.send, None)
         except StopIteration as finished:
+            answer = finished.value
+            kind = type(answer)
+            one = kind is Reply or kind is Send or kind is Forward  # as most are
             try:
-                delivery.result = outgoing_of(finished.value, self._most)
+                delivery.result = (answer,) if one else outgoing_of(answer, self._most)
             except BaseException as error:  # noqa: BLE001 - a generator of answers is the handler's own code
                 return raised(error)
             return None
@@ -383,7 +388,12 @@ class Workers:
     def _conclude(self, delivery: Delivery) -> float:
         """Hands what a handler answered to the kernel; gives the instant of that."""
         result, message, now, kernel = delivery.result, delivery.message, self._now(), self._kernel
-        if type(result) is not Failure and delivery.too_late(now):
+        if (
+            delivery.deadline is not None
+            and now > delivery.deadline
+            and delivery.too_late(now)
+            and type(result) is not Failure
+        ):
             result = delivery.timed_out()
         if kernel.book.half_done:
             place = f"while '{message.to}' was handled in thread {message.thread.id}"

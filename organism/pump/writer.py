@@ -13,6 +13,7 @@ from attrs import frozen
 
 from organism.errors import JournalError
 from organism.facts import Ended
+from organism.pump import runtime
 
 if TYPE_CHECKING:
     from organism.facts import Fact
@@ -48,7 +49,27 @@ class HandOver(Protocol):
         ...
 
 
-_Leaving = tuple[int, str, Callable[[], None], Callable[[JournalError], None] | None]
+class _Settling:
+    """Whoever waits until what was recorded so far is durable."""
+
+    __slots__ = ("_event", "_failure")
+
+    def __init__(self, writer: Writer, root: str) -> None:
+        self._event = runtime.event()
+        self._failure: JournalError | None = None
+        writer.when_durable(root, self._event.set, self._fail)
+
+    def _fail(self, error: JournalError) -> None:
+        self._failure = error
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        if self._failure is not None:
+            raise self._failure
+
+
+_Leaving = tuple[int, str, Callable[[], object], Callable[[JournalError], None] | None]
 """(position, root, go, fail): what goes once all up to a position is durable."""
 
 
@@ -120,7 +141,7 @@ class Writer:
             self._wake.set()
 
     def when_durable(
-        self, root: str, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
+        self, root: str, go: Callable[[], object], fail: Callable[[JournalError], None] | None = None
     ) -> None:
         """Calls ``go`` once all that was recorded so far is durable, at once where it is; ``fail`` where the root thread's
         facts could not be written.
@@ -143,16 +164,7 @@ class Writer:
         if self.durable >= self.next - 1 and root not in self._frozen:
             return
         self.start()
-        event, failures = anyio.Event(), list[JournalError]()
-
-        def fail(error: JournalError) -> None:
-            failures.append(error)
-            event.set()
-
-        self.when_durable(root, event.set, fail)
-        await event.wait()
-        if failures:
-            raise failures[0]
+        await _Settling(self, root).wait()
 
     async def run(self) -> None:
         """Writes until it is cancelled what nobody had written before; a write that has begun is finished."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from organism.models.contract import Request
 
 PRUNE = Prune(protect_turns=1, min_tokens=50)
+RUNNING: Any = SimpleNamespace(over=False)
 CALL = {"id": "1", "type": "function", "function": {"name": "peer", "arguments": "{}"}}
 MESSAGES = st.lists(
     st.builds(lambda text: {"role": "user", "content": text}, st.text(max_size=30))
@@ -40,7 +42,7 @@ DELIVERIES = st.lists(
 
 
 def state_of(memory: Memory) -> HandlerState:
-    return HandlerState(memory, lambda: None)
+    return HandlerState(memory, RUNNING)
 
 
 def seen(history: History) -> tuple[object, ...]:
@@ -81,7 +83,7 @@ def test_a_history_is_read_once_and_not_by_each_delivery() -> None:
 
 
 def test_what_was_said_cannot_be_changed_and_a_copy_can() -> None:
-    history = History(HandlerState({}, lambda: None))
+    history = History(HandlerState({}, RUNNING))
     history.add({"role": "assistant", "content": "", "tool_calls": [CALL]})
     (said,) = history.messages
     whole: Any = said

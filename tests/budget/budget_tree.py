@@ -8,7 +8,7 @@ from typing import Any
 
 from organism.budget.caps import Caps, caps
 from organism.budget.claims import NOTHING, Charge, Claim, Vector
-from organism.budget.tree import Node, crossings, fire, put_back
+from organism.budget.tree import Node, crossings, fire, put_back, take
 from organism.budget.waiting import Granted, Line, MustWait, TooMuch, Verdict, Waiter
 from organism.settings import UNITS, Grace, Limits, Policy
 
@@ -93,9 +93,7 @@ def spend(
     """Charges a call that was held in full; fires what it crosses and gives (thread or scope, level), in order."""
     charge = Charge(input_tokens=input_tokens, output_tokens=output_tokens, cost=cost, model_calls=calls)
     amounts = charge.amounts
-    for each in at.path:
-        for unit, amount in enumerate(amounts):
-            each.held[unit] += amount
+    take(at.path, amounts)
     put_back(at.path, amounts, amounts)
     found = crossings(at.path, amounts)
     for each, unit, mark in found:

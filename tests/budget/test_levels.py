@@ -285,13 +285,13 @@ def test_the_runway_is_said_once_a_unit_until_the_limit_is_raised() -> None:
 
 def test_what_others_hold_shortens_the_runway() -> None:
     budget = thread(warning(runway="2"), tokens=1_000)
-    budget.held[TOKENS] = 500
+    hold(budget, 500)
     assert spend(budget, output_tokens=200) == [("t", "runway")]
 
 
 def test_a_call_that_cost_nothing_says_nothing_of_the_runway() -> None:
     budget = thread(warning(runway="2"), tokens=100, model_calls=2, messages=1)
-    budget.held[TOKENS] = 100
+    hold(budget, 100)
     assert spend(budget, calls=0) == []
     assert spend(budget, calls=1) == [("t", "runway")]  # a failed one counts as a call
     assert budget.runways == 1 << CALLS
@@ -314,6 +314,11 @@ def test_levels_come_before_the_runway_and_each_unit_for_itself() -> None:
     assert found == [("tokens", "final"), ("input_tokens", "final"), ("tokens", "runway"), ("input_tokens", "runway")]
 
 
+def hold(budget: Node, tokens: int) -> None:
+    """Others hold so many tokens."""
+    budget.held = [tokens, 0, 0, 0, 0, 0]
+
+
 def _crossed(budget: Node, given: int, output: int) -> tuple[tuple[Node, int, Mark], ...]:
     charge = (given + output, given, output, 0, 1, 0)
     budget.used = list(charge)
@@ -325,13 +330,13 @@ def _crossed(budget: Node, given: int, output: int) -> tuple[tuple[Node, int, Ma
 
 def test_a_crossing_says_whose_limit_it_is_and_what_is_left_of_it() -> None:
     budget = thread(STANDARD, tokens=1_000)
-    budget.held[TOKENS] = 150
+    hold(budget, 150)
     spend(budget, output_tokens=700)
     said = crossing(budget, TOKENS, budget.caps.marks[TOKENS][0])
     assert (said.unit, said.level, said.threshold) == ("tokens", "warning", Decimal("0.75"))
     assert (said.used, said.held, said.limit, said.remaining) == (700, 150, 1_000, 50)
     assert (said.scope, said.thread) == ("thread", "t")
-    budget.held[TOKENS] = 900
+    hold(budget, 900)
     assert crossing(budget, TOKENS, budget.caps.marks[TOKENS][0]).remaining == 0
 
 
@@ -344,7 +349,7 @@ def test_a_handler_sees_its_budget_live() -> None:
     )
     assert (seen.tokens.used, seen.tokens.held, seen.tokens.limit, seen.tokens.remaining) == (0, 0, 1_000, 900)
     assert (seen.messages.used, seen.messages.limit, seen.messages.remaining) == (0, None, None)
-    budget.held[TOKENS] = 30
+    hold(budget, 30)
     spend(budget, output_tokens=460, cost=CENT)
     assert (seen.tokens.used, seen.tokens.held, seen.tokens.remaining) == (460, 30, 410)
     assert (seen.cost_usd.used, seen.cost_usd.remaining) == (Decimal("0.01"), Decimal("0.08"))

@@ -128,6 +128,31 @@ FILE = """
 """
 
 
+LEFT = "1 thread is left in the journal; go on with it: organism resume\n"
+"""The last words of a run that leaves one."""
+
+TRIP = '''
+    from __future__ import annotations
+
+    from typing import TYPE_CHECKING
+
+    import anyio
+
+    from organism import HandlerFailedError, Reply, Send, payload
+
+    if TYPE_CHECKING:
+        from organism import Context
+
+
+    @payload
+    class Trip:
+        """A trip that somebody wants to make."""
+
+        to: str
+'''
+"""How the handlers of those begin who ask a boss about a trip."""
+
+
 @frozen
 class Ran:
     """What a command came to."""
@@ -179,8 +204,15 @@ class Desk(Project):
 
     def process(self, *arguments: str, **how: Any) -> Ran:
         with self.start(*arguments, **how) as process:
-            out, err = process.communicate(timeout=60)
-        return Ran(process.returncode, out, err)
+            return ended(process)
+
+
+def ended(process: subprocess.Popen[str], number: int | None = None) -> Ran:
+    """What a process comes to, sent this signal first; all that nobody has read of it."""
+    if number is not None:
+        process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    return Ran(process.returncode, out, err)
 
 
 @pytest.fixture

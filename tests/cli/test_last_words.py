@@ -16,6 +16,7 @@ from organism.cli.conduct import Orders, conduct
 from organism.cli.streams import Streams
 from organism.settings import StartMessage
 from organism.works import Works
+from tests.cli.conftest import LEFT, Ran
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
@@ -89,7 +90,6 @@ FILE = """
       waits: {code: work:waits, timeout: null}
       leaves: {code: work:leaves}
 """
-LEFT = "1 thread is left in the journal; go on with it: organism resume"
 
 
 @pytest.fixture
@@ -103,11 +103,10 @@ def words(desk: Desk) -> Desk:
 @pytest.mark.parametrize("how", ["alone", "in a group"])
 def test_a_handler_that_interrupts_the_run_leaves_a_word_of_what_is_left(words: Desk, how: str, runtime: str) -> None:
     started = f"start=[{{to: waits, payload: {{Go: {{text: x}}}}}}, {{to: breaks, payload: {{Go: {{text: {how}}}}}}}]"
-    with words.start("run", "--quiet", "--set", f"runtime={runtime}", "--set", started) as process:
-        out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (130, "")
-    assert "Traceback" not in err
-    *_, failed, left = err.splitlines()
+    ran = words.process("run", "--quiet", "--set", f"runtime={runtime}", "--set", started)
+    assert (ran.code, ran.out) == (130, "")
+    assert "Traceback" not in ran.err
+    *_, failed, left = ran.err.splitlines(keepends=True)
     assert failed.startswith("failed: breaks (crashed): KeyboardInterrupt")
     assert left == LEFT
     found = words.organism("threads", "--json").objects
@@ -116,9 +115,9 @@ def test_a_handler_that_interrupts_the_run_leaves_a_word_of_what_is_left(words: 
 
 @pytest.mark.parametrize("what", ["object", "SIGINT", "SIGTERM"])
 def test_a_signal_that_comes_when_all_is_said_ends_the_process_as_it_would_have_ended(words: Desk, what: str) -> None:
-    with words.start("run", "--to", "leaves", "--send", what, "--quiet") as process:
-        out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, f"leaves: Go\n  text: {what}\n", "")
+    assert words.process("run", "--to", "leaves", "--send", what, "--quiet") == Ran(
+        0, f"leaves: Go\n  text: {what}\n", ""
+    )
 
 
 class SlowDisk(Works):

@@ -11,6 +11,7 @@ import pytest
 import trio.testing
 
 from organism import Organism
+from tests.cli.conftest import TRIP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,25 +19,6 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Desk, Ran
 
 WORK = '''
-    from __future__ import annotations
-
-    from typing import TYPE_CHECKING
-
-    import anyio
-
-    from organism import HandlerFailedError, Reply, Send, payload
-
-    if TYPE_CHECKING:
-        from organism import Context
-
-
-    @payload
-    class Trip:
-        """A trip that somebody wants to make."""
-
-        to: str
-
-
     @payload
     class Granted:
         why: str
@@ -84,7 +66,7 @@ FILE = """
 
 @pytest.fixture
 def office(desk: Desk) -> Desk:
-    desk.write("work.py", WORK)
+    desk.write("work.py", TRIP + WORK)
     desk.write("organism.yaml", FILE)
     return desk
 
@@ -169,7 +151,7 @@ def test_of_a_damaged_thread_the_dead_letters_say_only_that(office: Desk) -> Non
 def test_dead_letters_that_begin_alike_are_told_apart(office: Desk) -> None:
     file = FILE.replace("peers: [boss, crasher]", "peers: [crasher]").replace("do: stop, ", "")
     office.write("organism.yaml", file)
-    office.write("work.py", WORK.replace('[Send("boss", trip), ', '[Send("crasher", trip), '))
+    office.write("work.py", TRIP + WORK.replace('[Send("boss", trip), ', '[Send("crasher", trip), '))
     assert sent(office, "careless", "Rome").code == 1
     first, second = [each["id"] for each in listed(office, "dead")]
     thread = first.partition("/")[0]

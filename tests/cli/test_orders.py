@@ -217,7 +217,14 @@ def test_what_was_left_is_cancelled(walking: Walking) -> None:
         (("add-budget", "THREAD"), "add-budget: say how much of what, as in tokens=1000\n"),
         (("add-budget", "THREAD", "tokens"), "add-budget tokens: is no KEY=VALUE\n"),
         (("add-budget", "THREAD", "tokns=1"), "add-budget: 'tokns' is no unit; did you mean 'tokens'?\n"),
-        (("add-budget", "THREAD", "tokens=-1"), "add-budget: tokens: -1 must be above 0\n"),
+        (
+            ("add-budget", "THREAD", "tokens=-1"),
+            "add-budget: tokens: -1 must be above 0: it comes on top of the limit\n",
+        ),
+        (
+            ("add-budget", "THREAD", "cost_usd=0"),
+            "add-budget: cost_usd: '0' must be above 0: it comes on top of the limit\n",
+        ),
         (("add-budget", "THREAD", "depth=1.5"), "budget.depth: 1.5 is no whole number\n"),
     ],
 )

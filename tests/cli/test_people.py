@@ -9,31 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli.conftest import TRIP
 from tests.cli.test_terminal import Terminal
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Desk, Ran
 
 LEAVE = '''
-    from __future__ import annotations
-
-    from typing import TYPE_CHECKING
-
-    import anyio
-
-    from organism import HandlerFailedError, Reply, payload
-
-    if TYPE_CHECKING:
-        from organism import Context
-
-
-    @payload
-    class Trip:
-        """A trip that somebody wants to make."""
-
-        to: str
-
-
     @payload
     class Granted:
         """The boss's word."""
@@ -85,7 +67,7 @@ FILE = """
 
 @pytest.fixture
 def office(desk: Desk) -> Desk:
-    desk.write("leave.py", LEAVE)
+    desk.write("leave.py", TRIP + LEAVE)
     desk.write("organism.yaml", FILE)
     return desk
 

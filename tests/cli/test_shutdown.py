@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.conftest import LEFT, ended
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Desk
 
@@ -102,7 +104,6 @@ FILE = """
       hang: {code: work:hang}
       block: {code: work:block}
 """
-LEFT = "1 thread is left in the journal; go on with it: organism resume\n"
 
 
 @pytest.fixture
@@ -123,18 +124,16 @@ def begun(desk: Desk, to: str, *options: str, seconds: float = 0.2) -> subproces
 
 def test_a_grace_time_longer_than_any_clock_counts_is_none_to_stumble_over(steps: Desk) -> None:
     with begun(steps, "step", "--grace", "1e30") as process:
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 143
-    assert "Traceback" not in err
+        ran = ended(process, signal.SIGTERM)
+    assert ran.code == 143
+    assert "Traceback" not in ran.err
 
 
 def test_what_runs_ends_in_the_grace_time_and_resume_goes_on_behind_it(steps: Desk) -> None:
     with begun(steps, "walker", seconds=0.3) as process:
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (143, "")
-    first, *between, last = err.splitlines(keepends=True)
+        ran = ended(process, signal.SIGTERM)
+    assert (ran.code, ran.out) == (143, "")
+    first, *between, last = ran.err.splitlines(keepends=True)
     assert (
         first == "interrupted: what runs has 5 s to end, and is then left in the journal; once more ends it at once\n"
     )
@@ -148,19 +147,17 @@ def test_what_runs_ends_in_the_grace_time_and_resume_goes_on_behind_it(steps: De
 
 def test_a_thread_that_ends_in_the_grace_time_is_said(steps: Desk) -> None:
     with begun(steps, "step", "--json", seconds=0.3) as process:
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert json.loads(out)["outcome"] == "completed"
-    assert "left in the journal" not in err.splitlines()[-1]
+        ran = ended(process, signal.SIGINT)
+    assert ran.code == 130
+    assert json.loads(ran.out)["outcome"] == "completed"
+    assert "left in the journal" not in ran.err.splitlines()[-1]
 
 
 def test_what_outlasts_the_grace_time_is_run_again(steps: Desk) -> None:
     with begun(steps, "step", "--grace", "0.1", seconds=0.8) as process:
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
-    assert (process.returncode, err.splitlines(keepends=True)[-1]) == (143, LEFT)
-    assert "stepped" not in err
+        ran = ended(process, signal.SIGTERM)
+    assert (ran.code, ran.err.splitlines(keepends=True)[-1]) == (143, LEFT)
+    assert "stepped" not in ran.err
     ran = steps.organism("resume", "--quiet")
     assert (ran.code, ran.out) == (0, "step: Done\n  text: 1\n")
 
@@ -170,33 +167,29 @@ def test_a_second_signal_ends_the_grace_time(steps: Desk) -> None:
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         assert process.stderr.readline().startswith("interrupted: what runs has 60 s to end")
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    assert process.returncode == 130
+        assert ended(process, signal.SIGINT).code == 130
 
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 @pytest.mark.parametrize("name", ["spin", "nest"])
 def test_a_handler_that_swallows_everything_cannot_hold_the_end_up(steps: Desk, name: str, runtime: str) -> None:
     with begun(steps, name, "--grace", "0.1", "--set", f"runtime={runtime}") as process:
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 143
-    assert f"handler '{name}' goes on in thread " in err
-    assert "it is left behind, and nothing that it does counts" in err
-    assert err.endswith(LEFT)
-    assert "Traceback" not in err
+        ran = ended(process, signal.SIGTERM)
+    assert ran.code == 143
+    assert f"handler '{name}' goes on in thread " in ran.err
+    assert "it is left behind, and nothing that it does counts" in ran.err
+    assert ran.err.endswith(LEFT)
+    assert "Traceback" not in ran.err
 
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 def test_neither_can_a_thread(steps: Desk, runtime: str) -> None:
     with begun(steps, "hang", "--grace", "0.1", "--set", f"runtime={runtime}") as process:
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 143
-    assert "was given up; its function runs on in its thread" in err
-    assert err.endswith(LEFT)
-    assert "left behind" not in err  # its delivery ended at once
+        ran = ended(process, signal.SIGTERM)
+    assert ran.code == 143
+    assert "was given up; its function runs on in its thread" in ran.err
+    assert ran.err.endswith(LEFT)
+    assert "left behind" not in ran.err  # its delivery ended at once
 
 
 def test_one_that_blocks_is_named_while_it_does(steps: Desk) -> None:
@@ -243,13 +236,13 @@ def test_sigterm_leaves_the_turn_of_a_chat_in_the_journal(steps: Desk) -> None:
         process.stdin.flush()
         while "step 1" not in process.stderr.readline():
             assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (143, "")
+        ran = ended(process, signal.SIGTERM)
+    assert (ran.code, ran.out) == (143, "")
     assert (
-        "interrupted: what runs has 0.1 s to end, and is then left in the journal; once more ends it at once\n" in err
+        "interrupted: what runs has 0.1 s to end, and is then left in the journal; once more ends it at once\n"
+        in ran.err
     )
-    assert err.endswith(
+    assert ran.err.endswith(
         "the turn is left in the journal, and goes on when you come back: organism chat --to step --conversation c\n"
     )
     ran = steps.organism("resume", "--quiet")

@@ -17,7 +17,7 @@ WORK = '''
 
     import anyio
 
-    from organism import HandlerFailedError, Reply, Send, payload
+    from organism import Forward, HandlerFailedError, Reply, Send, payload
     from organism.primitives import HandlerFailed
 
     if TYPE_CHECKING:
@@ -37,7 +37,7 @@ WORK = '''
     async def ask_mute(job: Job, ctx: Context) -> Reply[Done]:
         """Asks somebody who says nothing."""
         try:
-            await ctx.ask("mute", job)
+            await ctx.ask(ctx.options.get("whom", "mute"), job)
         except HandlerFailedError as error:
             return Reply(Done(error.code))
         return Reply(Done("heard"))
@@ -45,6 +45,16 @@ WORK = '''
 
     async def mute(job: Job, ctx: Context) -> None:
         """Says nothing."""
+
+
+    async def first(job: Job, ctx: Context) -> Forward[Job]:
+        """Has somebody else answer."""
+        return Forward("second", job)
+
+
+    async def second(job: Job | Done, ctx: Context) -> Send[Job] | None:
+        """Sends it on, and says nothing."""
+        return Send("shouter", job) if isinstance(job, Job) else None
 
 
     async def send(job: Job | HandlerFailed, ctx: Context) -> Send[Job] | Reply[Done]:
@@ -109,6 +119,9 @@ FILE = """
     handlers:
       asker: {code: work:ask_mute, peers: [mute]}
       mute: {code: work:mute}
+      far_asker: {code: work:ask_mute, peers: [first], options: {whom: first}}
+      first: {code: work:first, peers: [second]}
+      second: {code: work:second, peers: [shouter]}
       sender: {code: work:send, peers: [crasher]}
       sloppy: {code: work:sloppy, peers: [shouter]}
       shouter: {code: work:shout, budget: {messages: 3}}
@@ -146,10 +159,29 @@ def shown(desk: Desk, thread: str) -> list[str]:
 
 def test_who_says_nothing_is_done_and_who_asked_goes_on(shop: Desk) -> None:
     lines = told(shop, "asker")
-    asked, done, replied = (
-        lines.index(each) for each in ("asker asks mute, #2: Job: x", "mute is done", "asker replies: Done: no_reply")
+    told_in_order = (
+        "asker asks mute, #2: Job: x",
+        "mute is done",
+        "asker hears of #2: no_reply: mute finished without a reply",
+        "asker replies: Done: no_reply",
     )
-    assert asked < done < replied
+    asked = lines.index(told_in_order[0])
+    assert tuple(lines[asked : asked + 4]) == told_in_order
+
+
+def test_who_asks_hears_nothing_until_all_is_done_that_could_have_answered(shop: Desk) -> None:
+    """The first hands on, the second sends, and whoever was sent to says nothing; then the second has its say, and says nothing."""
+    lines = told(shop, "far_asker")
+    (heard,) = [line for line in lines if "no_reply:" in line]
+    assert heard == "far_asker hears of #3: no_reply: second finished without a reply"
+    assert lines.index("shouter answers second, #5: Done: X") < lines.index(heard)
+    assert lines[lines.index(heard) - 1] == "second is done"
+    assert lines[lines.index(heard) + 1] == "far_asker replies: Done: no_reply"
+
+
+def test_who_is_answered_or_has_given_up_is_not_told_of_as_one_without_a_reply(shop: Desk) -> None:
+    for to in ("outer", "hurrier", "both", "sloppy"):
+        assert not [line for line in told(shop, to) if "without a reply" in line]
 
 
 def test_a_sender_hears_of_a_failure_in_one_line(shop: Desk) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+import unicodedata
 from functools import partial
 from time import process_time
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from organism.cli.text import cut, harmless, one_line, padded, width_of, wrapped
@@ -70,6 +72,51 @@ def test_long_lines_are_broken_at_blanks() -> None:
 def test_a_word_longer_than_a_line_is_broken_where_it_must_be() -> None:
     assert wrapped("x" * 45, 20) == ["x" * 20, "x" * 20, "x" * 5]
     assert wrapped("日" * 15, 20) == ["日" * 10, "日" * 5]
+
+
+def columns(one: str) -> int:
+    if unicodedata.combining(one):
+        return 0
+    return 2 if unicodedata.east_asian_width(one) in "WF" else 1
+
+
+def plainly_wrapped(paragraph: str, width: int) -> list[str]:
+    """As :func:`wrapped`, of one paragraph, looking at each character by itself."""
+    if sum(map(columns, paragraph)) <= width:
+        return [paragraph.rstrip()]
+    indent = paragraph[: len(paragraph) - len(paragraph.lstrip(" "))][: width // 2]
+    lines = [""]
+    for word in paragraph.split():
+        if lines[-1] and sum(map(columns, f"{lines[-1]} {word}")) <= width:
+            lines[-1] += f" {word}"
+            continue
+        lines.append(indent)
+        for one in word:
+            if sum(map(columns, lines[-1] + one)) > width:
+                lines.append("")
+            lines[-1] += one
+    return lines[1:] or [""]
+
+
+RUNS = st.builds(
+    operator.mul, st.sampled_from(["a", "é", "漢", "\u0301", "👩\u200d", " ", "  ", "\u3000"]), st.integers(1, 50)
+)
+
+
+@given(st.lists(RUNS, max_size=8).map("".join), st.integers(20, 41))
+@example("漢" * 30, 21)
+@example("漢" * 10 + "a" + "漢" * 10, 21)
+@example("漢" * 10 + "\u0301" * 3 + "漢" * 10, 20)
+@example("é" * 20 + "\u0301" * 3 + "é", 20)
+def test_runs_of_characters_that_are_as_wide_are_broken_as_any_others(text: str, width: int) -> None:
+    assert wrapped(text, width) == plainly_wrapped(text, width)
+    assert width_of(text) == sum(map(columns, text))
+
+
+def test_a_text_may_have_more_different_characters_than_are_kept_in_mind() -> None:
+    text = "".join(map(chr, range(0xE000, 0xE000 + 70_000)))
+    assert width_of(text) == sum(map(columns, text))
+    assert width_of(text[:100]) == sum(map(columns, text[:100]))
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])), st.integers(20, 60))

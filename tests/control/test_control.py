@@ -178,6 +178,14 @@ async def test_a_thread_gets_more(tmp_path: Path) -> None:
         ({"do": "add-budget", "thread": "x", "units": {"tokns": 1}}, "did you mean 'tokens'"),
         ({"do": "add-budget", "thread": "x", "units": {"tokens": -1}}, "must be above 0"),
         ({"do": "add-budget", "thread": "x", "units": {"tokens": float("nan")}}, "must be above 0"),
+        ({"do": "add-budget", "thread": "x", "units": {"tokens": float("inf")}}, "must be above 0"),
+        *(
+            (
+                {"do": "add-budget", "thread": "x", "units": {"cost_usd": nothing}},
+                f"cost_usd: {nothing!r} must be above 0",
+            )
+            for nothing in ("0", "-0", "0.0", " 0 ", "0e9", "-0.5", "-Infinity", 0, 0.0)
+        ),
         ({"do": "add-budget", "thread": "x", "units": {"tokens": True}}, "is a number"),
         ({"do": "pause"}, "name the thread"),
         ({"do": "explode", "thread": "x"}, "there are: pause, resume"),

@@ -8,9 +8,12 @@ import anyio
 import pytest
 
 from organism import Context, Reply
+from organism.control import Order, tell
 from organism.facts import CallHeld, CallSettled
+from organism.journal import socket_path
 from organism.testing import Says, ScriptedModel
-from tests.durable.mortal import Mortal, Scene, check_whole, every
+from tests.control.test_control import listening
+from tests.durable.mortal import Mortal, Scene, behind, check_whole, every
 from tests.hard.budget_world import models, spend, spender
 from tests.hard.pump_world import Go, Said, code
 
@@ -132,3 +135,28 @@ async def test_a_conversation_is_under_its_accounts_in_every_process(tmp_path: P
         made.sends = [(f"{number}", "worker", Go("x"), how)]
         await made.play()
     assert [result.outcome for result in made.results.values()] == ["completed"] * 3 + ["exhausted"]
+
+
+async def test_what_was_left_and_is_cancelled_by_hand_counts_once_where_others_are_at_work(tmp_path: Path) -> None:
+    """What the left thread had spent before is in the account already; what its call held comes on top."""
+
+    async def worker(message: Go, ctx: Context) -> Reply[Said]:
+        await spend(ctx, 150)
+        return Reply(Said((await spend(ctx, 200)).text))
+
+    model = spender(seconds=10)
+    made = scene(tmp_path, {"tenant": {"tokens": 1000, "window": "total"}}, model, handlers={"worker": code(worker)})
+    dying = made.organism()
+    dying.dies_at = behind(2, CallHeld)
+    await made.live(dying, made.send_all)
+    living = made.organism()
+
+    async def cancel(organism: Mortal) -> None:
+        path = socket_path(made.path)
+        await listening(path)
+        await organism.send("worker", Go("y"), id="other", **ACME)
+        assert account(organism).used[0] == 150
+        assert (await tell(path, Order(do="cancel", thread="t")))["ok"]
+        assert account(organism).used[0] == 350
+
+    await made.live(living, cancel)

@@ -102,6 +102,19 @@ async def test_hours_in_which_no_process_ran_are_none_of_the_period_and_nobody_w
     assert begun[1] - begun[0] < 101
 
 
+async def test_who_had_not_long_to_wait_has_not_in_the_next_process(tmp_path: Path) -> None:
+    """The wait that was drawn counts, and not the longest there is."""
+    begun: list[float] = []
+    made = scene(tmp_path, worker_of(begun, 1, attempts=2, within=10_000, backoff=[10, 1000]))
+    dying = made.organism()
+    dying.dies_at = behind(1, Retried)
+    await made.live(dying, made.send_all)
+    (retried,) = every(made.path, Retried)
+    await made.resume()
+    assert made.results["t"].outcome == "completed"
+    assert begun[1] - begun[0] == pytest.approx(retried.again_at - retried.at, abs=2)
+
+
 async def test_a_clock_that_was_set_back_keeps_nobody_waiting(tmp_path: Path, wall: Clock) -> None:
     begun: list[float] = []
     made = scene(tmp_path, worker_of(begun, 1, attempts=2, backoff=[10, 10]))

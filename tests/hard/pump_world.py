@@ -1,13 +1,14 @@
-"""What the tests of the pump share: three payloads, a short way to name handlers, and a step of the virtual clock."""
+"""What the tests of the pump share: payloads, two handlers, a short way to name handlers, and a step of the virtual clock."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import trio
 
-from organism import payload
+from organism import Context, Reply, payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,17 @@ class Pile:
     """Something that holds others."""
 
     items: list[str]
+
+
+async def echo(message: Go, ctx: Context) -> Reply[Said]:
+    """Says it again."""
+    return Reply(Said(message.text))
+
+
+async def slow(message: Go, ctx: Context) -> Reply[Said]:
+    """Says it again after a second."""
+    await anyio.sleep(1)
+    return Reply(Said(message.text))
 
 
 def code(function: Callable[..., Any], *peers: str, **keys: Any) -> dict[str, Any]:

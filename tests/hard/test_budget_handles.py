@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
+from typing import Any
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -167,6 +171,15 @@ async def test_a_handle_says_what_cannot_be_changed() -> None:
             handle.add_budget(grace=1)
         with pytest.raises(ConfigurationError, match="tokns"):
             handle.set_budget(tokns=1)
+        nothing: Any
+        for nothing in (0, -5, 0.0, None, "0", "-0.0", Decimal(0)):
+            with pytest.raises(
+                ConfigurationError, match=rf"add_budget: tokens: {re.escape(repr(nothing))} must be above 0"
+            ):
+                handle.add_budget(tokens=nothing)
+        with pytest.raises(ConfigurationError, match=r"^budget.tokens: nan is no whole number"):
+            handle.add_budget(tokens=float("nan"))
+        assert organism.kernel.state.threads[handle.id].node.caps.limit[0] == 1000
         handle.set_budget(tokens=500, warn_at=[0.5])
         assert organism.kernel.state.threads[handle.id].node.caps.limit[0] == 500
         await handle.result()

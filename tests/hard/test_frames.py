@@ -12,7 +12,7 @@ from organism import Context, Forward, HandlerFailedError, Refused, Reply, Send,
 from organism.facts import Answered, CameLate, Failed
 from organism.primitives import HandlerFailed
 from organism.testing import running
-from tests.hard.pump_world import Go, Odd, Pile, Said, code
+from tests.hard.pump_world import Go, Odd, Pile, Said, code, echo
 
 if TYPE_CHECKING:
     from organism import Organism
@@ -25,10 +25,6 @@ def steps_of(watch: Watch, kind: type[Any]) -> list[Any]:
 
 def failures(watch: Watch) -> list[tuple[str, str]]:
     return [(fact.handler, fact.failure.code) for fact in watch.of(Failed)]
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 async def silent(message: Go, ctx: Context) -> None:

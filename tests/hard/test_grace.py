@@ -335,6 +335,7 @@ async def test_code_has_one_call_on_grace_and_says_when() -> None:
             with pytest.raises(BudgetExhaustedError) as refused:
                 await spend(ctx, INPUT + 1, grace=grace)
             errors.append(str(refused.value))
+            assert not grace or (refused.value.unit, refused.value.need) == ("model_calls", 1)
         return Reply(Done(last.text))
 
     async with running(handlers={"worker": code(worker)}, models=models(model), budget={"tokens": 1000}) as organism:

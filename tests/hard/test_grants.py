@@ -864,3 +864,10 @@ async def test_a_thread_is_cancelled_while_several_requests_are_decided() -> Non
         result = await handle.result()
         assert (result.outcome, round(result.usage.seconds)) == ("cancelled", 1)
         assert organism.statistics().running == 0
+
+
+@pytest.mark.parametrize("unit", ["tokens", "model_calls"])
+async def test_one_is_something_to_grant(unit: str) -> None:
+    budget = {"tokens": 1000, "model_calls": 5, "grants_up_to": {"tokens": 1, "model_calls": 1}}
+    less = f"1 of the 3 {unit} that were asked for; 1 more {unit} may be granted to this thread (`grants_up_to`)"
+    assert await said(budget, generous, 3, unit=unit) == f"Granted 1: go on; {less}"

@@ -12,21 +12,12 @@ import trio
 from organism import Context, HandlerFailedError, Organism, Reply
 from organism.facts import Ended
 from organism.testing import running
-from tests.hard.pump_world import Go, Said, code, pass_time
+from tests.hard.pump_world import Go, Said, code, echo, pass_time, slow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="unset")
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
-
-
-async def slow(message: Go, ctx: Context) -> Reply[Said]:
-    await anyio.sleep(1)
-    return Reply(Said(message.text))
 
 
 def tasks(organism: Organism) -> int:

@@ -15,7 +15,7 @@ from organism import Context, HandlerFailedError, NotRunningError, OrganismError
 from organism.primitives import HandlerFailed  # noqa: TC001 - the handler's annotation is read when the organism is made
 from organism.testing import FailAfter, Says, ScriptedModel, running
 from tests.durable.inline import Inline
-from tests.hard.pump_world import Go, Said, code
+from tests.hard.pump_world import Go, Said, code, echo
 from tests.replay.replay_world import Note, Recorded, Task
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="unse
 def plain(message: Go, ctx: Context) -> Reply[Said]:
     """Says in which thread it runs."""
     return Reply(Said(threading.current_thread().name))
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 def untimed(function: Callable[..., Any], *peers: str, **keys: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from organism import Context, HandlerFailedError, Organism, Reply, Send
 from organism.errors import QueueFullError, RoutingError
 from organism.settings import Settings
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.pump_world import Go, Said, code
+from tests.hard.pump_world import Go, Said, code, echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from organism import ThreadHandle
 
 FREE: dict[str, Any] = {"messages": None, "depth": None}
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 async def nothing(message: Go, ctx: Context) -> None:

@@ -10,7 +10,7 @@ import pytest
 from organism import Context, Forward, HandlerFailedError, NotRunningError, Reply, Send
 from organism.facts import Answered, CallSettled, Ended
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.pump_world import Go, Said, code
+from tests.hard.pump_world import Go, Said, code, echo
 
 if TYPE_CHECKING:
     from organism.testing import Watched
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 def ended(organism: Watched) -> list[tuple[str, str]]:
     """Every end, in order: handler of the root frame and outcome."""
     return [(fact.handler, fact.outcome) for fact in organism.watch.of(Ended)]
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 async def sleeper(message: Go, ctx: Context) -> Reply[Said]:

@@ -13,14 +13,10 @@ from organism.errors import RoutingError
 from organism.facts import Ended
 from organism.primitives import HandlerFailed
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.pump_world import Go, Odd, Pile, Said, code
+from tests.hard.pump_world import Go, Odd, Pile, Said, code, echo
 
 if TYPE_CHECKING:
     from organism.testing import Watched
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 async def fails(message: Go, ctx: Context) -> None:

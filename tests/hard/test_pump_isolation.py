@@ -17,7 +17,7 @@ from organism import Context, HandlerFailedError, NotRunningError, Reply, Send
 from organism.facts import Answered
 from organism.primitives import HandlerFailed
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.pump_world import Go, Said, code
+from tests.hard.pump_world import Go, Said, code, echo, slow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from organism import Organism
 
 mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="unset")
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
-
-
-async def slow(message: Go, ctx: Context) -> Reply[Said]:
-    await anyio.sleep(1)
-    return Reply(Said(message.text))
 
 
 async def works_on(organism: Organism) -> None:

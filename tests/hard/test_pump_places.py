@@ -10,7 +10,7 @@ import pytest
 from organism import Context, HandlerFailedError, NotRunningError, Organism, Reply, Send
 from organism.errors import QueueFullError
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.pump_world import Go, Said, code
+from tests.hard.pump_world import Go, Said, code, echo
 
 
 class Gauge:
@@ -28,10 +28,6 @@ class Gauge:
 
     def __exit__(self, *_: object) -> None:
         self.inside -= 1
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 async def all_of(organism: Organism, to: str, count: int, **how: Any) -> list[Any]:

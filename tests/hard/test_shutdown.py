@@ -12,16 +12,12 @@ from organism import Context, NotRunningError, Reply, Send
 from organism.primitives import HandlerFailed  # noqa: TC001 - the handler's annotation is read when the organism is made
 from organism.testing import Says, ScriptedModel, running
 from tests.durable.inline import Inline
-from tests.hard.pump_world import Go, Said, code, pass_time
+from tests.hard.pump_world import Go, Said, code, echo, pass_time
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from organism import Organism
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 async def slow(message: Go, ctx: Context) -> Reply[Said]:

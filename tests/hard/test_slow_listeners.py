@@ -7,19 +7,15 @@ import logging
 import anyio
 import pytest
 
-from organism import Context, Organism, Reply
+from organism import Organism
 from organism.audience import Audience
 from organism.errors import QueueFullError
 from organism.facts import Fact, Failed
 from organism.frames import Failure
-from tests.hard.pump_world import Go, Said, code
+from tests.hard.pump_world import Go, Said, code, echo
 
 FACTS = 10_000
 """As many may wait for a reader."""
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 async def run_threads(organism: Organism, count: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from organism.budget.claims import NOTHING, TOKENS, Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError
@@ -153,3 +155,24 @@ def test_who_waits_goes_on_when_a_new_window_begins() -> None:
     (call,) = second.calls
     assert isinstance(call, Hold)
     world.check()
+
+
+@pytest.mark.parametrize(("needs", "goes"), [(500, True), (501, False)])
+def test_a_call_that_fits_exactly_beside_the_streams_that_wait_for_it_will_go(needs: int, goes: bool) -> None:
+    world = world_of(below=("b",))
+    world.accept("a", Go())
+    streams = taken(world, "a")
+    assert isinstance(world.call(streams, Claim(input_tokens=0, wish=500, exact=True), streamed=True), Hold)
+    world.accept("d", Go())
+    other = taken(world, "d")
+    settles = world.call(other, Claim(input_tokens=0, wish=100, exact=True))
+    assert isinstance(settles, Hold)
+    world.ask(streams, "b", Go())
+    world.answer(taken(world, "b"), Send("c", Go()))
+    lacks = taken(world, "c")
+    call = world.call(lacks, Claim(input_tokens=0, wish=needs, exact=True))
+    assert isinstance(call, Waiter if goes else BudgetExhaustedError)
+    world.settle(other, settles, Charge(model_calls=1))
+    assert not goes or [type(each) for each in lacks.calls] == [Hold]
+    world.drain()
+    world.check_end()

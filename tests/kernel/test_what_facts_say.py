@@ -13,8 +13,10 @@ from organism.budget.claims import CALLS, TOKENS, Charge, Claim
 from organism.budget.crowd import Ranking
 from organism.budget.tree import Node, begin_with
 from organism.errors import BudgetExhaustedError
+from organism.frames import Failure
 from organism.kernel.calls import CallFor
 from organism.kernel.conversations import Beginning
+from organism.kernel.grants import Room
 from organism.kernel.holds import Hold
 from organism.kernel.prompts import Prompt
 from organism.kernel.recall import Done
@@ -243,3 +245,40 @@ def test_a_grant_that_is_less_than_was_asked_for_says_what_was_in_the_way() -> N
     nothing = world.kernel.grants.grant(delivery.message, request, Decimal(5), reason="", key="", at=world.now)
     assert nothing == "0 more tokens may be granted to this thread (`grants_up_to`)"
     world.check()
+
+
+@pytest.mark.parametrize("end", ["stopped", "exhausted", "dropped"])
+def test_a_thread_at_its_end_is_granted_nothing(end: str) -> None:
+    world = World(
+        organism_of(
+            handler("a", Go), handler("boss", Go), budget=BudgetSettings(limits=Limits(tokens=1000), grants_by="boss")
+        )
+    )
+    thread = world.accept("a", Go())
+    delivery = world.take()
+    assert delivery is not None
+    assert thread is not None
+    request = BudgetRequest(unit="tokens", amount=Decimal(100), reason="more")
+    assert world.kernel.grants.room(delivery.message, request, world.now) == Room(thread, "boss", None, "")
+    match end:
+        case "stopped":
+            world.kernel.ends.stop(thread, Failure("cancelled", "enough"), world.now)
+        case "exhausted":
+            world.kernel.ends.exhaust(thread, Failure("exhausted", "no time is left", unit="seconds"), world.now)
+        case _:
+            delivery.message.dropped = True
+    facts_before = len(world.facts)
+    said = "the thread is at its end and hands in what it has"
+    assert world.kernel.grants.room(delivery.message, request, world.now) == said
+    given = world.kernel.grants.grant(delivery.message, request, Decimal(100), reason="", key="", at=world.now)
+    assert (given, len(world.facts)) == (said, facts_before)
+
+
+def test_a_record_that_answers_a_message_which_it_never_posted_is_named_as_that() -> None:
+    world = world_of()
+    world.accept("a", Go())
+    answered = facts.Answered(
+        at=1.0, thread="t0", seq=9, handler="a", steps=(facts.Left(thread="t0", sender="a", payload=Said("x")),)
+    )
+    with pytest.raises(LookupError, match="the record holds an answer of a message that it never posted"):
+        world.fold.apply(answered)

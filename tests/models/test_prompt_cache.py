@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tracemalloc
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from organism.models import prompt_cache
 from organism.models.contract import ToolSpec
 from organism.models.fixed import fixed
 from organism.models.prompt import prompt_of
@@ -101,3 +103,41 @@ def test_what_it_keeps_is_bounded() -> None:
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert kept < 1_000_000, "2000 messages of a kilobyte were said"
+
+
+SAID = [fixed({"role": role, "content": f"message {number}"}) for number in range(40) for role in ("user", "assistant")]
+TOLD = {"role": "user", "content": "budget notice"}
+CHANGES = st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=3)
+"""Which message stands in the place of which other."""
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), CHANGES, st.booleans()), max_size=12), st.sampled_from([0, 3000, 100_000])
+)
+def test_long_prompts_of_the_same_messages_are_what_they_would_be_without_a_cache(
+    asked: list[tuple[int, list[tuple[int, int]], bool]], most: int
+) -> None:
+    cache = PromptCache(most=most)
+    for length, changes, told in asked:
+        messages: list[Any] = SAID[:length]
+        for place, other in changes:
+            if place < length:
+                messages[place] = SAID[other]
+        messages += [TOLD] if told else []
+        assert cache.of(messages) == prompt_of(messages)
+
+
+def test_of_a_prompt_that_goes_on_only_what_is_new_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, looked = PromptCache(), list[Any]()
+    cache.of(SAID[:60])
+    monkeypatch.setattr(prompt_cache, "ref", lambda said: looked.append(said) or ref(said))
+    cache.of(SAID[:62])
+    cache.of([*SAID[:64], TOLD])
+    assert len(looked) == 4
+
+
+def test_long_prompts_are_forgotten_where_they_are_too_much() -> None:
+    cache = PromptCache(most=20_000)
+    for number in range(50):
+        cache.of([fixed({"role": "user", "content": f"{number} {place} " + "x" * 100}) for place in range(30)])
+    assert cache.said_last.weight <= 20_000

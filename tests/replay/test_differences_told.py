@@ -10,16 +10,12 @@ import pytest
 from organism import Context, HandlerFailedError, Reply, Send
 from organism.errors import BudgetExhaustedError
 from organism.testing import Says, ScriptedModel
-from tests.hard.pump_world import Go, Said, code
+from tests.hard.pump_world import Go, Said, code, echo
 from tests.replay.replay_world import Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 async def lead(message: Go, ctx: Context) -> Reply[Said]:

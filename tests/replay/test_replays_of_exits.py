@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import Context, Reply
-from tests.hard.pump_world import Go, Said, code
+from tests.hard.pump_world import Go, Said, code, echo
 from tests.replay.replay_world import Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from organism import Context, Reply
 
 
 async def exits(message: Go, ctx: Context) -> Reply[Said]:
@@ -27,10 +28,6 @@ async def interrupts(message: Go, ctx: Context) -> Reply[Said]:
 async def interrupts_among_others(message: Go, ctx: Context) -> None:
     async with anyio.create_task_group():
         raise KeyboardInterrupt
-
-
-async def echo(message: Go, ctx: Context) -> Reply[Said]:
-    return Reply(Said(message.text))
 
 
 @pytest.mark.parametrize("function", [exits, interrupts, interrupts_among_others])

@@ -1,4 +1,4 @@
-"""Functions made of source, one for each payload class, as attrs makes its own: what every message passes through.
+"""Functions made of source, one for each class, as attrs makes its own: what every message passes through.
 
 The alternative, functions that call a function for each field, took twice as long. Nothing a user wrote gets into the
 source but names of attributes and of classes, which are identifiers; all other values are constants of the function.
@@ -31,10 +31,10 @@ class Source:
         self._variables += 1
         return f"v{self._variables}"
 
-    def function(self, parameter: str, lines: Sequence[str]) -> Callable[[Any], Any]:
-        """The function of one parameter with these lines as its body."""
-        source = "\n".join([f"def made({parameter}):", *(f"    {line}" for line in lines)])
+    def function(self, parameters: str, lines: Sequence[str]) -> Callable[..., Any]:
+        """The function of these parameters with these lines as its body."""
+        source = "\n".join([f"def made({parameters}):", *(f"    {line}" for line in lines)])
         names = dict(self._names)
         exec(compile(source, f"<{self._about}>", "exec"), names)  # noqa: S102 - see above
-        made: Callable[[Any], Any] = names["made"]
+        made: Callable[..., Any] = names["made"]
         return made
