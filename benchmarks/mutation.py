@@ -53,7 +53,7 @@ TESTS: Final = (
     "tests/budget",
     *(f"tests/kernel/test_{name}.py" for name in (
         "found_by_the_machine", "images", "kernel_laws", "organisms_time", "policies_below", "told_later", "waits_for_others",
-        "what_facts_say",
+        "snapshots", "unheard", "what_facts_say",
     )),
     *(f"tests/hard/test_{name}.py" for name in (
         "accounts", "bare_threads", "budget_cases", "budget_cost", "budget_handles", "budget_laws", "budget_messages", "budget_nodes",
@@ -314,16 +314,23 @@ class _Mapper:
         return given
 
 
-def _pytest(tests: Sequence[str], plugin: object) -> int:
-    """Runs tests in this process, as everywhere, but for what would write files or look for a shorter example."""
+def _judge_alike() -> None:
+    """All mutants are shown the same examples: none is drawn by chance, kept for the next one or made shorter. Said before any test is
+    loaded, since each takes its settings then.
+    """
     hypothesis.settings.register_profile(
         "mutation",
         database=None,
         deadline=None,
         derandomize=True,
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
     hypothesis.settings.load_profile("mutation")
+
+
+def _pytest(tests: Sequence[str], plugin: object) -> int:
+    """Runs tests in this process, as everywhere, but for what would write files or look for a shorter example."""
     return int(pytest.main(["-x", "-q", "--no-header", "--tb=line", "-W", _LOADED, *tests], plugins=[plugin]))
 
 
@@ -558,6 +565,7 @@ def main() -> None:
     count, seed = int(given[0]) if given else 100, int(given[1]) if len(given) > 1 else 1
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
+    _judge_alike()
     known = _known()
     if new := _missing(known):
         print(f"finding out which test passes where: {len(new)} files", flush=True)

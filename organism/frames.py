@@ -333,6 +333,13 @@ class Thread:
         """What waits for each handler that is at work and waits; ``None``: nothing does. An empty deque takes 600 bytes."""
         self._begin()
 
+    def reply(self, handler: str, payload: Any) -> None:
+        """A reply has left it. Most threads have one at most, and none for most of their time: no list is kept for that."""
+        if self.replies:
+            self.replies.append((handler, payload))
+        else:
+            self.replies = [(handler, payload)]
+
     def _begin(self) -> None:
         """It has come to nothing yet."""
         self.replies = NONE

@@ -238,6 +238,8 @@ class HoldImage:
     tags: tuple[str, ...] = ()
     handler: str = ""
     """Whose call it is, where the delivery that made it is over."""
+    labels: Mapping[str, str] | None = None
+    """Those of its thread, where nothing above that lives: what it costs counts under them."""
 
 
 @frozen(kw_only=True)

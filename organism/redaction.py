@@ -8,9 +8,11 @@ and the SDKs of its providers write to, for as long as the organism runs.
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from organism.names import class_name, written_out
+from organism.likeness import INSTEAD
+from organism.names import class_name, sounds_secret, written_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +29,10 @@ _THEIRS: Final = (
     "openai", "openai._base_client",
 )  # fmt: skip
 """These tell requests and answers at DEBUG, and addresses with their queries at INFO."""
+_NAMED: Final = re.compile(
+    r"""(b?(['"])([\w-]{1,100})\2(?:: |, ))b?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL
+)
+"""A header or an option and its value, as they stand in a dictionary or a list that an SDK tells of."""
 _LONGEST: Final = 100
 """Exceptions that one came of."""
 
@@ -58,7 +64,9 @@ class Redaction(logging.Filter):
             said = record.getMessage()
         except Exception:  # noqa: BLE001 - wrong arguments are logging's own to report, as everywhere
             return True
-        clean = _of_one(self._clean(said))
+        # A single call may bring a key of its own, which only its name tells.
+        known = _NAMED.sub(_unnamed, said) if record.name in _THEIRS else said
+        clean = _of_one(self._clean(known))
         if clean != said:
             record.msg, record.args = clean, ()
         if record.exc_info and record.exc_info[1] is not None:
@@ -84,6 +92,11 @@ class Redaction(logging.Filter):
             "type[BaseException]", type(class_name(error), (Exception,), {"__module__": type(error).__module__})
         )
         record.exc_info = (kind, kind(text).with_traceback(error.__traceback__), error.__traceback__)
+
+
+def _unnamed(found: re.Match[str]) -> str:
+    """A value that is a secret by its name is left out."""
+    return f"{found[1]}'{INSTEAD}'" if sounds_secret(found[3]) else found[0]
 
 
 def _of_one(text: str) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("untimed")
+if hypothesis.settings.get_current_profile_name() != "mutation":  # that of benchmarks/mutation.py
+    hypothesis.settings.load_profile("untimed")
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from organism.agent.cutting import cut
-from organism.agent.tools import Mistaken
+from organism.agent.tools import Mistaken, Wanted
 from organism.agent.wording import as_json, as_xml
 from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused
 from organism.functions import FunctionResult
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from organism.agent.context import AgentContext
     from organism.agent.speech import Said
     from organism.agent.telling import Telling
-    from organism.agent.tools import Wanted
     from organism.toolsettings import ToolOutput
 
 CORRECTIONS: Final = 3
@@ -57,7 +56,11 @@ class Dispatch:
 
     async def carry_out(self, said: Sequence[Said]) -> Carried:
         """Carries out one turn. Raises HandlerFailedError where nothing of it made sense once too often."""
-        answers = await self._ask_peers(said)
+        answers: dict[int, str] = {}
+        for each in said:
+            if isinstance(each, Wanted) and each.peer is not None:
+                answers = await self._ask_peers(said)
+                break
         reply: Reply[Any] | None = None
         results: list[str] = []
         for number, each in enumerate(said):

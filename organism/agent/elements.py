@@ -111,7 +111,7 @@ def _element(name: str, type_: FieldType, note: str, around: tuple[type, ...], k
         yield f"</{name}>"
 
 
-def _content(type_: FieldType, around: tuple[type, ...]) -> Iterator[str]:
+def _content(type_: Scalar | Choice | Nested | OneOf | Many | Table, around: tuple[type, ...]) -> Iterator[str]:
     match type_:
         case Scalar():
             yield _TYPES[type_]
@@ -125,8 +125,6 @@ def _content(type_: FieldType, around: tuple[type, ...]) -> Iterator[str]:
             yield from _element(ITEM, type_.item, "", around)
         case Table():
             yield from _element(ENTRY, type_.value, "", around, f' {KEY}="text"')
-        case Maybe():
-            raise AssertionError("None has an element of its own")
 
 
 def _nested(cls: type, around: tuple[type, ...]) -> Iterator[str]:

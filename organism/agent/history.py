@@ -103,8 +103,7 @@ class History:
 
     def leave(self) -> None:
         """Leaves it to the next delivery, where this one ends well. It is not to be used any more."""
-        state, self._state = self._state, dict[str, Any]()
-        self._whole = {}
+        state, self._state, self._whole = self._state, {}, {}
         if isinstance(state, HandlerState):
             state.leave_reading(self)
 
@@ -116,14 +115,16 @@ class History:
     def add(self, message: Mapping[str, Any]) -> None:
         """Appends a message."""
         number = self.count
-        kept = self._fix(f"message {number}", message)
+        state = self._state
+        kept = (state.fix if isinstance(state, HandlerState) else self._fix)(f"message {number}", message)
         self.messages.append(kept)
         self.numbers.append(number)
         self.characters += length_of(kept)
-        self.has_xml = self.has_xml or is_by_xml(kept)
+        if kept.get("role") == "tool":
+            self.has_xml = self.has_xml or is_by_xml(kept)
         if self._prune is not None:
             self.boundary.add(kept)
-        self.count = self._state[_COUNT] = number + 1
+        self.count = state[_COUNT] = number + 1
 
     def prompt(self, *after: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         """The whole prompt, with what is said only this time at its end."""

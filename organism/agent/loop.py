@@ -93,7 +93,11 @@ class _Turns:
         self._compacting = Compacting(agent, self._asking, history, ctx, summaries)
         self._allowance = allowance
         self._dispatch = Dispatch(ctx, telling, allowance, agent.tool_output)
-        self.last_word = LastWord(ctx, self._asking, speech, history, telling)
+
+    @property
+    def last_word(self) -> LastWord:
+        """Gets the answer of one that has run out."""
+        return LastWord(self._ctx, self._asking, self._speech, self._history, self._telling)
 
     async def run(self) -> Reply[Any] | None:
         """Turns until the model replies; the last one that it may take offers the reply alone, and so does every one after

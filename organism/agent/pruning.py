@@ -43,11 +43,12 @@ class Boundary:
         prune = self._prune
         if prune is None:
             return
-        if message.get("role") == "assistant":
+        role = message.get("role")
+        if role == "assistant":
             self._begins.append(len(self._saves))
             if len(self._begins) >= prune.protect_turns:
                 self._move(prune, self._begins[-prune.protect_turns])
-        self._saves.append(_saves(message))
+        self._saves.append(_saves(message) if role == "tool" else 0)
 
     def _move(self, prune: Prune, until: int) -> None:
         """Those from ``until`` on are protected."""

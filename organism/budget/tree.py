@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 from attrs import frozen
 
 from organism.budget.caps import FAR, NO_LIMIT, Caps, Mark, figure, figure_of
-from organism.budget.claims import CALLS, MESSAGES, NOTHING, TOKENS, VECTOR, Claim, Crossing, Vector
+from organism.budget.claims import CALLS, MESSAGES, NOTHING, TOKENS, VECTOR, Claim, Vector
 from organism.budget.crowd import Crowd, bears
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def output_room(path: Sequence[Node], claim: Claim, *, grace: bool) -> int:
     return room
 
 
-def output_of(claim: Claim, room: int, *, grace: bool = False) -> int:
+def output_of(claim: Claim, room: int, *, grace: bool) -> int:
     """How much output to hold for where there is ``room`` for so much (R13): an argument as it is; any other wish at most
     half of the room, so that concurrent calls share it, and never below ``min_output``. A grace call is the last one: it may
     take all.
@@ -444,18 +444,3 @@ def begin_with(
         node.overdraft = _with(node.overdraft, unit, max(0, used - node.caps.limit[unit]))
         aim(node, unit)
     node.runways = sum(1 << unit for unit in _short(node, _LEAST) if node.used[unit]) if node.caps.runway else 0
-
-
-def crossing(node: Node, unit: int, mark: Mark) -> Crossing:
-    """What is said of a crossing: live figures, as users read them."""
-    return Crossing(
-        unit=VECTOR[unit],
-        level=mark.level,
-        threshold=mark.threshold,
-        used=figure(unit, node.used[unit]),
-        held=figure(unit, node.held[unit]),
-        limit=figure(unit, node.caps.limit[unit]),
-        remaining=figure(unit, max(0, node.free(unit))),
-        scope=node.scope,
-        thread=node.thread,
-    )

@@ -79,9 +79,7 @@ def finished(shown: bytes, texts: Texts | None, root: str, mark: bytes, kind: st
     """What :func:`contents` gives, of what :func:`shown_of` gave for a fact of this ``kind``."""
     raw = shown if texts is None else whole(shown, mark, texts)
     if len(raw) > LONGEST:
-        raise JournalError(
-            f"thread {root!r:.80}: {kind} comes to {len(raw)} bytes; an entry has {LONGEST} at most"
-        )
+        raise JournalError(f"thread {root!r:.80}: {kind} comes to {len(raw)} bytes; an entry has {LONGEST} at most")
     return raw, shown
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from organism.errors import JournalError
 from organism.facts import Forked
 from organism.journal.chain import canonical, content_of
-from organism.journal.codec import contents, decode
-from organism.journal.drafts import Draft, draft_of
+from organism.journal.codec import decode
+from organism.journal.drafts import contents_of, draft_of
 from organism.journal.imported import checked
 from organism.journal.presence import Presence
 from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.facts import Fact
+    from organism.journal.drafts import Draft
     from organism.journal.lock import Lock
     from organism.journal.secrets import Marked
     from organism.journal.sqlite_reader import Row
@@ -229,11 +230,7 @@ class SqliteJournal(SqliteReader):
                 end = ends.get(root)
                 if end is None:
                     end = self._end(root, fact, work, there=root in there, own=root in forked)
-                mark = end.mark
-                found = (
-                    fact.contents(root, mark) if isinstance(fact, Draft) else contents(fact, root, mark, marked)
-                )
-                extend(work, end, root, fact, *found)
+                extend(work, end, root, fact, *contents_of(fact, root, end.mark, marked))
             except JournalError as error:
                 failed[root] = error
         for end in ends.values():

@@ -169,11 +169,13 @@ class Standing:
             self._rest(fact, copied=copied)
 
     def _count(self, draft: Draft) -> None:
-        """What :meth:`apply` does for a fact that only charges messages."""
+        """What :meth:`apply` does for a fact that only opens threads and charges messages."""
         copied = self._copied > 0
         self._copied -= copied
-        if draft.counts and not copied:
-            hour = int(draft.at // 3600)
+        for step in draft.opened:
+            self._opened(step)
+        hour = int(draft.at // 3600)
+        if not copied:
             for to, thread in draft.counts:
                 self.spent.count((hour, to, "", "", self.open.get(thread, NO_MARKS)))
         if not self._begun:

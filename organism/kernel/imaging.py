@@ -212,6 +212,7 @@ def _of_hold(hold: Hold, *, is_open: bool) -> HoldImage:
         held_at=hold.held_at,
         tags=hold.tags,
         handler="" if hold.message is None or is_open else hold.message.to,
+        labels=hold.thread.labels if hold.thread.labels and _living(hold.thread).ended else None,
     )
 
 

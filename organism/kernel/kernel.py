@@ -230,7 +230,6 @@ class Kernel:
         self.book.begin(at)
         if lack is not None and lack.unit >= 0:
             fire_rest(self.state, message.thread, message, lack.node, lack.unit, at_once=False)
-        message.told = None
         stops = self.retries.halt(message, failure)
         climb(self.state, message.frame, failure)
         self.asks.leave(message)

@@ -41,12 +41,13 @@ def _sent(state: State, message: Message, out: Send[Any] | Forward[Any], depth: 
     route, check = met
     check(out.payload)
     thread = message.thread
+    at_work = state.occupied.get((thread, route.name)) if state.occupied else None
     odd = (
         thread.closing
         or thread.stopping is not None
         or message.dropped
         or (route.budget is not None and route is not message.route)
-        or (state.occupied and (thread, route.name) in state.occupied)
+        or (at_work is not None and at_work is not message and at_work.asks is not None)  # it may wait for this very branch
         or not bears_one(thread.node, depth)
     )
     return None if odd else (out, route)

@@ -95,7 +95,7 @@ def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> 
     scope = "thread" if image.under == image.thread else "sub-thread"
     node = Node(scope, caps(budget.limits, policy, keeps_back=False), policy, thread=image.thread, above=above.path)
     owner = None if living is None else Frame(living, 0, state.routes[living.handler], None, 0, None, None)
-    labels = dict[str, str]() if living is None else living.labels
+    labels = (image.labels or {}) if living is None else living.labels
     thread = Thread(image.thread, "root" if owner is None else "call", "", node, owner, labels, state.now, budget)
     thread.ended = True
     if owner is None:

@@ -14,19 +14,7 @@ from organism import facts
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
 from organism.dependence import leaving, unanswered
-from organism.frames import (
-    NONE,
-    Ask,
-    Conversation,
-    Failure,
-    Frame,
-    Memory,
-    Message,
-    Thread,
-    descendants,
-    pending,
-    root_of,
-)
+from organism.frames import Ask, Conversation, Failure, Frame, Memory, Message, Thread, descendants, pending, root_of
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
 from organism.kernel.holds import held_by_streams
@@ -303,9 +291,7 @@ class State:
         """A reply leaves the thread; from a called sub-thread that answers for its caller, the caller's thread as well."""
         frame.answered = True
         for thread in leaving(frame.thread):
-            if thread.replies is NONE:
-                thread.replies = []
-            thread.replies.append((frame.handler, payload))
+            thread.reply(frame.handler, payload)
         if self.steps is not None:
             self.steps.append(facts.Left(thread=frame.thread.id, sender=frame.handler, payload=payload))
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from organism import facts
 from organism.budget.claims import NOTHING, VECTOR, Crossing, Vector
-from organism.budget.tree import Node, crossing, crossings, fire, has_reached, unfired
+from organism.budget.levels import crossing
+from organism.budget.tree import Node, crossings, fire, has_reached, unfired
 from organism.frames import Thread, Warned, root_of
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.notices import calls_left, warning_payload

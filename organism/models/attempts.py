@@ -222,6 +222,21 @@ class Attempt:
         self.hear(error)
         self.run.note(self, error)
 
+    def noted(self, error: BaseException | None) -> bool:
+        """Whether what leaves the attempt is its failure, which is noted, and the call goes on."""
+        if self.charge is not None or not isinstance(error, BackendError):
+            return False
+        self.failed(error)
+        return True
+
+    def left(self) -> None:
+        """It is over: what nobody has settled is, and its place is given back."""
+        try:
+            if self.charge is None:
+                self.abandoned()
+        finally:
+            self.seat.slots.release()
+
     def abandoned(self) -> None:
         """Settles what was left without an answer: cancelled, or its stream not read to the end."""
         if self.touched:

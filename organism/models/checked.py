@@ -111,7 +111,7 @@ def _wrong_response(given: Any) -> str:
             value: object = getattr(given, name)
             if not _is_text(value):
                 return f"a Response whose {name} is {_kind(value)}"
-    if type(given.message) is not dict and not isinstance(cast("object", given.message), Mapping):
+    if not isinstance(cast("object", given.message), Mapping):
         return f"a Response whose message is {_kind(given.message)}"
     if given.tool_calls != () and not _are_tool_calls(given.tool_calls):
         return "a Response whose tool_calls is no tuple of ToolCall with texts"

@@ -64,7 +64,8 @@ class Estimates:
         report of a prompt that began alike and went on otherwise, such as another task of the same agent.
         """
         looked = self._looked(prompt)
-        whole, costs = False, list[int]()
+        costs: list[int] = []
+        whole = False
         for base in looked.bases:
             whole = whole or base.whole
             costs.append(base.reported + self.tokens(base.new) + overhead + self._lately_offered(prompt, base))
@@ -109,7 +110,8 @@ class Estimates:
         if prompt.size < SAID_FROM:
             learned = self._offering if prompt.offer else self._bare
             learned.learn(reported - self._whole(looked))
-        self._witnesses.learn(prompt.texts, reported)
+        else:
+            self._witnesses.learn(prompt.texts, reported)
 
     def _overhead(self, prompt: Prompt) -> int:
         return max(self._bare.tokens, self._offering.tokens if prompt.offer else 0)

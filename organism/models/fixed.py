@@ -26,7 +26,7 @@ class Fixed(dict[str, Any]):
     known: tuple[object, Any] | None
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        dict.__init__(self, given)
+        super().__init__(given)
         self.known = None
 
     __setitem__ = __delitem__ = __ior__ = _stays

@@ -24,6 +24,11 @@ class Measured:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing but input and output."""
+        return not (self.cache_read_tokens or self.cache_write_tokens or self.reasoning_tokens)
+
 
 def measured(report: object) -> Measured | None:
     """The report (a RawUsage) as numbers; ``None`` where it is missing or something else, partial, negative, not integer or above :data:`LARGEST`.

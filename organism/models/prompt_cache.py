@@ -152,7 +152,8 @@ class PromptCache:
         found = [self._tool(tool) for tool in tools]
         beside = _beside_of(tuple(found if returns is None else [*found, self._schema(format_of(returns))]))
         # Kept with the tools, whose id is theirs as long as they are.
-        if returns is None and type(tools) is tuple and all(isinstance(tool.parameters, Fixed) for tool in tools):
+        stay = isinstance(tools, tuple) and all(isinstance(tool.parameters, Fixed) for tool in tools)
+        if returns is None and stay:
             if len(self._offered) >= _OFFERS:
                 self._offered.clear()
             self._offered[id(tools)] = (tools, beside)

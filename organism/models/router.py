@@ -19,6 +19,7 @@ import anyio
 from organism.budget.levels import has_reached
 from organism.errors import ModelError, NotRunningError
 from organism.models.circuits import Circuit
+from organism.models.contract import BackendError
 from organism.models.estimates import Estimates
 from organism.models.failover import Way, order_of
 from organism.models.needs import claim_of
@@ -98,10 +99,16 @@ class Router:
         """
         run = self._run(call, ledger)
         while True:
-            async with run.attempt() as attempt:
+            attempt = await run.begin()
+            try:  # as the block of `run.attempt()`, which every call would make anew
                 if hearer is not None:
                     return await overheard(attempt, hearer)
                 return attempt.answered(await attempt.ask())
+            except BackendError as error:
+                if not attempt.noted(error):
+                    raise
+            finally:
+                attempt.left()
 
     @asynccontextmanager
     async def stream(self, call: Call, ledger: Ledger) -> AsyncGenerator[CompletionStream]:

@@ -309,7 +309,7 @@ class Run:
 
 
 class Trying:
-    """The block of one attempt, see :meth:`Run.attempt`. No generator: every call passes here."""
+    """The block of one attempt, see :meth:`Run.attempt`."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -323,16 +323,9 @@ class Trying:
         attempt = self._attempt
         assert attempt is not None  # noqa: S101 - it was entered
         try:
-            if attempt.charge is None and isinstance(error, BackendError):
-                attempt.failed(error)
-                return True
-            return False
+            return attempt.noted(error)
         finally:
-            try:
-                if attempt.charge is None:
-                    attempt.abandoned()
-            finally:
-                attempt.seat.slots.release()
+            attempt.left()
 
 
 def _sum(charges: Sequence[Charge]) -> Usage:

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from organism.models.profiles import floor_of, profile_of, unlike, unlike_each
+from organism.models.profiles import floor_of, profile_of, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,10 +53,11 @@ class Witnesses:
         if size < _LIKE_FROM or len(self._seen) < NEEDED:
             return floor
         profile = profile_of(texts)
-        far = unlike_each(profile, [seen for seen, _ in self._seen])
+        far = [unlike(profile, seen) for seen, _ in self._seen]
         nearest = [self._seen[index] for index in sorted(range(len(far)), key=far.__getitem__)[:NEEDED]]
-        among = tuple([sum(shares) / NEEDED for shares in zip(*(other for other, _ in nearest), strict=True)])
-        unknown = min(1.0, _DOUBT * max(0.0, unlike(profile, among) - _CHANCE / math.sqrt(size)))
+        among = sum([other for other, _ in nearest])
+        far_from_them = unlike(NEEDED * profile, among, times=NEEDED)
+        unknown = min(1.0, _DOUBT * max(0.0, far_from_them - _CHANCE / math.sqrt(size)))
         known = _MARGIN * max(said for _, said in nearest)
         return unknown * floor + (1 - unknown) * known
 

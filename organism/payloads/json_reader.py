@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from organism.errors import InvalidPayloadError
 from organism.payloads.construction import builder
-from organism.payloads.definition import describe
+from organism.payloads.definition import PerClass, describe
 from organism.payloads.faults import Fault, Misfit, chosen, expected, invalid, shown, unknown_field
 from organism.payloads.frozendict import FrozenDict
-from organism.payloads.json_values import simple
+from organism.payloads.json_values import simple, simple_reader
 from organism.payloads.normal import is_listing, is_mapping
 from organism.payloads.normal import text as normal_text
-from organism.payloads.types import Choice, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, spelled
+from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, spelled
 
 Faults = Iterator[Fault]
 
@@ -129,18 +130,20 @@ def _faults_of_dict(value: Any, type_: Table, path: str) -> Faults:
 # ---- what it says -----------------------------------------------------------------------------------------------------
 
 
+Reader = Callable[[Any], Any]
+"""Gives what a value of JSON says. Raises Misfit at the first fault, without a word: :func:`_faults` says what is wrong."""
+
+
 def _fields(value: Any, cls: type) -> Any:
-    """The payload of an object. Raises Misfit at the first fault, without a word: :func:`_faults_of_fields` says what is wrong. Raises
-    InvalidPayloadError for what the class's validators refuse.
-    """
-    if type(value) is not dict and not is_mapping(value):
+    """The payload of an object. Raises Misfit as any reader does, and InvalidPayloadError for what the class's validators refuse."""
+    if not is_mapping(value):
         raise Misfit(_UNSAID)
     given: dict[str, Any] = {}
     found = 0
-    for field in describe(cls).fields:
+    for field, read in _readers(cls):
         if field.name in value:
             found += 1
-            given[field.argument] = _read(value[field.name], field.type)
+            given[field.argument] = read(value[field.name])
         elif field.absent_is_none:
             given[field.argument] = None
         elif field.required:
@@ -150,24 +153,27 @@ def _fields(value: Any, cls: type) -> Any:
     return builder(cls)(**given)
 
 
-def _read(value: Any, type_: FieldType) -> Any:
+@PerClass
+def _readers(cls: type) -> tuple[tuple[Field, Reader], ...]:
+    """What reads each field of a payload."""
+    return tuple((field, _reader(field.type)) for field in describe(cls).fields)
+
+
+def _reader(type_: FieldType) -> Reader:
     match type_:
         case Scalar() | Choice():
-            return simple(value, type_)
+            return simple_reader(type_)
         case Nested():
-            return _fields(value, type_.cls)
+            return partial(_fields, cls=type_.cls)
         case OneOf():
-            return _read_union(value, type_)
+            return partial(_read_union, type_=type_)
         case Many():
-            if not is_listing(value):
-                raise Misfit(_UNSAID)
-            return tuple([_read(item, type_.item) for item in value])
+            return partial(_read_list, read=_reader(type_.item))
         case Table():
-            if not is_mapping(value):
-                raise Misfit(_UNSAID)
-            return FrozenDict({normal_text(key): _read(item, type_.value) for key, item in value.items()})
+            return partial(_read_dict, read=_reader(type_.value))
         case Maybe():
-            return None if value is None else _read(value, type_.inner)
+            inner = _reader(type_.inner)
+            return lambda value: None if value is None else inner(value)
 
 
 def _read_union(value: Any, type_: OneOf) -> Any:
@@ -178,6 +184,18 @@ def _read_union(value: Any, type_: OneOf) -> Any:
         if cls.__name__ == name:
             return _fields(fields, cls)
     raise Misfit(_UNSAID)
+
+
+def _read_list(value: Any, read: Reader) -> Any:
+    if not is_listing(value):
+        raise Misfit(_UNSAID)
+    return tuple([read(item) for item in value])
+
+
+def _read_dict(value: Any, read: Reader) -> Any:
+    if not is_mapping(value):
+        raise Misfit(_UNSAID)
+    return FrozenDict({normal_text(key): read(item) for key, item in value.items()})
 
 
 _UNSAID: Final = ""

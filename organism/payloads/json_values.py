@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from organism.errors import InvalidPayloadError
 from organism.payloads.faults import Misfit, expected, shown
 from organism.payloads.lexical import LEXIS, MAX_INT_DIGITS
 from organism.payloads.normal import normaliser
-from organism.payloads.normal import text as normal_text
 from organism.payloads.types import Choice, Scalar, spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -22,6 +24,10 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         if isinstance(text, str) and text[:1] != _MARK:
+            if text[:1] == "{":  # as `decode`, which looks for blanks before and after
+                value, end = _DECODER.raw_decode(text)
+                if end == len(text):
+                    return value
             return _DECODER.decode(text)
         return json.loads(text, parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=_object)
     except RecursionError:
@@ -60,24 +66,31 @@ def simple(value: Any, type_: Scalar | Choice) -> Any:
 
     A whole number may be written as 5.0, and a Decimal as a number or a text: so says the JSON Schema.
     """
-    if type_ is Scalar.TEXT:  # so are most
-        return normal_text(value)
+    return simple_reader(type_)(value)
+
+
+def simple_reader(type_: Scalar | Choice) -> Callable[[Any], Any]:
+    """The function that does as :func:`simple` for one type."""
+    normal = normaliser(type_)
     match type_:
         case Choice():
-            return _choice(value, type_)
+            return lambda value: _choice(value, type_)
+        case Scalar.TEXT | Scalar.BOOLEAN:
+            return normal
         case Scalar.INTEGER:
-            value = _whole(value)
+            return lambda value: normal(value if type(value) is int else _whole(value))
         case Scalar.FLOAT:
-            value = _nearest_float(value)
-        case Scalar.DECIMAL if isinstance(value, float):
-            value = Decimal(repr(value))
-        case Scalar.DECIMAL if not isinstance(value, str):
-            pass
-        case Scalar.DECIMAL | Scalar.DATETIME | Scalar.BYTES:
-            value = _from_text(value, type_)
-        case Scalar.BOOLEAN:
-            pass
-    return normaliser(type_)(value)
+            return lambda value: normal(_nearest_float(value))
+        case Scalar.DECIMAL:
+            return lambda value: normal(_decimal_of(value))
+        case Scalar.DATETIME | Scalar.BYTES:
+            return lambda value: normal(_from_text(value, type_))
+
+
+def _decimal_of(value: Any) -> Any:
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    return _from_text(value, Scalar.DECIMAL) if isinstance(value, str) else value
 
 
 def _choice(value: Any, type_: Choice) -> Any:

@@ -34,7 +34,7 @@ class BareThread(Caller[CompletionStream]):
     def __init__(self, pump: Pump, thread: Thread, handle: ThreadHandle) -> None:
         self._pump = pump
         self._thread = thread
-        self._calls: dict[anyio.CancelScope, object] = {}
+        self._calls: dict[runtime.Scope, object] = {}
         """What cuts the calls that are being made, and the tasks that make them."""
         self._left: anyio.Event | None = None
         self.handle = handle
@@ -70,11 +70,11 @@ class BareThread(Caller[CompletionStream]):
         """A call, which ends when the thread does. Raises NotRunningError then."""
         return _Calling(self)
 
-    def begun(self, scope: anyio.CancelScope) -> None:
+    def begun(self, scope: runtime.Scope) -> None:
         """A call is made in this scope."""
         self._calls[scope] = runtime.current_task()
 
-    def over(self, scope: anyio.CancelScope) -> None:
+    def over(self, scope: runtime.Scope) -> None:
         """It is made no more."""
         del self._calls[scope]
         if self._left is not None:
@@ -108,7 +108,7 @@ class _Calling:
 
     def __init__(self, thread: BareThread) -> None:
         self._thread = thread
-        self._scope = anyio.move_on_after(None)  # as anyio.CancelScope(), which makes two of them to keep one
+        self._scope = runtime.scope()
 
     def __enter__(self) -> None:
         self._scope.__enter__()

@@ -64,6 +64,7 @@ class Keys:
         last = before.naming if before is not None and isinstance(before.naming, _Naming) else None
         messages = call.messages[:-1] if tells else call.messages
         naming = None
+        said: Mapping[str, Any]
         try:
             naming = _naming(call, messages, last)
         except _NO_JSON:

@@ -63,6 +63,8 @@ class CallLedger:
         self._prompt = prompt
         self._alias = asked.model
         """What was really called, which is another than was asked for where that was downgraded."""
+        self._latest: CallFor | None = None
+        """What was last held for."""
         self._holds: dict[int, Hold] = {}
         self._first: int | None = None
         """The hold of its first attempt."""
@@ -101,7 +103,7 @@ class CallLedger:
     async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
         """See :class:`organism.models.ledger.Ledger`."""
         self._alias = alias
-        call = self._call(alias, backend, attempt)
+        call = self._latest = self._call(alias, backend, attempt)
         verdict = self._pump.kernel.calls.hold(claim, call, self._pump.now())
         if not isinstance(verdict, (Hold, BudgetExhaustedError)):
             verdict = await self._pump.waits.turn_of(verdict)
@@ -137,11 +139,11 @@ class CallLedger:
 
     async def completed(self, completion: Completion) -> None:
         """The call has its answer; it is recorded, and durable before whoever asked may act on it."""
-        pump, kept = self._pump, None
-        if pump.kernel.book.listening:
+        pump, kept, call = self._pump, None, self._latest
+        if pump.kernel.book.listening or call is None:
             kept = kept_of(completion, unpriced=self._spent.unpriced)
+            call = self._call(self._alias, completion.backend, 0)
         key = "" if self._prompt is None else self._prompt.key
-        call = self._call(self._alias, completion.backend, 0)
         pump.kernel.calls.completed(call, completion.text, pump.now(), key=key, kept=kept)
         self._over = True
         if pump.writer is not None and (self._message is None or not pump.goes_ahead(self._message)):

@@ -44,10 +44,13 @@ class HandlerState(MutableMapping[str, Any]):
         return default if change is None else copied(change[0])  # type: ignore[index]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        check_running(self._delivery)
+        if self._delivery.over:
+            check_running(self._delivery)
         if type(key) is not str or not key.isascii():
             key = _sound("a key of state", _key("", key))
-        self._changes[key] = (value if type(value) is str and value.isascii() else _storable(key, value),)
+        # What is plain is not looked at any closer: agents write some with each message.
+        plain = -_SMALL < value < _SMALL if type(value) is int else type(value) is str and value.isascii()
+        self._changes[key] = (value if plain else _storable(key, value),)
 
     def __delitem__(self, key: str) -> None:
         check_running(self._delivery)
@@ -85,7 +88,8 @@ class HandlerState(MutableMapping[str, Any]):
 
     def fix(self, key: str, value: Mapping[str, Any]) -> Fixed:
         """Writes a mapping, and gives what is kept of it: a copy that stays as it is."""
-        check_running(self._delivery)
+        if self._delivery.over:
+            check_running(self._delivery)
         kept = fixed_copy(key, value)
         self._changes[key] = (kept,)
         return kept
@@ -137,16 +141,16 @@ def fixed_copy(key: str, value: Mapping[str, Any]) -> Fixed:
 
 def _fixed(key: str, value: Any, depth: int) -> Any:
     """A copy that stays as it is of what an agent heard and said: written out for JSON's own types, which nearly all of it is."""
-    kind = type(value)
-    if kind is str or kind is Fixed or kind is FixedList:
+    given: object = value  # what `type` makes of a container has no types inside
+    if type(given) is str or type(given) is Fixed or type(given) is FixedList:
         return value
-    if kind is dict and depth <= _DEEPEST:
+    if type(given) is dict and depth <= _DEEPEST:
         held: dict[str, Any] = {}
         for name, each in value.items():
             own = name if type(name) is str else _key(key, name)
             held[own] = each if type(each) is str else _fixed(key, each, depth + 1)
         return Fixed(held)
-    if kind is list and depth <= _DEEPEST:
+    if type(given) is list and depth <= _DEEPEST:  # pyright: ignore[reportUnknownArgumentType]
         return FixedList([each if type(each) is str else _fixed(key, each, depth + 1) for each in value])
     return _storable(key, value, depth, fixed=True)
 
@@ -156,7 +160,7 @@ def _storable(key: str, value: Any, depth: int = 0, *, fixed: bool = False) -> A
     and said, of which any text may be a part.
     """
     whole: Any = value  # what isinstance makes of a container has no types inside
-    if value is None or (fixed and type(value) is str) or (type(value) is int and -_SMALL < value < _SMALL):
+    if value is None or (fixed and type(value) is str):
         return whole
     if isinstance(value, (str, int, float)):
         return _bare(key, value, fixed=fixed)

@@ -17,6 +17,7 @@ import trio.lowlevel
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from contextlib import AbstractContextManager
+    from types import TracebackType
 
 
 def clock() -> Callable[[], float]:
@@ -24,6 +25,31 @@ def clock() -> Callable[[], float]:
     if trio.lowlevel.in_trio_run():
         return trio.lowlevel.current_clock().current_time
     return asyncio.get_running_loop().time
+
+
+class Scope(Protocol):
+    """A block that can be cancelled."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool: ...
+
+    def cancel(self) -> object:
+        """Cancels it."""
+        ...
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Whether it was left since it was cancelled."""
+        ...
+
+
+def scope() -> Scope:
+    """A cancel scope of the running loop's own: anyio's is one more around it."""
+    # As anyio.CancelScope(), which makes two of them to keep one.
+    return trio.CancelScope() if trio.lowlevel.in_trio_run() else anyio.move_on_after(None)
 
 
 def within() -> Callable[[float], AbstractContextManager[object]]:

@@ -18,6 +18,7 @@ from organism.pump import runtime
 if TYPE_CHECKING:
     from organism.facts import Fact
     from organism.journal import Journal
+    from organism.journal.drafts import Draft
 
 _log: Final = logging.getLogger("organism.journal")
 _BATCH: Final = 2000
@@ -52,24 +53,34 @@ class HandOver(Protocol):
 class _Settling:
     """Whoever waits until what was recorded so far is durable."""
 
-    __slots__ = ("_event", "_failure")
+    __slots__ = ("_event", "_failure", "_over")
 
     def __init__(self, writer: Writer, root: str) -> None:
-        self._event = runtime.event()
+        self._event: runtime.Event | None = None
         self._failure: JournalError | None = None
-        writer.when_durable(root, self._event.set, self._fail)
+        self._over = False
+        writer.when_durable(root, self._go, self._fail)
+
+    def _go(self) -> None:
+        self._over = True
+        if self._event is not None:
+            self._event.set()
 
     def _fail(self, error: JournalError) -> None:
         self._failure = error
-        self._event.set()
+        self._go()
 
     async def wait(self) -> None:
-        await self._event.wait()
+        if self._over:
+            await runtime.checkpoint()  # whoever was cancelled by that hears of it first
+        else:
+            self._event = runtime.event()
+            await self._event.wait()
         if self._failure is not None:
             raise self._failure
 
 
-_Leaving = tuple[int, str, Callable[[], object], Callable[[JournalError], None] | None]
+_Leaving = tuple[int, str, Callable[[], None], Callable[[JournalError], None] | None]
 """(position, root, go, fail): what goes once all up to a position is durable."""
 
 
@@ -113,7 +124,7 @@ class Writer:
         self._failed = failed
         self._due = due
         self._moved = moved
-        self._waiting: list[tuple[str, Fact]] = []
+        self._waiting: list[tuple[str, Fact | Draft]] = []
         self._leaving: deque[_Leaving] = deque()
         self._frozen: dict[str, JournalError] = {}
         self._wake = anyio.Event()
@@ -135,13 +146,13 @@ class Writer:
         if self._sealed:
             return
         self.next += 1
-        self._waiting.append((root, fact))
+        self._waiting.append((root, self.journal.draft(root, fact)))
         if not self._woken:
             self._woken = True
             self._wake.set()
 
     def when_durable(
-        self, root: str, go: Callable[[], object], fail: Callable[[JournalError], None] | None = None
+        self, root: str, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
     ) -> None:
         """Calls ``go`` once all that was recorded so far is durable, at once where it is; ``fail`` where the root thread's
         facts could not be written.

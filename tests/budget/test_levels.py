@@ -10,7 +10,8 @@ import pytest
 
 from organism.budget.caps import NO_LIMIT, caps, level_names
 from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, TOKENS, VECTOR
-from organism.budget.tree import Node, charge_messages, crossing, crossings, fire, recap, unfired
+from organism.budget.levels import crossing
+from organism.budget.tree import Node, charge_messages, crossings, fire, recap, unfired
 from organism.budget.view import BudgetView, Gauge
 from organism.settings import Grace, Limits, Policy
 from tests.budget.budget_tree import PLAIN, made, node, spend, thread, warning

@@ -329,3 +329,33 @@ def test_every_logger_of_the_organism_is_looked_after() -> None:
     ours = set(re.findall(r'getLogger\("(organism[a-z.]*)"\)', sources))
     assert "organism.models" in ours
     assert ours - {"organism.server"} <= set(Redaction(Marked(), ()).names)  # that one serves the simulated model alone
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+async def test_the_key_that_one_call_brings_is_in_no_log_of_the_sdk_whatever_it_looks_like(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in no settings: its name tells that it is one."""
+    key = f"plain words {TRACE}"
+
+    async def caller(message: Go, ctx: Context) -> Reply[Said]:
+        headers = {"Authorization": f"Basic {key}", "x-api-key": f'with "quotes" and {key}', "X-Title": "the title"}
+        await ctx.complete(
+            "please answer", model=f"{provider}-401", max_output_tokens=50, extra={"extra_headers": headers}
+        )
+        return Reply(Said())
+
+    monkeypatch.setenv("PLANTED", ENV)
+    monkeypatch.setenv("PLANTED_TOO", OWN)
+    (tmp_path / "key.txt").write_text(FILED)
+    with gossiping() as base_url, all_logged() as logged:
+        async with running(
+            handlers={"caller": code(caller)}, models=models(base_url, tmp_path / "key.txt")
+        ) as organism:
+            await (await organism.send("caller", Go("go"))).result()
+    logs = logged.text.getvalue()
+    assert f"{provider}._base_client" in logs
+    assert around(logs) == []
+    if provider == "anthropic":  # the other one tells of no headers, in this version
+        assert "'Authorization': '[secret]'" in logs
+        assert "'X-Title': 'the title'" in logs

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from organism import facts
 from organism.settings import Policy, Quota
 from organism.usage import Spending
-from tests.budget.naive_budget import UNITS, Amounts, Naive, Wanting, nothing
+from tests.budget.naive_budget import UNITS, Amounts, Naive, Purse, Wanting, nothing
 from tests.kernel.budget_pockets import (
     POOLS,
     Entry,
@@ -475,6 +475,11 @@ class _Naive(Naive):
 
     def stuck(self, owner: Any) -> Amounts:
         return summed(self._streams_of(owner))
+
+    def never(self, call: Wanting) -> list[tuple[Purse, str]]:
+        """Its own streams keep it from going where it lacks, and not where a new window has begun since they were."""
+        lacking = call.short(call.least)
+        return [place for place in super().never(call) if place in lacking]
 
 
 def _nodes(wanting: Wanting) -> tuple[Pocket, ...]:

@@ -16,16 +16,18 @@ from organism.errors import BudgetExhaustedError, RoutingError
 from organism.facts import Answered, Buried, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
 from organism.frames import Ask, Failure, Frame, Message, Thread, pending, root_of
 from organism.kernel import Kernel
+from organism.kernel.answers import check_closely
 from organism.kernel.calls import CallFor
 from organism.kernel.fold import Fold
 from organism.kernel.holds import Hold
+from organism.kernel.plain import plainly
 from organism.kernel.snapshot import snapshot
 from organism.primitives import BudgetEstimate, BudgetRequest
 from organism.settings import BudgetSettings, HandlerSettings, Limits, Settings
 from organism.testing import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from organism.budget.tree import Node
     from organism.facts import Fact
@@ -91,6 +93,8 @@ class World:
         """What brought each message that was taken."""
         self.lowered = False
         """Whether limits were set under way: then more may be used than a limit allows."""
+        self.plain = 0
+        """How many answers the quick look was enough for."""
 
     def _record(self, _root: str, fact: Fact) -> None:
         self.facts.append(fact)
@@ -212,9 +216,17 @@ class World:
     ) -> Failure | None:
         """A handler returns these."""
         self._finish(delivery)
+        self._check_plain(delivery.message, outgoing)
         failure = self.kernel.answered(delivery.message, outgoing, state, self.now, placed=delivery.placed)
         self.carry_out()
         return failure
+
+    def _check_plain(self, message: Message, outgoing: Sequence[Outgoing]) -> None:
+        """The quick look at one answer finds nothing that the close one does not find as well."""
+        plain = plainly(self.kernel.state, message, outgoing[0]) if len(outgoing) == 1 else None
+        if plain is not None and not self.kernel.is_void(message):
+            self.plain += 1
+            assert check_closely(self.kernel.state, message, outgoing) == [plain]
 
     def fail(self, delivery: Delivery, failure: Failure = CRASH) -> None:
         """A handler raises."""

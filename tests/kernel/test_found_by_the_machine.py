@@ -120,6 +120,25 @@ def test_a_call_of_a_sub_thread_that_comes_back_after_all_have_ended_crosses_no_
     world.check_end()
 
 
+def test_a_call_of_a_sub_thread_whose_turn_is_over_as_well_is_its_conversations_behind_a_snapshot() -> None:
+    world = world_of(budget_of_a=BudgetSettings(limits=Limits(tokens=2000)))
+    caller = begun(world, to="b", conversation="c", arm="blind")
+    world.answer(caller, Send("a", Go()))
+    called = world.take()
+    assert called is not None
+    hold = world.call_model(called, Claim(input_tokens=0, wish=850, exact=True))
+    assert isinstance(hold, Hold)
+    world.leave_out(called)
+    world.answer(called)
+    assert not world.kernel.state.threads
+    world.snapshot(0)
+    world.crash(5.0)
+    assert world.kernel.state.conversations["c"].node.used[TOKENS] == 850
+    assert world.kernel.state.totals["label", "arm=blind"].amounts[TOKENS] == 850
+    world.check()
+    world.check_end()
+
+
 def test_what_a_sub_thread_called_for_is_its_own_behind_a_snapshot_too() -> None:
     world = world_of(budget_of_a=BudgetSettings(limits=Limits(tokens=200)))
     caller = begun(world, to="b")

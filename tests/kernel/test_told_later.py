@@ -15,7 +15,7 @@ from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
 from organism.kernel.notices import exhausted_payload, live
 from organism.message import Reply, Send
-from organism.primitives import HandlerFailed
+from organism.primitives import BudgetWarning, HandlerFailed
 from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, Notices, OnFailure, Quota
 from tests.durable.cut_world import KeptWorld, Recovered
 from tests.hard.pump_world import Go, Said
@@ -340,3 +340,30 @@ def test_who_waits_for_others_has_its_mailbox_at_once_in_the_process_that_takes_
     }
     taken_up.drain()
     taken_up.check_end()
+
+
+def test_warnings_that_no_turn_heard_are_kept_under_numbers_that_no_turn_has() -> None:
+    levels = {"tokens": (Decimal("0.5"), Decimal("0.6"))}
+    world = World(organism_of(handler("b", Go, agent=AGENT), budget=BudgetSettings(runway=Decimal(0))))
+    turns = Beginning(id="c", budget=BudgetSettings(limits=Limits(tokens=1000), warn_at=levels, runway=Decimal(0)))
+    for number, spends in enumerate([(550, 100), ()]):
+        thread = world.kernel.accept(f"t{number}", "b", Go(), world.settings.budget, {}, world.now, turn_of=turns)
+        world.roots.append(thread)
+        world.carry_out()
+        delivery = taken(world, "b")
+        for tokens in spends:
+            spend(world, delivery, tokens)
+        assert len(world.kernel.unheard(delivery.message)) == 2
+        world.answer(delivery)
+        kept = world.kernel.state.conversations["c"].unheard or {}
+        assert [each.seq for each in kept["b"]] == [-1, -2]
+
+
+def test_what_a_handler_is_yet_to_be_told_of_is_in_the_image_of_its_thread() -> None:
+    limits = BudgetSettings(limits=Limits(tokens=1000), runway=Decimal(0))
+    world = KeptWorld(organism_of(handler("a", Go, BudgetWarning), budget=limits))
+    world.accept("a", Go())
+    delivery = taken(world, "a")
+    spend(world, delivery, 700)
+    world.check_whole("t0")
+    assert [each.level for each in delivery.message.told or ()] == ["warning"]

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from organism import Context, HandlerFailedError, Organism, Reply, Send
+from organism.budget.claims import Charge, Claim
+from organism.frames import Ask
+from organism.kernel.holds import Hold
 from organism.testing import Says, ScriptedModel
 from tests.hard.budget_world import models
 from tests.hard.pump_world import Go, Said, code, echo
-
-pytestmark = pytest.mark.anyio
+from tests.kernel.kernel_world import World, handler, organism_of
 
 
 async def mute(message: Go, ctx: Context) -> None:
@@ -42,6 +44,7 @@ async def sender(message: Go | Said, ctx: Context) -> Any:
     return Reply(message) if isinstance(message, Said) else Send("echo", message)
 
 
+@pytest.mark.anyio
 async def test_whoever_asks_sends_and_calls_where_nobody_listens_is_answered() -> None:
     handlers = {
         "asker": code(asker, "echo", "mute", "crash"),
@@ -60,3 +63,32 @@ async def test_whoever_asks_sends_and_calls_where_nobody_listens_is_answered() -
         )
         assert await organism.ask("sender", Go("y")) == Said("y")
         assert organism.statistics().threads == 0
+
+
+def test_no_change_is_left_half_way() -> None:
+    world = World(organism_of(handler("a", Go, Said, peers=("b",)), handler("b", Go)))
+    book = world.kernel.book
+    book.listen(None)
+    world.accept("a", Go())
+    delivery = world.take()
+    assert delivery is not None
+    for _ in range(2):
+        hold = world.call(delivery, Claim(input_tokens=1, wish=10, exact=True))
+        assert isinstance(hold, Hold)
+        assert not book.half_done
+        world.settle(delivery, hold, Charge(output_tokens=5, model_calls=1))
+        assert not book.half_done
+        ask = world.ask(delivery, "b", Go())
+        assert isinstance(ask, Ask)
+        assert not book.half_done
+        asked = world.take()
+        assert asked is not None
+        world.answer(asked, Reply(Said("done")))
+        assert not book.half_done
+    world.answer(delivery, Send("b", Go()))
+    assert not book.half_done
+    last = world.take()
+    assert last is not None
+    world.fail(last)
+    assert not book.half_done
+    assert not world.kernel.state.threads

@@ -176,3 +176,23 @@ def test_a_call_that_fits_exactly_beside_the_streams_that_wait_for_it_will_go(ne
     assert not goes or [type(each) for each in lacks.calls] == [Hold]
     world.drain()
     world.check_end()
+
+
+def test_a_stream_that_is_opened_while_a_call_of_its_thread_waits_may_keep_that_from_ever_going() -> None:
+    """Once all else has settled it lacks what is held by one who waits for it."""
+    world = world_of()
+    world.accept("d", Go())
+    other = taken(world, "d")
+    settles = world.call(other, Claim(input_tokens=0, wish=500, exact=True))
+    assert isinstance(settles, Hold)
+    world.accept("a", Go())
+    streams = taken(world, "a")
+    world.ask(streams, "b", Go())
+    lacks = taken(world, "b")
+    assert isinstance(world.call(lacks, Claim(input_tokens=0, wish=600, exact=True)), Waiter)
+    assert isinstance(world.call(streams, Claim(input_tokens=0, wish=500, exact=True), streamed=True), Hold)
+    world.settle(other, settles, Charge(model_calls=1))
+    assert not lacks.calls, "it is refused"
+    assert not world.kernel.state.line
+    world.drain()
+    world.check_end()

@@ -9,11 +9,12 @@ import pytest
 
 from organism import facts
 from organism.budget.caps import caps
-from organism.budget.claims import CALLS, TOKENS, Charge, Claim
+from organism.budget.claims import CALLS, MESSAGES, TOKENS, Charge, Claim
 from organism.budget.crowd import Ranking
-from organism.budget.tree import Node, begin_with
+from organism.budget.tree import Lack, Node, begin_with
 from organism.errors import BudgetExhaustedError
 from organism.frames import Failure
+from organism.kernel.answers import closed
 from organism.kernel.calls import CallFor
 from organism.kernel.conversations import Beginning
 from organism.kernel.grants import Room
@@ -282,3 +283,24 @@ def test_a_record_that_answers_a_message_which_it_never_posted_is_named_as_that(
     )
     with pytest.raises(LookupError, match="the record holds an answer of a message that it never posted"):
         world.fold.apply(answered)
+
+
+def test_what_a_thread_that_has_run_out_of_messages_needs_is_one_of_them() -> None:
+    world = world_of(messages=10)
+    thread = world.accept("a", Go())
+    assert thread is not None
+    assert closed(thread) is None
+    world.take()
+    world.kernel.ends.exhaust(thread, Failure("exhausted", "none is left", unit="messages", scope="thread"), world.now)
+    refusal = closed(thread)
+    assert refusal is not None
+    assert refusal.lack == Lack(thread.node, MESSAGES, 1, for_good=True)
+
+
+def test_when_an_attempt_began_is_written_down_in_microseconds() -> None:
+    world = world_of()
+    world.accept("a", Go())
+    delivery = world.take()
+    assert delivery is not None
+    attempt = world.kernel.retries.attempt(delivery.message, Failure("crashed", "x", retry=True), 1.0, 1 / 3)
+    assert (attempt.began, attempt.at) == (0.333333, 1.0)

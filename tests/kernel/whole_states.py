@@ -21,7 +21,7 @@ from organism.kernel.state import State
 from organism.routing import Route, routes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
     Thread: frozenset({"busy", "head", "in_ready", "more", "prompts", "conversation"}),
@@ -115,9 +115,13 @@ def _named(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a case for each cla
             return {"above": [(each.scope, each.thread) for each in value.above], "windowed": value.window is not None}
         case Hold():
             thread, message = value.thread, value.message
+            # Of one that has ended, only who lives above it is charged, and remembered.
+            above = [each for each in _above(thread) if not each.ended]
+            over = {each.id for each in _above(thread) if each.ended}
             of_thread = (
                 thread.id,
-                thread.kind == "root",
+                above[0].id if above else None,
+                thread.owner is not None or thread.kind == "root",
                 thread.ended,
                 dict(thread.labels),
                 thread.accounts,
@@ -125,10 +129,18 @@ def _named(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a case for each cla
             )
             of_message = None if message is None else (message.thread.id, message.seq, message.to)
             return {
-                "thread": of_thread, "message": of_message, "path": [(each.scope, each.thread) for each in value.path],
+                "thread": of_thread, "message": of_message,
+                "path": [(each.scope, each.thread) for each in value.path if each.thread not in over],
             }  # fmt: skip
         case _:
             return {}
+
+
+def _above(thread: Thread) -> Iterator[Thread]:
+    """The threads that a sub-thread is below, the nearest first."""
+    while thread.owner is not None:
+        thread = thread.owner.thread
+        yield thread
 
 
 class _Graph:

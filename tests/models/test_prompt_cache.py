@@ -130,7 +130,12 @@ def test_long_prompts_of_the_same_messages_are_what_they_would_be_without_a_cach
 def test_of_a_prompt_that_goes_on_only_what_is_new_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     cache, looked = PromptCache(), list[Any]()
     cache.of(SAID[:60])
-    monkeypatch.setattr(prompt_cache, "ref", lambda said: looked.append(said) or ref(said))
+
+    def noted(said: Any) -> Any:
+        looked.append(said)
+        return ref(said)
+
+    monkeypatch.setattr(prompt_cache, "ref", noted)
     cache.of(SAID[:62])
     cache.of([*SAID[:64], TOLD])
     assert len(looked) == 4
