@@ -333,16 +333,9 @@ class Thread:
         """What waits for each handler that is at work and waits; ``None``: nothing does. An empty deque takes 600 bytes."""
         self._begin()
 
-    def reply(self, handler: str, payload: Any) -> None:
-        """A reply has left it. Most threads have one at most, and none for most of their time: no list is kept for that."""
-        if self.replies:
-            self.replies.append((handler, payload))
-        else:
-            self.replies = [(handler, payload)]
-
     def _begin(self) -> None:
         """It has come to nothing yet."""
-        self.replies = NONE
+        self.replies: list[tuple[str, Any]] = NONE
         self.failures: list[Failure] | None = None
         self.warnings: list[Warned] | None = None
         self.pending: dict[str, list[Warned]] | None = None
@@ -367,6 +360,13 @@ class Thread:
         self.graced = False
         self.stopping: Failure | None = None
         self.time_fired, self.ended, self.letter = 0, False, False  # a letter tells of a message that failed for good
+
+    def reply(self, handler: str, payload: Any) -> None:
+        """A reply has left it. Most threads have one at most, and none for most of their time: no list is kept for that."""
+        if self.replies:
+            self.replies.append((handler, payload))
+        else:
+            self.replies = [(handler, payload)]
 
 
 NONE: Final = cast("list[tuple[str, Any]]", ())
