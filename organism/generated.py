@@ -9,20 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 
 class Source:
-    """Source in the making. ``about`` names what it is for, in tracebacks."""
+    """Source in the making. ``about`` names what it is for, in tracebacks; ``taken`` are names that it has otherwise."""
 
-    def __init__(self, about: str) -> None:
+    def __init__(self, about: str, taken: Collection[str] = ()) -> None:
         self._about = about
+        self._taken = taken
         self._names: dict[str, Any] = {}
         self._variables = 0
 
     def constant(self, value: Any) -> str:
         """A name for a value."""
         name = f"c{len(self._names)}"
+        while name in self._taken:
+            name += "_"
         self._names[name] = value
         return name
 

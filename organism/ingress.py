@@ -70,7 +70,7 @@ class Ingress:
         """See :meth:`organism.organism.Organism.send`."""
         settings = self.budget(budget)
         under = config.account_names(accounts, self._settings)
-        known = await self._known(id_)
+        known = None if id_ is None else await self._known(id_)
         if known is not None:
             return known
         try:

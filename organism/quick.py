@@ -56,7 +56,8 @@ def _is_taken(cls: type, field: attrs.Attribute[Any]) -> bool:
 
 
 def _written(cls: type[attrs.AttrsInstance]) -> Callable[..., None]:
-    source = Source(f"constructor of {cls.__module__}.{cls.__qualname__}")
+    taken = {each.alias or each.name for each in attrs.fields(cls)}
+    source = Source(f"constructor of {cls.__module__}.{cls.__qualname__}", taken)
     given, named, lines = ["self"], list[str](), list[str]()
     for each in attrs.fields(cls):
         name, value = each.alias or each.name, each.alias or each.name

@@ -270,8 +270,8 @@ class ThreadHandle:
         self._end.resumed()
 
     def fail(self, error: OrganismError) -> None:
-        """There will be no result, for the organism."""
-        self._end.error = error
+        """There will be no result, for the organism; not even one for now, which whoever waits for it to go on would wait with."""
+        self._end.error, self._end.paused, self._end.result = error, False, None
         self._end.over()
 
     def when_over(self, last_words: Callable[[], None]) -> None:

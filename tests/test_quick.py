@@ -1,0 +1,154 @@
+"""Constructors that are written for frozen classes do what those of attrs do."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import pytest
+from attrs import Factory, field, frozen
+
+from organism import facts, payload
+from organism.message import Forward, Reply, Send
+from organism.quick import is_quick, quick
+from organism.results import ThreadResult
+from organism.usage import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@frozen
+class Base:
+    one: int
+    _two: str = "two"
+
+
+@frozen(kw_only=True)
+class All(Base):
+    three: list[int] = Factory(list[int])
+    c0: int = 0
+    c1: int = 1
+    self_: str = "me"
+    shown: ClassVar[list[Any]] = []
+
+    def __attrs_post_init__(self) -> None:
+        self.shown.append(self)
+
+
+@quick
+@frozen
+class QuickBase:
+    one: int
+    _two: str = "two"
+
+
+@quick
+@frozen(kw_only=True)
+class QuickAll(QuickBase):
+    three: list[int] = Factory(list[int])
+    c0: int = 0
+    c1: int = 1
+    self_: str = "me"
+    shown: ClassVar[list[Any]] = []
+
+    def __attrs_post_init__(self) -> None:
+        self.shown.append(self)
+
+
+GIVEN = [
+    ((1,), {}),
+    ((1, "b"), {"three": [4], "c0": 5, "c1": 6, "self_": "you"}),
+    ((), {"one": 1, "two": "c"}),
+    ((), {}),
+    ((1,), {"one": 1}),
+    ((1,), {"four": 4}),
+    ((1, "b", [4]), {}),
+    ((1,), {"_two": "b"}),
+]
+
+
+def outcome(make: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    try:
+        return attrs.astuple(make(*args, **named))
+    except TypeError as error:
+        return str(error).replace("Quick", "")
+
+
+@pytest.mark.parametrize(("args", "named"), GIVEN)
+def test_it_takes_what_the_one_of_attrs_takes(args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    assert is_quick(QuickAll)
+    assert not is_quick(All)
+    assert outcome(QuickAll, args, named) == outcome(All, args, named)
+    assert outcome(QuickBase, args, named) == outcome(Base, args, named)
+
+
+def test_what_is_made_is_as_frozen_and_equal_as_before() -> None:
+    one = QuickBase(1)
+    assert one == QuickBase(1)
+    assert hash(one) == hash(QuickBase(1))
+    assert pickle.loads(pickle.dumps(one)) == one  # noqa: S301 - it was made here
+    assert attrs.evolve(one, one=2) == QuickBase(2)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        one.one = 2  # type: ignore[misc]
+    assert inspect.signature(QuickBase) == inspect.signature(Base)
+
+
+def test_each_default_is_made_anew_and_what_follows_the_constructor_is_called() -> None:
+    QuickAll.shown.clear()
+    first, second = QuickAll(one=1), QuickAll(one=1)
+    assert first.three is not second.three
+    assert QuickAll.shown == [first, second]
+
+
+@quick
+@frozen
+class Converts:
+    value: int = field(converter=int)
+
+
+@quick
+@frozen
+class Validates:
+    value: int = field(validator=attrs.validators.instance_of(int))
+
+
+@quick
+@frozen
+class Derives:
+    value: int
+    twice: int = Factory(lambda self: self.value * 2, takes_self=True)
+
+
+@quick
+@frozen
+class LeavesOut:
+    value: int
+    other: int = field(init=False, default=3)
+
+
+@quick
+@frozen(slots=False)
+class HasDict:
+    value: int
+
+
+@pytest.mark.parametrize("made", [Converts, Validates, Derives, LeavesOut, HasDict])
+def test_a_constructor_that_does_more_stays(made: Any) -> None:
+    assert not is_quick(made)
+    assert made(4).value == 4
+
+
+def test_those_of_every_message_are_quick() -> None:
+    @payload
+    class Plain:
+        text: str
+        c0: int = 5
+
+    everything = [each for each in vars(facts).values() if isinstance(each, type) and issubclass(each, facts.Fact)]
+    assert [
+        each.__name__ for each in (*everything, Plain, Reply, Send, Forward, ThreadResult, Usage) if not is_quick(each)
+    ] == []
+    assert (Plain("a").c0, Plain("a", 6).c0) == (5, 6)
