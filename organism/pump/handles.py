@@ -255,9 +255,10 @@ class ThreadHandle:
 
     def end(self, record: Ended | None) -> None:
         """Sets the result, for the organism; ``None`` when it was closed before."""
-        self._end.paused = False
-        self._end.result = None if record is None else result_of(record)
-        self._end.over()
+        end = self._end
+        end.paused = False
+        end.result = None if record is None else result_of(record)
+        end.over()
 
     def rest(self, record: Ended) -> None:
         """Sets what the thread has come to while it is paused, for the organism."""
