@@ -59,16 +59,42 @@ NAMES: Final = {
     "turns": ("turns of an agent on a model that answers at once", 6_000),
     "gateway": ("model calls over HTTP to a local server, 64 at a time", None),
     "waits": ("handlers that wait 10 ms in 1,000 threads: waits", None),
-    "bare": ("bare trio tasks that wait 10 ms, 1,000 at once: waits", None),
 }
 """What the rates are of, and what they are meant to be about on two quiet cores."""
+FLOORS: Final = {
+    "bare-hop": (
+        "W1", "a payload, an answer, a coroutine in a copy of the context variables, a message and a frame that are queued and taken",
+        "The rest is what the rules ask: who may send what to whom, the budgets of two nodes, who is still open, deadlines, handlers that wait, the journal.",
+    ),
+    "bare-wait": (
+        "waits", "trio tasks that sleep 10 ms, 1,000 at once",
+        "Each wait is a hop as well, gives its handler's place to others and takes it again, and has its deadline watched.",
+    ),
+    "bare-scope": (
+        "scope", "a cancel scope, and two tasks that give way to each other",
+        "A handler with a scope open is tied to its task: trio must switch to the other handler's and back.",
+    ),
+    "bare-sync": (
+        "durable-serial", "4,000 bytes are written and synced by a thread that a task waits for",
+        "Less than this is not to be had where a step is on the disk before its effects leave, and the loop is not blocked meanwhile.",
+    ),
+    "bare-commit": (
+        "durable-serial", "one row and one commit in SQLite, by a thread that a task waits for",
+        "So most of a durable step is SQLite, the disk, and the way to the thread and back.",
+    ),
+    "bare-rows": (
+        "durable-many", "one row of 600 bytes in a group of 500, in SQLite",
+        "A message of this work is five thirds of a row. The rest is the hop, and to write each fact down as JSON, without secrets, in its chain of hashes.",
+    ),
+}  # fmt: skip
+"""What of ours a bare prototype stands beside, what it does, and what the difference is."""
 
 
 def page(kept: dict[str, Any]) -> str:
     """The whole page; what was not measured is not there."""
     parts = [HEAD]
     parts += [_peers(kept["peers"])] if "peers" in kept else []
-    parts += [_own(kept["own"])] if "own" in kept else []
+    parts += [_own(kept["own"]), _floors(kept["own"])] if "own" in kept else []
     parts += [_growth(kept["growth"])] if "growth" in kept else []
     return "\n".join([*parts, CLAIMS])
 
@@ -129,15 +155,30 @@ def _own(part: dict[str, Any]) -> str:
     ])  # fmt: skip
 
 
+def _floors(part: dict[str, Any]) -> str:
+    found = part["rows"]
+    rows = [
+        [work, what, f"{_cpu(found[name]):.1f}", _count(found[name]["rate"]), f"{_cpu(found[work]):.1f}", _count(found[work]["rate"]), why]
+        for name, (work, what, why) in FLOORS.items()
+        if name in found and work in found
+    ]  # fmt: skip
+    return "\n".join([
+        "## What cannot be left out\n",
+        ("Bare prototypes without any rule (`benchmarks/floors.py`), measured with what is above: what the interpreter, trio and the disk take for the least that"
+        " such a piece of work consists of.\n"),
+        _table(["work", "bare", "us of CPU", "a second", "ours, us of CPU", "a second", "what is between them"], rows),
+    ])  # fmt: skip
+
+
 def _cpu(row: dict[str, Any]) -> float:
     return float(row.get("cpu_us", row.get("call_us", 1e6 / row["rate"])))
 
 
 def _single(found: dict[str, Any]) -> Iterator[list[str]]:
-    if "waits" in found and "bare" in found:
-        share = found["waits"]["rate"] / found["bare"]["rate"]
+    if "waits" in found and "bare-wait" in found:
+        share = found["waits"]["rate"] / found["bare-wait"]["rate"]
         yield ["handlers that wait 10 ms, of what bare trio tasks do", f"{share:.0%}", "60 %"]
-        yield ["the same by CPU", f"{found['bare']['cpu_us'] / found['waits']['cpu_us']:.0%}", ""]
+        yield ["the same by CPU", f"{found['bare-wait']['cpu_us'] / found['waits']['cpu_us']:.0%}", ""]
     if late := found.get("latency"):
         yield [
             f"a delivery at half of the highest rate ({_count(late['rate'])} a second): p99",
@@ -153,7 +194,9 @@ def _single(found: dict[str, Any]) -> Iterator[list[str]]:
         ):
             yield [what, f"{kept[name] / 1024:.2f} KB", aim]
     if nodes := found.get("nodes"):
-        yield ["hold and settle on 4 nodes, by the rules alone", f"{nodes['rules_us']:.1f} us", "4 us"]
+        bare = found.get("bare-nodes")
+        beside = "" if bare is None else f" (the bare loops in one function: {bare['cpu_us']:.1f} us)"
+        yield [f"hold and settle on 4 nodes, by the rules alone{beside}", f"{nodes['rules_us']:.1f} us", "4 us"]
         yield ["the same in the kernel, with sums by name", f"{nodes['kernel_us']:.1f} us", ""]
     for name, what, aim in (
         ("import", "`import organism`, of CPU", "100 ms"),

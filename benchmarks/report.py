@@ -51,15 +51,17 @@ WORKLOADS: Final = {
 }
 """What the peers are measured with, and what of ours does the same."""
 SINGLES: Final = (
-    "ask", "scope", "held", "helds", "waits", "bare", "latency", "memory", "nodes", "import", "check",
+    "ask", "scope", "held", "helds", "waits", "latency", "memory", "nodes", "import", "check",
 )  # fmt: skip
+FLOORS: Final = ("hop", "wait", "scope", "sync", "commit", "rows", "nodes")
+"""The bare prototypes."""
 OTHERS: Final = (
     "trio", "uvloop", "autogen-core", "pykka", "thespian", "xoscar", "langgraph", "langgraph-checkpoint-sqlite",
     "openai-agents", "pydantic-ai-slim", "openai", "litellm", "httpx",
 )  # fmt: skip
 SHORT: Final = {
     "W1": 20_000, "W2F": 5, "W2C": 4, "W4": 20_000, "durable-serial": 500, "durable-many": 3, "turns": 100, "ask": 5000,
-    "scope": 5000, "held": 200, "helds": 2, "waits": 5, "bare": 20, "latency": 3000, "memory": 1000, "nodes": 300,
+    "scope": 5000, "held": 200, "helds": 2, "waits": 5, "latency": 3000, "memory": 1000, "nodes": 300, "bare-wait": 20,
 }  # fmt: skip
 """How much of each is done where it is to be quick; the others take no number."""
 COMPARED: Final = re.compile(
@@ -158,7 +160,8 @@ def versions() -> dict[str, str]:
 
 def own(options: Options) -> dict[str, Any]:
     """Our figures by name."""
-    work = WORKLOADS | {name: ["single.py", name] for name in SINGLES}
+    bare = {f"bare-{name}": ["floors.py", name] for name in FLOORS}
+    work = WORKLOADS | {name: ["single.py", name] for name in SINGLES} | bare
     short = {name: [str(SHORT[name])] if options.quick and name in SHORT else [] for name in work}
     found = {name: medians([*words, *short[name]], options.runs) for name, words in work.items()}
     return {"rows": {name: figures for name, figures in found.items() if figures is not None}}

@@ -7,7 +7,6 @@ scope    the same from within a cancel scope of the handler's own
 turns    an agent whose model answers at once in this process, one turn after the other: turns a second
 latency  a message sent from outside at half of the highest rate: from then until its handler has it, median and p99 in ms
 waits    1,000 threads whose handlers wait 10 ms, again and again: waits a second
-bare     1,000 trio tasks that do the same waiting: the measure of `waits`
 nodes    hold and settle on four nodes: microseconds, by the rules alone and by the kernel
 memory   bytes of a queued thread, of one that waits in `ask`, and of a handler
 held     `complete` with a model that answers at once and its hold on the disk before: calls a second, one thread
@@ -33,7 +32,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import trio
 
 from organism import Context, Forward, Organism, Reply
 from organism.budget.claims import Charge, Claim
@@ -176,19 +174,6 @@ async def waits(rounds: int) -> None:
         await measured(1000 * rounds, all_of_them)
 
 
-async def bare(rounds: int) -> None:
-    async def waiter() -> None:
-        for _ in range(rounds):
-            await trio.sleep(0.01)
-
-    async def all_of_them() -> None:
-        async with trio.open_nursery() as nursery:
-            for _ in range(1000):
-                nursery.start_soon(waiter)
-
-    await measured(1000 * rounds, all_of_them)
-
-
 async def nodes(count: int) -> None:
     made = kernel()
     made.accept("t", "boss", Task(), BUDGET, {}, 0.0, turn_of=Beginning(id="c", budget=BUDGET, accounts=IN))
@@ -313,7 +298,6 @@ CASES: Final[dict[str, tuple[Callable[[int], Awaitable[None]], int]]] = {
     "turns": (turns, 500),
     "latency": (latency, 20_000),
     "waits": (waits, 50),
-    "bare": (bare, 50),
     "nodes": (nodes, 2000),
     "memory": (memory, 5000),
     "held": (held, 1000),

@@ -1,0 +1,268 @@
+"""Bare prototypes: what the interpreter, trio and the disk take for the least that a piece of work consists of, without any rule.
+
+    python benchmarks/floors.py CASE [N]
+
+hop      a payload and an answer are made, a coroutine is begun in a copy of the context variables and ends, a message and a frame are made, queued
+         and taken: what no pump in Python can leave out
+wait     bare trio tasks that sleep 10 ms, 1,000 at once
+scope    a cancel scope is entered and left, and two trio tasks give way to each other: what an ask below a scope consists of
+sync     4,000 bytes are written and synced (`fdatasync`) by a thread that a trio task waits for: the least that a durable step consists of
+commit   the same with one row and one commit in SQLite (WAL, `synchronous = FULL`)
+rows     rows of 600 bytes go into a table of SQLite with an index, 500 in one transaction: what the disk's part of many facts consists of
+nodes    hold, settle and look for crossed levels on the lists of four nodes, in one function
+
+Prints ``RESULT {"rate": ..., "cpu_us": ...}``. Ours beside them: docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+
+async def measured(count: int, work: Callable[[], Awaitable[object]]) -> None:
+    start, cpu = time.perf_counter(), time.process_time()
+    await work()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    print("RESULT " + json.dumps({"rate": count / seconds, "cpu_us": cpu / count * 1e6}), flush=True)
+
+
+class Ping:
+    __slots__ = ("n", "text")
+
+    def __init__(self, text: str, n: int) -> None:
+        self.text = text
+        self.n = n
+
+
+class Send:
+    __slots__ = ("payload", "to")
+
+    def __init__(self, to: str, payload: Ping) -> None:
+        self.to = to
+        self.payload = payload
+
+
+class Frame:
+    __slots__ = ("handler", "open", "parent")
+
+    def __init__(self, handler: str, parent: Frame | None) -> None:
+        self.handler = handler
+        self.parent = parent
+        self.open = 1
+
+
+class Message:
+    __slots__ = ("frame", "payload", "sender", "seq", "to")
+
+    def __init__(self, seq: int, to: str, sender: str, payload: Ping, frame: Frame) -> None:
+        self.seq = seq
+        self.to = to
+        self.sender = sender
+        self.payload = payload
+        self.frame = frame
+
+
+class Seen:
+    __slots__ = ("message",)
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+
+
+async def hop(count: int) -> None:
+    async def handler(message: Ping, ctx: Seen) -> Send:
+        return Send("pong" if ctx.message.to == "ping" else "ping", Ping(message.text, message.n + 1))
+
+    async def all_of_them() -> None:
+        ready = deque([Message(0, "ping", "", Ping("hi", 0), Frame("ping", None))])
+        handlers, variables = {"ping": handler, "pong": handler}, contextvars.copy_context()
+        for number in range(count):
+            message = ready.popleft()
+            coro: Any = handlers[message.to](message.payload, Seen(message))
+            try:
+                variables.copy().run(coro.send, None)
+            except StopIteration as finished:
+                sent: Send = finished.value
+                message.frame.open -= 1
+                ready.append(Message(number, sent.to, message.to, sent.payload, Frame(sent.to, message.frame)))
+                message.frame.parent = None
+
+    await measured(count, all_of_them)
+
+
+async def wait(rounds: int) -> None:
+    async def waiter() -> None:
+        for _ in range(rounds):
+            await trio.sleep(0.01)
+
+    async def all_of_them() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(1000):
+                nursery.start_soon(waiter)
+
+    await measured(1000 * rounds, all_of_them)
+
+
+async def scope(count: int) -> None:
+    there, back = trio.open_memory_channel[int](0), trio.open_memory_channel[int](0)
+
+    async def other() -> None:
+        async for number in there[1]:
+            await back[0].send(number)
+
+    async def all_of_them() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            for number in range(count):
+                with trio.CancelScope():
+                    await there[0].send(number)
+                    await back[1].receive()
+            there[0].close()
+
+    await measured(count, all_of_them)
+
+
+async def sync(count: int) -> None:
+    with TemporaryDirectory() as folder:
+        file = os.open(Path(folder) / "file", os.O_RDWR | os.O_CREAT)
+
+        def write() -> None:
+            os.pwrite(file, b"x" * 4000, 0)
+            os.fdatasync(file)
+
+        async def all_of_them() -> None:
+            for _ in range(count):
+                await trio.to_thread.run_sync(write)
+
+        await measured(count, all_of_them)
+        os.close(file)
+
+
+def table(folder: str) -> Callable[[int, int], None]:
+    """A new table; what puts the rows from one number to another in, in one transaction."""
+    body, digest = os.urandom(600), os.urandom(32)
+    base = sqlite3.connect(Path(folder) / "rows.db", isolation_level=None, check_same_thread=False)
+    base.execute("PRAGMA journal_mode = WAL")
+    base.execute("PRAGMA synchronous = FULL")
+    base.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, chain INTEGER, n INTEGER, hash BLOB, body BLOB)")
+    base.execute("CREATE UNIQUE INDEX rows_of ON rows (chain, n)")
+
+    def put(start: int, end: int) -> None:
+        made = [(number % 1000, number // 1000, digest, body) for number in range(start, end)]
+        base.execute("BEGIN IMMEDIATE")
+        base.executemany("INSERT INTO rows (chain, n, hash, body) VALUES (?, ?, ?, ?)", made)
+        base.execute("COMMIT")
+
+    return put
+
+
+async def commit(count: int) -> None:
+    with TemporaryDirectory() as folder:
+        put = table(folder)
+
+        async def all_of_them() -> None:
+            for number in range(count):
+                await trio.to_thread.run_sync(put, number, number + 1)
+
+        await measured(count, all_of_them)
+
+
+async def rows(count: int) -> None:
+    with TemporaryDirectory() as folder:
+        put = table(folder)
+
+        async def all_of_them() -> None:
+            for start in range(0, count, 500):
+                put(start, start + 500)
+
+        await measured(count, all_of_them)
+
+
+class Node:
+    __slots__ = ("calm", "held", "limited", "used", "working")
+
+    def __init__(self, limited: tuple[int, ...]) -> None:
+        self.used, self.held = [0] * 6, [0] * 6
+        self.limited, self.working, self.calm = limited, (10**18,) * 6, (10**17,) * 6
+
+
+def call(path: Sequence[Node], need: Sequence[int], charge: Sequence[int]) -> bool:
+    """Holds and settles where it fits; whether a level is near then."""
+    for node in path:
+        used, held, working = node.used, node.held, node.working
+        for unit in node.limited:
+            if used[unit] + held[unit] + need[unit] > working[unit]:
+                return False
+    tokens, given, output, cost, calls, _ = need
+    for node in path:
+        held = node.held
+        held[0] += tokens
+        held[1] += given
+        held[2] += output
+        held[3] += cost
+        held[4] += calls
+    was_tokens, was_given, was_output, was_cost, was_calls, _ = charge
+    for node in path:
+        held, used = node.held, node.used
+        held[0] -= tokens
+        held[1] -= given
+        held[2] -= output
+        held[3] -= cost
+        held[4] -= calls
+        used[0] += was_tokens
+        used[1] += was_given
+        used[2] += was_output
+        used[3] += was_cost
+        used[4] += was_calls
+    for node in path:
+        used, held, calm = node.used, node.held, node.calm
+        for unit in node.limited:
+            if calm[unit] - used[unit] - held[unit] <= 2 * charge[unit]:
+                return True
+    return False
+
+
+async def nodes(count: int) -> None:
+    path = tuple(Node(limited) for limited in ((0, 3, 5), (0, 3, 5), (0, 3), (0, 3)))
+
+    async def all_of_them() -> None:
+        for _ in range(count):
+            call(path, (120, 100, 20, 25, 1, 0), (100, 90, 10, 5, 1, 0))
+
+    await measured(count, all_of_them)
+
+
+CASES: Final[dict[str, tuple[Callable[[int], Awaitable[None]], int]]] = {
+    "hop": (hop, 300_000),
+    "wait": (wait, 50),
+    "scope": (scope, 20_000),
+    "sync": (sync, 2000),
+    "commit": (commit, 2000),
+    "rows": (rows, 50_000),
+    "nodes": (nodes, 50_000),
+}
+
+
+def main() -> None:
+    if len(sys.argv) not in {2, 3} or sys.argv[1] not in CASES:
+        raise SystemExit(__doc__)
+    work, usual = CASES[sys.argv[1]]
+    trio.run(work, int(sys.argv[2]) if len(sys.argv) == 3 else usual)
+
+
+if __name__ == "__main__":
+    main()
