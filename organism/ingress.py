@@ -173,10 +173,10 @@ class Ingress:
             handle = self.handles[thread] = ThreadHandle(self._pump, thread)
         return handle
 
-    async def _known(self, id_: str | None) -> ThreadHandle | None:
+    async def _known(self, id_: str) -> ThreadHandle | None:
         """The thread that was sent under this id before: alive, left by an earlier process, or ended in the journal."""
         live = self._live(id_)
-        if live is not None or id_ is None or self._durable is None:
+        if live is not None or self._durable is None:
             return live
         async with self._looking:
             if (live := self._live(id_)) is not None:

@@ -58,7 +58,6 @@ def check_journal(make: Callable[[], Journal]) -> None:
     _check_spendings(make)
     _check_imports(make(), documents)
     _check_removal(make)
-    _check_drafts(make())
     _check_closing(make())
 
 
@@ -237,26 +236,6 @@ def _check_removal(make: Callable[[], Journal]) -> None:
             journal = make()
         _write(journal, ("a", _samples("a")[0]))
         _same("read() of a chain that came again", tuple(journal.read("a")), (_samples("a")[0],))
-    journal.close()
-
-
-def _check_drafts(journal: Journal) -> None:
-    """What is drafted is written as the fact is, and counts the same."""
-    steps = tuple(
-        Posted(thread=thread, seq=2, to="h", payload=BudgetEstimate(unit="tokens", low=Decimal(1), high=Decimal(2)), sender="h",
-               kind="send", frame=(thread, 2), opens=True, charged=thread == "drafted")
-        for thread in ("drafted", "drafted.1")
-    )  # fmt: skip
-    answered = Answered(at=3600.0, thread="drafted", seq=1, handler="h", steps=steps, state={"key": ("value",)})
-    before, facts = _spent(journal), (_samples("drafted")[0], answered, answered, _ended("drafted"))
-    _write(journal, ("drafted", facts[0]), ("drafted", facts[1]))
-    drafts = [("drafted", journal.draft("drafted", fact)) for fact in facts[2:]]
-    _same("what write() gives for drafts", dict(journal.write(drafts[:1])), {})
-    if journal.lasting:
-        _same("read() of a chain with drafts", tuple(journal.read("drafted")), facts[:3])
-        _same("verify() of a chain with drafts", journal.verify("drafted"), None)
-    _same("what write() gives for drafts", dict(journal.write(drafts[1:])), {})
-    _same("spendings() of facts and drafts", _spent(journal) - before, Counter(messages=3))
     journal.close()
 
 

@@ -57,29 +57,22 @@ def content(fact: Fact, root: str, marked: Marked | None = None) -> bytes:
 
 def contents(fact: Fact, root: str, mark: bytes, marked: Marked | None = None) -> tuple[bytes, bytes]:
     """The content of a fact, and the same with marks (see :mod:`organism.journal.texts`); ``mark`` is :func:`root_mark`."""
-    shown, texts = shown_of(fact, root, marked)
-    return finished(shown, texts, root, mark, fact.__class__.__name__)
-
-
-def shown_of(fact: Fact, root: str, marked: Marked | None = None) -> tuple[bytes, Texts | None]:
-    """The content of a fact with marks, and the texts that these stand for; ``None`` where it has no marks."""
     texts: Texts = {}
     try:
         found = _WRITERS[fact.__class__](fact, texts, root)
         hidden = marked is not None and marked.in_texts((found, *texts))
         if hidden or without_secrets(found) != found or not (found.isascii() or _is_utf8(found)):
             # A secret, or half a character, may go from one text into the next: then no mark stands for another text.
-            return utf8(_censored(found, root, texts, marked)), None
-        return found.encode(), texts
+            raw = shown = utf8(_censored(found, root, texts, marked))
+        else:
+            shown = found.encode()
+            raw = whole(shown, mark, texts)
     except (OrganismError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
-
-
-def finished(shown: bytes, texts: Texts | None, root: str, mark: bytes, kind: str) -> tuple[bytes, bytes]:
-    """What :func:`contents` gives, of what :func:`shown_of` gave for a fact of this ``kind``."""
-    raw = shown if texts is None else whole(shown, mark, texts)
     if len(raw) > LONGEST:
-        raise JournalError(f"thread {root!r:.80}: {kind} comes to {len(raw)} bytes; an entry has {LONGEST} at most")
+        raise JournalError(
+            f"thread {root!r:.80}: {type(fact).__name__} comes to {len(raw)} bytes; an entry has {LONGEST} at most"
+        )
     return raw, shown
 
 

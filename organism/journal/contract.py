@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from organism.errors import JournalError
     from organism.facts import Fact
-    from organism.journal.drafts import Draft
     from organism.usage import Spending
 
 
@@ -43,13 +42,7 @@ class Journal(Protocol):
         """Whether it outlives the process. One that does not may let a chain go once its root thread has ended."""
         ...
 
-    def draft(self, root: str, fact: Fact) -> Fact | Draft:
-        """What :meth:`write` may be given in place of a fact of this root thread, made where that happens: the fact itself, or what is
-        left of it once it is encoded. Never raises, and never waits for the disk; it may be called while another thread is writing.
-        """
-        ...
-
-    def write(self, batch: Sequence[tuple[str, Fact | Draft]]) -> Mapping[str, JournalError]:
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
         """Writes facts, each to the end of the chain of its root thread, in order; what is written is durable.
 
         Gives the chains that could not be written, or are damaged, with the reason: of those nothing is written, and a later

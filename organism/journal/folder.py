@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from organism.errors import JournalError
 from organism.facts import Snapshot
 from organism.journal.chain import canonical, content_of, head_of
-from organism.journal.codec import decode
-from organism.journal.drafts import contents_of, draft_of
+from organism.journal.codec import content, decode
 from organism.journal.folder_index import OVER, REMOVED, SNAPSHOT, Index, Summary
 from organism.journal.folder_known import Known, chain_of, end_of
 from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
 from organism.journal.presence import Presence, barred
 from organism.journal.standing import CONVERSATION, Ledger, Standing
-from organism.journal.texts import root_mark
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from organism.facts import Fact
     from organism.journal.contract import Chain
     from organism.journal.disk import Disk
-    from organism.journal.drafts import Draft
     from organism.journal.lock import Lock
     from organism.journal.secrets import Marked
     from organism.payloads import Vocabulary
@@ -92,13 +89,9 @@ class LinesJournal:
         """The file of a chain, whether it is there or not."""
         return self._files.path(root)
 
-    def draft(self, root: str, fact: Fact) -> Fact | Draft:
-        """What :meth:`write` is to be given in place of a fact: where that says little, all but its text is let go."""
-        return draft_of(root, fact, self._marked)
-
-    def write(self, batch: Sequence[tuple[str, Fact | Draft]]) -> Mapping[str, JournalError]:
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
         """Writes facts to the ends of the files of their chains, to each all or nothing."""
-        chains: dict[str, list[Fact | Draft]] = {}
+        chains: dict[str, list[Fact]] = {}
         for root, fact in batch:
             chains.setdefault(root, []).append(fact)
         wrong = self._barred() or self._presence.lost()
@@ -108,8 +101,7 @@ class LinesJournal:
         contents: dict[str, list[bytes]] = {}
         for root, facts in chains.items():
             try:
-                mark = root_mark(root)
-                contents[root] = [contents_of(fact, root, mark, self._marked)[0] for fact in facts]
+                contents[root] = [content(fact, root, self._marked) for fact in facts]
                 self._load(root)
             except JournalError as error:
                 failed[root] = error
@@ -124,7 +116,7 @@ class LinesJournal:
         self._note(summaries)
         return failed
 
-    def _written(self, root: str, facts: Iterable[Fact | Draft], ends: Iterable[End]) -> Iterator[Summary]:
+    def _written(self, root: str, facts: Iterable[Fact], ends: Iterable[End]) -> Iterator[Summary]:
         """Takes in what was written to a chain; gives what the index is to say of it."""
         known = self._known[root]
         for fact, end in zip(facts, ends, strict=True):

@@ -15,7 +15,6 @@ from organism.journal.standing import Standing
 
 if TYPE_CHECKING:
     from organism.facts import Fact
-    from organism.journal.drafts import Draft
 
 
 @define
@@ -34,7 +33,7 @@ class Known:
     snapshot_size: int = 0
     damaged: bool = False
 
-    def take_in(self, fact: Fact | Draft, end: End) -> None:
+    def take_in(self, fact: Fact, end: End) -> None:
         """Applies a fact; ``end`` is that of the chain behind it."""
         if not self.end.size:
             self.began = fact.at

@@ -10,7 +10,6 @@ from organism.facts import Snapshot
 from organism.journal.chain import Head, content_of, seal
 from organism.journal.codec import content, decode
 from organism.journal.contract import Chain
-from organism.journal.drafts import Draft
 from organism.journal.imported import checked
 from organism.journal.standing import Ledger, Standing
 
@@ -42,20 +41,11 @@ class MemoryJournal:
         """It ends with the process."""
         return False
 
-    def draft(self, root: str, fact: Fact) -> Fact:
-        """The fact: it is kept as it is."""
-        del root
-        return fact
-
-    def write(self, batch: Sequence[tuple[str, Fact | Draft]]) -> Mapping[str, JournalError]:
-        """Writes facts to the chains of their root threads; the fact that ends one lets the chain go. Raises TypeError for a draft, of
-        which no fact can be had.
-        """
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
+        """Writes facts to the chains of their root threads; the fact that ends one lets the chain go."""
         if self._closed:
             return dict.fromkeys((root for root, _ in batch), JournalError("the journal in memory is closed"))
         for root, fact in batch:
-            if isinstance(fact, Draft):
-                raise TypeError(f"thread {root!r:.80}: a journal in memory keeps facts, and this is the draft of one")
             self._append(root, fact)
         return {}
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from organism.errors import JournalError
 from organism.facts import Forked
 from organism.journal.chain import canonical, content_of
-from organism.journal.codec import decode
-from organism.journal.drafts import contents_of, draft_of
+from organism.journal.codec import contents, decode
 from organism.journal.imported import checked
 from organism.journal.presence import Presence
 from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.facts import Fact
-    from organism.journal.drafts import Draft
     from organism.journal.lock import Lock
     from organism.journal.secrets import Marked
     from organism.journal.sqlite_reader import Row
@@ -84,11 +82,7 @@ class SqliteJournal(SqliteReader):
                 self._ends[root] = end_of(root, row, known)
         return known
 
-    def draft(self, root: str, fact: Fact) -> Fact | Draft:
-        """What :meth:`write` is to be given in place of a fact: where that says little, all but its text is let go."""
-        return draft_of(root, fact, self._marked)
-
-    def write(self, batch: Sequence[tuple[str, Fact | Draft]]) -> Mapping[str, JournalError]:
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
         """Writes facts in one transaction; where that fails, each chain in one of its own."""
         reason: JournalError | None = None
         if self._closed or self._readonly:
@@ -98,7 +92,7 @@ class SqliteJournal(SqliteReader):
             return dict.fromkeys((root for root, _ in batch), reason)
         return self._write(batch)
 
-    def _write(self, batch: Sequence[tuple[str, Fact | Draft]]) -> dict[str, JournalError]:
+    def _write(self, batch: Sequence[tuple[str, Fact]]) -> dict[str, JournalError]:
         work = Work()
         failed = self._prepare(work, batch)
         if failed:  # what they were to spend is in the sums by now
@@ -110,10 +104,10 @@ class SqliteJournal(SqliteReader):
             return {root: JournalError(said(self.path, error)) for root in work.ends}
         return self._write_alone(work, batch)
 
-    def _write_alone(self, work: Work, batch: Sequence[tuple[str, Fact | Draft]]) -> dict[str, JournalError]:
+    def _write_alone(self, work: Work, batch: Sequence[tuple[str, Fact]]) -> dict[str, JournalError]:
         """Writes each chain in a transaction of its own, since they could not be written together."""
         failed: dict[str, JournalError] = {}
-        facts: dict[str, list[Fact | Draft]] = {root: [] for root in work.ends}
+        facts: dict[str, list[Fact]] = {root: [] for root in work.ends}
         for root, fact in batch:
             facts[root].append(fact)
         entries: dict[int, list[Any]] = {end.id: [] for end in work.ends.values()}
@@ -130,7 +124,7 @@ class SqliteJournal(SqliteReader):
                 failed[root] = JournalError(said(self.path, error))
         return failed
 
-    def _spent(self, root: str, end: End, facts: Iterable[Fact | Draft]) -> Ledger:
+    def _spent(self, root: str, end: End, facts: Iterable[Fact]) -> Ledger:
         """What a chain spends by these facts, which come behind those that the file holds of it."""
         row = self._row(root) if end.before else None
         standing = Standing(root) if row is None else end_of(root, row, tuple(self._plain(root, row))).standing
@@ -215,7 +209,7 @@ class SqliteJournal(SqliteReader):
 
     # Before anything is written
 
-    def _prepare(self, work: Work, batch: Sequence[tuple[str, Fact | Draft]]) -> dict[str, JournalError]:
+    def _prepare(self, work: Work, batch: Sequence[tuple[str, Fact]]) -> dict[str, JournalError]:
         """Puts what these facts add to their chains into ``work``; gives the chains of which something cannot be written. The ends of
         all are forgotten until that is committed.
         """
@@ -230,7 +224,7 @@ class SqliteJournal(SqliteReader):
                 end = ends.get(root)
                 if end is None:
                     end = self._end(root, fact, work, there=root in there, own=root in forked)
-                extend(work, end, root, fact, *contents_of(fact, root, end.mark, marked))
+                extend(work, end, root, fact, *contents(fact, root, end.mark, marked))
             except JournalError as error:
                 failed[root] = error
         for end in ends.values():
@@ -252,7 +246,7 @@ class SqliteJournal(SqliteReader):
                 found.update(map(text_of, some))  # each is asked for alone then, and it is said what is wrong with it
         return found
 
-    def _end(self, root: str, first: Fact | Draft, work: Work, *, there: bool, own: bool) -> End:
+    def _end(self, root: str, first: Fact, work: Work, *, there: bool, own: bool) -> End:
         """The end of a chain, which may be ``there`` already, for a write that begins with this fact; from its last snapshot on it is
         checked. ``own``: what it spends is summed on its own, since a fork of it may turn out to have spent nothing.
         """

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from organism.facts import Fact
-    from organism.journal.drafts import Draft
     from organism.journal.sqlite_reader import Row
 
 COLUMNS: Final = 4
@@ -76,7 +75,7 @@ class Work:
     spent: Ledger = field(factory=Ledger)
 
 
-def extend(work: Work, end: End, root: str, fact: Fact | Draft, content: bytes, body: bytes) -> None:
+def extend(work: Work, end: End, root: str, fact: Fact, content: bytes, body: bytes) -> None:
     """Adds an entry with this content to a chain; ``body`` is what the file holds of it. Raises JournalError."""
     number = end.number = end.number + 1
     hashed = sealed_hash(content, number, end.hash)

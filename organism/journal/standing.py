@@ -12,7 +12,6 @@ from attrs import fields
 
 from organism import facts
 from organism.budget.claims import MESSAGES, NOTHING, VECTOR
-from organism.journal.drafts import Draft
 from organism.journal.writers import json_text
 from organism.names import ACCOUNT
 from organism.usage import Reached, Spending
@@ -149,11 +148,8 @@ class Standing:
             return False
         return not self.open or (len(self.open) == 1 and self.root in self.open and self.root.startswith(CONVERSATION))
 
-    def apply(self, fact: Fact | Draft) -> None:
+    def apply(self, fact: Fact) -> None:
         """Takes in the next fact."""
-        if isinstance(fact, Draft):
-            self._count(fact)
-            return
         kind = fact.__class__
         if kind is facts.Forked or kind is facts.Snapshot:
             self._begin_with(fact)
@@ -167,20 +163,6 @@ class Standing:
             self.open = self.open or {fact.thread: NO_MARKS}
         if kind in _CHANGING:
             self._rest(fact, copied=copied)
-
-    def _count(self, draft: Draft) -> None:
-        """What :meth:`apply` does for a fact that only opens threads and charges messages."""
-        copied = self._copied > 0
-        self._copied -= copied
-        for step in draft.opened:
-            self._opened(step)
-        hour = int(draft.at // 3600)
-        if not copied:
-            for to, thread in draft.counts:
-                self.spent.count((hour, to, "", "", self.open.get(thread, NO_MARKS)))
-        if not self._begun:
-            self._begun = True
-            self.open = self.open or {draft.thread: NO_MARKS}
 
     def _begin_with(self, fact: Fact) -> None:
         if isinstance(fact, facts.Forked):

@@ -18,7 +18,6 @@ from organism.pump import runtime
 if TYPE_CHECKING:
     from organism.facts import Fact
     from organism.journal import Journal
-    from organism.journal.drafts import Draft
 
 _log: Final = logging.getLogger("organism.journal")
 _BATCH: Final = 2000
@@ -124,7 +123,7 @@ class Writer:
         self._failed = failed
         self._due = due
         self._moved = moved
-        self._waiting: list[tuple[str, Fact | Draft]] = []
+        self._waiting: list[tuple[str, Fact]] = []
         self._leaving: deque[_Leaving] = deque()
         self._frozen: dict[str, JournalError] = {}
         self._wake = anyio.Event()
@@ -146,7 +145,7 @@ class Writer:
         if self._sealed:
             return
         self.next += 1
-        self._waiting.append((root, self.journal.draft(root, fact)))
+        self._waiting.append((root, fact))
         if not self._woken:
             self._woken = True
             self._wake.set()

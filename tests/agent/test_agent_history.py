@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.agent.history import SHORTEST, History, shortened
+from organism.agent.speech import Offer, answer_from
 
 CALL = {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}
 VALUES = st.recursive(
@@ -77,3 +78,19 @@ def test_every_version_is_shorter_and_says_so(value: Any) -> None:
             assert isinstance(json.loads(text), dict)
     if len(content) > SHORTEST:
         assert len(versions[-1]) <= SHORTEST + len("… [cut from 1000000 characters]")
+
+
+def test_whether_there_is_an_answer_to_xml_is_known_without_looking_through_all() -> None:
+    state: dict[str, Any] = {}
+    history = History(state)
+    history.add({"role": "user", "content": "one"})
+    history.add(result("found"))
+    assert not history.has_xml
+    history.add(answer_from("peer", "<Found/>"))
+    assert history.has_xml
+    again = History(state)
+    assert again.has_xml
+    prompt = again.prompt()
+    offer = Offer(())
+    assert offer.told(prompt, by_xml=again.has_xml) == offer.told(prompt)
+    assert offer.told(prompt)[-1] == {"role": "user", "content": "Message from peer:\n<Found/>"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from organism import Organism
 from organism.agent.history import History
-from organism.frames import Memory
+from organism.frames import Memory, Thread
 from organism.hooks import CallEvent, Change
 from organism.models.contract import BackendError
 from organism.pump.memory import HandlerState
@@ -137,3 +139,19 @@ async def test_a_hook_that_changes_what_was_said_changes_a_copy_or_fails_loudly(
         result = await (await organism.send("worker", Task("rude"))).result()
     assert result.outcome == "failed"
     assert "change a copy" in str(result.error)
+
+
+async def test_what_a_delivery_leaves_is_freed_as_it_ends() -> None:
+    model = ScriptedModel(lambda _request: Says(calls=(("reply", {"text": "done"}),)))
+    async with Organism(name="o", handlers={"worker": agent()}, models=model.models()) as organism:
+        await organism.ask("worker", Task("first"))
+        model.requests.clear()
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(10):
+                await organism.ask("worker", Task(str(number)))
+            left = [each for each in gc.get_objects() if isinstance(each, (Thread, HandlerState))]
+            assert len(left) <= 1, "the pump may still know the last one"
+        finally:
+            gc.enable()

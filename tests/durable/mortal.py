@@ -95,30 +95,22 @@ class _Journal:
     def __init__(self, organism: Mortal, inner: Any) -> None:
         self._organism = organism
         self._inner = inner
-        self._drafted: dict[int, Fact] = {}
-        """The facts of the drafts that wait, by what they became."""
 
-    def draft(self, root: str, fact: Fact) -> Any:
-        drafted = self._inner.draft(root, fact)
-        self._drafted[id(drafted)] = fact
-        return drafted
-
-    def write(self, batch: Sequence[tuple[str, Any]]) -> Mapping[str, JournalError]:
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
         organism = self._organism
         if organism.breaks is not None:
             organism.breaks()
-        facts = [self._drafted.pop(id(drafted)) for _, drafted in batch]
         room = len(batch) if organism.cut is None else min(len(batch), organism.cut - organism.written)
         if organism.dies_at is not None:
-            room = next((place for place, fact in enumerate(facts[:room]) if organism.dies_at(fact)), room)
+            room = next((place for place, (_, fact) in enumerate(batch[:room]) if organism.dies_at(fact)), room)
         refused: dict[str, JournalError] = {}
-        taken: list[tuple[str, Any]] = []
-        for (root, drafted), fact in zip(batch[:room], facts, strict=False):
+        taken: list[tuple[str, Fact]] = []
+        for root, fact in batch[:room]:
             error = organism.refuses(root, fact) if organism.refuses is not None and root not in refused else None
             if error is not None:
                 refused[root] = error
             if root not in refused:
-                taken.append((root, drafted))
+                taken.append((root, fact))
         refused |= self._inner.write(taken)
         organism.written += room
         if room < len(batch):

@@ -13,6 +13,7 @@ from organism.models.completion import Call
 from organism.models.contract import ToolSpec
 from organism.models.fixed import fixed
 from organism.pump.keys import Keys
+from organism.settings import NOTHING
 
 if TYPE_CHECKING:
     from organism.kernel.prompts import Prompt
@@ -26,6 +27,7 @@ TURN = st.tuples(
     st.sampled_from(["a", "b"]),  # what else is asked
     st.sampled_from([1, 1.0]),
     st.booleans(),  # told something at the end
+    st.sampled_from(["new", "changed", "none"]),  # what no other field says: new, the same and changed, or nothing
 )
 TOOLS = {
     name: (ToolSpec(name=name, description="", parameters=make({"type": "object"})),)
@@ -49,14 +51,16 @@ def plain(call: Call, *, tells: bool) -> str:
 
 @given(st.lists(TURN, max_size=8))
 def test_a_prompt_that_goes_on_is_called_as_if_it_were_the_first(
-    turns: list[tuple[int, list[Any], str, float, bool]],
+    turns: list[tuple[int, list[Any], str, float, bool, str]],
 ) -> None:
     said: list[Any] = []
+    changing: dict[str, Any] = {}
     before: Prompt | None = None
-    for stay, more, name, heat, tells in turns:
+    for stay, more, name, heat, tells, beside in turns:
         said = [*said[: len(said) - stay], *more]
         told = [{"role": "user", "content": "notice"}] if tells else []
-        extra = {"user": name, "n": 1.5}
+        changing["turns"] = len(said)
+        extra = {"new": {"user": name, "n": 1.5}, "changed": changing, "none": NOTHING}[beside]
         call = Call(messages=(*said, *told), tools=TOOLS[name], temperature=heat, extra=extra)
         found = Keys().prompt(call, tells=tells, before=before)
         assert found.key == f"complete:{plain(call, tells=tells)}:1"

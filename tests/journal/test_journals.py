@@ -6,12 +6,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import evolve
 
 from organism.errors import JournalError
 from organism.facts import Dropped
 from organism.journal import LinesJournal, MemoryJournal, SqliteJournal, open_journal
-from organism.journal.drafts import Draft
 from organism.journal.filenames import file_name
 from organism.payloads import Vocabulary
 from organism.testing import check_journal
@@ -58,7 +56,7 @@ class _Crying(SqliteJournal):
 class _Folding(SqliteJournal):
     """Takes two spellings for one thread."""
 
-    def write(self, batch: Sequence[tuple[str, Fact | Draft]]) -> Mapping[str, JournalError]:
+    def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
         return super().write([(root.casefold(), fact) for root, fact in batch])
 
 
@@ -90,14 +88,6 @@ class _Keeping(SqliteJournal):
         pass
 
 
-class _Uncounting(SqliteJournal):
-    """Lets go of what its drafts charge."""
-
-    def draft(self, root: str, fact: Fact) -> Fact | Draft:
-        made = super().draft(root, fact)
-        return evolve(made, counts=()) if isinstance(made, Draft) else made
-
-
 class _Short(MemoryJournal):
     @property
     def lasting(self) -> bool:
@@ -105,7 +95,7 @@ class _Short(MemoryJournal):
 
 
 @pytest.mark.parametrize(
-    "cls", [_Forgetful, _Blind, _Crying, _Folding, _Endless, _Slow, _Trusting, _Generous, _Keeping, _Uncounting]
+    "cls", [_Forgetful, _Blind, _Crying, _Folding, _Endless, _Slow, _Trusting, _Generous, _Keeping]
 )
 def test_a_journal_that_breaks_the_contract_is_found(cls: type[SqliteJournal], tmp_path: Path) -> None:
     with pytest.raises(AssertionError):

@@ -157,6 +157,81 @@ def test_who_waits_goes_on_when_a_new_window_begins() -> None:
     world.check()
 
 
+HOURLY = Quota(limits=Limits(tokens=2000), window="hour")
+SHARED = pytest.mark.parametrize(
+    ("keys", "accounts"), [({"ceiling": HOURLY}, ()), ({"accounts": {"team": HOURLY}}, ("team:a",))]
+)
+UNLIMITED = BudgetSettings(limits=Limits())
+
+
+def exactly(tokens: int) -> Claim:
+    return Claim(input_tokens=0, wish=tokens, exact=True)
+
+
+@SHARED
+def test_a_stream_of_an_old_window_is_not_in_the_way_where_a_new_one_has_begun(
+    keys: dict[str, Any], accounts: tuple[str, ...]
+) -> None:
+    """What lacks is held by others, and will be settled."""
+    world = hourly(budget=UNLIMITED, **keys)
+    streams, other = begun(world, accounts=accounts), begun(world, accounts=accounts)
+    assert isinstance(world.call_model(streams, exactly(2000), streamed=True), Hold)
+    world.pass_time(3600.0)
+    settles = world.call_model(other, exactly(1500))
+    assert isinstance(settles, Hold)
+    waiter = world.call_model(streams, exactly(600))
+    assert isinstance(waiter, Waiter)
+    world.check()
+    world.settle(other, settles, Charge(output_tokens=1400, model_calls=1))
+    (_, call) = streams.calls
+    assert isinstance(call, Hold)
+    world.check()
+
+
+@SHARED
+def test_a_stream_of_the_window_that_is_is_in_the_way_beside_one_of_an_old_window(
+    keys: dict[str, Any], accounts: tuple[str, ...]
+) -> None:
+    world = hourly(budget=UNLIMITED, **keys)
+    streams, other = begun(world, accounts=accounts), begun(world, accounts=accounts)
+    assert isinstance(world.call_model(streams, exactly(2000), streamed=True), Hold)
+    world.pass_time(3600.0)
+    assert isinstance(world.call_model(streams, exactly(500), streamed=True), Hold)
+    assert isinstance(world.call_model(other, exactly(1000)), Hold)
+    assert isinstance(world.call_model(streams, exactly(1500)), Waiter)
+    assert isinstance(world.call_model(streams, exactly(1501)), BudgetExhaustedError)
+    world.check()
+
+
+def test_a_stream_of_an_old_window_is_in_the_way_in_its_thread_still() -> None:
+    world = hourly(budget=UNLIMITED, ceiling=HOURLY)
+    streams = begun(world, budget=BudgetSettings(limits=Limits(tokens=3000)))
+    assert isinstance(world.call_model(streams, exactly(2000), streamed=True), Hold)
+    world.pass_time(3600.0)
+    left = streams.message.thread.node.free(TOKENS)
+    assert 0 < left < 1000
+    refused = world.call_model(streams, exactly(left + 1))
+    assert isinstance(refused, BudgetExhaustedError)
+    assert refused.scope == "thread"
+    assert isinstance(world.call_model(streams, exactly(left)), Hold)
+    world.check()
+
+
+def test_a_call_whose_stream_a_new_window_has_left_behind_waits_on_when_others_are_tied_by_theirs() -> None:
+    """It would not fit beside that stream, and so was taken for part of the knot: as the youngest, it was refused."""
+    world = hourly(budget=UNLIMITED, ceiling=HOURLY)
+    streams = begun(world)
+    assert isinstance(world.call_model(streams, exactly(2000), streamed=True), Hold)
+    world.pass_time(3600.0)
+    tied = [begun(world), begun(world)]
+    assert [type(world.call_model(each, exactly(800), streamed=True)) for each in tied] == [Hold, Hold]
+    assert isinstance(world.call_model(tied[0], exactly(1000)), Waiter)
+    waiter = world.call_model(streams, exactly(1000))
+    assert isinstance(waiter, Waiter)
+    assert isinstance(world.call_model(tied[1], exactly(1100)), BudgetExhaustedError)
+    world.check()
+
+
 @pytest.mark.parametrize(("needs", "goes"), [(500, True), (501, False)])
 def test_a_call_that_fits_exactly_beside_the_streams_that_wait_for_it_will_go(needs: int, goes: bool) -> None:
     world = world_of(below=("b",))
