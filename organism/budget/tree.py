@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from operator import add
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 from attrs import frozen
@@ -17,7 +18,7 @@ from organism.budget.claims import CALLS, MESSAGES, NOTHING, TOKENS, VECTOR, Cla
 from organism.budget.crowd import Crowd, bears
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from organism.budget.claims import Charge
     from organism.budget.windows import Window
@@ -120,10 +121,15 @@ class Lack:
     for_good: bool
 
 
-def lack(path: Sequence[Node], need: Vector, *, grace: bool = False, stuck: Vector = NOTHING) -> Lack | None:
+NOWHERE: Final[Mapping[Node, Vector]] = MappingProxyType({})
+
+
+def lack(
+    path: Sequence[Node], need: Vector, *, grace: bool = False, stuck: Mapping[Node, Vector] = NOWHERE
+) -> Lack | None:
     """Where ``need`` does not fit on the path, or ``None`` where it fits. A place that lacks for good is named first.
 
-    ``stuck`` is what the asker holds itself on all of the path and will not let go of while it waits.
+    ``stuck`` is what the asker holds itself, by node, and will not let go of while it waits.
     """
     passing: Lack | None = None
     own = path[0]
@@ -134,7 +140,7 @@ def lack(path: Sequence[Node], need: Vector, *, grace: bool = False, stuck: Vect
         for unit in caps.limited:
             amount = need[unit]
             if used[unit] + held[unit] + amount > cap[unit] and bears(unit, amount):
-                if used[unit] + stuck[unit] + amount > cap[unit]:
+                if used[unit] + stuck.get(node, NOTHING)[unit] + amount > cap[unit]:
                     return Lack(node, unit, amount, for_good=True)
                 if passing is None:
                     passing = Lack(node, unit, amount, for_good=False)

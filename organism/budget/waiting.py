@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve
 
-from organism.budget.claims import NOTHING, Claim, Vector
+from organism.budget.claims import Claim, Vector
 from organism.budget.crowd import Crowd, Measure, bears
-from organism.budget.tree import Lack, Node, fits, lack, output_of, output_room, take
+from organism.budget.tree import NOWHERE, Lack, Node, fits, lack, output_of, output_room, take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 PATIENCE: Final = 16
 
@@ -70,10 +70,12 @@ Verdict = Granted | MustWait | TooMuch
 
 class Line:
     """All waiting calls of one organism. ``stuck`` says what an owner's own thread holds as long as it waits (its open
-    streams); ``patience`` is how often a call may be passed over, at least once.
+    streams), by node; ``patience`` is how often a call may be passed over, at least once.
     """
 
-    def __init__(self, stuck: Callable[[Any], Vector] = lambda _owner: NOTHING, *, patience: int = PATIENCE) -> None:
+    def __init__(
+        self, stuck: Callable[[Any], Mapping[Node, Vector]] = lambda _owner: NOWHERE, *, patience: int = PATIENCE
+    ) -> None:
         self._stuck = stuck
         self._patience = patience
         self._next = 0
@@ -112,7 +114,7 @@ class Line:
         waiter = Waiter(number, claim, path, grace, owner, note, least, stood.node, measure)
         self._waiting[number] = waiter
         self._at.setdefault(path[0], {})[number] = waiter
-        if self._stuck(owner) != NOTHING:
+        if self._stuck(owner):
             self._entangled[path[0]] = None
         return waiter
 
@@ -163,14 +165,14 @@ class Line:
         verdict = decide(claim, path, grace=grace)
         if isinstance(verdict, MustWait):
             stuck = self._stuck(owner)
-            return verdict if stuck == NOTHING else decide(claim, path, grace=grace, stuck=stuck)
+            return decide(claim, path, grace=grace, stuck=stuck) if stuck else verdict
         if isinstance(verdict, TooMuch) or not self._waiting:
             return verdict
         bar = self._bar_on(path, verdict.need, number)
         if bar is None:
             return verdict
         stuck = self._stuck(owner)
-        if stuck != NOTHING and self._barred_by_itself(path, stuck, number):
+        if stuck and self._barred_by_itself(path, stuck, number):
             return TooMuch(evolve(bar, for_good=True))
         return MustWait(bar)
 
@@ -183,12 +185,12 @@ class Line:
                 return Lack(node, unit, need[unit], for_good=False)
         return None
 
-    def _barred_by_itself(self, path: tuple[Node, ...], stuck: Vector, number: int) -> bool:
+    def _barred_by_itself(self, path: tuple[Node, ...], stuck: Mapping[Node, Vector], number: int) -> bool:
         """Whether one that bars this call lacks what the call's own owner holds meanwhile: neither would ever go."""
         return any(
-            node.used[unit] + stuck[unit] + older.least[unit] > _cap(node, unit, by_limit=_by_limit(older, node))
+            node.used[unit] + stuck[node][unit] + older.least[unit] > _cap(node, unit, by_limit=_by_limit(older, node))
             for node in path
-            if node.crowd is not None
+            if node.crowd is not None and node in stuck
             for older in self._all(node.crowd.impatient.ages)
             if older.number < number
             for unit in _lacking(older, node)
@@ -214,7 +216,7 @@ class Line:
                     if ranking.most > left:
                         found.update(ranking.above(left))
         for node in tuple(self._entangled):
-            stuck = [number for number, waiter in self._at[node].items() if self._stuck(waiter.owner) != NOTHING]
+            stuck = [number for number, waiter in self._at[node].items() if self._stuck(waiter.owner)]
             found.update(stuck)
             if not stuck:
                 del self._entangled[node]
@@ -291,7 +293,9 @@ class Line:
             self._entangled.pop(waiter.path[0], None)
 
 
-def decide(claim: Claim, path: tuple[Node, ...], *, grace: bool = False, stuck: Vector = NOTHING) -> Verdict:
+def decide(
+    claim: Claim, path: tuple[Node, ...], *, grace: bool = False, stuck: Mapping[Node, Vector] = NOWHERE
+) -> Verdict:
     """Whether a claim fits on the path now, later, or never. Changes nothing."""
     # Of two outputs the second is for those who call beside it (R13). Where there is room for both nothing is to be weighed.
     wish = claim.wish

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import add
+from typing import TYPE_CHECKING, cast
 
 from attrs import define
 
-from organism.budget.claims import Vector
+from organism.budget.claims import NOTHING, Vector
 from organism.budget.tree import Node
 from organism.dependence import waits_for
 from organism.frames import Message, Thread
+from organism.kernel.windows import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,15 +49,15 @@ class Hold:
         return (self.chain, self.id)
 
 
-def held_by_streams(streams: Mapping[Thread, Sequence[Hold]], owner: Message | Thread) -> Vector:
+def held_by_streams(streams: Mapping[Thread, Sequence[Hold]], owner: Message | Thread) -> dict[Node, Vector]:
     """What is held by streams that will not end before their owner's call: its own, and those of deliveries in its
-    thread that wait for it.
+    thread that wait for it. By node: where a new window has begun since, they hold nothing any more.
     """
-    total = [0, 0, 0, 0, 0, 0]
+    total: dict[Node, Vector] = {}
     thread = owner.thread if isinstance(owner, Message) else owner
     for hold in streams.get(thread, ()):
         message = hold.message
         if message is None or message is owner or (isinstance(owner, Message) and waits_for(message, owner)):
-            for unit, amount in enumerate(hold.need):
-                total[unit] += amount
-    return tuple(total)  # type: ignore[return-value]
+            for node in path_of(hold):
+                total[node] = cast("Vector", tuple(map(add, total.get(node, NOTHING), hold.need)))
+    return total

@@ -12,6 +12,7 @@ from organism.budget.crowd import bears
 from organism.budget.tree import Lack
 from organism.dependence import needed_by, needed_in
 from organism.frames import Message, descendants, is_below, pending
+from organism.kernel.windows import counts_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -118,7 +119,7 @@ def _lack(waiter: Waiter, kept: Iterable[Hold]) -> Lack | None:
     for node in waiter.path:
         cap = node.caps.limit if waiter.grace and node is waiter.path[0] else node.caps.working
         for unit in node.caps.limited:
-            held = sum(hold.need[unit] for hold in kept if node in hold.path)
+            held = sum(hold.need[unit] for hold in kept if counts_at(hold, node))
             if node.used[unit] + held + waiter.least[unit] > cap[unit] and bears(unit, waiter.least[unit]):
                 return Lack(node, unit, waiter.least[unit], for_good=True)
     return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from organism.budget.claims import NOTHING, TOKENS, Charge, Claim
+from organism.budget.claims import TOKENS, Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError
 from organism.frames import Ask, is_awaited
@@ -129,16 +129,18 @@ def test_what_will_not_settle_before_a_call_is_what_the_streams_hold_that_wait_f
     world.accept("a", Go())
     streams = taken(world, "a")
     message, state = streams.message, world.kernel.state
-    assert held_by_streams(state.streams, message) == NOTHING
+    assert held_by_streams(state.streams, message) == {}
     one = world.call(streams, Claim(input_tokens=7, wish=100, exact=True, input_cost=5), streamed=True)
     assert isinstance(one, Hold)
     assert isinstance(world.call(streams, Claim(input_tokens=1, wish=1, exact=True)), Hold)
-    assert held_by_streams(state.streams, message) == one.need == (107, 7, 100, 5, 1, 0)
+    assert one.need == (107, 7, 100, 5, 1, 0)
+    on_its_path = dict.fromkeys(message.thread.node.path, one.need)
+    assert held_by_streams(state.streams, message) == on_its_path
     world.ask(streams, "b", Go())
     asked = taken(world, "b")
-    assert held_by_streams(state.streams, asked.message) == one.need, "it is waited for"
+    assert held_by_streams(state.streams, asked.message) == on_its_path, "it is waited for"
     world.accept("c", Go())
-    assert held_by_streams(state.streams, taken(world, "c").message) == NOTHING
+    assert held_by_streams(state.streams, taken(world, "c").message) == {}
 
 
 def test_who_waits_goes_on_when_a_new_window_begins() -> None:
@@ -217,18 +219,20 @@ def test_a_stream_of_an_old_window_is_in_the_way_in_its_thread_still() -> None:
     world.check()
 
 
-def test_a_call_whose_stream_a_new_window_has_left_behind_waits_on_when_others_are_tied_by_theirs() -> None:
-    """It would not fit beside that stream, and so was taken for part of the knot: as the youngest, it was refused."""
+def test_a_stream_of_an_old_window_ties_nobody_where_a_new_one_has_begun() -> None:
+    """Neither who waits with it, nor who waits beside that one with a stream of its own."""
     world = hourly(budget=UNLIMITED, ceiling=HOURLY)
-    streams = begun(world)
+    streams, beside, other = begun(world), begun(world), begun(world)
     assert isinstance(world.call_model(streams, exactly(2000), streamed=True), Hold)
     world.pass_time(3600.0)
-    tied = [begun(world), begun(world)]
-    assert [type(world.call_model(each, exactly(800), streamed=True)) for each in tied] == [Hold, Hold]
-    assert isinstance(world.call_model(tied[0], exactly(1000)), Waiter)
-    waiter = world.call_model(streams, exactly(1000))
-    assert isinstance(waiter, Waiter)
-    assert isinstance(world.call_model(tied[1], exactly(1100)), BudgetExhaustedError)
+    assert isinstance(world.call_model(beside, exactly(100), streamed=True), Hold)
+    settles = world.call_model(other, exactly(1500))
+    assert isinstance(settles, Hold)
+    for each in (beside, streams):
+        assert isinstance(world.call_model(each, exactly(600)), Waiter)
+    world.check()
+    world.settle(other, settles, Charge(model_calls=1))
+    assert [[type(call) for call in each.calls] for each in (beside, streams)] == [[Hold, Hold]] * 2
     world.check()
 
 
