@@ -34,6 +34,7 @@ _NO_DETAILS: Final = (0, 0, 0)
 FREE: Final = cast("list[int]", NOTHING)
 """What a node holds that holds nothing, as most do. Nobody can write into it."""
 _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
+NOWHERE: Final[Mapping[Node, Vector]] = MappingProxyType({})
 
 
 @final
@@ -50,8 +51,7 @@ class Node:
 
     __slots__ = (
         "above", "calm", "caps", "crowd", "details", "details_own", "estimated", "estimated_own", "fired", "held", "next_mark",
-        "overdraft", "own",
-        "policy", "runways", "scope", "thread", "used", "window",
+        "overdraft", "own", "policy", "runways", "scope", "thread", "used", "window",
     )  # fmt: skip
 
     def __init__(
@@ -119,9 +119,6 @@ class Lack:
     unit: int
     need: int
     for_good: bool
-
-
-NOWHERE: Final[Mapping[Node, Vector]] = MappingProxyType({})
 
 
 def lack(

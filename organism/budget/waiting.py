@@ -118,6 +118,10 @@ class Line:
             self._entangled[path[0]] = None
         return waiter
 
+    def is_impatient(self, waiter: Waiter) -> bool:
+        """Whether it bars younger ones on the nodes where it lacks."""
+        return waiter.passed >= self._patience
+
     def opened(self, node: Node) -> None:
         """A stream was opened in the thread of this node: calls that wait there may wait for what it holds."""
         if node in self._at:

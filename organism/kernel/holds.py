@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from operator import add
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from attrs import define
 
-from organism.budget.claims import NOTHING, Vector
+from organism.budget.claims import Vector
 from organism.budget.tree import Node
-from organism.dependence import waits_for
 from organism.frames import Message, Thread
-from organism.kernel.windows import path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from organism.images import Ref
 
 
@@ -47,17 +42,3 @@ class Hold:
     def key(self) -> Ref:
         """Its chain and its number there."""
         return (self.chain, self.id)
-
-
-def held_by_streams(streams: Mapping[Thread, Sequence[Hold]], owner: Message | Thread) -> dict[Node, Vector]:
-    """What is held by streams that will not end before their owner's call: its own, and those of deliveries in its
-    thread that wait for it. By node: where a new window has begun since, they hold nothing any more.
-    """
-    total: dict[Node, Vector] = {}
-    thread = owner.thread if isinstance(owner, Message) else owner
-    for hold in streams.get(thread, ()):
-        message = hold.message
-        if message is None or message is owner or (isinstance(owner, Message) and waits_for(message, owner)):
-            for node in path_of(hold):
-                total[node] = cast("Vector", tuple(map(add, total.get(node, NOTHING), hold.need)))
-    return total

@@ -1,4 +1,5 @@
-"""Calls that wait for each other: each needs what is held by a stream that will not end before another of them has gone.
+"""Calls that wait for each other: each needs what is held by a stream that will not end before another of them has gone, or is barred
+by one that does.
 
 A delivery that waits, for budget or for what others do, is taken to read on in none of its streams. The line knows a call's
 own streams and refuses it at once; here are the knots that several deliveries tie, in whatever order they came to it.
@@ -17,6 +18,7 @@ from organism.kernel.windows import counts_at
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from organism.budget.tree import Node
     from organism.budget.waiting import Waiter
     from organism.frames import Frame, Thread
     from organism.kernel.holds import Hold
@@ -60,7 +62,7 @@ class Knots:
             blocked.difference_update(go)
         waiting = [waiter for owner in blocked for waiter in self._calls.get(owner, ())]
         youngest = max(waiting, key=lambda waiter: waiter.number, default=None)
-        lack = None if youngest is None else _lack(youngest, kept)
+        lack = None if youngest is None else self._keeps(youngest, blocked, kept)
         return None if youngest is None or lack is None else (youngest, lack)
 
     def _streams(self) -> Iterator[Hold]:
@@ -105,21 +107,32 @@ class Knots:
         self, owner: Owner, needs: list[list[Message]], blocked: Collection[Owner], kept: Iterable[Hold]
     ) -> bool:
         """Whether it goes on once all has settled that does not wait itself."""
-        if any(_lack(waiter, kept) is None for waiter in self._calls.get(owner, ())):
+        if any(self._keeps(waiter, blocked, kept) is None for waiter in self._calls.get(owner, ())):
             return True
         return any(not needed or any(other not in blocked for other in needed) for needed in needs)
+
+    def _keeps(self, waiter: Waiter, blocked: Collection[Owner], kept: Iterable[Hold]) -> Lack | None:
+        """What keeps a call from going beside these holds alone: what it lacks, or what an older one that bars it lacks."""
+        for node, unit in _lacking(waiter, kept):
+            return Lack(node, unit, waiter.least[unit], for_good=True)
+        for owner in blocked:
+            for older in self._calls.get(owner, ()):
+                if older.number < waiter.number and self._state.line.is_impatient(older):
+                    for node, unit in _lacking(older, kept):
+                        if node in waiter.path:
+                            return Lack(node, unit, waiter.least[unit], for_good=True)
+        return None
 
 
 def _owner(hold: Hold) -> Owner:
     return hold.message or hold.thread
 
 
-def _lack(waiter: Waiter, kept: Iterable[Hold]) -> Lack | None:
-    """Where a call does not fit beside these holds alone."""
+def _lacking(waiter: Waiter, kept: Iterable[Hold]) -> Iterator[tuple[Node, int]]:
+    """Where, and in which units, a call does not fit beside these holds alone."""
     for node in waiter.path:
         cap = node.caps.limit if waiter.grace and node is waiter.path[0] else node.caps.working
         for unit in node.caps.limited:
             held = sum(hold.need[unit] for hold in kept if counts_at(hold, node))
             if node.used[unit] + held + waiter.least[unit] > cap[unit] and bears(unit, waiter.least[unit]):
-                return Lack(node, unit, waiter.least[unit], for_good=True)
-    return None
+                yield node, unit

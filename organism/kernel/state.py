@@ -17,13 +17,13 @@ from organism.dependence import leaving, unanswered
 from organism.frames import Ask, Conversation, Failure, Frame, Memory, Message, Thread, descendants, pending, root_of
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
-from organism.kernel.holds import held_by_streams
 from organism.kernel.inbox import Inbox
 from organism.kernel.notices import exhausted_payload
 from organism.kernel.outcome import record_of
 from organism.kernel.pools import Pools
 from organism.kernel.rings import Rings
 from organism.kernel.steps import posted, ref, ref_of
+from organism.kernel.streams import held_by_streams
 from organism.kernel.sums import Sums
 from organism.names import CONVERSATION, ORGANISM
 from organism.scheduling import Schedule

@@ -7,7 +7,7 @@ Amounts are kept by the names of their units; shares are fractions.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -95,7 +95,7 @@ class Wanting:
     def cap(self, purse: Purse, unit: str) -> Fraction:
         return Fraction(purse.limits[unit]) if self.grace and purse is self.purse else purse.working(unit)
 
-    def short(self, need: Amounts, *, beside: Amounts | None = None) -> list[tuple[Purse, str]]:
+    def short(self, need: Amounts, *, beside: Callable[[Purse], Amounts] | None = None) -> list[tuple[Purse, str]]:
         """The places where ``need`` does not fit beside what is used and what is held there, or ``beside`` instead."""
         return [
             (purse, unit)
@@ -103,7 +103,8 @@ class Wanting:
             for unit in UNITS
             if unit in purse.limits
             and (need[unit] or unit not in COUNTED_ONCE)
-            and purse.used[unit] + (purse.held if beside is None else beside)[unit] + need[unit] > self.cap(purse, unit)
+            and purse.used[unit] + (purse.held if beside is None else beside(purse))[unit] + need[unit]
+            > self.cap(purse, unit)
         ]
 
     def output(self) -> int:
@@ -117,14 +118,15 @@ class Wanting:
 
 
 class Naive:
-    """The line and the tree together. ``streams``: what each owner's open streams hold."""
+    """The line and the tree together. ``streams``: what each owner's open streams hold on the whole path."""
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
         self.waiting: list[Wanting] = []
         self.streams: dict[Any, list[Amounts]] = {}
 
-    def stuck(self, owner: Any) -> Amounts:
+    def stuck(self, owner: Any, purse: Purse) -> Amounts:  # noqa: ARG002 - windows are others' matter
+        """What an owner's own streams hold at a purse above it."""
         held = self.streams.get(owner, [])
         return {unit: sum(each[unit] for each in held) for unit in UNITS}
 
@@ -140,17 +142,17 @@ class Naive:
 
     def never(self, call: Wanting) -> list[tuple[Purse, str]]:
         """The places that keep a call from ever going, its own streams being open."""
-        return call.short(call.least, beside=self.stuck(call.owner))
+        return call.short(call.least, beside=lambda purse: self.stuck(call.owner, purse))
 
     def in_vain(self, call: Wanting) -> bool:
         """Whether one that bars the call waits for what the call's own streams hold."""
-        stuck = self.stuck(call.owner)
-        if not any(stuck.values()):
-            return False
+        stuck = {purse: self.stuck(call.owner, purse) for purse in call.purse.path}
         return any(
-            purse in call.purse.path and purse.used[unit] + stuck[unit] + older.least[unit] > older.cap(purse, unit)
+            any(stuck[purse].values())
+            and purse.used[unit] + stuck[purse][unit] + older.least[unit] > older.cap(purse, unit)
             for older in self.bars(call)
             for purse, unit in older.short(older.least)
+            if purse in stuck
         )
 
     def grant(self, call: Wanting) -> Amounts:

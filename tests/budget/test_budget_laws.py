@@ -420,9 +420,11 @@ class Budgets(RuleBasedStateMachine):
     def _next_number(self) -> int:
         return self.line._next
 
-    def _stuck(self, owner: Any) -> Vector:
-        total = self.naive.stuck(owner)
-        return tuple(total.values())  # type: ignore[return-value]
+    def _stuck(self, owner: Any) -> dict[Node, Vector]:
+        if not self.naive.streams.get(owner):
+            return {}
+        node, _ = owner
+        return {each: tuple(self.naive.stuck(owner, self.purses[each]).values()) for each in node.path}  # type: ignore[misc]
 
 
 def _limits(limits: dict[str, Any]) -> Limits:

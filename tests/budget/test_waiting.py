@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism.budget.claims import NOTHING, TOKENS, Charge, Claim, Vector
+from organism.budget.claims import TOKENS, Charge, Claim, Vector
 from organism.budget.tree import Lack, recap
 from organism.budget.waiting import PATIENCE, Granted, Line, MustWait, TooMuch
 from organism.settings import Grace
@@ -297,9 +297,13 @@ def test_a_grace_call_bars_where_it_lacks_of_the_working_limit_above() -> None:
 # What its own streams hold
 
 
-def _streams(**held_by: int) -> tuple[dict[str, int], Line]:
-    """A line that knows what each owner's open streams hold, in tokens."""
-    return held_by, Line(lambda owner: tokens(1).need(held_by[owner]) if held_by.get(owner) else NOTHING)
+def _streams(budget: Node, *, patience: int = PATIENCE, **held_by: int) -> tuple[dict[str, int], Line]:
+    """A line that knows what each owner's open streams hold in a thread, in tokens."""
+
+    def stuck(owner: str) -> dict[Node, Vector]:
+        return dict.fromkeys(budget.path, tokens(1).need(held_by[owner])) if held_by.get(owner) else {}
+
+    return held_by, Line(stuck, patience=patience)
 
 
 def _stream(open_: dict[str, int], line: Line, at: Node, amount: int, owner: str) -> Vector:
@@ -317,7 +321,7 @@ def _close(open_: dict[str, int], line: Line, at: Node, need: Vector, owner: str
 def test_a_call_does_not_wait_for_its_own_stream() -> None:
     """Hard case 38."""
     budget = thread(tokens=1_000)
-    open_, line = _streams()
+    open_, line = _streams(budget)
     need = _stream(open_, line, budget, 600, "a")
     assert arrive(line, budget, tokens(500), owner="a") == TooMuch(Lack(budget, TOKENS, 500, for_good=True))
     waiter = waits(line, budget, 500, owner="b")
@@ -327,7 +331,7 @@ def test_a_call_does_not_wait_for_its_own_stream() -> None:
 
 def test_it_waits_for_others_as_long_as_that_can_help() -> None:
     budget = thread(tokens=1_000)
-    open_, line = _streams()
+    open_, line = _streams(budget)
     _stream(open_, line, budget, 400, "a")
     other = held(line, budget, 300, owner="b")
     waiter = waits(line, budget, 500, owner="a")
@@ -336,7 +340,7 @@ def test_it_waits_for_others_as_long_as_that_can_help() -> None:
 
 def test_it_is_refused_when_what_others_spend_leaves_too_little_beside_its_own_stream() -> None:
     budget = thread(tokens=1_000)
-    open_, line = _streams()
+    open_, line = _streams(budget)
     _stream(open_, line, budget, 400, "a")
     other = held(line, budget, 300, owner="b")
     waiter, same = waits(line, budget, 500, owner="a"), waits(line, budget, 500, owner="c")
@@ -346,7 +350,7 @@ def test_it_is_refused_when_what_others_spend_leaves_too_little_beside_its_own_s
 
 def test_a_stream_that_opens_while_it_waits_may_be_what_it_waits_for_in_the_end() -> None:
     budget = thread(tokens=1_000)
-    open_, line = _streams()
+    open_, line = _streams(budget)
     other = held(line, budget, 600, owner="b")
     waiter = waits(line, budget, 700, owner="a")
     _stream(open_, line, budget, 350, "a")
@@ -355,7 +359,7 @@ def test_a_stream_that_opens_while_it_waits_may_be_what_it_waits_for_in_the_end(
 
 def test_so_may_one_that_opens_by_the_same_release() -> None:
     budget = thread(tokens=1_000)
-    open_, line = _streams()
+    open_, line = _streams(budget)
     other = held(line, budget, 600, owner="b")
     opening = waits(line, budget, 500, owner="a")
     waiter = waits(line, budget, 600, owner="a")
@@ -368,7 +372,7 @@ def test_so_may_one_that_opens_by_the_same_release() -> None:
 
 def test_a_stream_that_has_closed_is_not_in_the_way() -> None:
     budget = thread(tokens=1_000)
-    open_, line = _streams()
+    open_, line = _streams(budget)
     need = _stream(open_, line, budget, 300, "a")
     other = held(line, budget, 500, owner="b")
     waiter = waits(line, budget, 600, owner="a")
@@ -378,8 +382,7 @@ def test_a_stream_that_has_closed_is_not_in_the_way() -> None:
 
 def test_it_is_refused_where_it_is_barred_by_one_that_waits_for_its_own_stream() -> None:
     budget = thread(tokens=1_000)
-    open_: dict[str, int] = {}
-    line = Line(lambda owner: tokens(1).need(open_[owner]) if open_.get(owner) else NOTHING, patience=1)
+    open_, line = _streams(budget, patience=1)
     _stream(open_, line, budget, 500, "a")
     other = held(line, budget, 100, owner="b")
     barring = waits(line, budget, 450, owner="c")
@@ -392,6 +395,21 @@ def test_it_is_refused_where_it_is_barred_by_one_that_waits_for_its_own_stream()
     _pass_over(line, budget, 1)
     assert arrive(line, budget, tokens(50), owner="a") == TooMuch(Lack(budget, TOKENS, 50, for_good=True))
     assert isinstance(arrive(line, budget, tokens(50), owner="b"), MustWait)
+
+
+def test_a_stream_counts_only_at_the_nodes_that_its_owner_holds_it_on() -> None:
+    """At the one above a new window has begun since."""
+    top = node(tokens=1_000)
+    budget = node(top)
+    own: dict[str, dict[Node, Vector]] = {"a": {budget: tokens(1).need(1_000)}}
+    line = Line(lambda owner: own.get(owner, {}), patience=1)
+    other = held(line, budget, 900, owner="b")
+    waiter = waits(line, budget, 600, owner="a")
+    assert granted(settle(line, budget, other, Charge())) == [waiter]
+    older = waits(line, budget, 450, owner="c")
+    _pass_over(line, budget, 1)
+    barred = waits(line, budget, 50, owner="a")
+    assert granted(settle(line, budget, waiter.claim.need(600), Charge())) == [older, barred]
 
 
 # At what cost
@@ -496,10 +514,9 @@ def test_who_has_lost_patience_bars_only_where_it_lacks() -> None:
 
 def test_one_that_just_fits_beside_an_own_stream_is_waited_for() -> None:
     """It goes once all else has settled: who holds the stream waits, and is not refused."""
-    open_ = {"o": 400}
     for of_the_older in (600, 601):
-        line = Line(lambda owner: tokens(1).need(open_[owner]) if owner in open_ else NOTHING, patience=1)
         budget = thread(tokens=1_000)
+        _, line = _streams(budget, patience=1, o=400)
         held(line, budget, 400, owner="o")
         held(line, budget, 300)
         older = waits(line, budget, of_the_older)

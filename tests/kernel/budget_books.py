@@ -41,9 +41,9 @@ CALLING: Final = {"ingress", "send", "ask", "spawn", "forward", "reply"}
 
 
 class Books:
-    """The books of one organism over all its processes. ``stuck`` gives what a delivery's own streams keep from its calls."""
+    """The books of one organism over all its processes. ``stuck`` gives what a delivery's own streams keep from its calls at a node."""
 
-    def __init__(self, settings: Settings, patience: int, stuck: Callable[[Any], list[Amounts]]) -> None:
+    def __init__(self, settings: Settings, patience: int, stuck: Callable[[Any, Purse], list[Amounts]]) -> None:
         self.settings = settings
         self.naive = _Naive(patience, stuck)
         policy = settings.budget.policy(Policy())
@@ -469,17 +469,12 @@ class _Path:
 class _Naive(Naive):
     """The line, whose owners' streams are asked for."""
 
-    def __init__(self, patience: int, streams_of: Callable[[Any], list[Amounts]]) -> None:
+    def __init__(self, patience: int, streams_of: Callable[[Any, Purse], list[Amounts]]) -> None:
         super().__init__(patience)
         self._streams_of = streams_of
 
-    def stuck(self, owner: Any) -> Amounts:
-        return summed(self._streams_of(owner))
-
-    def never(self, call: Wanting) -> list[tuple[Purse, str]]:
-        """Its own streams keep it from going where it lacks, and not where a new window has begun since they were."""
-        lacking = call.short(call.least)
-        return [place for place in super().never(call) if place in lacking]
+    def stuck(self, owner: Any, purse: Purse) -> Amounts:
+        return summed(self._streams_of(owner, purse))
 
 
 def _nodes(wanting: Wanting) -> tuple[Pocket, ...]:

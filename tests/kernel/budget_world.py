@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
@@ -19,7 +20,7 @@ from organism.kernel.fold import Fold
 from organism.kernel.holds import Hold
 from organism.kernel.snapshot import snapshot
 from organism.testing import differences
-from tests.budget.naive_budget import UNITS, Amounts, Wanting, nothing
+from tests.budget.naive_budget import UNITS, Amounts, Purse, Wanting, nothing
 from tests.durable.cut_world import KeptWorld
 from tests.kernel.budget_books import Books
 from tests.kernel.budget_pockets import summed
@@ -60,10 +61,10 @@ class BudgetWorld(KeptWorld):
         super()._record(root, fact)
         self.books.apply(fact)
 
-    def _kept_by_streams(self, owner: Message | Thread) -> list[Amounts]:
-        """What open streams in the owner's thread hold that are its own, or of a delivery that waits for its branch."""
+    def _kept_by_streams(self, owner: Message | Thread, purse: Purse) -> list[Amounts]:
+        """What open streams in the owner's thread hold at a node that are its own, or of a delivery that waits for its branch."""
         if not isinstance(owner, Message):
-            return self._streams_of(owner, {0})
+            return self._streams_of(owner, {0}, purse)
         waiting = {owner.seq}
         for delivery in self.deliveries.values():
             frames: list[Any] = [ask.frame for ask in delivery.asks]
@@ -72,12 +73,16 @@ class BudgetWorld(KeptWorld):
                 if step in frames and delivery.message.thread is owner.thread:
                     waiting.add(delivery.message.seq)
                 step = step.above
-        return self._streams_of(owner.thread, waiting)
+        return self._streams_of(owner.thread, waiting, purse)
 
-    def _streams_of(self, thread: Thread, deliveries: set[int]) -> list[Amounts]:
+    def _own_streams(self, owner: Message | Thread, purse: Purse) -> Amounts:
+        thread, seq = (owner.thread, owner.seq) if isinstance(owner, Message) else (owner, 0)
+        return summed(self._streams_of(thread, {seq}, purse))
+
+    def _streams_of(self, thread: Thread, deliveries: set[int], purse: Purse) -> list[Amounts]:
         pocket = self.books.threads[thread.id].pocket
         streams = [each for each in self.books.holds.values() if each.streamed and each.pocket is pocket]
-        return [each.need for each in streams if each.seq in deliveries]
+        return [each.need for each in streams if each.seq in deliveries and purse in each.counting()]
 
     # What the outside does
 
@@ -416,17 +421,11 @@ class BudgetWorld(KeptWorld):
         for waiter, wanting in zip(self.kernel.state.line, naive.waiting, strict=True):
             assert waiter.passed == wanting.passed
             # Streams of others may yet come back to be read; whether all those who wait may go on is seen at the end.
-            owner = waiter.owner
-            is_delivery = isinstance(owner, Message)
-            own = summed(self._streams_of(*((owner.thread, {owner.seq}) if is_delivery else (owner, {0}))))
-            assert not wanting.short(wanting.least, beside=nothing()), "it waits for what will never be"
-            lacking = wanting.short(wanting.least)
-            for node, unit in wanting.short(wanting.least, beside=own):
-                # Where a new window has begun, what its own streams hold from the old one is not in the way.
-                assert node.held[unit] > own[unit] or (node, unit) not in lacking, (
-                    "only its own streams stand in the way"
-                )
-            if not lacking:
+            assert not wanting.short(wanting.least, beside=lambda _: nothing()), "it waits for what will never be"
+            beside = partial(self._own_streams, waiter.owner)
+            for node, unit in wanting.short(wanting.least, beside=beside):
+                assert node.held[unit] > beside(node)[unit], "only its own streams stand in the way"
+            if not wanting.short(wanting.least):
                 assert naive.bars(wanting), "it waits, and could go"
                 assert not naive.in_vain(wanting), "it waits for one who waits for it"
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from tests.kernel.kernel_world import Delivery
 
 
-def world_of(*, budget_of_a: BudgetSettings | None = None, **keys: Any) -> BudgetWorld:
+def world_of(*, budget_of_a: BudgetSettings | None = None, patience: int = 16, **keys: Any) -> BudgetWorld:
     """A world in which "a" is code and "b" an agent, with these settings."""
     agent = AgentSettings(accepts=(Go,), replies=(Said,))
     made = (handler("a", Go, Said, peers=("b",), budget=budget_of_a), handler("b", Go, peers=("a",), agent=agent))
     keys.setdefault("budget", BudgetSettings(limits=Limits(tokens=1000), notify=("agent", "caller")))
-    return BudgetWorld(Settings(name="test", handlers={each.name: each for each in made}, **keys), 16, 0.0)
+    return BudgetWorld(Settings(name="test", handlers={each.name: each for each in made}, **keys), patience, 0.0)
 
 
 def spend(world: BudgetWorld, delivery: Delivery, tokens: int, charged: str = "all") -> None:

@@ -11,7 +11,8 @@ from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError
 from organism.frames import Ask, is_awaited
 from organism.kernel.answers import Refusal
-from organism.kernel.holds import Hold, held_by_streams
+from organism.kernel.holds import Hold
+from organism.kernel.streams import held_by_streams
 from organism.message import Send
 from organism.settings import BudgetSettings, Limits, Quota
 from tests.hard.pump_world import Go, Said
@@ -234,6 +235,36 @@ def test_a_stream_of_an_old_window_ties_nobody_where_a_new_one_has_begun() -> No
     world.settle(other, settles, Charge(model_calls=1))
     assert [[type(call) for call in each.calls] for each in (beside, streams)] == [[Hold, Hold]] * 2
     world.check()
+
+
+def test_streams_tie_those_who_wait_from_the_instant_on_at_which_their_window_begins() -> None:
+    world = hourly(budget=UNLIMITED, ceiling=HOURLY)
+    world.pass_time(3600.0)
+    first, second = begun(world), begun(world)
+    for each in (first, second):
+        assert isinstance(world.call_model(each, exactly(800), streamed=True), Hold)
+    assert isinstance(world.call_model(first, exactly(1000)), Waiter)
+    assert isinstance(world.call_model(second, exactly(1000)), BudgetExhaustedError)
+    world.check()
+
+
+@pytest.mark.parametrize(("streamed", "goes"), [(500, True), (501, False)])
+def test_a_call_that_is_barred_by_one_that_waits_for_its_stream_among_others_is_refused(
+    streamed: int, goes: bool
+) -> None:
+    """It fits, and what it holds itself would leave the older one room; beside the older one's own stream it does not."""
+    world = hourly(budget=UNLIMITED, ceiling=Quota(limits=Limits(tokens=3000)), patience=1)
+    first, second, other = begun(world), begun(world), begun(world)
+    for delivery, tokens in ((first, 400), (second, streamed)):
+        assert isinstance(world.call_model(delivery, exactly(tokens), streamed=True), Hold)
+    settles = world.call_model(other, exactly(100))
+    assert isinstance(settles, Hold)
+    assert isinstance(world.call_model(first, exactly(2100)), Waiter)
+    assert isinstance(world.call_model(other, exactly(10)), Hold), "it goes before the older one, and the last to do so"
+    verdict = world.call_model(second, exactly(200))
+    assert isinstance(verdict, Waiter if goes else BudgetExhaustedError)
+    world.drain()
+    world.check_end()
 
 
 @pytest.mark.parametrize(("needs", "goes"), [(500, True), (501, False)])

@@ -1,0 +1,33 @@
+"""What open streams hold while those wait whose they are."""
+
+from __future__ import annotations
+
+from operator import add
+from typing import TYPE_CHECKING, cast
+
+from organism.budget.claims import NOTHING
+from organism.dependence import waits_for
+from organism.frames import Message
+from organism.kernel.windows import path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from organism.budget.claims import Vector
+    from organism.budget.tree import Node
+    from organism.frames import Thread
+    from organism.kernel.holds import Hold
+
+
+def held_by_streams(streams: Mapping[Thread, Sequence[Hold]], owner: Message | Thread) -> dict[Node, Vector]:
+    """What is held by streams that will not end before their owner's call: its own, and those of deliveries in its
+    thread that wait for it. By node: where a new window has begun since, they hold nothing any more.
+    """
+    total: dict[Node, Vector] = {}
+    thread = owner.thread if isinstance(owner, Message) else owner
+    for hold in streams.get(thread, ()):
+        message = hold.message
+        if message is None or message is owner or (isinstance(owner, Message) and waits_for(message, owner)):
+            for node in path_of(hold):
+                total[node] = cast("Vector", tuple(map(add, total.get(node, NOTHING), hold.need)))
+    return total
