@@ -47,7 +47,9 @@ def _sent(state: State, message: Message, out: Send[Any] | Forward[Any], depth: 
         or thread.stopping is not None
         or message.dropped
         or (route.budget is not None and route is not message.route)
-        or (at_work is not None and at_work is not message and at_work.asks is not None)  # it may wait for this very branch
+        or (
+            at_work is not None and at_work is not message and at_work.asks is not None
+        )  # it may wait for this very branch
         or not bears_one(thread.node, depth)
     )
     return None if odd else (out, route)
