@@ -47,7 +47,7 @@ def _only_takes(cls: type[attrs.AttrsInstance]) -> bool:
     return not issubclass(cls, BaseException) and all(_is_taken(cls, each) for each in attrs.fields(cls))
 
 
-def _is_taken(cls: type, field: attrs.Attribute[Any]) -> bool:
+def _is_taken(cls: type, field: Any) -> bool:
     """Whether a field is set to the argument it is given, or to its default."""
     default: Any = field.default
     anew = isinstance(default, _FACTORY) and default.takes_self

@@ -35,11 +35,12 @@ def plainly(state: State, message: Message, out: Outgoing) -> tuple[Outgoing, Ro
 def _sent(state: State, message: Message, out: Send[Any] | Forward[Any], depth: int) -> tuple[Outgoing, Route] | None:
     if type(out.to) is not str:
         return None
-    met = state.met.get((message.to, out.to, type(out.payload)))
+    payload: object = out.payload
+    met = state.met.get((message.to, out.to, type(payload)))
     if met is None:
         return None
     route, check = met
-    check(out.payload)
+    check(payload)
     thread = message.thread
     at_work = state.occupied.get((thread, route.name)) if state.occupied else None
     odd = (
@@ -56,7 +57,8 @@ def _sent(state: State, message: Message, out: Send[Any] | Forward[Any], depth: 
 
 
 def _replied(state: State, message: Message, out: Reply[Any]) -> tuple[Outgoing, None] | None:
-    payload, frame = out.payload, message.frame
+    payload: object = out.payload
+    frame = message.frame
     check = state.plain.get(type(payload))
     if check is None:
         return None

@@ -229,7 +229,7 @@ class Workers:
             waits_for = delivery.variables.run(coro.send, None)
         except StopIteration as finished:
             answer = finished.value
-            kind = type(answer)
+            kind: Any = type(answer)
             one = kind is Reply or kind is Send or kind is Forward  # as most are
             try:
                 delivery.result = (answer,) if one else outgoing_of(answer, self._most)
