@@ -228,11 +228,11 @@ class Workers:
         try:
             waits_for = delivery.variables.run(coro.send, None)
         except StopIteration as finished:
-            answer = finished.value
-            kind: Any = type(answer)
+            answer: object = finished.value
+            kind = type(answer)
             one = kind is Reply or kind is Send or kind is Forward  # as most are
             try:
-                delivery.result = (answer,) if one else outgoing_of(answer, self._most)
+                delivery.result = (finished.value,) if one else outgoing_of(answer, self._most)
             except BaseException as error:  # noqa: BLE001 - a generator of answers is the handler's own code
                 return raised(error)
             return None
