@@ -14,7 +14,6 @@ from organism.config import budget as parse_budget
 from organism.config.grants import with_decider
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
 from organism.frames import Failure, Thread
-from organism.pump import runtime
 from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy, laid_over
 from organism.usage import added, adds
@@ -35,8 +34,8 @@ class _End:
     __slots__ = ("_come", "_gone_on", "done", "error", "last_words", "paused", "result")
 
     def __init__(self) -> None:
-        self._come: runtime.Event | None = None
-        self._gone_on: runtime.Event | None = None
+        self._come: anyio.Event | None = None
+        self._gone_on: anyio.Event | None = None
         self.result: ThreadResult | None = None
         self.error: OrganismError | None = None
         self.paused = False
@@ -45,19 +44,19 @@ class _End:
         self.last_words: Callable[[], None] | None = None
 
     @property
-    def come(self) -> runtime.Event:
+    def come(self) -> anyio.Event:
         """The end has come, or what is its result for now. Made for the first who asks: thousands of threads may stand in line."""
         if self._come is None:
-            self._come = runtime.event()
+            self._come = anyio.Event()
             if self.done:
                 self._come.set()
         return self._come
 
     @property
-    def gone_on(self) -> runtime.Event:
+    def gone_on(self) -> anyio.Event:
         """What came was not the end, or the end has come after it."""
         if self._gone_on is None:
-            self._gone_on = runtime.event()
+            self._gone_on = anyio.Event()
             if self.done:
                 self._gone_on.set()
         return self._gone_on

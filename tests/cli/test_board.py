@@ -80,7 +80,7 @@ def watched(organism: Organism, board: Board) -> list[str]:
                 return
             for id_, thread in threads.items():
                 line, node = lines[id_], thread.node
-                if (line.used, line.held) != (node.used, node.held):
+                if (line.used, line.held) != (node.used, list(node.held)):
                     wrong.append(f"{fact}: {id_} has {line.used} and {line.held}, not {node.used} and {node.held}")
 
     organism.subscribe(see)
