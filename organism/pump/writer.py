@@ -13,7 +13,6 @@ from attrs import frozen
 
 from organism.errors import JournalError
 from organism.facts import Ended
-from organism.pump import runtime
 
 if TYPE_CHECKING:
     from organism.facts import Fact
@@ -55,7 +54,7 @@ class _Settling:
     __slots__ = ("_event", "_failure", "_over")
 
     def __init__(self, writer: Writer, root: str) -> None:
-        self._event: runtime.Event | None = None
+        self._event: anyio.Event | None = None
         self._failure: JournalError | None = None
         self._over = False
         writer.when_durable(root, self._go, self._fail)
@@ -71,9 +70,9 @@ class _Settling:
 
     async def wait(self) -> None:
         if self._over:
-            await runtime.checkpoint()  # whoever was cancelled by that hears of it first
+            await anyio.lowlevel.checkpoint()  # whoever was cancelled by that hears of it first
         else:
-            self._event = runtime.event()
+            self._event = anyio.Event()
             await self._event.wait()
         if self._failure is not None:
             raise self._failure
