@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 PORT: Final = 8911
 CALLS: Final = 2000
 ROUNDS: Final = 7
-TARGETS: Final = {"short_us": 150}
+TARGETS: Final = {"short_us": 100}
 """What each figure may be at most."""
 BUDGET: Final[dict[str, Any]] = {"tokens": 10**9, "cost_usd": 10**6, "model_calls": 10**7, "seconds": 10**6}
 PRICE: Final = {"input": 3, "output": 15}
