@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from organism.pump.delivery import PATIENCE
 from tests.cli.conftest import LEFT, ended
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ FILE = """
 
 
 @pytest.fixture
-def steps(desk: Desk) -> Desk:
+def steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    # What runs in this very process imports the work, too: others are to find it as patient as it was.
+    monkeypatch.setattr("organism.pump.background.PATIENCE", PATIENCE)
     desk.write("work.py", WORK)
     desk.write("organism.yaml", FILE)
     return desk
