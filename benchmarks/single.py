@@ -20,7 +20,6 @@ Prints ``RESULT {"rate": ..., "cpu_us": ...}``, or what the case says instead.
 from __future__ import annotations
 
 import gc
-import json
 import resource
 import statistics
 import subprocess
@@ -44,6 +43,7 @@ from organism.models.contract import RawUsage, Response, ToolCall
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.budget import BUDGET, IN, Task, call_for, kernel, typical
+from benchmarks.floors import measured, say
 from benchmarks.gateway import Instant, instant
 from benchmarks.pump import FREE, Ping
 
@@ -54,18 +54,6 @@ if TYPE_CHECKING:
     from organism.settings import BackendSettings
 
 PRICE: Final = {"input": 3, "output": 15}
-
-
-def say(**figures: float) -> None:
-    print("RESULT " + json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
-
-
-async def measured(count: int, work: Callable[[], Awaitable[object]]) -> None:
-    """Says the rate and the time of this process for so many."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    await work()
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    say(rate=count / wall, cpu_us=cpu / count * 1e6)
 
 
 async def echo(message: Ping, ctx: Context) -> Reply[Ping]:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FACTORY: Any = attrs.Factory
-_GIVEN = object()
-"""Stands for an argument that was left out and whose default is made anew each time."""
 
 
 def quick(cls: type[T]) -> type[T]:
@@ -65,7 +63,7 @@ def _written(cls: type[attrs.AttrsInstance]) -> Callable[..., None]:
         default = ""
         kept: Any = each.default
         if isinstance(kept, _FACTORY):
-            left_out = source.constant(_GIVEN)
+            left_out = source.constant(attrs.NOTHING)
             default, value = f"={left_out}", f"{source.constant(kept.factory)}() if {name} is {left_out} else {name}"
         elif kept is not attrs.NOTHING:
             default = f"={source.constant(kept)}"

@@ -56,11 +56,8 @@ class Dispatch:
 
     async def carry_out(self, said: Sequence[Said]) -> Carried:
         """Carries out one turn. Raises HandlerFailedError where nothing of it made sense once too often."""
-        answers: dict[int, str] = {}
-        for each in said:
-            if isinstance(each, Wanted) and each.peer is not None:
-                answers = await self._ask_peers(said)
-                break
+        asks = any(isinstance(each, Wanted) and each.peer is not None for each in said)
+        answers = await self._ask_peers(said) if asks else {}
         reply: Reply[Any] | None = None
         results: list[str] = []
         for number, each in enumerate(said):

@@ -115,8 +115,7 @@ class History:
     def add(self, message: Mapping[str, Any]) -> None:
         """Appends a message."""
         number = self.count
-        state = self._state
-        kept = (state.fix if isinstance(state, HandlerState) else self._fix)(f"message {number}", message)
+        kept = self._fix(_key(number), message)
         self.messages.append(kept)
         self.numbers.append(number)
         self.characters += length_of(kept)
@@ -124,7 +123,7 @@ class History:
             self.has_xml = self.has_xml or is_by_xml(kept)
         if self._prune is not None:
             self.boundary.add(kept)
-        self.count = state[_COUNT] = number + 1
+        self.count = self._state[_COUNT] = number + 1
 
     def prompt(self, *after: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         """The whole prompt, with what is said only this time at its end."""

@@ -13,7 +13,7 @@ from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.frames import Failure, Frame, Message, Thread
 from organism.kernel.crowding import too_crowded
-from organism.kernel.plain import plainly
+from organism.kernel.plain import plainly, receiver
 from organism.kernel.sendable import whom_before, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
@@ -375,23 +375,15 @@ def _charged(frame: Frame, out: Outgoing, target: Target | Route | None) -> Node
         return frame.thread.node
     if type(target) is Target:
         return target.thread.node if target.opens is None else goal_of(target)
-    receiver = _receiver(frame, out.payload)
-    return None if receiver is None else receiver.thread.node
+    to = receiver(frame, out.payload)
+    return None if to is None else to.thread.node
 
 
 def _more(frame: Frame, plan: Sequence[Planned]) -> int:
     """How many messages more than now are under way once a delivery is over and its plan is carried out."""
-    return sum(target is not None or _receiver(frame, out.payload) is not None for out, target in plan) - 1
+    return sum(target is not None or receiver(frame, out.payload) is not None for out, target in plan) - 1
 
 
 def _leaves(frame: Frame) -> bool:
     """Whether replies of this frame leave the thread."""
     return frame.parent is None and (frame.asker is None)
-
-
-def _receiver(frame: Frame, payload: Any) -> Frame | None:
-    """The frame that a reply would be delivered to as a new message; ``None`` where it is no new message."""
-    parent = frame.parent
-    if parent is None or frame.answered or frame.asker is not None or type(payload) not in parent.route.accepts:
-        return None
-    return parent

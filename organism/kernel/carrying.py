@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from organism.frames import Failure, Frame, Message, ThreadKind, above_new
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
-from organism.kernel.sameness import key_of_sent
+from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.message import Send
 from organism.routing import Route
 
@@ -22,11 +22,7 @@ def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[M
     """Does what was checked; gives the messages that went into other threads."""
     frame, thread = message.frame, message.thread
     elsewhere: list[Message] = []
-    keyed, known_as, number = (
-        message.route.tries_again or message.idempotency,
-        "",
-        0,
-    )  # as is_keyed: every delivery comes by
+    keyed, known_as, number = is_keyed(message), "", 0
     for out, target in plan:
         if keyed:
             known_as = key_of_sent(message, f"{type(out).__name__}:{number}")

@@ -5,15 +5,14 @@ What it finds, :func:`organism.kernel.answers.check_closely` finds as well, whic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from organism.budget.tree import bears_one
+from organism.kernel.sendable import is_plain, whom_before
 from organism.message import Forward, Outgoing, Reply, Send
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from organism.frames import Message
+    from organism.frames import Frame, Message
     from organism.kernel.state import State
     from organism.routing import Route
 
@@ -28,19 +27,14 @@ def plainly(state: State, message: Message, out: Outgoing) -> tuple[Outgoing, Ro
         if type(out) is Forward:
             return _sent(state, message, out, message.frame.depth)
         return _replied(state, message, out) if type(out) is Reply else None
-    except Exception:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at, and so may its class
+    except AttributeError:  # it was made around its constructor, and holds nothing
         return None
 
 
 def _sent(state: State, message: Message, out: Send[Any] | Forward[Any], depth: int) -> tuple[Outgoing, Route] | None:
-    if type(out.to) is not str:
+    route = whom_before(state, message, out.to, out.payload) if type(out.to) is str else None
+    if route is None:
         return None
-    payload: object = out.payload
-    met = state.met.get((message.to, out.to, type(payload)))
-    if met is None:
-        return None
-    route, check = met
-    check(payload)
     thread = message.thread
     at_work = state.occupied.get((thread, route.name)) if state.occupied else None
     odd = (
@@ -57,17 +51,18 @@ def _sent(state: State, message: Message, out: Send[Any] | Forward[Any], depth: 
 
 
 def _replied(state: State, message: Message, out: Reply[Any]) -> tuple[Outgoing, None] | None:
-    payload: object = out.payload
-    frame = message.frame
-    check = state.plain.get(type(payload))
-    if check is None:
+    if not is_plain(state, out.payload):
         return None
-    check(payload)
+    to = receiver(message.frame, out.payload)
+    return None if to is not None and not bears_one(to.thread.node) else (out, None)
+
+
+def receiver(frame: Frame, payload: Any) -> Frame | None:
+    """The frame that a reply would be delivered to as a new message; ``None`` where it is no new message."""
     parent = frame.parent
-    delivered = parent is not None and not frame.answered and frame.asker is None
-    if parent is not None and delivered and type(payload) in parent.route.accepts and not bears_one(parent.thread.node):
+    if parent is None or frame.answered or frame.asker is not None or type(payload) not in parent.route.accepts:
         return None
-    return out, None
+    return parent
 
 
-__all__ = ["plainly"]
+__all__ = ["plainly", "receiver"]

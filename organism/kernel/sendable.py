@@ -20,7 +20,7 @@ _KINDS: Final = 1000
 
 def wrong_to_send(state: State, payload: object) -> str | None:
     """Why a handler may not send this value; ``None`` where it may."""
-    if _is_plain(state, payload):
+    if is_plain(state, payload):
         return None
     wrong = _wrong(payload)
     if wrong is None and state.routes.stands_in_for(type(payload)) is None:
@@ -30,7 +30,7 @@ def wrong_to_send(state: State, payload: object) -> str | None:
 
 def wrong_to_reply(state: State, payload: object) -> str | None:
     """Why a handler may not reply this value; whoever it goes to may take any class, and knows them by their names."""
-    if _is_plain(state, payload):
+    if is_plain(state, payload):
         return None
     wrong = _wrong(payload)
     if wrong is not None:
@@ -67,7 +67,7 @@ def whom_before(state: State, sender: Message, to: str, payload: object) -> Rout
     return found
 
 
-def _is_plain(state: State, payload: object) -> bool:
+def is_plain(state: State, payload: object) -> bool:
     """Whether it is plainly one that may be sent: by far the most are. Where not, there is more to look at."""
     try:
         check = state.plain.get(type(payload))
@@ -86,4 +86,4 @@ def _remember(state: State, kind: type) -> None:
         state.plain[kind] = check
 
 
-__all__ = ["whom_before", "wrong_to_reply", "wrong_to_send"]
+__all__ = ["is_plain", "whom_before", "wrong_to_reply", "wrong_to_send"]

@@ -251,10 +251,7 @@ class State:
             if self.rings is not None:
                 self.rings.add(message)
             charge_messages(thread.node, 1)
-            sent = self.sums.sent
-            sent[message.to] = sent.get(message.to, 0) + 1
-            if thread.labels or thread.accounts:
-                self.sums.count_named(thread)
+            self.sums.count(message)
         if self.index is not None:
             self.index.posted(message)
         if thread.owner is None and not message.route.answers:  # as queue() does it, for the most

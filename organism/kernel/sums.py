@@ -9,7 +9,7 @@ from organism.usage import Tally
 
 if TYPE_CHECKING:
     from organism.budget.claims import Charge, Vector
-    from organism.frames import Thread
+    from organism.frames import Message, Thread
     from organism.kernel.holds import Hold
 
 ALL: Final = ("all", "")
@@ -25,8 +25,8 @@ class Sums:
 
     def __init__(self) -> None:
         self._totals: dict[tuple[str, str], Tally] = {}
-        self.sent: dict[str, int] = {}
-        """How many messages came to each handler since the sums were read. Whoever charges one counts it here."""
+        self._sent: dict[str, int] = {}
+        """How many messages came to each handler since the sums were read."""
         self._calls: dict[tuple[str, str, str], Tally] = {}
         """What calls came to since the sums were read, by handler, model and backend."""
 
@@ -39,7 +39,7 @@ class Sums:
     @totals.setter
     def totals(self, totals: dict[tuple[str, str], Tally]) -> None:
         self._totals = totals
-        self.sent, self._calls = {}, {}
+        self._sent, self._calls = {}, {}
 
     def tally(self, kind: str, name: str) -> Tally:
         """The running sum for one name of a kind."""
@@ -55,7 +55,7 @@ class Sums:
 
     def _gather(self) -> None:
         """Adds what messages and calls came to where it belongs."""
-        sent, self.sent = self.sent, {}
+        sent, self._sent = self._sent, {}
         for handler, count in sent.items():
             for name in (ALL, ("handler", handler)):
                 self._sum(*name).amounts[MESSAGES] += count
@@ -82,8 +82,14 @@ class Sums:
             for each in tallies:
                 each.add(amounts, details, estimated=estimated, unpriced=unpriced)
 
-    def count_named(self, thread: Thread) -> None:
-        """A message is charged in a thread with labels or accounts."""
+    def count(self, message: Message) -> None:
+        """A message is charged."""
+        sent, to, thread = self._sent, message.to, message.thread
+        sent[to] = sent.get(to, 0) + 1
+        if thread.labels or thread.accounts:
+            self._count_named(thread)
+
+    def _count_named(self, thread: Thread) -> None:
         for label in thread.labels.items():
             self._sum("label", "=".join(label)).amounts[MESSAGES] += 1
         for account in thread.accounts:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import anyio.lowlevel
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from organism.budget.claims import Charge, Claim
 from organism.models.checked import allowance_of, provider_at_work, provider_closing, response_of, usage_of
@@ -27,7 +26,7 @@ from organism.models.prices import UNKNOWN, Rates
 from organism.models.seats import Seat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
     from organism.budget.claims import Crossing
@@ -86,21 +85,15 @@ class Attempt:
     started: float
     taken: Taken
     probe: bool = False
-    received: Sequence[str] = ()
+    output: Output = field(factory=Output)
+    """The tokens that a stream has brought."""
+    received: list[str] = field(factory=list[str])
     """The output that came."""
     reported: RawUsage | None = None
     ended: float = 0.0
     """When it was settled."""
     touched: bool = False
     charge: Charge | None = None
-    _output: Output | None = None
-
-    @property
-    def output(self) -> Output:
-        """The tokens that a stream has brought."""
-        if self._output is None:
-            self._output = Output()
-        return self._output
 
     @property
     def request(self) -> Request:
@@ -181,8 +174,6 @@ class Attempt:
 
     def receive(self, text: str) -> None:
         """A piece of a stream has come."""
-        if not isinstance(self.received, list):
-            self.received = list[str]()
         self.received.append(text)
         self.output.add(text)
 
@@ -250,7 +241,7 @@ class Attempt:
         used = measured(report)
         if used is None:
             if response is not None:
-                self.received = (response.text, *(f"{call.name}{call.arguments}" for call in response.tool_calls))
+                self.received = [response.text, *(f"{call.name}{call.arguments}" for call in response.tool_calls)]
             self._charge_for(self._guess(), estimated=True)
         else:
             self._learn(used)

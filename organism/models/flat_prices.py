@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import Factory, field, frozen
+from attrs import frozen
 
 from organism.models.measured import LARGEST, Measured
 from organism.usage import PICO_PER_USD
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from organism.settings import Price
 
 _MILLION: Final = 10**6
-
-
-def _dearest(prices: FlatPrices) -> int:
-    return max(prices.fresh, prices.read, prices.written)
-
-
-def _output_price(prices: FlatPrices) -> int:
-    return -(-max(prices.answered, prices.reasoned) // prices.per)
 
 
 @frozen(kw_only=True)
@@ -44,16 +36,9 @@ class FlatPrices:
     call: int = 0
     per: int = 1
     most: int = LARGEST
-    dearest: int = field(init=False, default=Factory(_dearest, takes_self=True))
-    """What a token of input costs at most."""
-    output_price: int = field(init=False, default=Factory(_output_price, takes_self=True))
-    """What one token of output costs at most, in 10^-12 USD."""
 
     def cost(self, used: Measured) -> int:
         """What this use costs (10^-12 USD, rounded up)."""
-        if used.is_plain:  # so are most: nothing came from a cache, and nothing was reasoned
-            given, said = used.input_tokens * self.fresh, used.output_tokens * self.answered
-            return -(-(self.call + given + said) // self.per)
         read, written, fresh = split(used)
         reasoned = reasoned_of(used)
         said = reasoned * self.reasoned + (used.output_tokens - reasoned) * self.answered
@@ -61,7 +46,12 @@ class FlatPrices:
 
     def input_cost(self, tokens: int) -> int:
         """What so much input costs at most, whichever of it is read from or written to a cache."""
-        return -(-(self.call + self.dearest * tokens) // self.per)
+        return -(-(self.call + max(self.fresh, self.read, self.written) * tokens) // self.per)
+
+    @property
+    def output_price(self) -> int:
+        """What one token of output costs at most."""
+        return -(-max(self.answered, self.reasoned) // self.per)
 
 
 def split(used: Measured) -> tuple[int, int, int]:

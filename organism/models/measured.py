@@ -24,11 +24,6 @@ class Measured:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is nothing but input and output."""
-        return not (self.cache_read_tokens or self.cache_write_tokens or self.reasoning_tokens)
-
 
 def measured(report: object) -> Measured | None:
     """The report (a RawUsage) as numbers; ``None`` where it is missing or something else, partial, negative, not integer or above :data:`LARGEST`.
@@ -53,13 +48,11 @@ def measured(report: object) -> Measured | None:
 
 
 def _detail(figure: object) -> int | None:
-    if type(figure) is int:  # written out, as in what follows: every report comes by
-        return figure if 0 <= figure <= LARGEST else None
     return 0 if figure is None else _count(figure)
 
 
 def _count(figure: object) -> int | None:
-    if type(figure) is int:
+    if type(figure) is int:  # nearly all of them
         return figure if 0 <= figure <= LARGEST else None
     if not isinstance(figure, int) or isinstance(figure, bool):
         return None

@@ -22,18 +22,17 @@ class Overhead:
     def __init__(self) -> None:
         self._held = 0.0
         self._last = 0
-        self.tokens = 0
+
+    @property
+    def tokens(self) -> int:
         """What to hold for it."""
+        return math.ceil(self._held)
 
     def learn(self, excess: int) -> None:
         """Takes in by how much a report passed what was expected for the text alone; below zero it did not."""
         seen = max(0, excess)
         believed, self._last = min(seen, self._last), seen
         self._held = max(believed, self._held + (believed - self._held) / _FORGET)
-        self.tokens = self._to_hold()
-
-    def _to_hold(self) -> int:
-        return math.ceil(self._held)
 
 
 class OfferOverhead(Overhead):
@@ -46,13 +45,13 @@ class OfferOverhead(Overhead):
     def __init__(self) -> None:
         super().__init__()
         self._room: int | None = None
-        """Nothing is held where no tools were ever sent."""
 
-    def _to_hold(self) -> int:
-        return max(super()._to_hold(), self._room or 0)
+    @property
+    def tokens(self) -> int:
+        """What to hold for it; nothing where no tools were ever sent."""
+        return max(super().tokens, self._room or 0)
 
     def leaves(self, reported: int, size: int) -> None:
         """Takes in a report for a whole prompt of ``size`` bytes."""
         room = max(0, reported - math.floor(_LEAN * size))
         self._room = min(room, _HIDDEN if self._room is None else self._room)
-        self.tokens = self._to_hold()

@@ -24,10 +24,6 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         if isinstance(text, str) and text[:1] != _MARK:
-            if text[:1] == "{":  # as `decode`, which looks for blanks before and after
-                value, end = _DECODER.raw_decode(text)
-                if end == len(text):
-                    return value
             return _DECODER.decode(text)
         return json.loads(text, parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=_object)
     except RecursionError:

@@ -121,7 +121,7 @@ class Delivery:
     """
 
     __slots__ = (
-        "_host", "_laid", "_left", "_line", "_patience", "_timer", "_waits", "context", "coro", "cut", "deadline", "handler", "interrupted", "left", "message", "over",
+        "_deadline", "_host", "_laid", "_left", "_line", "_patience", "_timer", "_waits", "context", "coro", "cut", "handler", "interrupted", "left", "message", "over",
         "passed_on", "placed", "result", "scope", "sound", "started", "suspended_once", "variables", "waited",
     )  # fmt: skip
 
@@ -167,8 +167,7 @@ class Delivery:
         timeout = handler.timeout
         self._left: float | None = timeout
         """Seconds of its own running that are left, as of the last time it began to run."""
-        self.deadline: float | None = None if timeout is None else started + timeout
-        """When its time is up; ``None`` where it has no such time, and while it waits."""
+        self._deadline: float | None = None if timeout is None else started + timeout
 
     def suspended(self) -> None:
         """Its handler waits for the first time: others may run meanwhile."""
@@ -207,12 +206,12 @@ class Delivery:
 
     def _watch(self) -> None:
         """Sees that it hears of its deadline. What it waits for moves that only away: a timer that comes up too early is set again."""
-        if self.deadline is not None and self._timer is None:
-            self._timer = self._host.timers.add(self.deadline, self._time_out)
+        if self._deadline is not None and self._timer is None:
+            self._timer = self._host.timers.add(self._deadline, self._time_out)
 
     def _time_out(self) -> None:
         self._timer = None
-        if self.deadline is None or self._host.now() < self.deadline:
+        if self._deadline is None or self._host.now() < self._deadline:
             self._watch()
         else:
             self.interrupt(self.timed_out())
@@ -224,7 +223,7 @@ class Delivery:
 
     def too_late(self, now: float) -> bool:
         """Whether it finished after its deadline; then its answer is not carried out (R25)."""
-        return self.deadline is not None and self._waits == 0 and now > self.deadline
+        return self._deadline is not None and self._waits == 0 and now > self._deadline
 
     def finished(self) -> None:
         """It will not run any more. Of one that has never waited there is nothing to be taken back: that it is ``over`` says all."""
@@ -248,9 +247,9 @@ class Delivery:
         if self._waits > 1 or self.over:
             return
         self._leave_line()
-        if self.deadline is not None:
-            self._left = self.deadline - self._host.now()
-            self.deadline = None
+        if self._deadline is not None:
+            self._left = self._deadline - self._host.now()
+            self._deadline = None
         if self.placed:
             self.placed = False
             self._host.kernel.schedule.give_back(self.message)
@@ -326,7 +325,7 @@ class Delivery:
         if line is not None:
             line()
         if self._left is not None:
-            self.deadline = self._host.now() + self._left
+            self._deadline = self._host.now() + self._left
             if self.suspended_once:  # else it is watched once it waits, if ever
                 self._watch()
 

@@ -44,8 +44,7 @@ class HandlerState(MutableMapping[str, Any]):
         return default if change is None else copied(change[0])  # type: ignore[index]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if self._delivery.over:
-            check_running(self._delivery)
+        check_running(self._delivery)
         if type(key) is not str or not key.isascii():
             key = _sound("a key of state", _key("", key))
         # What is plain is not looked at any closer: agents write some with each message.
@@ -88,8 +87,7 @@ class HandlerState(MutableMapping[str, Any]):
 
     def fix(self, key: str, value: Mapping[str, Any]) -> Fixed:
         """Writes a mapping, and gives what is kept of it: a copy that stays as it is."""
-        if self._delivery.over:
-            check_running(self._delivery)
+        check_running(self._delivery)
         kept = fixed_copy(key, value)
         self._changes[key] = (kept,)
         return kept
@@ -140,46 +138,46 @@ def fixed_copy(key: str, value: Mapping[str, Any]) -> Fixed:
 
 
 def _fixed(key: str, value: Any, depth: int) -> Any:
-    """A copy that stays as it is of what an agent heard and said: written out for JSON's own types, which nearly all of it is."""
-    given: object = value  # what `type` makes of a container has no types inside
-    if type(given) is str or type(given) is Fixed or type(given) is FixedList:
-        return value
-    if type(given) is dict and depth <= _DEEPEST:
+    """A copy that stays as it is of what an agent heard and said, of which any text may be a part."""
+    whole: Any = value  # what isinstance makes of a container has no types inside
+    if type(whole) is str or type(whole) is Fixed or type(whole) is FixedList:
+        return whole
+    if isinstance(value, dict):
+        _check_depth(key, depth)
         held: dict[str, Any] = {}
-        for name, each in value.items():
+        for name, each in whole.items():
             own = name if type(name) is str else _key(key, name)
             held[own] = each if type(each) is str else _fixed(key, each, depth + 1)
         return Fixed(held)
-    if type(given) is list and depth <= _DEEPEST:  # pyright: ignore[reportUnknownArgumentType]
-        return FixedList([each if type(each) is str else _fixed(key, each, depth + 1) for each in value])
-    return _storable(key, value, depth, fixed=True)
+    if isinstance(value, (list, tuple)):
+        _check_depth(key, depth)
+        return FixedList([each if type(each) is str else _fixed(key, each, depth + 1) for each in whole])
+    return _single(key, whole, fixed=True)
 
 
-def _storable(key: str, value: Any, depth: int = 0, *, fixed: bool = False) -> Any:
-    """A copy of a value that may be kept; payloads are kept as they are. ``fixed``: it stays as it is, and is what an agent heard
-    and said, of which any text may be a part.
-    """
-    whole: Any = value  # what isinstance makes of a container has no types inside
-    if value is None or (fixed and type(value) is str):
-        return whole
-    if isinstance(value, (str, int, float)):
-        return _bare(key, value, fixed=fixed)
+def _storable(key: str, value: Any, depth: int = 0) -> Any:
+    """A copy of a value that may be kept; payloads are kept as they are."""
+    whole: Any = value  # as above
+    if isinstance(value, (list, tuple)):
+        _check_depth(key, depth)
+        return [_storable(key, each, depth + 1) for each in whole]
+    if isinstance(value, dict):
+        _check_depth(key, depth)
+        return {_name(key, name): _storable(key, each, depth + 1) for name, each in whole.items()}
+    return _single(key, whole, fixed=False)
+
+
+def _check_depth(key: str, depth: int) -> None:
     if depth > _DEEPEST:
         raise ValueError(f"state['{key}'] is nested more than {_DEEPEST} deep, or holds itself")
-    if isinstance(value, (list, tuple)):
-        items = [
-            each if fixed and type(each) is str else _storable(key, each, depth + 1, fixed=fixed)
-            for each in cast("list[Any]", value)
-        ]
-        return FixedList(items) if fixed else items
-    if isinstance(value, dict):
-        held = {
-            (name if fixed and type(name) is str else _name(key, name, fixed=fixed)): (
-                each if fixed and type(each) is str else _storable(key, each, depth + 1, fixed=fixed)
-            )
-            for name, each in whole.items()
-        }
-        return Fixed(held) if fixed else held
+
+
+def _single(key: str, value: Any, *, fixed: bool) -> Any:
+    """A value that is neither a list nor a dict."""
+    if value is None:
+        return None
+    if isinstance(value, (str, int, float)):
+        return _bare(key, value, fixed=fixed)
     if is_payload(value):
         wrong = flaw(value)
         if wrong is not None:
@@ -224,10 +222,9 @@ def _sound(where: str, text: str) -> str:
     return text
 
 
-def _name(path: str, name: Any, *, fixed: bool) -> str:
+def _name(path: str, name: Any) -> str:
     """A key of a dict in the state."""
-    own = _key(path, name)
-    return own if fixed else _sound(f"a key in state['{path}']", own)
+    return _sound(f"a key in state['{path}']", _key(path, name))
 
 
 def _key(path: str, key: Any) -> str:

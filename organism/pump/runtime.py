@@ -98,10 +98,6 @@ class Event(Protocol):
         """Waits until it is set."""
         ...
 
-    def is_set(self) -> bool:
-        """Whether it is."""
-        ...
-
 
 def event() -> Event:
     """An event of the running loop's own: what anyio's does beside that takes longer than the waiting."""

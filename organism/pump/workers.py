@@ -155,8 +155,7 @@ class Workers:
         mark, undisturbed = runtime.scope_mark(), runtime.undisturbed()
         aside, homes = self._aside.ready, self._aside.homes
         homes[scope] = runtime.home()
-        handlers, retries, kernel = self._handlers, self._retries, self._kernel
-        take = kernel.take if kernel.book.listening else kernel.schedule.take  # where nobody writes down what is taken
+        handlers, retries, take = self._handlers, self._retries, self._kernel.take
         now = self._now()
         while True:
             if aside:
@@ -388,12 +387,7 @@ class Workers:
     def _conclude(self, delivery: Delivery) -> float:
         """Hands what a handler answered to the kernel; gives the instant of that."""
         result, message, now, kernel = delivery.result, delivery.message, self._now(), self._kernel
-        if (
-            delivery.deadline is not None
-            and now > delivery.deadline
-            and delivery.too_late(now)
-            and type(result) is not Failure
-        ):
+        if type(result) is not Failure and delivery.too_late(now):
             result = delivery.timed_out()
         if kernel.book.half_done:
             place = f"while '{message.to}' was handled in thread {message.thread.id}"

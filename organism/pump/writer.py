@@ -48,36 +48,6 @@ class HandOver(Protocol):
         ...
 
 
-class _Settling:
-    """Whoever waits until what was recorded so far is durable."""
-
-    __slots__ = ("_event", "_failure", "_over")
-
-    def __init__(self, writer: Writer, root: str) -> None:
-        self._event: anyio.Event | None = None
-        self._failure: JournalError | None = None
-        self._over = False
-        writer.when_durable(root, self._go, self._fail)
-
-    def _go(self) -> None:
-        self._over = True
-        if self._event is not None:
-            self._event.set()
-
-    def _fail(self, error: JournalError) -> None:
-        self._failure = error
-        self._go()
-
-    async def wait(self) -> None:
-        if self._over:
-            await anyio.lowlevel.checkpoint()  # whoever was cancelled by that hears of it first
-        else:
-            self._event = anyio.Event()
-            await self._event.wait()
-        if self._failure is not None:
-            raise self._failure
-
-
 _Leaving = tuple[int, str, Callable[[], None], Callable[[JournalError], None] | None]
 """(position, root, go, fail): what goes once all up to a position is durable."""
 
@@ -173,7 +143,16 @@ class Writer:
         if self.durable >= self.next - 1 and root not in self._frozen:
             return
         self.start()
-        await _Settling(self, root).wait()
+        event, failures = anyio.Event(), list[JournalError]()
+
+        def fail(error: JournalError) -> None:
+            failures.append(error)
+            event.set()
+
+        self.when_durable(root, event.set, fail)
+        await event.wait()
+        if failures:
+            raise failures[0]
 
     async def run(self) -> None:
         """Writes until it is cancelled what nobody had written before; a write that has begun is finished."""

@@ -6,15 +6,20 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, OUTPUT, TOKENS, VECTOR, Charge, Claim
 from organism.budget.tree import (
     Lack,
     Node,
+    bears_depth,
+    bears_one,
     charge_messages,
     crossings,
     fire,
     lack,
+    lack_of_one,
     note_details,
     output_of,
     output_room,
@@ -142,6 +147,21 @@ def test_messages_that_ran_out_do_not_stop_the_call_that_hands_in() -> None:
     charge_messages(budget, 3)
     recap(budget, made(tokens=1_000, messages=1))
     assert held(Line(), budget, 10)[MESSAGES] == 0
+
+
+BOUNDS = st.fixed_dictionaries(
+    {}, optional={"messages": st.integers(0, 3), "depth": st.integers(1, 3), "tokens": st.just(100)}
+)
+
+
+@given(path=st.lists(BOUNDS, min_size=1, max_size=3), sent=st.integers(0, 3), depth=st.integers(0, 4))
+def test_one_look_finds_whether_a_message_is_borne(path: list[dict[str, Any]], sent: int, depth: int) -> None:
+    at: Node | None = None
+    for bounds in path:
+        at = node(**bounds) if at is None else node(at, **bounds)
+    assert at is not None
+    charge_messages(at, sent)
+    assert bears_one(at, depth) == (lack_of_one(at) is None and bears_depth(at, depth))
 
 
 def test_a_parent_has_spent_what_it_and_its_children_have() -> None:

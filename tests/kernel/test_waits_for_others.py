@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,9 @@ from tests.hard.pump_world import Go, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
 from tests.kernel.test_found_by_the_machine import begun
 from tests.kernel.test_found_by_the_machine import world_of as hourly
+
+if TYPE_CHECKING:
+    from tests.kernel.budget_world import BudgetWorld
 
 NAMES = ("a", "b", "c", "d")
 
@@ -171,15 +174,21 @@ def exactly(tokens: int) -> Claim:
     return Claim(input_tokens=0, wish=tokens, exact=True)
 
 
+def rolled(keys: dict[str, Any], accounts: tuple[str, ...]) -> tuple[BudgetWorld, Delivery, Delivery]:
+    """A delivery with a stream that holds all of an hour that is over now, and another one."""
+    world = hourly(budget=UNLIMITED, **keys)
+    streams, other = begun(world, accounts=accounts), begun(world, accounts=accounts)
+    assert isinstance(world.call_model(streams, exactly(2000), streamed=True), Hold)
+    world.pass_time(3600.0)
+    return world, streams, other
+
+
 @SHARED
 def test_a_stream_of_an_old_window_is_not_in_the_way_where_a_new_one_has_begun(
     keys: dict[str, Any], accounts: tuple[str, ...]
 ) -> None:
     """What lacks is held by others, and will be settled."""
-    world = hourly(budget=UNLIMITED, **keys)
-    streams, other = begun(world, accounts=accounts), begun(world, accounts=accounts)
-    assert isinstance(world.call_model(streams, exactly(2000), streamed=True), Hold)
-    world.pass_time(3600.0)
+    world, streams, other = rolled(keys, accounts)
     settles = world.call_model(other, exactly(1500))
     assert isinstance(settles, Hold)
     waiter = world.call_model(streams, exactly(600))
@@ -195,10 +204,7 @@ def test_a_stream_of_an_old_window_is_not_in_the_way_where_a_new_one_has_begun(
 def test_a_stream_of_the_window_that_is_is_in_the_way_beside_one_of_an_old_window(
     keys: dict[str, Any], accounts: tuple[str, ...]
 ) -> None:
-    world = hourly(budget=UNLIMITED, **keys)
-    streams, other = begun(world, accounts=accounts), begun(world, accounts=accounts)
-    assert isinstance(world.call_model(streams, exactly(2000), streamed=True), Hold)
-    world.pass_time(3600.0)
+    world, streams, other = rolled(keys, accounts)
     assert isinstance(world.call_model(streams, exactly(500), streamed=True), Hold)
     assert isinstance(world.call_model(other, exactly(1000)), Hold)
     assert isinstance(world.call_model(streams, exactly(1500)), Waiter)
