@@ -79,7 +79,10 @@ class Calls:
         path = call.thread.node.path
         verdict = self._state.line.arrive(claim, path, call.owner, grace=call.grace)
         if isinstance(verdict, Granted):
-            return self._grant(call, verdict, path)
+            hold = self._grant(call, verdict, path)
+            if hold.streamed:  # a call that waits in its thread may never go beside it
+                self._try_waiting(path[:1])
+            return hold
         if isinstance(verdict, TooMuch) or not call.wait:
             return self._refuse(call, verdict.lack)
         self._book.give_up()

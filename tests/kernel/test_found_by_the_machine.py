@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.budget.claims import TOKENS, Claim
+from organism.budget.waiting import Waiter
+from organism.errors import BudgetExhaustedError
 from organism.frames import Failure
 from organism.kernel.holds import Hold
 from organism.message import Send
@@ -39,6 +41,19 @@ def begun(world: BudgetWorld, to: str = "a", **how: Any) -> Delivery:
     return delivery
 
 
+def left_out(world: BudgetWorld, tokens: int, **how: Any) -> Hold:
+    """A call of "a", which "b" has called, that is out when all threads have ended."""
+    world.answer(begun(world, to="b", **how), Send("a", Go()))
+    called = world.take()
+    assert called is not None
+    hold = world.call_model(called, Claim(input_tokens=0, wish=tokens, exact=True))
+    assert isinstance(hold, Hold)
+    world.leave_out(called)
+    world.answer(called)
+    assert not world.kernel.state.threads
+    return hold
+
+
 def test_what_was_held_and_settled_in_an_old_window_is_not_held_after_a_restart() -> None:
     world = world_of(ceiling=Quota(limits=Limits(tokens=5000), window="hour"), accounts={"team": Quota(window="day")})
     delivery = begun(world, accounts=("team:a",))
@@ -65,15 +80,7 @@ def test_a_count_of_one_process_warns_again_in_the_next_one() -> None:
 
 def test_a_call_that_comes_back_when_its_caller_is_gone_tells_nobody() -> None:
     world = world_of(budget_of_a=BudgetSettings(limits=Limits(tokens=200)))
-    caller = begun(world, to="b")
-    world.answer(caller, Send("a", Go()))
-    called = world.take()
-    assert called is not None
-    hold = world.call_model(called, Claim(input_tokens=0, wish=180, exact=True))
-    assert isinstance(hold, Hold)
-    world.leave_out(called)
-    world.answer(called)
-    assert not world.kernel.state.threads
+    hold = left_out(world, 180)
     world.settle_late(hold, charge_of(hold, "all"))
     world.check()
     world.check_end()
@@ -106,14 +113,7 @@ def test_a_snapshot_knows_whose_call_is_out_when_the_delivery_is_over() -> None:
 def test_a_call_of_a_sub_thread_that_comes_back_after_all_have_ended_crosses_no_level_of_theirs() -> None:
     """Their final figures are said; the record of such a crossing could not be read again."""
     world = world_of(budget_of_a=BudgetSettings(limits=Limits(tokens=2000)))
-    caller = begun(world, to="b")
-    world.answer(caller, Send("a", Go()))
-    called = world.take()
-    assert called is not None
-    hold = world.call_model(called, Claim(input_tokens=0, wish=850, exact=True))
-    assert isinstance(hold, Hold)
-    world.leave_out(called)
-    world.answer(called)
+    left_out(world, 850)
     world.crash(5.0)
     assert world.kernel.state.totals["handler", "a"].amounts[TOKENS] == 850
     world.check()
@@ -122,15 +122,7 @@ def test_a_call_of_a_sub_thread_that_comes_back_after_all_have_ended_crosses_no_
 
 def test_a_call_of_a_sub_thread_whose_turn_is_over_as_well_is_its_conversations_behind_a_snapshot() -> None:
     world = world_of(budget_of_a=BudgetSettings(limits=Limits(tokens=2000)))
-    caller = begun(world, to="b", conversation="c", arm="blind")
-    world.answer(caller, Send("a", Go()))
-    called = world.take()
-    assert called is not None
-    hold = world.call_model(called, Claim(input_tokens=0, wish=850, exact=True))
-    assert isinstance(hold, Hold)
-    world.leave_out(called)
-    world.answer(called)
-    assert not world.kernel.state.threads
+    left_out(world, 850, conversation="c", arm="blind")
     world.snapshot(0)
     world.crash(5.0)
     assert world.kernel.state.conversations["c"].node.used[TOKENS] == 850
@@ -152,4 +144,23 @@ def test_what_a_sub_thread_called_for_is_its_own_behind_a_snapshot_too() -> None
     world.crash(5.0)
     root = world.kernel.state.threads["t0"].node
     assert (root.used[TOKENS], root.own[TOKENS]) == (100, 0)
+    world.check()
+
+
+def test_a_call_that_waits_elsewhere_is_refused_at_once_when_its_own_delivery_opens_a_stream_beside_which_it_never_fits() -> (
+    None
+):
+    world = world_of(
+        budget=BudgetSettings(limits=Limits(tokens=3000), notify=()),
+        accounts={"team": Quota(limits=Limits(output_tokens=2999))},
+    )
+    other = begun(world, to="b", accounts=("team:a",))
+    assert isinstance(world.call_model(other, Claim(input_tokens=0, wish=500, exact=True)), Hold)
+    delivery = begun(world, accounts=("team:a",))
+    waits = world.call_model(delivery, Claim(input_tokens=0, wish=2500, exact=True))
+    assert isinstance(waits, Waiter)
+    assert waits.node.scope == "account"
+    assert isinstance(world.call_model(delivery, Claim(input_tokens=0, wish=400, exact=True), streamed=True), Hold)
+    assert waits not in world.kernel.state.line
+    assert waits not in delivery.calls
     world.check()
