@@ -160,6 +160,7 @@ def test_a_call_that_waits_elsewhere_is_refused_at_once_when_its_own_delivery_op
     waits = world.call_model(delivery, Claim(input_tokens=0, wish=2500, exact=True))
     assert isinstance(waits, Waiter)
     assert waits.node.scope == "account"
+    assert world.open("a", Go()) is not None, "whatever is queued: nobody has to wait until all stand still"
     assert isinstance(world.call_model(delivery, Claim(input_tokens=0, wish=400, exact=True), streamed=True), Hold)
     assert waits not in world.kernel.state.line
     assert waits not in delivery.calls
