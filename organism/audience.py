@@ -11,6 +11,7 @@ import anyio
 
 from organism.journal import MemoryJournal, SessionLog
 from organism.journal.secrets import Marked
+from organism.kernel.outcome import final_of
 from organism.metering import Meter
 from organism.pump.ears import Ears
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from organism.facts import Ended, Fact
+    from organism.facts import Fact
+    from organism.frames import Thread
     from organism.metering import Metered
     from organism.pump.writer import Writer
 
@@ -154,9 +156,10 @@ class Audience:
             await anyio.to_thread.run_sync(self._session_log.close)
 
 
-def log_end(record: Ended) -> None:
+def log_end(thread: Thread) -> None:
     """Says that a root thread or a sub-thread has ended, in one line."""
     if _threads_log.isEnabledFor(logging.INFO):
+        record = final_of(thread)
         usage = record.usage
         _threads_log.info(
             "thread %s ended %s: %d tokens, %s USD, %d model calls, %d messages, %.3f s",

@@ -9,7 +9,7 @@ import logging
 import random
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from types import MappingProxyType, coroutine
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import anyio
@@ -35,10 +35,11 @@ from organism.pump.handles import ThreadHandle
 from organism.pump.keys import question
 from organism.pump.memory import HandlerState, copied
 from organism.pump.threads import run_from_thread
+from organism.results import result_of
 from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 
     from organism.budget.view import BudgetView
     from organism.pump.delivery import Delivery
@@ -64,7 +65,7 @@ class Context(Calling):
         self._message = message
         self._pump = pump
         self._state: HandlerState | None = None
-        if message.rerun:
+        if message.past is not None and message.past.rerun:
             self._unasked = set(message.known or ())
 
     @property
@@ -150,9 +151,10 @@ class Context(Calling):
         at = next(self._times, None)
         if at is None:
             at = self._pump.now()
-            if self._message.clock_reads is None:
-                self._message.clock_reads = []
-            self._message.clock_reads.append(at)
+            dealings = self._message.have_dealings()
+            if dealings.clock_reads is None:
+                dealings.clock_reads = []
+            dealings.clock_reads.append(at)
         return datetime.fromtimestamp(at, UTC)
 
     @property
@@ -198,7 +200,11 @@ class Context(Calling):
             self._pump.carry_out()
             await self._let_others()
             raise refusal_error(ask)
-        await self._wait_for((ask,), to, timeout)
+        try:
+            await self._answers((ask,), timeout)
+        finally:
+            if not ask.done:
+                self._give_up(ask, to, timeout)
         return _answer_of(ask, to, expect)
 
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
@@ -231,8 +237,13 @@ class Context(Calling):
         if len(accepted) < len(asked):
             self._pump.carry_out()
             await self._let_others()
-        if accepted:
-            await self._wait_for(accepted)
+        try:
+            if accepted:
+                await self._answers(accepted)
+        finally:
+            for each in accepted:
+                if not each.done:
+                    self._give_up(each)
         answers: list[Any] = []
         for to, ask in asked:
             try:
@@ -251,24 +262,13 @@ class Context(Calling):
             return ask
         return self._pump.kernel.asks.ask(self._message, to, payload, self._pump.now(), key=key)
 
-    @coroutine
-    def _wait_for(self, asks: Sequence[Ask], to: str = "", timeout: float | None = None) -> Generator[Any, Any, None]:
-        """Waits for asks to be done: laid aside where the delivery can be, else in the task that asks. With a ``timeout``, in seconds,
-        all are asked of ``to``.
-
-        A plain generator, since its frame is the only one between the asking and the worker that lays the delivery aside.
-        """
-        open_ = [ask for ask in asks if not ask.done]
-        try:
-            if open_ and timeout is None and self._pump.aside.takes(self._delivery):
-                yield Laid(self._pump.aside, self._delivery, open_)
-                self._pump.check_written(self._message.thread)
-            else:
-                yield from self._in_task(asks, timeout).__await__()
-        finally:
-            for ask in open_:
-                if not ask.done:
-                    self._give_up(ask, to, timeout)
+    def _answers(self, asks: Sequence[Ask], timeout: float | None = None) -> Awaitable[None]:
+        """Waits for asks to be done, so many seconds at most: laid aside where the delivery can be, else in the task that asks."""
+        if timeout is None and self._pump.aside.takes(self._delivery):
+            laid = Laid(self._pump.aside, self._delivery, asks)
+            if laid.left:
+                return laid
+        return self._in_task(asks, timeout)
 
     async def _in_task(self, asks: Sequence[Ask], timeout: float | None) -> None:
         """Waits for asks to be done, so many seconds at most, in the task that asks."""
@@ -286,8 +286,8 @@ class Context(Calling):
         finally:
             await delivery.end_waiting()
 
-    def _give_up(self, ask: Ask, to: str, timeout: float | None) -> None:
-        """An ask was not done in time, or whoever waits for it was cancelled."""
+    def _give_up(self, ask: Ask, to: str = "", timeout: float | None = None) -> None:
+        """An ask of ``to`` was not done in time, or whoever waits for it was cancelled."""
         self._pump.waits.asking.pop(ask, None)
         self._pump.kernel.asks.abandon(ask, self._pump.now())
         self._pump.carry_out()
@@ -340,9 +340,10 @@ class Context(Calling):
         if live is not None:
             handle: ThreadHandle = self._pump.handle(live)
             return handle
-        ended = next(each for each in self._message.thread.records or () if each.thread == id_)
+        below = self._message.thread.below
+        ended = next(each for each in (below and below.records) or () if each.thread == id_)
         over = ThreadHandle(self._pump, self._message.thread)
-        over.end(ended)
+        over.end(result_of(ended))
         return over
 
 

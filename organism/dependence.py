@@ -7,12 +7,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.frames import descendants, is_below, pending
+from organism.frames import descendants, pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from organism.frames import Ask, Frame, Message, Thread
+
+
+def is_below(frame: Frame | None, above: Frame) -> bool:
+    """Whether ``frame`` is ``above`` or was opened on its behalf, across sub-threads."""
+    while frame is not None:
+        if frame is above:
+            return True
+        frame = frame.above
+    return False
+
+
+def is_awaited(message: Message) -> bool:
+    """Whether a delivery waits for what comes of a message, or has spawned the thread that it belongs to."""
+    frame: Frame | None = message.frame
+    while frame is not None:
+        if (frame.asker is not None and not frame.asker.done) or frame.thread.kind == "spawn":
+            return True
+        frame = frame.above
+    return False
 
 
 def would_wait_for_ever(
@@ -38,7 +57,7 @@ def would_wait_for_ever(
         if id(message) in seen:
             continue
         seen.add(id(message))
-        for ask in message.asks or ():
+        for ask in message.asks:
             if ask.done or ask.frame is None:
                 continue
             if is_below(sender.frame, ask.frame):
@@ -82,7 +101,7 @@ def leaving(thread: Thread) -> Iterator[Thread]:
 
 def waits_for(delivery: Message, other: Message) -> bool:
     """Whether one delivery waits for the branch that another belongs to."""
-    asked = (ask.frame for ask in delivery.asks or () if not ask.done and ask.frame is not None)
+    asked = (ask.frame for ask in delivery.asks if not ask.done and ask.frame is not None)
     return any(is_below(other.frame, frame) for frame in asked)
 
 

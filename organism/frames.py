@@ -6,38 +6,75 @@ Plain state with pure questions about it. Only the kernel changes it.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, cast, final
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from attrs import define, frozen
+from attrs import define
 
 from organism.names import CONVERSATION
-from organism.payloads.primitives import FailureCode
+from organism.outcomes import Ending, Failure, Memory, Outlay, Troubles, Warned
+from organism.restart import Past
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from decimal import Decimal
+    from collections.abc import Iterator, Mapping, Sequence
 
     from organism.budget.tree import Node
     from organism.restart import Attempt
     from organism.routing import Route
     from organism.settings import BudgetSettings
-    from organism.usage import Estimate
 
 ThreadKind = Literal["root", "call", "shared", "spawn"]
 """``root``: opened by ingress. ``call``: one call to a handler with a budget of its own. ``shared``: all calls to one from a
 thread (``per: thread``). ``spawn``: opened by ``ctx.spawn``; its replies leave to its handle."""
 
 
-@final
-@frozen
-class Failure:
-    """Why a branch has no answer. ``code`` as in ``HandlerFailed``; ``unit`` and ``scope`` are set where it is ``exhausted``."""
+@define(weakref_slot=False)
+class Dealings:
+    """What a delivery has to do with others before it answers, and most have not."""
 
-    code: FailureCode
-    text: str
-    retry: bool = False
-    unit: str | None = None
-    scope: str | None = None
+    ask: Ask | None = None
+    """What it waits for, as a rule alone."""
+    more: dict[Ask, None] | None = None
+    """What it waits for besides, asked later."""
+    awaits: list[Thread] | None = None
+    """The threads that it spawned and whose results it waits for."""
+    told: list[Warned] | None = None
+    """Warnings that its handler gets as a message once it is done."""
+    known: dict[str, Any] | None = None
+    """What it was answered, by key (R21); kept while facts are recorded."""
+    clock_reads: list[float] | None = None
+    """What it read from the clock and no record tells of yet."""
+
+    def wait_for(self, ask: Ask) -> None:
+        """It has asked, and waits for the answer."""
+        if self.ask is None and self.more is None:
+            self.ask = ask
+        else:
+            self.more = self.more or {}
+            self.more[ask] = None
+
+    def wait_no_more(self, ask: Ask | None = None) -> None:
+        """It has the answer to this, or does without; ``None``: to anything."""
+        if ask is None:
+            self.ask = self.more = None
+        elif self.ask is ask:
+            self.ask = None
+        elif self.more is not None:
+            self.more.pop(ask, None)
+            self.more = self.more or None
+
+    @property
+    def asks(self) -> Sequence[Ask]:
+        """What it waits for, in order."""
+        first = () if self.ask is None else (self.ask,)
+        return first if self.more is None else (*first, *self.more)
+
+
+MAILBOX: Final = 1
+"""What a message holds: its mailbox, since it is the one that its handler works on, or will next, in its thread."""
+IN_LINE: Final = 2
+"""Its mailbox, and it waits for a place of its handler."""
+PLACE: Final = 3
+"""Its mailbox, and a place of its handler is kept for it."""
 
 
 class Message:
@@ -50,31 +87,9 @@ class Message:
     """
 
     __slots__ = (
-        "asks",
-        "awaits",
-        "clock_reads",
-        "dropped",
-        "first",
-        "frame",
-        "graced",
-        "holds_mailbox",
-        "holds_place",
-        "idempotency",
-        "kind",
-        "known",
-        "mailbox",
-        "old",
-        "payload",
-        "position",
-        "rerun",
-        "route",
-        "sender",
-        "seq",
-        "thread",
-        "to",
-        "told",
-        "tries",
-    )
+        "behind", "dealings", "dropped", "frame", "holds", "kind", "past", "payload", "position", "route", "sender", "seq",
+        "thread", "to",
+    )  # fmt: skip
 
     def __init__(
         self, thread: Thread, seq: int, route: Route, payload: Any, sender: str, frame: Frame, kind: str
@@ -87,32 +102,75 @@ class Message:
         self.sender = sender
         self.frame = frame
         self.kind = kind
-        self.mailbox = route.mailbox or self.id
-        """What its delivery occupies in its thread: its handler's mailbox. The organism itself and tools work on any number at once."""
-        # What follows changes while it is delivered.
-        self.asks: dict[Ask, None] | None = None  # what its delivery waits for, in order
-        self.awaits: list[Thread] | None = None  # the threads that it spawned and whose results it waits for
-        self.told: list[Warned] | None = None  # warnings that its handler gets as a message once it is done
-        self.holds_mailbox = False  # it is the one that its handler works on, or will next, in its thread
-        self.holds_place = False  # a place of its handler is kept for it
+        # What follows changes while it waits and is delivered. One is made for each message: what most never have is made when it is needed.
+        self.past: Past | None = None
+        self.dealings: Dealings | None = None
+        self.holds = 0  # MAILBOX, IN_LINE or PLACE
+        self.behind: deque[Message] | None = None  # what waits for its mailbox; an empty deque takes 600 bytes
         self.dropped = False  # cancelled: whatever its delivery answers is not carried out
-        self.graced = False  # it made the grace call of its thread
-        self.known: dict[str, Any] | None = (
-            None  # what its delivery was answered, by key (R21); kept while facts are recorded
-        )
-        self.clock_reads: list[float] | None = None  # what it read from the clock and no record tells of yet
-        self.rerun = False  # its process ended while it was delivered: it asks again for what it knows
-        self.old = False  # it was in its mailbox when its process ended: its handler may be another one by now
-        self.tries: tuple[Attempt, ...] = ()  # what failed before, where its handler tries it again
-        self.idempotency = (
-            ""  # by what services know it again, where that is not its id: it comes of what may be tried again
-        )
         self.position = 0  # of the record that brought it; it is not delivered before that is durable
 
     @property
     def id(self) -> str:
         """``THREAD/SEQ``; unique, and opaque to users."""
         return f"{self.thread.id}/{self.seq}"
+
+    @property
+    def mailbox(self) -> str:
+        """What its delivery occupies in its thread: its handler's mailbox. The organism itself and tools work on any number at once."""
+        return self.route.mailbox or self.id
+
+    def be_known_as(self, key: str) -> None:
+        """It comes of what may be tried again: services are to know it by this, for all attempts at that."""
+        self.past = Past(idempotency=key)
+
+    def have_dealings(self) -> Dealings:
+        """Its dealings, to be written to."""
+        if self.dealings is None:
+            self.dealings = Dealings()
+        return self.dealings
+
+    # Off the path that every message takes, what is not there need not be asked for.
+
+    @property
+    def tries(self) -> tuple[Attempt, ...]:
+        """As :class:`Past` has them."""
+        return () if self.past is None else self.past.tries
+
+    @property
+    def idempotency(self) -> str:
+        """As :class:`Past` has it."""
+        return "" if self.past is None else self.past.idempotency
+
+    @property
+    def old(self) -> bool:
+        """As :class:`Past` has it."""
+        return self.past is not None and self.past.old
+
+    @property
+    def rerun(self) -> bool:
+        """As :class:`Past` has it."""
+        return self.past is not None and self.past.rerun
+
+    @property
+    def asks(self) -> Sequence[Ask]:
+        """As :class:`Dealings` has them."""
+        return () if self.dealings is None else self.dealings.asks
+
+    @property
+    def awaits(self) -> Sequence[Thread] | None:
+        """As :class:`Dealings` has them."""
+        return None if self.dealings is None else self.dealings.awaits
+
+    @property
+    def told(self) -> Sequence[Warned] | None:
+        """As :class:`Dealings` has them."""
+        return None if self.dealings is None else self.dealings.told
+
+    @property
+    def known(self) -> Mapping[str, Any] | None:
+        """As :class:`Dealings` has it."""
+        return None if self.dealings is None else self.dealings.known
 
 
 class Frame:
@@ -161,50 +219,6 @@ class Ask:
         self.answer: Any = None
 
 
-@define
-class Warned:
-    """A crossing as results show it. ``to`` is the handler that was told (the first), ``None`` while nobody was; ``node``
-    is the thread whose budget it is, empty for the organism's.
-    """
-
-    seq: int
-    unit: str
-    level: str
-    threshold: Any
-    used: Any
-    limit: Any
-    held: Any
-    remaining: Any
-    scope: str
-    calls_left: int | None = None
-    to: str | None = None
-    node: str = ""
-    about: str | None = None
-    """What is repeated, of a loop: its class and its receiver."""
-
-
-class Memory(dict[str, Any]):
-    """What one handler remembers in one thread or conversation, by key (R7). ``changed`` counts the deliveries that have changed it;
-    ``reading`` is what its handler has made of it: no part of it, and made again where there is none.
-    """
-
-    __slots__ = ("changed", "reading")
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        super().__init__(values)
-        self.changed = 0
-        self.reading: tuple[int, object] | None = None
-
-    def change(self, changes: Mapping[str, tuple[Any] | None]) -> None:
-        """Takes in what a delivery changed: ``(value,)``, or ``None`` for a key that went."""
-        self.changed += 1
-        for key, value in changes.items():
-            if value is None:
-                self.pop(key, None)
-            else:
-                self[key] = value[0]
-
-
 class Conversation:
     """What lasts over several threads, its turns: limits, state, and the prompts that the next ones are told by (R6).
 
@@ -239,52 +253,23 @@ class Conversation:
         return f"{CONVERSATION}{self.id}"
 
 
+@define(weakref_slot=False)
+class Below:
+    """What a thread has below it: its live sub-threads by id, those of them that calls share by handler, and the records of those that ended."""
+
+    subs: dict[str, Thread] | None = None
+    shared: dict[str, Thread] | None = None
+    records: list[Any] | None = None
+
+
 class Thread:
     """One chain of handling: its budget, its frames by count, its mailboxes, and what it has come to so far."""
 
     __slots__ = (
-        "accounts",
-        "budget",
-        "busy",
-        "calls",
-        "calls_like",
-        "closing",
-        "conversation",
-        "ended",
-        "estimates",
-        "exhausted",
-        "failures",
-        "graced",
-        "granted",
-        "handler",
-        "head",
-        "id",
-        "in_ready",
-        "kind",
-        "labels",
-        "last_due",
-        "letter",
-        "more",
-        "node",
-        "open",
-        "opened_at",
-        "owner",
-        "partial",
-        "paused_at",
-        "pending",
-        "prompts",
-        "records",
-        "replies",
-        "seq",
-        "shared",
-        "state",
-        "stopping",
-        "subs",
-        "time_fired",
-        "undone",
-        "waits_turn",
-        "warnings",
-    )
+        "accounts", "below", "budget", "busy", "calls", "conversation", "ended_at", "ending", "final", "handler",
+        "head", "id", "in_ready", "kind", "labels", "letter", "more", "node", "open", "opened_at", "outlay", "owner",
+        "paused_at", "prompts", "replies", "seq", "state", "time_fired", "troubles", "undone", "waits_turn",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -318,10 +303,6 @@ class Thread:
         """Open top frames; at 0 the thread ends (a shared one with the thread that calls it)."""
         self.undone = 0
         """Messages that wait or are being handled, of a root thread with all below it."""
-        self.subs: dict[str, Thread] | None = None
-        self.shared: dict[str, Thread] | None = None
-        self.records: list[Any] | None = None
-        # mailboxes
         self.head: Message | None = None
         self.more: deque[Message] | None = None
         self.in_ready = False
@@ -329,37 +310,87 @@ class Thread:
         """Since when nothing more of it is delivered; ``None`` while it goes on."""
         self.waits_turn = False
         """It stands still since an earlier turn of its conversation has not ended."""
-        self.busy: dict[str, deque[Message] | None] | None = None
-        """What waits for each handler that is at work and waits; ``None``: nothing does. An empty deque takes 600 bytes."""
-        self._begin()
-
-    def _begin(self) -> None:
-        """It has come to nothing yet."""
+        self.busy: dict[str, Message] | None = None
+        """Who has each mailbox that is taken: its delivery waits for something or for a place, or is tried again later."""
         self.replies: list[tuple[str, Any]] = NONE
-        self.failures: list[Failure] | None = None
-        self.warnings: list[Warned] | None = None
-        self.pending: dict[str, list[Warned]] | None = None
-        """Warnings that an agent is yet to be told in its next prompt, by handler."""
         self.state: dict[str, Memory] | None = None
-        self.partial: tuple[str, str] | None = None
-        """(handler, text) of the last completion, the root frame's handler preferred."""
         self.calls = 0
         """Holds so far, of a root thread with all below it: they number its calls."""
-        self.calls_like: tuple[int, ...] | None = None
-        """What the last call was charged: how many like it are left is told in warnings."""
         self.prompts: dict[str, tuple[int, Any]] | None = None
         """The last call of each handler, and what it asked; kept while facts are recorded."""
-        self.granted: dict[str, Decimal] | None = None
-        """What was granted so far by unit, of a root thread with all below it."""
-        self.estimates: list[Estimate] | None = None
-        self.exhausted: Failure | None = None
-        """The refusal that its last delivery carries, or on whose grace it answered."""
-        self.closing = False
-        """Messages or time ran out: nothing more is delivered but the last."""
-        self.last_due = False
-        self.graced = False
-        self.stopping: Failure | None = None
-        self.time_fired, self.ended, self.letter = 0, False, False  # a letter tells of a message that failed for good
+        # Most threads have nothing below them, no trouble and no calls, and end since all is done.
+        self.below: Below | None = None
+        self.troubles: Troubles | None = None
+        self.outlay: Outlay | None = None
+        self.ending: Ending | None = None
+        self.time_fired, self.letter = 0, False  # a letter tells of a message that failed for good
+        self.ended_at: float | None = None
+        self.final: Any = None
+        """Its final record, once somebody has asked for it: see :func:`organism.kernel.outcome.final_of`."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self.ended_at is not None
+
+    def have_below(self) -> Below:
+        """What is below it, to be written to."""
+        if self.below is None:
+            self.below = Below()
+        return self.below
+
+    def have_troubles(self) -> Troubles:
+        """Its troubles, to be written to."""
+        if self.troubles is None:
+            self.troubles = Troubles()
+        return self.troubles
+
+    def have_outlay(self) -> Outlay:
+        """Its outlay, to be written to."""
+        if self.outlay is None:
+            self.outlay = Outlay()
+        return self.outlay
+
+    def have_ending(self) -> Ending:
+        """Its ending, to be written to."""
+        if self.ending is None:
+            self.ending = Ending()
+        return self.ending
+
+    @property
+    def subs(self) -> Mapping[str, Thread] | None:
+        """As :class:`Below` has them."""
+        return None if self.below is None else self.below.subs
+
+    @property
+    def warnings(self) -> Sequence[Warned] | None:
+        """As :class:`Troubles` has them."""
+        return None if self.troubles is None else self.troubles.warnings
+
+    @property
+    def pending(self) -> Mapping[str, Sequence[Warned]] | None:
+        """As :class:`Troubles` has them."""
+        return None if self.troubles is None else self.troubles.pending
+
+    @property
+    def exhausted(self) -> Failure | None:
+        """As :class:`Ending` has it."""
+        return None if self.ending is None else self.ending.exhausted
+
+    @property
+    def closing(self) -> bool:
+        """As :class:`Ending` has it."""
+        return self.ending is not None and self.ending.closing
+
+    @property
+    def graced(self) -> bool:
+        """As :class:`Ending` has it."""
+        return self.ending is not None and self.ending.graced
+
+    @property
+    def stopping(self) -> Failure | None:
+        """As :class:`Ending` has it."""
+        return None if self.ending is None else self.ending.stopping
 
     def reply(self, handler: str, payload: Any) -> None:
         """A reply has left it. Most threads have one at most, and none for most of their time: no list is kept for that."""
@@ -373,40 +404,13 @@ NONE: Final = cast("list[tuple[str, Any]]", ())
 """The replies of a thread without any. Nobody can write into it."""
 
 
-def is_below(frame: Frame | None, above: Frame) -> bool:
-    """Whether ``frame`` is ``above`` or was opened on its behalf, across sub-threads."""
-    while frame is not None:
-        if frame is above:
-            return True
-        frame = frame.above
-    return False
-
-
-def is_awaited(message: Message) -> bool:
-    """Whether a delivery waits for what comes of a message, or has spawned the thread that it belongs to."""
-    frame: Frame | None = message.frame
-    while frame is not None:
-        if (frame.asker is not None and not frame.asker.done) or frame.thread.kind == "spawn":
-            return True
-        frame = frame.above
-    return False
-
-
-def above_new(parent: Frame | None, sender: Frame, thread: Thread) -> Frame | None:
-    """The frame that counts a new one in ``thread`` among its children: the one that opened it; where the new one replaces
-    that, whoever counted it. One in another thread is counted by the frame that opened it, also where it answers for that:
-    the budget of a thread holds until all that was opened in it has ended.
-    """
-    return sender if parent is sender or sender.thread is not thread else sender.above
-
-
 def pending(thread: Thread) -> Iterator[Message]:
     """The queued messages of a thread, in no particular order; those being handled are not among them."""
     if thread.head is not None:
         yield thread.head
     yield from thread.more or ()
-    for queue in (thread.busy or {}).values():
-        yield from queue or ()
+    for holder in (thread.busy or {}).values():
+        yield from holder.behind or ()
 
 
 def descendants(thread: Thread) -> Iterator[Thread]:
@@ -414,6 +418,11 @@ def descendants(thread: Thread) -> Iterator[Thread]:
     yield thread
     for sub in (thread.subs or {}).values():
         yield from descendants(sub)
+
+
+def shared_by(thread: Thread, handler: str) -> Thread | None:
+    """The live sub-thread that the calls of a thread to this handler share."""
+    return None if thread.below is None else (thread.below.shared or {}).get(handler)
 
 
 def root_of(thread: Thread) -> Thread:
@@ -427,3 +436,9 @@ def chain_of(thread: Thread) -> str:
     """The chain that a thread is recorded in: that of its conversation, or of its root thread."""
     root = root_of(thread)
     return root.id if root.conversation is None else root.conversation.chain
+
+
+__all__ = [
+    "IN_LINE", "MAILBOX", "NONE", "PLACE", "Ask", "Below", "Conversation", "Dealings", "Failure", "Frame", "Memory", "Message", "Thread", "ThreadKind", "Warned",
+    "chain_of", "descendants", "pending", "root_of", "shared_by",
+]  # fmt: skip

@@ -208,7 +208,6 @@ class MessageImage:
     sender: str
     kind: str
     frame: Ref
-    graced: bool
     dropped: bool
     told: tuple[Warned, ...]
     recalled: tuple[Recalled, ...]
@@ -217,6 +216,8 @@ class MessageImage:
     tries: tuple[Attempt, ...] = ()
     """The attempts at it that failed; the last says when the next one is due."""
     idempotency: str | None = None
+    graced: bool | None = None
+    """Journals of before may have it; nothing follows from it."""
 
 
 @frozen(kw_only=True)

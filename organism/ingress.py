@@ -74,11 +74,13 @@ class Ingress:
         if known is not None:
             return known
         try:
-            turn_of = await self._room(conversation, under if accounts else None)
-            self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
-            live = self._live(id_)
-            if live is not None:
-                return live
+            turn_of = None
+            if id_ is not None or conversation is not None or self._pump.waits.room.is_full:
+                turn_of = await self._room(conversation, under if accounts else None)
+                self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
+                live = self._live(id_)
+                if live is not None:
+                    return live
             thread, handle = self._accept(to, payload, settings, labels, id_, turn_of, under)
         finally:
             self._pump.carry_out()  # where it has not taken its room, whoever waits behind it does
@@ -120,8 +122,7 @@ class Ingress:
                     refused(number, error)
         finally:
             self._pump.carry_out()
-        for thread, _ in opened:
-            await self._pump.settled(thread)
+        await self._pump.settled(*(thread for thread, _ in opened))
         return [handle for _, handle in opened]
 
     def _accept(
@@ -144,7 +145,8 @@ class Ingress:
             if following is None:
                 raise
             thread = pump.kernel.accept(id_, to, payload, budget, labels, pump.now(), turn_of=following)
-        return thread, self.handle(thread)
+        handle = self.handles[thread] = ThreadHandle(pump, thread)
+        return thread, handle
 
     async def _next_turn(self, conversation: str, accounts: tuple[str, ...] | None) -> Beginning:
         """Whose turn a message is; ``None``: under the accounts that it is under already. At its cap of messages a conversation goes on in a fresh one once its turns have ended."""

@@ -9,6 +9,7 @@ import time
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -40,7 +41,7 @@ from organism.usage import sums_by
 from organism.works import Works
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
     from contextvars import Context
     from types import TracebackType
     from typing import Self
@@ -110,7 +111,8 @@ class Organism:
             raise ConfigurationError(problems)
         self.settings = settings
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
-        self._seed = seed
+        names = _names() if seed is None else (f"{self._random.getrandbits(64):016x}" for _ in count())
+        self._new_id: Callable[[], str] = names.__next__
         self._audience = Audience(self._listen, clock=perf_counter)
         self._handlers = {name: ready(handler, settings.handlers) for name, handler in settings.everyone.items()}
         self._handlers[ORGANISM] = BURSAR
@@ -328,8 +330,10 @@ class Organism:
         """
         handle = await self.send(to, payload, **how)
         try:
-            while (result := await handle.result()).outcome == "paused" and handle.waits_for_people:
+            result = await handle.result()
+            while handle.paused and handle.waits_for_people:
                 await handle.goes_on()
+                result = await handle.result()
         except BaseException:
             if not handle.ended and self._works is not None and self._works.running:
                 handle.cancel("whoever asked waits no more")
@@ -437,5 +441,10 @@ class Organism:
     def _wall(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
 
-    def _new_id(self) -> str:
-        return secrets.token_hex(8) if self._seed is None else f"{self._random.getrandbits(64):016x}"
+
+def _names() -> Iterator[str]:
+    """Names for threads, of 8 random bytes each. The system is asked for those of many at once: that takes longer than to make a name."""
+    while True:
+        drawn = secrets.token_hex(8 * 64)
+        for start in range(0, len(drawn), 16):
+            yield drawn[start : start + 16]

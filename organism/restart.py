@@ -53,6 +53,20 @@ class Attempt:
     again_at: float | None = None
 
 
+@frozen
+class Past:
+    """What an earlier attempt or an earlier process left of a message. Most have no such past."""
+
+    tries: tuple[Attempt, ...] = ()
+    """What failed before, where its handler tries it again."""
+    idempotency: str = ""
+    """By what services know it again, where that is not its id: it comes of what may be tried again."""
+    old: bool = False
+    """It was in its mailbox when its process ended: its handler may be another one by now."""
+    rerun: bool = False
+    """Its process ended while it was delivered: it asks again for what it knows."""
+
+
 def again_at(
     policy: OnFailure, tried: Sequence[Attempt], code: str, *, began: float, ran: float, now: float, draw: float
 ) -> float | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
+from attrs import fields, frozen
 
 from organism.errors import HandlerFailedError, UnexpectedReplyError
 from organism.facts import Fact
@@ -16,6 +16,8 @@ from organism.restart import Attempt
 from organism.usage import Estimate, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from organism.facts import Ended
 
 
@@ -82,9 +84,29 @@ class Event:
     fact: Fact
 
 
+class _Unread:
+    """Something whose fields come from a final record when the first of them is read: most look at no more than the reply."""
+
+    __slots__ = ("_record",)
+    _record: Callable[[], Ended]
+
+    if not TYPE_CHECKING:  # no other attributes are there by it
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in _FIELDS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            record = self._record()
+            read = result_of(record)
+            for each in _FIELDS:
+                object.__setattr__(self, each, getattr(read, each))
+            # Another thread may be reading as well; what the record was made of is let go.
+            object.__setattr__(self, "_record", lambda: record)
+            return getattr(self, name)
+
+
 @quick
 @frozen(kw_only=True)
-class ThreadResult:
+class ThreadResult(_Unread):
     """What a thread came to.
 
     ``outcome`` is ``completed``, ``exhausted``, ``failed``, ``stopped``, ``cancelled``, or ``paused`` where it has not ended; ``unit``
@@ -143,6 +165,17 @@ class ThreadResult:
             "error": self.error,
             **({"estimates": [each.as_json() for each in self.estimates]} if self.estimates else {}),
         }
+
+
+_FIELDS: Final = frozenset(field.name for field in fields(ThreadResult))
+
+
+def result_when_read(replies: Iterable[tuple[str, Any]], record: Callable[[], Ended]) -> ThreadResult:
+    """The result of a thread that has ended: its replies, and all else of its final record when somebody looks at it."""
+    result = ThreadResult.__new__(ThreadResult)
+    object.__setattr__(result, "_record", record)
+    object.__setattr__(result, "replies", tuple(replies))
+    return result
 
 
 def result_of(record: Ended) -> ThreadResult:

@@ -37,8 +37,16 @@ def _mailbox(route: Route) -> str:
     return "" if route.name == ORGANISM or is_tool(route.name) else route.name
 
 
+def _stays(route: Route) -> bool:
+    return route.budget is None and not route.answers
+
+
 def _tries_again(route: Route) -> bool:
     return route.on_failure.attempts > 1
+
+
+def _answer_names(route: Route) -> tuple[str, ...]:
+    return tuple(each.__name__ for each in route.answers)
 
 
 @final
@@ -68,7 +76,11 @@ class Route:
     on_failure: OnFailure = ONCE
     mailbox: str = field(init=False, default=Factory(_mailbox, takes_self=True))
     """What its deliveries occupy in a thread. None of the organism itself and of tools: they work on any number at once."""
+    stays: bool = field(init=False, default=Factory(_stays, takes_self=True))
+    """What it is sent stays in the thread of its sender, and a program handles it."""
     tries_again: bool = field(init=False, default=Factory(_tries_again, takes_self=True))
+    answer_names: tuple[str, ...] = field(init=False, default=Factory(_answer_names, takes_self=True))
+    """The names of ``answers``, as every message to it has them written down."""
 
 
 def route(handler: HandlerSettings) -> Route:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, final
 
-from organism.frames import is_awaited, pending, root_of
+from organism.dependence import is_awaited
+from organism.frames import IN_LINE, MAILBOX, PLACE, pending, root_of
 from organism.turns import Turns
 
 if TYPE_CHECKING:
@@ -83,13 +84,14 @@ class Schedule:
         self._ready: deque[Thread | _Below] = deque()
         self._below: dict[Thread, _Below] = {}
         """The threads below a root that are ready, by root."""
-        self._placeless: dict[Thread, list[Message]] = {}
-        """The messages that wait for a place of their handler, by thread: of thousands of threads below one root each is asked for its own."""
         self._returning: deque[tuple[Message, Callable[[], None]]] = deque()
         self.queued = 0
         """Messages that wait to be taken."""
         self.running = 0
         """Deliveries that have a place."""
+        self.taken: dict[Message, None] = {}
+        """What is being handled; kept only while it ``lists`` that."""
+        self.lists = False
         self.draining = False
         """Nothing more is begun but what running deliveries wait for."""
 
@@ -149,6 +151,8 @@ class Schedule:
             if (thread.busy is None and not self._slots) or self._admit(message):
                 self.queued -= 1
                 self.running += 1
+                if self.lists:
+                    self.taken[message] = None
                 return message
         return None
 
@@ -194,8 +198,8 @@ class Schedule:
     def pause(self, thread: Thread) -> None:
         """Takes nothing more from a thread that was paused; a place that is kept for a message of it goes to others."""
         for message in (thread.head, *(thread.more or ())):
-            if message is not None and message.holds_place:
-                message.holds_place = False
+            if message is not None and message.holds == PLACE:
+                message.holds = MAILBOX
                 slot = self._slots[message.to]
                 slot.taken -= 1
                 self._hand_on(slot)
@@ -204,43 +208,45 @@ class Schedule:
         """Takes from a thread again."""
         if thread.head is not None:
             self._make_ready(thread)
-        for name in dict.fromkeys(message.to for message in self._placeless.get(thread, ())):
+        for name in dict.fromkeys(message.to for message in self.waiting_for_place(thread)):
             self._hand_on(self._slots[name])
 
     def _admit(self, message: Message) -> bool:
         """Whether the message may be handled now; otherwise it waits in its handler's mailbox or for a place there."""
-        if not message.holds_mailbox:
+        if not message.holds:
             busy = message.thread.busy
-            if busy is not None and message.mailbox in busy:
-                queue = busy[message.mailbox]
-                if queue is None:
-                    busy[message.mailbox] = deque((message,))
+            holder = None if busy is None else busy.get(message.mailbox)
+            if holder is not None:
+                if holder.behind is None:
+                    holder.behind = deque((message,))
                 else:
-                    queue.append(message)
+                    holder.behind.append(message)
                 return False
         slot = self._slots.get(message.to)
-        if slot is None or message.holds_place:
-            message.holds_place = False  # it is in its delivery's hands now
+        if slot is None:
+            return True
+        if message.holds == PLACE:
+            message.holds = MAILBOX  # the place is in its delivery's hands now
             return True
         if slot.taken < slot.limit:
             slot.taken += 1
             return True
         self.occupy(message)
         slot.waiting.put(root_of(message.thread), message)
-        self._placeless.setdefault(message.thread, []).append(message)
+        message.holds = IN_LINE
         return False
 
     def occupy(self, message: Message) -> None:
-        """Marks the message's handler busy in its thread: its delivery is suspended, or waits for a place."""
+        """Gives a message its mailbox in its thread: its delivery is suspended, or waits for a place."""
         thread = message.thread
         if thread.busy is None:
             thread.busy = {}
-        message.holds_mailbox = True
-        thread.busy.setdefault(message.mailbox, None)
+        message.holds = MAILBOX
+        thread.busy.setdefault(message.mailbox, message)
 
     def done(self, message: Message, *, placed: bool) -> None:
         """Ends a delivery: the next message for its handler in its thread may go. ``placed``: it has its place still."""
-        if message.holds_mailbox:
+        if message.holds:
             self._pass_mailbox(message)
         if placed:
             if self._slots or self._returning:
@@ -266,18 +272,17 @@ class Schedule:
         self._pass_mailbox(message)
 
     def _pass_mailbox(self, message: Message) -> None:
-        thread = message.thread
-        busy = thread.busy
+        busy, behind = message.thread.busy, message.behind
         if busy is None:
             return
-        queue = busy[message.mailbox]
-        if not queue:
+        if not behind:
             del busy[message.mailbox]
-            if not busy:
-                thread.busy = None
+            message.thread.busy = busy or None
             return
-        follower = queue.popleft()
-        follower.holds_mailbox = True
+        follower = behind.popleft()
+        message.behind, follower.behind = None, behind or None
+        follower.holds = MAILBOX
+        busy[follower.mailbox] = follower
         self._put_first(follower)
 
     def _put_first(self, message: Message) -> None:
@@ -307,8 +312,7 @@ class Schedule:
         # It is kept for the one whose turn it is: others may be ready before it.
         message = slot.waiting.next(_may_go)
         if message is not None:
-            self._found_place(message)
-            message.holds_place = True
+            message.holds = PLACE
             slot.taken += 1
             self._put_first(message)
 
@@ -356,34 +360,28 @@ class Schedule:
         else:
             self._drop_from_mailbox(message)
             return
-        if message.holds_mailbox:
+        if message.holds:
             self._pass_mailbox(message)
         slot = self._slots.get(message.to)
-        if slot is not None and message.holds_place:
-            message.holds_place = False
+        if slot is not None and message.holds == PLACE:
+            message.holds = MAILBOX
             slot.taken -= 1
             self._hand_on(slot)
 
     def _drop_from_mailbox(self, message: Message) -> None:
         slot = self._slots.get(message.to)
         if slot is not None and slot.waiting.remove(root_of(message.thread), message):
-            self._found_place(message)
+            message.holds = MAILBOX
             self._pass_mailbox(message)
             return
-        for queue in (message.thread.busy or {}).values():
-            if queue is not None and message in queue:
-                queue.remove(message)
+        for holder in (message.thread.busy or {}).values():
+            if holder.behind is not None and message in holder.behind:
+                holder.behind.remove(message)
                 return
 
     def waiting_for_place(self, thread: Thread) -> list[Message]:
         """The messages of a thread that were taken from its queue but wait for a place of their handler."""
-        return list(self._placeless.get(thread, ()))
-
-    def _found_place(self, message: Message) -> None:
-        waiting = self._placeless[message.thread]
-        waiting.remove(message)
-        if not waiting:
-            del self._placeless[message.thread]
+        return [each for each in (thread.busy or {}).values() if each.holds == IN_LINE]
 
     def _make_ready(self, thread: Thread) -> None:
         if thread.in_ready:

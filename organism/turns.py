@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
@@ -15,53 +15,63 @@ Item = TypeVar("Item")
 class Turns(Generic[Key, Item]):
     """Items in lines, a line for each key. A line whose turn has come gives its first item and stands behind the others again."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_behind", "_first")
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[Key, tuple[Item] | deque[Item]] = OrderedDict()
-        """Most lines are one item long: those are tuples, since a deque takes 600 bytes."""
+        self._first: OrderedDict[Key, Item] = OrderedDict()
+        self._behind: dict[Key, deque[Item]] = {}
+        """What stands behind the first of its line. Most lines are one item long, and a deque takes 600 bytes."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return len(self._first) + sum(map(len, self._behind.values()))
 
     def __bool__(self) -> bool:
-        return bool(self._lines)
+        return bool(self._first)
 
     def put(self, key: Key, item: Item) -> None:
         """Adds an item behind those of its line."""
-        line = self._lines.get(key)
-        if line is None:
-            self._lines[key] = (item,)
-        elif isinstance(line, tuple):
-            self._lines[key] = deque((*line, item))
+        if key not in self._first:
+            self._first[key] = item
+        elif key in self._behind:
+            self._behind[key].append(item)
         else:
-            line.append(item)
+            self._behind[key] = deque((item,))
 
     def remove(self, key: Key, item: Item) -> bool:
         """Takes an item out. Whether it was there."""
-        line = self._lines.get(key)
-        if line is None or item not in line:
+        if item not in self._line(key):
             return False
-        self._take(key, line, item)
+        self._take(key, item)
         return True
 
     def next(self, may_go: Callable[[Item], bool]) -> Item | None:
         """Takes out the first item that may go of the first line that has one; ``None`` where there is none."""
-        for key, line in self._lines.items():
-            for item in line:
+        for key in self._first:
+            for item in self._line(key):
                 if may_go(item):
-                    self._take(key, line, item)
-                    if key in self._lines:
-                        self._lines.move_to_end(key)
+                    self._take(key, item)
+                    if key in self._first:
+                        self._first.move_to_end(key)
                     return item
         return None
 
-    def _take(self, key: Key, line: tuple[Item] | deque[Item], item: Item) -> None:
+    def _line(self, key: Key) -> Iterator[Item]:
+        if key in self._first:
+            yield self._first[key]
+            yield from self._behind.get(key, ())
+
+    def _take(self, key: Key, item: Item) -> None:
         """Takes an item out of its line, which goes with its last."""
-        if isinstance(line, tuple) or len(line) == 1:
-            del self._lines[key]
+        behind = self._behind.get(key)
+        if behind is None:
+            del self._first[key]
+            return
+        if self._first[key] == item:
+            self._first[key] = behind.popleft()
         else:
-            line.remove(item)
+            behind.remove(item)
+        if not behind:
+            del self._behind[key]
 
 
 __all__ = ["Turns"]

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from organism.audience import Audience
     from organism.errors import JournalError
-    from organism.facts import Ended
     from organism.frames import Thread
     from organism.kernel import Kernel
     from organism.models.router import Dice
@@ -88,6 +87,7 @@ class Works:
             clock=self.wall,
             time=runtime.clock(),
             within=runtime.within(),
+            heed=runtime.heed(),
         )
         audience.marked.know(known_secrets(settings.models, environ=environ))
         backends = (backend for model in settings.models.values() for backend in model.backends)
@@ -247,9 +247,9 @@ class Works:
     def _release(self) -> None:
         self.pump.release()
 
-    def _on_end(self, thread: Thread, record: Ended) -> None:
-        self._handles.end(thread, record)
-        log_end(record)
+    def _on_end(self, thread: Thread) -> None:
+        self._handles.end(thread)
+        log_end(thread)
 
 
 def _context_class(name: str, handler: HandlerSettings) -> type[Context]:

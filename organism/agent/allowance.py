@@ -25,9 +25,7 @@ class Allowance:
         self._ctx = ctx
         self._unlimited = limits.default is None and not limits.of
         self._toolbox = toolbox
-        self._turn = "" if ctx.conversation is None else ctx.thread
-        kept: dict[str, Any] = {} if self._unlimited else ctx.state.get(_KEY, {})
-        self._made: dict[str, int] = kept["made"] if kept.get("turn") == self._turn else {}
+        self._turn, self._made = ("", dict[str, int]()) if self._unlimited else _made_in(ctx)
 
     def left(self, offer: Offer, without: Offer) -> Offer:
         """What is left of an offer; ``without`` where that is nothing but the reply."""
@@ -66,3 +64,10 @@ class Allowance:
     def _most(self, peer: str) -> int | None:
         # What it asks of the organism is about the budget that all its calls come out of.
         return None if peer == ORGANISM else self._limits.most(called_as(peer))
+
+
+def _made_in(ctx: AgentContext) -> tuple[str, dict[str, int]]:
+    """The turn of its conversation that a thread is, and the calls that were made in it."""
+    turn = "" if ctx.conversation is None else ctx.thread
+    kept: dict[str, Any] = ctx.state.get(_KEY, {})
+    return turn, kept["made"] if kept.get("turn") == turn else {}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from organism.agent.history import History, Plan
     from organism.frames import Warned
     from organism.models.completion import Completion
-    from organism.settings import AgentSettings, Compaction
+    from organism.settings import AgentSettings, Compaction, HandlerSettings
 
 Told = tuple["Sequence[Warned]", "Sequence[Mapping[str, Any]]"]
 """The warnings that a prompt tells of, and the messages that do."""
@@ -61,13 +61,13 @@ class Compacting:
     """Takes the turns of one delivery, each with a prompt that fits."""
 
     def __init__(
-        self, agent: AgentSettings, asking: Asking, history: History, ctx: AgentContext, summaries: Summaries
+        self, handler: HandlerSettings, agent: AgentSettings, asking: Asking, history: History, ctx: AgentContext
     ) -> None:
+        self._handler = handler
         self._agent = agent
         self._asking = asking
         self._history = history
         self._ctx = ctx
-        self._summaries = summaries
         self._turn: _Turn | None = None
         self._pruned = history.boundary.place
         """The place before which results are left out."""
@@ -123,6 +123,11 @@ class Compacting:
         if settings is not None and settings.model is None and self._ctx.conversation is not None and last is not None:
             await self._before(_Turn(last.number + 1, last.offer, ()), "cut:over", over=True)
 
+    @property
+    def _summaries(self) -> Summaries:
+        """Who asks for summaries, made where one is needed: most deliveries end without."""
+        return Summaries(self._handler, self._asking, self._history, self._ctx)
+
     # When
 
     async def _before(self, turn: _Turn, key: str, *, over: bool = False) -> bool:
@@ -175,10 +180,11 @@ class Compacting:
 
     def _size(self, turn: _Turn, settings: Compaction) -> _Size | None:
         """The size of a prompt; ``None`` where nobody knows what it may be, or it is far from that."""
-        prompt, window = self._prompt(turn), self._ctx.window(self._agent.model)
-        refused = self._history.refused(self._agent.model)
+        window, refused = self._ctx.window(self._agent.model), self._history.refused(self._agent.model)
         if refused:  # what was met is surer than what is said
-            return _Size(tokens_of(_characters(prompt)), bounds(settings, tokens_of(refused), 0), plain=True)
+            return _Size(
+                tokens_of(_characters(self._prompt(turn))), bounds(settings, tokens_of(refused), 0), plain=True
+            )
         if window is None:
             return None
         extent, reported = self._extent(turn.offer, turn.after), self._reported
@@ -187,7 +193,7 @@ class Compacting:
             most = min(most, reported[0] + extent.beyond(reported[1]).most)
         if fits_anyway(most, settings, window):
             return None
-        tokens, wish = self._ctx.measured(self._asking.call(prompt, turn.offer))
+        tokens, wish = self._ctx.measured(self._asking.call(self._prompt(turn), turn.offer))
         return _Size(tokens, bounds(settings, window, wish))
 
     def _extent(self, offer: Offer, after: Sequence[Mapping[str, Any]]) -> Extent:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from organism.payloads.primitives import BudgetExhausted
     from organism.pump.ears import Ears
     from organism.pump.hooking import Hooks
+    from organism.settings import Level
 
 _OF_CUTS: Final = ("cut:", "prune:", "summary:", CLOCK)
 """With what keys begin that say nothing of how far a delivery had come, since what they stand for comes before a call."""
@@ -118,7 +119,7 @@ class AgentContext(Context):
         """Whether a call could be made on what is kept back, with ``answer`` of the room left for what it answers."""
         path = self._message.thread.node.path
         strict = any(node.policy.accounting == "strict" for node in path)
-        claim = self._pump.router.claim(call, strict=strict, level=level_of(path))
+        claim = self._pump.router.claim(call, strict=strict, level=self._level)
         if claim is None:
             return False
         room = output_room(path, claim, grace=True)
@@ -130,11 +131,15 @@ class AgentContext(Context):
 
     def window(self, alias: str) -> int | None:
         """The tokens of prompt and answer that an alias takes at once; ``None`` where that is not known."""
-        return self._pump.router.window(alias, level=level_of(self._message.thread.node.path))
+        return self._pump.router.window(alias, level=self._level)
+
+    def _level(self) -> Level | None:
+        """The highest level that was reached on its thread's path."""
+        return level_of(self._message.thread.node.path)
 
     def measured(self, call: Call) -> tuple[int, int]:
         """The tokens of a call's prompt, as it would be held, and those that it wishes for as its answer."""
-        claim = self._pump.router.claim(call, strict=False, level=level_of(self._message.thread.node.path))
+        claim = self._pump.router.claim(call, strict=False, level=self._level)
         return (0, 0) if claim is None else (claim.input_tokens, claim.wish)
 
     def lacks_for(self, call: Call) -> str:
@@ -144,7 +149,7 @@ class AgentContext(Context):
         """
         path = self._message.thread.node.path
         strict = any(node.policy.accounting == "strict" for node in path)
-        claim = self._pump.router.claim(call, strict=strict, level=level_of(path))
+        claim = self._pump.router.claim(call, strict=strict, level=self._level)
         if claim is None:
             return f"no backend of model '{call.model}' may be asked"
         need: Any = tuple(2 * amount for amount in claim.need(claim.wish))
@@ -155,7 +160,7 @@ class AgentContext(Context):
 
     def cut_before(self, key: str) -> CutShort | None:
         """How this delivery cut its history short at this place before its process ended."""
-        known = self.recall(key)
+        known = None if self._unasked is None else self.recall(key)
         return known if isinstance(known, CutShort) else None
 
     @property
@@ -163,7 +168,8 @@ class AgentContext(Context):
         """Whether what comes next was done before, so that nothing is to be decided anew: an earlier run was answered more than this one
         has asked for.
         """
-        return any(not key.startswith(_OF_CUTS) for key in self._unasked or ())
+        unasked = self._unasked
+        return unasked is not None and any(not key.startswith(_OF_CUTS) for key in unasked)
 
     @property
     def has_summary(self) -> bool:

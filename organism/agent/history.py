@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -75,13 +76,13 @@ class History:
         """The number of the message that the delivery handles, which is the first that it adds."""
         self.numbers: list[int] = []
         self.messages: list[Mapping[str, Any]] = []
-        self.characters = 0
-        """Of all messages, with what they call."""
-        self.has_xml = False
-        """Whether any of them may be an answer to XML."""
-        self.boundary = Boundary(prune)
+        self._measured = 0
+        """Of how many messages is known what is asked for each prompt; what comes after the last one is never asked for."""
+        self._characters = 0
+        self._has_xml = False
+        self._boundary = Boundary(prune)
         self._pruned: tuple[int, Sequence[Mapping[str, Any]]] = (0, ())
-        self._start: int = state.get(_FROM, 0)
+        self._start = 0
         self._whole: dict[int, Mapping[str, Any]] = {}
         """Results as they were before they were cut."""
         self._head = _head(self.system)
@@ -104,6 +105,8 @@ class History:
     def leave(self) -> None:
         """Leaves it to the next delivery, where this one ends well. It is not to be used any more."""
         state, self._state, self._whole = self._state, {}, {}
+        if self.count > self.task:
+            state[_COUNT] = self.count
         if isinstance(state, HandlerState):
             state.leave_reading(self)
 
@@ -118,12 +121,25 @@ class History:
         kept = self._fix(_key(number), message)
         self.messages.append(kept)
         self.numbers.append(number)
-        self.characters += length_of(kept)
-        if kept.get("role") == "tool":
-            self.has_xml = self.has_xml or is_by_xml(kept)
-        if self._prune is not None:
-            self.boundary.add(kept)
-        self.count = self._state[_COUNT] = number + 1
+        self.count = number + 1
+
+    @property
+    def characters(self) -> int:
+        """Of all messages, with what they call."""
+        self._measure()
+        return self._characters
+
+    @property
+    def has_xml(self) -> bool:
+        """Whether any of them may be an answer to XML."""
+        self._measure()
+        return self._has_xml
+
+    @property
+    def boundary(self) -> Boundary:
+        """Before which of them results are left out."""
+        self._measure()
+        return self._boundary
 
     def prompt(self, *after: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         """The whole prompt, with what is said only this time at its end."""
@@ -182,7 +198,7 @@ class History:
                 del self._state[_key(number)]
         self._fix(_RECAP, recap)
         self._state[_PINNED] = list(plan.pinned)
-        self._start = self._state[_FROM] = plan.start
+        self._state[_FROM] = plan.start
         self._read()
 
     def cut_results(self, longest: int) -> bool:
@@ -196,7 +212,7 @@ class History:
                 self.messages[place] = self._fix(_key(number), shorter)
                 changed = True
         if changed:
-            self._measure()
+            self._measure_anew()
         return changed
 
     @property
@@ -234,19 +250,31 @@ class History:
 
     def _read(self) -> None:
         """The messages as they stand in the state, in their order: the first, the recap, what is pinned, the rest."""
+        self._start = self._state.get(_FROM, 0)
         pinned: list[int] = self._state.get(_PINNED, [])
         recap = [NO_NUMBER] if _RECAP in self._state else []
         first = [number for number in pinned if number == 0]
         others = [number for number in pinned if number != 0]
         self.numbers = [*first, *recap, *others, *range(self._start, self.count)]
         self.messages = [self._fixed(_RECAP if number == NO_NUMBER else _key(number)) for number in self.numbers]
-        self._measure()
+        self._measure_anew()
 
     def _measure(self) -> None:
-        """Counts anew what changes with every message, since those that are there are others now."""
-        self.characters = sum(map(length_of, self.messages))
-        self.has_xml = any(map(is_by_xml, self.messages))
-        self.boundary = Boundary(self._prune, self.messages)
+        """Takes in the messages that came since."""
+        messages, measured = self.messages, self._measured
+        if measured == len(messages):
+            return
+        for message in islice(messages, measured, None):
+            self._characters += length_of(message)
+            self._has_xml = self._has_xml or is_by_xml(message)
+            self._boundary.add(message)
+        self._measured = len(messages)
+
+    def _measure_anew(self) -> None:
+        """The messages that are there are others now: what was known of them holds no more."""
+        self._measured = self._characters = 0
+        self._has_xml = False
+        self._boundary = Boundary(self._prune)
         self._pruned = (0, ())
 
     def _fixed(self, key: str) -> Mapping[str, Any]:

@@ -18,12 +18,12 @@ from organism.agent.grace import LastWord
 from organism.agent.history import History
 from organism.agent.length import Unabridged
 from organism.agent.speech import ToolSpeech
-from organism.agent.summary import Summaries
 from organism.agent.telling import Telling
 from organism.agent.tools import Toolbox
 from organism.agent.wording import SystemPrompt, incoming
 from organism.agent.xml_speech import XmlSpeech
 from organism.errors import BudgetExhaustedError, HandlerFailedError
+from organism.models.fixed import Fixed
 from organism.payloads.primitives import BudgetExhausted
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def agent_handler(
     async def handle(payload: Any, ctx: AgentContext) -> Reply[Any] | None:
         history, telling = History.of(ctx.state, agent.prune), Telling(agent.notices, ctx)
         if history.system is None:
-            history.begin(prompt.of(budget=telling.limits, now=ctx.now(), labels=lambda: ctx.labels))
+            history.begin(prompt.of(budget=telling.limits, now=ctx.now, labels=lambda: ctx.labels))
         allowance = Allowance(agent.tool_calls, ctx, toolbox)
         turns = _Turns(handler, agent, speech, history, ctx, telling, allowance)
         if isinstance(payload, BudgetExhausted):
             reply = await turns.last_word.say(payload)
         else:
-            history.add({"role": "user", "content": incoming(telling.payload(payload), ctx.sender)})
+            history.add(Fixed({"role": "user", "content": incoming(telling.payload(payload), ctx.sender)}))
             reply = await turns.run()
         history.leave()
         return reply
@@ -89,8 +89,7 @@ class _Turns:
         self._ctx = ctx
         self._telling = telling
         self._asking = Unabridged(agent, ctx, speech, history)
-        summaries = Summaries(handler, self._asking, history, ctx)
-        self._compacting = Compacting(agent, self._asking, history, ctx, summaries)
+        self._compacting = Compacting(handler, agent, self._asking, history, ctx)
         self._allowance = allowance
         self._dispatch = Dispatch(ctx, telling, allowance, agent.tool_output)
 

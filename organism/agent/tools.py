@@ -16,7 +16,7 @@ from organism.payloads.primitives import ORGANISM_ONLY, BudgetEstimate, BudgetQu
 from organism.quick import quick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from organism.settings import HandlerSettings, ToolSettings
 
@@ -88,11 +88,11 @@ class Toolbox:
         """The choice that leaves the model nothing but to reply."""
         return self.replies[0].spec.name if len(self.replies) == 1 else "required"
 
-    def read(self, call: ToolCall, *, offered: Iterable[ToolSpec]) -> Wanted | Mistaken:
+    def read(self, call: ToolCall, *, offered: Sequence[ToolSpec]) -> Wanted | Mistaken:
         """What a call means; only tools that were offered this turn may be called."""
-        names = [spec.name for spec in offered]
-        tool = self._tools.get(call.name) if call.name in names else None
-        if tool is None:
+        tool = self._tools.get(call.name)
+        if tool is None or tool.spec not in offered:
+            names = [spec.name for spec in offered]
             known = ", ".join(names)
             what = (
                 f"tool '{call.name}' is not offered any more"

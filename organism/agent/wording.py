@@ -114,7 +114,11 @@ class SystemPrompt:
         self._rendered: str | None = None
 
     def of(
-        self, *, budget: Callable[[], Mapping[str, Any] | None], now: datetime, labels: Callable[[], Mapping[str, str]]
+        self,
+        *,
+        budget: Callable[[], Mapping[str, Any] | None],
+        now: Callable[[], datetime],
+        labels: Callable[[], Mapping[str, str]],
     ) -> str:
         """The prompt of one thread. ``budget`` gives the limits that it may name; ``None``: it may name none."""
         if self._rendered is not None:
@@ -123,7 +127,7 @@ class SystemPrompt:
         if "budget" in self._names and (limits := budget()) is not None:
             live["budget"] = limits
         if "now" in self._names:
-            live["now"] = now.isoformat(timespec="seconds")
+            live["now"] = now().isoformat(timespec="seconds")
         if "labels" in self._names:
             live["labels"] = labels()
         text = _rendered(self._text, self._what, {**self._values, **live})

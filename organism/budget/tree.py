@@ -7,9 +7,9 @@ The law, on every node, unit and instant: ``0 <= used``, ``0 <= held``, and a ho
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import add
+from operator import add, gt, sub
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar, cast, final
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from attrs import frozen
 
@@ -31,8 +31,8 @@ Amount = int | Decimal
 _UNITS: Final = range(len(VECTOR))
 _NONE: Final[Sequence[frozenset[Decimal]]] = (frozenset[Decimal](),) * len(VECTOR)
 _NO_DETAILS: Final = (0, 0, 0)
-FREE: Final = cast("list[int]", NOTHING)
-"""What a node holds that holds nothing, as most do. Nobody can write into it."""
+FREE: Final[Sequence[int]] = NOTHING
+"""What a node holds that holds nothing, as most do."""
 _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
 NOWHERE: Final[Mapping[Node, Vector]] = MappingProxyType({})
 
@@ -40,7 +40,7 @@ NOWHERE: Final[Mapping[Node, Vector]] = MappingProxyType({})
 @final
 class Node:
     """One budget: what it may spend (``caps``), has spent (``used``, sub-threads included; ``own`` without, the same list until one of those
-    spends) and holds (``held``, nobody's list until something is).
+    spends) and holds (``held``: of a single call, that one's need itself).
 
     ``path`` goes from the node itself to the root; ``above`` are the nodes above it, the nearest first. A node that many threads
     share counts over a ``window``; others have none. Amounts are lists indexed as :data:`VECTOR`. ``fired`` has the
@@ -72,7 +72,7 @@ class Node:
         self.window = window
         self.used = [0, 0, 0, 0, 0, 0]
         self.own = self.used
-        self.held = FREE
+        self.held: Sequence[int] = FREE  # replaced when it changes
         self.overdraft: Sequence[int] = NOTHING  # these are replaced when they change: most threads never have any
         self.details: Sequence[int] = _NO_DETAILS  # cache reads, cache writes, reasoning: shown, not limited
         self.details_own: Sequence[int] = _NO_DETAILS
@@ -158,16 +158,9 @@ def fits(path: Sequence[Node], need: Vector, *, grace: bool = False) -> bool:
 
 def take(path: Sequence[Node], need: Vector) -> None:
     """Holds ``need`` of a call on the whole path; the caller has checked that it fits."""
-    tokens, given, output, cost, calls, _ = need  # messages are never held
-    for node in path:  # written out here and below: every call comes by twice on each node
+    for node in path:
         held = node.held
-        if held is FREE:
-            held = node.held = [0, 0, 0, 0, 0, 0]
-        held[0] += tokens
-        held[1] += given
-        held[2] += output
-        held[3] += cost
-        held[4] += calls
+        node.held = need if held is FREE else tuple(map(add, held, need))
 
 
 def note_details(path: Sequence[Node], charge: Charge) -> None:
@@ -185,7 +178,7 @@ def note_details(path: Sequence[Node], charge: Charge) -> None:
 
 def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
     """Replaces what was held by what was spent, on the whole path; notes what was charged beyond the hold as overdraft."""
-    tokens, given, output, cost, calls, _ = charge
+    tokens, given, output, cost, calls, _ = charge  # written out here and below: every call comes by on each node
     first = path[0]
     own = first.own
     if own is not first.used:
@@ -194,17 +187,12 @@ def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
         own[2] += output
         own[3] += cost
         own[4] += calls
-    back_tokens, back_given, back_output, back_cost, back_calls, _ = need
-    over = tokens > back_tokens or given > back_given or output > back_output or cost > back_cost or calls > back_calls
+    over = any(map(gt, charge, need))
     for node in path:
         held, used = node.held, node.used
         if used is node.own and node is not first:
             node.own = used.copy()
-        held[0] -= back_tokens
-        held[1] -= back_given
-        held[2] -= back_output
-        held[3] -= back_cost
-        held[4] -= back_calls
+        node.held = FREE if held is need else tuple(map(sub, held, need))
         used[0] += tokens
         used[1] += given
         used[2] += output

@@ -18,7 +18,7 @@ from organism.budget.crowd import Crowd, Measure, bears
 from organism.budget.tree import NOWHERE, Lack, Node, fits, lack, output_of, output_room, take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 PATIENCE: Final = 16
 
@@ -118,9 +118,17 @@ class Line:
             self._entangled[path[0]] = None
         return waiter
 
-    def is_impatient(self, waiter: Waiter) -> bool:
-        """Whether it bars younger ones on the nodes where it lacks."""
-        return waiter.passed >= self._patience
+    def bar(self, node: Node, held: Sequence[int]) -> Waiter | None:
+        """The oldest that has lost its patience and would lack at this node beside so much: younger ones may not pass here then."""
+        crowd = node.crowd
+        if crowd is None or not crowd.impatient.ages:
+            return None
+        rankings = crowd.impatient.rankings.items()
+        if all(ranking.most <= _free(node, unit, held, by_limit=by_limit) for (unit, by_limit), ranking in rankings):
+            return None
+        return next(
+            (each for each in self._all(crowd.impatient.ages) if any(True for _ in lacking(each, node, held))), None
+        )
 
     def opened(self, node: Node) -> None:
         """A stream was opened in the thread of this node: calls that wait there may wait for what it holds."""
@@ -183,9 +191,9 @@ class Line:
     def _bar_on(self, path: tuple[Node, ...], need: Vector, number: int) -> Lack | None:
         """Where an older call that has lost its patience lacks on this path."""
         for node in path:
-            older = self._bar(node)
+            older = self.bar(node, node.held)
             if older is not None and older.number < number:
-                unit = next(_lacking(older, node))
+                unit = next(lacking(older, node, node.held))
                 return Lack(node, unit, need[unit], for_good=False)
         return None
 
@@ -197,18 +205,8 @@ class Line:
             if node.crowd is not None and node in stuck
             for older in self._all(node.crowd.impatient.ages)
             if older.number < number
-            for unit in _lacking(older, node)
+            for unit in lacking(older, node, node.held)
         )
-
-    def _bar(self, node: Node) -> Waiter | None:
-        """The oldest that has lost its patience and lacks at this node: younger ones may not pass here."""
-        crowd = node.crowd
-        if crowd is None or not crowd.impatient.ages:
-            return None
-        rankings = crowd.impatient.rankings.items()
-        if all(ranking.most <= node.free(unit, grace=by_limit) for (unit, by_limit), ranking in rankings):
-            return None
-        return next((each for each in self._all(crowd.impatient.ages) if any(True for _ in _lacking(each, node))), None)
 
     def _suspects(self, touched: Iterable[Node]) -> list[Waiter]:
         """Those who may never go any more: they need more than can become free, or wait for what their own streams hold."""
@@ -232,7 +230,7 @@ class Line:
         for node in touched:
             if node.crowd is None:
                 continue
-            bar = self._bar(node)
+            bar = self.bar(node, node.held)
             until = self._next if bar is None else bar.number
             for (unit, by_limit), standing in node.crowd.standing.items():
                 number = standing.oldest(node.free(unit, grace=by_limit), after=after, until=until)
@@ -329,10 +327,16 @@ def _cap(node: Node, unit: int, *, by_limit: bool) -> int:
     return node.caps.limit[unit] if by_limit else node.caps.working[unit]
 
 
-def _lacking(waiter: Waiter, node: Node) -> Iterator[int]:
-    """The units of a node on its path in which a waiting call lacks."""
+def _free(node: Node, unit: int, held: Sequence[int], *, by_limit: bool) -> int:
+    """As :meth:`Node.free <organism.budget.tree.Node.free>` would have it beside so much."""
+    cap = node.caps.limit if by_limit else node.caps.working
+    return cap[unit] - node.used[unit] - held[unit]
+
+
+def lacking(waiter: Waiter, node: Node, held: Sequence[int]) -> Iterator[int]:
+    """The units of a node on its path in which a waiting call lacks beside so much."""
     by_limit = _by_limit(waiter, node)
     for unit in node.caps.limited:
         need = waiter.least[unit]
-        if need > node.free(unit, grace=by_limit) and bears(unit, need):
+        if need > _free(node, unit, held, by_limit=by_limit) and bears(unit, need):
             yield unit

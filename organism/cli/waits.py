@@ -108,7 +108,7 @@ class Waits:
 
 
 def _counts(parent: _Frame | None, sender: _Frame, thread: str) -> _Frame | None:
-    """Who counts a new frame in a thread, as :func:`organism.frames.above_new` has it."""
+    """Who counts a new frame in a thread, as :func:`organism.kernel.carrying.above_new` has it."""
     return sender if parent is sender or sender.thread != thread else sender.above
 
 

@@ -115,10 +115,12 @@ class SqliteJournal(SqliteReader):
             entries[work.entries[start]] += work.entries[start : start + COLUMNS]
         for root, end in work.ends.items():
             try:
-                alone = Work({root: end}, entries[end.id], self._spent(root, end, facts[root]))
+                end.standing.spent = self._spent(root, end, facts[root])
             except JournalError as unread:
                 failed[root] = unread
                 continue
+            alone = Work({root: end}, entries[end.id], end.standing.spent)
+            alone.conclude()
             error = self._commit(alone)
             if error is not None:
                 failed[root] = JournalError(said(self.path, error))
@@ -152,8 +154,7 @@ class SqliteJournal(SqliteReader):
         end = self._end(root, facts[0], work, there=False, own=True)
         for fact, (_, raw) in zip(facts, found, strict=True):
             extend(work, end, root, fact, raw, short(marked_bytes(raw), end.mark))
-        work.spent.take_in(end.standing.spent)
-        end.over = end.standing.over
+        work.conclude()
         error = self._commit(work)
         if error is not None:
             raise JournalError(said(self.path, error)) from error
@@ -216,7 +217,8 @@ class SqliteJournal(SqliteReader):
         failed: dict[str, JournalError] = {}
         ends, marked = work.ends, self._marked
         forked = {root for root, fact in batch if fact.__class__ is Forked}
-        there = self._there({root for root, _ in batch if root not in self._ends})
+        unknown = {root for root, _ in batch if root not in self._ends}
+        there = self._there(unknown) if unknown else unknown
         for root, fact in batch:
             if root in failed:
                 continue
@@ -227,10 +229,7 @@ class SqliteJournal(SqliteReader):
                 extend(work, end, root, fact, *contents(fact, root, end.mark, marked))
             except JournalError as error:
                 failed[root] = error
-        for end in ends.values():
-            end.over = end.standing.over
-            if forked and end.standing.spent is not work.spent:
-                work.spent.take_in(end.standing.spent)
+        work.conclude()
         return failed
 
     def _there(self, roots: Collection[str]) -> set[str]:
@@ -280,12 +279,13 @@ class SqliteJournal(SqliteReader):
             self._roll_back()
             return error
         kept = self._ends
-        for root, end in work.ends.items():
-            if end.stale:
-                end.noted = end.number
-                end.new, end.open = False, not end.over
-            if end.open or (root.startswith(CONVERSATION) and len(kept) < _IDLE):
-                kept[root] = end
+        kept.update(work.ends)
+        for end in work.stale:  # any other stays open
+            end.noted = end.number
+            end.new, end.open = False, not end.over
+            root = end.standing.root
+            if not (end.open or (root.startswith(CONVERSATION) and len(kept) <= _IDLE)):
+                del kept[root]
         return None
 
     def _roll_back(self) -> None:
@@ -317,24 +317,25 @@ class SqliteJournal(SqliteReader):
         for start in range(0, len(entries), _TOGETHER * COLUMNS):
             some = entries[start : start + _TOGETHER * COLUMNS]
             self._db.execute(_insertion(len(some) // COLUMNS), some)
-        stale = [end for end in work.ends.values() if end.stale]
-        new = [end.row for end in stale if end.new]
-        if new:
-            self._db.executemany("INSERT INTO chains VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", new)
-        # Its row says that a chain was open, and it is no more, or the other way round.
-        self._update(_UPDATE, [end for end in stale if not end.new and end.open is not end.over])
-        self._update(_UPDATE_OPEN, [end for end in stale if not end.new and end.open is end.over])
+        if work.stale:
+            self._note(work.stale)
         threads = [
-            (blob(thread), end.id)
-            for end in work.ends.values()
-            if len(end.standing.threads) > end.threads
-            for thread in list(end.standing.threads)[end.threads :]
+            (blob(thread), end.id) for end in work.opening for thread in list(end.standing.threads)[end.threads :]
         ]
         if threads:
             self._db.executemany("INSERT OR REPLACE INTO threads VALUES (?, ?)", threads)
         if work.spent.sums:
             rows = [(key[0], *map(blob, key[1:]), *sums) for key, sums in work.spent.sums.items()]
             self._db.executemany(_SPEND, rows)
+
+    def _note(self, stale: Sequence[End]) -> None:
+        """Brings the rows of these chains up to date."""
+        new = [end.row for end in stale if end.new]
+        if new:
+            self._db.executemany("INSERT INTO chains VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", new)
+        # Its row says that a chain was open, and it is no more, or the other way round.
+        self._update(_UPDATE, [end for end in stale if not end.new and end.open is not end.over])
+        self._update(_UPDATE_OPEN, [end for end in stale if not end.new and end.open is end.over])
 
     def _update(self, statement: str, ends: Sequence[End]) -> None:
         rows = [(*end.row, end.noted) for end in ends]

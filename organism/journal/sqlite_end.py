@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from organism.errors import JournalError
 from organism.facts import Snapshot
@@ -49,13 +49,6 @@ class End:
     threads: int = 0
 
     @property
-    def stale(self) -> bool:
-        """Whether its row is to be brought up to date. That of one that stays open may wait: whoever reads it looks for what it does
-        not know.
-        """
-        return self.new or not self.open or self.over or self.snapshot > self.before
-
-    @property
     def row(self) -> tuple[Any, ...]:
         """What is written of it."""
         return (
@@ -64,15 +57,29 @@ class End:
         )  # fmt: skip
 
 
-@frozen
+@define
 class Work:
     """What is written in one transaction: chains as they end after it, the columns of their new entries one row after the other, and
-    what they spend.
+    what they spend. ``stale`` are those whose rows are to be brought up to date, ``opening`` those in which threads were opened.
     """
 
     ends: dict[str, End] = field(factory=dict[str, End])
     entries: list[Any] = field(factory=list[Any])
     spent: Ledger = field(factory=Ledger)
+    stale: list[End] = field(init=False, factory=list[End])
+    opening: list[End] = field(init=False, factory=list[End])
+
+    def conclude(self) -> None:
+        """All of it is there. The row of a chain that stays open may wait: whoever reads it looks for what it does not know."""
+        for end in self.ends.values():
+            standing = end.standing
+            end.over = standing.over
+            if end.over or end.new or not end.open or end.snapshot > end.before:
+                self.stale.append(end)
+            if len(standing.threads) > end.threads:
+                self.opening.append(end)
+            if standing.spent is not self.spent:
+                self.spent.take_in(standing.spent)
 
 
 def extend(work: Work, end: End, root: str, fact: Fact, content: bytes, body: bytes) -> None:

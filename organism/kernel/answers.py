@@ -11,10 +11,9 @@ from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.tree import Lack, Node, bears_depth, lack_of_one
 from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
-from organism.frames import Failure, Frame, Message, Thread
+from organism.frames import Failure, Frame, Message, Thread, shared_by
 from organism.kernel.crowding import too_crowded
-from organism.kernel.plain import plainly, receiver
-from organism.kernel.sendable import whom_before, wrong_to_reply, wrong_to_send
+from organism.kernel.sendable import remember_met, whom_before, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
 from organism.routing import Misdirected, Route, check_address
@@ -82,9 +81,7 @@ def _check_receiver(state: State, sender: Message, to: str, payload: object) -> 
     found = check_address(state.routes, sender.route, to, payload)
     if isinstance(found, Misdirected):
         return Refusal(Failure(found.code, found.text))
-    check = state.plain.get(type(payload))
-    if check is not None:
-        state.met[sender.to, found.name, type(payload)] = (found, check)
+    remember_met(state, sender.to, found, payload)
     return found
 
 
@@ -99,7 +96,7 @@ def _check_place(
     asks: bool = False,
 ) -> Refusal | None:
     """Why nothing may be sent to this handler in this thread, or in one that is opened for it with a budget."""
-    if thread.closing or thread.stopping is not None or thread is not sender.thread or sender.dropped:
+    if thread.ending is not None or thread is not sender.thread or sender.dropped:
         refused = _not_now(sender) or closed(thread)
         if refused is not None:
             return refused
@@ -134,6 +131,8 @@ def _too_deep(node: Node, opens: BudgetSettings | None, depth: int) -> Refusal |
 
 def closed(thread: Thread) -> Refusal | None:
     """Why nothing more is sent in a thread: it was stopped, or has run out of messages or time."""
+    if thread.ending is None:
+        return None
     if thread.stopping is not None:
         return Refusal(thread.stopping)
     if not thread.closing:
@@ -152,7 +151,7 @@ def _placed(sender: Message, route: Route, payload: Any, depth: int, budget: Bud
     if opens is None:
         return Target(to, payload, thread, depth)
     shared = route.shared and budget is None
-    existing = (thread.shared or {}).get(to) if shared else None
+    existing = shared_by(thread, to) if shared else None
     if existing is None:
         return Target(to, payload, thread, depth, opens=opens, shared=shared)
     return Target(to, payload, existing, depth)
@@ -257,29 +256,23 @@ def goal_of(target: Target) -> Goal:
     return Goal(target.thread.node.path, target.opens, target.to if target.shared else "")
 
 
-Planned = tuple[Outgoing, Target | Route | None]
-"""An outgoing that was checked. Where it opens a frame: whose, in the thread of its sender, or the target that says in which."""
+Planned = tuple[Outgoing, Target | Route | Frame | None]
+"""An outgoing that was checked. Where it opens a frame: whose, in the thread of its sender, or the target that says in which. Of a reply: the
+frame that it is delivered to; ``None`` where it is no new message.
+"""
 
 
 def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -> Sequence[Planned] | Refusal:
     """What is to be done with an answer, all of it, or why nothing of it is."""
-    if len(outgoing) == 1:
-        plain = plainly(state, message, outgoing[0])
-        if plain is not None:
-            return (plain,)
-    return check_closely(state, message, outgoing)
-
-
-def check_closely(state: State, message: Message, outgoing: Sequence[Outgoing]) -> Sequence[Planned] | Refusal:
-    """The same, with every question asked."""
     frame = message.frame
     plan: list[Planned] = []
     for out in outgoing:
-        target: Route | Target | Refusal | None
+        target: Route | Target | Frame | Refusal | None
         try:
             if type(out) is Reply:
                 wrong = wrong_to_reply(state, out.payload)
-                target = None if wrong is None or message.to == ORGANISM else invalid(wrong)
+                free = wrong is None or message.to == ORGANISM
+                target = _receiver(frame, out.payload) if free else invalid(wrong or "")
             elif type(out) is Send:
                 target = _check_sent(state, message, out.to, out.payload, frame.depth + 1)
             elif type(out) is Forward:
@@ -295,7 +288,7 @@ def check_closely(state: State, message: Message, outgoing: Sequence[Outgoing]) 
         plan.append((out, target))
     if len(plan) != 1:
         return _check_together(state, message, plan)
-    missing = _missing_one(frame, *plan[0])
+    missing = _missing_one(frame, plan[0][1])
     return plan if missing is None else too_many_messages(missing)
 
 
@@ -321,14 +314,14 @@ def _check_together(state: State, message: Message, plan: Sequence[Planned]) -> 
     missing = _missing(frame, plan)
     if missing is not None:
         return too_many_messages(missing)
-    crowded = too_crowded(state, message, more=_more(frame, plan))
+    crowded = too_crowded(state, message, more=_more(plan))
     return plan if crowded is None else Refusal(crowded)
 
 
 def _check_sent(state: State, message: Message, to: str, payload: object, depth: int) -> Route | Target | Refusal:
     """Where a message goes that is part of an answer."""
     found: Route | Refusal | None
-    found = whom_before(state, message, to, payload) if type(to) is str else None
+    found = whom_before(state, message.to, to, payload) if type(to) is str else None
     if found is None:
         found = _check_receiver(state, message, to, payload)
         if type(found) is not Route:
@@ -343,8 +336,8 @@ def _missing(frame: Frame, plan: Sequence[Planned]) -> Lack | None:
     """The node that cannot bear the messages of a plan."""
     goals: list[Goal] = []
     node, count = None, 0
-    for out, target in plan:
-        charged = _charged(frame, out, target)
+    for _, target in plan:
+        charged = _charged(frame, target)
         if charged is None:
             continue
         # Messages to one thread that follow one another are looked at together.
@@ -361,29 +354,34 @@ def _missing(frame: Frame, plan: Sequence[Planned]) -> Lack | None:
     return check_messages(goals) if goals else None
 
 
-def _missing_one(frame: Frame, out: Outgoing, target: Target | Route | None) -> Lack | None:
+def _missing_one(frame: Frame, target: Target | Route | Frame | None) -> Lack | None:
     """The same, of one that is all there is."""
-    if type(target) is Route:
-        return lack_of_one(frame.thread.node)
-    charged = _charged(frame, out, target)
+    charged = _charged(frame, target)
     return None if charged is None else lack_of_one(charged) if type(charged) is Node else check_messages([charged])
 
 
-def _charged(frame: Frame, out: Outgoing, target: Target | Route | None) -> Node | Goal | None:
+def _charged(frame: Frame, target: Target | Route | Frame | None) -> Node | Goal | None:
     """Whose budget an outgoing of this frame is charged to; ``None`` where it is no new message."""
     if type(target) is Route:
         return frame.thread.node
     if type(target) is Target:
         return target.thread.node if target.opens is None else goal_of(target)
-    to = receiver(frame, out.payload)
-    return None if to is None else to.thread.node
+    return target.thread.node if type(target) is Frame else None
 
 
-def _more(frame: Frame, plan: Sequence[Planned]) -> int:
+def _more(plan: Sequence[Planned]) -> int:
     """How many messages more than now are under way once a delivery is over and its plan is carried out."""
-    return sum(target is not None or receiver(frame, out.payload) is not None for out, target in plan) - 1
+    return sum(target is not None for _, target in plan) - 1
 
 
 def _leaves(frame: Frame) -> bool:
     """Whether replies of this frame leave the thread."""
     return frame.parent is None and (frame.asker is None)
+
+
+def _receiver(frame: Frame, payload: Any) -> Frame | None:
+    """The frame that a reply would be delivered to as a new message; ``None`` where it is no new message."""
+    parent = frame.parent
+    if parent is None or frame.answered or frame.asker is not None or type(payload) not in parent.route.accepts:
+        return None
+    return parent

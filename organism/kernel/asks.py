@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from organism import facts
 from organism.budget.tree import has_reached, lack_of_one
-from organism.dependence import unanswered
-from organism.frames import Failure, descendants, is_below, root_of
+from organism.dependence import is_below, unanswered
+from organism.frames import Failure, descendants, root_of
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, too_many_messages
 from organism.kernel.carrying import open_at
 from organism.kernel.crowding import too_crowded
@@ -125,11 +125,14 @@ class Asks:
 
         A task that outlives the delivery may wait for it all the same: it is told.
         """
-        for ask in tuple(message.asks or ()):
+        dealings = message.dealings
+        if dealings is None:
+            return
+        for ask in dealings.asks:
             self._cut(ask)
             ask.answer = Failure("cancelled", "the delivery that asked is over")
             self._state.woken.append(ask)
-        message.asks = None
+        dealings.wait_no_more()
 
     def abandon(self, ask: Ask, at: float) -> None:
         """An ask is no longer waited for (it timed out, or its asker's task was cancelled): its branch is cancelled."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.frames import Conversation, chain_of
+from organism.kernel.outcome import final_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from organism.budget.tree import Node
-    from organism.facts import Ended, Fact
+    from organism.facts import Fact
     from organism.frames import Thread
     from organism.kernel.state import State
 
@@ -19,20 +20,18 @@ class Book:
     """What the kernel writes to. ``record`` gets the root thread's id and the fact; ``None`` where nobody listens: then no
     fact is built.
 
-    ``ended`` is called for every thread that ended, with its final record.
+    ``ended`` is called for every thread that ended.
     """
 
     def __init__(
-        self, state: State, record: Callable[[str, Fact], None] | None, ended: Callable[[Thread, Ended], None]
+        self, state: State, record: Callable[[str, Fact], None] | None, ended: Callable[[Thread], None]
     ) -> None:
         self._state = state
-        self._record = record
         self._ended = ended
-        self.listening = record is not None
-        """Whether facts are wanted."""
+        self.listen(record)
         self.half_done = False
         """A change was begun that is neither written nor given up. Where that is so between two changes, something has raised."""
-        self.rolled: tuple[Node, ...] = ()
+        self.rolled: list[Node] = []
         """For these a new window has begun; those who wait for what was held in the old one are to be tried."""
 
     def give_up(self) -> None:
@@ -41,7 +40,9 @@ class Book:
 
     def listen(self, record: Callable[[str, Fact], None] | None) -> None:
         """Who is told from now on; nobody where ``None``."""
-        self._record, self.listening = record, record is not None
+        self._record = record
+        self.listening = self._state.schedule.lists = record is not None
+        """Whether facts are wanted."""
 
     def begin(self, at: float) -> None:
         """Starts a change at this instant."""
@@ -71,11 +72,11 @@ class Book:
             state.inbox.stir(thread)
         if state.ended:
             over, state.ended = state.ended, []
-            for gone, record in over:
-                self.say_end(gone, record)
+            for gone in over:
+                self.say_end(gone)
 
-    def say_end(self, gone: Thread, record: Ended) -> None:
+    def say_end(self, gone: Thread) -> None:
         """Writes down that a thread has ended, and tells it."""
         if self._record is not None:
-            self._record(chain_of(gone), record)
-        self._ended(gone, record)
+            self._record(chain_of(gone), final_of(gone))
+        self._ended(gone)

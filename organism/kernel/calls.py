@@ -240,7 +240,8 @@ class Calls:
 
     def after_roll(self) -> None:
         """A new window has begun: those who wait for what was held in the old one are tried."""
-        rolled, self._book.rolled = self._book.rolled, ()
+        rolled = tuple(self._book.rolled)
+        self._book.rolled.clear()
         if rolled:
             self._try_waiting(rolled)
 
@@ -263,13 +264,15 @@ class Calls:
 
     def await_result(self, delivery: Message, thread: Thread) -> None:
         """A delivery waits for a thread's result from now on, with whatever streams it has open."""
-        delivery.awaits = [*(delivery.awaits or ()), thread]
+        dealings = delivery.have_dealings()
+        dealings.awaits = [*(dealings.awaits or ()), thread]
 
     def await_no_more(self, delivery: Message, thread: Thread) -> None:
         """It has the result, or was cancelled."""
-        left = list(delivery.awaits or ())
+        dealings = delivery.have_dealings()
+        left = list(dealings.awaits or ())
         left.remove(thread)
-        delivery.awaits = left or None
+        dealings.awaits = left or None
 
     def completed(self, hold_for: CallFor, text: str, at: float, *, key: str = "", kept: Kept | None = None) -> None:
         """A model answered; its text is kept as what the thread can hand in, all of it for its delivery under ``key`` (R21)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from organism.frames import Failure, Frame, Message, ThreadKind, above_new
+from organism.frames import Failure, Frame, Message, ThreadKind, shared_by
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
 from organism.kernel.sameness import is_keyed, key_of_sent
@@ -14,8 +14,17 @@ from organism.routing import Route
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from organism.frames import Thread
     from organism.kernel.answers import Planned, Target
     from organism.kernel.state import State
+
+
+def above_new(parent: Frame | None, sender: Frame, thread: Thread) -> Frame | None:
+    """The frame that counts a new one in ``thread`` among its children: the one that opened it; where the new one replaces
+    that, whoever counted it. One in another thread is counted by the frame that opened it, also where it answers for that:
+    the budget of a thread holds until all that was opened in it has ended.
+    """
+    return sender if parent is sender or sender.thread is not thread else sender.above
 
 
 def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[Message]:
@@ -27,8 +36,11 @@ def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[M
         if keyed:
             known_as = key_of_sent(message, f"{type(out).__name__}:{number}")
             number += 1
-        if target is None:
-            _carry_reply(state, frame, out.payload, known_as)
+        if isinstance(target, Frame):
+            frame.answered = True
+            state.post(target, out.payload, frame.handler, "reply", idempotency=known_as)
+        elif target is None:
+            _carry_reply(state, frame, out.payload)
         elif type(out) is Send:
             if type(target) is Route:
                 state.post_opening(
@@ -68,7 +80,7 @@ def open_at(
     """Posts into a new frame, opening the sub-thread it belongs to where it needs one. ``like``: the frame it replaces."""
     thread = target.thread
     owner = sender.frame
-    opened = (owner.thread.shared or {}).get(target.to) if target.shared else None
+    opened = shared_by(owner.thread, target.to) if target.shared else None
     if opened is not None:
         thread = opened
     elif target.opens is not None:
@@ -84,7 +96,8 @@ def open_at(
     )  # fmt: skip
 
 
-def _carry_reply(state: State, frame: Frame, payload: Any, known_as: str) -> None:
+def _carry_reply(state: State, frame: Frame, payload: Any) -> None:
+    """Hands a reply on that is no new message."""
     ask = frame.asker
     if ask is not None and not ask.done:
         state.resolve(ask, payload)
@@ -94,10 +107,6 @@ def _carry_reply(state: State, frame: Frame, payload: Any, known_as: str) -> Non
         state.come_late(frame, payload)
     else:
         parent = frame.parent
-        if type(payload) in parent.route.accepts:
-            frame.answered = True
-            state.post(parent, payload, frame.handler, "reply", idempotency=known_as)
-        else:
-            text = f"'{parent.handler}' does not take {type(payload).__name__}, the reply of '{frame.handler}'"
-            state.hand_over(frame, None)
-            climb(state, parent, Failure("validation", text))
+        text = f"'{parent.handler}' does not take {type(payload).__name__}, the reply of '{frame.handler}'"
+        state.hand_over(frame, None)
+        climb(state, parent, Failure("validation", text))

@@ -9,7 +9,7 @@ from organism.budget.caps import figure
 from organism.budget.claims import CALLS, MESSAGES, VECTOR, Charge
 from organism.budget.tree import Node, note_details, put_back
 from organism.frames import Failure, Thread, root_of
-from organism.kernel.outcome import amend
+from organism.kernel.outcome import amend, seal
 from organism.kernel.windows import path_of
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def add_hold(state: State, hold: Hold) -> None:
     if hold.streamed:
         state.streams.setdefault(hold.thread, []).append(hold)
     if hold.grace:
-        hold.thread.graced = True
-        if hold.thread.exhausted is None:
-            hold.thread.exhausted = Failure(
+        ending = hold.thread.have_ending()
+        ending.graced = True
+        if ending.exhausted is None:
+            ending.exhausted = Failure(
                 "exhausted",
                 "answered on what was kept back",
                 unit=_short_of(hold.thread.node),
@@ -65,20 +66,26 @@ def apply_charge(state: State, hold: Hold, charge: Charge, amounts: Vector) -> t
         if left:
             state.streams[hold.thread] = left
     path = path_of(hold)
+    late = hold.thread.ended
+    if late:
+        seal(hold.thread)
     put_back(path, hold.need, amounts)
     note_details(path, charge)
-    if hold.thread.ended:
+    if late:
         amend(hold.thread)
     if amounts[CALLS] or amounts[0]:
-        hold.thread.calls_like = amounts
+        hold.thread.have_outlay().calls_like = amounts
     state.sums.spend(hold, charge, amounts)
     return path
 
 
 def note_text(thread: Thread, handler: str, text: str) -> None:
     """Keeps the last text of the thread, the root frame's handler preferred."""
-    if text and (thread.partial is None or handler == thread.handler or thread.partial[0] != thread.handler):
-        thread.partial = (handler, text)
+    if not text:
+        return
+    outlay = thread.have_outlay()
+    if outlay.partial is None or handler == thread.handler or outlay.partial[0] != thread.handler:
+        outlay.partial = (handler, text)
 
 
 def overdrafts(hold: Hold, charge: Charge) -> Sequence[str]:

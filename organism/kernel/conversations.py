@@ -126,11 +126,8 @@ def join(state: Changes, thread: Thread, conversation: Conversation) -> None:
         _begin(state, thread, conversation)
 
 
-def end_turn(state: Changes, thread: Thread) -> None:
+def end_turn(state: Changes, thread: Thread, conversation: Conversation) -> None:
     """A turn has ended: what it remembers is the conversation's, and the next one begins."""
-    conversation = thread.conversation
-    if conversation is None:
-        return
     running = conversation.turns[0] is thread
     conversation.turns.remove(thread)
     _keep_unheard(thread, conversation)
@@ -182,9 +179,14 @@ def pass_up(thread: Thread) -> None:
     for handler, queue in (thread.pending or {}).items():
         for each in queue:
             if each.node == root.conversation.chain:
-                if root.pending is None:
-                    root.pending = {}
-                root.pending.setdefault(handler, []).append(each)
+                wait_to_hear(root, handler).append(each)
+
+
+def wait_to_hear(thread: Thread, handler: str) -> list[Warned]:
+    """The warnings that an agent is yet to be told in its next prompt in a thread, to be added to."""
+    troubles = thread.have_troubles()
+    troubles.pending = troubles.pending or {}
+    return troubles.pending.setdefault(handler, [])
 
 
 def unheard(thread: Thread, handler: str) -> list[Warned]:
@@ -215,7 +217,8 @@ def _begin(state: Changes, thread: Thread, conversation: Conversation) -> None:
     for handler, queue in (thread.pending or {}).items():
         conversation.unheard = conversation.unheard or {}
         conversation.unheard.setdefault(handler, []).extend(queue)
-    thread.pending, conversation.unheard = conversation.unheard, None
+    if conversation.unheard is not None or thread.troubles is not None:
+        thread.have_troubles().pending, conversation.unheard = conversation.unheard, None
     limit = conversation.node.caps.seconds
     if limit is None:
         return

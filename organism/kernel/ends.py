@@ -66,7 +66,7 @@ class Ends:
     def halt(self, thread: Thread, failure: Failure) -> None:
         """Part of a change: a thread is stopped with all below it, and what runs there is cancelled. What is queued is to be dropped."""
         for each in list(descendants(thread)):
-            each.stopping = failure
+            each.have_ending().stopping = failure
         for message in tuple(self._state.occupied.values()):
             if message.thread.stopping is failure:
                 self.cancel_running(message)

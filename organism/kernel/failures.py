@@ -41,7 +41,8 @@ def climb(state: Changes, frame: Frame, failure: Failure) -> None:
         ask = step.asker
         if step.top:
             state.not_handled(step.thread, failure, at_root=step.parent is None and ask is None)
-            if step.parent is not None and step.thread.last_due and step.thread.open == 1:
+            ending = step.thread.ending
+            if step.parent is not None and ending is not None and ending.last_due and step.thread.open == 1:
                 return
         if ask is not None and not ask.done:
             state.resolve(ask, failure)

@@ -12,7 +12,9 @@ from organism import facts
 from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
-from organism.frames import Ask, Failure, Frame, Thread, Warned, above_new, chain_of, descendants, is_below, root_of
+from organism.dependence import is_below
+from organism.frames import Ask, Failure, Frame, Thread, Warned, chain_of, descendants, root_of
+from organism.kernel.carrying import above_new
 from organism.kernel.charges import add_hold, apply_charge, note_text
 from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
 from organism.kernel.grants import apply_grant, note_estimate
@@ -48,8 +50,8 @@ class Fold:
         self.state.index = self._index = Index()
         self.threads: set[str] = set()
         """Every thread that it has met."""
-        self.unsaid: dict[str, tuple[Thread, facts.Ended]] = {}
-        """Ends that followed from a fact, and that the record does not tell of yet: it was cut right behind that fact."""
+        self.unsaid: dict[str, Thread] = {}
+        """Threads that ended by a fact, and of whose end the record does not tell yet: it was cut right behind that fact."""
         self._parted: dict[str, Thread] = {}
         self._warned: dict[Ref, Warned] = {}
 
@@ -73,8 +75,8 @@ class Fold:
         for step in fact.steps:
             self._step(step, message)
         self._after(fact, message)
-        for thread, end in state.ended:
-            self.unsaid[thread.id] = (thread, end)
+        for thread in state.ended:
+            self.unsaid[thread.id] = thread
             if any(hold.thread is thread for hold in state.holds.values()):
                 self._parted[thread.id] = thread  # its open calls are still to be settled
         state.ended.clear()
@@ -120,7 +122,8 @@ class Fold:
     def _after(self, fact: Fact, message: Message | None) -> None:
         match fact:
             case facts.Answered() | facts.Failed() | facts.Dropped() if message is not None:
-                message.asks = None
+                if message.dealings is not None:
+                    message.dealings.wait_no_more()
                 root = root_of(message.thread)
                 self.state.drop(message)
                 if isinstance(fact, facts.Buried) and fact.stops is not None:
@@ -187,7 +190,7 @@ class Fold:
 
     def _halt(self, thread: Thread, failure: Failure) -> None:
         for each in list(descendants(thread)):
-            each.stopping = failure
+            each.have_ending().stopping = failure
 
     def _cancel(self, thread: Thread) -> None:
         """What was under way when a thread was stopped, or its time ran out, was cancelled."""

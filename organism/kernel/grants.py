@@ -20,6 +20,7 @@ from organism.kernel.outcome import used
 from organism.kernel.recall import Done, remember
 from organism.kernel.times import running_time
 from organism.names import ORGANISM, suggestion
+from organism.outcomes import Outlay
 from organism.settings import UNITS
 from organism.usage import PICO_PER_USD, Estimate, added, written
 
@@ -83,7 +84,8 @@ class Grants:
         """How far a limit may rise, with what keeps it from rising further."""
         up_to = thread.node.policy.grants_up_to
         if up_to is not None:
-            granted = (root_of(thread).granted or {}).get(unit, Decimal(0))
+            outlay = root_of(thread).outlay or Outlay()
+            granted = (outlay.granted or {}).get(unit, Decimal(0))
             left = max(Decimal(0), _less(up_to.get(unit, Decimal(0)), granted))
             yield left, f"{_plain(left)} more {unit} may be granted to this thread (`grants_up_to`)"
         above = self._seconds_above(thread, at) if unit == "seconds" else _free_above(thread.node, VECTOR.index(unit))
@@ -248,14 +250,16 @@ def raised(budget: BudgetSettings, unit: str, amount: Decimal) -> BudgetSettings
 def apply_grant(thread: Thread, unit: str, amount: Decimal, budget: BudgetSettings, at: float) -> None:
     """Gives a thread its higher limit, and counts that as granted to its root thread."""
     root = root_of(thread)
-    granted = root.granted = root.granted or {}
-    granted[unit] = added(granted.get(unit, Decimal(0)), amount)
+    outlay = root.have_outlay()
+    outlay.granted = outlay.granted or {}
+    outlay.granted[unit] = added(outlay.granted.get(unit, Decimal(0)), amount)
     apply_limits(thread, budget, at)
 
 
 def note_estimate(thread: Thread, estimate: Estimate) -> None:
     """Keeps a forecast until its thread ends."""
-    thread.estimates = [*(thread.estimates or ()), estimate]
+    outlay = thread.have_outlay()
+    outlay.estimates = [*(outlay.estimates or ()), estimate]
 
 
 def _less(one: Decimal, other: Decimal) -> Decimal:

@@ -20,6 +20,7 @@ from organism.images import (
     ThreadImage,
 )
 from organism.kernel.recall import Done, Times
+from organism.outcomes import Ending, Outlay, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +86,7 @@ def _of_conversation(conversation: Conversation) -> ConversationImage:
 
 
 def _of_thread(state: State, thread: Thread) -> ThreadImage:
+    troubles, outlay, ending = thread.troubles or Troubles(), thread.outlay or Outlay(), thread.ending or Ending()
     return ThreadImage(
         thread=thread.id,
         kind=thread.kind,
@@ -99,23 +101,23 @@ def _of_thread(state: State, thread: Thread) -> ThreadImage:
         seq=thread.seq,
         calls=thread.calls,
         node=_of_node(thread.node),
-        records=tuple(thread.records or ()),
+        records=() if thread.below is None else tuple(thread.below.records or ()),
         replies=tuple(thread.replies),
-        failures=tuple(thread.failures or ()),
-        warnings=_copies(thread.warnings),
-        pending={handler: _copies(warned) for handler, warned in (thread.pending or {}).items()},
+        failures=tuple(troubles.failures or ()),
+        warnings=_copies(troubles.warnings),
+        pending={handler: _copies(warned) for handler, warned in (troubles.pending or {}).items()},
         state={handler: dict(state) for handler, state in (thread.state or {}).items()},
-        partial=thread.partial,
-        calls_like=thread.calls_like,
-        exhausted=thread.exhausted,
-        stopping=thread.stopping,
-        closing=thread.closing,
-        last_due=thread.last_due,
-        graced=thread.graced,
+        partial=outlay.partial,
+        calls_like=outlay.calls_like,
+        exhausted=ending.exhausted,
+        stopping=ending.stopping,
+        closing=ending.closing,
+        last_due=ending.last_due,
+        graced=ending.graced,
         time_fired=thread.time_fired,
         stands_since=state.inbox.resting.get(thread),
-        granted=tuple((thread.granted or {}).items()),
-        estimates=tuple(thread.estimates or ()),
+        granted=tuple((outlay.granted or {}).items()),
+        estimates=tuple(outlay.estimates or ()),
         letter=thread.letter or None,
         ring=None if state.rings is None else state.rings.image(thread),
     )
@@ -166,7 +168,6 @@ def _of_message(message: Message, asked_at: float | None) -> MessageImage:
         sender=message.sender,
         kind=message.kind,
         frame=(message.frame.thread.id, message.frame.seq),
-        graced=message.graced,
         dropped=message.dropped,
         told=_copies(message.told),
         recalled=tuple(_of_known(key, answer) for key, answer in (message.known or {}).items()),

@@ -26,6 +26,7 @@ from organism.kernel.conversations import begun, out_of_time, unheard
 from organism.kernel.ends import Ends
 from organism.kernel.failures import climb
 from organism.kernel.grants import Grants
+from organism.kernel.hop import hop
 from organism.kernel.imaging import image_of
 from organism.kernel.loops import note_loops
 from organism.kernel.notices import stands
@@ -33,7 +34,7 @@ from organism.kernel.opening import open_thread
 from organism.kernel.people import People
 from organism.kernel.recall import remember
 from organism.kernel.retries import Retries
-from organism.kernel.sendable import wrong_to_send
+from organism.kernel.sendable import remember_met, whom_before, wrong_to_send
 from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
@@ -45,12 +46,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from organism.budget.tree import Lack
-    from organism.facts import Ended, Fact
+    from organism.facts import Fact
     from organism.frames import Message, Warned
     from organism.images import CutShort
     from organism.kernel.answers import Planned
     from organism.kernel.conversations import Beginning
     from organism.message import Outgoing
+    from organism.routing import Route
     from organism.settings import BudgetSettings, Settings
 
 
@@ -65,8 +67,8 @@ class Kernel:
     def __init__(self, settings: Settings, record: Callable[[str, Fact], None] | None = None) -> None:
         self.routes = routes(settings)
         self.state = State(settings, self.routes)
-        self.ended: list[tuple[Thread, Ended]] = []
-        self.book = Book(self.state, record, lambda thread, end: self.ended.append((thread, end)))
+        self.ended: list[Thread] = []
+        self.book = Book(self.state, record, self.ended.append)
         self.calls = Calls(self.state, self.book)
         self.ends = Ends(self.state, self.book, self.calls)
         self.asks = Asks(self.state, self.book, self.ends)
@@ -75,6 +77,8 @@ class Kernel:
         self.people = People(self.state, self.book, self)
         self.retries = Retries(self.state, self.book, self.ends, self.asks, self.unfit)
         self.schedule = self.state.schedule
+        self.take = self.schedule.take
+        """Takes the next delivery, which has a place then; ``None`` where nothing is ready, or no place is free."""
 
     # From outside
 
@@ -94,12 +98,7 @@ class Kernel:
         it is not there yet; ``accounts`` are those that a thread is under that is no turn. Raises RoutingError or
         BudgetExhaustedError; then nothing happened.
         """
-        found = check_address(self.routes, None, to, payload)
-        if isinstance(found, Misdirected):
-            raise RoutingError(found.text)
-        wrong = wrong_to_send(self.state, payload)
-        if wrong is not None:
-            raise RoutingError(wrong)
+        found = (whom_before(self.state, "", to, payload) if type(to) is str else None) or self._receiver(to, payload)
         late = self.times.refusal(at)
         if late is not None:
             raise late
@@ -120,9 +119,24 @@ class Kernel:
             self.state, id_, "root", to, budget, None, labels, conversation=conversation, accounts=accounts
         )
         posted = self.state.post_opening(thread, found, payload, "", "ingress", parent=None, above=None, depth=1)
-        note_arrival(self.state, posted)
-        self.book.write(facts.Accepted, thread)
+        if has_reached(thread.node):
+            note_arrival(self.state, posted)
+        if self.book.listening:
+            self.book.write(facts.Accepted, thread)
+        else:
+            self.book.unheard(thread)
         return thread
+
+    def _receiver(self, to: str, payload: Any) -> Route:
+        """Whom a message from outside is for; raises RoutingError."""
+        found = check_address(self.routes, None, to, payload)
+        if isinstance(found, Misdirected):
+            raise RoutingError(found.text)
+        wrong = wrong_to_send(self.state, payload)
+        if wrong is not None:
+            raise RoutingError(wrong)
+        remember_met(self.state, "", found, payload)
+        return found
 
     def _refused_message(self, missing: Lack | None) -> BudgetExhaustedError | HandlerFailedError:
         assert missing is not None  # noqa: S101 - asked where something is
@@ -139,13 +153,6 @@ class Kernel:
 
     # Deliveries
 
-    def take(self) -> Message | None:
-        """The next delivery, which now has a place; ``None`` where nothing is ready, or no place is free."""
-        message = self.schedule.take()
-        if message is not None and self.book.listening:
-            self.state.taken[message] = None
-        return message
-
     def suspended(self, message: Message) -> None:
         """A delivery waits for something: its mailbox is taken until it is done."""
         occupy(self.state, message)
@@ -161,25 +168,26 @@ class Kernel:
         began: float | None = None,
     ) -> Failure | None:
         """A delivery finished. All it answers is carried out, or nothing of it; then the failure is returned. ``began`` as in :meth:`failed`."""
-        thread = message.thread
-        if self.state.streams:
+        kernel, thread = self.state, message.thread
+        if kernel.streams:
             self.calls.abandoned(thread, message, at)
-        if message.dropped or thread.stopping is not None:
+        if message.dropped or (thread.ending is not None and thread.stopping is not None):
             self.dropped(message, at, placed=placed)
             return None
-        plan = check_answer(self.state, message, outgoing) if outgoing else ()
+        if len(outgoing) == 1 and hop(kernel, self.book, message, outgoing[0], state, at, placed):
+            return None
+        plan = check_answer(kernel, message, outgoing) if outgoing else ()
         if isinstance(plan, Refusal):
             self.refused(message, plan, at, placed=placed, began=began)
             return plan.failure
         self.book.begin(at)
         if state:
-            self.state.set_state(thread, message.to, state)
+            kernel.set_state(thread, message.to, state)
         looped = self._carry(message, plan) if plan else None
-        if message.told is not None:
-            post_notices(self.state, message)
-        if message.asks is not None:
+        if message.dealings is not None:
+            post_notices(kernel, message)
             self.asks.leave(message)
-        self.state.finish(message, placed=placed)
+        kernel.finish(message, placed=placed)
         if self.book.listening:
             self.book.write(facts.Answered, thread, seq=message.seq, handler=message.to, state=state or None)
         else:
@@ -285,6 +293,8 @@ class Kernel:
             return ()
         hears = message.thread
         still = [each for each in unheard(hears, message.to) if stands(self.state.threads, hears, each)]
+        if not still:  # as for most prompts
+            return ()
         # One that was armed again and has fired once more is told once, as it fired last.
         last = {(each.node, each.unit, each.level, each.threshold): each for each in still}
         return tuple(each for each in still if each.about is not None or each in last.values())

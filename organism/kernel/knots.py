@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.budget.crowd import bears
+from organism.budget.claims import NOTHING
 from organism.budget.tree import Lack
-from organism.dependence import needed_by, needed_in
-from organism.frames import Message, descendants, is_below, pending
-from organism.kernel.windows import counts_at
+from organism.budget.waiting import lacking
+from organism.dependence import is_below, needed_by, needed_in
+from organism.frames import Message, descendants, pending
+from organism.kernel.streams import held_by
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
+    from organism.budget.claims import Vector
     from organism.budget.tree import Node
     from organism.budget.waiting import Waiter
     from organism.frames import Frame, Thread
@@ -55,14 +57,14 @@ class Knots:
         needs = self._needs()
         blocked = set(needs)
         while True:
-            kept = [hold for hold in self._streams() if _owner(hold) in blocked]
+            kept = held_by(hold for hold in self._streams() if _owner(hold) in blocked)
             go = [owner for owner in blocked if self._may_go(owner, needs[owner], blocked, kept)]
             if not go:
                 break
             blocked.difference_update(go)
         waiting = [waiter for owner in blocked for waiter in self._calls.get(owner, ())]
         youngest = max(waiting, key=lambda waiter: waiter.number, default=None)
-        lack = None if youngest is None else self._keeps(youngest, blocked, kept)
+        lack = None if youngest is None else self._keeps(youngest, kept)
         return None if youngest is None or lack is None else (youngest, lack)
 
     def _streams(self) -> Iterator[Hold]:
@@ -80,7 +82,7 @@ class Knots:
                 continue
             found[owner] = []
             if isinstance(owner, Message):
-                asked = (ask.frame for ask in owner.asks or () if not ask.done and ask.frame is not None)
+                asked = (ask.frame for ask in owner.asks if not ask.done and ask.frame is not None)
                 for frame in asked:
                     found[owner].append([] if self._has_work(frame.thread, frame) else list(needed_by(frame, running)))
                 for thread in owner.awaits or ():
@@ -104,35 +106,28 @@ class Knots:
         return isinstance(owner, Message) and bool(owner.asks or owner.awaits)
 
     def _may_go(
-        self, owner: Owner, needs: list[list[Message]], blocked: Collection[Owner], kept: Iterable[Hold]
+        self, owner: Owner, needs: list[list[Message]], blocked: Collection[Owner], kept: Mapping[Node, Vector]
     ) -> bool:
         """Whether it goes on once all has settled that does not wait itself."""
-        if any(self._keeps(waiter, blocked, kept) is None for waiter in self._calls.get(owner, ())):
+        if any(self._keeps(waiter, kept) is None for waiter in self._calls.get(owner, ())):
             return True
         return any(not needed or any(other not in blocked for other in needed) for needed in needs)
 
-    def _keeps(self, waiter: Waiter, blocked: Collection[Owner], kept: Iterable[Hold]) -> Lack | None:
-        """What keeps a call from going beside these holds alone: what it lacks, or what an older one that bars it lacks."""
-        for node, unit in _lacking(waiter, kept):
-            return Lack(node, unit, waiter.least[unit], for_good=True)
-        for owner in blocked:
-            for older in self._calls.get(owner, ()):
-                if older.number < waiter.number and self._state.line.is_impatient(older):
-                    for node, unit in _lacking(older, kept):
-                        if node in waiter.path:
-                            return Lack(node, unit, waiter.least[unit], for_good=True)
+    def _keeps(self, waiter: Waiter, kept: Mapping[Node, Vector]) -> Lack | None:
+        """What keeps a call from going beside this alone: what it lacks, or what an older one that bars it lacks. That one
+        goes on waiting, whatever else its owner does, and whether or not a stream waits for that.
+        """
+        for node in waiter.path:
+            for unit in lacking(waiter, node, kept.get(node, NOTHING)):
+                return Lack(node, unit, waiter.least[unit], for_good=True)
+        for node in waiter.path:
+            held = kept.get(node, NOTHING)
+            older = self._state.line.bar(node, held)
+            if older is not None and older.number < waiter.number:
+                unit = next(lacking(older, node, held))
+                return Lack(node, unit, waiter.least[unit], for_good=True)
         return None
 
 
 def _owner(hold: Hold) -> Owner:
     return hold.message or hold.thread
-
-
-def _lacking(waiter: Waiter, kept: Iterable[Hold]) -> Iterator[tuple[Node, int]]:
-    """Where, and in which units, a call does not fit beside these holds alone."""
-    for node in waiter.path:
-        cap = node.caps.limit if waiter.grace and node is waiter.path[0] else node.caps.working
-        for unit in node.caps.limited:
-            held = sum(hold.need[unit] for hold in kept if counts_at(hold, node))
-            if node.used[unit] + held + waiter.least[unit] > cap[unit] and bears(unit, waiter.least[unit]):
-                yield node, unit

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
+from organism.restart import Past
+
 if TYPE_CHECKING:
     from organism.frames import Message
     from organism.kernel.state import State
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
 def put_back(state: State, message: Message, attempt: Attempt, *, placed: bool) -> None:
     """A delivery is over that is tried again later: all of it is forgotten but that it was. ``placed``: it has its place still."""
     state.occupied.pop((message.thread, message.mailbox), None)
-    state.taken.pop(message, None)
+    state.schedule.taken.pop(message, None)
     state.schedule.hold_back(message, placed=placed)
     _wait(state, message, (*message.tries, attempt))
 
@@ -27,8 +31,10 @@ def take_back(state: State, message: Message, tries: tuple[Attempt, ...]) -> Non
 
 
 def _wait(state: State, message: Message, tries: tuple[Attempt, ...]) -> None:
-    message.tries, message.known, message.clock_reads, message.asks = tries, None, None, None
-    message.rerun = False
+    message.past = evolve(message.past or Past(), tries=tries, rerun=False)
+    if message.dealings is not None:
+        message.dealings.wait_no_more()
+        message.dealings.known = message.dealings.clock_reads = None
     state.retries[message] = tries[-1].again_at or state.now
 
 

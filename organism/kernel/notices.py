@@ -110,7 +110,7 @@ def exhausted_payload(node: Node, failure: Failure, *, grace: bool = True) -> Bu
 
 def calls_left(thread: Thread) -> int | None:
     """How many more calls like the last one the thread's path bears; ``None`` before the first."""
-    like = thread.calls_like
+    like = None if thread.outlay is None else thread.outlay.calls_like
     if like is None:
         return None
     left = [

@@ -40,10 +40,10 @@ def open_thread(
     no turn of a conversation.
     """
     thread = enter_thread(state, id_, kind, handler, budget, owner, labels, conversation, accounts)
-    thread.paused_at = None if owner is None else owner.thread.paused_at
     if conversation is not None:
         join(state, thread, conversation)
     if owner is not None:
+        thread.paused_at = owner.thread.paused_at
         owner.thread.seq += 1
     if state.steps is not None:
         state.steps.append(
@@ -88,26 +88,27 @@ def enter_thread(
 ) -> Thread:
     """Makes a thread and its node, and enters it where live threads are found."""
     if owner is not None:
-        path = owner.thread.node.path
+        path, scope = owner.thread.node.path, "sub-thread"
     else:
         path = state.pools.above(accounts, state.now) if conversation is None else conversation.node.path
+        scope = "thread"
     policy, limits = _terms(state, path[0], budget)
-    node = Node("thread" if owner is None else "sub-thread", limits, policy, thread=id_, above=path)
+    node = Node(scope, limits, policy, thread=id_, above=path)
     if type(labels) is not FrozenDict:  # handlers see them in many places, and those below share them
         labels = FrozenDict(labels)
     thread = Thread(id_, kind, handler, node, owner, labels, state.now, budget)
-    thread.conversation = conversation
-    if owner is None:
-        thread.accounts = accounts if conversation is None else conversation.accounts
+    if conversation is not None:
+        thread.conversation, thread.accounts = conversation, conversation.accounts
+    elif owner is None:
+        thread.accounts = accounts
     state.threads[id_] = thread
     if node.caps.seconds is not None:
         state.timed.append(thread)
     if owner is not None:
-        if owner.thread.subs is None:
-            owner.thread.subs = {}
-        owner.thread.subs[id_] = thread
+        below = owner.thread.have_below()
+        below.subs = below.subs or {}
+        below.subs[id_] = thread
         if kind == "shared":
-            if owner.thread.shared is None:
-                owner.thread.shared = {}
-            owner.thread.shared[handler] = thread
+            below.shared = below.shared or {}
+            below.shared[handler] = thread
     return thread

@@ -10,6 +10,7 @@ from attrs import evolve
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
 from organism.facts import Ended
+from organism.outcomes import Outlay
 from organism.usage import usage_of
 
 if TYPE_CHECKING:
@@ -29,13 +30,10 @@ def outcome_of_code(code: str) -> str:
 def decisive(thread: Thread) -> tuple[str, Failure | None]:
     """The thread's outcome and the failure that made it."""
     worst: tuple[str, Failure | None] = ("completed", None)
-    if thread.failures is None and thread.exhausted is None and thread.stopping is None:
+    if thread.troubles is None and thread.ending is None:
         return worst
-    candidates = [*(thread.failures or ())]
-    if thread.exhausted is not None:
-        candidates.append(thread.exhausted)
-    if thread.stopping is not None:
-        candidates.append(thread.stopping)
+    unhandled = None if thread.troubles is None else thread.troubles.failures
+    candidates = [each for each in (*(unhandled or ()), thread.exhausted, thread.stopping) if each is not None]
     for failure in candidates:
         outcome = outcome_of_code(failure.code)
         if GRAVITY.index(outcome) > GRAVITY.index(worst[0]):
@@ -54,8 +52,9 @@ def record_of(thread: Thread, now: float) -> Ended:
     node = thread.node
     until = now if thread.paused_at is None else thread.paused_at  # what runs while it is paused is no time of its own
     seconds = max(0.0, until - thread.opened_at)
-    partial = thread.partial[1] if thread.partial is not None and not thread.replies else None
-    below: tuple[Ended, ...] = () if thread.records is None else tuple(thread.records)
+    outlay = thread.outlay or Outlay()
+    partial = outlay.partial[1] if outlay.partial is not None and not thread.replies else None
+    below: tuple[Ended, ...] = () if thread.below is None else tuple(thread.below.records or ())
     usage = usage_with_subs(node, seconds)
     return Ended(
         at=now,
@@ -77,19 +76,38 @@ def record_of(thread: Thread, now: float) -> Ended:
         threads=below,
         conversation=None if thread.conversation is None else thread.conversation.id,
         estimates=()
-        if thread.estimates is None
-        else tuple(evolve(each, end=used(thread, each.unit, seconds)) for each in thread.estimates),
+        if outlay.estimates is None
+        else tuple(evolve(each, end=used(thread, each.unit, seconds)) for each in outlay.estimates),
     )
+
+
+def final_of(thread: Thread) -> Ended:
+    """The final record of a thread that has ended, made when it is first asked for: many who wait for a thread ask for no more than its
+    reply. What it says is what was at the end: see :func:`seal`.
+    """
+    if thread.final is None:
+        assert thread.ended_at is not None  # noqa: S101 - asked of threads that have ended
+        thread.final = record_of(thread, thread.ended_at)
+    final: Ended = thread.final
+    return final
+
+
+def seal(thread: Thread) -> None:
+    """Before something of a thread that has ended, or of those above it, is changed: what their records say stays as it is."""
+    above: Thread | None = thread
+    while above is not None and above.ended:
+        final_of(above)
+        above = None if above.owner is None else above.owner.thread
 
 
 def amend(thread: Thread) -> None:
     """What was settled after a thread's end is part of its record, where whoever called it still keeps that (R18)."""
     while thread.ended and thread.owner is not None:
-        above = thread.owner.thread
+        above = thread.owner.thread.have_below()
         above.records = [
             _amended(record, thread) if record.thread == thread.id else record for record in above.records or ()
         ]
-        thread = above
+        thread = thread.owner.thread
 
 
 def _amended(record: Ended, thread: Thread) -> Ended:
@@ -98,7 +116,7 @@ def _amended(record: Ended, thread: Thread) -> Ended:
         record,
         usage=usage_with_subs(node, seconds),
         own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated_own),
-        threads=tuple(thread.records or ()),
+        threads=() if thread.below is None else tuple(thread.below.records or ()),
     )
 
 
@@ -111,7 +129,7 @@ def used(thread: Thread, unit: str, seconds: float) -> Decimal:
 
 
 def _all_warnings(thread: Thread, below: tuple[Ended, ...]) -> tuple[Warned, ...]:
-    if thread.warnings is None and not below:
+    if thread.troubles is None and not below:
         return ()
     every = [*(thread.warnings or ()), *(warned for record in below for warned in record.warnings)]
     return tuple(sorted(every, key=lambda warned: warned.seq))

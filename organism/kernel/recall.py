@@ -42,15 +42,17 @@ def remember(message: Message | None, key: str, answer: Any) -> None:
     :class:`organism.images.CutShort`.
     """
     if message is not None and key:
-        if message.known is None:
-            message.known = {}
-        message.known[key] = answer
+        dealings = message.have_dealings()
+        if dealings.known is None:
+            dealings.known = {}
+        dealings.known[key] = answer
 
 
 def note_clock(state: State, message: Message | None) -> None:
     """Writes down what a delivery has read from the clock, with what it asks for now: nothing left it that depends on it."""
-    if message is not None and message.clock_reads:
-        times, message.clock_reads = tuple(message.clock_reads), None
+    dealings = None if message is None else message.dealings
+    if message is not None and dealings is not None and dealings.clock_reads:
+        times, dealings.clock_reads = tuple(dealings.clock_reads), None
         read_clock(state, message, times)
 
 

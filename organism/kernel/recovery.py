@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from organism import facts
 from organism.frames import Failure, Thread, descendants
 from organism.kernel.charges import abandoned_charge
 from organism.kernel.fold import Fold
 from organism.kernel.sums import ALL
+from organism.restart import Past
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,8 +55,8 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
     state.pools.come_to(at)
     folding = _folded(kernel, record)
     book.rolled += state.come_to(at)
-    for gone, end in folding.unsaid.values():
-        book.say_end(gone, end)
+    for gone in folding.unsaid.values():
+        book.say_end(gone)
     holds = [hold for hold in state.holds.values() if hold.chain == chain]
     roots = _roots(state, chain)
     for thread in roots:
@@ -104,7 +107,7 @@ def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:
             state.drop(message)
             book.write(facts.Dropped, message.thread, seq=message.seq)
             continue
-        message.rerun, message.old = bool(message.known), True
+        message.past = evolve(message.past or Past(), old=True, rerun=bool(message.known))
         if message.asks:
             kernel.suspended(message)
         if message in state.retries:

@@ -18,6 +18,7 @@ from organism.kernel.later import take_back
 from organism.kernel.opening import enter_thread
 from organism.kernel.recall import Done, Times
 from organism.kernel.windows import path_of
+from organism.outcomes import Ending, Outlay, Troubles
 from organism.settings import BudgetSettings
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> 
     owner = None if living is None else Frame(living, 0, state.routes[living.handler], None, 0, None, None)
     labels = (image.labels or {}) if living is None else living.labels
     thread = Thread(image.thread, "root" if owner is None else "call", "", node, owner, labels, state.now, budget)
-    thread.ended = True
+    thread.ended_at = state.now
     if owner is None:
         thread.conversation = conversation
         thread.accounts = () if conversation is None else conversation.accounts
@@ -111,23 +112,29 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
     )
     thread.opened_at, thread.paused_at, thread.waits_turn = image.opened_at, image.paused_at, image.waits_turn
     thread.seq, thread.calls = image.seq, image.calls
-    thread.records = list(image.records) or None
     thread.replies = [(handler, payload) for handler, payload in image.replies] or NONE
-    thread.failures = list(image.failures) or None
-    thread.warnings = list(image.warnings) or None
-    thread.pending = {handler: list(warned) for handler, warned in image.pending.items()} or None
     thread.state = {handler: Memory(kept) for handler, kept in image.state.items()} or None
-    thread.partial, thread.calls_like = image.partial, image.calls_like
-    thread.exhausted, thread.stopping = image.exhausted, image.stopping
-    thread.closing, thread.last_due, thread.graced = image.closing, image.last_due, image.graced
+    _restore_rest(thread, image)
     thread.time_fired, thread.letter = image.time_fired, bool(image.letter)
     if image.stands_since is not None:
         state.inbox.resting[thread] = image.stands_since
-    thread.granted, thread.estimates = dict(image.granted) or None, list(image.estimates) or None
     if image.ring is not None and state.rings is not None:
         state.rings.restore(thread, image.ring)
     _restore_figures(thread.node, image.node)
     return thread
+
+
+def _restore_rest(thread: Thread, image: ThreadImage) -> None:
+    """What only some threads have."""
+    if image.records:
+        thread.have_below().records = list(image.records)
+    pending = {handler: list(warned) for handler, warned in image.pending.items()}
+    troubles = Troubles(list(image.failures) or None, list(image.warnings) or None, pending or None)
+    outlay = Outlay(image.partial, image.calls_like, dict(image.granted) or None, list(image.estimates) or None)
+    ending = Ending(image.exhausted, image.closing, image.last_due, image.graced, image.stopping)
+    thread.troubles = None if troubles == Troubles() else troubles
+    thread.outlay = None if outlay == Outlay() else outlay
+    thread.ending = None if ending == Ending() else ending
 
 
 def _restore_figures(node: Node, figures: NodeImage) -> None:
@@ -174,9 +181,11 @@ def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], imag
     root = root_of(frame.thread).id
     thread, seq = state.threads[image.message[0]], image.message[1]
     message = Message(thread, seq, state.routes[image.to], image.payload, image.sender, frame, image.kind)
-    message.graced, message.dropped = image.graced, image.dropped
-    message.idempotency = image.idempotency or ""
-    message.told = [warned.setdefault((root, each.seq), evolve(each)) for each in image.told] or None
+    message.dropped = image.dropped
+    if image.idempotency:
+        message.be_known_as(image.idempotency)
+    if image.told:
+        message.have_dealings().told = [warned.setdefault((root, each.seq), evolve(each)) for each in image.told]
     frame.open += 1
     index.posted(message)
     state.queue(message, state.now if image.asked_at is None else image.asked_at)
@@ -194,7 +203,7 @@ def _restore_asker(state: State, index: Index, frame: Frame, image: FrameImage) 
     ask = frame.asker = Ask(message)
     ask.frame, ask.done = frame if image.waits else None, not image.waits
     if image.waits:
-        message.asks = (message.asks or {}) | {ask: None}
+        message.have_dealings().wait_for(ask)
 
 
 def _restore_known(index: Index, image: MessageImage) -> None:
@@ -216,20 +225,22 @@ def _restore_known(index: Index, image: MessageImage) -> None:
         else:
             known[each.key] = ask = Ask(message)
             ask.done, ask.answer = True, each.answer
-    message.known = known or None
+    if known:
+        message.have_dealings().known = known
 
 
 def _share_warnings(thread: Thread, warned: dict[Ref, Warned]) -> None:
     """A warning that waits to be told is the one that results show."""
     root = root_of(thread).id
-    if thread.pending is not None:
-        thread.pending = {to: [warned[root, each.seq] for each in queue] for to, queue in thread.pending.items()}
-    if thread.warnings is not None:
-        thread.warnings = [warned[root, each.seq] for each in thread.warnings]
+    troubles = thread.troubles
+    if troubles is not None and troubles.pending is not None:
+        troubles.pending = {to: [warned[root, each.seq] for each in queue] for to, queue in troubles.pending.items()}
+    if troubles is not None and troubles.warnings is not None:
+        troubles.warnings = [warned[root, each.seq] for each in troubles.warnings]
 
 
 def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) -> None:
-    exhausted, graced = thread.exhausted, thread.graced
+    ending = None if thread.ending is None else evolve(thread.ending)
     message = index.messages.get((image.thread, image.seq))
     if message is None and image.handler:  # its delivery is over, and only who made it is still to be known
         route = state.routes[image.handler]
@@ -242,7 +253,7 @@ def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) 
         tags=image.tags,
     )  # fmt: skip
     add_hold(state, hold)
-    thread.exhausted, thread.graced = exhausted, graced
+    thread.ending = ending  # the image of its thread has what became of that
     for node in path_of(hold):
         # The others have it in their figures; a thread that has ended has none of before.
         if node.window is not None or (thread.ended and node is thread.node):

@@ -36,11 +36,9 @@ class Retries:
         self._ends = ends
         self._asks = asks
         self._unfit = unfit
-        self.stirred = False
-        """There is something to be carried out."""
         self.waiting: list[Message] = []
         self.letters = Letters(state, book)
-        self.escalated: tuple[Thread, str] | None = None
+        self.escalated: list[tuple[Thread, str]] = []
 
     def attempt(self, message: Message, failure: Failure, at: float, began: float | None) -> Attempt:
         """The attempt that failed now; it says whether and when there is another one. ``began`` is the instant at which it did."""
@@ -60,7 +58,7 @@ class Retries:
         put_back(self._state, message, attempt, placed=placed)
         if self._state.schedule.gate is not None:
             message.position = self._state.schedule.gate.next
-        self._wait(message)
+        self.waiting.append(message)
         self._book.write(
             facts.Retried,
             message.thread,
@@ -78,11 +76,7 @@ class Retries:
         longest = self._state.routes[message.to].on_failure.backoff[1]
         due = self._state.retries[message]
         self._state.retries[message] = at if message.known or message.asks else min(due, at + longest)
-        self._wait(message)
-
-    def _wait(self, message: Message) -> None:
         self.waiting.append(message)
-        self.stirred = True
 
     def due(self, message: Message) -> float | None:
         """When a message is to be tried again; ``None`` where it does not wait for that (any more)."""
@@ -105,9 +99,8 @@ class Retries:
         tries = len(message.tries) + 1
         times = "" if tries == 1 else f" after {tries} attempts"
         text = f"'{message.to}' failed for good{times}: {failure.code}: {failure.text}"
-        if do == "escalate" and self.escalated is None:
-            self.stirred = True
-            self.escalated = root, f"{text} (message {message.id}; its on_failure says escalate)"
+        if do == "escalate":
+            self.escalated.append((root, f"{text} (message {message.id}; its on_failure says escalate)"))
         stopped = Failure("stopped", text)
         self._ends.halt(root, stopped)
         return stopped

@@ -16,7 +16,7 @@ def key_of(message: Message) -> str:
 
 def is_keyed(sender: Message) -> bool:
     """Whether what a delivery sends is to be known again: its handler may be tried again, or one above it. Else the ids do."""
-    return bool(sender.idempotency) or sender.route.tries_again
+    return sender.route.tries_again or (sender.past is not None and bool(sender.past.idempotency))
 
 
 def key_of_sent(sender: Message, what: str) -> str:

@@ -10,7 +10,6 @@ from organism.payloads.primitives import ORGANISM_ONLY
 from organism.payloads.soundness import check_alone
 
 if TYPE_CHECKING:
-    from organism.frames import Message
     from organism.kernel.state import State
     from organism.routing import Route
 
@@ -54,10 +53,12 @@ def _wrong(payload: object) -> str | None:
     return f"only the organism itself sends {kind.__name__}"
 
 
-def whom_before(state: State, sender: Message, to: str, payload: object) -> Route | None:
-    """Whom a handler has sent such a value before, where it may send this one as well; ``None`` where there is more to look at."""
+def whom_before(state: State, sender: str, to: str, payload: object) -> Route | None:
+    """Whom a handler (empty: the outside) has sent such a value before, where it may send this one as well; ``None`` where there is more
+    to look at.
+    """
     try:
-        met = state.met.get((sender.to, to, type(payload)))
+        met = state.met.get((sender, to, type(payload)))
         if met is None:
             return None
         found, check = met
@@ -86,4 +87,11 @@ def _remember(state: State, kind: type) -> None:
         state.plain[kind] = check
 
 
-__all__ = ["is_plain", "whom_before", "wrong_to_reply", "wrong_to_send"]
+def remember_met(state: State, sender: str, receiver: Route, payload: object) -> None:
+    """A handler (empty: the outside) may send such values there: where they are plain, the next ones need less."""
+    check = state.plain.get(type(payload))
+    if check is not None:
+        state.met[sender, receiver.name, type(payload)] = (receiver, check)
+
+
+__all__ = ["is_plain", "remember_met", "whom_before", "wrong_to_reply", "wrong_to_send"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict
+from attrs import asdict, astuple
 
+from organism.frames import Below
 from organism.names import ACCOUNT
+from organism.outcomes import Ending, Outlay, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,6 +58,8 @@ def _conversation(conversation: Conversation) -> dict[str, Any]:
 
 def _thread(state: State, thread: Thread) -> dict[str, Any]:
     messages = state.open_messages(thread)
+    below, troubles = thread.below or Below(), thread.troubles or Troubles()
+    outlay, ending = thread.outlay or Outlay(), thread.ending or Ending()
     return {
         "kind": thread.kind,
         "undone": thread.undone,
@@ -67,19 +71,19 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
         "seq": thread.seq,
         "calls": thread.calls,
         "open": thread.open,
-        "subs": sorted(thread.subs or ()),
-        "shared": sorted(thread.shared or ()),
-        "records": [record.thread for record in thread.records or ()],
+        "subs": sorted(below.subs or ()),
+        "shared": sorted(below.shared or ()),
+        "records": [record.thread for record in below.records or ()],
         "replies": list(thread.replies),
-        "failures": list(thread.failures or ()),
-        "warnings": [asdict(warned) for warned in thread.warnings or ()],
-        "pending": {to: [warned.seq for warned in queue] for to, queue in (thread.pending or {}).items()},
+        "failures": list(troubles.failures or ()),
+        "warnings": [asdict(warned) for warned in troubles.warnings or ()],
+        "pending": {to: [warned.seq for warned in queue] for to, queue in (troubles.pending or {}).items()},
         "state": thread.state or {},
-        "partial": thread.partial,
-        "calls_like": thread.calls_like,
-        "granted": thread.granted or {},
-        "estimates": list(thread.estimates or ()),
-        "ends": (thread.exhausted, thread.closing, thread.last_due, thread.graced, thread.stopping, thread.time_fired),
+        "partial": outlay.partial,
+        "calls_like": outlay.calls_like,
+        "granted": outlay.granted or {},
+        "estimates": list(outlay.estimates or ()),
+        "ends": (*astuple(ending), thread.time_fired),
         "node": _node(thread.node),
         "messages": [
             (each.seq, each.to, each.kind, each.sender, each.frame.seq, each.dropped, sorted(each.known or ()))

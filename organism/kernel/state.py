@@ -19,7 +19,7 @@ from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
 from organism.kernel.inbox import Inbox
 from organism.kernel.notices import exhausted_payload
-from organism.kernel.outcome import record_of
+from organism.kernel.outcome import final_of
 from organism.kernel.pools import Pools
 from organism.kernel.rings import Rings
 from organism.kernel.steps import posted, ref, ref_of
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from organism.budget.caps import Caps
-    from organism.facts import Ended
     from organism.images import Ref
     from organism.kernel.holds import Hold
     from organism.kernel.index import Index
@@ -83,12 +82,10 @@ class State:
         """What waits for people."""
         self.retries: dict[Message, float] = {}
         """The messages that wait for their next attempt, and when it is due. They hold their mailboxes, and take no place."""
-        self.taken: dict[Message, None] = {}
-        """What is being handled; kept only while facts are recorded."""
         self.rings = None if settings.loops is None else Rings(settings.loops)
         self.steps: list[facts.Step] | None = None
         self.index: Index | None = None
-        self.ended: list[tuple[Thread, Ended]] = []
+        self.ended: list[Thread] = []
         self.woken: list[Ask] = []
         self.timed: list[Thread] = []
 
@@ -113,7 +110,7 @@ class State:
         """The messages of a thread that are queued or being handled, in the order in which they were posted. What is handled is
         known only while facts are recorded.
         """
-        running = (message for message in self.taken if message.thread is thread)
+        running = (message for message in self.schedule.taken if message.thread is thread)
         every = (*self.queued_in(thread), *running)
         return sorted(every, key=lambda message: message.seq)
 
@@ -151,33 +148,35 @@ class State:
     def run_out(self, thread: Thread, failure: Failure, *, last: bool) -> None:
         """Nothing more is delivered in a thread and below it, but for one last message where there is to be one."""
         for each in list(descendants(thread)):
-            each.closing = True
-            if failure.unit == "seconds":
-                # Nobody below goes on either: time cancels what runs.
-                each.exhausted = each.exhausted or failure
-        thread.exhausted = thread.exhausted or failure
-        thread.last_due = last
+            ending = each.have_ending()
+            ending.closing = True
+            if each is thread or failure.unit == "seconds":
+                # Nobody below goes on either where it is time: that cancels what runs.
+                ending.exhausted = ending.exhausted or failure
+        thread.have_ending().last_due = last
 
     def end(self, thread: Thread) -> None:
-        """Ends a thread: its record is made, its node and everything else of it leave the live registries."""
-        for shared in list((thread.shared or {}).values()):
-            if not shared.ended:
-                self.end(shared)
-        self.go_on(thread)
-        record = record_of(thread, self.now)
-        thread.ended = True
+        """Ends a thread: its node and everything else of it leave the live registries."""
+        if thread.below is not None and thread.below.shared is not None:
+            for shared in list(thread.below.shared.values()):
+                if not shared.ended:
+                    self.end(shared)
+        if self.inbox.resting:
+            self.go_on(thread)
+        thread.ended_at = self.now
         del self.threads[thread.id]
         if self.rings is not None:
             self.rings.end(thread)
         if thread.owner is not None:
-            above = thread.owner.thread
+            above = thread.owner.thread.have_below()
             if above.subs is not None:
                 above.subs.pop(thread.id, None)
-            if thread.pending is not None:
+            if thread.troubles is not None:
                 pass_up(thread)
-            above.records = [*(above.records or ()), record]
-        self.ended.append((thread, record))
-        end_turn(self, thread)
+            above.records = [*(above.records or ()), final_of(thread)]
+        self.ended.append(thread)
+        if thread.conversation is not None:
+            end_turn(self, thread, thread.conversation)
 
     # Messages and frames
 
@@ -188,7 +187,8 @@ class State:
         thread = frame.thread
         thread.seq = seq = thread.seq + 1
         message = Message(thread, seq, frame.route, payload, sender, frame, kind)
-        message.idempotency = idempotency
+        if idempotency:
+            message.be_known_as(idempotency)
         frame.open += 1
         self._enter(message, charged)
         if self.steps is not None:
@@ -217,7 +217,8 @@ class State:
         ask = asked if asker is None else Ask(asker)
         frame = Frame(thread, seq, route, parent, depth, ask, above)
         message = Message(thread, seq, route, payload, sender, frame, kind)
-        message.idempotency = idempotency
+        if idempotency:
+            message.be_known_as(idempotency)
         if kind == "dead":
             thread.letter = True
         frame.open = 1
@@ -228,9 +229,7 @@ class State:
         if ask is not None:
             ask.frame = frame
             if asker is not None:
-                if asker.asks is None:
-                    asker.asks = {}
-                asker.asks[ask] = None
+                asker.have_dealings().wait_for(ask)
         if self.index is not None:
             self.index.opened(frame)
         self._enter(message, charged)
@@ -250,7 +249,7 @@ class State:
         if charged:
             if self.rings is not None:
                 self.rings.add(message)
-            charge_messages(thread.node, 1)
+            charge_messages(message.thread.node, 1)
             self.sums.count(message)
         if self.index is not None:
             self.index.posted(message)
@@ -276,7 +275,7 @@ class State:
         """Gives an ask its answer: a payload or a Failure. It is the frame's one answer."""
         ask.done = True
         ask.answer = answer
-        _forget_ask(ask)
+        ask.message.have_dealings().wait_no_more(ask)
         if ask.frame is not None:
             ask.frame.answered = True
         if self.steps is not None and ask.frame is not None:
@@ -309,14 +308,15 @@ class State:
     def not_handled(self, thread: Thread, failure: Failure, *, at_root: bool) -> None:
         """A failure reached the root of a thread: it colours the outcome. ``at_root``: there is no caller to hear it."""
         for each in leaving(thread) if at_root else (thread,):
-            each.failures = [*(each.failures or ()), failure]
+            troubles = each.have_troubles()
+            troubles.failures = [*(troubles.failures or ()), failure]
         if self.steps is not None:
             self.steps.append(facts.Unhandled(thread=thread.id, failure=failure, at_root=at_root))
 
     def cut(self, ask: Ask, dropped: Iterable[Message]) -> None:
         """An ask is not waited for any more; the queued messages of its branch go with it."""
         ask.done = True
-        _forget_ask(ask)
+        ask.message.have_dealings().wait_no_more(ask)
         gone = tuple(dropped)
         if ask.frame is not None:
             ask.frame.answered = True
@@ -338,14 +338,18 @@ class State:
 
     def finish(self, message: Message, *, placed: bool) -> None:
         """A delivery is over: its mailbox goes to the next, its frame counts down."""
-        if self.occupied:
+        self.let_go(message, placed=placed)
+        self._forget(message)
+
+    def let_go(self, message: Message, *, placed: bool) -> None:
+        """The mailbox of a delivery that is over goes to the next."""
+        if message.holds:
             self.occupied.pop((message.thread, message.mailbox), None)
-        if self.taken:
-            self.taken.pop(message, None)
+        if self.schedule.taken:
+            self.schedule.taken.pop(message, None)
         if self.inbox.questions:
             self.inbox.drop(message)
         self.schedule.done(message, placed=placed)
-        self._forget(message)
 
     def drop(self, message: Message) -> None:
         """Takes back a message that was queued; its frame counts down."""
@@ -361,7 +365,8 @@ class State:
     def _forget(self, message: Message) -> None:
         if self.index is not None:
             self.index.forget(message)
-        message.known = None
+        if message.dealings is not None:
+            message.dealings.known = None
         thread, frame = message.thread, message.frame
         root = thread if thread.owner is None else root_of(thread)
         root.undone -= 1
@@ -376,9 +381,11 @@ class State:
             if frame.open:
                 return
             thread = frame.thread
-            if thread.last_due and frame.top and thread.open == 1 and self._last_word(thread, frame):
+            ending = thread.ending
+            last = ending is not None and ending.last_due and frame.top and thread.open == 1
+            if last and self._last_word(thread, frame):
                 return
-            if frame.asker is not None or thread.closing:
+            if frame.asker is not None or (ending is not None and ending.closing):
                 self._close_unanswered(frame)
             if self.index is not None:
                 self.index.closed(frame)
@@ -400,7 +407,7 @@ class State:
 
     def _last_word(self, thread: Thread, frame: Frame) -> bool:
         """Whether an exhausted thread that is about to end, and whose last delivery is due, is given that instead (R17)."""
-        thread.last_due = False
+        thread.have_ending().last_due = False
         has_answered = bool(thread.replies) if frame.parent is None else frame.answered
         if thread.stopping is not None or has_answered or thread.exhausted is None:
             return False
@@ -436,12 +443,3 @@ class State:
     @totals.setter
     def totals(self, totals: dict[tuple[str, str], Tally]) -> None:
         self.sums.totals = totals
-
-
-def _forget_ask(ask: Ask) -> None:
-    """Its delivery waits for it no more."""
-    asks = ask.message.asks
-    if asks is not None:
-        asks.pop(ask, None)
-        if not asks:
-            ask.message.asks = None

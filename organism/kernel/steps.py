@@ -36,7 +36,7 @@ def posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Pos
         parent=ref(frame.parent) if opens else None,
         depth=frame.depth if opens else 0,
         charged=charged,
-        answers=tuple(each.__name__ for each in message.route.answers),
+        answers=message.route.answer_names,
         idempotency=message.idempotency or None,
     )
 

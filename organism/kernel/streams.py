@@ -11,7 +11,7 @@ from organism.frames import Message
 from organism.kernel.windows import path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from organism.budget.claims import Vector
     from organism.budget.tree import Node
@@ -21,13 +21,22 @@ if TYPE_CHECKING:
 
 def held_by_streams(streams: Mapping[Thread, Sequence[Hold]], owner: Message | Thread) -> dict[Node, Vector]:
     """What is held by streams that will not end before their owner's call: its own, and those of deliveries in its
-    thread that wait for it. By node: where a new window has begun since, they hold nothing any more.
+    thread that wait for it. By node, as :func:`held_by` has it.
     """
-    total: dict[Node, Vector] = {}
     thread = owner.thread if isinstance(owner, Message) else owner
-    for hold in streams.get(thread, ()):
-        message = hold.message
-        if message is None or message is owner or (isinstance(owner, Message) and waits_for(message, owner)):
-            for node in path_of(hold):
-                total[node] = cast("Vector", tuple(map(add, total.get(node, NOTHING), hold.need)))
+    return held_by(
+        hold
+        for hold in streams.get(thread, ())
+        if hold.message is None
+        or hold.message is owner
+        or (isinstance(owner, Message) and waits_for(hold.message, owner))
+    )
+
+
+def held_by(holds: Iterable[Hold]) -> dict[Node, Vector]:
+    """What these hold in all, by node: where a new window has begun since, they hold nothing any more."""
+    total: dict[Node, Vector] = {}
+    for hold in holds:
+        for node in path_of(hold):
+            total[node] = cast("Vector", tuple(map(add, total.get(node, NOTHING), hold.need)))
     return total

@@ -39,7 +39,7 @@ class Times:
     def due(self, thread: Thread) -> float | None:
         """When :meth:`reach` is to be called for a thread next."""
         # One that was stopped ends as soon as what runs has settled: its time would be due for ever, and nothing come of it.
-        if thread.closing or thread.ended or thread.stopping is not None:
+        if thread.ended or (thread.ending is not None and (thread.closing or thread.stopping is not None)):
             return None
         if thread.paused_at is not None or thread in self._state.inbox.resting:
             return None

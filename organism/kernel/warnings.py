@@ -10,6 +10,7 @@ from organism.budget.levels import crossing
 from organism.budget.tree import Node, crossings, fire, has_reached, unfired
 from organism.frames import Thread, Warned, root_of
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
+from organism.kernel.conversations import wait_to_hear
 from organism.kernel.notices import calls_left, warning_payload
 from organism.kernel.steps import raised
 from organism.names import ORGANISM
@@ -126,9 +127,11 @@ def fire_rest(
 
 def post_notices(state: State, message: Message) -> None:
     """Sends what a finished delivery is to hear as one message in its frame."""
-    told, message.told = message.told, None
-    thread = message.thread
-    if not told or thread.closing or thread.stopping is not None:
+    dealings, thread = message.dealings, message.thread
+    if dealings is None or not dealings.told:
+        return
+    told, dealings.told = dealings.told, None
+    if thread.closing or thread.stopping is not None:
         return
     payload = warning_payload(told)
     state.post(message.frame, payload, ORGANISM, "notice", charged=False)
@@ -151,19 +154,19 @@ def enter_warning(
     ``told_after`` is the delivery whose handler gets it as a message once it is done.
     """
     if told_after is not None:
-        told_after.told = [*(told_after.told or ()), warned]
+        dealings = told_after.have_dealings()
+        dealings.told = [*(dealings.told or ()), warned]
     root = root_of(thread)
     root.seq = max(root.seq, warned.seq)
-    thread.warnings = [*(thread.warnings or ()), warned]
+    troubles = thread.have_troubles()
+    troubles.warnings = [*(troubles.warnings or ()), warned]
     if digest is not None and state.rings is not None:
         state.rings.of(root).warn(digest, warned.seq)
     hearers = {} if pending_for is None else {(thread.id, pending_for): thread}
     if pending_caller is not None:
         hearers[pending_caller] = state.threads[pending_caller[0]]
     for (_, handler), hears in hearers.items():
-        if hears.pending is None:
-            hears.pending = {}
-        hears.pending.setdefault(handler, []).append(warned)
+        wait_to_hear(hears, handler).append(warned)
     if state.steps is not None:
         state.steps.append(raised(thread, warned, pending_for, pending_caller, told_after, digest))
 
@@ -172,13 +175,14 @@ def tell(state: State, thread: Thread, handler: str, warned: Iterable[Warned]) -
     """Notes that a handler of the thread was told of warnings, also of those that waited for its next prompt."""
     told = list(warned)
     for queues in {thread, root_of(thread)}:
-        if queues.pending is not None:
-            left = [each for each in queues.pending.get(handler, ()) if each not in told]
+        troubles = queues.troubles
+        if troubles is not None and troubles.pending is not None:
+            left = [each for each in troubles.pending.get(handler, ()) if each not in told]
             if left:
-                queues.pending[handler] = left
+                troubles.pending[handler] = left
             else:
-                queues.pending.pop(handler, None)
-                queues.pending = queues.pending or None
+                troubles.pending.pop(handler, None)
+                troubles.pending = troubles.pending or None
     for each in told:
         each.to = each.to or handler
         if state.steps is not None:

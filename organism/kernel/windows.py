@@ -31,11 +31,6 @@ def held_at(path: Sequence[Node], at: float) -> float:
     return at
 
 
-def counts_at(hold: Hold, node: Node) -> bool:
-    """Whether a hold is on a node: as :func:`path_of` has it."""
-    return node in hold.path and (node.window is None or hold.held_at >= node.window.begins)
-
-
 def path_of(hold: Hold) -> tuple[Node, ...]:
     """The nodes that a hold is on: not those whose window has rolled over since."""
     at = hold.held_at

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
-import anyio.lowlevel
 from attrs import define, evolve, field
 
 from organism.budget.claims import Charge, Claim
@@ -49,6 +48,8 @@ class Whole(Protocol):
     """The clock that waiting goes by."""
     within: Callable[[float], AbstractContextManager[object]]
     """Makes a block that is cancelled after so many seconds."""
+    heed: Callable[[], Awaitable[object]]
+    """Raises where the task is cancelled already."""
 
     def note(self, attempt: Attempt, error: BackendError) -> None:
         """Takes down why the attempt failed."""
@@ -148,7 +149,7 @@ class Attempt:
 
     async def _about_to_touch(self) -> None:
         # Whoever was cancelled while waiting for the hold leaves here, before anything can be billed.
-        await anyio.lowlevel.checkpoint_if_cancelled()
+        await self.run.heed()
         self.touched = True
 
     def timed_out(self) -> BackendError:

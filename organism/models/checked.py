@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from attrs import fields_dict
 
 from organism.models.contract import Allowance, BackendError, Failure, Piece, RawUsage, Response, ToolCall
+from organism.models.fixed import OTHER, fixed_texts
 from organism.models.prompt import canonical
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("organism.models")
 
-_DEEP: Final = 8
-"""Levels of lists and mappings in one another that are looked into before a message is rather tried as JSON."""
 _FAILURES: Final = frozenset(get_args(Failure))
 
 
@@ -53,13 +52,33 @@ def provider_closing(backend: str) -> Generator[None]:
 
 
 def response_of(given: object) -> Response:
-    """The response, where it is one. Raises BackendError (``broken``), with what can be charged."""
+    """The response, where it is one; its message stays as it is. Raises BackendError (``broken``), with what can be charged."""
     wrong = _wrong_response(given)
-    if wrong or not isinstance(given, Response):
-        text: object = getattr(given, "text", None)
-        received = text if isinstance(text, str) else ""
-        raise BackendError("broken", f"the provider gave {wrong}", usage=usage_of(given), received=received)
-    return given
+    if not wrong and isinstance(given, Response):
+        message = fixed_texts(given.message)
+        if message is not OTHER:
+            return _with(given, message)
+        wrong = _cannot_be_kept(given.message)
+        if not wrong:
+            return given
+    text: object = getattr(given, "text", None)
+    received = text if isinstance(text, str) else ""
+    raise BackendError("broken", f"the provider gave {wrong}", usage=usage_of(given), received=received)
+
+
+def _with(given: Response, message: Mapping[str, Any]) -> Response:
+    """The response with a message in the place of its own; one of a class of the provider's own stays what it is."""
+    if type(given) is not Response:
+        return given
+    return Response(
+        text=given.text,
+        message=message,
+        tool_calls=given.tool_calls,
+        finish_reason=given.finish_reason,
+        usage=given.usage,
+        model=given.model,
+        allowance=given.allowance,
+    )
 
 
 def piece_of(given: object) -> Piece | None:
@@ -115,7 +134,7 @@ def _wrong_response(given: Any) -> str:
         return f"a Response whose message is {_kind(given.message)}"
     if given.tool_calls != () and not _are_tool_calls(given.tool_calls):
         return "a Response whose tool_calls is no tuple of ToolCall with texts"
-    return "" if _is_plain(given.message) else _cannot_be_kept(given.message)
+    return ""
 
 
 def _cannot_be_kept(message: Mapping[str, Any]) -> str:
@@ -171,23 +190,6 @@ def _are_tool_calls(calls: object) -> bool:
         if not (_is_text(call.id) and _is_text(call.name) and _is_text(call.arguments)):
             return False
     return True
-
-
-def _is_plain(message: object, deep: int = _DEEP) -> bool:
-    """Whether a message is texts under names, and lists and mappings of such, which JSON has a form for whatever they say."""
-    kind = type(message)
-    if kind is dict and deep:
-        fields = cast("dict[object, object]", message)
-        for name, value in fields.items():  # written out, since every answer passes here
-            if type(name) is not str or (type(value) is not str and not _is_plain(value, deep - 1)):
-                return False
-        return True
-    if kind is list and deep:
-        for each in cast("list[object]", message):  # noqa: SIM110 - as above
-            if not _is_plain(each, deep - 1):
-                return False
-        return True
-    return kind is str
 
 
 def _is_text(value: object) -> bool:

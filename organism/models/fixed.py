@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, final
+from typing import Any, Final, NoReturn, final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+OTHER: Final = object()
+"""Stands for what is no texts alone."""
+_DEEP: Final = 8
+"""Levels of lists and mappings in one another that are looked into for texts."""
+_NAMES: Final = frozenset({str})
+_TEXTS: Final = frozenset({str, type(None)})
 
 
 def _refuse(*_args: object, **_named: object) -> NoReturn:
@@ -18,16 +22,12 @@ _stays: Any = _refuse  # it stands in the place of methods of many shapes
 @final
 class Fixed(dict[str, Any]):
     """An object that nobody changes, and neither what is in it. It is equal to a dict of the same, and written as one; a copy of it is
-    one. ``known`` is for whoever knows it again.
+    one. ``known`` is for whoever knows it again; it is not there until then, since most are made and forgotten.
     """
 
     __slots__ = ("known",)
 
-    known: tuple[object, Any] | None
-
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        super().__init__(given)
-        self.known = None
+    known: tuple[object, Any]
 
     __setitem__ = __delitem__ = __ior__ = _stays
     clear = pop = popitem = setdefault = update = _stays
@@ -57,4 +57,29 @@ def fixed(value: Any) -> Any:
     return FixedList([fixed(each) for each in whole]) if isinstance(value, (list, tuple)) else value
 
 
-__all__ = ["Fixed", "FixedList", "fixed"]
+def fixed_texts(value: object, deep: int = _DEEP) -> Any:
+    """The same, fixed, where it is a mapping of texts, as most messages are, or has lists and mappings of such, which JSON has a form for
+    whatever they say; else :data:`OTHER`.
+    """
+    whole: Any = value  # as above
+    kind, held = type(value), whole
+    if kind is dict:
+        if not _NAMES.issuperset(map(type, whole)):
+            return OTHER
+        if _TEXTS.issuperset(map(type, whole.values())):
+            return Fixed(whole)
+        places, held = whole.items(), dict(whole)
+    elif kind is list:
+        places, held = enumerate(whole), list(whole)
+    else:
+        return OTHER
+    for place, each in places:
+        if type(each) not in _TEXTS:
+            inner = fixed_texts(each, deep - 1) if deep else OTHER
+            if inner is OTHER:
+                return OTHER
+            held[place] = inner
+    return Fixed(held) if kind is dict else FixedList(held)
+
+
+__all__ = ["OTHER", "Fixed", "FixedList", "fixed", "fixed_texts"]

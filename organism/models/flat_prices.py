@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -46,9 +47,13 @@ class FlatPrices:
 
     def input_cost(self, tokens: int) -> int:
         """What so much input costs at most, whichever of it is read from or written to a cache."""
-        return -(-(self.call + max(self.fresh, self.read, self.written) * tokens) // self.per)
+        return -(-(self.call + self._dearest * tokens) // self.per)
 
-    @property
+    @cached_property
+    def _dearest(self) -> int:
+        return max(self.fresh, self.read, self.written)
+
+    @cached_property
     def output_price(self) -> int:
         """What one token of output costs at most."""
         return -(-max(self.answered, self.reasoned) // self.per)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -11,6 +11,7 @@ from organism.quick import quick
 
 LARGEST: Final = 10**9
 """The most tokens that a report may name: more is a garbled number, and no call."""
+_PLAIN: Final = frozenset({int})
 
 
 @quick
@@ -33,28 +34,27 @@ def measured(report: object) -> Measured | None:
     """
     if not isinstance(report, RawUsage):
         return None
-    given, answered = _count(report.input_tokens), _count(report.output_tokens)
-    read, written = _detail(report.cache_read_tokens), _detail(report.cache_write_tokens)
-    reasoned = _detail(report.reasoning_tokens)
-    if given is None or answered is None or read is None or written is None or reasoned is None:
+    read, written, reasoned = report.cache_read_tokens, report.cache_write_tokens, report.reasoning_tokens
+    figures: list[Any] = [
+        report.input_tokens,
+        report.output_tokens,
+        0 if read is None else read,
+        0 if written is None else written,
+        0 if reasoned is None else reasoned,
+    ]
+    if not _PLAIN.issuperset(map(type, figures)):  # hardly ever
+        figures = [_number(each) for each in figures]
+    if min(figures) < 0 or max(figures) > LARGEST:
         return None
     return Measured(
-        input_tokens=given,
-        output_tokens=answered,
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=reasoned,
+        input_tokens=figures[0],
+        output_tokens=figures[1],
+        cache_read_tokens=figures[2],
+        cache_write_tokens=figures[3],
+        reasoning_tokens=figures[4],
     )
 
 
-def _detail(figure: object) -> int | None:
-    return 0 if figure is None else _count(figure)
-
-
-def _count(figure: object) -> int | None:
-    if type(figure) is int:  # nearly all of them
-        return figure if 0 <= figure <= LARGEST else None
-    if not isinstance(figure, int) or isinstance(figure, bool):
-        return None
-    number = int.__int__(figure)  # of a class of its own it may compare and add in ways of its own
-    return number if 0 <= number <= LARGEST else None
+def _number(figure: object) -> int:
+    """A figure as a plain number; of a class of its own it may compare and add in ways of its own. What is no integer is one that is wrong."""
+    return int.__int__(figure) if isinstance(figure, int) and not isinstance(figure, bool) else -1

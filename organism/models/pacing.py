@@ -71,6 +71,10 @@ class Taken:
     tokens_by_then: float = 0.0
 
 
+UNTAKEN: Final = Taken()
+"""What attempts take of a backend without figures. Nobody changes it there."""
+
+
 class TooLateError(Exception):
     """Its turn comes after the deadline: ``seconds`` from now."""
 

@@ -93,10 +93,10 @@ class PromptCache:
         known, end = self._known, last
         for index, message in enumerate(islice(messages, start, None), start):
             stays = message if isinstance(message, Fixed) else None
-            behind = None if stays is None else stays.known
+            behind = getattr(stays, "known", None)
             found = behind[1]() if behind is not None and behind[0] is last.digest else None
             if found is None:
-                key = _key_of_message(message)
+                key = _key_of_message(message, index)
                 place = None if key is None else (last.digest, *key)
                 found = known.get(place)
                 if found is None:
@@ -131,7 +131,8 @@ class PromptCache:
         if place is not None and len(place) == _PLAIN:
             body = canonical_text(message["role"], message["content"])
         else:
-            body = canonical(message, f"messages[{index}]")
+            known: object = None if place is None else place[1]
+            body = known if type(known) is bytes else canonical(message, f"messages[{index}]")
             unbounded = unbounded or next(unbounded_in(message, index), "")
         said = _Said(Text(body), digest_of(last.digest + body), last.size + len(body), unbounded)
         if place is not None:
@@ -164,7 +165,7 @@ class PromptCache:
         parameters = tool.parameters
         if not isinstance(parameters, Fixed):
             return self._schema(tool_of(tool))
-        known = parameters.known
+        known = getattr(parameters, "known", None)
         if known is None or known[0] is not tool:
             known = parameters.known = (tool, self._schema(tool_of(tool)))
         said: tuple[bytes, Text] = known[1]
@@ -182,9 +183,9 @@ class PromptCache:
         return found.digest, found.text
 
 
-def _key_of_message(message: Message) -> tuple[Hashable, ...] | None:
-    """What tells a message from any other: its role and its content where it is a text, and is all that it says. ``None`` where nothing
-    does that could be had for less than its JSON.
+def _key_of_message(message: Message, index: int) -> tuple[Hashable, ...] | None:
+    """What tells a message from any other: its role and its content where it is a text, and is all that it says. Of one that stays as it
+    is, which is looked at only once, it is its JSON. ``None`` where nothing does that could be had for less than that.
     """
     kind: type = type(cast("object", message))
     if (kind is Fixed or kind is dict) and len(message) == 2:
@@ -192,6 +193,8 @@ def _key_of_message(message: Message) -> tuple[Hashable, ...] | None:
         content: object = message.get("content")
         if type(role) is str and type(content) is str:  # nearly all of them
             return (role, content)
+    if kind is Fixed:
+        return (canonical(message, f"messages[{index}]"),)
     key = _key_of(message, _DEEP)
     return None if key is None else (key,)
 

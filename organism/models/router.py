@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 
 from organism.budget.levels import has_reached
 from organism.errors import ModelError, NotRunningError
@@ -33,7 +34,7 @@ from organism.models.windows import least_window
 from organism.names import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -60,8 +61,8 @@ class Router:
     """Sends calls to the backends of their alias, in order of priority, and accounts for every attempt.
 
     ``backends`` makes the provider for a backend's settings, when it is first needed; it may raise ConfigurationError.
-    ``random`` spreads the backoff, ``clock`` (aware) dates the prices. Waiting goes by anyio's clock, which ``time`` reads, and
-    ``within`` makes blocks that are cancelled after so many seconds of it.
+    ``random`` spreads the backoff, ``clock`` (aware) dates the prices. Waiting goes by anyio's clock, which ``time`` reads;
+    ``within`` makes blocks that are cancelled after so many seconds of it, and ``heed`` raises where the task is cancelled already.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Router:
         clock: Callable[[], datetime],
         time: Callable[[], float] = anyio.current_time,
         within: Callable[[float], AbstractContextManager[object]] = anyio.move_on_after,
+        heed: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint_if_cancelled,
     ) -> None:
         self._models = models
         self._make = backends
@@ -80,6 +82,7 @@ class Router:
         self._clock = clock
         self._time = time
         self._within = within
+        self._heed = heed
         self._closed = False
         self._made: dict[int, Backend] = {}
         self._estimates: dict[tuple[str, str | None, str], Estimates] = {}
@@ -119,13 +122,13 @@ class Router:
         async with opened:
             yield stream
 
-    def claim(self, call: Call, *, strict: bool, level: Level | None = None) -> Claim | None:
-        """What the first attempt of a call would hold if it were made now; ``None`` where no backend would be asked. ``level`` is
+    def claim(self, call: Call, *, strict: bool, level: Callable[[], Level | None] = lambda: None) -> Claim | None:
+        """What the first attempt of a call would hold if it were made now; ``None`` where no backend would be asked. ``level`` gives
         the highest that its budget has reached.
 
         Nothing is held, made or waited for: it is for those who must know beforehand whether a call fits.
         """
-        alias = self._alias_of(call.model, lambda: level)
+        alias = self._alias_of(call.model, level)
         prompt = self._prompts.of(call.messages, tools=call.tools, returns=call.returns)
         if alias is None or (strict and prompt.unbounded):
             return None
@@ -135,11 +138,11 @@ class Router:
                 return claim_of(call, alias, seat, price, prompt=prompt, strict=strict)
         return None
 
-    def window(self, alias: str, *, level: Level | None = None) -> int | None:
+    def window(self, alias: str, *, level: Callable[[], Level | None] = lambda: None) -> int | None:
         """The tokens of prompt and answer that an alias takes at once, at this level of its budget: the least that is known of its
         backends; ``None`` where nothing is known of any.
         """
-        model = self._alias_of(alias, lambda: level)
+        model = self._alias_of(alias, level)
         if model is None:
             return None
         if model.name not in self._windows:
@@ -174,7 +177,8 @@ class Router:
         instead_of = call.model if alias.name != call.model else ""
         return Run(
             call, alias, seats, way,
-            prompt=prompt, ledger=ledger, clock=self._clock, time=self._time, within=self._within, instead_of=instead_of,
+            prompt=prompt, ledger=ledger, clock=self._clock, time=self._time, within=self._within, heed=self._heed,
+            instead_of=instead_of,
         )  # fmt: skip
 
     def _order_of(self, alias: ModelSettings, seats: Sequence[Seat]) -> Sequence[int]:

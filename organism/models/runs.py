@@ -21,13 +21,13 @@ from organism.models.completion import Completion
 from organism.models.contract import Backend, BackendError, Response
 from organism.models.failover import Turn
 from organism.models.needs import claim_of, weight_of
-from organism.models.pacing import Taken, TooLateError
+from organism.models.pacing import UNTAKEN, Taken, TooLateError
 from organism.models.prices import UNKNOWN, Rates, counts_as_nothing, rates, unpriced
 from organism.models.seats import Seat, one_line
 from organism.usage import Usage, usd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -70,6 +70,7 @@ class Run:
         clock: Callable[[], datetime],
         time: Callable[[], float],
         within: Callable[[float], AbstractContextManager[object]],
+        heed: Callable[[], Awaitable[object]],
         instead_of: str = "",
     ) -> None:
         self.call = call
@@ -81,6 +82,7 @@ class Run:
         self._clock = clock
         self.time = time
         self.within = within
+        self.heed = heed
         self._instead_of = instead_of
         self._causes: list[str] = []
         self._error: Exception | None = None
@@ -165,7 +167,7 @@ class Run:
                 continue
             await seat.slots.acquire()  # whoever is cancelled already hears of it here
             try:
-                taken = Taken() if seat.pace.unlimited else await self._paced(turn, seat)
+                taken = UNTAKEN if seat.pace.unlimited else await self._paced(turn, seat)
                 start = None if taken is None else self._tried(turn, seat, backend, taken)
             except BaseException:
                 seat.slots.release()

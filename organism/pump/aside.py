@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Sequence
 
     import anyio
 
@@ -38,6 +38,10 @@ class Host(Protocol):
         """Whether a delivery may be told of what is not durable yet."""
         ...
 
+    def check_written(self, thread: Thread) -> None:
+        """Raises JournalError where the thread could not be written."""
+        ...
+
     def when_durable(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
     ) -> None:
@@ -48,18 +52,30 @@ class Host(Protocol):
 class Laid:
     """What a delivery is laid aside for: that these asks are done. ``left`` counts those that are not.
 
-    Yielded by what a handler awaits, only where :meth:`Aside.takes` its delivery.
+    Its handler awaits it, only where :meth:`Aside.takes` its delivery. It is its own iterator, so that nothing else is kept between the
+    handler's frame and the worker: the worker gets it when it is laid aside, and steps it on once.
     """
 
-    __slots__ = ("_aside", "asks", "delivery", "left")
+    __slots__ = ("_aside", "_given", "asks", "delivery", "left")
 
     def __init__(self, aside: Aside, delivery: Delivery, asks: Sequence[Ask]) -> None:
         self._aside = aside
+        self._given = False
         self.delivery = delivery
         self.asks = asks
-        self.left = len(asks)
+        self.left = len([ask for ask in asks if not ask.done])
 
-    def done(self) -> None:
+    def __await__(self) -> Generator[Laid, None, None]:
+        return cast("Generator[Laid, None, None]", self)
+
+    def __next__(self) -> Laid:
+        if self._given:
+            self._aside.check_written(self.delivery.message.thread)
+            raise StopIteration
+        self._given = True
+        return self
+
+    def __call__(self) -> None:
         """One of them is done."""
         self.left -= 1
         if not self.left:
@@ -71,6 +87,7 @@ class Aside:
 
     def __init__(self, pump: Host) -> None:
         self._pump = pump
+        self.check_written = pump.check_written
         self.stepped: Delivery | None = None
         """Whose handler was stepped last. It is being stepped now, if it neither is over nor waits."""
         self.homes: dict[anyio.CancelScope, Callable[[], bool]] = {}
@@ -92,9 +109,10 @@ class Aside:
     def put(self, laid: Laid, coro: Coroutine[Any, Any, Any]) -> Laid:
         """Lays a delivery aside; gives what for."""
         self.stepped = None
-        asking, done = self._pump.waits.asking, laid.done
+        asking = self._pump.waits.asking
         for ask in laid.asks:
-            asking[ask] = done
+            if not ask.done:
+                asking[ask] = laid
         laid.delivery.lay_aside(coro, laid)
         return laid
 

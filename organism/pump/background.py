@@ -28,14 +28,9 @@ class Background:
         self._over = over
         self._stop = anyio.Event()
         self._stopped = anyio.Event()
-        self._left = False
-        """Its task goes on, since a handler keeps it; nobody waits for that."""
         self._crash: BaseException | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether the pump runs, or is about to."""
-        return not self._left and not self._stopped.is_set()
+        self.running = True
+        """Whether the pump runs, or is about to; one whose task a handler keeps does not."""
 
     async def start(self) -> None:
         """Gives the pump its task, and waits until it takes work, or has crashed."""
@@ -55,7 +50,7 @@ class Background:
         with anyio.move_on_after(MOMENT):
             await self._stopped.wait()
             return
-        self._left = True
+        self.running = False  # its task goes on, and nobody waits for that
         self._over()
 
     def raise_crash(self) -> None:
@@ -74,4 +69,5 @@ class Background:
         finally:
             self._over()
             started.set()
+            self.running = False
             self._stopped.set()

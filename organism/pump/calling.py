@@ -12,6 +12,7 @@ from organism.kernel.sameness import is_keyed
 from organism.pump.caller import Caller
 from organism.pump.keys import Keys, completion_of
 from organism.pump.ledger import CallLedger
+from organism.pump.meanwhile import meanwhile
 from organism.pump.memory import check_running
 from organism.pump.streaming import ContextStream, KeptStream
 
@@ -118,16 +119,16 @@ class Calling(Caller[ContextStream]):
             tells=tells,
             prompt=prompt,
         )
-        try:  # as `ledger.watched()` and `delivery.waiting()`, which every call would make anew
-            delivery.begin_waiting()
-            try:
-                completion = await self._pump.router.complete(call, ledger, hearer=self._hearer)
-                await ledger.completed(completion)
-            finally:
-                await delivery.end_waiting()
+        try:  # as `ledger.watched()`, which every call would make anew
+            return await meanwhile(delivery, self._completed(call, ledger))
         except BaseException as error:
             ledger.left_by(error)
             raise
+
+    async def _completed(self, call: Call, ledger: CallLedger) -> Completion:
+        """The completion, once it is recorded."""
+        completion = await self._pump.router.complete(call, ledger, hearer=self._hearer)
+        await ledger.completed(completion)
         return completion
 
     def _prompt(self, call: Call, kind: str, *, tells: bool = False) -> Prompt | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -21,39 +22,70 @@ LAST_SECONDS: Final = 10.0
 
 
 class Deadlines:
-    """Watches the time of threads. ``carry_out`` is called when something has become due; ``timers`` takes others' as well."""
+    """Watches the time of threads. ``carry_out`` is called when something has become due; ``timers`` takes others' as well.
+
+    Threads with the same limits become due in the order in which they were opened: they stand in line, and one timer is enough
+    for the first of them. Those that become due before the last in line have timers of their own.
+    """
 
     def __init__(self, kernel: Kernel, now: Callable[[], float], carry_out: Callable[[], None]) -> None:
         self.timers = Timers(self._moved)
         self._kernel = kernel
         self._now = now
         self._carry_out = carry_out
+        self._line: dict[Thread, float] = {}
+        """When each becomes due; the first is the nearest."""
+        self._latest = 0.0
+        """When the last in line does."""
+        self._first: Timer | None = None
+        """Comes when the first in line is due, or one that has left the line was; there is none where nobody stands there."""
         self._of_threads: dict[Thread, Timer] = {}
         self._alarm: anyio.Event | None = None
 
     def __len__(self) -> int:
-        return len(self._of_threads)
+        return len(self._line) + len(self._of_threads)
 
     def watch(self, thread: Thread) -> None:
         """Sees that a thread with a limit of seconds hears of its levels and of its end; of one that is at its end, that it is
         stopped if its last delivery takes too long. Watching again is as good as once.
         """
         self.forget(thread)
-        if thread.ended or thread.paused_at is not None:
-            return
-        if thread.closing:
-            if thread.exhausted is not None and thread.exhausted.unit == "seconds":
-                self._watch_last(thread)
-            return
         at = self._kernel.times.due(thread)
         if at is not None:
-            self._of_threads[thread] = self.timers.add(at, lambda: self._reached(thread))
+            self._stand(thread, at)
+        elif not thread.ended and thread.paused_at is None and _hands_in(thread):
+            self._watch_last(thread)
 
     def forget(self, thread: Thread) -> None:
         """Watches a thread no more."""
+        if self._line.pop(thread, None) is not None:
+            if not self._line and self._first is not None:
+                self.timers.cancel(self._first)
+                self._first = None
+            return
         timer = self._of_threads.pop(thread, None)
         if timer is not None:
             self.timers.cancel(timer)
+
+    def _stand(self, thread: Thread, at: float) -> None:
+        """It becomes due at this instant, and stands in line where nobody there does later."""
+        if self._line and at < self._latest:
+            self._of_threads[thread] = self.timers.add(at, partial(self._reached, thread))
+            return
+        self._line[thread] = self._latest = at
+        if self._first is None:
+            self._first = self.timers.add(at, self._first_due)
+
+    def _first_due(self) -> None:
+        """Tells those in line that are due, and sees that the next ones will be told."""
+        while self._line:
+            thread, at = next(iter(self._line.items()))
+            if at > self._now():
+                if self._first is not None:  # it has come, or was made for one behind that which is the first now
+                    self.timers.cancel(self._first)
+                self._first = self.timers.add(at, self._first_due)
+                return
+            self._reached(thread)
 
     def stand_still(self, root: Thread) -> None:
         """A root thread was paused: neither it nor what is below it hears of time."""
@@ -78,7 +110,7 @@ class Deadlines:
             self._alarm = None
 
     def _reached(self, thread: Thread) -> None:
-        self._of_threads.pop(thread, None)
+        self.forget(thread)
         if thread.ended:
             return
         self._kernel.times.reach(thread, self._now())
@@ -87,7 +119,7 @@ class Deadlines:
 
     def _watch_last(self, thread: Thread) -> None:
         stop_at = self._now() + LAST_SECONDS
-        self._of_threads[thread] = self.timers.add(stop_at, lambda: self._last_seconds_over(thread))
+        self._of_threads[thread] = self.timers.add(stop_at, partial(self._last_seconds_over, thread))
 
     def _last_seconds_over(self, thread: Thread) -> None:
         self._of_threads.pop(thread, None)
@@ -109,3 +141,8 @@ class Deadlines:
     def _moved(self) -> None:
         if self._alarm is not None:
             self._alarm.set()
+
+
+def _hands_in(thread: Thread) -> bool:
+    """Whether a thread's time has run out, and its last answer is waited for."""
+    return thread.closing and thread.exhausted is not None and thread.exhausted.unit == "seconds"

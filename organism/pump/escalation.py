@@ -36,7 +36,7 @@ class Host(Protocol):
         """Does what the kernel has asked for."""
         ...
 
-    async def settled(self, thread: Thread) -> None:
+    async def settled(self, *threads: Thread) -> None:
         """Waits until all that was recorded so far is durable."""
         ...
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from attrs import evolve, fields
 
 from organism.budget.caps import caps
@@ -25,17 +24,22 @@ if TYPE_CHECKING:
     from organism.facts import Ended
     from organism.pump.delivery import Waiting
     from organism.pump.pump import Pump
+    from organism.pump.runtime import Event as Signal
     from organism.results import Event, ThreadResult
 
 
 class _End:
-    """The end of a thread: its result once it has come, or why there is none. A thread that is paused has a result for now."""
+    """The end of a thread: its result once it has come, or why there is none. A thread that is paused has a result for now.
 
-    __slots__ = ("_come", "_gone_on", "done", "error", "last_words", "paused", "result")
+    ``event`` makes what is waited for.
+    """
 
-    def __init__(self) -> None:
-        self._come: anyio.Event | None = None
-        self._gone_on: anyio.Event | None = None
+    __slots__ = ("_come", "_event", "_gone_on", "done", "error", "last_words", "paused", "result")
+
+    def __init__(self, event: Callable[[], Signal]) -> None:
+        self._event = event
+        self._come: Signal | None = None
+        self._gone_on: Signal | None = None
         self.result: ThreadResult | None = None
         self.error: OrganismError | None = None
         self.paused = False
@@ -44,19 +48,19 @@ class _End:
         self.last_words: Callable[[], None] | None = None
 
     @property
-    def come(self) -> anyio.Event:
+    def come(self) -> Signal:
         """The end has come, or what is its result for now. Made for the first who asks: thousands of threads may stand in line."""
         if self._come is None:
-            self._come = anyio.Event()
+            self._come = self._event()
             if self.done:
                 self._come.set()
         return self._come
 
     @property
-    def gone_on(self) -> anyio.Event:
+    def gone_on(self) -> Signal:
         """What came was not the end, or the end has come after it."""
         if self._gone_on is None:
-            self._gone_on = anyio.Event()
+            self._gone_on = self._event()
             if self.done:
                 self._gone_on.set()
         return self._gone_on
@@ -94,7 +98,7 @@ class ThreadHandle:
     def _end(self) -> _End:
         """Made when it is first asked for."""
         if self._known_end is None:
-            self._known_end = _End()
+            self._known_end = _End(self._pump.event)
         return self._known_end
 
     @classmethod
@@ -103,9 +107,9 @@ class ThreadHandle:
         node = Node("thread", caps(Limits(), Policy(), keeps_back=False), Policy(), thread=record.thread)
         kind: Any = record.kind
         thread = Thread(record.thread, kind, record.handler, node, None, record.labels, record.at, BudgetSettings())
-        thread.ended = True
+        thread.ended_at = record.at
         handle = cls(pump, thread)
-        handle.end(record)
+        handle.end(result_of(record))
         return handle
 
     @property
@@ -145,7 +149,7 @@ class ThreadHandle:
         """
         end = self._end
         if end.result is not None and not end.paused:
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await self._pump.heed()
             return end.result
         come = None
         while come is not end.come:  # resumed before this task ran, it has another end to come
@@ -252,11 +256,10 @@ class ThreadHandle:
             self._pump.deadlines.watch(self._thread)
         self._pump.carry_out()
 
-    def end(self, record: Ended | None) -> None:
+    def end(self, result: ThreadResult | None) -> None:
         """Sets the result, for the organism; ``None`` when it was closed before."""
         end = self._end
-        end.paused = False
-        end.result = None if record is None else result_of(record)
+        end.paused, end.result = False, result
         end.over()
 
     def rest(self, record: Ended) -> None:

@@ -69,7 +69,8 @@ class CallLedger:
         self._first: int | None = None
         """The hold of its first attempt."""
         self._attempts = 0
-        self._spent = Tally()
+        self._spent: Tally | None = None
+        """What its attempts did cost, while facts are recorded."""
         self._over = False
 
     @property
@@ -130,6 +131,7 @@ class CallLedger:
         """See :class:`organism.models.ledger.Ledger`."""
         hold = self._holds.pop(held.id)
         if self._pump.kernel.book.listening:
+            self._spent = self._spent or Tally()
             self._spent.add(charge.amounts, charge.details, estimated=charge.estimated, unpriced=bool(charge.unpriced))
         crossed = self._pump.kernel.calls.settle(hold, charge, self._pump.now())
         for line in overdrafts(hold, charge):
@@ -141,7 +143,7 @@ class CallLedger:
         """The call has its answer; it is recorded, and durable before whoever asked may act on it."""
         pump, kept, call = self._pump, None, self._latest
         if pump.kernel.book.listening or call is None:
-            kept = kept_of(completion, unpriced=self._spent.unpriced)
+            kept = kept_of(completion, unpriced=self._spent is not None and self._spent.unpriced)
             call = self._call(self._alias, completion.backend, 0)
         key = "" if self._prompt is None else self._prompt.key
         pump.kernel.calls.completed(call, completion.text, pump.now(), key=key, kept=kept)
@@ -166,7 +168,7 @@ class CallLedger:
     def _unanswered(self, outcome: str, text: str) -> None:
         if not self._over and self._pump.kernel.book.listening:
             call = self._call(self._alias, "", self._attempts)
-            self._pump.kernel.calls.unanswered(call, outcome, text, self._spent, self._pump.now())
+            self._pump.kernel.calls.unanswered(call, outcome, text, self._spent or Tally(), self._pump.now())
 
     def _call(self, alias: str, backend: str, attempt: int) -> CallFor:
         return CallFor(

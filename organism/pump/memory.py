@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.errors import NotRunningError
 from organism.frames import Memory
-from organism.models.fixed import Fixed, FixedList
+from organism.models.fixed import OTHER, Fixed, FixedList, fixed_texts
 from organism.names import class_name, told
 from organism.payloads import flaw, is_payload
 
@@ -134,6 +134,9 @@ def fixed_copy(key: str, value: Mapping[str, Any]) -> Fixed:
     """A copy of a mapping that may be kept, and stays as it is."""
     if type(value) is Fixed:
         return value
+    kept: Any = fixed_texts(value)
+    if kept is not OTHER:
+        return cast("Fixed", kept)
     return cast("Fixed", _fixed(key, value if type(value) is dict else dict(value), 0))
 
 

@@ -56,7 +56,7 @@ class Pump:
         now: Callable[[], float],
         variables: contextvars.Context,
         contexts: Mapping[str, Callable[[Any, Delivery], Any]],
-        on_end: Callable[[Thread, Ended], None],
+        on_end: Callable[[Thread], None],
         on_lost: Callable[[Thread, JournalError], None],
         on_rest: Callable[[Thread, Ended], None],
         on_go_on: Callable[[Thread], None],
@@ -67,6 +67,8 @@ class Pump:
         self.handlers = handlers
         self.router = router
         self.now = now
+        self.event, self.heed = runtime.event, runtime.heed()
+        """The event loop's own, for handles: a file is checked without loading one."""
         self.deadlines = Deadlines(kernel, now, self.carry_out)
         self.timers = self.deadlines.timers
         self._on_end = on_end
@@ -97,11 +99,13 @@ class Pump:
         """Threads whose block is entered, and what cuts their calls."""
         state, ends = kernel.state, kernel.ends
         self._asked_for: tuple[Collection[object], ...] = (
-            state.woken, kernel.ended, state.timed, state.streams, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
-            ends.cut, self.pauses.running, self.waits.room.line,
+            state.woken, state.streams, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
+            ends.cut, self.pauses.running, self.waits.room.line, kernel.retries.waiting, kernel.retries.escalated, kernel.book.rolled,
         )  # fmt: skip
         """What the kernel and others collect for it: empty, most of the time."""
         self.workers = Workers(self, variables, contexts)
+        if writer is not None:
+            writer.workers = self.workers
 
     async def run(self, started: Callable[[], None], stop: anyio.Event) -> None:
         """Runs until ``stop`` is set; then whatever still runs is cancelled. Raises EscalatedError where a failure has set it."""
@@ -145,8 +149,10 @@ class Pump:
     def carry_out(self) -> None:
         """Does what the kernel has asked for since the last time, and sees that a worker is there for what is ready."""
         kernel = self.kernel
-        if any(self._asked_for) or kernel.retries.stirred or kernel.book.rolled:  # most deliveries only send on
+        if any(self._asked_for):  # most deliveries only send on
             self._look()
+        if kernel.ended or kernel.state.timed:  # threads come and go: that is no reason to look for all else
+            self._look_after_threads()
         workers = self.workers
         if workers.active == 0 and (self.aside.ready or kernel.schedule.has_work()):
             workers.wake(self._group)
@@ -163,33 +169,30 @@ class Pump:
             self.waits.tell_line()
         if kernel.state.inbox.stirred:
             self.people.look()
-        if kernel.retries.stirred:
+        if kernel.retries.waiting or kernel.retries.escalated:
             self._look_after_failures()
-        if kernel.state.timed or kernel.ends.cancelled or kernel.ends.cut or kernel.ended or self.pauses.running:
-            self._look_after_threads()
+        if kernel.ends.cancelled:
+            self._cancel_deliveries()
+        if kernel.ends.cut:
+            self._cut_calls()
+        self.pauses.look()
         if self.waits.wants_room and kernel.schedule.queued < kernel.state.settings.queue:
             self.waits.make_room()
 
     def _look_after_failures(self) -> None:
         """Times further attempts, tells of dead letters, and stops in order where a failure says so, the first time."""
-        self.kernel.retries.stirred = False
         self.retries.look()
-        cause, self.kernel.retries.escalated = self.kernel.retries.escalated, None
-        if cause is not None and self._group is not None and self._stop is not None and self.escalation.begin(*cause):
-            self._group.start_soon(self.escalation.carry_out, self._stop)
+        for cause in drained(self.kernel.retries.escalated):
+            if self._group is not None and self._stop is not None and self.escalation.begin(*cause):
+                self._group.start_soon(self.escalation.carry_out, self._stop)
 
     def _look_after_threads(self) -> None:
-        kernel = self.kernel
-        if kernel.state.timed:
-            for thread in drained(kernel.state.timed):
+        """Watches the time of those that have a limit of it, and tells of those that have ended."""
+        if self.kernel.state.timed:
+            for thread in drained(self.kernel.state.timed):
                 self.deadlines.watch(thread)
-        if kernel.ends.cancelled:
-            self._cancel_deliveries()
-        if kernel.ends.cut:
-            self._cut_calls()
-        if kernel.ended:
+        if self.kernel.ended:
             self._announce_ends()
-        self.pauses.look()
 
     def _cancel_deliveries(self) -> None:
         for message in drained(self.kernel.ends.cancelled):
@@ -206,12 +209,12 @@ class Pump:
                 self.kernel.ends.close_bare(thread, self.now())
 
     def _announce_ends(self) -> None:
-        for thread, record in drained(self.kernel.ended):
+        for thread in drained(self.kernel.ended):
             self.deadlines.forget(thread)
             if self.writer is None:
-                self._on_end(thread, record)
+                self._on_end(thread)
                 continue
-            self.when_durable(thread, partial(self._on_end, thread, record), partial(self._on_lost, thread))
+            self.when_durable(thread, partial(self._on_end, thread), partial(self._on_lost, thread))
         self.escalation.look()
         if not self.kernel.state.threads:
             self.waits.drain()
@@ -234,10 +237,10 @@ class Pump:
         if self.writer is not None:
             self.writer.check(chain_of(thread))
 
-    async def settled(self, thread: Thread) -> None:
-        """Waits until all that was recorded so far is durable. Raises JournalError where the thread could not be written."""
+    async def settled(self, *threads: Thread) -> None:
+        """Waits until all that was recorded so far is durable. Raises JournalError where one of the threads could not be written."""
         if self.writer is not None:
-            await self.writer.settled(chain_of(thread))
+            await self.writer.settled(*map(chain_of, threads))
 
     def release(self) -> None:
         """More is durable: what waited for it goes on."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from organism.frames import Thread
+from organism.kernel.outcome import final_of
 from organism.pump.handles import ThreadHandle
+from organism.results import result_when_read
 
 if TYPE_CHECKING:
     from organism.errors import JournalError
@@ -15,11 +18,11 @@ if TYPE_CHECKING:
 class Register(dict[Thread, ThreadHandle]):
     """The handle of each live thread that somebody may wait for. One whose thread has ended goes."""
 
-    def end(self, thread: Thread, record: Ended) -> None:
-        """The thread has ended so."""
+    def end(self, thread: Thread) -> None:
+        """The thread has ended."""
         handle = self.pop(thread, None)
         if handle is not None:
-            handle.end(record)
+            handle.end(result_when_read(thread.replies, partial(final_of, thread)))
 
     def lose(self, thread: Thread, error: JournalError) -> None:
         """The thread's end could not be written."""

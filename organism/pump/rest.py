@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.frames import is_awaited
+from organism.dependence import is_awaited
 
 if TYPE_CHECKING:
     from organism.frames import Message
@@ -41,6 +41,6 @@ def _stands_still(pump: Pump, delivery: Delivery) -> bool:
     if delivery.placed:
         return False
     message = delivery.message
-    answers = sum(ask in pump.waits.asking and not ask.done for ask in message.asks or ())
+    answers = sum(ask in pump.waits.asking and not ask.done for ask in message.asks)
     results = sum(not thread.ended for thread in message.awaits or ())
     return 0 < delivery.waits <= answers + results + pump.pauses.holds_up(message)

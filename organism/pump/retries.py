@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from organism.frames import Failure, root_of
+from organism.pump.waits import drained
 from organism.restart import Circuit, counts
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ class Retries:
     def look(self) -> None:
         """Times the attempts that wait."""
         retries = self._pump.kernel.retries
-        waiting, retries.waiting = retries.waiting, []
-        for message in waiting:
+        for message in drained(retries.waiting):
             due = retries.due(message)
             if due is not None:
                 self._pump.timers.add(due, partial(self._begin, message))

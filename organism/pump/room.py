@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from organism.scheduling import Schedule
 
 
 class Room:
-    """The line before the queue. ``free`` says how many more messages it holds."""
+    """The line before the queue of ``schedule``, which holds so many messages at ``most``."""
 
-    def __init__(self, free: Callable[[], int]) -> None:
-        self._free = free
+    def __init__(self, schedule: Schedule, most: int) -> None:
+        self._schedule = schedule
+        self._most = most
         self.line: deque[anyio.Event] = deque()
         """Those who wait."""
         self._let_in = 0
@@ -29,7 +30,7 @@ class Room:
     @property
     def is_there(self) -> bool:
         """Whether there is room for one more, whoever it is for."""
-        return self._free() > self._let_in
+        return self._schedule.queued + self._let_in < self._most
 
     @property
     def is_wanted(self) -> bool:

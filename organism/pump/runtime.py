@@ -15,7 +15,7 @@ import trio
 import trio.lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -60,6 +60,13 @@ def within() -> Callable[[float], AbstractContextManager[object]]:
     return lambda seconds: trio.CancelScope(deadline=time() + seconds)
 
 
+def heed() -> Callable[[], Awaitable[object]]:
+    """What raises where the running task is cancelled, without the cost of finding the loop each time."""
+    return (
+        trio.lowlevel.checkpoint_if_cancelled if trio.lowlevel.in_trio_run() else anyio.lowlevel.checkpoint_if_cancelled
+    )
+
+
 def current_task() -> object:
     """The running task, to be told from others."""
     return trio.lowlevel.current_task() if trio.lowlevel.in_trio_run() else asyncio.current_task()
@@ -92,6 +99,10 @@ class Event(Protocol):
 
     def set(self) -> object:
         """Lets all of them go on."""
+        ...
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
         ...
 
     async def wait(self) -> object:

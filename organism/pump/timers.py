@@ -10,24 +10,20 @@ if TYPE_CHECKING:
 
 
 class Timer:
-    """Something that is due at ``at``, until it is cancelled."""
+    """Something that is due, until it is cancelled."""
 
-    __slots__ = ("at", "call", "number")
+    __slots__ = ("call",)
 
-    def __init__(self, at: float, number: int, call: Callable[[], None]) -> None:
-        self.at = at
-        self.number = number
+    def __init__(self, call: Callable[[], None]) -> None:
         self.call: Callable[[], None] | None = call
-
-    def __lt__(self, other: Timer) -> bool:
-        return (self.at, self.number) < (other.at, other.number)
 
 
 class Timers:
     """All timers of a pump. ``moved`` is called when the nearest of them has come nearer."""
 
     def __init__(self, moved: Callable[[], None]) -> None:
-        self._heap: list[Timer] = []
+        self._heap: list[tuple[float, int, Timer]] = []
+        """When each is due, and its number: those of one instant come in the order in which they were added."""
         self._moved = moved
         self._count = 0
         self._stale = 0
@@ -37,10 +33,10 @@ class Timers:
 
     def add(self, at: float, call: Callable[[], None]) -> Timer:
         """Calls ``call`` at ``at``; gives what :meth:`cancel` takes."""
-        timer = Timer(at, self._count, call)
+        timer = Timer(call)
         self._count += 1
-        heapq.heappush(self._heap, timer)
-        if self._heap[0] is timer:
+        heapq.heappush(self._heap, (at, self._count, timer))
+        if self._heap[0][2] is timer:
             self._moved()
         return timer
 
@@ -51,21 +47,21 @@ class Timers:
         timer.call = None
         self._stale += 1
         if self._stale > 64 and self._stale * 2 > len(self._heap):
-            self._heap = [each for each in self._heap if each.call is not None]
+            self._heap = [each for each in self._heap if each[2].call is not None]
             heapq.heapify(self._heap)
             self._stale = 0
 
     def next(self) -> float | None:
         """When the nearest timer is due."""
-        while self._heap and self._heap[0].call is None:
+        while self._heap and self._heap[0][2].call is None:
             heapq.heappop(self._heap)
             self._stale -= 1
-        return self._heap[0].at if self._heap else None
+        return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Iterator[Callable[[], None]]:
         """Takes out what is due, in order, one at a time: what one of them cancels does not come."""
         while (at := self.next()) is not None and at <= now:
-            timer = heapq.heappop(self._heap)
+            _, _, timer = heapq.heappop(self._heap)
             call, timer.call = timer.call, None
             if call is not None:
                 yield call

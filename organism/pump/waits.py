@@ -40,7 +40,7 @@ class Host(Protocol):
         """Whether a delivery may be told of what is not durable yet."""
         ...
 
-    async def settled(self, thread: Thread) -> None:
+    async def settled(self, *threads: Thread) -> None:
         """Waits until all that was recorded so far is durable."""
         ...
 
@@ -61,7 +61,7 @@ class Waits:
         """The asks that wait for their answer, each with what is called once they need not."""
         self.in_line: dict[Waiter, tuple[anyio.Event, list[Hold | BudgetExhaustedError]]] = {}
         """The calls that wait for budget, each with where its verdict goes."""
-        self.room = Room(self._free)
+        self.room = Room(pump.kernel.schedule, pump.kernel.state.settings.queue)
         """Where senders from outside wait."""
         self._drained: anyio.Event | None = None
 
@@ -102,10 +102,6 @@ class Waits:
         """Releases a hold that nobody will use."""
         self._pump.kernel.calls.settle(hold, Charge(), self._pump.now())
         self._pump.carry_out()
-
-    def _free(self) -> int:
-        kernel = self._pump.kernel
-        return kernel.state.settings.queue - kernel.schedule.queued
 
     async def drained(self) -> None:
         """Waits until no thread lives, :data:`PATIENCE` seconds at most: a handler may not hold the end up for ever."""

@@ -104,6 +104,8 @@ class Workers:
         self._contexts = contexts
         self.active = 0
         """Those at work on a handler that does not wait."""
+        self._write: Callable[[], object] = pump.writer.start if pump.writer else lambda: None
+        """Has what was recorded written: as long as one of them is active, nobody else sees to that."""
         self._until = 0.0
         """When I/O is to have a turn: one for all of them, since all that were woken together come before it."""
         self._parked: list[runtime.Event] = []
@@ -144,7 +146,7 @@ class Workers:
                 self._conclude_interrupted(turn.delivery, sound=sound)
             if not sound:
                 # Who knows what else a handler left on this task: a fresh one takes its place.
-                self.active -= 1
+                self._rests()
                 self._carry_out()
                 return
             if turn.superfluous:
@@ -161,6 +163,7 @@ class Workers:
             if aside:
                 delivery = aside.popleft()
                 delivery.scope = scope
+                rest = self._go_on(delivery)
             else:
                 message = take()
                 if message is None:
@@ -169,10 +172,11 @@ class Workers:
                         return
                     now = self._now()
                     continue
-                if (message.old or retries.circuits or message.to not in handlers) and self._turns_away(message):
+                odd = message.past is not None or retries.circuits or message.to not in handlers
+                if odd and self._turns_away(message):
                     continue
                 delivery = Delivery(self._pump, message, handlers[message.to], scope, now)
-            rest = self._step(delivery)
+                rest = self._begin(delivery)
             if rest is None and undisturbed() and not delivery.cut:
                 delivery.over = True  # by far the most: it has never waited, and nothing of it is to be taken back
                 del self._running[delivery.message]
@@ -186,6 +190,7 @@ class Workers:
                 return
             if now >= self._until:
                 self._until = now + SLICE
+                self._write()
                 await runtime.checkpoint()
                 now = self._now()
                 self._until = now + SLICE
@@ -203,35 +208,43 @@ class Workers:
         self._carry_out()
         return True
 
-    def _step(self, delivery: Delivery) -> Awaitable[Any] | Laid | None:
-        """Steps a handler in place, from its beginning or from where it was laid aside. ``None``: it is done, and ``delivery`` has its
-        answer. What it is laid aside for, where it is. Else what is to be awaited for its answer.
-        """
+    def _begin(self, delivery: Delivery) -> Awaitable[Any] | Laid | None:
+        """Calls a handler, and steps it in place as far as it goes."""
+        message, hooks = delivery.message, self._pump.hooks
+        self._running[message] = delivery
+        delivery.context = context = self._contexts[message.to](self._pump, delivery)
+        delivery.variables = self._base.copy()
+        try:
+            coro = (
+                delivery.handler.code(message.payload, context)
+                if hooks is None
+                else hooks.handle(delivery.handler, message.payload, context)
+            )
+        except BaseException as error:  # noqa: BLE001 - as one that it raises later
+            return raised(error)
+        return self._step(delivery, coro)
+
+    def _go_on(self, delivery: Delivery) -> Awaitable[Any] | Laid | None:
+        """Steps a handler on from where it was laid aside."""
         coro, delivery.coro = delivery.coro, None
-        if coro is None:
-            message = delivery.message
-            self._running[message] = delivery
-            delivery.context = context = self._contexts[message.to](self._pump, delivery)
-            delivery.variables, hooks = self._base.copy(), self._pump.hooks
-            try:
-                coro = (
-                    delivery.handler.code(message.payload, context)
-                    if hooks is None
-                    else hooks.handle(delivery.handler, message.payload, context)
-                )
-            except BaseException as error:  # noqa: BLE001 - as one that it raises later
-                return raised(error)
-        elif delivery.cut or self._pump.stopped:
-            return self._cancelled(delivery, coro)
+        assert coro is not None  # noqa: S101 - it was laid aside
+        return self._cancelled(delivery, coro) if delivery.cut or self._pump.stopped else self._step(delivery, coro)
+
+    def _step(self, delivery: Delivery, coro: Coroutine[Any, Any, Any]) -> Awaitable[Any] | Laid | None:
+        """Steps a handler in place. ``None``: it is done, and ``delivery`` has its answer. What it is laid aside for, where it is. Else
+        what is to be awaited for its answer.
+        """
         self._aside.stepped = delivery
         try:
             waits_for = delivery.variables.run(coro.send, None)
         except StopIteration as finished:
             answer: object = finished.value
             kind = type(answer)
-            one = kind is Reply or kind is Send or kind is Forward  # as most are
+            if kind is Reply or kind is Send or kind is Forward:  # as most are
+                delivery.result = (finished.value,)
+                return None
             try:
-                delivery.result = (finished.value,) if one else outgoing_of(answer, self._most)
+                delivery.result = outgoing_of(answer, self._most)
             except BaseException as error:  # noqa: BLE001 - a generator of answers is the handler's own code
                 return raised(error)
             return None
@@ -270,9 +283,7 @@ class Workers:
 
     async def _park(self) -> bool:
         """Waits for work. False: there are enough that wait."""
-        self.active -= 1
-        if self._pump.writer is not None:
-            self._pump.writer.start()
+        self._rests()
         if len(self._parked) >= SPARE:
             return False
         event = runtime.event()
@@ -285,6 +296,11 @@ class Workers:
                 self.active += 1
             raise
         return True
+
+    def _rests(self) -> None:
+        """One of them has nothing to do for now."""
+        self.active -= 1
+        self._write()
 
     async def _deliver(self, delivery: Delivery, rest: Awaitable[Any] | None, mark: object) -> None:
         """Awaits the ``rest`` of a handler; whatever comes of it is kept in ``delivery`` for :meth:`_conclude`.
@@ -334,7 +350,7 @@ class Workers:
         self._kernel.suspended(delivery.message)
         if self._kernel.is_void(delivery.message):
             delivery.interrupt(None)  # it was cancelled before it could be: by what it did itself
-        self.active -= 1
+        self._rests()
         self._carry_out()
 
     def leave_behind(self, delivery: Delivery) -> None:
@@ -369,7 +385,7 @@ class Workers:
         """The pump is to stop, and these handlers do not: what they were at stands in the journal."""
         for delivery in tuple(self._running.values()):
             self._leave(delivery)
-            for ask in delivery.message.asks or ():
+            for ask in delivery.message.asks:
                 if ask in self._pump.waits.asking:  # under a shield, it would wait for ever
                     self._pump.waits.asking[ask]()
 
@@ -387,25 +403,20 @@ class Workers:
     def _conclude(self, delivery: Delivery) -> float:
         """Hands what a handler answered to the kernel; gives the instant of that."""
         result, message, now, kernel = delivery.result, delivery.message, self._now(), self._kernel
-        if type(result) is not Failure and delivery.too_late(now):
-            result = delivery.timed_out()
         if kernel.book.half_done:
             place = f"while '{message.to}' was handled in thread {message.thread.id}"
             raise RuntimeError(f"a change was left half-way {place}: a fault of organism itself; it stops here")
-        if message.rerun and (unasked := delivery.context.unasked()):
+        if message.past is not None and message.past.rerun and (unasked := delivery.context.unasked()):
             kernel.diverged(message, unasked, now)
-        began, void = delivery.started, False
-        failure: Failure | None
-        if type(result) is Failure:
-            failure, void = result, kernel.is_void(message)
-            kernel.failed(message, failure, now, placed=delivery.placed, began=began)
-        else:
-            if self._retries.circuits:
-                void = kernel.is_void(message)
+        void = bool(self._retries.circuits) and kernel.is_void(message)
+        if type(result) is tuple and not delivery.too_late(now):
             changes = delivery.context.changes()
-            failure = kernel.answered(message, result, changes, now, placed=delivery.placed, began=began)
+            failure = kernel.answered(message, result, changes, now, placed=delivery.placed, began=delivery.started)
             if failure is not None:
                 _handlers_log.warning("answer of handler '%s' refused: %s", message.to, failure.text)
+        else:
+            failure, void = result if type(result) is Failure else delivery.timed_out(), kernel.is_void(message)
+            kernel.failed(message, failure, now, placed=delivery.placed, began=delivery.started)
         if failure is not None or self._retries.circuits:
             self._retries.ended(delivery, failure, void=void)
         delivery.context = None  # they know each other
@@ -425,7 +436,7 @@ class Workers:
             delivery.result = delivery.interrupted
         self._conclude(delivery)
 
-    call_handlers: ClassVar = frozenset({_step.__code__, _deliver.__code__})
+    call_handlers: ClassVar = frozenset({_begin.__code__, _step.__code__, _deliver.__code__})
     """Where a stack goes from the pump into a handler; the delivery is a local variable of that name."""
 
 

@@ -50,9 +50,33 @@ class HandOver(Protocol):
 
 _Leaving = tuple[int, str, Callable[[], None], Callable[[JournalError], None] | None]
 """(position, root, go, fail): what goes once all up to a position is durable."""
+_NONE: Final[Mapping[str, JournalError]] = {}
 
 
-def _outcome(roots: Sequence[str], came: _Written | BaseException) -> _Written:
+class _Group:
+    """What is written at once. All who wait for a fact of it wait for the one event; ``frozen`` are the root threads of which nothing
+    was written when it was over.
+    """
+
+    __slots__ = ("frozen", "over")
+
+    def __init__(self) -> None:
+        self.over = anyio.Event()
+        self.frozen = _NONE
+
+
+class AtWork(Protocol):
+    """Those who record facts, and call :meth:`Writer.start` once they have nothing more to do."""
+
+    active: int
+    """How many of them do something now."""
+
+
+class _Nobody:
+    active = 0
+
+
+def _outcome(roots: Collection[str], came: _Written | BaseException) -> _Written:
     """What came of a batch. Whatever a journal raises, nothing of it is sure to be written; what ends the process is raised."""
     if isinstance(came, Exception):
         return _Written(dict.fromkeys(roots, JournalError(f"{type(came).__name__}: {came}")), ())
@@ -93,8 +117,15 @@ class Writer:
         self._due = due
         self._moved = moved
         self._waiting: list[tuple[str, Fact]] = []
+        self._under_way = 0
+        """The position up to which all is durable once the group that is being written is."""
+        self._written: _Group | None = None
+        """The group that is being written, and the next one: of those that somebody waits for."""
+        self._next_written: _Group | None = None
         self._leaving: deque[_Leaving] = deque()
         self._frozen: dict[str, JournalError] = {}
+        self.workers: AtWork = _Nobody()
+        """As long as one of them is active, nobody else need see to it that what was recorded is written."""
         self._wake = anyio.Event()
         self._woken = False
         self._busy = self._starting = False
@@ -115,7 +146,7 @@ class Writer:
             return
         self.next += 1
         self._waiting.append((root, fact))
-        if not self._woken:
+        if not (self._woken or self.workers.active):
             self._woken = True
             self._wake.set()
 
@@ -135,24 +166,30 @@ class Writer:
         else:
             self._leaving.append((self.next - 1, root, go, fail))
 
-    async def settled(self, root: str) -> None:
-        """Waits until all that was recorded so far is durable. Raises JournalError where the root thread's facts are not."""
+    async def settled(self, *roots: str) -> None:
+        """Waits until all that was recorded so far is durable. Raises JournalError where the facts of one of these root threads are not."""
         if self._sealed:
             await anyio.sleep(_GONE)  # whoever runs in the pump is cancelled meanwhile
             raise JournalError("the organism was closed before this was written down")
-        if self.durable >= self.next - 1 and root not in self._frozen:
-            return
-        self.start()
-        event, failures = anyio.Event(), list[JournalError]()
+        position = self.next - 1
+        frozen: Mapping[str, JournalError] = self._frozen
+        while self.durable < position:
+            group = self._group_of(position)
+            self.start()
+            await group.over.wait()
+            frozen = group.frozen
+        lost = next((frozen[root] for root in roots if root in frozen), None) if frozen else None
+        if lost is not None:
+            await anyio.lowlevel.checkpoint()  # whoever runs in such a thread is cancelled, and not told
+            raise lost
 
-        def fail(error: JournalError) -> None:
-            failures.append(error)
-            event.set()
-
-        self.when_durable(root, event.set, fail)
-        await event.wait()
-        if failures:
-            raise failures[0]
+    def _group_of(self, position: int) -> _Group:
+        """The group that is waited for by whoever waits for a position: the one that is being written, or the next."""
+        if position <= self._under_way:
+            group = self._written = self._written or _Group()
+        else:
+            group = self._next_written = self._next_written or _Group()
+        return group
 
     async def run(self) -> None:
         """Writes until it is cancelled what nobody had written before; a write that has begun is finished."""
@@ -187,21 +224,22 @@ class Writer:
 
     def _begin(self) -> None:
         batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-        durable = self.durable + len(batch)
+        durable = self._under_way = self.durable + len(batch)
+        self._written, self._next_written = self._next_written, None
         if self._frozen:
             batch = [(root, fact) for root, fact in batch if root not in self._frozen]
-        roots = list(dict.fromkeys(root for root, _ in batch))
-        over = {root for root, fact in batch if isinstance(fact, Ended) and fact.thread == root}
+        roots = dict.fromkeys(root for root, _ in batch)
 
         def work() -> _Written:
             failed: Mapping[str, JournalError] = self.journal.write(batch) if batch else {}
+            over = {root for root, fact in batch if fact.__class__ is Ended and fact.thread == root}
             return _Written(
                 failed, [root for root in roots if root not in over and root not in failed and self._is_due(root)]
             )
 
         self._hand_over(work, partial(self._ended, durable, roots))
 
-    def _ended(self, durable: int, roots: Sequence[str], came: _Written | BaseException) -> None:
+    def _ended(self, durable: int, roots: Collection[str], came: _Written | BaseException) -> None:
         """A batch was written, or not. It is called where no task of ours is: what it raises is raised by :meth:`run`."""
         self._busy = False
         try:
@@ -225,6 +263,10 @@ class Writer:
         if not written.failed:
             self._said = ""
         self.durable = durable
+        group, self._written = self._written, None
+        if group is not None:
+            group.frozen = dict(self._frozen) if self._frozen else _NONE
+            group.over.set()
         while self._leaving and self._leaving[0][0] <= durable:
             _, root, go, fail = self._leaving.popleft()
             if root not in self._frozen:

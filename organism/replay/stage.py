@@ -30,6 +30,7 @@ from organism.replay.context import Recorded, RecordedAgent
 from organism.replay.player import Odd, Player
 from organism.replay.script import END, REFUSED
 from organism.replay.verdict import both, judge
+from organism.results import result_of
 from organism.usage import pico
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Stage:
         ]
         self._restarts = {place + entries for place, entries, _, _ in self._forks}
         self._group: TaskGroup | None = None
+        self.event, self.heed = runtime.event, runtime.heed()
 
     # For contexts
 
@@ -237,7 +239,7 @@ class Stage:
         if isinstance(fact, facts.Ended):
             self._ends[fact.thread] = fact
             if fact.thread in self._handles:
-                self._handles[fact.thread].end(fact)
+                self._handles[fact.thread].end(result_of(fact))
         if self.place in self._restarts or (isinstance(fact, facts.Resumed) and fact.crashed):
             await self._restart()
         for player in list(self._running.values()):

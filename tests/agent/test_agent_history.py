@@ -29,9 +29,11 @@ def test_history_is_in_the_state_a_key_a_message() -> None:
     history.begin("You are.")
     history.add({"role": "user", "content": "one"})
     history.add(CALL)
+    history.leave()
     before = dict(state)
     again = History(state)
     again.add(result("found"))
+    again.leave()
     changed = {key for key in state if state[key] != before.get(key)}
     assert len(changed) == 2  # the message, and how many there are
     assert History(state).prompt() == ({"role": "system", "content": "You are."}, *again.messages)
@@ -88,6 +90,7 @@ def test_whether_there_is_an_answer_to_xml_is_known_without_looking_through_all(
     assert not history.has_xml
     history.add(answer_from("peer", "<Found/>"))
     assert history.has_xml
+    history.leave()
     again = History(state)
     assert again.has_xml
     prompt = again.prompt()

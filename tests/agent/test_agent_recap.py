@@ -22,6 +22,7 @@ def remembered(messages: list[tuple[str, str]], system: str = "You are.") -> dic
     history.begin(system)
     for role, content in messages:
         history.add({"role": role, "content": content})
+    history.leave()
     return state
 
 
@@ -59,6 +60,7 @@ def test_a_recap_is_bounded_and_changes_nothing_of_what_it_was_made_of(messages:
     if messages:
         again = History(made)
         again.add({"role": "user", "content": "next"})
+        again.leave()
         assert [each["content"] for each in History(made).messages][1:] == ["next"]
 
 

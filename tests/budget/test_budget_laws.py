@@ -359,7 +359,11 @@ class Budgets(RuleBasedStateMachine):
         """R12."""
         for node in self.purses:
             taken = [hold.need for hold in self.holds if node in hold.node.path]
-            assert node.held == [sum(amounts) for amounts in zip(*taken, strict=True)] if taken else not any(node.held)
+            assert (
+                list(node.held) == [sum(amounts) for amounts in zip(*taken, strict=True)]
+                if taken
+                else not any(node.held)
+            )
             for unit in range(len(VECTOR)):
                 assert node.used[unit] >= 0
                 beyond = node.used[unit] + node.held[unit] - node.caps.limit[unit]

@@ -240,7 +240,7 @@ async def test_two_thousand_threads_leave_nothing_behind_in_memory(tmp_path: Pat
         assert organism._works is not None
         state, pump = organism.kernel.state, organism._works.pump
         writer: Any = pump.writer
-        assert not (state.threads or state.holds or state.streams or state.occupied or state.taken)
+        assert not (state.threads or state.holds or state.streams or state.occupied or state.schedule.taken)
         assert not (writer._waiting or writer._leaving or writer._frozen)
         assert not (organism._handles or pump.running or pump.waits.in_line or len(pump.deadlines))
         assert not state.schedule._limbo

@@ -91,14 +91,14 @@ async def test_an_image_holds_what_was_granted_and_forecast() -> None:
         handle = await organism.send("worker", Go("x"), id="t")
         await anyio.sleep(9)
         thread = state.threads["t"]
-        assert thread.granted == {"tokens": Decimal(300)}
-        assert len(thread.estimates or ()) == 1
+        assert thread.have_outlay().granted == {"tokens": Decimal(300)}
+        assert len(thread.have_outlay().estimates or ()) == 1
         fact = organism.watch.of(Granted)[0]
         fresh = State(organism.settings, routes(organism.settings))
         fresh.index, fresh.now = Index(), state.now
         restore(fresh, fresh.index, {}, image_of(state, thread))
         assert differences(snapshot(state)["threads"]["t"], snapshot(fresh)["threads"]["t"]) == []
-        assert fresh.threads["t"].estimates == thread.estimates
+        assert fresh.threads["t"].outlay == thread.outlay
         await handle.result()
     assert decode(_document(fact), None) == fact
 

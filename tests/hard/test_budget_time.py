@@ -338,3 +338,49 @@ async def test_a_thread_without_handlers_makes_no_call_once_its_time_has_run_out
         result = await thread.handle.result()
     assert (result.outcome, result.unit, result.usage.model_calls) == ("exhausted", "seconds", 2)
     assert levels(result, "seconds") == ["warning", "critical", "final"]
+
+
+async def test_each_of_many_threads_hears_of_its_own_time_whatever_the_others_have() -> None:
+    async def worker(message: Task, ctx: Context) -> Reply[Done]:
+        await anyio.sleep(float(message.text))
+        return Reply(Done(message.text))
+
+    limits, sleeps = (10, 30, 10, 20, 10), (3, 1000, 8, 1000, 1000, 1000)
+    async with running(handlers={"worker": code(worker, timeout=None)}) as organism:
+        threads: list[Any] = []
+        for number in range(120):
+            budget = {"seconds": limits[number % len(limits)], "warn_at": {"seconds": [0.5, 0.9]}}
+            threads.append(await organism.send("worker", Task(str(sleeps[number % len(sleeps)])), budget=budget))
+            if number % 3:
+                await anyio.sleep(0.7)
+            if number % 7 == 0:
+                threads[number // 2].pause()
+                await anyio.sleep(2)
+                threads[number // 2].resume()
+        assert organism.statistics().timers <= len(threads)
+        for number, thread in enumerate(threads):
+            limit, sleep = limits[number % len(limits)], sleeps[number % len(sleeps)]
+            result = await thread.result()
+            ran = min(limit, sleep)
+            used = result.usage.seconds
+            assert ran - 2 - 0.01 <= used <= ran + 0.01
+            assert result.outcome == ("exhausted" if used > limit - 0.01 else "completed")
+            said = [warned.used for warned in result.warnings]
+            assert said == [pytest.approx(limit * share, abs=0.01) for share in (0.5, 0.9) if limit * share <= used]
+        assert organism.statistics().timers == 0
+
+
+async def test_a_thread_hears_of_its_time_after_one_with_more_has_ended() -> None:
+    async def worker(message: Task, ctx: Context) -> Reply[Done]:
+        await anyio.sleep(float(message.text))
+        return Reply(Done(message.text))
+
+    async with running(handlers={"worker": code(worker, timeout=None)}) as organism:
+        early = await organism.send("worker", Task("1"), budget={"seconds": 600})
+        assert (await early.result()).outcome == "completed"
+        assert organism.statistics().timers == 0
+        began = anyio.current_time()
+        late = await organism.send("worker", Task("100"), budget={"seconds": 10})
+        assert (await late.result()).outcome == "exhausted"
+        assert anyio.current_time() - began == pytest.approx(10, abs=0.01)
+        assert organism.statistics().timers == 0

@@ -808,7 +808,7 @@ async def test_a_fork_goes_on_with_what_was_granted() -> None:
         folding.apply(fact)
     thread = folding.state.threads["u"]
     assert (thread.budget.limits.tokens, thread.node.caps.limit[0]) == (1500, 1500)
-    assert thread.granted == {"tokens": Decimal(500)}
+    assert thread.have_outlay().granted == {"tokens": Decimal(500)}
     lowered = fork(organism.watch.facts[:-2], "v", budget=lambda limits: evolve(limits, limits=Limits(tokens=5)))
     assert isinstance(lowered[-1], LimitsSet)
 

@@ -42,7 +42,7 @@ def sizes(organism: Organism) -> dict[str, int]:
         "streams": len(state.streams),
         "line": len(state.line),
         "occupied": len(state.occupied),
-        "taken": len(state.taken),
+        "taken": len(state.schedule.taken),
         "woken": len(state.woken),
         "ended": len(state.ended) + len(organism.kernel.ended),
         "cancelled": len(organism.kernel.ends.cancelled),

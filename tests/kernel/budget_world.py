@@ -438,7 +438,7 @@ class BudgetWorld(KeptWorld):
         assert {hold for streams in state.streams.values() for hold in streams} == {
             hold for hold in state.holds.values() if hold.streamed
         }
-        assert all(each.thread.id in alive for each in (*state.occupied.values(), *state.taken))
+        assert all(each.thread.id in alive for each in (*state.occupied.values(), *state.schedule.taken))
         for _, node in self._nodes():
             assert (node.crowd is not None) == any(node in waiter.path for waiter in state.line)
 
@@ -499,7 +499,9 @@ class BudgetWorld(KeptWorld):
         """When every thread has ended nothing is held, and nothing is left of any."""
         state, schedule = self.kernel.state, self.kernel.schedule
         assert not self.deliveries and not self.bare
-        assert not (state.threads or state.holds or state.streams or state.occupied or state.taken or len(state.line))
+        assert not (
+            state.threads or state.holds or state.streams or state.occupied or state.schedule.taken or len(state.line)
+        )
         assert (schedule.queued, schedule.running, len(schedule._returning)) == (0, 0, 0)
         assert all(slot.taken == 0 and not slot.waiting for slot in schedule._slots.values())
         assert not (self.fold._index.messages or self.fold._index.frames)

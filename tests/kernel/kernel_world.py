@@ -14,13 +14,14 @@ from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError, RoutingError
 from organism.facts import Answered, Buried, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
-from organism.frames import Ask, Failure, Frame, Message, Thread, pending, root_of
+from organism.frames import PLACE, Ask, Failure, Frame, Message, Thread, pending, root_of
 from organism.kernel import Kernel
-from organism.kernel.answers import check_closely
+from organism.kernel.answers import check_answer
 from organism.kernel.calls import CallFor
 from organism.kernel.fold import Fold
 from organism.kernel.holds import Hold
-from organism.kernel.plain import plainly
+from organism.kernel.hop import whereto
+from organism.kernel.outcome import final_of
 from organism.kernel.snapshot import snapshot
 from organism.primitives import BudgetEstimate, BudgetRequest
 from organism.settings import BudgetSettings, HandlerSettings, Limits, Settings
@@ -186,8 +187,8 @@ class World:
         kernel.ends.cancelled.clear()  # whoever is cancelled is found by `Delivery.cancelled`
         kernel.state.timed.clear()
         kernel.retries.waiting.clear()  # whose next attempt is due is found in `pass_time`
-        ended, kernel.ended = kernel.ended, []
-        self.ended += [record for _, record in ended]
+        self.ended += map(final_of, kernel.ended)
+        kernel.ended.clear()
 
     def _wait(self, delivery: Delivery) -> None:
         if delivery.in_line:
@@ -223,10 +224,11 @@ class World:
 
     def _check_plain(self, message: Message, outgoing: Sequence[Outgoing]) -> None:
         """The quick look at one answer finds nothing that the close one does not find as well."""
-        plain = plainly(self.kernel.state, message, outgoing[0]) if len(outgoing) == 1 else None
+        plain = whereto(self.kernel.state, message, outgoing[0]) if len(outgoing) == 1 else None
         if plain is not None and not self.kernel.is_void(message):
             self.plain += 1
-            assert check_closely(self.kernel.state, message, outgoing) == [plain]
+            found = None if isinstance(plain, (Ask, Thread)) else plain  # then it is no new message
+            assert check_answer(self.kernel.state, message, outgoing) == [(outgoing[0], found)]
 
     def fail(self, delivery: Delivery, failure: Failure = CRASH) -> None:
         """A handler raises."""
@@ -308,7 +310,7 @@ class World:
     def check(self) -> None:
         """Raises AssertionError where a law is broken."""
         state = self.kernel.state
-        assert self.differing() == []
+        assert not (diff := self.differing()), diff
         self._check_places()
         self._check_frames()
         for thread in state.threads.values():
@@ -329,7 +331,7 @@ class World:
         placed = [each.message for each in self.deliveries.values() if each.placed]
         assert schedule.running == len(placed) <= self.settings.max_handlers
         for name, slot in schedule._slots.items():
-            kept = sum(each.holds_place for each in waiting if each.to == name)
+            kept = sum(each.holds == PLACE for each in waiting if each.to == name)
             assert slot.taken == sum(each.to == name for each in placed) + kept <= slot.limit
 
     def _queued(self) -> Iterator[Message]:
@@ -392,7 +394,7 @@ class World:
         busy = {(each.thread, each.to) for each in self.deliveries}
         for message in self._queued():
             slot = schedule._slots.get(message.to)
-            free = slot is None or message.holds_place or slot.taken < slot.limit
+            free = slot is None or message.holds == PLACE or slot.taken < slot.limit
             if free and (message.thread, message.to) not in busy:
                 return True
         return False
@@ -421,7 +423,9 @@ class World:
         state, schedule = self.kernel.state, self.kernel.schedule
         assert not self.deliveries
         assert not state.retries
-        assert not (state.threads or state.holds or state.streams or state.occupied or state.taken or len(state.line))
+        assert not (
+            state.threads or state.holds or state.streams or state.occupied or state.schedule.taken or len(state.line)
+        )
         assert (schedule.queued, schedule.running, len(schedule._returning)) == (0, 0, 0)
         assert all(slot.taken == 0 and not slot.waiting for slot in schedule._slots.values())
         assert not (self.fold._index.messages or self.fold._index.frames)

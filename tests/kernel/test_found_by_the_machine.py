@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from organism.budget.claims import TOKENS, Claim
 from organism.budget.waiting import Waiter
-from organism.errors import BudgetExhaustedError
 from organism.frames import Failure
 from organism.kernel.holds import Hold
 from organism.message import Send
@@ -147,21 +146,23 @@ def test_what_a_sub_thread_called_for_is_its_own_behind_a_snapshot_too() -> None
     world.check()
 
 
-def test_a_call_that_waits_elsewhere_is_refused_at_once_when_its_own_delivery_opens_a_stream_beside_which_it_never_fits() -> (
+def test_a_call_is_refused_at_once_when_its_delivery_opens_a_stream_beside_which_it_never_fits_though_another_may_yet_go() -> (
     None
 ):
+    """Nobody is tied: the delivery may go on by the other call, and only the thread's own limit says what can never be."""
     world = world_of(
         budget=BudgetSettings(limits=Limits(tokens=3000), notify=()),
         accounts={"team": Quota(limits=Limits(output_tokens=2999))},
     )
     other = begun(world, to="b", accounts=("team:a",))
-    assert isinstance(world.call_model(other, Claim(input_tokens=0, wish=500, exact=True)), Hold)
+    assert isinstance(world.call_model(other, Claim(input_tokens=0, wish=2000, exact=True)), Hold)
     delivery = begun(world, accounts=("team:a",))
-    waits = world.call_model(delivery, Claim(input_tokens=0, wish=2500, exact=True))
-    assert isinstance(waits, Waiter)
-    assert waits.node.scope == "account"
-    assert world.open("a", Go()) is not None, "whatever is queued: nobody has to wait until all stand still"
-    assert isinstance(world.call_model(delivery, Claim(input_tokens=0, wish=400, exact=True), streamed=True), Hold)
-    assert waits not in world.kernel.state.line
-    assert waits not in delivery.calls
+    stays, refused = (world.call_model(delivery, Claim(input_tokens=0, wish=wish, exact=True)) for wish in (1200, 2500))
+    assert isinstance(stays, Waiter)
+    assert isinstance(refused, Waiter)
+    assert {stays.node.scope, refused.node.scope} == {"account"}
+    stream = world.call_model(delivery, Claim(input_tokens=0, wish=400, exact=True), streamed=True)
+    assert isinstance(stream, Hold)
+    assert list(world.kernel.state.line) == [stays]
+    assert delivery.calls == [stays, stream]
     world.check()

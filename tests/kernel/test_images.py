@@ -149,7 +149,7 @@ def test_nothing_of_a_thread_in_which_much_goes_on_is_lost() -> None:
         world.ask(agent, "e", Go(f"{number // 2}"))
     world.now += 1.5
     message = agent.message
-    message.clock_reads = [world.now, world.now + 0.25]
+    message.have_dealings().clock_reads = [world.now, world.now + 0.25]
     hold = held(world, agent, 100, key="complete:x", streamed=True)
     kept = Kept(model="m", backend="b", usage=Usage(), tool_calls=(("1", "f", "{}"),))
     kernel.calls.completed(_call(agent), "half an answer", world.now, key="complete:y", kept=kept)

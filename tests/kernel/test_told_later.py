@@ -132,7 +132,7 @@ def test_how_many_calls_are_left_is_told_of_the_thread_whose_call_it_was() -> No
         return now.used, now.remaining, now.calls_left
 
     assert said(hearing) == (7500, 1500, 3)
-    hearing.warnings = []
+    hearing.have_troubles().warnings = []
     assert said(hearing) == (7500, 1500, 0)
     assert live({}, other, warned) is warned, "it is no limit of this thread's"
 
@@ -241,9 +241,9 @@ def test_what_a_call_did_cost_that_comes_back_after_its_sub_thread_has_ended_is_
     assert isinstance(hold, Hold)
     called.calls.remove(hold)
     world.answer(called)
-    assert [record.usage.tokens for record in root.records or ()] == [0]
+    assert [record.usage.tokens for record in root.have_below().records or ()] == [0]
     world.kernel.calls.settle(hold, Charge(input_tokens=5, output_tokens=60, model_calls=1), world.now)
-    (record,) = root.records or []
+    (record,) = root.have_below().records or []
     assert (record.usage.tokens, record.own.tokens, record.usage.model_calls) == (65, 65, 1)
     world.check()
     world.drain()

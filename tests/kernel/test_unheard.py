@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from organism import Context, HandlerFailedError, Organism, Reply, Send
 from organism.budget.claims import Charge, Claim
 from organism.frames import Ask
+from organism.kernel import Kernel
+from organism.kernel.calls import CallFor
 from organism.kernel.holds import Hold
+from organism.kernel.outcome import final_of
+from organism.kernel.sums import ALL
+from organism.results import result_of
+from organism.settings import BudgetSettings
 from organism.testing import Says, ScriptedModel
 from tests.hard.budget_world import models
 from tests.hard.pump_world import Go, Said, code, echo
@@ -63,6 +71,57 @@ async def test_whoever_asks_sends_and_calls_where_nobody_listens_is_answered() -
         )
         assert await organism.ask("sender", Go("y")) == Said("y")
         assert organism.statistics().threads == 0
+
+
+@pytest.mark.anyio
+async def test_who_looks_at_no_more_than_the_reply_has_no_record_made() -> None:
+    async with Organism(name="test", handlers={"echo": code(echo), "crash": code(crash)}) as organism:
+        handle = await organism.send("echo", Go("x"), labels={"of": "a test"})
+        thread = organism.kernel.state.threads[handle.id]
+        result = await handle.result()
+        assert result.reply == result.reply_as(Said) == Said("x")
+        assert thread.final is None
+        assert result == result_of(final_of(thread))
+        assert (result.thread, result.outcome, result.error, result.code) == (handle.id, "completed", None, None)
+        assert (result.usage.messages, result.labels, result.handler) == (1, {"of": "a test"}, "echo")
+        assert (await handle.result()) is result
+        assert handle.ended
+        failed = await (await organism.send("crash", Go("x"))).result()
+        assert copy(failed).replies == ()
+        assert (failed.outcome, failed.code) == ("failed", "crashed")
+        assert evolve(failed, code=None) == evolve(copy(failed), code=None) != failed
+
+
+@pytest.mark.anyio
+async def test_a_result_that_was_not_read_has_no_other_attributes() -> None:
+    async with Organism(name="test", handlers={"echo": code(echo)}) as organism:
+        unread: Any = await (await organism.send("echo", Go("x"))).result()
+        assert not hasattr(unread, "nothing")
+        with pytest.raises(AttributeError, match="'ThreadResult' object has no attribute 'nothing'"):
+            unread.nothing  # noqa: B018 - it is asked for
+        assert unread.usage.messages == 1
+        assert not hasattr(unread, "nothing")
+        assert repr(unread).startswith(f"ThreadResult(thread='{unread.thread}', outcome='completed'")
+
+
+def test_a_record_that_is_asked_for_later_says_what_was_at_the_end() -> None:
+    kernel = Kernel(organism_of(handler("a", Go)))
+    thread = kernel.accept("t", "a", Go(), BudgetSettings(), {}, 1.0)
+    message = kernel.take()
+    assert message is not None
+    about = CallFor(thread=thread, message=message, alias="m", backend="b", attempt=1)
+    first, second = (kernel.calls.hold(Claim(input_tokens=5, wish=100, exact=True), about, 2.0) for _ in range(2))
+    assert isinstance(first, Hold)
+    assert isinstance(second, Hold)
+    kernel.calls.settle(first, Charge(output_tokens=7, model_calls=1), 3.0)
+    kernel.answered(message, (), None, 4.0)
+    assert kernel.ended == [thread]
+    assert thread.final is None
+    kernel.calls.settle(second, Charge(output_tokens=60, model_calls=1, estimated=True), 9.0)
+    record = final_of(thread)
+    assert (record.at, record.usage.tokens, record.own.model_calls, record.usage.estimated) == (4.0, 7, 1, False)
+    assert record.usage.seconds == 3.0
+    assert kernel.state.tally(*ALL).usage().tokens == 67
 
 
 def test_no_change_is_left_half_way() -> None:

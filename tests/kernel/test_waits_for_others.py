@@ -8,8 +8,9 @@ import pytest
 
 from organism.budget.claims import TOKENS, Charge, Claim
 from organism.budget.waiting import Waiter
+from organism.dependence import is_awaited
 from organism.errors import BudgetExhaustedError
-from organism.frames import Ask, is_awaited
+from organism.frames import Ask
 from organism.kernel.answers import Refusal
 from organism.kernel.holds import Hold
 from organism.kernel.streams import held_by_streams
@@ -269,6 +270,36 @@ def test_a_call_that_is_barred_by_one_that_waits_for_its_stream_among_others_is_
     assert isinstance(world.call_model(other, exactly(10)), Hold), "it goes before the older one, and the last to do so"
     verdict = world.call_model(second, exactly(200))
     assert isinstance(verdict, Waiter if goes else BudgetExhaustedError)
+    world.drain()
+    world.check_end()
+
+
+@pytest.mark.parametrize(("needs", "goes"), [(1000, True), (1001, False)])
+def test_a_call_that_a_stream_waits_for_is_refused_where_one_bars_it_that_waits_for_that_stream(
+    needs: int, goes: bool
+) -> None:
+    """Also one that nobody waits for, and that has no stream itself."""
+    world = hourly(
+        budget=UNLIMITED, budget_of_a=BudgetSettings(), ceiling=Quota(limits=Limits(tokens=3000)), patience=1
+    )
+    other, bars, streams = begun(world), begun(world), begun(world, to="b")
+    settles = world.call_model(other, exactly(100))
+    assert isinstance(settles, Hold)
+    assert isinstance(world.call_model(streams, exactly(2000), streamed=True), Hold)
+    older = world.call_model(bars, exactly(needs))
+    assert isinstance(older, Waiter)
+    world.ask(streams, "a", Go())
+    asked = world.take()
+    assert asked is not None
+    assert asked.message.thread is not streams.message.thread
+    before = world.call_model(asked, exactly(10))
+    assert isinstance(before, Hold), "it goes before the older one, and the last to do so"
+    world.give_up(asked, before)
+    verdict = world.call_model(asked, exactly(100))
+    assert isinstance(verdict, Waiter if goes else BudgetExhaustedError)
+    assert bars.calls == [older]
+    world.settle(other, settles, Charge())
+    assert not goes or [type(each) for each in bars.calls] == [Hold]
     world.drain()
     world.check_end()
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from organism.budget.tree import Node
-from organism.frames import Ask, Conversation, Frame, Message, Thread, Warned, chain_of
+from organism.frames import Ask, Below, Conversation, Dealings, Frame, Message, Thread, Warned, chain_of
 from organism.kernel.holds import Hold
 from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
 from organism.kernel.restoring import restore
 from organism.kernel.state import State
+from organism.outcomes import Ending, Outlay, Troubles
+from organism.restart import Past
 from organism.routing import Route, routes
 
 if TYPE_CHECKING:
@@ -27,18 +29,18 @@ FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
     Thread: frozenset({"busy", "head", "in_ready", "more", "prompts", "conversation"}),
     Message: frozenset(
         {
-            "asks",
-            "awaits",
-            "clock_reads",
-            "first",
-            "holds_mailbox",
-            "holds_place",
-            "old",
+            "behind",
+            "holds",
             "payload",
             "position",
-            "rerun",
         }
     ),
+    Past: frozenset({"old", "rerun"}),
+    Dealings: frozenset({"ask", "more", "awaits", "clock_reads"}),
+    Below: frozenset(),
+    Troubles: frozenset(),
+    Outlay: frozenset(),
+    Ending: frozenset(),
     Frame: frozenset(),
     Ask: frozenset({"answer", "message"}),
     Node: frozenset({"crowd", "window", "above"}),
@@ -47,6 +49,17 @@ FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
     Warned: frozenset(),
 }
 """What a restart forgets on purpose, or what is compared by name in its place: :func:`_named`."""
+
+
+MADE_LATE: Final[Mapping[str, type]] = {
+    "past": Past,
+    "dealings": Dealings,
+    "below": Below,
+    "troubles": Troubles,
+    "outlay": Outlay,
+    "ending": Ending,
+}
+"""Parts that are not there before something is: to have none is to have one of which nothing is so."""
 
 
 def unlike(one: State, other: State, chains: Iterable[str]) -> list[str]:
@@ -99,7 +112,7 @@ def _named(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a case for each cla
             # A sub-thread has its turn's conversation.
             return {"conversation": None if value.conversation is None else value.conversation.id}
         case Message():
-            asks = [ask for ask in value.asks or () if ask.frame is not None]
+            asks = [ask for ask in value.asks if ask.frame is not None]
             known = [(key, ask) for key, ask in (value.known or {}).items() if isinstance(ask, Ask)]
             return {
                 "asks": sorted((ask.frame.thread.id, ask.frame.seq) for ask in asks if ask.frame is not None),
@@ -184,5 +197,8 @@ class _Graph:
         every = [each.name for each in attrs.fields(kind)] if attrs.has(kind) else kind.__slots__
         for name in every:
             if name not in FORGOTTEN[kind]:
-                self.compare(getattr(one, name), getattr(other, name), f"{path}.{name}")
+                ours, theirs = getattr(one, name), getattr(other, name)
+                if name in MADE_LATE:
+                    ours, theirs = ours or MADE_LATE[name](), theirs or MADE_LATE[name]()
+                self.compare(ours, theirs, f"{path}.{name}")
         self.compare(_named(one), _named(other), path)

@@ -1,0 +1,179 @@
+"""One hop: a delivery that ends with one plain answer and comes to nothing else: a message to a handler in its own thread, or a reply to whoever
+waits for it. By far the most do.
+
+A hop comes to what :func:`organism.kernel.answers.check_answer`, :func:`organism.kernel.carrying.carry_out` and the end of a delivery come to for
+any answer; here it is one look and one go. What the delivery leaves behind takes its place, so that most counts stay as they are. Whatever is
+not plain goes the long way, which also says why something may not be sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from organism import facts
+from organism.budget.tree import bears_one, charge_messages, has_reached
+from organism.frames import Ask, Frame, Message, Thread
+from organism.kernel.steps import posted, ref
+from organism.kernel.warnings import note_crossings, post_notices
+from organism.message import Forward, Outgoing, Reply, Send
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from organism.kernel.book import Book
+    from organism.kernel.state import State
+    from organism.routing import Route
+
+
+_KINDS: Final[dict[type[Outgoing], str]] = {Send: "send", Forward: "forward", Reply: "reply"}
+
+
+def hop(
+    state: State,
+    book: Book,
+    message: Message,
+    out: Outgoing,
+    changes: Mapping[str, tuple[Any] | None] | None,
+    at: float,
+    placed: bool,  # noqa: FBT001 - nearly every delivery comes by
+) -> bool:
+    """Ends a delivery with this answer, whose handler made these ``changes`` of its state. False: there is more to it, and nothing has happened."""
+    if message.dealings is not None or message.past is not None or message.route.tries_again or state.rings is not None:
+        return False
+    to = whereto(state, message, out)
+    if to is None:
+        return False
+    quiet = not (book.listening or message.holds or state.inbox.questions or changes or at >= state.pools.rolls_at)
+    if quiet:
+        state.now = at
+        book.half_done = True
+    else:
+        _begin(state, book, message, changes, at)
+    thread, frame = message.thread, message.frame
+    if isinstance(to, (Ask, Thread)):
+        _hand_out(state, to, frame, out.payload)
+        state.finish(message, placed=placed)
+        book.write(facts.Answered, thread, seq=message.seq, handler=message.to, state=changes or None)
+        return True
+    thread.seq = seq = thread.seq + 1
+    heir = to if isinstance(to, Frame) else _opened(frame, seq, to, out)
+    if heir.above is not frame:
+        frame.answered = True
+    sent = Message(thread, seq, heir.route, out.payload, message.to, heir, _KINDS[type(out)])
+    charge_messages(thread.node, 1)
+    state.sums.count(sent)
+    state.schedule.put(sent)
+    if book.listening:
+        _note(state, sent, frame)
+    if has_reached(thread.node):
+        note_crossings(state, thread, message, at_once=False)
+        post_notices(state, message)
+    if heir.above is not frame:  # else that counts the new frame, as it has counted the delivery
+        _give_way(state, frame, heir)
+    if quiet:
+        state.schedule.done(message, placed=placed)
+        book.half_done = False
+    else:
+        state.let_go(message, placed=placed)
+        book.write(facts.Answered, thread, seq=message.seq, handler=message.to, state=changes or None)
+    return True
+
+
+def _begin(
+    state: State, book: Book, message: Message, changes: Mapping[str, tuple[Any] | None] | None, at: float
+) -> None:
+    book.begin(at)
+    if changes:
+        state.set_state(message.thread, message.to, changes)
+
+
+def _hand_out(state: State, to: Ask | Thread, frame: Frame, payload: Any) -> None:
+    """Gives a reply to the ask that waits for it, or to the outside."""
+    if isinstance(to, Ask):
+        state.resolve(to, payload)
+    else:
+        state.leave(frame, payload)
+
+
+def _opened(frame: Frame, seq: int, route: Route, out: Outgoing) -> Frame:
+    """The frame that is opened below this one, or in place of it."""
+    thread = frame.thread
+    if type(out) is Send:
+        opened = Frame(thread, seq, route, frame, frame.depth + 1, None, frame)
+    else:
+        opened = Frame(thread, seq, route, frame.parent, frame.depth, None, frame.above)
+        opened.answered = frame.answered
+    opened.open = 1
+    return opened
+
+
+def whereto(state: State, message: Message, out: Outgoing) -> Route | Frame | Ask | Thread | None:
+    """Where an answer goes that is plain: to a handler that its sender has sent such a value before; as a reply to the frame above, to the ask
+    that waits for it, or out of the thread. ``None``: there is more to look at.
+    """
+    thread, frame = message.thread, message.frame
+    if thread.ending is not None:
+        return None
+    try:
+        if type(out) is Reply:
+            payload: object = out.payload
+            state.plain[type(payload)](payload)
+            return _listener(frame, payload)
+        if type(out) is Send:
+            to, payload, depth = out.to, out.payload, frame.depth + 1
+        elif type(out) is Forward and frame.open == 1 and frame.asker is None:
+            to, payload, depth = out.to, out.payload, frame.depth
+        else:
+            return None
+        route, check = state.met[message.to, to, type(payload)]
+        check(payload)
+    except Exception:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at, and so may its class
+        return None
+    if (
+        type(to) is not str
+        or not route.stays
+        or not bears_one(thread.node, depth)
+        or (state.occupied and _may_wait(state, message, route))
+    ):
+        return None
+    return route
+
+
+def _listener(frame: Frame, payload: object) -> Frame | Ask | Thread | None:
+    """Who gets a reply: the ask that waits, the outside (its thread), or the frame above, in the same thread, which takes it as the first reply."""
+    asker, caller, thread = frame.asker, frame.parent, frame.thread
+    if asker is not None:
+        return None if asker.done else asker
+    if caller is None:
+        return thread
+    takes = caller is frame.above and caller.thread is thread and not frame.answered
+    return caller if takes and type(payload) in caller.route.accepts and bears_one(thread.node) else None
+
+
+def _may_wait(state: State, message: Message, route: Route) -> bool:
+    """Whether the receiver may wait for this very branch."""
+    at_work = state.occupied.get((message.thread, route.name))
+    return at_work is not None and at_work is not message and bool(at_work.asks)
+
+
+def _give_way(state: State, frame: Frame, heir: Frame) -> None:
+    """A delivery is over, and a reply in the frame above or a frame that was handed on has its place: whoever counted its frame counts
+    that now, where its own closes by it.
+    """
+    frame.open -= 1
+    if frame.open and heir is frame.above:
+        heir.open += 1
+    elif frame.open:
+        state.count_up(heir)
+
+
+def _note(state: State, sent: Message, frame: Frame) -> None:
+    """The steps of what was sent, for whoever listens."""
+    if state.steps is None:
+        return
+    state.steps.append(posted(sent, charged=True, opens=sent.kind != "reply"))
+    if sent.kind == "forward":
+        state.steps.append(facts.Handed(frame=ref(frame), to=ref(sent.frame)))
+
+
+__all__ = ["hop", "whereto"]
