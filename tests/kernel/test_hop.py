@@ -145,9 +145,15 @@ def test_most_answers_go_the_short_way() -> None:
 def test_whoever_answers_while_others_still_work_for_it_is_counted_until_they_are_done(last: Outgoing) -> None:
     made = (handler(name, Go, Said, peers=NAMES) for name in NAMES)
     organism = organism_of(*made)
-    twins = [Twin(organism, heard=False, long=long) for long in (False, True)]
-    before = [Send("b", Go("x")), Send("c", Go("x")), Reply(Said("y")), Reply(Said("y")), Send("d", Go("x"))]
-    program = [
+    short, long = twins = [Twin(organism, heard=False, long=each) for each in (False, True)]
+    before: list[Outgoing] = [
+        Send("b", Go("x")),
+        Send("c", Go("x")),
+        Reply(Said("y")),
+        Reply(Said("y")),
+        Send("d", Go("x")),
+    ]
+    program: list[list[Outgoing]] = [
         [Send("b", Go("x"))],
         [Send("c", Go("x")), Send("d", Go("x"))],
         [Reply(Said("y"))],
@@ -160,9 +166,9 @@ def test_whoever_answers_while_others_still_work_for_it_is_counted_until_they_ar
         for number, answer in enumerate([[out] for out in before] + program):
             for each in twins:
                 each.step(answer, None, float(number), patch)
-            assert not differences(*(snapshot(each.kernel.state) for each in twins))
-        while twins[0].kernel.state.threads:
+            assert not differences(snapshot(short.kernel.state), snapshot(long.kernel.state))
+        while short.kernel.state.threads:
             for each in twins:
                 each.step([], None, 100.0, patch)
-            assert not differences(*(snapshot(each.kernel.state) for each in twins))
-    assert twins[0].ended() == twins[1].ended()
+            assert not differences(snapshot(short.kernel.state), snapshot(long.kernel.state))
+    assert short.ended() == long.ended()
