@@ -41,8 +41,8 @@ def hop(
     if message.dealings is not None or message.past is not None or message.route.tries_again or state.rings is not None:
         return False
     to = whereto(state, message, out)
-    if to is None:
-        return False
+    if to is None or (isinstance(to, (Ask, Thread)) and has_reached(message.thread.node)):
+        return False  # a limit was lowered: a level is told of, though nothing is charged
     quiet = not (book.listening or message.holds or state.inbox.questions or changes or at >= state.pools.rolls_at)
     if quiet:
         state.now = at

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from organism.frames import Thread
 from organism.kernel.outcome import final_of
 from organism.pump.handles import ThreadHandle
-from organism.results import result_when_read
+from organism.results import result_of, result_when_read
 
 if TYPE_CHECKING:
     from organism.errors import JournalError
@@ -22,7 +22,11 @@ class Register(dict[Thread, ThreadHandle]):
         """The thread has ended."""
         handle = self.pop(thread, None)
         if handle is not None:
-            handle.end(result_when_read(thread.replies, partial(final_of, thread)))
+            handle.end(
+                result_of(final_of(thread))
+                if _remembers(thread)
+                else result_when_read(thread.replies, partial(final_of, thread))
+            )
 
     def lose(self, thread: Thread, error: JournalError) -> None:
         """The thread's end could not be written."""
@@ -47,3 +51,11 @@ class Register(dict[Thread, ThreadHandle]):
         for handle in tuple(self.values()):
             handle.end(None)
         self.clear()
+
+
+def _remembers(thread: Thread) -> bool:
+    """Whether a thread that has ended keeps what may be large, or others that do. A result that nobody has read keeps its thread, and would
+    keep that as well.
+    """
+    kept = (thread.state, thread.prompts, thread.outlay, thread.conversation, thread.below, thread.owner)
+    return any(each is not None for each in kept)

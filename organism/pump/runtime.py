@@ -221,6 +221,16 @@ def cancellings() -> int:
     return 0 if task is None else task.cancelling()
 
 
+async def swallow_cancelling() -> None:
+    """Takes a cancelling that nobody above has asked for and that has not come yet: on asyncio a task that returns with one is cancelled
+    all the same, and its task group with it.
+    """
+    if not cancellings() or is_cancelled():
+        return
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+
+
 async def checkpoint() -> None:
     """Lets everything else have a turn."""
     await anyio.lowlevel.checkpoint()

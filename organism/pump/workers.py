@@ -146,6 +146,7 @@ class Workers:
                 self._conclude_interrupted(turn.delivery, sound=sound)
             if not sound:
                 # Who knows what else a handler left on this task: a fresh one takes its place.
+                await runtime.swallow_cancelling()
                 self._rests()
                 self._carry_out()
                 return

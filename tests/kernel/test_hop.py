@@ -57,6 +57,11 @@ class Twin:
             return False
         return True
 
+    def limit(self, budget: BudgetSettings, at: float) -> None:
+        """Sets the limits of the thread that was opened first of those that live."""
+        for thread in list(self.kernel.state.threads.values())[:1]:
+            self.kernel.calls.set_limits(thread, budget, at)
+
     def step(self, answer: Sequence[Outgoing], changes: Any, at: float, patch: pytest.MonkeyPatch) -> tuple[Any, ...]:
         """Handles the next message; what it was and what came of it."""
         message = self.kernel.take()
@@ -82,7 +87,9 @@ class Twin:
     tries=st.booleans(),
     takes=st.lists(st.sampled_from([HandlerFailed, BudgetWarning]), unique=True),
     opened=st.lists(st.tuples(st.sampled_from(NAMES), BUDGETS), min_size=1, max_size=3),
-    program=st.lists(st.tuples(ANSWERS, st.none() | st.just({"n": (1,)})), max_size=40),
+    program=st.lists(
+        st.tuples(ANSWERS, st.none() | st.just({"n": (1,)}), st.none() | st.none() | BUDGETS), max_size=40
+    ),
 )
 def test_the_short_way_comes_to_the_same_as_the_long_one(
     budgets: list[BudgetSettings | None],
@@ -105,7 +112,9 @@ def test_the_short_way_comes_to_the_same_as_the_long_one(
     with pytest.MonkeyPatch.context() as patch:
         for number, (to, budget) in enumerate(opened):
             assert len({each.accept(number, to, budget) for each in twins}) == 1
-        for number, (answer, changes) in enumerate(program):
+        for number, (answer, changes, lowered) in enumerate(program):
+            for each in twins if lowered is not None else ():
+                each.limit(lowered, 10.0 + number)
             came = [each.step(answer, changes, 10.0 + number, patch) for each in twins]
             assert came == came[:1] * len(twins)
             live = snapshot(first.kernel.state)
