@@ -213,7 +213,9 @@ async def memory(count: int) -> None:
     waiting = {"host": {"code": host, "peers": ["guest"]}, "guest": {"code": guest, "concurrency": 1}, "echo": echo}
     more = {f"more{number}": {"code": echo} for number in range(count)}
     tracemalloc.start()
-    async with Organism(name="bench", handlers=waiting, budget=FREE, max_handlers=2 * count, queue=3 * count) as made:
+    async with Organism(
+        name="bench", handlers=waiting, budget=FREE, max_handlers=2 * count, queue=3 * count, watchdog=None
+    ) as made:
         await made.ask("echo", Ping("hi", 0))
         await made.send_all([("host", Ping("hi", 0)), ("guest", Ping("hi", 0))])
         await anyio.sleep(0.05)

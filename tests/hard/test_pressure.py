@@ -158,8 +158,8 @@ async def test_what_a_flood_costs_in_memory_is_known(
         await anyio.sleep(1000)
 
     handlers = {"flood": code(flood, "sink"), "sink": code(stays, timeout=None, concurrency=1, budget=budget)}
-    # Nobody listens: as in production, and no facts are kept by a watch.
-    async with Organism(name="test", handlers=handlers, budget=FREE) as organism:
+    # Nobody listens: as in production, and no facts are kept by a watch. On a busy machine a watchdog's stacks would count whole modules' lines.
+    async with Organism(name="test", handlers=handlers, budget=FREE, watchdog=None) as organism:
         threads = [await organism.send("flood", Go(n=10))]
         await anyio.sleep(1)
         gc.collect()
@@ -195,7 +195,7 @@ async def test_what_a_thread_costs_in_memory_that_waits_for_an_answer_is_known(
         await anyio.sleep(1000)
 
     handlers = {"asks": code(asks, "sink"), "sink": code(stays, timeout=None, concurrency=1)}
-    async with Organism(name="test", handlers=handlers, budget=FREE) as organism:
+    async with Organism(name="test", handlers=handlers, budget=FREE, watchdog=None) as organism:
         await organism.send("asks", Go())
         await anyio.sleep(1)
         gc.collect()
