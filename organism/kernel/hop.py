@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from organism.routing import Route
 
 
+_AWAY: Final = (Ask, Thread)
 _KINDS: Final[dict[type[Outgoing], str]] = {Send: "send", Forward: "forward", Reply: "reply"}
 
 
@@ -41,7 +42,7 @@ def hop(
     if message.dealings is not None or message.past is not None or message.route.tries_again or state.rings is not None:
         return False
     to = whereto(state, message, out)
-    if to is None or (isinstance(to, (Ask, Thread)) and has_reached(message.thread.node)):
+    if to is None or (isinstance(to, _AWAY) and has_reached(message.thread.node)):
         return False  # a limit was lowered: a level is told of, though nothing is charged
     quiet = not (book.listening or message.holds or state.inbox.questions or changes or at >= state.pools.rolls_at)
     if quiet:
@@ -50,7 +51,7 @@ def hop(
     else:
         _begin(state, book, message, changes, at)
     thread, frame = message.thread, message.frame
-    if isinstance(to, (Ask, Thread)):
+    if isinstance(to, _AWAY):
         _hand_out(state, to, frame, out.payload)
         state.finish(message, placed=placed)
         book.write(facts.Answered, thread, seq=message.seq, handler=message.to, state=changes or None)
