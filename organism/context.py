@@ -21,12 +21,13 @@ from organism.errors import (
     HandlerFailedError,
     UnexpectedReplyError,
 )
-from organism.frames import Ask, Failure, root_of
+from organism.frames import Ask, root_of
 from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.grants import request_problem
 from organism.kernel.recall import CLOCK, Times
 from organism.kernel.sameness import key_of
 from organism.names import ORGANISM
+from organism.outcomes import Failure
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
 from organism.pump.aside import Laid
 from organism.pump.calling import Calling

@@ -439,6 +439,6 @@ def chain_of(thread: Thread) -> str:
 
 
 __all__ = [
-    "IN_LINE", "MAILBOX", "NONE", "PLACE", "Ask", "Below", "Conversation", "Dealings", "Failure", "Frame", "Memory", "Message", "Thread", "ThreadKind", "Warned",
+    "IN_LINE", "MAILBOX", "NONE", "PLACE", "Ask", "Below", "Conversation", "Dealings", "Frame", "Message", "Thread", "ThreadKind",
     "chain_of", "descendants", "pending", "root_of", "shared_by",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from organism.budget.claims import Crossing, Vector
-from organism.frames import Failure, Warned
+from organism.outcomes import Failure, Warned
 from organism.restart import Attempt
 from organism.settings import NOTHING, BudgetSettings
 from organism.usage import Estimate, Usage

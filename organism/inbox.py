@@ -18,8 +18,9 @@ from organism.results import Question
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from organism.frames import Failure, Message, Thread
+    from organism.frames import Message, Thread
     from organism.kernel import Kernel
+    from organism.outcomes import Failure
     from organism.pump.pump import Pump
     from organism.settings import HandlerSettings
 

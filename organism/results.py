@@ -9,7 +9,7 @@ from attrs import fields, frozen
 
 from organism.errors import HandlerFailedError, UnexpectedReplyError
 from organism.facts import Fact
-from organism.frames import Warned
+from organism.outcomes import Warned
 from organism.payloads import encode_json, encode_xml
 from organism.quick import quick
 from organism.restart import Attempt

@@ -15,7 +15,6 @@ from organism.context import Context
 from organism.control import Control
 from organism.durable import Durable
 from organism.errors import NotRunningError
-from organism.frames import Failure
 from organism.histories import Histories
 from organism.ingress import Ingress
 from organism.models.checked import provider_closing
@@ -24,6 +23,7 @@ from organism.models.hiding import Hiding
 from organism.models.providers import Providers
 from organism.models.router import Router
 from organism.names import ORGANISM
+from organism.outcomes import Failure
 from organism.pump import runtime
 from organism.pump.background import Background
 from organism.pump.disk_thread import DiskThread

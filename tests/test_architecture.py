@@ -78,7 +78,7 @@ BESIDE: Final[Mapping[tuple[str, str], str]] = {
     ("facts", "budget"): "facts of calls hold the amounts that were held and charged",
     ("facts", "images"): "the snapshot is a fact, and facts of calls hold what is kept of an answer",
     ("images", "budget"): "amounts are vectors of the budgets",
-    ("images", "frames"): "what is frozen of threads holds their failures and warnings",
+    ("images", "outcomes"): "what is frozen of threads holds their failures and warnings",
     ("frames", "outcomes"): "a thread holds what it comes to",
     ("frames", "budget"): "a thread holds its budget's node",
     ("dependence", "frames"): "who waits for whom is asked of frames and threads",

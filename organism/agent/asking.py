@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from organism.agent.context import AgentContext
     from organism.agent.speech import Offer
-    from organism.frames import Warned
     from organism.models.completion import Completion
+    from organism.outcomes import Warned
     from organism.settings import AgentSettings
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from organism.agent.asking import Asking
     from organism.agent.context import AgentContext
     from organism.agent.history import History, Plan
-    from organism.frames import Warned
     from organism.models.completion import Completion
+    from organism.outcomes import Warned
     from organism.settings import AgentSettings, Compaction, HandlerSettings
 
 Told = tuple["Sequence[Warned]", "Sequence[Mapping[str, Any]]"]

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from organism.errors import BudgetExhaustedError, ModelError
-    from organism.frames import Failure, Thread, Warned
+    from organism.frames import Thread
     from organism.models.completion import Call, Completion
     from organism.models.streams import Hearer
+    from organism.outcomes import Failure, Warned
     from organism.payloads.primitives import BudgetExhausted
     from organism.pump.ears import Ears
     from organism.pump.hooking import Hooks

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from organism.agent.context import AgentContext
     from organism.agent.history import History
     from organism.agent.speech import Offer, Speech
-    from organism.frames import Warned
     from organism.models.completion import Completion
+    from organism.outcomes import Warned
     from organism.settings import AgentSettings
 
 CONTINUED: Final = 2

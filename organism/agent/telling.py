@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from organism.agent.context import AgentContext
-    from organism.frames import Failure, Warned
+    from organism.outcomes import Failure, Warned
     from organism.settings import Notices
 
 Message = dict[str, Any]

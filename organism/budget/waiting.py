@@ -329,8 +329,7 @@ def _cap(node: Node, unit: int, *, by_limit: bool) -> int:
 
 def _free(node: Node, unit: int, held: Sequence[int], *, by_limit: bool) -> int:
     """As :meth:`Node.free <organism.budget.tree.Node.free>` would have it beside so much."""
-    cap = node.caps.limit if by_limit else node.caps.working
-    return cap[unit] - node.used[unit] - held[unit]
+    return _cap(node, unit, by_limit=by_limit) - node.used[unit] - held[unit]
 
 
 def lacking(waiter: Waiter, node: Node, held: Sequence[int]) -> Iterator[int]:

@@ -10,13 +10,13 @@ from attrs import define, evolve, field, frozen
 from organism import facts
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError
-from organism.frames import Warned
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
 from organism.journal.contract import Chain
 from organism.journal.standing import CONVERSATION
 from organism.journal.values import PlainPayload
 from organism.names import suggestion
+from organism.outcomes import Warned
 from organism.payloads import encode_json, encode_xml
 from organism.results import ThreadResult, result_of
 from organism.usage import Tally

@@ -30,8 +30,8 @@ from organism.cli.report import field_lines
 from organism.cli.tables import counted
 from organism.cli.text import one_line, wrapped
 from organism.cli.waits import Waits
-from organism.frames import Failure
 from organism.names import CONVERSATION
+from organism.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

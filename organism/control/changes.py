@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from organism import inbox
 from organism.errors import ConfigurationError
-from organism.frames import Conversation, Failure, root_of
+from organism.frames import Conversation, root_of
 from organism.kernel.charges import abandoned_charge
+from organism.outcomes import Failure
 from organism.pump.handles import raised
 from organism.settings import UNITS
 

@@ -24,10 +24,10 @@ from organism.facts import (
     Spawned,
     ThreadOpened,
 )
-from organism.frames import Failure
 from organism.images import Image, ThreadImage
 from organism.journal import forms
 from organism.journal.chain import Head, canonical, content_of, seal, verify
+from organism.outcomes import Failure
 from organism.primitives import BudgetEstimate
 from organism.settings import BudgetSettings, Limits
 from organism.usage import Usage

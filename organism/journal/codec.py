@@ -13,13 +13,13 @@ from attrs import fields, has
 
 from organism import facts
 from organism.errors import JournalError, OrganismError
-from organism.frames import Failure, Warned
 from organism.journal.chain import utf8
 from organism.journal.forms import Object, Tagged, form_of, slots
 from organism.journal.secrets import without_secrets
 from organism.journal.texts import LONGEST, root_mark, whole
 from organism.journal.values import Misread
 from organism.journal.writers import ByClass, line_writer, string
+from organism.outcomes import Failure, Warned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from attrs import asdict, frozen
 
 from organism.errors import PayloadError
-from organism.frames import Failure
+from organism.outcomes import Failure
 from organism.payloads import encode_json, encode_xml, is_payload
 from organism.payloads.primitives import FailureCode
 

@@ -11,11 +11,12 @@ from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.tree import Lack, Node, bears_depth, lack_of_one
 from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
-from organism.frames import Failure, Frame, Message, Thread, shared_by
+from organism.frames import Frame, Message, Thread, shared_by
 from organism.kernel.crowding import too_crowded
 from organism.kernel.sendable import remember_met, whom_before, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
+from organism.outcomes import Failure
 from organism.routing import Misdirected, Route, check_address
 from organism.settings import BudgetSettings
 
@@ -270,9 +271,8 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
         target: Route | Target | Frame | Refusal | None
         try:
             if type(out) is Reply:
-                wrong = wrong_to_reply(state, out.payload)
-                free = wrong is None or message.to == ORGANISM
-                target = _receiver(frame, out.payload) if free else invalid(wrong or "")
+                wrong = None if message.to == ORGANISM else wrong_to_reply(state, out.payload)
+                target = _receiver(frame, out.payload) if wrong is None else invalid(wrong)
             elif type(out) is Send:
                 target = _check_sent(state, message, out.to, out.payload, frame.depth + 1)
             elif type(out) is Forward:
@@ -321,7 +321,7 @@ def _check_together(state: State, message: Message, plan: Sequence[Planned]) -> 
 def _check_sent(state: State, message: Message, to: str, payload: object, depth: int) -> Route | Target | Refusal:
     """Where a message goes that is part of an answer."""
     found: Route | Refusal | None
-    found = whom_before(state, message.to, to, payload) if type(to) is str else None
+    found = whom_before(state, message.to, to, payload)
     if found is None:
         found = _check_receiver(state, message, to, payload)
         if type(found) is not Route:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from organism import facts
 from organism.budget.tree import has_reached, lack_of_one
 from organism.dependence import is_below, unanswered
-from organism.frames import Failure, descendants, root_of
+from organism.frames import descendants, root_of
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, too_many_messages
 from organism.kernel.carrying import open_at
 from organism.kernel.crowding import too_crowded
@@ -16,6 +16,7 @@ from organism.kernel.recall import note_clock, remember
 from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
 from organism.names import ORGANISM
+from organism.outcomes import Failure
 
 if TYPE_CHECKING:
     from organism.frames import Ask, Message, Thread

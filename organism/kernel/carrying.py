@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from organism.frames import Failure, Frame, Message, ThreadKind, shared_by
+from organism.frames import Frame, Message, ThreadKind, shared_by
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
 from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.message import Send
+from organism.outcomes import Failure
 from organism.routing import Route
 
 if TYPE_CHECKING:

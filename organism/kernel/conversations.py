@@ -12,13 +12,15 @@ from organism import facts
 from organism.budget.caps import caps
 from organism.budget.tree import Node, recap
 from organism.errors import BudgetExhaustedError
-from organism.frames import Conversation, Memory, root_of
+from organism.frames import Conversation, root_of
+from organism.outcomes import Memory
 from organism.settings import NOTHING, BudgetSettings, Policy
 
 if TYPE_CHECKING:
-    from organism.frames import Thread, Warned
+    from organism.frames import Thread
     from organism.kernel.inbox import Inbox
     from organism.kernel.pools import Pools
+    from organism.outcomes import Warned
 
 SCOPE = "conversation"
 

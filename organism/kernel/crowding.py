@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.frames import Failure, root_of
+from organism.frames import root_of
+from organism.outcomes import Failure
 
 if TYPE_CHECKING:
     from organism.frames import Message

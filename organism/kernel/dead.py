@@ -12,10 +12,11 @@ from organism.names import ORGANISM
 from organism.payloads.primitives import DeadLetter
 
 if TYPE_CHECKING:
-    from organism.frames import Failure, Message
+    from organism.frames import Message
     from organism.images import Ref
     from organism.kernel.book import Book
     from organism.kernel.state import State
+    from organism.outcomes import Failure
     from organism.restart import Attempt
 
 

@@ -12,11 +12,12 @@ from organism.kernel.failures import climb
 from organism.kernel.steps import ref_of
 
 if TYPE_CHECKING:
-    from organism.frames import Failure, Message, Thread
+    from organism.frames import Message, Thread
     from organism.kernel.answers import Refusal
     from organism.kernel.book import Book
     from organism.kernel.calls import Calls
     from organism.kernel.state import State
+    from organism.outcomes import Failure
 
 
 class Ends:

@@ -13,7 +13,7 @@ from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
 from organism.dependence import is_below
-from organism.frames import Ask, Failure, Frame, Thread, Warned, chain_of, descendants, root_of
+from organism.frames import Ask, Frame, Thread, chain_of, descendants, root_of
 from organism.kernel.carrying import above_new
 from organism.kernel.charges import add_hold, apply_charge, note_text
 from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
@@ -29,6 +29,7 @@ from organism.kernel.state import State
 from organism.kernel.warnings import enter_warning, tell
 from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, CONVERSATION
+from organism.outcomes import Failure, Warned
 from organism.restart import Attempt
 from organism.routing import routes
 

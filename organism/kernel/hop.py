@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from organism import facts
 from organism.budget.tree import bears_one, charge_messages, has_reached
 from organism.frames import Ask, Frame, Message, Thread
+from organism.kernel.sendable import is_plain, whom_before
 from organism.kernel.steps import posted, ref
 from organism.kernel.warnings import note_crossings, post_notices
 from organism.message import Forward, Outgoing, Reply, Send
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from organism.kernel.book import Book
     from organism.kernel.state import State
@@ -64,8 +65,8 @@ def hop(
     charge_messages(thread.node, 1)
     state.sums.count(sent)
     state.schedule.put(sent)
-    if book.listening:
-        _note(state, sent, frame)
+    if state.steps is not None:
+        state.steps += _steps(sent, frame)
     if has_reached(thread.node):
         note_crossings(state, thread, message, at_once=False)
         post_notices(state, message)
@@ -117,27 +118,18 @@ def whereto(state: State, message: Message, out: Outgoing) -> Route | Frame | As
         return None
     try:
         if type(out) is Reply:
-            payload: object = out.payload
-            state.plain[type(payload)](payload)
-            return _listener(frame, payload)
+            return _listener(frame, out.payload) if is_plain(state, out.payload) else None
         if type(out) is Send:
-            to, payload, depth = out.to, out.payload, frame.depth + 1
+            route, depth = whom_before(state, message.to, out.to, out.payload), frame.depth + 1
         elif type(out) is Forward and frame.open == 1 and frame.asker is None:
-            to, payload, depth = out.to, out.payload, frame.depth
+            route, depth = whom_before(state, message.to, out.to, out.payload), frame.depth
         else:
             return None
-        route, check = state.met[message.to, to, type(payload)]
-        check(payload)
-    except Exception:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at, and so may its class
+    except AttributeError:  # it was made around its constructor, and holds nothing
         return None
-    if (
-        type(to) is not str
-        or not route.stays
-        or not bears_one(thread.node, depth)
-        or (state.occupied and _may_wait(state, message, route))
-    ):
+    if route is None or not route.stays or not bears_one(thread.node, depth):
         return None
-    return route
+    return None if state.occupied and _may_wait(state, message, route) else route
 
 
 def _listener(frame: Frame, payload: object) -> Frame | Ask | Thread | None:
@@ -168,13 +160,11 @@ def _give_way(state: State, frame: Frame, heir: Frame) -> None:
         state.count_up(heir)
 
 
-def _note(state: State, sent: Message, frame: Frame) -> None:
-    """The steps of what was sent, for whoever listens."""
-    if state.steps is None:
-        return
-    state.steps.append(posted(sent, charged=True, opens=sent.kind != "reply"))
+def _steps(sent: Message, frame: Frame) -> Iterator[facts.Step]:
+    """What was sent, and of what is handed on to whom, as whoever listens hears it."""
+    yield posted(sent, charged=True, opens=sent.kind != "reply")
     if sent.kind == "forward":
-        state.steps.append(facts.Handed(frame=ref(frame), to=ref(sent.frame)))
+        yield facts.Handed(frame=ref(frame), to=ref(sent.frame))
 
 
 __all__ = ["hop", "whereto"]

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from organism.budget.claims import Vector
     from organism.budget.tree import Node
-    from organism.frames import Warned
     from organism.images import Ref
     from organism.kernel.holds import Hold
     from organism.kernel.state import State
+    from organism.outcomes import Warned
 
 
 def image_of(state: State, whole: Thread | Conversation) -> Image:

@@ -8,7 +8,7 @@ from organism import facts
 from organism.budget.claims import MESSAGES
 from organism.budget.tree import bears_depth, has_reached
 from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
-from organism.frames import Failure, Thread, root_of
+from organism.frames import Thread, root_of
 from organism.kernel.answers import (
     Goal,
     Refusal,
@@ -39,6 +39,7 @@ from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
 from organism.kernel.windows import roll_hint
+from organism.outcomes import Failure
 from organism.payloads.primitives import ALL as PRIMITIVES
 from organism.routing import Misdirected, check_address, routes
 
@@ -47,11 +48,12 @@ if TYPE_CHECKING:
 
     from organism.budget.tree import Lack
     from organism.facts import Fact
-    from organism.frames import Message, Warned
+    from organism.frames import Message
     from organism.images import CutShort
     from organism.kernel.answers import Planned
     from organism.kernel.conversations import Beginning
     from organism.message import Outgoing
+    from organism.outcomes import Warned
     from organism.routing import Route
     from organism.settings import BudgetSettings, Settings
 
@@ -98,7 +100,7 @@ class Kernel:
         it is not there yet; ``accounts`` are those that a thread is under that is no turn. Raises RoutingError or
         BudgetExhaustedError; then nothing happened.
         """
-        found = (whom_before(self.state, "", to, payload) if type(to) is str else None) or self._receiver(to, payload)
+        found = whom_before(self.state, "", to, payload) or self._receiver(to, payload)
         late = self.times.refusal(at)
         if late is not None:
             raise late
@@ -119,12 +121,8 @@ class Kernel:
             self.state, id_, "root", to, budget, None, labels, conversation=conversation, accounts=accounts
         )
         posted = self.state.post_opening(thread, found, payload, "", "ingress", parent=None, above=None, depth=1)
-        if has_reached(thread.node):
-            note_arrival(self.state, posted)
-        if self.book.listening:
-            self.book.write(facts.Accepted, thread)
-        else:
-            self.book.unheard(thread)
+        note_arrival(self.state, posted)
+        self.book.write(facts.Accepted, thread)
         return thread
 
     def _receiver(self, to: str, payload: Any) -> Route:

@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from organism.budget.claims import Crossing
-from organism.frames import Failure, root_of
+from organism.frames import root_of
 from organism.kernel.warnings import raise_crossing
+from organism.outcomes import Failure
 
 if TYPE_CHECKING:
     from organism.frames import Message

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from organism.budget.tree import Node
-    from organism.frames import Failure, Thread, Warned
+    from organism.frames import Thread
+    from organism.outcomes import Failure, Warned
 
 _ORDER: Final = ("warning", "critical", "runway", "final")
 WORDS: Final[Mapping[str, str]] = {

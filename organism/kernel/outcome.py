@@ -15,7 +15,8 @@ from organism.usage import usage_of
 
 if TYPE_CHECKING:
     from organism.budget.tree import Node
-    from organism.frames import Failure, Thread, Warned
+    from organism.frames import Thread
+    from organism.outcomes import Failure, Warned
     from organism.usage import Usage
 
 GRAVITY: Final = ("completed", "exhausted", "failed", "stopped", "cancelled")

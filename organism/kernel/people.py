@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from organism import facts
-from organism.frames import Failure
 from organism.message import Reply
+from organism.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

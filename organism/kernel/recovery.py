@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from organism import facts
-from organism.frames import Failure, Thread, descendants
+from organism.frames import Thread, descendants
 from organism.kernel.charges import abandoned_charge
 from organism.kernel.fold import Fold
 from organism.kernel.sums import ALL
+from organism.outcomes import Failure
 from organism.restart import Past
 
 if TYPE_CHECKING:

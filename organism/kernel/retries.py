@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from organism import facts
-from organism.frames import Failure, root_of
+from organism.frames import root_of
 from organism.kernel.dead import Letters
 from organism.kernel.later import put_back
 from organism.kernel.steps import ref_of
+from organism.outcomes import Failure
 from organism.restart import Attempt, again_at, draw_of, is_dead
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ def whom_before(state: State, sender: str, to: str, payload: object) -> Route | 
     to look at.
     """
     try:
-        met = state.met.get((sender, to, type(payload)))
+        met = state.met.get((sender, to, type(payload))) if type(to) is str else None
         if met is None:
             return None
         found, check = met

@@ -14,7 +14,7 @@ from organism import facts
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
 from organism.dependence import leaving, unanswered
-from organism.frames import Ask, Conversation, Failure, Frame, Memory, Message, Thread, descendants, pending, root_of
+from organism.frames import Ask, Conversation, Frame, Message, Thread, descendants, pending, root_of
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
 from organism.kernel.inbox import Inbox
@@ -26,6 +26,7 @@ from organism.kernel.steps import posted, ref, ref_of
 from organism.kernel.streams import held_by_streams
 from organism.kernel.sums import Sums
 from organism.names import CONVERSATION, ORGANISM
+from organism.outcomes import Failure, Memory
 from organism.scheduling import Schedule
 from organism.settings import Policy
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from organism import facts
 
 if TYPE_CHECKING:
-    from organism.frames import Frame, Message, Thread, Warned
+    from organism.frames import Frame, Message, Thread
     from organism.images import Ref
+    from organism.outcomes import Warned
 
 
 def ref_of(message: Message) -> Ref:

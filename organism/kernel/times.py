@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from organism import facts
 from organism.budget.claims import Crossing
 from organism.errors import BudgetExhaustedError
-from organism.frames import Failure
 from organism.kernel.notices import warning_payload
 from organism.kernel.warnings import raise_crossing, tell, tell_caller
 from organism.names import ORGANISM
+from organism.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

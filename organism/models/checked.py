@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
-from attrs import fields_dict
+from attrs import evolve, fields_dict
 
 from organism.models.contract import Allowance, BackendError, Failure, Piece, RawUsage, Response, ToolCall
 from organism.models.fixed import OTHER, fixed_texts
@@ -57,28 +57,14 @@ def response_of(given: object) -> Response:
     if not wrong and isinstance(given, Response):
         message = fixed_texts(given.message)
         if message is not OTHER:
-            return _with(given, message)
+            # One of a class of the provider's own stays what it is.
+            return evolve(given, message=message) if type(given) is Response else given
         wrong = _cannot_be_kept(given.message)
         if not wrong:
             return given
     text: object = getattr(given, "text", None)
     received = text if isinstance(text, str) else ""
     raise BackendError("broken", f"the provider gave {wrong}", usage=usage_of(given), received=received)
-
-
-def _with(given: Response, message: Mapping[str, Any]) -> Response:
-    """The response with a message in the place of its own; one of a class of the provider's own stays what it is."""
-    if type(given) is not Response:
-        return given
-    return Response(
-        text=given.text,
-        message=message,
-        tool_calls=given.tool_calls,
-        finish_reason=given.finish_reason,
-        usage=given.usage,
-        model=given.model,
-        allowance=given.allowance,
-    )
 
 
 def piece_of(given: object) -> Piece | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from organism.errors import NotRunningError
-from organism.frames import Failure
 from organism.models.streams import CompletionStream
+from organism.outcomes import Failure
 from organism.pump import runtime
 from organism.pump.caller import Caller
 from organism.pump.delivery import failure_of

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast, get_args
 import anyio
 
 from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, Refused
-from organism.frames import Failure
 from organism.likeness import without_secrets
 from organism.names import class_name
+from organism.outcomes import Failure
 from organism.payloads.primitives import FailureCode
 from organism.pump.runtime import Abandoned, checkpoint, keep_for_ever
 from organism.settings import UNITS

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from organism.errors import JournalError
-from organism.frames import Failure, Thread
+from organism.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from organism.frames import Thread
     from organism.kernel import Kernel
     from organism.pump.waits import Waits
     from organism.pump.writer import Writer

@@ -12,7 +12,8 @@ from organism.budget.tree import Node
 from organism.config import budget as parse_budget
 from organism.config.grants import with_decider
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
-from organism.frames import Failure, Thread
+from organism.frames import Thread
+from organism.outcomes import Failure
 from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy, laid_over
 from organism.usage import added, adds

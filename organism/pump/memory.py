@@ -7,9 +7,9 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.errors import NotRunningError
-from organism.frames import Memory
 from organism.models.fixed import OTHER, Fixed, FixedList, fixed_texts
 from organism.names import class_name, told
+from organism.outcomes import Memory
 from organism.payloads import flaw, is_payload
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from organism.frames import Failure
 from organism.message import Forward, Reply, Send
 from organism.names import class_name
+from organism.outcomes import Failure
 from organism.pump.delivery import failure_of
 
 if TYPE_CHECKING:

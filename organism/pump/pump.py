@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from organism.errors import EscalatedError
-from organism.frames import Failure, Message, Thread, chain_of
+from organism.frames import Message, Thread, chain_of
+from organism.outcomes import Failure
 from organism.pump import runtime
 from organism.pump.aside import Aside
 from organism.pump.deadlines import Deadlines

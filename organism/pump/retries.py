@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from organism.frames import Failure, root_of
+from organism.frames import root_of
+from organism.outcomes import Failure
 from organism.pump.waits import drained
 from organism.restart import Circuit, counts
 

@@ -13,9 +13,9 @@ import anyio
 from attrs import evolve
 
 from organism.errors import HandlerFailedError, ModelError
-from organism.frames import Failure
 from organism.kernel.charges import abandoned_charge
 from organism.message import Forward, Reply, Send
+from organism.outcomes import Failure
 from organism.pump import runtime
 from organism.pump.aside import Laid
 from organism.pump.delivery import (

@@ -17,8 +17,9 @@ from organism.replay.script import REFUSED
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from organism.frames import Failure, Message
+    from organism.frames import Message
     from organism.message import Outgoing
+    from organism.outcomes import Failure
     from organism.replay.script import Part
 
 

@@ -7,11 +7,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from organism import facts
-from organism.frames import Failure
 from organism.journal.values import closed
 from organism.kernel.answers import Refusal, check_answer
 from organism.likeness import INSTEAD
 from organism.message import Forward, Send
+from organism.outcomes import Failure
 from organism.payloads import encode_json
 from organism.replay.player import Odd
 

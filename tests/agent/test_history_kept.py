@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from organism import Organism
 from organism.agent.history import History
-from organism.frames import Memory, Thread
+from organism.frames import Thread
 from organism.hooks import CallEvent, Change
 from organism.models.contract import BackendError
+from organism.outcomes import Memory
 from organism.pump.memory import HandlerState
 from organism.settings import Prune
 from organism.testing import Says, ScriptedModel, running

@@ -11,11 +11,11 @@ from organism import facts, payload
 from organism.budget.claims import Charge
 from organism.cli.phrases import SHORT, forecast_text, message_text, short
 from organism.cli.story import How, Story
-from organism.frames import Failure
 from organism.images import CutShort, Kept, Prompted
 from organism.journal.codec import encode
 from organism.journal.prompts import requests
 from organism.journal.values import PlainPayload
+from organism.outcomes import Failure
 from organism.settings import BudgetSettings, Limits
 from organism.usage import Estimate, Usage
 

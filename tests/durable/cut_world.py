@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from organism.budget.claims import Charge
     from organism.facts import Fact
-    from organism.frames import Failure
     from organism.kernel.answers import Refusal
     from organism.kernel.holds import Hold
     from organism.message import Outgoing
+    from organism.outcomes import Failure
     from organism.settings import Settings
 
 Written = tuple[str, "Fact"]

@@ -11,7 +11,7 @@ from organism import Organism
 from organism.audience import Audience
 from organism.errors import QueueFullError
 from organism.facts import Fact, Failed
-from organism.frames import Failure
+from organism.outcomes import Failure
 from tests.hard.pump_world import Go, Said, code, echo
 
 FACTS = 10_000

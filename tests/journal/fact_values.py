@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from organism import payload
 from organism.facts import Ended
-from organism.frames import Failure
 from organism.journal import forms
 from organism.journal.codec import FACTS
+from organism.outcomes import Failure
 from organism.payloads import Vocabulary
 from organism.primitives import BudgetWarning
 from organism.usage import Usage

@@ -16,10 +16,10 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from organism import payload
 from organism.errors import JournalError
 from organism.facts import Accepted, Answered, CallRefused, Dropped, Fact, Failed, Left, LimitsSet, Posted, Unhandled
-from organism.frames import Failure
 from organism.journal import PlainPayload, codec, forms
 from organism.journal.chain import Head, canonical, seal
 from organism.journal.codec import FACTS, STEPS, content, decode, encode, encode_lost
+from organism.outcomes import Failure
 from organism.payloads import Vocabulary, encode_xml
 from organism.primitives import BudgetEstimate
 from organism.settings import BudgetSettings, Limits

@@ -12,12 +12,12 @@ import pytest
 
 from organism.errors import JournalError
 from organism.facts import Dropped, Ended, Failed
-from organism.frames import Failure
 from organism.journal import LinesJournal
 from organism.journal.chain import Head, canonical, content_of, seal
 from organism.journal.codec import content
 from organism.journal.disk import Disk
 from organism.journal.lines import LineFiles
+from organism.outcomes import Failure
 from organism.testing import FailAfter
 from tests.journal.fact_values import ended
 

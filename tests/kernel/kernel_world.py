@@ -14,7 +14,7 @@ from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError, RoutingError
 from organism.facts import Answered, Buried, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
-from organism.frames import PLACE, Ask, Failure, Frame, Message, Thread, pending, root_of
+from organism.frames import PLACE, Ask, Frame, Message, Thread, pending, root_of
 from organism.kernel import Kernel
 from organism.kernel.answers import check_answer
 from organism.kernel.calls import CallFor
@@ -23,6 +23,7 @@ from organism.kernel.holds import Hold
 from organism.kernel.hop import whereto
 from organism.kernel.outcome import final_of
 from organism.kernel.snapshot import snapshot
+from organism.outcomes import Failure
 from organism.primitives import BudgetEstimate, BudgetRequest
 from organism.settings import BudgetSettings, HandlerSettings, Limits, Settings
 from organism.testing import differences

@@ -19,9 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
-from organism.frames import Failure
 from organism.kernel.holds import Hold
 from organism.message import Forward, Reply, Send
+from organism.outcomes import Failure
 from organism.payloads.primitives import BudgetRequest
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
 from organism.settings import AgentSettings, BudgetSettings, ConversationSettings, Grace, Limits, Quota, Settings

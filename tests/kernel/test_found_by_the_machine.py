@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from organism.budget.claims import TOKENS, Claim
 from organism.budget.waiting import Waiter
-from organism.frames import Failure
 from organism.kernel.holds import Hold
 from organism.message import Send
+from organism.outcomes import Failure
 from organism.settings import AgentSettings, BudgetSettings, Limits, Quota, Settings
 from tests.hard.pump_world import Go, Said
 from tests.kernel.budget_world import BudgetWorld

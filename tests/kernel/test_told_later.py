@@ -10,11 +10,12 @@ import pytest
 from organism import facts
 from organism.budget.claims import MESSAGES, Charge, Claim
 from organism.errors import BudgetExhaustedError
-from organism.frames import Failure, Thread
+from organism.frames import Thread
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
 from organism.kernel.notices import exhausted_payload, live
 from organism.message import Reply, Send
+from organism.outcomes import Failure
 from organism.primitives import BudgetWarning, HandlerFailed
 from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, Notices, OnFailure, Quota
 from tests.durable.cut_world import KeptWorld, Recovered

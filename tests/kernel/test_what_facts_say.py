@@ -13,7 +13,6 @@ from organism.budget.claims import CALLS, MESSAGES, TOKENS, Charge, Claim
 from organism.budget.crowd import Ranking
 from organism.budget.tree import Lack, Node, begin_with
 from organism.errors import BudgetExhaustedError
-from organism.frames import Failure
 from organism.kernel.answers import closed
 from organism.kernel.calls import CallFor
 from organism.kernel.conversations import Beginning
@@ -21,6 +20,7 @@ from organism.kernel.grants import Room
 from organism.kernel.holds import Hold
 from organism.kernel.prompts import Prompt
 from organism.kernel.recall import Done
+from organism.outcomes import Failure
 from organism.payloads.primitives import BudgetRequest
 from organism.settings import AgentSettings, BudgetSettings, ConversationSettings, Grace, Limits, Policy, Quota
 from organism.usage import Tally
