@@ -296,11 +296,14 @@ class Noticed(Fact):
 @quick
 @frozen(kw_only=True)
 class Exhausted(Fact):
-    """Messages or time of a thread ran out: what is queued was refused; ``last``: its root handler is told at the end."""
+    """Messages or time of a thread ran out: what is queued was refused; ``last``: its root handler is told at the end, ``alone``: nobody
+    below it is any more.
+    """
 
     failure: Any
     last: bool
     dropped: tuple[Ref, ...]
+    alone: bool | None = None
 
 
 @quick

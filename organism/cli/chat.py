@@ -83,6 +83,8 @@ def chat(
     options.check()
     settings = options.settings(file, streams)
     handler = handler_of(settings, to)
+    if conversation is not None and not conversation.strip():
+        raise ConfigurationError(["--conversation: names none; give it an id, or leave it out for a new one"])
     id_ = secrets.token_hex(8) if conversation is None else conversation
     lasts = settings.journal != "memory:"
     talk = Talk(
@@ -122,8 +124,6 @@ class _Chat:
         self._over = False
         """A turn waits for people who are not here: those behind it would wait with it."""
         self._code = 0
-        self._signal: int | None = None
-        """The signal that ends it."""
         self._begun = False
         """Whether what an earlier process left was taken up."""
         self._ended: dict[str, Ended] = {}
@@ -135,19 +135,23 @@ class _Chat:
 
     async def hold(self) -> int:
         """Takes turns until there are no more lines, or the conversation takes no more turns; gives the exit code."""
+        with Interrupts(self._leave) as interrupts:  # all the while: one between a turn and the prompt is heeded there
+            return await self._held(interrupts)
+
+    async def _held(self, interrupts: Interrupts) -> int:
         async with self._organism:
             if self._people.there:
                 self._organism.subscribe(lambda _: self._people.changed())
             self._organism.subscribe(self._note_end)
             self._say_where()
-            while (line := await self._next_line()) is not None:
-                if line.strip() and not await self._turn(line):
+            while (line := await self._next_line(interrupts)) is not None:
+                if line.strip() and not await self._turn(line, interrupts):
                     break
         if self._left is not None and self._left.ended:
             self._say(await self._left.result(), by_hand=True)
         elif self._left is not None and self._talk.again is not None:
             self._streams.note(f"the turn is left in the journal, and goes on when you come back: {self._talk.again}")
-        code = self._code if self._signal is None else exit_code(self._signal)
+        code = self._code if interrupts.number is None else exit_code(interrupts.number)
         if self._organism.left_behind:
             end_now(code, self._streams)
         return code
@@ -164,26 +168,26 @@ class _Chat:
         if f"conversation:{talk.conversation}" in self._organism.unfinished:
             self._streams.note("an earlier process left turns of it unfinished: they run before the next one")
 
-    async def _next_line(self) -> str | None:
+    async def _next_line(self, interrupts: Interrupts) -> str | None:
         if self._asks:
             self._streams.err.write(PROMPT)
             self._streams.err.flush()
         line: str | None = None
-        with Interrupts(_leave) as interrupts:
-            async with anyio.create_task_group() as beside:
-                beside.start_soon(_cancel_on, interrupts, beside.cancel_scope)
-                try:
-                    line = await self._lines.next()
-                except UnicodeDecodeError as error:
-                    self._code, line = FAILED, ""
-                    self._streams.note(f"not sent: the line is no UTF-8: {error.reason}")
-                beside.cancel_scope.cancel()
-            self._signal = interrupts.number
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(_cancel_on, interrupts, beside.cancel_scope)
+            try:
+                line = await self._lines.next()
+            except UnicodeDecodeError as error:
+                self._code, line = FAILED, ""
+                self._streams.note(f"not sent: the line is no UTF-8: {error.reason}")
+            beside.cancel_scope.cancel()
+        if interrupts.number is not None:
+            line = None
         if self._asks and line is None:
             self._streams.note("")  # what follows does not stand behind the prompt
         return line
 
-    async def _turn(self, line: str) -> bool:
+    async def _turn(self, line: str, interrupts: Interrupts) -> bool:
         """Takes one turn. False where it was the last one."""
         try:
             payload = payload_of(self._talk.handler, line, said="not sent")
@@ -192,11 +196,10 @@ class _Chat:
             for mistake in error.mistakes:
                 self._streams.note(harmless(mistake))
             return True
-        with Interrupts(self._leave) as interrupts:
-            goes_on = await self._sent(payload, interrupts)
-            if interrupts.number not in {None, signal.SIGINT}:
-                self._signal = interrupts.number
-        return goes_on and self._signal is None
+        goes_on = await self._sent(payload, interrupts)
+        if interrupts.number == signal.SIGINT:
+            interrupts.again()
+        return goes_on and interrupts.number is None
 
     def _note_end(self, fact: Fact) -> None:
         # Not what the organism opens beside them, such as for a dead letter: nobody here has said anything to that.
@@ -370,10 +373,6 @@ class _Chat:
             before, now = self._talk.conversation, str(result.conversation)
             self._talk.conversation = now
             self._streams.note(f"conversation {one_line(before)} has come to its end; it goes on in {one_line(now)}")
-
-
-def _leave() -> None:
-    """A second Ctrl-C ends the process as it is: what is in the journal stays there."""
 
 
 async def _cancel_on(interrupts: Interrupts, scope: anyio.CancelScope) -> None:

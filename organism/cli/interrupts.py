@@ -25,9 +25,9 @@ class Interrupts:
     """Listens to signals while the block is open, in the event loop of the task that opens it.
 
     ``number`` is the signal that came first, ``None`` before; :meth:`wait` waits for it. ``last_words`` is called before the
-    second one ends the process, which then is not undone: it is for a terminal that is to be left in order. The process also
-    ends where the block is still open ``at_most`` seconds after the first: a handler may keep the event loop for ever. Outside
-    the main thread, where Python has no signals, it hears nothing.
+    second one ends the process, which then is not undone: it is for a terminal that is to be left in order. After :meth:`again`
+    the next one is the first. The process also ends where the block is still open ``at_most`` seconds after the first: a handler
+    may keep the event loop for ever. Outside the main thread, where Python has no signals, it hears nothing.
     """
 
     def __init__(self, last_words: Callable[[], None], *, at_most: float | None = None) -> None:
@@ -45,6 +45,11 @@ class Interrupts:
     async def wait(self) -> None:
         """Waits until a signal came."""
         await self._event.wait()
+
+    def again(self) -> None:
+        """What came was heeded, and the block goes on. Not for one with ``at_most``, which is to end."""
+        self._event = anyio.Event()  # first: one that comes between is the second still
+        self.number = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

@@ -105,14 +105,14 @@ class Ends:
     def exhaust(self, thread: Thread, failure: Failure, at: float, *, cancel: bool = False) -> None:
         """Messages or time ran out (R17): what is queued is refused to its senders; at the end the root's handler is told.
 
-        ``cancel``: what runs is cancelled as well (time).
+        ``cancel``: what runs is cancelled as well, and so is what would be told below it (time).
         """
         if thread.ended or thread.closing or thread.stopping is not None:
             return
         self._book.begin(at)
         every = list(descendants(thread))
         last = thread.handler in self._state.routes and self._state.routes[thread.handler].takes_exhaustion
-        self._state.run_out(thread, failure, last=last)
+        self._state.run_out(thread, failure, last=last, alone=cancel)
         # What a person has in hands is under way: only time cancels that.
         asked = () if cancel else self._state.inbox.questions
         queued = [message for each in every for message in self._state.queued_in(each) if message not in asked]
@@ -126,4 +126,4 @@ class Ends:
         refs = tuple(ref_of(each) for each in queued)
         for message in queued:
             self._state.drop(message)
-        self._book.write(facts.Exhausted, thread, failure=failure, last=last, dropped=refs)
+        self._book.write(facts.Exhausted, thread, failure=failure, last=last, dropped=refs, alone=cancel or None)

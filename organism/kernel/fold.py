@@ -115,8 +115,8 @@ class Fold:
                 self._halt(self._thread(fact.thread), failure)
             case facts.Buried(stops=failure) if failure is not None:
                 self._halt(root_of(self._thread(fact.thread)), failure)
-            case facts.Exhausted(failure=failure, last=last):
-                self.state.run_out(self._thread(fact.thread), failure, last=last)
+            case facts.Exhausted(failure=failure, last=last, alone=alone):
+                self.state.run_out(self._thread(fact.thread), failure, last=last, alone=bool(alone))
             case _:
                 pass
 

@@ -146,11 +146,13 @@ class State:
         if since is not None:
             thread.opened_at += self.now - since
 
-    def run_out(self, thread: Thread, failure: Failure, *, last: bool) -> None:
-        """Nothing more is delivered in a thread and below it, but for one last message where there is to be one."""
+    def run_out(self, thread: Thread, failure: Failure, *, last: bool, alone: bool) -> None:
+        """Nothing more is delivered in a thread and below it, but for one last message where there is to be one. ``alone``: none below it."""
         for each in list(descendants(thread)):
             ending = each.have_ending()
             ending.closing = True
+            if alone:
+                ending.last_due = False
             if each is thread or failure.unit == "seconds":
                 # Nobody below goes on either where it is time: that cancels what runs.
                 ending.exhausted = ending.exhausted or failure

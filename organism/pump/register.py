@@ -24,7 +24,7 @@ class Register(dict[Thread, ThreadHandle]):
         if handle is not None:
             handle.end(
                 result_of(final_of(thread))
-                if _remembers(thread)
+                if _remembers(thread) or _settles_late(thread)
                 else result_when_read(thread.replies, partial(final_of, thread))
             )
 
@@ -59,3 +59,10 @@ def _remembers(thread: Thread) -> bool:
     """
     kept = (thread.state, thread.prompts, thread.outlay, thread.conversation, thread.below, thread.owner)
     return any(each is not None for each in kept)
+
+
+def _settles_late(thread: Thread) -> bool:
+    """Whether calls of a thread that has ended are out: what they cost is charged to it later, perhaps while its result is read in another
+    OS thread.
+    """
+    return any(thread.node.held)

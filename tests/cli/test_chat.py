@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 import subprocess
@@ -10,7 +11,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+import trio.lowlevel
 
+from organism.cli.chat import PROMPT
+from organism.cli.main import execute
+from organism.cli.streams import Streams
 from organism.errors import JournalError
 from organism.journal import open_journal
 from tests.cli.test_terminal import Terminal
@@ -183,6 +188,18 @@ def test_what_the_command_line_says_is_checked(talk: Desk) -> None:
     )  # fmt: skip
     ran = talk.organism("chat", "--to", "countr", stdin="a\n")
     assert (ran.code, ran.err) == (2, "--to countr: is no handler; did you mean 'counter'?\n")
+    # A variable that nothing was set to: all who forget one would talk in the same conversation.
+    ran = talk.organism("chat", "--to", "counter", "--conversation", "", stdin="a\n")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith("--conversation: names none; give it an id, or leave it out for a new one\n")
+
+
+def test_between_two_turns_there_is_none_to_be_cancelled(talk: Desk) -> None:
+    assert talk.organism("chat", "--to", "counter", "--conversation", "c-42", "--quiet", stdin="a\n").code == 0
+    for order in ("cancel", "pause"):
+        ran = talk.organism(order, "c-42")
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.endswith("no turn of conversation c-42 is under way\n")
 
 
 def test_the_only_handler_there_is_need_not_be_named(talk: Desk) -> None:
@@ -259,3 +276,33 @@ def test_ctrl_c_cancels_the_turn_and_at_the_prompt_it_ends(talk: Desk) -> None:
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.finish() == 130
     assert "Traceback" not in terminal.shown
+
+
+class Screen(io.StringIO):
+    """A terminal. Somebody types Ctrl-C as soon as the prompt is there for the second time."""
+
+    prompts = 0
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.prompts += text == PROMPT
+        if text == PROMPT and self.prompts == 2:
+            interrupt()
+        return super().write(text)
+
+
+@trio.lowlevel.enable_ki_protection
+def interrupt() -> None:
+    """As the signal comes while trio keeps Python's own interrupt back: that would come later, in the midst of anything."""
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+def test_ctrl_c_ends_it_from_when_the_prompt_is_written(talk: Desk, runtime: str) -> None:
+    talk.write("organism.yaml", f"{FILE}    runtime: {runtime}\n")
+    typed, screen, out = Screen("a\nb\n"), Screen(), io.StringIO()
+    code = execute(["chat", "--to", "counter"], Streams(out=out, err=screen, input=typed))
+    assert (code, out.getvalue()) == (130, "1 a\n")
+    assert screen.getvalue().endswith("> \n")

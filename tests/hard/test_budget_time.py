@@ -189,6 +189,40 @@ async def test_code_that_does_not_take_it_ends_when_its_time_does() -> None:
     assert "seconds of the thread: limit 100" in (result.error or "")
 
 
+@pytest.mark.parametrize(("below", "patience"), [(4.9, 1), (5, 0)], ids=["sooner", "in one instant"])
+async def test_a_thread_below_has_no_last_delivery_once_the_time_of_the_one_above_has_run_out(
+    below: float, patience: float
+) -> None:
+    heard: list[str] = []
+
+    async def boss(message: Task | BudgetExhausted, ctx: Context) -> Reply[Done]:
+        if isinstance(message, BudgetExhausted):
+            heard.append("boss")
+            return Reply(Done("handed in"))
+        await ctx.spawn("helper", Task("help"), budget={"seconds": below})
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def helper(message: Task | BudgetExhausted, ctx: Context) -> None:
+        if isinstance(message, BudgetExhausted):
+            heard.append("helper")
+        try:
+            await anyio.sleep(20)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(patience)
+
+    handlers = {"boss": code(boss, peers=("helper",), timeout=None), "helper": code(helper, timeout=None)}
+    async with running(handlers=handlers, budget={"seconds": 5}) as organism:
+        handle = await organism.send("boss", Task("x"))
+        await anyio.sleep(1)
+        handle.set_budget(messages=50)  # whose time is set anew is told last, among those of one instant
+        result = await handle.result()
+    assert heard == ["boss"]
+    assert (result.outcome, result.reply) == ("exhausted", Done("handed in"))
+    assert result.usage.seconds == pytest.approx(5 + patience, abs=0.2)
+
+
 async def test_an_agent_whose_time_runs_out_has_its_last_word_and_the_cut_call_is_charged() -> None:
     def script(request: Request) -> Says:
         if "exhausted" in said_to(request)[-1]:
