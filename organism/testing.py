@@ -223,6 +223,8 @@ class Watch:
         if self.broken:
             return
         live, folded = snapshot(self.organism.kernel.state), snapshot(self._fold.state)
+        if live == folded:
+            return
         self.broken += [f"{when}: {line}" for line in differences(live, folded)]
 
     def of(self, kind: type[Fact]) -> list[Any]:

@@ -3,21 +3,75 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
+import os
 import selectors
-from typing import TYPE_CHECKING, Any
+import shutil
+import ssl
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import hypothesis
 import pytest
 import trio.testing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 if hypothesis.settings.get_current_profile_name() != "mutation":  # that of benchmarks/mutation.py
     hypothesis.settings.load_profile("untimed")
+
+
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - whoever has made it, what pytest makes in it is the user's alone
+ROOM: Final = 2**30
+"""Bytes that must be free there; the tests need some tens of millions, since what a test has left is removed when it has passed."""
+
+# Journals are made by the thousand, and a disk takes milliseconds for each fact that it is to keep.
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ["TMPDIR"] = str(MEMORY)  # also for processes that tests start
+    tempfile.tempdir = None  # it is looked up again
+
+
+MANY: Final = 200
+_frozen = [0]
+"""How many modules there were each time that what there is was frozen."""
+
+
+def _freeze() -> None:
+    """What is imported and collected is there to the end: it is looked through for garbage once, and then never again."""
+    gc.collect()
+    gc.freeze()
+    _frozen.append(len(sys.modules))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        _freeze()
+        gc.enable()
+
+
+def pytest_runtest_logfinish() -> None:
+    """Between two tests: the first one that needs a provider's library has loaded more than all of ours is."""
+    if len(sys.modules) > _frozen[-1] + MANY:
+        _freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_are_read_once() -> Iterator[None]:
+    """Each client of a provider reads those of all authorities: longer than a test takes that makes one, and none needs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -215,10 +215,15 @@ class Module:
     source: str
     file: str = ""
     package: bool = False
-    tree: ast.Module = field(init=False, repr=False)
+    nodes: tuple[ast.AST, ...] = field(init=False, repr=False)
+    late: frozenset[int] = field(init=False, repr=False)
+    """The ids of the nodes that stand in a function."""
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "tree", ast.parse(self.source, self.file or self.name))
+        nodes = tuple(ast.walk(ast.parse(self.source, self.file or self.name)))  # once: many checks look at all of them
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(self, "late", frozenset(id(inner) for outer in functions for inner in ast.walk(outer)))
 
     @property
     def inside(self) -> str:
@@ -261,13 +266,7 @@ def package_modules() -> list[Module]:
 def imports(module: Module, known: Iterable[str]) -> Iterator[Import]:
     """Every import of a module: at its top, in functions, for type checkers, and by a constant name at run time."""
     submodules = {*known, *(f"{FRONT}.{room}" for room in ROW_OF)}
-    late = {
-        id(inner)
-        for outer in ast.walk(module.tree)
-        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        for inner in ast.walk(outer)
-    }
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         targets: set[str] = set()
         match node:
             case ast.Import(names=names):
@@ -283,7 +282,7 @@ def imports(module: Module, known: Iterable[str]) -> Iterator[Import]:
             case _:
                 pass
         for target in sorted(targets):
-            yield Import(target, node, id(node) in late)
+            yield Import(target, node, id(node) in module.late)
 
 
 def _base(module: Module, node: ast.ImportFrom) -> str:
@@ -362,7 +361,7 @@ def clocks_and_dice(modules: Sequence[Module]) -> Iterator[Breach]:
         if module.room in COMPOSITION:
             continue
         names = _imported_names(module)
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.Call) and not (node.args or node.keywords):
                 if _full(node.func, names) == "random.Random":
                     yield module.breach(node, "makes a random.Random without a seed")
@@ -377,7 +376,7 @@ def clocks_and_dice(modules: Sequence[Module]) -> Iterator[Breach]:
 def _imported_names(module: Module) -> dict[str, str]:
     """What each imported name stands for, in full: ``{"dt": "datetime.datetime"}``."""
     names: dict[str, str] = {}
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         match node:
             case ast.Import(names=aliases):
                 for alias in aliases:
@@ -402,7 +401,7 @@ def waiting(modules: Sequence[Module]) -> Iterator[Breach]:
     for module in modules:
         if module.room not in SYNCHRONOUS:
             continue
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
                 yield module.breach(node, "waits; up to the kernel everything is synchronous")
 
@@ -420,7 +419,7 @@ def lengths(modules: Sequence[Module]) -> Iterator[Breach]:
     for module in modules:
         if module.source.count("\n") > MODULE_LINES:
             yield module.breach(None, f"has more than {MODULE_LINES} lines")
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 if lines > FUNCTION_LINES:

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from organism.cli.main import execute
 from organism.cli.streams import Streams
-from tests.config.conftest import Project, forget
+from tests.config.conftest import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -220,5 +220,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("ORGANISM_") or name in {"COLUMNS", "NO_COLOR"}]:
         monkeypatch.delenv(name)
-    yield Desk(tmp_path)
-    forget(tmp_path)
+    made = Desk(tmp_path)
+    yield made
+    made.forget()

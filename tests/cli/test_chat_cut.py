@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from tests.cli.test_chat import talk  # noqa: F401 - the fixture
-from tests.cli.test_orders import walking  # noqa: F401 - the fixture
+from tests.cli.test_orders import shelf, walking  # noqa: F401 - the fixtures
 from tests.cli.test_people import office  # noqa: F401 - the fixture
 from tests.cli.test_process import interrupt_until_it_ends
 from tests.cli.test_terminal import HIDE, SHOW, Terminal

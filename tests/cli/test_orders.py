@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from organism.journal import Lock
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.cli.conftest import Desk
 
@@ -72,8 +74,9 @@ start:
 class Walking:
     """A folder whose organism waits in its second step, and processes that work on it."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, shelf: Path) -> None:
         self.desk = desk
+        self.shelf = shelf
         desk.write("walking.py", WALK)
         desk.write("organism.yaml", FILE)
 
@@ -86,9 +89,17 @@ class Walking:
         return process
 
     def killed(self, *arguments: str) -> str:
-        """The thread that a run has left that was killed in its second step."""
-        with self.started(*arguments) as process:
-            process.kill()
+        """The thread that a run has left that was killed in its second step. Its journal is kept: one such run does for all tests."""
+        kept, target = self.shelf / f"killed {' '.join(arguments)}", self.desk.folder
+        source = kept
+        if not kept.exists():
+            with self.started(*arguments) as process:
+                process.kill()
+            kept.mkdir()
+            source, target = target, kept
+        for file in source.glob("organism.db*"):
+            if file.is_file():  # a socket is none
+                shutil.copy2(file, target)
         return self.thread
 
     def go(self) -> None:
@@ -109,9 +120,14 @@ class Walking:
         return str(row["outcome"])
 
 
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("left")
+
+
 @pytest.fixture
-def walking(desk: Desk) -> Iterator[Walking]:
-    made = Walking(desk)
+def walking(desk: Desk, shelf: Path) -> Iterator[Walking]:
+    made = Walking(desk, shelf)
     yield made
     made.go()
 
@@ -274,6 +290,10 @@ def test_a_process_is_told_to_give_more_and_to_go_on(walking: Walking) -> None:
         assert more.out == f"thread {thread}: tokens 1,000 -> 1,001\n"
         resumed = walking.desk.organism("resume")
         assert (resumed.code, resumed.out) == (0, "1 thread goes on, in the process that works on the journal\n")
+        for option in ("--json", "--quiet"):  # for programs, and for replies alone: both are printed there
+            again = walking.desk.organism("resume", option)
+            assert (again.code, again.out) == (0, "")
+            assert "in the process that works on the journal" in again.err
         walking.go()
         out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, DONE)

@@ -67,6 +67,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "organism.yaml"
+        self._before = frozenset(sys.modules)
         self.write("desk.py", DESK)
 
     def write(self, name: str, text: str | bytes) -> Path:
@@ -90,18 +91,20 @@ class Project:
             return error
         raise AssertionError(f"no mistake was found: {settings}")
 
+    def forget(self) -> None:
+        """Takes what was loaded from the folder out of Python again."""
+        # Only what has come since is looked at: there are thousands of modules. First all that are there: the path of an open
+        # package cannot be read any more once the one above it is gone.
+        come = {name: vars(one) for name, one in sys.modules.items() if name not in self._before}
+        places = {name: [known.get("__file__"), *known.get("__path__", [])] for name, known in come.items()}
+        for name, known in places.items():
+            if any(place and Path(place).is_relative_to(self.folder) for place in known):
+                del sys.modules[name]
+        sys.path[:] = [entry for entry in sys.path if not Path(entry).is_relative_to(self.folder)]
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    yield Project(tmp_path)
-    forget(tmp_path)
-
-
-def forget(folder: Path) -> None:
-    """Takes what was loaded from a folder out of Python again."""
-    # First all that are there: the path of an open package cannot be read any more once the one above it is gone.
-    places = {name: [vars(one).get("__file__"), *vars(one).get("__path__", [])] for name, one in sys.modules.items()}
-    for name, known in places.items():
-        if any(place and Path(place).is_relative_to(folder) for place in known):
-            del sys.modules[name]
-    sys.path[:] = [entry for entry in sys.path if not Path(entry).is_relative_to(folder)]
+    made = Project(tmp_path)
+    yield made
+    made.forget()

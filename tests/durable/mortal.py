@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,10 +152,11 @@ def every(path: Path, kind: type[Fact]) -> list[Any]:
     return [fact for facts in facts_of(path).values() for fact in facts if isinstance(fact, kind)]
 
 
-def check_whole(organism: Organism, path: Path) -> None:
-    """Every chain of the journal folds to its end, each thread ended once, nothing is held, and the sums agree."""
+def check_whole(organism: Organism, path: Path) -> list[Fact]:
+    """Every chain of the journal folds to its end, each thread ended once, nothing is held, and the sums agree; all its facts."""
     tokens = 0
-    for root, facts in facts_of(path).items():
+    chains = facts_of(path)
+    for root, facts in chains.items():
         folding = Fold(organism.settings)
         for fact in facts:
             folding.apply(fact)
@@ -171,6 +173,7 @@ def check_whole(organism: Organism, path: Path) -> None:
     assert usage.tokens == tokens
     assert not organism.kernel.state.threads
     assert not organism.kernel.state.holds
+    return [fact for facts in chains.values() for fact in facts]
 
 
 @define
@@ -234,7 +237,8 @@ class Scene:
 
     def calls(self) -> tuple[int, int]:
         """How many calls the journal holds, and of how many the answer."""
-        return len(every(self.path, CallHeld)), len(every(self.path, CallCompleted))
+        kinds = Counter(type(fact) for facts in facts_of(self.path).values() for fact in facts)
+        return kinds[CallHeld], kinds[CallCompleted]
 
 
 def _is_killed(error: BaseException) -> bool:

@@ -11,15 +11,16 @@ import pytest
 from organism import Context, Forward, Reply, Send
 from organism.facts import CallSettled
 from organism.testing import Says, ScriptedModel
-from tests.durable.mortal import Scene, check_whole, every
+from tests.durable.mortal import Scene, check_whole
 from tests.hard.budget_world import Done, Task, agent, asks, models, replies
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from organism import ThreadResult
+    from organism.facts import Fact
     from organism.models.contract import Request
 
 pytestmark = pytest.mark.anyio
@@ -168,19 +169,19 @@ async def test_killed_after_any_fact_it_comes_to_the_same_end_and_pays_for_no_an
     for cut in range(1, whole.written):
         scene = make(tmp_path / f"cut-{cut}")
         await scene.play(cut)
-        assert len(scene.model.requests) <= scene.calls()[0], "a backend was asked before the hold was durable"
         held, completed = scene.calls()
+        assert len(scene.model.requests) <= held, "a backend was asked before the hold was durable"
         before = len(scene.model.requests)
         organism = await scene.resume()
         where = f"cut at {cut} of {whole.written}"
         assert told(scene.results) == told(plain.results), where
         assert len(scene.model.requests) - before == calls - completed, where
         spent = sum(result.usage.model_calls for result in scene.results.values())
-        assert spent == calls + held - completed - settled_for_nothing(scene), where
+        facts = check_whole(organism, scene.path)
+        assert spent == calls + held - completed - settled_for_nothing(facts), where
         for result in scene.results.values():
             crossed = Counter((each.unit, each.level, each.scope) for each in result.warnings)
             assert max(crossed.values(), default=1) == 1, where
-        check_whole(organism, scene.path)
 
 
 @pytest.mark.parametrize("name", ["early", "agents"])
@@ -200,6 +201,6 @@ async def test_killed_again_while_it_takes_up_what_was_killed_it_comes_to_the_sa
             check_whole(organism, scene.path)
 
 
-def settled_for_nothing(scene: Scene) -> int:
+def settled_for_nothing(facts: Iterable[Fact]) -> int:
     """Holds that were given up before a backend was asked cost nothing."""
-    return sum(not fact.charge.model_calls for fact in every(scene.path, CallSettled))
+    return sum(isinstance(fact, CallSettled) and not fact.charge.model_calls for fact in facts)

@@ -5,17 +5,29 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve, frozen
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator, ValidationError, validators  # type: ignore[import-untyped]
 
 from organism import payload
 from organism.errors import JournalError
-from organism.facts import Accepted, Answered, CallRefused, Dropped, Fact, Failed, Left, LimitsSet, Posted, Unhandled
+from organism.facts import (
+    Accepted,
+    Answered,
+    CallRefused,
+    Dropped,
+    Exhausted,
+    Fact,
+    Failed,
+    Left,
+    LimitsSet,
+    Posted,
+    Unhandled,
+)
 from organism.journal import PlainPayload, codec, forms
 from organism.journal.chain import Head, canonical, seal
 from organism.journal.codec import FACTS, STEPS, content, decode, encode, encode_lost
@@ -25,7 +37,18 @@ from organism.primitives import BudgetEstimate
 from organism.settings import BudgetSettings, Limits
 from tests.journal.fact_values import WORDS, Greeting, Inner, decimals, facts_of
 
-VALIDATOR = Draft202012Validator(codec.schema())
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def one_of(validator: Any, branches: list[Any], instance: Any, _schema: Any) -> Iterator[Any]:
+    """Exactly one branch is right: what ``oneOf`` says, without a list of all that is wrong in each of forty others."""
+    right = sum(validator.evolve(schema=branch).is_valid(instance) for branch in branches)
+    if right != 1:
+        yield ValidationError(f"{right} branches are right for {instance!r}")
+
+
+VALIDATOR = validators.extend(Draft202012Validator, {"oneOf": one_of})(codec.schema())
 
 
 def through_a_file(document: Any) -> Any:
@@ -128,6 +151,13 @@ def test_what_is_not_known_is_refused_by_name(change: dict[str, Any], said: str)
 def test_a_field_that_is_missing_is_named() -> None:
     with pytest.raises(JournalError, match="Failed lacks its field 'handler'"):
         decode({key: value for key, value in FACT.items() if key != "handler"})
+
+
+def test_that_a_thread_ran_out_is_read_where_nothing_was_written_of_those_below() -> None:
+    failure = Failure("exhausted", "it did", unit="seconds", scope="thread")
+    fact = Exhausted(at=1.0, thread="t", failure=failure, last=True, dropped=(), alone=True)
+    before = {key: value for key, value in encode(fact, "t").items() if key != "alone"}
+    assert decode(before) == evolve(fact, alone=None)
 
 
 def test_an_unknown_payload_class_is_named_and_can_be_read_plainly() -> None:

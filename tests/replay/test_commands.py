@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.conftest import Desk, desk  # noqa: F401, TC001 - the fixture  # pyright: ignore[reportUnusedImport]
-from tests.config.conftest import forget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +30,7 @@ def ran(desk: Desk) -> Iterator[tuple[Desk, str]]:  # noqa: F811 - the fixture
     done = desk.organism("run", "--json")
     assert done.code == 0
     yield desk, done.object["thread"]
-    forget(desk.folder)
+    desk.forget()
 
 
 def test_a_replay_says_that_nothing_has_changed(ran: tuple[Desk, str]) -> None:
@@ -48,7 +47,7 @@ def test_a_replay_shows_the_first_difference(ran: tuple[Desk, str]) -> None:
     (at.folder / "work.py").write_text(
         work.replace("job.text.upper()", "str(job.text).title()")
     )  # of another length: else an old .pyc may do
-    forget(at.folder)
+    at.forget()
     done = at.organism("replay", thread)
     assert done.code == 1
     lines = done.out.splitlines()
