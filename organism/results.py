@@ -151,6 +151,7 @@ class ThreadResult(_Unread):
         return {
             "thread": self.thread,
             "conversation": self.conversation,
+            "handler": self.handler,
             "outcome": self.outcome,
             "unit": self.unit,
             "labels": dict(self.labels),
@@ -163,6 +164,7 @@ class ThreadResult(_Unread):
             "warnings": [_warning(warned) for warned in self.warnings],
             "threads": [each.as_json() for each in self.threads],
             "error": self.error,
+            "code": self.code,
             **({"estimates": [each.as_json() for each in self.estimates]} if self.estimates else {}),
         }
 

@@ -185,6 +185,22 @@ def test_the_reference_names_what_there_is() -> None:
     assert set(re.findall(r"^## `organism ([\w-]+)", line, re.MULTILINE)) == set(COMMANDS)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_reference_has_every_option_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
+    (section,) = re.findall(rf"^## `organism {command}(?: [^`]*)?`\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
+    said = {"--debug", *re.findall(r"--[\w-]+", section)}
+    _, _, readers = page.partition("## Commands that read a journal\n")
+    if f"## `organism {command}" in readers:
+        said |= {"--file", "--journal"}
+    if "those of `run`" in section:
+        said |= set(re.findall(r"^\| `(--[\w-]+)", page.partition("## `organism resume")[0], re.MULTILINE))
+    assert execute([command, "--help"], Streams(io.StringIO(), io.StringIO(), io.StringIO())) == 0
+    _, _, options = capsys.readouterr().out.partition("Parameters:\n")
+    there = {name for line in options.splitlines() for name in re.findall(r"--[\w-]+", line[:26])}
+    assert there - said == set()
+
+
 SECTIONS: Final = {
     "Top": document.TOP,
     "Budget": budgets.ROOT_BUDGET,

@@ -12,7 +12,9 @@ from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from cyclopts import Token
 
 DEFAULT_FILE: Final = Path("organism.yaml")
 
@@ -30,6 +32,14 @@ Sets = Annotated[
 Debug = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.")]
 Given = Annotated[Streams, Parameter(parse=False)]
 """What a command is given by ``main``, and not on the command line."""
+
+
+def _whole(_type: object, tokens: Sequence[Token]) -> int:
+    """A whole number as it was typed. Raises ValueError for any other: rounded, it would be another one than was meant."""
+    return int(tokens[0].value)
+
+
+WHOLE: Final = Parameter(metavar="N", converter=_whole)
 
 
 def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:

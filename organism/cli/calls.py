@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from organism.calls import COLUMNS, call_rows
 from organism.cli.reading import meant
 from organism.cli.report import money
+from organism.cli.separated import separated
 from organism.cli.tables import counted, table
 from organism.cli.text import cut, one_line
 from organism.journal.chain import content_of
@@ -33,9 +32,9 @@ def tell_calls(journal: Journal, thread: str | None, form: Literal["table", "jso
         for row in rows:
             streams.result(json.dumps(row.as_json()))
     elif form == "csv":
-        streams.result(_comma_separated([COLUMNS]))
+        streams.result(separated(COLUMNS))
         for row in rows:
-            streams.result(_comma_separated([[_cell(value) for value in row.as_json().values()]]))
+            streams.result(separated(row.as_json().values()))
     else:
         lines = [_line(row) for row in rows]
         streams.result("\n".join(table([_HEAD, *lines], right=(4, 5, 6))) if lines else "no calls of models")
@@ -51,27 +50,12 @@ def _rows(journal: Journal, thread: str | None) -> Iterator[CallRow]:
                 yield row
 
 
-def _comma_separated(rows: Any) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()[:-1]
-
-
-def _cell(value: Any) -> Any:
-    """A value as a cell: nothing for what is not known, 1 and 0 for true and false, JSON for lists and labels."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return int(value)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-
-
 def _line(row: CallRow) -> tuple[str, ...]:
     about = "~" if row.estimated else ""
     near = (
         "-"
         if row.nearest_unit is None
-        else f"{row.nearest_remaining} of {row.nearest_limit} {row.nearest_unit} ({row.nearest_scope})"
+        else f"{row.nearest_remaining:,} of {row.nearest_limit:,} {row.nearest_unit} ({row.nearest_scope})"
     )
     told = "-" if row.told_level is None else f"{row.told_level}, {row.told_unit}, {_ago(row.told_calls_ago or 0)}"
     return (

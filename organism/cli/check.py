@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from organism import config
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
@@ -15,14 +15,14 @@ from organism.models.factories import check_backends
 from organism.models.prices import check_prices
 from organism.models.sellers import with_sellers
 from organism.names import called_as
-from organism.settings import UNITS, OnFailure
+from organism.settings import UNITS, Limits, OnFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from organism.cli.streams import Streams
-    from organism.settings import BackendSettings, BudgetSettings, HandlerSettings, ModelSettings, Settings
+    from organism.settings import BackendSettings, HandlerSettings, ModelSettings, Settings
 
 
 def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False, streams: Given) -> int:  # noqa: A002, ARG001 - names of options; main reads --debug
@@ -77,7 +77,8 @@ def _summary(file: Path, settings: Settings) -> Iterator[str]:
         f"organism '{settings.name}': {_count(len(handlers), 'handler')}, {_count(len(models), 'model')}, "
         f"runtime {settings.runtime}, journal {settings.journal}"
     )
-    yield f"budget of a thread: {_limits(settings.budget)}"
+    yield f"budget of a thread: {_limits(settings.budget.limits)}"
+    yield from _beyond_a_thread(settings)
     if settings.dead_letters is not None or any(each.on_failure != OnFailure() for each in handlers.values()):
         yield _dead_letters(settings)
     width = max(map(len, [*handlers, *models]), default=0)
@@ -104,7 +105,7 @@ def _handler(handler: HandlerSettings) -> str:
     if handler.peers:
         about.append(f"peers {', '.join(handler.peers)}")
     if handler.budget is not None:
-        about.append(f"own budget: {_limits(handler.budget)}")
+        about.append(f"own budget: {_limits(handler.budget.limits)}")
     if handler.on_failure != OnFailure():
         about.append(f"when it fails {_on_failure(handler.on_failure)}")
     return "; ".join(about)
@@ -137,10 +138,31 @@ def _backend(backend: BackendSettings) -> str:
     return one_line(f"{backend.provider}/{backend.model}{where}")
 
 
-def _limits(budget: BudgetSettings) -> str:
-    figures = ((unit, getattr(budget.limits, unit)) for unit in UNITS)
-    named = [f"{unit} {value:,}".removesuffix(".0") for unit, value in figures if value is not None]
-    return ", ".join(named) or "no limits"
+def _beyond_a_thread(settings: Settings) -> Iterator[str]:
+    """Who may raise the limits of threads, and those that threads share."""
+    if settings.budget.grants_by:
+        most = settings.budget.grants_up_to
+        bound = "" if most is None else f", up to {_figures(most) or 'nothing'}"
+        yield f"more of it: '{settings.budget.grants_by}' decides{bound}"
+    if settings.conversation.budget.limits != Limits():
+        yield f"budget of a conversation: {_limits(settings.conversation.budget.limits)}"
+    for name, quota in settings.accounts.items():
+        yield f"budget of account {one_line(name)}, {_WINDOWS[quota.window]}: {_limits(quota.limits)}"
+    if settings.ceiling.limits != Limits():
+        yield f"ceiling of the organism, {_WINDOWS[settings.ceiling.window]}: {_limits(settings.ceiling.limits)}"
+
+
+def _limits(limits: Limits) -> str:
+    return _figures({unit: getattr(limits, unit) for unit in UNITS}) or "no limits"
+
+
+def _figures(amounts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{unit} {value:,}".removesuffix(".0") for unit, value in amounts.items() if value is not None)
+
+
+_WINDOWS: Final = {
+    "run": "in a run", "hour": "in an hour", "day": "in a day", "month": "in a month", "total": "in all",
+}  # fmt: skip
 
 
 def _count(number: int, noun: str) -> str:

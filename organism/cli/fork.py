@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from attrs import evolve
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, Given
 from organism.cli.journals import OfFile, OfThread, check_there, opened
 from organism.cli.reading import meant
 from organism.cli.running import PLAIN, OfRun
@@ -29,11 +29,13 @@ _BUDGET = "budget."
 
 def fork(
     thread: OfThread,
+    /,
     file: OfFile = DEFAULT_FILE,
     *,
     at: Annotated[
         int | None,
-        Parameter(metavar="N", help="How many entries are copied, as 'log' numbers them; all but the end without it."),
+        WHOLE,
+        Parameter(help="How many entries are copied, as 'log' numbers them; all but the end without it."),
     ] = None,
     options: OfRun = PLAIN,
     debug: Debug = False,

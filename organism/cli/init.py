@@ -44,9 +44,17 @@ def init(
     /,
     *,
     template: Annotated[
-        str, Parameter(help=f"What it begins with: {'; '.join(f'{k}: {v.about}' for k, v in TEMPLATES.items())}.")
+        str,
+        Parameter(
+            metavar="NAME",
+            show_default=True,
+            help=f"What it begins with: {'; '.join(f'{k}: {v.about}' for k, v in TEMPLATES.items())}.",
+        ),
     ] = "minimal",
-    name: Annotated[str | None, Parameter(help="The organism's name; that of the folder where none is given.")] = None,
+    name: Annotated[
+        str | None,
+        Parameter(metavar="NAME", help="The organism's name; that of the folder where none is given."),
+    ] = None,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:

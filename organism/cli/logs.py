@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import sysconfig
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Final, cast
 
@@ -20,6 +23,13 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 10_000
 """Characters of what an exception says that a line has, as in the journal."""
+_LIBRARIES: Final = (
+    f"{Path(__file__).parents[1]}{os.sep}",
+    f"organism{os.sep}",  # what is compiled names its files from the root of the project on
+    *(f"{path}{os.sep}" for path in {sysconfig.get_path(each) for each in ("stdlib", "purelib", "platlib")}),
+    "<",  # what was made while it ran
+)
+"""How the names of files begin that are no code of the user's."""
 _TRACEBACK: Final = BaseException.__dict__["__traceback__"].__get__
 """Where an exception was raised, whatever its own attributes say."""
 
@@ -74,13 +84,17 @@ def _in_lines(record: logging.LogRecord) -> str:
 
 
 def in_short(error: BaseException) -> str:
-    """An exception in a line: its type, what it says, and where it was raised; of a group with one exception, that one."""
+    """An exception in a line: its type, what it says, and the last line of the user's own that led to it, else where it was raised;
+    of a group with one exception, that one.
+    """
     error = _inner(error)
     said = one_line(_said(error))
     if issubclass(type(error), ModelError):  # it is no fault of the code that called
         return said
     frames = traceback.extract_tb(_TRACEBACK(error))
-    place = one_line(f"({frames[-1].filename}:{frames[-1].lineno})") if frames else ""
+    # What a library refuses was asked for by code of the user's: that is where somebody can do something about it.
+    theirs = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)] or frames
+    place = one_line(f"({theirs[-1].filename}:{theirs[-1].lineno})") if theirs else ""
     kind = one_line(class_name(error))
     return f"{kind}: {said} {place}".rstrip() if said else f"{kind} {place}".rstrip()
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
+from organism.cli.helps import Columns
 from organism.cli.logs import in_full, in_short
+from organism.cli.misused import misuse
 from organism.cli.streams import Streams
 from organism.cli.text import harmless, one_line
 from organism.errors import ConfigurationError, EscalatedError, JournalError, OrganismError
@@ -36,32 +38,37 @@ OBJECTS: Final = 20_000
 """How many objects may have come before garbage is looked for among them."""
 
 COMMANDS: Final = {
-    "run": ("organism.cli.run:run", "Runs an organism until every thread has ended or paused."),
-    "resume": ("organism.cli.resume:resume", "Goes on with what earlier runs left in the journal."),
-    "chat": ("organism.cli.chat:chat", "Talks to a handler in one conversation, a turn a line."),
-    "check": ("organism.cli.check:check", "Says every mistake in an organism's file, and starts nothing."),
-    "graph": ("organism.cli.graph:graph", "Draws who may address whom, as Mermaid."),
-    "models": ("organism.cli.models:models", "Says what each model alias would use."),
-    "init": ("organism.cli.init:init", "Makes a new project that runs."),
-    "threads": ("organism.cli.threads:threads", "Lists the root threads of a journal."),
-    "show": ("organism.cli.show:show", "Tells what went on in a thread."),
-    "log": ("organism.cli.log:log", "Prints the facts of a thread, also while they come."),
-    "usage": ("organism.cli.usage:usage", "Says what was spent, by whom or by what."),
-    "pause": ("organism.cli.steering:pause", "Pauses a thread."),
-    "cancel": ("organism.cli.steering:cancel", "Cancels a thread."),
-    "add-budget": ("organism.cli.steering:add_budget", "Raises limits of a thread."),
-    "inbox": ("organism.cli.inbox:inbox", "Lists the questions that wait for people."),
-    "answer": ("organism.cli.inbox:answer", "Answers a question for a person."),
-    "dead": ("organism.cli.dead:dead", "Lists the messages that failed for good, and sends them again."),
-    "replay": ("organism.cli.replay:replay", "Runs a thread's handlers again with the answers that they had."),
-    "fork": ("organism.cli.fork:fork", "Goes on from the first entries of a thread another way."),
-    "verify": ("organism.cli.verify:verify", "Checks that every entry of a journal is as it was written."),
-    "export": ("organism.cli.transfer:export", "Prints threads as JSON lines."),
-    "import": ("organism.cli.transfer:import_", "Puts exported threads into a journal."),
-    "prune": ("organism.cli.prune:prune", "Removes finished threads from a journal."),
-    "simulate": ("organism.cli.simulate:simulate", "Serves the simulated model over HTTP, in two protocols."),
-    "schema": ("organism.cli.schema:schema", "Prints schemas for editors and readers."),
+    "run": ("organism.cli.run:run", "[FILE]", "Runs an organism until every thread has ended or paused."),
+    "resume": ("organism.cli.resume:resume", "[FILE]", "Goes on with what earlier runs left in the journal."),
+    "chat": ("organism.cli.chat:chat", "[FILE]", "Talks to a handler in one conversation, a turn a line."),
+    "check": ("organism.cli.check:check", "[FILE]", "Says every mistake in an organism's file, and starts nothing."),
+    "graph": ("organism.cli.graph:graph", "[FILE]", "Draws who may address whom, as Mermaid."),
+    "models": ("organism.cli.models:models", "[FILE]", "Says what each model alias would use."),
+    "init": ("organism.cli.init:init", "DIR", "Makes a new project that runs."),
+    "threads": ("organism.cli.threads:threads", "", "Lists the root threads of a journal."),
+    "show": ("organism.cli.show:show", "THREAD", "Tells what went on in a thread."),
+    "log": ("organism.cli.log:log", "THREAD", "Prints the facts of a thread, also while they come."),
+    "usage": ("organism.cli.usage:usage", "", "Says what was spent, by whom or by what."),
+    "pause": ("organism.cli.steering:pause", "THREAD", "Pauses a thread."),
+    "cancel": ("organism.cli.steering:cancel", "THREAD", "Cancels a thread."),
+    "add-budget": ("organism.cli.steering:add_budget", "THREAD UNIT=AMOUNT...", "Raises limits of a thread."),
+    "inbox": ("organism.cli.inbox:inbox", "", "Lists the questions that wait for people."),
+    "answer": ("organism.cli.inbox:answer", "ID", "Answers a question for a person."),
+    "dead": ("organism.cli.dead:dead", "", "Lists the messages that failed for good, and sends them again."),
+    "replay": (
+        "organism.cli.replay:replay",
+        "THREAD [FILE]",
+        "Runs a thread's handlers again with the answers that they had.",
+    ),
+    "fork": ("organism.cli.fork:fork", "THREAD [FILE]", "Goes on from the first entries of a thread another way."),
+    "verify": ("organism.cli.verify:verify", "", "Checks that every entry of a journal is as it was written."),
+    "export": ("organism.cli.transfer:export", "[THREAD...]", "Prints threads as JSON lines."),
+    "import": ("organism.cli.transfer:import_", "SOURCE", "Puts exported threads into a journal."),
+    "prune": ("organism.cli.prune:prune", "", "Removes finished threads from a journal."),
+    "simulate": ("organism.cli.simulate:simulate", "", "Serves the simulated model over HTTP, in two protocols."),
+    "schema": ("organism.cli.schema:schema", "[FILE]", "Prints schemas for editors and readers."),
 }
+"""Where each command is, what stands behind its name, and what it does."""
 
 
 def main() -> None:
@@ -107,7 +114,7 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
         debug = bool(bound.arguments.get("debug"))
         code = command(*bound.args, **bound.kwargs, **dict.fromkeys(given, streams))
     except CycloptsError as error:
-        streams.note(without_secrets(f"organism: {_usage_problem(error)}"))
+        streams.note(without_secrets(_usage_problem(error)))
         return WRONG
     except ConfigurationError as error:
         for mistake in error.mistakes:
@@ -150,22 +157,22 @@ def _application(streams: Streams, *, helps: bool) -> App:
     app = App(
         name="organism",
         help="An actor-model message pump for swarms of LLM agents, with budgets that cannot be overrun.",
-        help_formatter="plain" if helps and not streams.out.isatty() else None,
+        help_formatter=Columns() if helps and not streams.out.isatty() else None,
         help_format="plaintext",
         default_parameter=Parameter(negative=(), show_default=False),
     )
-    for name, (place, about) in COMMANDS.items():
-        app.command(place, name=name, help=about)
+    for name, (place, takes, about) in COMMANDS.items():
+        usage = " ".join(["Usage: organism", name, *([takes] if takes else []), "[OPTIONS]"])
+        app.command(place, name=name, help=about, usage=usage)
     return app
 
 
 def _usage_problem(error: CycloptsError) -> str:
     if isinstance(error, UnknownCommandError) and error.unused_tokens:
         name = error.unused_tokens[0]
-        return f"'{one_line(name)}' is no command{suggestion(name, COMMANDS)}; there are: {', '.join(COMMANDS)}"
-    error.verbose = False
-    chain = " ".join(["organism", *(error.command_chain or ())])
-    return f"{one_line(str(error))} See '{chain} --help'."
+        near = suggestion(name, COMMANDS) or "; 'organism --help' says what each does"
+        return f"organism: '{one_line(name)}' is no command{near}; there are: {', '.join(COMMANDS)}"
+    return misuse(error)
 
 
 def sound(stream: TextIO | None, mode: Literal["r", "w"]) -> TextIO:

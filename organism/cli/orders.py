@@ -12,6 +12,7 @@ import anyio
 from organism import config
 from organism.cli.journals import opened, place_of
 from organism.cli.reading import meant
+from organism.cli.text import one_line
 from organism.control import Order, tell, written_down
 from organism.dead import retry_written_down
 from organism.durable import Durable
@@ -99,6 +100,8 @@ async def _write(settings: Settings, chain: str, order: Order) -> str:
         thread = order.thread or ""
         of_conversation = order.do == "add-budget" and chain == f"{CONVERSATION}{thread}"
         if not durable.left(chain) and not of_conversation:
+            if chain == f"{CONVERSATION}{thread}":
+                raise ConfigurationError([f"no turn of conversation {one_line(thread)} is under way"])
             end = await durable.end_of(thread)
             raise ConfigurationError([f"thread {thread} has ended" + (f" ({end.outcome})" if end else "")])
         return await written_down(durable, chain, thread, order)

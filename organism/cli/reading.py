@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from attrs import define, evolve, field, frozen
 
@@ -22,7 +23,7 @@ from organism.results import ThreadResult, result_of
 from organism.usage import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from organism.facts import Fact, Step
     from organism.journal import Journal
@@ -33,7 +34,8 @@ _SHOWN: Final = 5
 @frozen(kw_only=True)
 class ThreadRow:
     """A root thread as a list shows it. ``result.outcome`` is ``running``, ``paused`` or ``unfinished`` where it has not ended;
-    then its figures are those so far. ``began`` and ``last`` are instants in seconds since 1970.
+    then its figures are those so far. ``began`` and ``last`` are instants in seconds since 1970. ``limits`` are its last ones by unit,
+    without those that it does not have; ``origin`` is the thread that it was forked from.
     """
 
     result: ThreadResult
@@ -41,11 +43,24 @@ class ThreadRow:
     began: float
     last: float
     over: bool
+    limits: Mapping[str, Any]
+    origin: str | None
+
+    @property
+    def conversation(self) -> str | None:
+        """The conversation whose turn it is."""
+        return self.chain.removeprefix(CONVERSATION) if self.chain.startswith(CONVERSATION) else None
 
     def as_json(self) -> dict[str, Any]:
-        """The object that ``organism run --json`` prints."""
-        conversation = self.chain.removeprefix(CONVERSATION) if self.chain.startswith(CONVERSATION) else None
-        return {**json_of(self.result), "conversation": conversation}
+        """The object that ``organism run --json`` prints, and what only the journal knows."""
+        return {
+            **json_of(self.result),
+            "conversation": self.conversation,
+            "began_at": self.began,
+            "ended_at": self.last if self.over else None,
+            "limits": dict(self.limits),
+            "forked_from": self.origin,
+        }
 
 
 def json_of(result: ThreadResult) -> dict[str, Any]:
@@ -75,23 +90,53 @@ def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow
     if not chain.open:
         return list(_over(journal, chain))
     so_far = _SoFar(chain, owned=owned)
-    for fact in facts_of(journal.documents(chain.root)):
+    for document in journal.documents(chain.root):
+        so_far.frame.take(document)
+        (fact,) = facts_of([document])
         so_far.take(fact)
     return so_far.rows()
+
+
+@define
+class _Frame:
+    """What is said of root threads before and while they run: where a chain comes from, and the limits of each."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("Forked", "Accepted", "LimitsSet", "Granted")
+
+    origin: str | None = None
+    limits: dict[str, Mapping[str, Any]] = field(factory=dict[str, Mapping[str, Any]])
+
+    def take(self, document: Mapping[str, Any]) -> None:
+        match document:
+            case {"fact": "Forked", "origin": str(origin)}:
+                self.origin = origin
+            case {"fact": "LimitsSet", "thread": str(limited), "budget": {"limits": limits}}:
+                self.limits[limited] = limits
+            case {"fact": "Granted", "node": str(limited), "budget": {"limits": limits}}:
+                self.limits[limited] = limits
+            case {"fact": "Accepted", "steps": [*steps]}:
+                for step in cast("list[Mapping[str, Any]]", steps):
+                    if step.get("step") == "ThreadOpened":
+                        self.limits[step["thread"]] = step.get("budget", {}).get("limits", {})
+            case _:
+                pass
 
 
 def _over(journal: Journal, chain: Chain) -> Iterator[ThreadRow]:
     """The root threads of a chain that is over: there may be very many, and each says at its end what it came to."""
     began: dict[str, float] = {}
-    for document in journal.documents(chain.root, kinds=("Accepted", "Ended")):
+    frame = _Frame()
+    for document in journal.documents(chain.root, kinds=(*_Frame.KINDS, "Ended")):
+        frame.take(document)
         if document["fact"] == "Accepted":
             began.setdefault(document["thread"], document["at"])
-        elif document["thread"] in began:
+        elif document["fact"] == "Ended" and document["thread"] in began:
             (ended,) = facts_of([document])
             assert isinstance(ended, facts.Ended)  # noqa: S101 - the document says so
             yield ThreadRow(
-                result=result_of(ended), chain=chain.root, began=began[ended.thread], last=ended.at, over=True
-            )
+                result=result_of(ended), chain=chain.root, began=began[ended.thread], last=ended.at, over=True,
+                limits=frame.limits.get(ended.thread, {}), origin=frame.origin,
+            )  # fmt: skip
 
 
 @define(eq=False)
@@ -121,6 +166,7 @@ class _SoFar:
     def __init__(self, chain: Chain, *, owned: bool) -> None:
         self._chain = chain
         self._owned = owned
+        self.frame = _Frame()
         self._roots: dict[str, _Open] = {}
         self._root_of: dict[str, _Open] = {}
         """The root thread of every thread below it."""
@@ -177,6 +223,8 @@ class _SoFar:
                 began=found.began,
                 last=found.last if found.ended is None else found.ended.at,
                 over=found.ended is not None,
+                limits=self.frame.limits.get(found.opened.thread, {}),
+                origin=self.frame.origin,
             )
             for found in self._roots.values()
         ]

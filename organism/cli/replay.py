@@ -25,6 +25,7 @@ DIFFERS = 1
 
 def replay(
     thread: OfThread,
+    /,
     file: OfFile = DEFAULT_FILE,
     *,
     set: Sets = (),  # noqa: A002 - the option's name

@@ -27,7 +27,9 @@ def resume(
     check_there(file, options.named)
     elsewhere = told(place_of(file, options.named), Order(do="resume"))
     if elsewhere is not None:
-        streams.result(f"{elsewhere}, in the process that works on the journal")
+        # What it comes to is printed there. Here are neither replies nor objects to be printed.
+        say = streams.note if options.json or options.quiet else streams.result
+        say(f"{elsewhere}, in the process that works on the journal")
         return 0
     settings = options.settings(file, streams)
     return options.run(Organism.of(settings), options.orders(file, resume=True), streams, debug=debug)

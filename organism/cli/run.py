@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, pairs
+from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, File, Given, pairs
 from organism.cli.running import PLAIN, Accounts, OfRun, accounts_of
 from organism.cli.sending import messages
 from organism.organism import Organism
@@ -28,7 +28,7 @@ Labels = Annotated[
     ),
 ]
 Resume = Annotated[bool, Parameter(help="First go on with what earlier runs left in the journal.")]
-Seed = Annotated[int | None, Parameter(metavar="N", help="Names threads and spreads retries the same each time.")]
+Seed = Annotated[int | None, WHOLE, Parameter(help="Names threads and spreads retries the same each time.")]
 
 
 def run(

@@ -55,7 +55,11 @@ class Options:
     quiet: Annotated[bool, Parameter(help="Only the replies.")] = False
     verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), help="Log every thread that ends.")] = False
     grace: Annotated[
-        float, Parameter(metavar="SECONDS", help="What runs has so long to end when Ctrl-C or SIGTERM comes.")
+        float,
+        Parameter(
+            metavar="SECONDS",
+            help=f"What runs has so long to end when Ctrl-C or SIGTERM comes; {GRACE:g} where nothing is said.",
+        ),
     ] = GRACE
 
     def check(self) -> None:
@@ -148,7 +152,12 @@ def accounts_of(given: tuple[str, ...], settings: Settings) -> dict[str, str]:
                 for kind in twice
             ]
         )
-    account_names(accounts, settings)
+    try:
+        account_names(accounts, settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            [f"--account: {mistake.removeprefix('accounts ')}" for mistake in error.mistakes]
+        ) from error
     return accounts
 
 

@@ -110,9 +110,23 @@ def _taker(settings: Settings, text: str) -> HandlerSettings:
         raise ConfigurationError([f"--send: {_listed(able)} could take it; say which with --to"])
     if not settings.handlers:
         raise ConfigurationError(["--send: there is no handler to send to"])
-    raise ConfigurationError(
-        ["--send: no handler takes this; say with --to which is meant. There are:", *_takers(settings.handlers)]
-    )
+    why = _wrong_with(settings, text) or "no handler takes this; say with --to which is meant"
+    raise ConfigurationError([f"--send: {why}. There are:", *_takers(settings.handlers)])
+
+
+def _wrong_with(settings: Settings, text: str) -> str | None:
+    """What is wrong with a document that somebody would take otherwise: it is not well-formed, or its fields do not fit.
+
+    ``None`` for one of another payload, and for plain text: nobody can say for whom it was meant.
+    """
+    if not text.lstrip().startswith(("<", "{")):
+        return None
+    expect = dict.fromkeys(cls for handler in settings.handlers.values() for cls in _from_outside(handler))
+    try:
+        Vocabulary(expect).decode_text(text, tuple(expect))
+    except InvalidPayloadError as error:
+        return None if error.problem.startswith("expected ") and not error.where else one_line(str(error))
+    return None
 
 
 def _takes(handler: HandlerSettings, text: str) -> bool:

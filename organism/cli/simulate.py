@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from organism.cli.arguments import Debug, Given, pairs
+from organism.cli.arguments import WHOLE, Debug, Given, pairs
 from organism.cli.logs import logging_to
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
@@ -40,15 +40,13 @@ def simulate(
     host: Annotated[
         str, Parameter(metavar="HOST", show_default=True, help="The address that it listens on.")
     ] = "127.0.0.1",
-    port: Annotated[int, Parameter(metavar="N", show_default=True, help="The port; 0 takes a free one.")] = PORT,
+    port: Annotated[int, WHOLE, Parameter(show_default=True, help="The port; 0 takes a free one.")] = PORT,
     model: Models = ("sim-1",),
-    seed: Annotated[int | None, Parameter(metavar="N", help="Of its choices; a request's own seed wins.")] = None,
+    seed: Annotated[int | None, WHOLE, Parameter(help="Of its choices; a request's own seed wins.")] = None,
     option: Said = (),
     key: Annotated[str | None, Parameter(metavar="KEY", help="Refuse who does not give this key.")] = None,
-    requests_per_minute: Annotated[
-        int | None, Parameter(metavar="N", help="Refuse what comes beyond, with 429.")
-    ] = None,
-    tokens_per_minute: Annotated[int | None, Parameter(metavar="N", help="Refuse what comes beyond, with 429.")] = None,
+    requests_per_minute: Annotated[int | None, WHOLE, Parameter(help="Refuse what comes beyond, with 429.")] = None,
+    tokens_per_minute: Annotated[int | None, WHOLE, Parameter(help="Refuse what comes beyond, with 429.")] = None,
     debug: Debug = False,
     streams: Given,
 ) -> int:

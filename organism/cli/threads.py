@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import json as jsons
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+from attrs import fields
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, is_owned, opened
 from organism.cli.reading import threads_of
 from organism.cli.report import money
+from organism.cli.separated import separated
 from organism.cli.tables import instant, table
 from organism.cli.text import cut, one_line
 from organism.cli.verify import DAMAGED
-from organism.errors import JournalError
+from organism.errors import ConfigurationError, JournalError
+from organism.settings import UNITS
+from organism.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from organism.cli.reading import ThreadRow
     from organism.journal import Journal
+    from organism.results import ThreadResult
 
 _HEAD: Final = ("thread", "outcome", "began (UTC)", "handler", "tokens", "cost USD", "labels")
+_SOME: Final = {"conversation": "conversation", "origin": "forked from"}
 _WIDEST: Final = 60
+
+COLUMNS: Final = (
+    "thread", "conversation", "forked_from", "handler", "outcome", "unit", "code", "error", "began_at", "ended_at",
+    *(f"{unit}_limit" for unit in UNITS), *(field.name for field in fields(Usage)),
+    "warnings", "replies", "sub_threads", "labels",
+)  # fmt: skip
+"""What ``--csv`` says of a thread."""
 
 
 def threads(
     *,
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
-    json: Annotated[bool, Parameter(help="One JSON object a thread, in a line, as 'run --json' prints.")] = False,
+    json: Annotated[bool, Parameter(help="One JSON object a thread, in a line.")] = False,
+    csv: Annotated[bool, Parameter(help="Comma-separated values, with a line of names.")] = False,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
@@ -39,6 +53,8 @@ def threads(
     One that has not ended is 'running' while a process works on the journal, else 'unfinished'; or 'paused'. Exits with 5 where
     one is damaged, and lists the others.
     """
+    if csv and json:
+        raise ConfigurationError(["organism threads: one of --json and --csv"])
     with opened(file, journal) as found:
         owned = is_owned(file, journal)
         damaged: list[str] = []
@@ -47,8 +63,12 @@ def threads(
         if json:
             for row in rows:
                 streams.result(jsons.dumps(row.as_json()))
-        elif every := [_row(row) for row in rows]:
-            streams.result("\n".join(table([_HEAD, *every], right=(4, 5))))
+        elif csv:
+            streams.result(separated(COLUMNS))
+            for row in rows:
+                streams.result(separated(flat(row).values()))
+        elif rows:
+            streams.result("\n".join(_table(rows)))
         elif not damaged:
             streams.note("the journal holds no threads yet")
     for problem in damaged:
@@ -63,6 +83,31 @@ def _rows(journal: Journal, damaged: list[str], *, owned: bool) -> Iterator[Thre
             yield from threads_of(journal, chain, owned=owned)
         except JournalError as error:
             damaged.append(str(error))
+
+
+def flat(row: ThreadRow) -> dict[str, Any]:
+    """The columns of ``--csv``."""
+    known = row.as_json()
+    beside = {
+        **{f"{unit}_limit": row.limits.get(unit) for unit in UNITS},
+        **known["usage"],
+        "warnings": [f"{each.unit} {each.level}" for each in row.result.warnings],
+        "replies": len(row.result.replies),
+        "sub_threads": _below(row.result),
+    }
+    return {column: beside[column] if column in beside else known[column] for column in COLUMNS}
+
+
+def _below(result: ThreadResult) -> int:
+    """How many threads there were below it."""
+    return sum(1 + _below(each) for each in result.threads)
+
+
+def _table(rows: Sequence[ThreadRow]) -> list[str]:
+    """With what only some threads have, where one of these has it: a conversation, a thread that it was forked from."""
+    having = [column for column in _SOME if any(getattr(row, column) is not None for row in rows)]
+    lines = [(*_row(row), *(cut(one_line(getattr(row, column) or ""), _WIDEST) for column in having)) for row in rows]
+    return table([(*_HEAD, *(_SOME[column] for column in having)), *lines], right=(4, 5))
 
 
 def _row(row: ThreadRow) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ _TOO_LONG: Final = 400
 
 _WAYS_OUT: Final[Mapping[Failure, str]] = {
     "auth": "check the key ({key})",
-    "rejected": "check `model` ('{model}') and `options`",
+    "rejected": "check `model` ('{model}'), `base_url` and `options`",
     "context": "send less, or use a model with a longer context",
     "connection": "is {server} reachable?",
     "timeout": "a longer `timeout` may help (now {timeout:g} s)",

@@ -49,6 +49,33 @@ def test_a_sound_file_is_told_in_short(desk: Desk) -> None:
     assert lines[-1] == "note: no models are configured: 'default' is simulated, and calls no provider"
 
 
+def test_all_limits_are_told_and_who_may_raise_them(desk: Desk) -> None:
+    desk.write(
+        "organism.yaml",
+        """
+        organism: demo
+        budget: {tokens: 9000, grants_by: boss, grants_up_to: {tokens: 2000, cost_usd: 0.5}}
+        conversation: {tokens: 60000}
+        accounts: {tenant: {cost_usd: 2.50, window: month}, "tenant:acme": {}}
+        ceiling: {model_calls: 1000, window: day}
+        handlers:
+          boss:
+            description: Decides.
+            human: {accepts: "organism.primitives:BudgetRequest", replies: "organism.primitives:BudgetDecision"}
+        """,
+    )
+    ran = desk.organism("check")
+    assert ran.code == 0, ran.out
+    assert ran.out.splitlines()[2:8] == [
+        "budget of a thread: tokens 9,000, messages 300, depth 50",
+        "more of it: 'boss' decides, up to tokens 2,000, cost_usd 0.5",
+        "budget of a conversation: tokens 60,000",
+        "budget of account tenant, in a month: cost_usd 2.50",
+        "budget of account tenant:acme, in a run: no limits",
+        "ceiling of the organism, in a day: model_calls 1,000",
+    ]
+
+
 AGENT = """
     organism: demo
     models:

@@ -84,7 +84,7 @@ def test_every_command_of_a_readme_is_one_that_there_is(desk: Desk, template: st
     named = re.findall(r"organism ([a-z-]+)", (made.folder / "README.md").read_text("utf-8"))
     helped = desk.process("--help").out
     assert named
-    assert all(f"  {command}: " in helped for command in named)
+    assert all(f"  {command} " in helped for command in named)
     files = set(re.findall(r"`([\w/]+\.(?:md|py|yaml))`", (made.folder / "README.md").read_text("utf-8")))
     assert files
     assert all((made.folder / name).is_file() for name in files)

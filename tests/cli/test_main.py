@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,9 +20,33 @@ CHOICES = f"there are: {', '.join(main.COMMANDS)}\n"
 def test_help_names_what_there_is(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert desk.organism("--help").code == 0
     shown = capsys.readouterr().out
-    assert "  run: Runs an organism until every thread has ended or paused.\n" in shown
-    assert "  check: Says every mistake in an organism's file, and starts nothing.\n" in shown
-    assert "  graph: Draws who may address whom, as Mermaid.\n" in shown
+    assert "  run           Runs an organism until every thread has ended or paused.\n" in shown
+    assert "  check         Says every mistake in an organism's file, and starts nothing.\n" in shown
+    assert "  graph         Draws who may address whom, as Mermaid.\n" in shown
+
+
+@pytest.mark.parametrize("columns", [50, 80, 120])
+def test_help_keeps_within_its_width_and_stands_in_columns(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name, (_, takes, _) in main.COMMANDS.items():
+        assert desk.organism(name, "--help").code == 0
+        shown = capsys.readouterr().out
+        usage, _, _ = shown.partition("\n\n")
+        assert " ".join(usage.split()) == " ".join(["Usage: organism", name, *([takes] if takes else []), "[OPTIONS]"])
+        assert max(len(line.rstrip()) for line in shown.splitlines()) <= columns
+        # What goes on below a name stands in the column of what is said of it, and is as full as the width allows.
+        _, _, options = shown.partition("\nParameters:\n")
+        for above, below in itertools.pairwise(options.splitlines()):
+            if below.startswith(" " * 26):
+                assert not above[26:].strip() or len(above) + 1 + len(below.split()[0]) > columns
+
+
+def test_help_names_no_option_that_is_an_argument(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("replay", "fork"):
+        assert desk.organism(name, "--help").code == 0
+        assert "--THREAD" not in capsys.readouterr().out
 
 
 def test_help_of_a_command_names_its_options(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,15 +79,25 @@ def test_the_version(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "said"),
     [
         (("runn",), f"organism: 'runn' is no command; did you mean 'run'?; {CHOICES}"),
+        (("help",), f"organism: 'help' is no command; 'organism --help' says what each does; {CHOICES}"),
         (("chatt", "--to", "x"), f"organism: 'chatt' is no command; did you mean 'chat'?; {CHOICES}"),
-        (("zzz\x1b",), f"organism: 'zzz\\x1b' is no command; {CHOICES}"),
-        (("run", "--jsn"), "organism: Unknown option: --jsn. Did you mean --json? See 'organism run --help'.\n"),
-        (("run", "a", "b"), "organism: Unused Tokens: ['b']. See 'organism run --help'.\n"),
-        (("run", "--no-json"), "organism: Unknown option: --no-json."),
-        (("run", "--timeout", "soon"), 'organism: Invalid value for --timeout: unable to convert "soon" into float.'),
-        (("run", "--to"), 'organism: Command "run" parameter --to requires an argument.'),
-        (("run", "--to", "a", "--to", "b"), "organism: Parameter --to specified multiple times."),
-        (("check", "--json"), "organism: Unknown option: --json."),
+        (("zzz\x1b",), f"organism: 'zzz\\x1b' is no command; 'organism --help' says what each does; {CHOICES}"),
+        (
+            ("run", "--jsn"),
+            "organism run --jsn: there is no such option; did you mean '--json'?; see 'organism run --help'\n",
+        ),
+        (("run", "--bogus"), "organism run --bogus: there is no such option; see 'organism run --help'\n"),
+        (("run", "a", "b\x1b", "c"), "organism run b\\x1b c: is more than it takes; see 'organism run --help'\n"),
+        (("run", "--no-json"), "organism run --no-json: there is no such option"),
+        (("run", "--timeout", "soon"), "organism run --timeout soon: is no number; see 'organism run --help'\n"),
+        (("run", "--seed=x"), "organism run --seed x: is no whole number; see 'organism run --help'\n"),
+        (("run", "--seed=1.5"), "organism run --seed 1.5: is no whole number; see"),
+        (("simulate", "--port", "1.0e400"), "organism simulate --port 1.0e400: is no whole number; see"),
+        (("run", "--json=maybe"), "organism run --json maybe: is no value of it: it takes none; see"),
+        (("run", "--to"), "organism run --to: needs a value behind it; see 'organism run --help'\n"),
+        (("show",), "organism show THREAD: is missing; see 'organism show --help'\n"),
+        (("run", "--to", "a", "--to", "b"), "organism run --to: is there more than once; see"),
+        (("check", "--json"), "organism check --json: there is no such option"),
     ],
 )
 def test_what_is_no_command_line_is_said(desk: Desk, arguments: tuple[str, ...], said: str) -> None:

@@ -396,3 +396,8 @@ def test_a_thread_is_under_one_account_of_a_kind(office: Desk, command: str) -> 
     ran = office.organism(command, "--to", "clerk", "--account", "tenant=a", "--account", "tenant=b", stdin="")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "--account tenant: is named 2 times: a thread is under one of a kind\n"
+    ran = office.organism(command, "--to", "clerk", "--account", "tenat=a", stdin="")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(
+        "--account: 'tenat:a': no account of this name or kind is configured; did you mean 'tenant'?"
+    )

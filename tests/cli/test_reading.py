@@ -14,6 +14,7 @@ from organism.calls import COLUMNS
 from organism.cli.log import documents_of
 from organism.cli.reading import meant
 from organism.facts import CallSettled, Ended
+from organism.forking import fork_in
 from organism.journal import open_journal
 from tests.cli.journal_world import URLS, record, written
 
@@ -53,9 +54,50 @@ def test_threads_are_listed_with_how_they_ended(desk: Desk) -> None:
 
 def test_threads_as_json_are_what_run_printed(desk: Desk) -> None:
     apple, apricot, berry = desk.organism("threads", "--json").objects
-    assert {"apple": apple, "apricot": apricot} == record().results
+    kept = {"began_at", "ended_at", "limits", "forked_from"}
+    printed = [{key: value for key, value in each.items() if key not in kept} for each in (apple, apricot)]
+    assert dict(zip(("apple", "apricot"), printed, strict=True)) == record().results
     assert (berry["outcome"], berry["usage"]["messages"], berry["replies"]) == ("unfinished", 1, [])
     assert berry.keys() == apple.keys()
+
+
+def test_threads_as_json_say_who_worked_when_and_within_which_limits(desk: Desk) -> None:
+    apple, apricot, berry = desk.organism("threads", "--json").objects
+    limits = {"tokens": 1000, "cost_usd": "0.5", "messages": 300, "depth": 50}
+    assert [each["limits"] for each in (apple, apricot, berry)] == [limits] * 3
+    assert [each["handler"] for each in (apple, *apple["threads"])] == ["desk", "reader"]
+    assert (apricot["outcome"], apricot["code"], apple["code"]) == ("cancelled", "cancelled", None)
+    assert apricot["ended_at"] - apricot["began_at"] == pytest.approx(3600)
+    assert (berry["began_at"], berry["ended_at"]) == (apricot["ended_at"], None)
+
+
+def test_threads_as_comma_separated_values_have_a_row_each(desk: Desk) -> None:
+    rows = list(csv.DictReader(desk.organism("threads", "--csv").out.splitlines()))
+    assert [(each["thread"], each["outcome"], each["handler"]) for each in rows] == [
+        ("apple", "completed", "desk"), ("apricot", "cancelled", "sleeper"), ("berry", "unfinished", "sleeper"),
+    ]  # fmt: skip
+    apple, _, berry = rows
+    assert (apple["tokens"], apple["tokens_limit"], apple["seconds_limit"], apple["sub_threads"]) == (
+        "150", "1000", "", "1",
+    )  # fmt: skip
+    assert (json.loads(apple["warnings"]), json.loads(apple["labels"]), berry["ended_at"]) == ([], {"arm": "a"}, "")
+    both = desk.organism("threads", "--csv", "--json")
+    assert (both.code, both.err) == (2, "organism threads: one of --json and --csv\n")
+
+
+def test_threads_say_where_a_fork_comes_from_and_which_limits_it_has_since(desk: Desk) -> None:
+    journal = open_journal(url_of(desk), folder=desk.folder)
+    fork_in(journal, "apple", "fork", budget=lambda base: evolve(base, limits=evolve(base.limits, tokens=7)))
+    journal.close()
+    forked = next(each for each in desk.organism("threads", "--json").objects if each["thread"] == "fork")
+    assert (forked["forked_from"], forked["limits"]["tokens"]) == ("apple", 7)
+    head, _, *rows = desk.organism("threads").out.splitlines()
+    assert head.endswith("labels  forked from")
+    assert [row.split()[-1] for row in rows] == ["arm=a", "apple", "arm=b", "0.00"]
+    (row,) = [
+        each for each in csv.DictReader(desk.organism("threads", "--csv").out.splitlines()) if each["forked_from"]
+    ]
+    assert (row["thread"], row["tokens_limit"]) == ("fork", "7")
 
 
 def test_a_journal_without_threads_is_said(desk: Desk) -> None:
@@ -375,6 +417,8 @@ def test_a_conversation_is_its_turns(desk: Desk) -> None:
     journal = ("--journal", url)
     rows = desk.organism("threads", "--json", *journal).objects
     assert [(row["thread"], row["conversation"]) for row in rows] == [("apple", "c-42"), ("apricot", "c-42")]
+    head, _, *lines = desk.organism("threads", *journal).out.splitlines()
+    assert [line.split()[-1] for line in (head, *lines)] == ["conversation", "c-42", "c-42"]
     ran = desk.organism("show", "c-42", *journal)
     assert ran.out.startswith("conversation c-42, began 2026-05-28 20:26:40 UTC\napple: desk; limits: ")
     assert "turn apple: ended completed" in ran.out

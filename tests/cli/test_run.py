@@ -72,7 +72,8 @@ def test_json_is_one_line_a_root_thread_and_nothing_else(desk: Desk) -> None:
     }
     assert joined["replies"][0]["payload"] == {"Done": {"text": "x+y", "parts": []}}
     assert list(shouted) == [
-        "thread", "conversation", "outcome", "unit", "labels", "replies", "partial", "usage", "warnings", "threads", "error",
+        "thread", "conversation", "handler", "outcome", "unit", "labels", "replies", "partial", "usage", "warnings", "threads",
+        "error", "code",
     ]  # fmt: skip
     assert (shouted["outcome"], shouted["labels"]) == ("completed", {"arm": "blind", "run": "7"})
     assert shouted["usage"]["messages"] == 1
@@ -113,6 +114,34 @@ def test_a_thread_that_failed_is_told_and_exits_with_1(desk: Desk) -> None:
     assert re.fullmatch(
         r"failed: crasher \(crashed\): ValueError: bo\\x1b\[31mom in two lines \[thread [0-9a-f]{16}\]", failed
     )
+
+
+def test_a_mistake_is_told_with_the_line_of_the_user_that_made_it(desk: Desk) -> None:
+    desk.write(
+        "wrong.py",
+        """
+        from organism import Context, Reply
+        from work import Done, Job
+
+        async def builds(job: Job, ctx: Context) -> Reply[Done]:
+            "Builds what is none."
+            return Reply(Done(5))
+
+        async def keeps(job: Job, ctx: Context) -> Reply[Done]:
+            "Keeps what cannot be kept."
+            ctx.state["x"] = object()
+            return Reply(Done("x"))
+        """,
+    )
+    desk.write(
+        "organism.yaml", "organism: demo\nhandlers: {builds: {code: wrong:builds}, keeps: {code: wrong:keeps}}\n"
+    )
+    text = (desk.folder / "wrong.py").read_text("utf-8").splitlines()
+    for handler, made in (("builds", "Done(5)"), ("keeps", "object()")):
+        ran = desk.organism("run", "--to", handler, "--send", "x")
+        assert ran.code == 1, ran.err
+        (place,) = re.findall(r"^error: handler .*wrong\.py:(\d+)\)$", ran.err, re.MULTILINE)
+        assert made in text[int(place) - 1]
 
 
 def test_a_refusal_is_no_crash(desk: Desk) -> None:

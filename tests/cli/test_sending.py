@@ -68,6 +68,24 @@ def test_else_the_choices_are_named(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"Pair": {"left": "a"}}', "Pair.right: is missing (str)"),
+        ("<Pair><left>a</left></Pair>", "Pair.right: is missing (str)"),
+        ('{"Pair": ', "is not JSON: "),
+        ("<Pair", "is not well-formed XML: "),
+    ],
+)
+def test_what_is_wrong_with_a_document_is_said_where_nobody_is_named(desk: Desk, text: str, problem: str) -> None:
+    desk.write("organism.yaml", desk.file.read_text().partition("start:")[0])
+    ran = desk.organism("run", "--send", text)
+    assert ran.code == 2
+    assert ran.err.removeprefix("imported\n").startswith(f"--send: {problem}")
+    assert "There are:\n" in ran.err
+    assert "\n  joiner takes Pair\n" in ran.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "lines"),
     [
         (("--to", "shouter"), ["--to shouter: nothing is sent to it; add --send, and give it as XML"]),

@@ -289,6 +289,11 @@ async def test_a_provider_that_raises_anything_is_an_attempt_that_failed() -> No
     assert purse.charges[0].estimated
 
 
+async def test_what_a_provider_does_not_know_may_be_the_model_or_the_way_to_it() -> None:
+    error = await _fails(World(Script(fail("rejected", "404: not found")), retries=0), Purse())
+    assert error.causes[0].endswith("404: not found; check `model` ('m-0'), `base_url` and `options`")
+
+
 async def test_a_long_complaint_is_cut() -> None:
     error = await _fails(World(Script(fail("server", "x" * 10_000)), retries=0), Purse())
     assert len(error.causes[0]) < 600
