@@ -27,7 +27,7 @@ unexport PYRIGHT_PYTHON_FORCE_VERSION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check coverage bench fuzz format lock clean
+.PHONY: help run test check coverage bench compiled endure fuzz format lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ coverage: $(VENV)/.test ## which lines and branches the tests do not reach
 
 bench: $(VENV)/.bench ## the figures of docs/performance.md; PEERS=DIR adds others; ARGS="soak.py 10000 2" runs one benchmark alone
 	@$(BIN)/python benchmarks/$(if $(ARGS),$(ARGS),report.py $(if $(PEERS),--peers "$(PEERS)"))
+
+compiled: $(VENV)/.bench ## the kernel and the budget rules compiled to C, beside them as they are; ARGS=test runs their tests (needs a C compiler)
+	@$(BIN)/python benchmarks/compiled.py $(ARGS)
 
 endure: $(VENV)/.test ## what takes long and judges more than it measures: every law under load, crashes, cuts
 	@set -e; for each in $(LONG); do printf '\n== %s ==\n' "$$each"; $(BIN)/python benchmarks/$$each; done

@@ -95,6 +95,7 @@ def page(kept: dict[str, Any]) -> str:
     parts = [HEAD]
     parts += [_peers(kept["peers"])] if "peers" in kept else []
     parts += [_own(kept["own"]), _floors(kept["own"])] if "own" in kept else []
+    parts += [_compiled(kept["compiled"])] if kept.get("compiled", {}).get("rows") else []
     parts += [_growth(kept["growth"])] if "growth" in kept else []
     return "\n".join([*parts, CLAIMS])
 
@@ -167,6 +168,20 @@ def _floors(part: dict[str, Any]) -> str:
         ("Bare prototypes without any rule (`benchmarks/floors.py`), measured with what is above: what the interpreter, trio and the disk take for the least that"
         " such a piece of work consists of.\n"),
         _table(["work", "bare", "us of CPU", "a second", "ours, us of CPU", "a second", "what is between them"], rows),
+    ])  # fmt: skip
+
+
+def _compiled(part: dict[str, Any]) -> str:
+    rows = [
+        [row["work"], f"{row['us']:.1f}", f"{row['compiled_us']:.1f}", f"{row['us'] / row['compiled_us']:.2f}"]
+        for row in part["rows"]
+    ]
+    return "\n".join([
+        "## Compiled\n",
+        ("The same sources, with the kernel and the budget rules [compiled to C](how-to/compile.md) and all else as it is, in turn with them as they are:"
+         " what the interpreter takes of it.\n"),
+        _circumstances(part),
+        _table(["work", "us of CPU", "compiled", "times as fast"], rows),
     ])  # fmt: skip
 
 

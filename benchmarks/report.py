@@ -4,6 +4,7 @@
 
 peers    our rates beside those of others, in turn; needs ``--peers``, a folder with ``setup`` and ``compare`` whose ``setup`` has run
 own      rates, latency, memory and starting up: medians of N runs (5)
+compiled the same with the kernel and the budget rules compiled to C, beside them as they are: medians of N runs
 growth   what each of them comes to as something grows: medians of N runs, too
 page     nothing is measured: the page is written anew from the last figures
 
@@ -31,14 +32,14 @@ from attrs import define
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import plots
+from benchmarks import compiled, plots
 from benchmarks.growth import CASES
 from benchmarks.page import page
 
 HERE: Final = Path(__file__).resolve().parent
 DOCS: Final = HERE.parent / "docs"
 KEPT: Final = DOCS / "performance" / "figures.json"
-PARTS: Final = ("peers", "own", "growth", "page")
+PARTS: Final = ("peers", "own", "compiled", "growth", "page")
 WORKLOADS: Final = {
     "W1": ["pump.py", "W1"],
     "W2F": ["pump.py", "W2F"],
@@ -167,6 +168,15 @@ def own(options: Options) -> dict[str, Any]:
     return {"rows": {name: figures for name, figures in found.items() if figures is not None}}
 
 
+def both(options: Options) -> dict[str, Any]:
+    """What is compiled beside what is not; nothing where it cannot be compiled here."""
+    try:
+        return {"rows": compiled.compared(options.runs)}
+    except RuntimeError as error:
+        print(f"compiled: no figure\n{error}", flush=True)
+        return {"rows": []}
+
+
 def growth(options: Options) -> dict[str, Any]:
     """A row for each size of each case."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -205,7 +215,7 @@ def main() -> None:
     options, parts = wanted(sys.argv[1:])
     kept: dict[str, Any] = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
     KEPT.parent.mkdir(exist_ok=True)
-    for part, measure in {"peers": peers, "own": own, "growth": growth}.items():
+    for part, measure in {"peers": peers, "own": own, "compiled": both, "growth": growth}.items():
         if part in parts:
             before = load()
             figures = measure(options)

@@ -40,7 +40,7 @@ from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
 from organism.models.contract import RawUsage, Response, ToolCall
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.budget import BUDGET, IN, Task, call_for, kernel, typical
 from benchmarks.floors import measured, say

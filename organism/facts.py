@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from organism.budget.claims import Charge, Vector
+from organism.budget.claims import Charge, Six
 from organism.images import CutShort, Image, Kept, Nearest, Prompted, Ref
 from organism.quick import quick
 from organism.restart import Attempt
@@ -159,7 +159,7 @@ class CallHeld(Fact):
 
     hold: int
     seq: int
-    need: Vector
+    need: Six
     output: int
     alias: str
     backend: str

@@ -6,7 +6,7 @@ Plain state with pure questions about it. Only the kernel changes it.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import define
 
@@ -312,7 +312,7 @@ class Thread:
         """It stands still since an earlier turn of its conversation has not ended."""
         self.busy: dict[str, Message] | None = None
         """Who has each mailbox that is taken: its delivery waits for something or for a place, or is tried again later."""
-        self.replies: list[tuple[str, Any]] = NONE
+        self.replies: Sequence[tuple[str, Any]] = ()
         self.state: dict[str, Memory] | None = None
         self.calls = 0
         """Holds so far, of a root thread with all below it: they number its calls."""
@@ -394,14 +394,10 @@ class Thread:
 
     def reply(self, handler: str, payload: Any) -> None:
         """A reply has left it. Most threads have one at most, and none for most of their time: no list is kept for that."""
-        if self.replies:
+        if isinstance(self.replies, list):
             self.replies.append((handler, payload))
         else:
             self.replies = [(handler, payload)]
-
-
-NONE: Final = cast("list[tuple[str, Any]]", ())
-"""The replies of a thread without any. Nobody can write into it."""
 
 
 def pending(thread: Thread) -> Iterator[Message]:
@@ -439,6 +435,6 @@ def chain_of(thread: Thread) -> str:
 
 
 __all__ = [
-    "IN_LINE", "MAILBOX", "NONE", "PLACE", "Ask", "Below", "Conversation", "Dealings", "Frame", "Message", "Thread", "ThreadKind",
+    "IN_LINE", "MAILBOX", "PLACE", "Ask", "Below", "Conversation", "Dealings", "Frame", "Message", "Thread", "ThreadKind",
     "chain_of", "descendants", "pending", "root_of", "shared_by",
 ]  # fmt: skip

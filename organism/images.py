@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from organism.budget.claims import Crossing, Vector
+from organism.budget.claims import Crossing, Six
 from organism.outcomes import Failure, Warned
 from organism.restart import Attempt
 from organism.settings import NOTHING, BudgetSettings
@@ -98,10 +98,10 @@ class Nearest:
 class NodeImage:
     """The figures of a budget node; its limits follow from the settings of its thread."""
 
-    used: Vector
-    own: Vector
-    held: Vector
-    overdraft: Vector
+    used: Six
+    own: Six
+    held: Six
+    overdraft: Six
     details: tuple[int, int, int]
     details_own: tuple[int, int, int]
     estimated: bool
@@ -228,7 +228,7 @@ class HoldImage:
     thread: str
     under: str
     seq: int
-    need: Vector
+    need: Six
     output: int
     alias: str
     backend: str

@@ -12,8 +12,12 @@ VECTOR = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls", 
 """The order of units in every vector of amounts; money is an integer of 10^-12 USD."""
 TOKENS, INPUT, OUTPUT, COST, CALLS, MESSAGES = range(6)
 
-Vector = tuple[int, int, int, int, int, int]
-"""Amounts of the spent units, in the order of :data:`VECTOR`."""
+Vector = tuple[int, ...]
+"""Amounts of the spent units, in the order of :data:`VECTOR`: six of them. Where it is compiled, :data:`Six` would be taken apart and made
+again at each call.
+"""
+Six = tuple[int, int, int, int, int, int]
+"""The same as it is written down, and checked when it is read."""
 NOTHING: Vector = (0, 0, 0, 0, 0, 0)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 from attrs import frozen
 
 from organism.budget.caps import FAR, NO_LIMIT, Caps, Mark, figure, figure_of
-from organism.budget.claims import CALLS, MESSAGES, NOTHING, TOKENS, VECTOR, Claim, Vector
+from organism.budget.claims import CALLS, MESSAGES, NOTHING, VECTOR, Claim, Vector
 from organism.budget.crowd import Crowd, bears
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def crossings(path: Sequence[Node], charge: Vector = NOTHING) -> tuple[tuple[Nod
     ``charge`` is what the call cost that has just been settled. Nothing changes; :func:`fire` marks them as fired.
     """
     found: list[tuple[Node, int, Mark]] = []
-    called = bool(charge[CALLS] or charge[TOKENS])
+    called = charge != NOTHING  # a price a call may be all that another attempt at it cost
     for node in path:
         caps, used, held, calm = node.caps, node.used, node.held, node.calm
         calls, per = caps.runway_ratio

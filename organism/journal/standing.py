@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import fields
 
 from organism import facts
-from organism.budget.claims import MESSAGES, NOTHING, VECTOR
+from organism.budget.claims import MESSAGES, VECTOR
 from organism.journal.writers import json_text
 from organism.names import ACCOUNT
 from organism.usage import Reached, Spending
@@ -99,7 +99,9 @@ def spending(key: Key, amounts: Sequence[int]) -> Spending:
     told: list[Any] = json.loads(under) if under.startswith("[") else []
     if len(told) == len(fields(Reached)):
         reached = Reached(*map(str, told))
-        return Spending(hour=hour, handler="", model="", backend="", labels={}, amounts=NOTHING, reached=reached)
+        return Spending(
+            hour=hour, handler="", model="", backend="", labels={}, amounts=(0, 0, 0, 0, 0, 0), reached=reached
+        )
     labels, accounts, tags = _unmarked(under)
     return Spending(
         hour=hour, handler=handler, model=model, backend=backend, labels=labels, accounts=tuple(accounts), tags=tuple(tags),

@@ -59,7 +59,7 @@ def invalid(text: str) -> Refusal:
 def check_target(
     state: State,
     sender: Message,
-    to: str,
+    to: object,
     payload: Any,
     *,
     depth: int,
@@ -74,7 +74,7 @@ def check_target(
     return _check_place(state, sender, target.thread, found, depth, target.opens, asks=asks) or target
 
 
-def _check_receiver(state: State, sender: Message, to: str, payload: object) -> Route | Refusal:
+def _check_receiver(state: State, sender: Message, to: object, payload: object) -> Route | Refusal:
     """The handler that a sender may send this to, or why not."""
     wrong = wrong_to_send(state, payload)
     if wrong is not None:
@@ -269,14 +269,15 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
     plan: list[Planned] = []
     for out in outgoing:
         target: Route | Target | Frame | Refusal | None
+        wrote: Any = out  # what stands in it may be anything
         try:
             if type(out) is Reply:
-                wrong = None if message.to == ORGANISM else wrong_to_reply(state, out.payload)
-                target = _receiver(frame, out.payload) if wrong is None else invalid(wrong)
+                wrong = None if message.to == ORGANISM else wrong_to_reply(state, wrote.payload)
+                target = _receiver(frame, wrote.payload) if wrong is None else invalid(wrong)
             elif type(out) is Send:
-                target = _check_sent(state, message, out.to, out.payload, frame.depth + 1)
+                target = _check_sent(state, message, wrote.to, wrote.payload, frame.depth + 1)
             elif type(out) is Forward:
-                target = _check_sent(state, message, out.to, out.payload, frame.depth)
+                target = _check_sent(state, message, wrote.to, wrote.payload, frame.depth)
             else:
                 target = _no_answer(message, out)
         except AttributeError:
@@ -318,7 +319,7 @@ def _check_together(state: State, message: Message, plan: Sequence[Planned]) -> 
     return plan if crowded is None else Refusal(crowded)
 
 
-def _check_sent(state: State, message: Message, to: str, payload: object, depth: int) -> Route | Target | Refusal:
+def _check_sent(state: State, message: Message, to: object, payload: object, depth: int) -> Route | Target | Refusal:
     """Where a message goes that is part of an answer."""
     found: Route | Refusal | None
     found = whom_before(state, message.to, to, payload)

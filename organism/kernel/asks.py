@@ -34,7 +34,7 @@ class Asks:
         self._book = book
         self._ends = ends
 
-    def ask(self, message: Message, to: str, payload: Any, at: float, *, key: str = "") -> Ask | Refusal:
+    def ask(self, message: Message, to: object, payload: Any, at: float, *, key: str = "") -> Ask | Refusal:
         """A delivery asks ``to`` and waits for the first reply. ``key`` names the question among its own (R21)."""
         occupy(self._state, message)
         target = check_target(self._state, message, to, payload, depth=message.frame.depth + 1, asks=True)
@@ -64,7 +64,7 @@ class Asks:
         return ask
 
     def spawn(
-        self, message: Message, to: str, payload: Any, budget: BudgetSettings, at: float, *, key: str = ""
+        self, message: Message, to: object, payload: Any, budget: BudgetSettings, at: float, *, key: str = ""
     ) -> Thread | Refusal:
         """A delivery opens a sub-thread that it does not wait for. ``key`` as for :meth:`ask`."""
         target = check_target(self._state, message, to, payload, depth=message.frame.depth + 1, budget=budget)

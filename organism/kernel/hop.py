@@ -116,15 +116,17 @@ def whereto(state: State, message: Message, out: Outgoing) -> Route | Frame | As
     thread, frame = message.thread, message.frame
     if thread.ending is not None:
         return None
+    wrote: Any = out  # what stands in it may be anything
     try:
         if type(out) is Reply:
-            return _listener(frame, out.payload) if is_plain(state, out.payload) else None
+            return _listener(frame, wrote.payload) if is_plain(state, wrote.payload) else None
         if type(out) is Send:
-            route, depth = whom_before(state, message.to, out.to, out.payload), frame.depth + 1
+            depth = frame.depth + 1
         elif type(out) is Forward and frame.open == 1 and frame.asker is None:
-            route, depth = whom_before(state, message.to, out.to, out.payload), frame.depth
+            depth = frame.depth
         else:
             return None
+        route = whom_before(state, message.to, wrote.to, wrote.payload)
     except AttributeError:  # it was made around its constructor, and holds nothing
         return None
     if route is None or not route.stays or not bears_one(thread.node, depth):

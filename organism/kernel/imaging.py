@@ -25,7 +25,7 @@ from organism.outcomes import Ending, Outlay, Troubles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.budget.claims import Vector
+    from organism.budget.claims import Six
     from organism.budget.tree import Node
     from organism.images import Ref
     from organism.kernel.holds import Hold
@@ -139,7 +139,7 @@ def _of_node(node: Node) -> NodeImage:
     )
 
 
-def _vector(amounts: Sequence[int]) -> Vector:
+def _vector(amounts: Sequence[int]) -> Six:
     tokens, given, said, cost, calls, messages = amounts
     return tokens, given, said, cost, calls, messages
 
@@ -203,7 +203,7 @@ def _of_hold(hold: Hold, *, is_open: bool) -> HoldImage:
         thread=hold.thread.id,
         under=_living(hold.thread).id,
         seq=0 if hold.message is None else hold.message.seq,
-        need=hold.need,
+        need=_vector(hold.need),
         output=hold.output,
         alias=hold.alias,
         backend=hold.backend,

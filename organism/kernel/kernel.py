@@ -87,7 +87,7 @@ class Kernel:
     def accept(
         self,
         id_: str,
-        to: str,
+        to: object,
         payload: Any,
         budget: BudgetSettings,
         labels: Mapping[str, str],
@@ -118,14 +118,14 @@ class Kernel:
             self.book.give_up()
             raise late or self._refused_message(missing)
         thread = open_thread(
-            self.state, id_, "root", to, budget, None, labels, conversation=conversation, accounts=accounts
+            self.state, id_, "root", found.name, budget, None, labels, conversation=conversation, accounts=accounts
         )
         posted = self.state.post_opening(thread, found, payload, "", "ingress", parent=None, above=None, depth=1)
         note_arrival(self.state, posted)
         self.book.write(facts.Accepted, thread)
         return thread
 
-    def _receiver(self, to: str, payload: Any) -> Route:
+    def _receiver(self, to: object, payload: Any) -> Route:
         """Whom a message from outside is for; raises RoutingError."""
         found = check_address(self.routes, None, to, payload)
         if isinstance(found, Misdirected):

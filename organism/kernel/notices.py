@@ -101,7 +101,7 @@ def exhausted_payload(node: Node, failure: Failure, *, grace: bool = True) -> Bu
     limit: Decimal = Decimal(0)
     if unit in VECTOR:
         index = VECTOR.index(unit)
-        used, limit = _decimal(figure(index, node.used[index])), _decimal(figure(index, node.caps.limit[index]))
+        used, limit = Decimal(figure(index, node.used[index])), Decimal(figure(index, node.caps.limit[index]))
     elif unit == "seconds" and node.caps.seconds is not None:
         used = limit = _decimal(node.caps.seconds)
     return BudgetExhausted(

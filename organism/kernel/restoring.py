@@ -10,7 +10,7 @@ from attrs import evolve
 from organism.budget.caps import caps
 from organism.budget.claims import NOTHING
 from organism.budget.tree import Node, aim
-from organism.frames import NONE, Ask, Conversation, Frame, Message, Thread, chain_of, root_of
+from organism.frames import Ask, Conversation, Frame, Message, Thread, chain_of, root_of
 from organism.kernel.charges import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
@@ -112,7 +112,7 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
     )
     thread.opened_at, thread.paused_at, thread.waits_turn = image.opened_at, image.paused_at, image.waits_turn
     thread.seq, thread.calls = image.seq, image.calls
-    thread.replies = [(handler, payload) for handler, payload in image.replies] or NONE
+    thread.replies = [(handler, payload) for handler, payload in image.replies] or ()
     thread.state = {handler: Memory(kept) for handler, kept in image.state.items()} or None
     _restore_rest(thread, image)
     thread.time_fired, thread.letter = image.time_fired, bool(image.letter)

@@ -53,7 +53,7 @@ def _wrong(payload: object) -> str | None:
     return f"only the organism itself sends {kind.__name__}"
 
 
-def whom_before(state: State, sender: str, to: str, payload: object) -> Route | None:
+def whom_before(state: State, sender: str, to: object, payload: object) -> Route | None:
     """Whom a handler (empty: the outside) has sent such a value before, where it may send this one as well; ``None`` where there is more
     to look at.
     """

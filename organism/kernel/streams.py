@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import add
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from organism.budget.claims import NOTHING
 from organism.dependence import waits_for
@@ -38,5 +38,5 @@ def held_by(holds: Iterable[Hold]) -> dict[Node, Vector]:
     total: dict[Node, Vector] = {}
     for hold in holds:
         for node in path_of(hold):
-            total[node] = cast("Vector", tuple(map(add, total.get(node, NOTHING), hold.need)))
+            total[node] = tuple(map(add, total.get(node, NOTHING), hold.need))
     return total

@@ -428,7 +428,7 @@ class Budgets(RuleBasedStateMachine):
         if not self.naive.streams.get(owner):
             return {}
         node, _ = owner
-        return {each: tuple(self.naive.stuck(owner, self.purses[each]).values()) for each in node.path}  # type: ignore[misc]
+        return {each: tuple(self.naive.stuck(owner, self.purses[each]).values()) for each in node.path}
 
 
 def _limits(limits: dict[str, Any]) -> Limits:

@@ -18,6 +18,7 @@ from organism.budget.windows import HOUR, Used, Window, used_in, window_of
 from organism.settings import WindowKind
 from organism.usage import Spending
 from tests.budget.budget_tree import granted, held, made, node, spend, waits, warning
+from tests.compiled import slots_of
 
 if TYPE_CHECKING:
     from organism.settings import Policy
@@ -221,7 +222,7 @@ def _charge(root: Node, charge: Charge, held: Vector = NOTHING) -> None:
 def _state(at: Node) -> dict[str, Any]:
     """Everything of a node but where it stands."""
     of_its_place = {"path", "caps", "policy", "scope", "thread", "crowd"}
-    return {name: getattr(at, name) for name in Node.__slots__ if name not in of_its_place}
+    return {name: getattr(at, name) for name in slots_of(Node) if name not in of_its_place}
 
 
 @given(POLICIES, LIMITS, CHARGES)
@@ -252,6 +253,7 @@ def test_the_levels_of_a_new_window_fire_as_those_of_the_first(
     assert _state(rolled) == _state(fresh)
 
 
+@example(warning(runway="2"), {"cost_usd": "0.000000000001"}, [Charge(cost=1)]).via("what another attempt cost")
 @given(POLICIES, LIMITS, CHARGES)
 def test_nothing_that_fired_for_what_was_used_fires_again_in_the_next_process(
     policy: Policy, limits: dict[str, Any], charges: list[Charge]

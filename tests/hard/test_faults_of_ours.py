@@ -11,12 +11,14 @@ from organism import Context, Organism, Reply
 from organism.errors import NotRunningError
 from organism.kernel.state import State
 from organism.testing import running
+from tests.compiled import interpreted
 from tests.hard.budget_world import Done, Task, code
 
 if TYPE_CHECKING:
     from organism.routing import Route
 
 
+@interpreted
 @pytest.mark.parametrize("caught", [False, True])
 @pytest.mark.parametrize("asked", ["ask", "spawn"])
 @pytest.mark.parametrize("listening", [True, False])

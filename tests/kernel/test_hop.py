@@ -18,6 +18,7 @@ from organism.message import Forward, Outgoing, Reply, Send
 from organism.payloads.primitives import BudgetWarning, HandlerFailed
 from organism.settings import BudgetSettings, Limits, OnFailure
 from organism.testing import differences
+from tests.compiled import interpreted
 from tests.hard.pump_world import Go, Odd, Said
 from tests.kernel.kernel_world import handler, organism_of
 
@@ -80,6 +81,7 @@ class Twin:
         return [final_of(thread) for thread in self.kernel.ended]
 
 
+@interpreted
 @settings(max_examples=400)
 @given(
     budgets=st.lists(st.none() | st.none() | BUDGETS, min_size=4, max_size=4),
@@ -126,6 +128,7 @@ def test_the_short_way_comes_to_the_same_as_the_long_one(
     assert twins[2].facts == twins[3].facts
 
 
+@interpreted
 def test_most_answers_go_the_short_way() -> None:
     """Else the test above would compare the long way with itself."""
     made = (handler(name, Go, Said, peers=NAMES) for name in ("a", "b"))

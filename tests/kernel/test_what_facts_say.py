@@ -146,7 +146,7 @@ def test_a_runway_has_fired_before_where_what_is_left_would_not_bear_two_of_the_
         node = Node("organism", caps(limits, policy, keeps_back=False), policy)
         amounts = [0, 0, 0, 0, 0, 0]
         amounts[unit] = used
-        begin_with(node, tuple(amounts), (1, 2, 3))  # type: ignore[arg-type]
+        begin_with(node, tuple(amounts), (1, 2, 3))
         assert node.caps.working[unit] == 10
         return node.runways
 

@@ -21,6 +21,7 @@ from organism.kernel.state import State
 from organism.outcomes import Ending, Outlay, Troubles, Warned
 from organism.restart import Past
 from organism.routing import Route, routes
+from tests.compiled import slots_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -194,7 +195,7 @@ class _Graph:
         self._met[id(one)] = other
         self._kept.append(one)
         kind = type(one)
-        every = [each.name for each in attrs.fields(kind)] if attrs.has(kind) else kind.__slots__
+        every = [each.name for each in attrs.fields(kind)] if attrs.has(kind) else slots_of(kind)
         for name in every:
             if name not in FORGOTTEN[kind]:
                 ours, theirs = getattr(one, name), getattr(other, name)
