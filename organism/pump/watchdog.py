@@ -45,7 +45,8 @@ class Watchdog:
         self._seconds = seconds
         self._running = running
         self._heard: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._named: set[Message] = set()
+        self._named: set[Message | None] = set()
+        """Those that were named; ``None``: a task that is no delivery was, since the loop last answered."""
 
     def start(self) -> None:
         """Begins to watch."""
@@ -67,9 +68,10 @@ class Watchdog:
             # Both may have slept, as the whole machine does: so the loop gets a last moment.
             for seconds in (self._seconds - part, part / PARTS):
                 heard = self._hear(seconds) if heard is None else heard
-            if heard is None:
+            while heard is None:  # whoever was named may end, and another one keep the loop before it answers
                 self._tell()
-                heard = self._hear()
+                heard = self._hear(self._seconds)
+            self._named.discard(None)
             if heard is _STOP:
                 return
 
@@ -85,15 +87,16 @@ class Watchdog:
         if frame is None:
             return
         delivery, stack = _seen(frame)
-        if delivery is None:
-            who = "a task that is no delivery of its own"
-        else:
-            message = delivery.message
-            self._named = {each for each in self._named if each in self._running}
-            if message in self._named:
-                return
-            self._named.add(message)
-            who = f"handler '{message.to}' in thread {message.thread.id}"
+        message = None if delivery is None else delivery.message
+        self._named = {each for each in self._named if each is None or each in self._running}
+        if message in self._named:
+            return
+        self._named.add(message)
+        who = (
+            "a task that is no delivery of its own"
+            if message is None
+            else f"handler '{message.to}' in thread {message.thread.id}"
+        )
         _log.warning(
             "%s has kept the event loop for %g s: nothing else runs meanwhile. Await what takes long, or make it a plain 'def', "
             "which runs in a thread. It is at:\n%s",

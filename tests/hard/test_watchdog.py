@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import pytest
 
-from organism import Context, Reply
+from organism import Context, Forward, Reply
 from organism.pump import runtime, watchdog
 from organism.testing import running
 from tests.hard.pump_world import Go, Said, code
@@ -103,6 +103,26 @@ async def test_each_delivery_is_named_once(said: list[str]) -> None:
     assert [line.partition(" has kept")[0] for line in said] == [
         f"WARNING handler 'often' in thread {thread}" for thread in "ab"
     ]
+
+
+async def test_those_that_keep_it_one_after_the_other_are_all_named(said: list[str]) -> None:
+    """The loop may not have answered between two of them: what it owes the first comes behind the second."""
+    names = [f"h{number}" for number in range(8)]
+
+    def keeps(behind: str | None) -> Any:
+        async def handler(message: Go, ctx: Context) -> Forward[Go] | Reply[Said]:
+            while f"handler '{ctx.name}'" not in barks.get(timeout=LONG):
+                pass
+            return Reply(Said()) if behind is None else Forward(behind, message)
+
+        return handler
+
+    chain = zip(names, [*names[1:], None], strict=True)
+    handlers = {name: code(keeps(behind), timeout=None, peers=[behind] if behind else []) for name, behind in chain}
+    async with running(handlers=handlers, watchdog=PATIENCE) as organism:
+        await organism.ask(names[0], Go())
+    named = [line for line in said if "no delivery" not in line]  # as the loop itself is, on a busy machine
+    assert [line.partition("'")[2].partition("'")[0] for line in named] == names
 
 
 async def test_a_task_that_a_handler_started_is_shown_too(said: list[str]) -> None:
