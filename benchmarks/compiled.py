@@ -9,7 +9,6 @@ Needs a C compiler, and what `make bench` installs. pyproject.toml says what is 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import statistics
@@ -18,6 +17,10 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.figures import figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,23 +77,16 @@ def with_package(place: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(place)}
 
 
-def measured(words: list[str], figure: str, place: Path) -> float:
-    """One figure of one run."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / words[0]), *words[1:]],
-        env=with_package(place), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    result: float = json.loads(done.stdout.split("RESULT ")[1])[figure]
-    return result
-
-
 def compare(place: Path, runs: int) -> Iterator[dict[str, Any]]:
     """The median of each case by both, run in turn."""
     for name, (words, figure) in CASES.items():
         took: dict[Path, list[float]] = {ROOT: [], place: []}
         for _ in range(runs):
             for each, so_far in took.items():
-                so_far.append(measured(words, figure, each))
+                found = figures_of(words, with_package(each))
+                so_far.extend([] if found is None else [found[figure]])
+        if not all(took.values()):
+            continue  # and it was said why
         plain, compiled = (statistics.median(each) for each in took.values())
         print(
             f"{name:24} {plain:8.2f} us   compiled {compiled:8.2f} us   {plain / compiled:.2f} times as fast",

@@ -33,6 +33,7 @@ from attrs import define
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import compiled, plots
+from benchmarks.figures import figures_of
 from benchmarks.growth import CASES
 from benchmarks.page import page
 
@@ -71,8 +72,6 @@ COMPARED: Final = re.compile(
 )
 QUICK: Final = 1000
 """Sizes above it are left out where it is to be quick."""
-LONGEST: Final = 300
-"""Seconds after which a benchmark is given up."""
 
 
 @define
@@ -104,26 +103,9 @@ def load() -> float:
     return round(os.getloadavg()[0], 1)
 
 
-def run(words: list[str]) -> dict[str, float] | None:
-    """The figures that one of our benchmarks prints last; ``None``, and why on the screen, where it prints none."""
-    try:
-        done = subprocess.run(
-            [sys.executable, str(HERE / words[0]), *words[1:]],
-            capture_output=True, text=True, check=False, timeout=LONGEST,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        print(f"{' '.join(words)}: given up after {LONGEST} s", flush=True)
-        return None
-    found = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not found:
-        print(f"{' '.join(words)}: no figure\n{done.stderr[-500:]}", flush=True)
-        return None
-    return {name: value for name, value in found[-1].items() if isinstance(value, int | float)}
-
-
 def medians(words: list[str], runs: int) -> dict[str, Any] | None:
     """The median of each figure, and of rates the range."""
-    found = [each for each in (run(words) for _ in range(runs)) if each is not None]
+    found = [each for each in (figures_of(words) for _ in range(runs)) if each is not None]
     if not found:
         return None
     figures: dict[str, Any] = {name: statistics.median(each[name] for each in found) for name in found[0]}

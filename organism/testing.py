@@ -223,8 +223,6 @@ class Watch:
         if self.broken:
             return
         live, folded = snapshot(self.organism.kernel.state), snapshot(self._fold.state)
-        if live == folded:
-            return
         self.broken += [f"{when}: {line}" for line in differences(live, folded)]
 
     def of(self, kind: type[Fact]) -> list[Any]:
@@ -259,8 +257,10 @@ def differences(live: Any, folded: Any, path: str = "") -> list[str]:
     """Where two plain values differ, one line a place."""
     ours: Any = live
     theirs: Any = folded
+    if ours == theirs:
+        return []
     if not (isinstance(live, dict) and isinstance(folded, dict)):
-        return [] if ours == theirs else [f"{path}: live {ours!r}, folded {theirs!r}"]
+        return [f"{path}: live {ours!r}, folded {theirs!r}"]
     keys: dict[Any, Any] = {**ours, **theirs}
     return [line for key in keys for line in differences(ours.get(key), theirs.get(key), f"{path}.{key}")]
 

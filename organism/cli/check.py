@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from organism import config
+from organism.cli.amounts import amounts_text, limits_text
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
@@ -15,7 +16,7 @@ from organism.models.factories import check_backends
 from organism.models.prices import check_prices
 from organism.models.sellers import with_sellers
 from organism.names import called_as
-from organism.settings import UNITS, Limits, OnFailure
+from organism.settings import Limits, OnFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -142,7 +143,7 @@ def _beyond_a_thread(settings: Settings) -> Iterator[str]:
     """Who may raise the limits of threads, and those that threads share."""
     if settings.budget.grants_by:
         most = settings.budget.grants_up_to
-        bound = "" if most is None else f", up to {_figures(most) or 'nothing'}"
+        bound = "" if most is None else f", up to {amounts_text(most) or 'nothing'}"
         yield f"more of it: '{settings.budget.grants_by}' decides{bound}"
     if settings.conversation.budget.limits != Limits():
         yield f"budget of a conversation: {_limits(settings.conversation.budget.limits)}"
@@ -153,11 +154,7 @@ def _beyond_a_thread(settings: Settings) -> Iterator[str]:
 
 
 def _limits(limits: Limits) -> str:
-    return _figures({unit: getattr(limits, unit) for unit in UNITS}) or "no limits"
-
-
-def _figures(amounts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{unit} {value:,}".removesuffix(".0") for unit, value in amounts.items() if value is not None)
+    return "no limits" if limits == Limits() else limits_text(limits)
 
 
 _WINDOWS: Final = {

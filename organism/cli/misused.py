@@ -36,7 +36,7 @@ def _place_and_problem(error: CycloptsError) -> tuple[str, str]:
             names = [name for argument in known if argument.parse for name in argument.names]
             return one_line(option), f"there is no such option{_near(option, names)}"
         case UnusedCliTokensError(unused_tokens=tokens):
-            return _typed(tokens or ()), "is more than it takes"
+            return one_line(" ".join(tokens or ())), "is more than it takes"
         case MissingArgumentError(argument=argument, keyword=keyword) if argument is not None:
             name = keyword or argument.name
             return name, "needs a value behind it" if name.startswith("-") else "is missing"
@@ -54,10 +54,6 @@ def _place_and_problem(error: CycloptsError) -> tuple[str, str]:
 def _near(option: str, names: Iterable[str]) -> str:
     near = suggestion(option.lstrip("-"), [name.removeprefix("--") for name in names if name.startswith("--")])
     return near.replace("'", "'--", 1)
-
-
-def _typed(words: Iterable[str]) -> str:
-    return one_line(" ".join(words))
 
 
 __all__ = ["misuse"]

@@ -98,9 +98,9 @@ async def _write(settings: Settings, chain: str, order: Order) -> str:
         if order.do == "retry":
             return await retry_written_down(durable, order.question or "")
         thread = order.thread or ""
-        of_conversation = order.do == "add-budget" and chain == f"{CONVERSATION}{thread}"
-        if not durable.left(chain) and not of_conversation:
-            if chain == f"{CONVERSATION}{thread}":
+        of_conversation = chain == f"{CONVERSATION}{thread}"
+        if not durable.left(chain) and not (of_conversation and order.do == "add-budget"):
+            if of_conversation:
                 raise ConfigurationError([f"no turn of conversation {one_line(thread)} is under way"])
             end = await durable.end_of(thread)
             raise ConfigurationError([f"thread {thread} has ended" + (f" ({end.outcome})" if end else "")])

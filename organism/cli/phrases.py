@@ -10,7 +10,6 @@ from organism.cli.report import money
 from organism.cli.text import cut, harmless, one_line
 from organism.journal.values import PlainPayload
 from organism.payloads import encode_fields, encode_xml
-from organism.settings import UNITS
 from organism.usage import usd
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from organism.facts import CallHeld, Granted
     from organism.images import CutShort
     from organism.journal.prompts import Prompt
-    from organism.settings import BudgetSettings
     from organism.usage import Estimate
 
 SHORT: Final = 160
@@ -115,12 +113,6 @@ def held_text(held: CallHeld) -> str:
     return f"{held.need[0]:,} tokens"
 
 
-def limits_text(budget: BudgetSettings) -> str:
-    """The limits of a budget in a line."""
-    figures = ((unit, getattr(budget.limits, unit)) for unit in UNITS)
-    return ", ".join(f"{unit} {value:,}".removesuffix(".0") for unit, value in figures if value is not None) or "none"
-
-
 def grant_text(granted: Granted) -> str:
     """A grant in a line: what was granted, by whom, and why."""
     reason = f": {one_line(granted.reason)}" if granted.reason else ""
@@ -178,7 +170,6 @@ __all__ = [
     "forecast_text",
     "grant_text",
     "held_text",
-    "limits_text",
     "message_text",
     "parts",
     "plain_amount",

@@ -91,14 +91,14 @@ def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow
         return list(_over(journal, chain))
     so_far = _SoFar(chain, owned=owned)
     for document in journal.documents(chain.root):
-        so_far.frame.take(document)
+        so_far.terms.take(document)
         (fact,) = facts_of([document])
         so_far.take(fact)
     return so_far.rows()
 
 
 @define
-class _Frame:
+class _Terms:
     """What is said of root threads before and while they run: where a chain comes from, and the limits of each."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("Forked", "Accepted", "LimitsSet", "Granted")
@@ -125,9 +125,9 @@ class _Frame:
 def _over(journal: Journal, chain: Chain) -> Iterator[ThreadRow]:
     """The root threads of a chain that is over: there may be very many, and each says at its end what it came to."""
     began: dict[str, float] = {}
-    frame = _Frame()
-    for document in journal.documents(chain.root, kinds=(*_Frame.KINDS, "Ended")):
-        frame.take(document)
+    terms = _Terms()
+    for document in journal.documents(chain.root, kinds=(*_Terms.KINDS, "Ended")):
+        terms.take(document)
         if document["fact"] == "Accepted":
             began.setdefault(document["thread"], document["at"])
         elif document["fact"] == "Ended" and document["thread"] in began:
@@ -135,7 +135,7 @@ def _over(journal: Journal, chain: Chain) -> Iterator[ThreadRow]:
             assert isinstance(ended, facts.Ended)  # noqa: S101 - the document says so
             yield ThreadRow(
                 result=result_of(ended), chain=chain.root, began=began[ended.thread], last=ended.at, over=True,
-                limits=frame.limits.get(ended.thread, {}), origin=frame.origin,
+                limits=terms.limits.get(ended.thread, {}), origin=terms.origin,
             )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ class _SoFar:
     def __init__(self, chain: Chain, *, owned: bool) -> None:
         self._chain = chain
         self._owned = owned
-        self.frame = _Frame()
+        self.terms = _Terms()
         self._roots: dict[str, _Open] = {}
         self._root_of: dict[str, _Open] = {}
         """The root thread of every thread below it."""
@@ -223,8 +223,8 @@ class _SoFar:
                 began=found.began,
                 last=found.last if found.ended is None else found.ended.at,
                 over=found.ended is not None,
-                limits=self.frame.limits.get(found.opened.thread, {}),
-                origin=self.frame.origin,
+                limits=self.terms.limits.get(found.opened.thread, {}),
+                origin=self.terms.origin,
             )
             for found in self._roots.values()
         ]

@@ -152,12 +152,7 @@ def accounts_of(given: tuple[str, ...], settings: Settings) -> dict[str, str]:
                 for kind in twice
             ]
         )
-    try:
-        account_names(accounts, settings)
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            [f"--account: {mistake.removeprefix('accounts ')}" for mistake in error.mistakes]
-        ) from error
+    account_names(accounts, settings, place="--account:")
     return accounts
 
 

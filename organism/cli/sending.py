@@ -9,6 +9,7 @@ from organism.cli.text import one_line
 from organism.errors import ConfigurationError, InvalidPayloadError
 from organism.names import suggestion
 from organism.payloads import Vocabulary, description
+from organism.payloads.faults import OtherPayloadError
 from organism.payloads.primitives import ORGANISM_ONLY
 from organism.settings import StartMessage
 
@@ -124,8 +125,10 @@ def _wrong_with(settings: Settings, text: str) -> str | None:
     expect = dict.fromkeys(cls for handler in settings.handlers.values() for cls in _from_outside(handler))
     try:
         Vocabulary(expect).decode_text(text, tuple(expect))
+    except OtherPayloadError:
+        return None
     except InvalidPayloadError as error:
-        return None if error.problem.startswith("expected ") and not error.where else one_line(str(error))
+        return one_line(str(error))
     return None
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from organism import facts
+from organism.cli.amounts import limits_text
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, OfThread, is_owned, opened
-from organism.cli.phrases import forecast_text, limits_text
+from organism.cli.phrases import forecast_text
 from organism.cli.reading import facts_of, meant, threads_of
 from organism.cli.report import partial_text, problem_line, usage_table
 from organism.cli.story import How, Story
@@ -114,7 +115,7 @@ def _head(those: Meant, rows: list[ThreadRow], told: list[Fact]) -> Iterator[str
             labels = ", ".join(f"{key}={value}" for key, value in opening.labels.items())
             which = f"{one_line(thread)}: " if of == "conversation" else ""
             with_labels = f"; labels {one_line(labels)}" if labels else ""
-            yield f"{which}{opening.handler or 'no handler'}; limits: {limits_text(opening.budget)}{with_labels}"
+            yield f"{which}{opening.handler or 'no handler'}; limits: {limits_text(opening.budget.limits)}{with_labels}"
     yield ""
 
 

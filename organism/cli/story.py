@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, evolve, frozen
 
 from organism import facts
+from organism.cli.amounts import limits_text
 from organism.cli.crossings import figure_text, warning_line
 from organism.cli.phrases import (
     charge_text,
@@ -18,7 +19,6 @@ from organism.cli.phrases import (
     forecast_text,
     grant_text,
     held_text,
-    limits_text,
     message_text,
     parts,
     prompt_lines,
@@ -201,7 +201,7 @@ class Story:
                 return f"begins as a copy of the first {fact.entries} entries of {one_line(fact.origin)}"
             case facts.LimitsSet(budget=budget):
                 whose = "the conversation's " if fact.thread.startswith(CONVERSATION) else self._of_thread(fact.thread)
-                return f"{whose}limits are now: {limits_text(budget)}"
+                return f"{whose}limits are now: {limits_text(budget.limits)}"
             case facts.Granted():
                 return f"{self._of_thread(fact.node)}{grant_text(fact)}"
             case facts.Forecast(estimate=estimate):

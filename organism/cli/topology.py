@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from organism.cli.phrases import limits_text
+from organism.cli.amounts import limits_text
 from organism.names import ORGANISM
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def topology(settings: Settings) -> Topology:
         nodes.append(Node(name=ORGANISM, kind="organism"))
     return Topology(
         organism=settings.name,
-        limits=limits_text(settings.budget),
+        limits=limits_text(settings.budget.limits),
         nodes=tuple(nodes),
         edges=tuple(edges),
         start=tuple(Edge("", each.to, (type(each.payload).__name__,)) for each in settings.start),
@@ -87,7 +87,7 @@ def _node(handler: HandlerSettings) -> Node:
         model="" if agent is None else agent.model,
         takes=_taken(handler),
         replies=tuple(each.__name__ for each in replies),
-        limits=None if handler.budget is None else limits_text(handler.budget),
+        limits=None if handler.budget is None else limits_text(handler.budget.limits),
         per="" if handler.budget is None else handler.per,
     )
 

@@ -81,8 +81,8 @@ def budget(values: Mapping[str, Any]) -> BudgetSettings:
     return read
 
 
-def account_names(given: Mapping[str, str] | None, settings: Settings) -> tuple[str, ...]:
-    """The accounts that ``send`` was given (kind to name) as ``kind:name``, in order. Raises ConfigurationError for those of which
+def account_names(given: Mapping[str, str] | None, settings: Settings, *, place: str = "accounts") -> tuple[str, ...]:
+    """The accounts that ``send`` was given (kind to name) as ``kind:name``, in order; ``place`` is where. Raises ConfigurationError for those of which
     organism.yaml knows neither the name nor the kind, and TypeError for what is no text.
     """
     if not given:
@@ -101,7 +101,7 @@ def account_names(given: Mapping[str, str] | None, settings: Settings) -> tuple[
             )
             problem = f"no account of this name or kind is configured{suggestion(whole, known) or suggestion(kind, known) or there}"
         if problem is not None:
-            problems.append(f"accounts {shown(whole)}: {problem}")
+            problems.append(f"{place} {shown(whole)}: {problem}")
         names.append(whole)
     if problems:
         raise ConfigurationError(problems)

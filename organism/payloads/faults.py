@@ -80,6 +80,10 @@ def invalid(faults: Iterator[Fault], name: str) -> InvalidPayloadError | None:
     return InvalidPayloadError(f"{many}: {told}", where=name)
 
 
+class OtherPayloadError(InvalidPayloadError):
+    """A document is of another payload than those that are expected, which says nothing of whether it is whole."""
+
+
 def chosen(name: str, classes: Mapping[str, type], expect: Collection[type] | None) -> type:
     """The class of a document that says it is a ``name``; InvalidPayloadError if there is none, or not among ``expect``."""
     cls = classes.get(name)
@@ -88,7 +92,7 @@ def chosen(name: str, classes: Mapping[str, type], expect: Collection[type] | No
     wanted = sorted(classes if expect is None else {one.__name__ for one in expect})
     short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
     if expect is not None:
-        raise InvalidPayloadError(f"expected {' or '.join(wanted) or 'no payload'}, got {short!r}{_near(name, wanted)}")
+        raise OtherPayloadError(f"expected {' or '.join(wanted) or 'no payload'}, got {short!r}{_near(name, wanted)}")
     raise InvalidPayloadError(f"{short!r} is no payload of this organism{_near(name, wanted)}")
 
 
