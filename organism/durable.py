@@ -24,16 +24,17 @@ from organism.payloads import Vocabulary
 from organism.pump.writer import HandOver, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from organism.facts import Buried, Ended, Fact
     from organism.frames import Thread
     from organism.journal import Chain
     from organism.journal.secrets import Marked
+    from organism.kernel.holds import Hold
     from organism.settings import Settings
     from organism.usage import Spending
 
-_Opened = tuple[Journal, "Sequence[Spending]", "Sequence[Chain]"]
+_Opened = tuple[Journal, "Sequence[Spending]", "Sequence[Chain]", "Mapping[str, Sequence[Hold]]"]
 _log: Final = logging.getLogger("organism.journal")
 _AHEAD: Final = 50
 """Chains that are read at once where all are taken up."""
@@ -89,10 +90,12 @@ class Durable:
         opened: list[_Opened] = []
         with anyio.CancelScope(shield=True):  # what was opened is to be closed by whoever has it
             opened.append(await self._offload(self._opened))
-        self._journal, spendings, unfinished = opened[0]
+        self._journal, spendings, unfinished, under_way = opened[0]
         self._left = {each.root: each for each in unfinished}
         self._since = max((each.last for each in unfinished), default=self._now())
         recovery.begin(self._kernel, spendings, self._now())
+        for chain, holds in under_way.items():
+            self._kernel.state.pools.expect(chain, holds)
         self._writer = Writer(self._journal, self._hand_over, failed=failed, due=self._snapshot, moved=moved)
         self._kernel.book.listen(self._writer.record)
         return self._writer
@@ -109,10 +112,30 @@ class Durable:
                 lock=self._lock,
                 marked=self._marked,
             )
-            return journal, journal.spendings(), journal.chains(open=True)
+            unfinished = journal.chains(open=True)
+            return journal, journal.spendings(), unfinished, self._under_way(journal, unfinished)
         except BaseException:
             self._lock.release()
             raise
+
+    def _under_way(self, journal: Journal, unfinished: Sequence[Chain]) -> dict[str, Sequence[Hold]]:
+        """The calls that were out when their process ended, by chain: where threads share limits, those count before they are taken up."""
+        found: dict[str, Sequence[Hold]] = {}
+        for each in unfinished if self._kernel.state.pools.are_limited else ():
+            with suppress(JournalError):  # said when that one is taken up
+                state = self._apart(journal.recall(each.root)).state
+                state.come_to(self._now())
+                found[each.root] = tuple(state.holds.values())
+        return found
+
+    def _apart(self, record: Iterable[Fact]) -> Kernel:
+        """A kernel that holds what this record tells, and nothing else."""
+        kernel = Kernel(self.settings)
+        folding = Fold(self.settings, kernel.state)
+        for fact in record:
+            folding.apply(fact)
+        kernel.state.index = None
+        return kernel
 
     def _snapshot(self, chain: str) -> None:
         self._kernel.snapshot(chain, self._now())
@@ -165,16 +188,14 @@ class Durable:
         journal, writer = self._owned
         await writer.flush()
         record = await self._offload(lambda: tuple(journal.recall(chain)))
-        kernel = Kernel(self.settings)
-        folding = Fold(self.settings, kernel.state)
-        for fact in record:
-            folding.apply(fact)
-        kernel.state.index = None
+        kernel = self._apart(record)
         kernel.book.listen(writer.record)
         kernel.state.come_to(self._since)
         before = kernel.state.pools.sums()
         change(kernel, self._since)
-        self._kernel.state.pools.add(kernel.state.pools, before, self._since)
+        pools = self._kernel.state.pools
+        pools.add(kernel.state.pools, before, self._since)
+        pools.expect(chain, kernel.state.holds.values())
         if kernel.state.chain(chain) is None:
             self._left.pop(chain, None)
         await writer.flush()
@@ -247,7 +268,7 @@ class Durable:
         await self._owned[1].flush()
 
     async def close(self) -> None:
-        """Writes what is left, and gives the journal back. Closing twice is once."""
+        """Writes what is left, and gives the journal back. Closing again does nothing."""
         if self._journal is None or self._writer is None:
             return
         journal, self._journal = self._journal, None
@@ -262,8 +283,7 @@ def payload_classes(settings: Settings) -> Iterator[type]:
     """The payload classes that an organism's handlers take, send and keep, as far as they can be known; the first of a name."""
     found: dict[str, type] = {}
     for handler in settings.everyone.values():
-        model_or_person = handler.agent or handler.human
-        sent = payloads_beside(handler.code) if model_or_person is None else model_or_person.replies
+        sent = payloads_beside(handler.code) if handler.replies is None else handler.replies
         for cls in (*handler.accepts, *sent):
             found.setdefault(cls.__name__, cls)
     for cls in (FunctionCall, FunctionResult):  # agents may have had tools before

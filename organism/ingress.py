@@ -149,7 +149,10 @@ class Ingress:
         return thread, handle
 
     async def _next_turn(self, conversation: str, accounts: tuple[str, ...] | None) -> Beginning:
-        """Whose turn a message is; ``None``: under the accounts that it is under already. At its cap of messages a conversation goes on in a fresh one once its turns have ended."""
+        """Whose turn a message is. ``accounts`` are those that were given with it; ``None``: it is under those that it began under.
+
+        At its cap of messages a conversation goes on in a fresh one, once its turns have ended.
+        """
         while True:
             turn_of = await self._conversations.next_turn(conversation, accounts)
             last = self._conversations.to_end_first(turn_of)
@@ -218,10 +221,12 @@ class Ingress:
         """Goes on with what is unfinished of a chain. Raises JournalError where it is damaged."""
         threads = [] if self._durable is None else await self._durable.recover(chain)
         handles = [self.handle(thread) for thread in threads]
-        for thread in threads:
-            if thread.paused_at is not None and not thread.waits_turn:
-                self._pump.pauses.pause(thread)
+        paused = [thread for thread in threads if thread.paused_at is not None and not thread.waits_turn]
+        for thread in paused:
+            self._pump.pauses.pause(thread)
         self._pump.carry_out()
+        if paused:
+            await self._pump.settled(*paused)  # from then on their handles say so
         return handles
 
 

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from organism.budget.caps import Mark, caps, figure
 from organism.budget.claims import NOTHING, VECTOR
 from organism.budget.tree import Node, aim, begin_with, fire, roll
 from organism.budget.windows import HOUR, Used, Window, used_in, window_of
+from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, ORGANISM
 from organism.settings import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from organism.budget.claims import Vector
+    from organism.kernel.holds import Hold
     from organism.settings import Policy, Settings
     from organism.usage import Reached, Spending
 
 SCOPE: Final = "account"
-Sums = tuple[list[int], list[int], list[int], list[int], list[int], bool, list[frozenset[Decimal]], int]
-"""What a node has spent: used, own, overdraft, details, own details, and whether some of it is an estimate; then which levels have
-fired, and which runways.
-"""
-Before = dict[Node, tuple[Window, Sums]]
+
+
+class Spent(NamedTuple):
+    """What a node has spent, and which of its levels and runways have fired; as :class:`~organism.budget.tree.Node` has them."""
+
+    used: list[int]
+    own: list[int]
+    overdraft: list[int]
+    details: list[int]
+    details_own: list[int]
+    estimated: bool
+    fired: list[frozenset[Decimal]]
+    runways: int
+
+
+Before = dict[Node, tuple[Window, Spent]]
 """What nodes had spent, each in the window that it was in."""
 
 
@@ -38,6 +52,7 @@ class Pools(dict[str, Node]):
         self._now = 0.0
         self._spent_before: dict[str, tuple[Window, Used]] = {}
         self._reached: dict[str, list[tuple[int, Reached]]] = {}
+        self._expected: dict[str, list[tuple[Node, Window, Vector]]] = {}
         window = window_of(settings.ceiling.window, self._now)
         self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy, window=window)
         self[""] = self.root
@@ -61,6 +76,30 @@ class Pools(dict[str, Node]):
             if quota is not None:
                 window = window_of(quota.window, at)
                 self._spent_before[f"{ACCOUNT}{name}"] = (window, used_in(window, rows))
+
+    @property
+    def are_limited(self) -> bool:
+        """Whether what one thread spends may be another's to miss."""
+        return bool(self.root.caps.limited or self._quotas)
+
+    def expect(self, chain: str, holds: Iterable[Hold]) -> None:
+        """Counts calls as spent that an earlier process left under way in a chain: whoever takes it up will charge them in full (R22), and
+        until then nobody else may spend that.
+        """
+        self.expect_no_more(chain)
+        for hold in holds:
+            for node in path_of(hold):
+                if node.window is not None:
+                    here = self.account(node.thread.removeprefix(ACCOUNT), self._now) if node.thread else self.root
+                    if here.window == node.window:
+                        self._expected.setdefault(chain, []).append((here, node.window, hold.need))
+                        _count(here, hold.need, 1)
+
+    def expect_no_more(self, chain: str) -> None:
+        """The calls of a chain are charged by whoever has it now."""
+        for node, window, need in self._expected.pop(chain, ()):
+            if node.window == window:
+                _count(node, need, -1)
 
     def come_to(self, at: float) -> None:
         """Accounts that are opened from here on count over a window of this instant or a later one."""
@@ -104,7 +143,7 @@ class Pools(dict[str, Node]):
 
     def sums(self) -> Before:
         """What each node has spent in its window."""
-        return {node: (_window(node), _sums(node)) for node in self.values()}
+        return {node: (_window(node), _spent(node)) for node in self.values()}
 
     def keep(self, before: Before) -> None:
         """Gives the nodes the sums back that they had before facts were folded whose spending is in them already. A count of one
@@ -116,7 +155,7 @@ class Pools(dict[str, Node]):
             if known is None or window != node.window:
                 held, fired, runways = node.held, node.fired, node.runways
                 self._take_up(node, always=True)
-                known = _sums(node)
+                known = _spent(node)
                 node.held, node.runways = held, node.runways | runways
                 node.fired = [ledger | folded for ledger, folded in zip(node.fired, fired, strict=True)]
             node.used, node.own, node.overdraft, node.details, node.details_own, node.estimated, fired, runways = known
@@ -131,7 +170,7 @@ class Pools(dict[str, Node]):
             here = self.account(name.removeprefix(ACCOUNT), at) if name else self.root
             if here.window == node.window:
                 window, known = before.get(node, (None, None))
-                then = known[0] if known is not None and window == node.window else NOTHING
+                then = known.used if known is not None and window == node.window else NOTHING
                 here.used = [have + now - was for have, now, was in zip(here.used, node.used, then, strict=True)]
 
     def _take_up(self, node: Node, *, always: bool = False) -> None:
@@ -153,16 +192,22 @@ def quota_of(accounts: Mapping[str, Quota], name: str) -> Quota | None:
     return accounts.get(name) or accounts.get(name.partition(":")[0])
 
 
+def _count(node: Node, need: Vector, times: int) -> None:
+    node.used = [have + times * more for have, more in zip(node.used, need, strict=True)]
+    for unit in range(len(need)):
+        aim(node, unit)
+
+
 def _window(node: Node) -> Window:
     assert node.window is not None  # noqa: S101 - every shared node counts over one
     return node.window
 
 
-def _sums(node: Node) -> Sums:
-    return (
+def _spent(node: Node) -> Spent:
+    return Spent(
         list(node.used), list(node.own), list(node.overdraft), list(node.details), list(node.details_own), node.estimated,
         list(node.fired), node.runways,
     )  # fmt: skip
 
 
-__all__ = ["SCOPE", "Pools", "Sums", "quota_of"]
+__all__ = ["SCOPE", "Pools"]

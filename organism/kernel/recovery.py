@@ -41,7 +41,7 @@ def _tallies(state: State, spent: Spending) -> list[Tally]:
     names += [("account", name) for name in spent.accounts]
     names += [("tag", name) for name in spent.tags]
     names += [(kind, name) for kind, name in (("model", spent.model), ("backend", spent.backend)) if name]
-    return [state.tally(*name) for name in names]
+    return [state.sums.tally(*name) for name in names]
 
 
 def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, since: float) -> list[Thread]:
@@ -54,6 +54,7 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
     state, book = kernel.state, kernel.book
     book.rolled += state.come_to(at)
     state.pools.come_to(at)
+    state.pools.expect_no_more(chain)
     folding = _folded(kernel, record)
     book.rolled += state.come_to(at)
     for gone in folding.unsaid.values():
@@ -87,13 +88,13 @@ def _roots(state: State, chain: str) -> list[Thread]:
 def _folded(kernel: Kernel, record: Iterable[Fact]) -> Fold:
     """Folds the record into the live state, whose sums over all threads stay as they are."""
     state = kernel.state
-    sums, totals, timed, woken = state.pools.sums(), state.totals, state.timed, state.woken
-    state.totals, state.timed, state.woken = {}, [], []
+    sums, totals, timed, woken = state.pools.sums(), state.sums.totals, state.timed, state.woken
+    state.sums.totals, state.timed, state.woken = {}, [], []
     folding = Fold(state.settings, state)
     for fact in record:
         folding.apply(fact)
     state.index = None
-    state.totals, state.timed, state.woken = totals, timed, woken
+    state.sums.totals, state.timed, state.woken = totals, timed, woken
     state.pools.keep(sums)
     return folding
 

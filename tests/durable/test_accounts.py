@@ -138,7 +138,7 @@ async def test_a_conversation_is_under_its_accounts_in_every_process(tmp_path: P
 
 
 async def test_what_was_left_and_is_cancelled_by_hand_counts_once_where_others_are_at_work(tmp_path: Path) -> None:
-    """What the left thread had spent before is in the account already; what its call held comes on top."""
+    """What the left thread had spent before is in the account already, and what its call may have cost counts from the start."""
 
     async def worker(message: Go, ctx: Context) -> Reply[Said]:
         await spend(ctx, 150)
@@ -155,7 +155,7 @@ async def test_what_was_left_and_is_cancelled_by_hand_counts_once_where_others_a
         path = socket_path(made.path)
         await listening(path)
         await organism.send("worker", Go("y"), id="other", **ACME)
-        assert account(organism).used[0] == 150
+        assert account(organism).used[0] == 350
         assert (await tell(path, Order(do="cancel", thread="t")))["ok"]
         assert account(organism).used[0] == 350
 

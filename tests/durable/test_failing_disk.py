@@ -246,7 +246,7 @@ async def test_two_thousand_threads_leave_nothing_behind_in_memory(tmp_path: Pat
         assert not state.schedule._limbo
         kept = {name: len(value) for name, value in vars(writer.journal._inner).items() if hasattr(value, "__len__")}
         assert all(size < 300 for size in kept.values()), kept
-        assert len(state.totals) < 10
+        assert len(state.sums.totals) < 10
         assert state.schedule.queued == 0 == state.schedule.running
 
     scene.sends = [(id_, "peer", payload, how) for id_, _, payload, how in scene.sends]
