@@ -49,7 +49,7 @@ def remember(message: Message | None, key: str, answer: Any) -> None:
 
 
 def note_clock(state: State, message: Message | None) -> None:
-    """Writes down what a delivery has read from the clock, with what it asks for now: nothing left it that depends on it."""
+    """Writes down what a delivery has read from the clock, with what it asks for now or comes to: nothing left it that depends on it."""
     dealings = None if message is None else message.dealings
     if message is not None and dealings is not None and dealings.clock_reads:
         times, dealings.clock_reads = tuple(dealings.clock_reads), None

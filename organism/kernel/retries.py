@@ -8,6 +8,7 @@ from organism import facts
 from organism.frames import root_of
 from organism.kernel.dead import Letters
 from organism.kernel.later import put_back
+from organism.kernel.recall import note_clock
 from organism.kernel.steps import ref_of
 from organism.outcomes import Failure
 from organism.restart import Attempt, again_at, draw_of, is_dead
@@ -55,6 +56,7 @@ class Retries:
     def put_back(self, message: Message, failure: Failure, attempt: Attempt, at: float, *, placed: bool) -> None:
         """A delivery failed that is tried again: what it asked is not waited for, nobody hears of it, and its place is free."""
         self._book.begin(at)
+        note_clock(self._state, message)
         self._asks.leave(message)
         put_back(self._state, message, attempt, placed=placed)
         if self._state.schedule.gate is not None:
@@ -114,7 +116,7 @@ class Retries:
     def write(
         self, message: Message, failure: Failure, attempt: Attempt, stops: Failure | None, queued: Sequence[Message]
     ) -> None:
-        """Ends the change by which a message failed for good; ``stops`` is why its thread was stopped by that, and ``queued`` was dropped."""
+        """Ends the change by which a message failed for good. ``stops`` is why its thread was stopped by that; ``queued`` was dropped."""
         if not self._is_dead(message, failure):
             self._book.write(facts.Failed, message.thread, seq=message.seq, handler=message.to, failure=failure)
             return

@@ -11,10 +11,12 @@ import anyio
 
 from organism.agent import AgentContext
 from organism.budget.levels import level_of
-from organism.context import Context, late, payload_of
+from organism.context import Context, payload_of, timed_out
 from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, UnexpectedReplyError
 from organism.kernel.answers import Refusal, check_target, refusal_error
+from organism.kernel.pools import SCOPE
 from organism.models.windows import least_window
+from organism.names import ORGANISM
 from organism.pump.keys import GRACE, completion_of, question
 from organism.pump.streaming import ContextStream, KeptStream
 from organism.replay.player import Asking, Odd
@@ -69,6 +71,7 @@ class Recorded(Context):
         super().__init__(world, cast("Any", player))
         self._stage = stage
         self._player = player
+        self._begun = stage.place
         self._clock = iter(player.part.times)
 
     @property
@@ -97,23 +100,23 @@ class Recorded(Context):
         self, call: Call, prompt: Prompt | None, tells: Sequence[Warned], *, grace: bool, wait: bool
     ) -> Completion:
         """The completion that the record holds."""
-        del grace, wait
-        if any(not each.node for each in tells):
-            self._player.unsure = "it was told of the organism's own limits, which count other threads too"
+        del tells, grace, wait
         return await self._completion(call, prompt)
 
     async def _note(self, call: Call, prompt: Prompt, completion: Completion) -> None:
         """It was written down then."""
+        del call, completion
+        self._player.comes_to(prompt.key)
 
     async def _completion(self, call: Call, prompt: Prompt | None) -> Completion:
         assert prompt is not None  # noqa: S101 - the stage's kernel writes its facts down
         player = self._player
         known = player.part.questions.get(prompt.key)
-        if known is None:
+        if known is None or (known.hooked and known.asked > self._begun):
             says = f"asks model '{call.model}': {_short(_plain(prompt.messages)[-1:])}"
             if call.model not in self._stage.settings.models:
                 player.unsure = f"it asked model '{call.model}', which is no alias any more"
-            return cast("Completion", await player.ask(Asking("", says, lambda: None)))
+            return cast("Completion", await player.ask(Asking("", says, lambda: None, prompt=prompt)))
         self._compare(known, prompt)
         asking = Asking(prompt.key, f"asks model '{call.model}'", lambda: self._answer(known, call))
         return cast("Completion", await player.ask(asking))
@@ -122,7 +125,13 @@ class Recorded(Context):
         place = self._stage.place
         if known.answer is not None and known.answered is not None:
             return (completion_of(*known.answer),) if place >= known.answered else None
-        if known.settled is None or place < known.settled:
+        if known.failed is not None and place >= known.failed[0]:
+            # Its text is all that is known of the error.
+            self._player.unsure = (
+                f"a call to model '{call.model}' failed, and of its error the record has the text alone"
+            )
+            return (ModelError(call.model, [known.failed[1].removeprefix(f"model '{call.model}' failed: ")]),)
+        if known.failed is not None or known.settled is None or place < known.settled:
             return None
         self._player.unsure = f"a call to model '{call.model}' was not answered, and the record does not say of what"
         return (ModelError(call.model, ["the record holds no answer of this call"]),)
@@ -131,7 +140,8 @@ class Recorded(Context):
         """Whether the model is asked what it was asked then, word for word."""
         now = _plain(prompt.messages)
         before = [_plain(each.messages) for each in known.prompts]
-        if before and now not in before:
+        # One that it had asked before a crash is known by its key: what it was told of its budget this time, nobody was sent.
+        if before and now not in before and known.asked > self._begun:
             old, new = _first_difference(before[0], now)
             self._player.differs(Odd("a model was asked", old, new, known.asked))
 
@@ -176,9 +186,9 @@ class Recorded(Context):
             return await self._refused_or_odd(to, payload, says, asks=True)
         if timeout is not None and key in self._player.cut:
             self._player.asked.add(key)
-            return late(to)
+            return timed_out(to)
         answer = await self._player.ask(Asking(key, says, lambda: self._reply(key, known, timeout)))
-        return late(to, timeout) if answer is None else answer
+        return timed_out(to, timeout) if answer is None else answer
 
     def _reply(self, key: str, known: Question, timeout: float | None) -> tuple[Any] | None:
         ask: Ask | None = (self._message.known or {}).get(key)
@@ -216,11 +226,30 @@ class Recorded(Context):
 class RecordedAgent(Recorded, AgentContext):
     """The context of an agent that is run again."""
 
+    def unheard(self) -> tuple[Warned, ...]:
+        """As then. How many calls are left depends on all limits above, also on those that count other threads."""
+        found = super().unheard()
+        shared = any(each.scope in {ORGANISM, SCOPE} and each.caps.limited for each in self._message.thread.node.path)
+        if any(not each.node or (shared and each.calls_left is not None) for each in found):
+            self._player.unsure = "it was told of limits that count other threads too"
+        return found
+
+    def recall(self, key: str) -> Any:
+        """The call on grace that it made before its process ended; all else is known by what it asks."""
+        known = self._player.part.questions.get(key) if key == GRACE else None
+        if known is None or known.answered is None or known.answered > self._begun:
+            return None
+        self._player.asked.add(key)
+        return known.answer
+
     def fits_grace(self, call: Call, *, answer: float = 0.0) -> bool:
         """Whether a prompt is a part of the one that was made then: the record says how much of it did fit."""
-        del answer
         known = self._player.part.questions.get(GRACE)
-        return known is not None and any(_is_part(_plain(call.messages), _plain(p.messages)) for p in known.prompts)
+        prompts = () if known is None else known.prompts
+        fits = any(_is_part(_plain(call.messages), _plain(each.messages)) for each in prompts)
+        if not (fits or answer) and self.hooks is not None:  # not even the shortest does
+            self._player.unsure = "a hook may have changed or refused its last call, and the record does not say how"
+        return fits
 
     def window(self, alias: str) -> int | None:
         """What the settings say of it: summaries are asked for in its measure."""

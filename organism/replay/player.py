@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from attrs import define, field, frozen
 
+from organism.kernel.prompts import Prompt
 from organism.pump import runtime
-from organism.pump.delivery import failure_of
+from organism.pump.failures import failure_of
 from organism.pump.outgoing import outgoing_of
 from organism.replay.script import REFUSED
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
     from organism.frames import Message
     from organism.message import Outgoing
     from organism.outcomes import Failure
@@ -37,7 +35,7 @@ class Odd:
 class Asking:
     """A question that waits. ``key`` is that of the record, empty where it does not know it; ``says`` is it in words.
 
-    ``look`` gives its answer once the record has come to it, as a tuple of one.
+    ``look`` gives its answer once the record has come to it, as a tuple of one. ``prompt`` is what a model is asked by it.
     """
 
     key: str
@@ -45,6 +43,7 @@ class Asking:
     look: Callable[[], tuple[Any] | None]
     answer: tuple[Any] | None = None
     event: anyio.Event = field(factory=anyio.Event)
+    prompt: Prompt | None = None
 
 
 class Player:
@@ -70,9 +69,11 @@ class Player:
         self._scope = anyio.CancelScope()
         self._moved = anyio.Event()
 
-    def waiting(self) -> AbstractAsyncContextManager[None]:
-        """A block in which it waits for others; nothing here minds how long."""
-        return nullcontext()
+    def begin_waiting(self) -> None:
+        """It waits for others; nothing here minds how long."""
+
+    def end_waiting(self) -> None:
+        """It does not any more, and goes on at once."""
 
     async def run(self, code: Callable[[Any, Any], Any], most: int) -> None:
         """Calls the handler and keeps what comes of it; an exception of any kind is the failure that the pump makes of it. ``most``:
@@ -104,9 +105,7 @@ class Player:
     async def ask(self, asking: Asking) -> Any:
         """Waits for an answer; one that is an exception is raised."""
         self.waiting_for.append(asking)
-        if asking.key:
-            self.asked.add(asking.key)
-        self._move()
+        self.comes_to(asking.key)
         try:
             await asking.event.wait()
         finally:
@@ -116,6 +115,12 @@ class Player:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def comes_to(self, key: str) -> None:
+        """It asks this now; the record knows nothing of it where it is empty."""
+        if key:
+            self.asked.add(key)
+        self._move()
 
     @property
     def unknown(self) -> Sequence[Asking]:

@@ -33,6 +33,10 @@ class Question:
     settled: int | None = None
     answered: int | None = None
     answer: tuple[str, Kept] | None = None
+    hooked: bool = False
+    """A hook answered in the model's place."""
+    failed: tuple[int, str] | None = None
+    """Where in the record no backend had an answer, and what its handler heard then."""
 
 
 Which = tuple[str, int, int]
@@ -122,10 +126,13 @@ class _Reading:
                 self._call(place, fact)
             case facts.CallSettled(hold=hold) if hold in self._held:
                 self._held[hold].settled = place
-            case facts.CallCompleted(seq=seq, key=key, text=text, kept=kept) if seq and kept is not None:
-                found = self._part(fact, seq).questions.get(key)
-                if found is not None:
-                    found.answered, found.answer = place, (text, kept)
+            case facts.CallCompleted(seq=seq, key=key, text=text, kept=kept) if seq and key and kept is not None:
+                part = self._part(fact, seq)
+                hooked = key not in part.questions
+                found = self._ask(place, part, key)
+                found.answered, found.answer, found.hooked = place, (text, kept), hooked
+            case facts.CallFailed(seq=seq, key=key, outcome="failed", text=text) if seq and key:
+                self._ask(place, self._part(fact, seq), key).failed = place, text  # it may never have been held
             case facts.Asked(seq=seq, key=key) | facts.Spawned(seq=seq, key=key):
                 self._ask(place, self._part(fact, seq), key)
             case facts.CallRefused(seq=seq) if seq:

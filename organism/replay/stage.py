@@ -29,7 +29,7 @@ from organism.pump.threads import Threads
 from organism.replay.context import Recorded, RecordedAgent
 from organism.replay.player import Odd, Player
 from organism.replay.script import END, REFUSED
-from organism.replay.verdict import both, judge
+from organism.replay.verdict import asked_otherwise, both, judge
 from organism.results import result_of
 from organism.usage import pico
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from organism.budget.tree import Node
     from organism.facts import Fact
     from organism.frames import Message, Thread
-    from organism.replay.script import Part, Which
+    from organism.replay.script import Part, Question, Which
     from organism.settings import HandlerSettings, Settings
 
 OTHERS: Final = "the organism's own limits count other threads too, of which its record does not tell"
@@ -203,9 +203,8 @@ class Stage:
 
     async def _wait(self, player: Player, key: str) -> None:
         while not player.is_at(key):
-            handed = player.hand()
             await self._settle()
-            if not handed and not player.is_at(key) and not await player.moved(self._patience):
+            if not player.is_at(key) and not player.hand() and not await player.moved(self._patience):
                 return
 
     def _start(self, part: Part) -> Player | None:
@@ -231,7 +230,7 @@ class Stage:
             if fact.scope in {ORGANISM, ACCOUNT_SCOPE}:
                 player.unsure = OTHERS
             asking = player.unknown[0]
-            asking.answer = None
+            asking.key = REFUSED  # the next refusal is another's
             asking.look = lambda: (error,) if self.place >= place else None
 
     async def _after(self, fact: Fact) -> None:
@@ -355,17 +354,21 @@ def _stuck(player: Player) -> Odd:
     place = player.part.end if player.part.end is not None else player.part.marks[-1][0]
     left = [each for key, each in player.part.questions.items() if key not in player.asked]
     if player.unknown:
-        if left:
-            place = min(each.asked for each in left)
-        return Odd("it asked", *both(_known(left), player.unknown[0].says), place)
+        first = min(left, key=lambda each: each.asked, default=None)
+        place = place if first is None else first.asked
+        now = player.unknown[0]
+        if first is not None and first.prompts and now.prompt is not None:
+            differs = asked_otherwise(first.prompts[0], now.prompt)
+            if differs is not None:
+                return Odd("it asked", *differs, place)
+        return Odd("it asked", *both(_known(first), now.says), place)
     waits = player.waiting_for[0].says if player.waiting_for else "it does not come to an end"
     return Odd("it was done", "at this place", waits, place)
 
 
-def _known(left: Sequence[Any]) -> str:
-    if not left:
+def _known(first: Question | None) -> str:
+    if first is None:
         return "nothing like it"
-    first = min(left, key=lambda each: each.asked)
     if first.prompts:
         return f"a model: {json.dumps(list(first.prompts[0].messages[-1:]), ensure_ascii=False, sort_keys=True)}"
     return "another handler, or another thing of it"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from organism.images import Ref
+    from organism.journal.prompts import Prompt as Recorded
+    from organism.kernel.prompts import Prompt
     from organism.kernel.state import State
     from organism.message import Outgoing
     from organism.replay.player import Player
@@ -74,6 +76,25 @@ def _cut(text: str, same: int) -> str:
     start = max(0, same - _AROUND)
     end = start + _LONGEST
     return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
+
+
+def asked_otherwise(before: Recorded, now: Prompt) -> tuple[str, str] | None:
+    """What a model was asked and is asked, where they first differ: in a message, or in the rest of the request. ``None`` where that is
+    in nothing that is written down.
+    """
+    one, other = _parts(before), _parts(now)
+    for name in {**one, **other}:
+        was, is_ = one.get(name, "none"), other.get(name, "none")
+        if not _alike(was, is_):
+            was, is_ = both(was, is_)
+            return f"a model, {name}: {was}", f"a model, {name}: {is_}"
+    return None
+
+
+def _parts(prompt: Recorded | Prompt) -> dict[str, str]:
+    """The parts of a request, by what they are called."""
+    messages = {f"message {number}": each for number, each in enumerate(prompt.messages, 1)}
+    return {name: _json(value) for name, value in (messages | dict(prompt.asked)).items()}
 
 
 def _named(key: str) -> str:
@@ -142,7 +163,7 @@ def _state(changes: Mapping[str, tuple[Any] | None] | None) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=dict)
 
 
-__all__ = ["both", "judge"]
+__all__ = ["asked_otherwise", "both", "judge"]

@@ -8,18 +8,26 @@ import anyio
 import trio.testing
 
 from organism import payload
+from organism.agent import ready
 from organism.durable import payload_classes
 from organism.journal import open_journal
+from organism.journal.chain import content_of
+from organism.journal.codec import decode
+from organism.journal.prompts import requests
 from organism.payloads import Vocabulary
 from organism.replay import replay
+from organism.replay.script import parts_of
+from organism.replay.stage import Stage
 from tests.durable.inline import Inline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from organism import Organism
     from organism.replay import Replayed
+    from organism.replay.player import Odd
+    from organism.settings import Settings
 
 URL = "sqlite:organism.db"
 
@@ -78,3 +86,13 @@ class Recorded:
             return list(journal.documents(root))
         finally:
             journal.close()
+
+
+def late(entries: Sequence[Mapping[str, Any]], settings: Settings, words: Vocabulary) -> list[Odd]:
+    """What a replay finds odd, and is sure of, when it looks once more: then handlers go on as late as they may."""
+    record = [decode(content_of(each), words) for each in entries]
+    parts = parts_of(record, requests(entries))
+    handlers = {name: ready(each, settings.handlers) for name, each in settings.everyone.items()}
+    stage = Stage(settings, handlers, record, parts, only=set(parts), early=False, patience=1.0)
+    anyio.run(stage.run, backend="trio", backend_options={"clock": trio.testing.MockClock(autojump_threshold=0.0)})
+    return [odd for which, odd in stage.odd.items() if stage.played[which].unsure is None]

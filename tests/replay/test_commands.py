@@ -69,6 +69,22 @@ def test_a_fork_runs_to_its_end_and_prints_what_run_prints(ran: tuple[Desk, str]
     assert at.organism("fork", thread).code == 0
 
 
+def test_a_fork_has_its_origins_labels_and_those_that_it_is_given(desk: Desk) -> None:  # noqa: F811 - the fixture
+    desk.write("organism.yaml", FILE)
+    labels = ("--label", "arm=long", "--label", "site=a")
+    thread = desk.organism("run", "--to", "shouter", "--send", "ada", "--json", *labels).object["thread"]
+    same = desk.organism("fork", thread, "--at", "1", "--json").object
+    other = desk.organism("fork", thread, "--at", "1", "--json", "--label", "arm=short", "--label", "who=me").object
+    assert same["labels"] == {"arm": "long", "site": "a"}
+    assert other["labels"] == {"arm": "short", "site": "a", "who": "me"}
+    # Its handlers see them, and a replay does.
+    assert other["replies"][0]["payload"]["Done"]["parts"] == ["arm=short", "site=a", "who=me"]
+    assert desk.organism("replay", other["thread"]).code == 0
+    wrong = desk.organism("fork", thread, "--label", "arm")
+    assert (wrong.code, wrong.err) == (2, "--label arm: is no KEY=VALUE\n")
+    desk.forget()
+
+
 def test_threads_are_listed_by_when_they_began_and_a_fork_began_with_its_origin(ran: tuple[Desk, str]) -> None:
     at, thread = ran
     later = at.organism("run", "--json").object["thread"]

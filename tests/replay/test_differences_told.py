@@ -133,6 +133,24 @@ def test_a_handler_that_asks_more_or_something_else_is_told(world: Recorded) -> 
     )
 
 
+def test_of_a_request_it_shows_what_differs_and_not_its_end(world: Recorded) -> None:
+    def asking(instruction: str, **more: Any) -> Callable[..., Any]:
+        async def other(message: Go, ctx: Context) -> Reply[Said]:
+            messages = [{"role": "system", "content": instruction}, {"role": "user", "content": message.text}]
+            return Reply(Said((await ctx.complete(messages, max_output_tokens=20, **more)).text))
+
+        return other
+
+    handlers = instead("call", asking("Be brief."))
+    world.send("call", Go("x"), handlers=handlers)
+    assert world.replay(handlers=handlers).differences == ()
+    (told,) = world.replay(handlers=instead("call", asking("Be kind."))).differences
+    assert told.recorded == 'a model, message 1: {"content": "Be brief.", "role": "system"}'
+    assert told.now == 'a model, message 1: {"content": "Be kind.", "role": "system"}'
+    (set_,) = world.replay(handlers=instead("call", asking("Be brief.", temperature=0.5))).differences
+    assert (set_.recorded, set_.now) == ("a model, temperature: none", "a model, temperature: 0.5")
+
+
 def test_an_alias_that_is_no_more_makes_it_unsure(world: Recorded) -> None:
     async def other(message: Go, ctx: Context) -> Reply[Said]:
         return Reply(Said((await ctx.complete("something else", model="small", max_output_tokens=20)).text))

@@ -108,8 +108,10 @@ def test_a_snapshot_in_the_copy_is_the_forks_own(tmp_path: Path) -> None:
 
     reply = world.run(work).reply
     kinds = [each["fact"] for each in world.documents(ORIGIN)]
-    forked(world, "new", entries=kinds.index("Snapshot") + 1)
+    forked(world, "new", entries=kinds.index("Snapshot") + 1, labels={"arm": "new"})
     assert ORIGIN not in json.dumps(world.documents("new")[1:])
+    image = next(each["image"] for each in world.documents("new") if each["fact"] == "Snapshot")
+    assert {each["labels"]["arm"] for each in image["threads"]} == {"new"}
     calls = len(model.requests)
     assert type(gone_on(world, "new").reply) is type(reply)
     assert len(model.requests) - calls <= 7

@@ -1,0 +1,141 @@
+"""Threads that nothing was wrong with, and whose replay said otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from attrs import evolve
+
+from organism import BudgetExhaustedError, Context, ModelError, Reply
+from organism.hooks import Abort, CallEvent, Change
+from organism.payloads import Vocabulary
+from organism.testing import Says, ScriptedModel
+from tests.hard.budget_world import Done, agent, asks, code, models, peer, replies, spend
+from tests.hard.budget_world import Task as Job
+from tests.replay.replay_world import Note, Recorded, Task, late
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from organism import ThreadResult
+
+
+async def read_late(ctx: Context) -> str:
+    """Reads the clock where nothing is written down, neither just before nor just after."""
+    await anyio.sleep(1)
+    read = ctx.now().isoformat()
+    await anyio.sleep(1)
+    return read
+
+
+async def stamped(task: Task, ctx: Context) -> Reply[Note]:
+    return Reply(Note(await read_late(ctx)))
+
+
+async def kept(task: Task, ctx: Context) -> None:
+    ctx.state["began"] = await read_late(ctx)
+
+
+async def failed(task: Task, ctx: Context) -> None:
+    raise ValueError(await read_late(ctx))
+
+
+@pytest.mark.parametrize("handler", [stamped, kept, failed])
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_what_the_clock_showed_is_known_to_the_end_of_a_delivery(tmp_path: Path, handler: Any, attempts: int) -> None:
+    world = Recorded(tmp_path, handlers={"stamp": code(handler, on_failure={"attempts": attempts})})
+    world.send("stamp", Task("x"))
+    replayed = world.replay()
+    assert replayed.deliveries == (attempts if handler is failed else 1)
+    assert (replayed.differences, replayed.unsure) == ((), ())
+
+
+async def trusting(task: Task, ctx: Context) -> Reply[Note]:
+    said: list[str] = []
+    for _ in range(2):
+        try:
+            said.append((await ctx.complete("go on", max_output_tokens=10)).text)
+        except ModelError as error:
+            said.append(str(error))
+    return Reply(Note("; ".join(said)))
+
+
+def test_a_call_that_no_backend_was_asked_for_is_known(tmp_path: Path) -> None:
+    """A backend that is found to charge more than a strict budget can bound is asked no more."""
+    model = ScriptedModel([Says(text="hm", usage=(5_000, 10))])
+    budget = {"tokens": 100_000, "accounting": "strict"}
+    world = Recorded(tmp_path, handlers={"trusting": code(trusting)}, models=models(model), budget=budget)
+    result = world.send("trusting", Task("x"))
+    assert "closed to strict calls" in result.reply.text
+    assert len(model.requests) == 1
+    replayed = world.replay()
+    assert (replayed.differences, replayed.unsure) == ((), ())
+
+
+async def spends(job: Job, ctx: Context) -> Reply[Done]:
+    await spend(ctx, 3_000)
+    return Reply(Done("spent"))
+
+
+def test_how_many_calls_a_ceiling_leaves_depends_on_others(tmp_path: Path) -> None:
+    turns = iter([asks("peer", usage=(100, 50)), replies(usage=(100, 10))])
+    model = ScriptedModel(lambda request: next(turns) if request.tools else Says(text="ok", usage=(2_000, 900)))
+    handlers = {"writer": agent(peers=("peer",)), "peer": code(peer), "spends": code(spends)}
+    budget = {"tokens": 4_000, "warn_at": {"tokens": [100]}}
+    world = Recorded(tmp_path, handlers=handlers, models=models(model), budget=budget, ceiling={"tokens": 5_000})
+
+    async def one_after_the_other(organism: Any) -> ThreadResult:
+        await (await organism.send("spends", Job("go"), id="other")).result()
+        result: ThreadResult = await (await organism.send("writer", Job("go"), id="t")).result()
+        return result
+
+    assert [each.calls_left for each in world.run(one_after_the_other).warnings] == [13]
+    assert world.replay().differences == ()
+
+
+async def asks_many(task: Task, ctx: Context) -> Reply[Note]:
+    answers = await ctx.ask_all([("other", Task(f"{n}")) for n in range(4)])
+    told = [type(each).__name__ for each in answers]
+    try:
+        await ctx.complete("and now?", max_output_tokens=5_000)
+    except BudgetExhaustedError as error:
+        told.append(error.unit)
+    return Reply(Note(" ".join(told)))
+
+
+async def other(task: Task, ctx: Context) -> Reply[Note]:
+    return Reply(Note(task.text))
+
+
+def test_several_refusals_in_a_row_are_each_of_another_question(tmp_path: Path) -> None:
+    model = ScriptedModel([Says(text="x")])
+    handlers = {"many": code(asks_many, peers=("other",)), "other": code(other)}
+    budget = {"messages": 2, "tokens": 1_000}
+    world = Recorded(tmp_path, handlers=handlers, models=models(model), budget=budget)
+    assert world.send("many", Task("x")).replies
+    # What the first look finds odd is looked at once more: then, several wait to be refused.
+    assert late(world.documents(), world.organism().settings, Vocabulary([Task, Note])) == []
+
+
+@pytest.mark.parametrize("what", ["change", "abort"])
+def test_what_a_hook_does_to_a_last_call_is_no_difference(tmp_path: Path, what: str) -> None:
+    def last_call(event: CallEvent, ctx: Context) -> Abort | Change | None:
+        *before, last = event.call.messages
+        if "This is your last call" not in str(last["content"]):
+            return None
+        if what == "abort":
+            return Abort("no last words")
+        return Change(evolve(event.call, messages=(*before, {**last, "content": "Say goodbye."})))
+
+    model = ScriptedModel([replies("bye", usage=(100, 10))])
+    keys = {
+        "handlers": {"writer": agent()},
+        "models": models(model),
+        "budget": {"tokens": 1_000, "grace": {"share": 0.9}},
+    }
+    world = Recorded(tmp_path, **keys, hooks={"before_model_call": [last_call]})
+    result = world.send("writer", Job("go"))
+    assert (result.outcome, len(result.replies)) == (("exhausted", 1) if what == "change" else ("failed", 0))
+    assert world.replay().differences == ()
