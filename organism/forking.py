@@ -16,7 +16,7 @@ from organism import facts
 from organism.budget.claims import Charge
 from organism.errors import OrganismError
 from organism.images import Ref
-from organism.settings import BudgetSettings
+from organism.settings import NOTHING, BudgetSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,11 +66,12 @@ def fork(
     *,
     entries: int | None = None,
     budget: Callable[[BudgetSettings], BudgetSettings] | None = None,
+    labels: Mapping[str, str] = NOTHING,
 ) -> list[Fact]:
     """The facts of a new chain: those of ``record`` up to ``entries`` under the root id ``new``, paused where they end.
 
-    ``entries`` is by default the last at which the thread had not ended. ``budget`` makes the fork's limits from the thread's.
-    Calls that were out are not the fork's to pay: they are released, and made again once it goes on. Raises ForkError.
+    ``entries`` is by default the last at which the thread had not ended. ``budget`` makes the fork's limits from the thread's;
+    ``labels`` are laid over the thread's. Calls that were out are not the fork's to pay: they are released, and made again once it goes on. Raises ForkError.
     """
     count = _checked(record, entries)
     root, copied = record[0].thread, list(record[:count])
@@ -78,7 +79,8 @@ def fork(
     # It stands at the instant at which the copy ends: what has passed since is no running time of it.
     begins, ends = copied[0].at, copied[-1].at
     made: list[Fact] = [facts.Forked(at=begins, thread=new, origin=root, entries=count)]
-    made += [_renamed(fact, names) for fact in copied]
+    copy = _Copy(names, labels)
+    made += [_renamed(fact, copy) for fact in copied]
     if not _is_paused(made, new):
         made.append(facts.Paused(at=ends, thread=new))
     made += [_released(held, ends) for held in _open_holds(made)]
@@ -96,13 +98,14 @@ def fork_in(
     *,
     entries: int | None = None,
     budget: Callable[[BudgetSettings], BudgetSettings] | None = None,
+    labels: Mapping[str, str] = NOTHING,
 ) -> int:
     """Writes a fork of a root thread into the journal that holds it, as a chain of its own; gives how many entries were copied.
 
     Resuming the thread ``new`` goes on with it. Raises ForkError, and JournalError where the journal cannot be read or written;
     then nothing was written.
     """
-    made = fork(journal.read(thread), new, entries=entries, budget=budget)
+    made = fork(journal.read(thread), new, entries=entries, budget=budget, labels=labels)
     for error in journal.write([(new, fact) for fact in made]).values():
         raise error
     begun = made[0]
@@ -181,43 +184,53 @@ def _is_paused(made: Sequence[Fact], root: str) -> bool:
 # Renaming
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """A fact, a step or a part of a snapshot with the threads that it names renamed."""
+@frozen
+class _Copy:
+    """What the copy says otherwise: new ids by old ones, and what is laid over labels."""
+
+    names: Mapping[str, str]
+    labels: Mapping[str, str]
+
+
+def _renamed(value: Any, copy: _Copy) -> Any:
+    """A fact, a step or a part of a snapshot as the copy says it."""
     changes: dict[str, Any] = {}
     for field in fields(value.__class__):
         given = getattr(value, field.name)
-        changed = _part(value.__class__, field.name, given, names)
+        changed = _part(value.__class__, field.name, given, copy)
         if changed is not given:
             changes[field.name] = changed
     return evolve(value, **changes) if changes else value
 
 
-def _part(cls: type, name: str, given: Any, names: Mapping[str, str]) -> Any:
+def _part(cls: type, name: str, given: Any, copy: _Copy) -> Any:
     inner: Any = given
     match given:
         case str():
-            return names.get(given, given) if name in _NAMES else given
+            return copy.names.get(given, given) if name in _NAMES else given
         case tuple() if name in _PAIRS or name in _refs(cls):
-            return _pair(inner, names)
+            return _pair(inner, copy)
         case tuple() if name in _many_refs(cls):
-            return tuple(_pair(each, names) for each in inner)
+            return tuple(_pair(each, copy) for each in inner)
+        case Mapping() if name == "labels":
+            return {**inner, **copy.labels} if copy.labels else inner
         case Mapping():  # the warnings that wait, by handler; anything else is as it was said
-            return {key: _inside(each, names) if isinstance(each, tuple) else each for key, each in inner.items()}
+            return {key: _inside(each, copy) if isinstance(each, tuple) else each for key, each in inner.items()}
         case _:
-            return _inside(given, names)
+            return _inside(given, copy)
 
 
-def _inside(value: Any, names: Mapping[str, str]) -> Any:
+def _inside(value: Any, copy: _Copy) -> Any:
     cls: Any = value.__class__
     inner: Any = value
     if isinstance(value, tuple):
-        return tuple(_inside(each, names) for each in inner)
-    return _renamed(value, names) if has(cls) and cls.__module__ in _ROOMS else value
+        return tuple(_inside(each, copy) for each in inner)
+    return _renamed(value, copy) if has(cls) and cls.__module__ in _ROOMS else value
 
 
-def _pair(ref: Sequence[Any], names: Mapping[str, str]) -> tuple[Any, ...]:
+def _pair(ref: Sequence[Any], copy: _Copy) -> tuple[Any, ...]:
     id_, *rest = ref
-    return (names.get(id_, id_), *rest)
+    return (copy.names.get(id_, id_), *rest)
 
 
 @cache

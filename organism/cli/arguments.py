@@ -29,6 +29,12 @@ Sets = Annotated[
         help="A key of the file that is to have another value, as in budget.tokens=500; may be repeated.",
     ),
 ]
+Labels = Annotated[
+    tuple[str, ...],
+    Parameter(
+        allow_leading_hyphen=True, json_list=False, metavar="KEY=VALUE", help="A label of the threads; may be repeated."
+    ),
+]
 Debug = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.")]
 Given = Annotated[Streams, Parameter(parse=False)]
 """What a command is given by ``main``, and not on the command line."""

@@ -6,7 +6,6 @@ import secrets
 import signal
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
@@ -108,7 +107,9 @@ def chat(
             if streams.err.isatty():
                 stack.callback(organism.overhear(board.hear))
                 talk.board = board
-        return anyio.run(partial(_Chat(organism, talk, streams).hold), backend=settings.runtime)
+        held = _Chat(organism, talk, streams)
+        interrupts = stack.enter_context(Interrupts(held.leave))
+        return anyio.run(held.hold, interrupts, backend=settings.runtime)
 
 
 class _Chat:
@@ -133,12 +134,8 @@ class _Chat:
         """The turn that a signal left, unless it has ended since."""
         self._display: LiveAnswer | None = None
 
-    async def hold(self) -> int:
+    async def hold(self, interrupts: Interrupts) -> int:
         """Takes turns until there are no more lines, or the conversation takes no more turns; gives the exit code."""
-        with Interrupts(self._leave) as interrupts:  # all the while: one between a turn and the prompt is heeded there
-            return await self._held(interrupts)
-
-    async def _held(self, interrupts: Interrupts) -> int:
         async with self._organism:
             if self._people.there:
                 self._organism.subscribe(lambda _: self._people.changed())
@@ -336,7 +333,7 @@ class _Chat:
             finally:
                 self._display = self._streams.display = None
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """A second Ctrl-C ends the process as it is: what is in the journal stays there, and nothing on the terminal."""
         if self._display is not None:
             self._display.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from attrs import frozen
 
-from organism.cli.interrupts import Interrupts, end_now, exit_code
+from organism.cli.interrupts import end_now, exit_code
 from organism.cli.people import People, asked_now, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
 from organism.cli.tables import counted
@@ -23,6 +23,7 @@ from organism.settings import StartMessage
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
+    from organism.cli.interrupts import Interrupts
     from organism.cli.live import LiveBoard
     from organism.cli.streams import Streams
     from organism.facts import Fact
@@ -63,45 +64,48 @@ class Orders:
     quiet: bool = False
 
 
-async def conduct(organism: Organism, orders: Orders, streams: Streams, display: LiveBoard | None) -> int:
+async def conduct(
+    organism: Organism, orders: Orders, streams: Streams, display: LiveBoard | None, interrupts: Interrupts
+) -> int:
     """Starts the organism, sends, waits until every thread has ended or paused, closes it; gives the exit code.
 
     Results go to standard output as threads end. Raises what keeps the organism from starting, and what its pump crashed of.
     """
+    if interrupts.number is not None:
+        return exit_code(interrupts.number)  # nothing has begun
     run = _Run(organism, orders, streams)
 
     def close_display() -> None:
         if display is not None:
             display.close()
 
-    with Interrupts(close_display, at_most=orders.grace + LAST) as interrupts:
-        try:
-            async with organism, anyio.create_task_group() as beside:
-                beside.start_soon(run.stop_on_signal, interrupts)
-                if orders.timeout is not None:
-                    beside.start_soon(run.stop_after, orders.timeout)
-                if display is not None:
-                    beside.start_soon(keep_drawing, display)
-                if not orders.json:
-                    beside.start_soon(run.ask_people)
-                await run.all_threads()
-                beside.cancel_scope.cancel()
-                close_display()
-        except KeyboardInterrupt:
-            # A handler raised it. It goes no further: asyncio, which has ended its loop for it already, would do so once more before
-            # all is put away, and the process would wait for threads for ever.
+    try:
+        async with organism, anyio.create_task_group() as beside:
+            beside.start_soon(run.stop_on_signal, interrupts)
+            if orders.timeout is not None:
+                beside.start_soon(run.stop_after, orders.timeout)
+            if display is not None:
+                beside.start_soon(keep_drawing, display)
+            if not orders.json:
+                beside.start_soon(run.ask_people)
+            await run.all_threads()
+            beside.cancel_scope.cancel()
             close_display()
-            interrupts.number = signal.SIGINT
-        except BaseException:
-            close_display()
-            run.say_what_is_left()
-            raise
-        await run.say_what_ended_late()
-        run.say_what_it_cost()
+    except KeyboardInterrupt:
+        # A handler raised it. It goes no further: asyncio, which has ended its loop for it already, would do so once more before
+        # all is put away, and the process would wait for threads for ever.
+        close_display()
+        interrupts.number = signal.SIGINT
+    except BaseException:
+        close_display()
         run.say_what_is_left()
-        code = run.exit_code() if interrupts.number is None else exit_code(interrupts.number)
-        if organism.left_behind:
-            end_now(code, streams)
+        raise
+    await run.say_what_ended_late()
+    run.say_what_it_cost()
+    run.say_what_is_left()
+    code = run.exit_code() if interrupts.number is None else exit_code(interrupts.number)
+    if organism.left_behind:
+        end_now(code, streams)
     return code
 
 

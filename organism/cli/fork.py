@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from attrs import evolve
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, Given
+from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, Given, Labels, pairs
 from organism.cli.journals import OfFile, OfThread, check_there, opened
 from organism.cli.reading import meant
 from organism.cli.running import PLAIN, OfRun
@@ -37,6 +37,7 @@ def fork(
         WHOLE,
         Parameter(help="How many entries are copied, as 'log' numbers them; all but the end without it."),
     ] = None,
+    label: Labels = (),
     options: OfRun = PLAIN,
     debug: Debug = False,
     streams: Given,
@@ -44,16 +45,18 @@ def fork(
     """Copies the first entries of a thread into a thread of its own, goes on with that to its end, and prints what 'run' prints.
 
     The copy gives the answers that it holds: they are not paid for again. --set changes what follows; keys of 'budget' change
-    the fork's own limits. Exits as 'run' does.
+    the fork's own limits. --label changes its labels, which are else those of the thread. Exits as 'run' does.
     """
     options.check()
+    labels = pairs("--label", label)
     check_there(file, options.named)
     settings = options.settings(file, streams)
     new = secrets.token_hex(8)
     with opened(file, options.named, readonly=False) as found:
         root = _root(found, thread)
+        budget = _changed(settings.budget, options.pairs)
         try:
-            count = fork_in(found, root, new, entries=at, budget=_changed(settings.budget, options.pairs))
+            count = fork_in(found, root, new, entries=at, budget=budget, labels=labels)
         except ForkError as error:
             raise ConfigurationError([f"{'fork' if at is None else f'--at {at}'}: {one_line(str(error))}"]) from error
     streams.note(f"forked: thread {new} goes on from {counted(count, 'entry')} of {one_line(root)}")

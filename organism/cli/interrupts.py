@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -22,7 +23,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Listens to signals while the block is open, in the event loop of the task that opens it.
+    """Listens to signals while the block is open. Open it around the event loop: one that comes while the loop starts or ends would
+    else be raised in the middle of it.
 
     ``number`` is the signal that came first, ``None`` before; :meth:`wait` waits for it. ``last_words`` is called before the
     second one ends the process, which then is not undone: it is for a terminal that is to be left in order. After :meth:`again`
@@ -36,19 +38,26 @@ class Interrupts:
         self._at_most = at_most
         self._news: SimpleQueue[int | None] = SimpleQueue()
         """The first signal, and ``None`` when the block is left: a signal handler may put into it, and start no thread."""
-        self._event = anyio.Event()
+        self._wakes: tuple[Callable[[], object], ...] = ()
+        """Wake those who wait. A tuple: the signal handler may come while one is added."""
         self._before: dict[int, Any] = {}
-        token: Any = current_token().native_token
-        # Both may be called from a signal handler, and wake a loop that sleeps.
-        self._soon: Callable[..., object] = getattr(token, "run_sync_soon", None) or token.call_soon_threadsafe
 
     async def wait(self) -> None:
         """Waits until a signal came."""
-        await self._event.wait()
+        token: Any = current_token().native_token
+        # Both may be called from a signal handler, and wake a loop that sleeps.
+        soon: Callable[..., object] = getattr(token, "run_sync_soon", None) or token.call_soon_threadsafe
+        came = anyio.Event()
+        wake = partial(soon, came.set)
+        self._wakes = (*self._wakes, wake)
+        try:
+            if self.number is None:  # looked at last: none comes between
+                await came.wait()
+        finally:
+            self._wakes = tuple(each for each in self._wakes if each is not wake)
 
     def again(self) -> None:
         """What came was heeded, and the block goes on. Not for one with ``at_most``, which is to end."""
-        self._event = anyio.Event()  # first: one that comes between is the second still
         self.number = None
 
     def __enter__(self) -> Self:
@@ -71,7 +80,8 @@ class Interrupts:
         if self.number is None:
             self.number = number
             self._news.put(number)
-            self._soon(self._event.set)
+            for wake in self._wakes:
+                wake()
             return
         self._last_words()
         os._exit(exit_code(number))

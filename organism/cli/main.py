@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 
 from organism.cli.helps import Columns
 from organism.cli.logs import in_full, in_short
@@ -37,38 +37,55 @@ INTERRUPTED: Final = 130
 OBJECTS: Final = 20_000
 """How many objects may have come before garbage is looked for among them."""
 
-COMMANDS: Final = {
-    "run": ("organism.cli.run:run", "[FILE]", "Runs an organism until every thread has ended or paused."),
-    "resume": ("organism.cli.resume:resume", "[FILE]", "Goes on with what earlier runs left in the journal."),
-    "chat": ("organism.cli.chat:chat", "[FILE]", "Talks to a handler in one conversation, a turn a line."),
-    "check": ("organism.cli.check:check", "[FILE]", "Says every mistake in an organism's file, and starts nothing."),
-    "graph": ("organism.cli.graph:graph", "[FILE]", "Draws who may address whom, as Mermaid."),
-    "models": ("organism.cli.models:models", "[FILE]", "Says what each model alias would use."),
-    "init": ("organism.cli.init:init", "DIR", "Makes a new project that runs."),
-    "threads": ("organism.cli.threads:threads", "", "Lists the root threads of a journal."),
-    "show": ("organism.cli.show:show", "THREAD", "Tells what went on in a thread."),
-    "log": ("organism.cli.log:log", "THREAD", "Prints the facts of a thread, also while they come."),
-    "usage": ("organism.cli.usage:usage", "", "Says what was spent, by whom or by what."),
-    "pause": ("organism.cli.steering:pause", "THREAD", "Pauses a thread."),
-    "cancel": ("organism.cli.steering:cancel", "THREAD", "Cancels a thread."),
-    "add-budget": ("organism.cli.steering:add_budget", "THREAD UNIT=AMOUNT...", "Raises limits of a thread."),
-    "inbox": ("organism.cli.inbox:inbox", "", "Lists the questions that wait for people."),
-    "answer": ("organism.cli.inbox:answer", "ID", "Answers a question for a person."),
-    "dead": ("organism.cli.dead:dead", "", "Lists the messages that failed for good, and sends them again."),
-    "replay": (
-        "organism.cli.replay:replay",
-        "THREAD [FILE]",
-        "Runs a thread's handlers again with the answers that they had.",
-    ),
-    "fork": ("organism.cli.fork:fork", "THREAD [FILE]", "Goes on from the first entries of a thread another way."),
-    "verify": ("organism.cli.verify:verify", "", "Checks that every entry of a journal is as it was written."),
-    "export": ("organism.cli.transfer:export", "[THREAD...]", "Prints threads as JSON lines."),
-    "import": ("organism.cli.transfer:import_", "SOURCE", "Puts exported threads into a journal."),
-    "prune": ("organism.cli.prune:prune", "", "Removes finished threads from a journal."),
-    "simulate": ("organism.cli.simulate:simulate", "", "Serves the simulated model over HTTP, in two protocols."),
-    "schema": ("organism.cli.schema:schema", "[FILE]", "Prints schemas for editors and readers."),
+GROUPS: Final = {
+    "Run": {
+        "init": ("organism.cli.init:init", "DIR", "Makes a new project that runs."),
+        "check": (
+            "organism.cli.check:check",
+            "[FILE]",
+            "Says every mistake in an organism's file, and starts nothing.",
+        ),
+        "run": ("organism.cli.run:run", "[FILE]", "Runs an organism until every thread has ended or paused."),
+        "chat": ("organism.cli.chat:chat", "[FILE]", "Talks to a handler in one conversation, a turn a line."),
+        "resume": ("organism.cli.resume:resume", "[FILE]", "Goes on with what earlier runs left in the journal."),
+    },
+    "See what went on": {
+        "threads": ("organism.cli.threads:threads", "", "Lists the root threads of a journal."),
+        "show": ("organism.cli.show:show", "THREAD", "Tells what went on in a thread."),
+        "log": ("organism.cli.log:log", "THREAD", "Prints the facts of a thread, also while they come."),
+        "usage": ("organism.cli.usage:usage", "", "Says what was spent, by whom or by what."),
+    },
+    "Answer and steer": {
+        "inbox": ("organism.cli.inbox:inbox", "", "Lists the questions that wait for people."),
+        "answer": ("organism.cli.inbox:answer", "ID", "Answers a question for a person."),
+        "dead": ("organism.cli.dead:dead", "", "Lists the messages that failed for good, and sends them again."),
+        "pause": ("organism.cli.steering:pause", "THREAD", "Pauses a thread."),
+        "cancel": ("organism.cli.steering:cancel", "THREAD", "Cancels a thread."),
+        "add-budget": ("organism.cli.steering:add_budget", "THREAD UNIT=AMOUNT...", "Raises limits of a thread."),
+    },
+    "Replay and vary": {
+        "replay": (
+            "organism.cli.replay:replay",
+            "THREAD [FILE]",
+            "Runs a thread's handlers again with the answers that they had.",
+        ),
+        "fork": ("organism.cli.fork:fork", "THREAD [FILE]", "Goes on from the first entries of a thread another way."),
+    },
+    "Look after the journal": {
+        "verify": ("organism.cli.verify:verify", "", "Checks that every entry of a journal is as it was written."),
+        "export": ("organism.cli.transfer:export", "[THREAD...]", "Prints threads as JSON lines."),
+        "import": ("organism.cli.transfer:import_", "SOURCE", "Puts exported threads into a journal."),
+        "prune": ("organism.cli.prune:prune", "", "Removes finished threads from a journal."),
+    },
+    "Design and test": {
+        "graph": ("organism.cli.graph:graph", "[FILE]", "Draws who may address whom, as Mermaid."),
+        "models": ("organism.cli.models:models", "[FILE]", "Says what each model alias would use."),
+        "schema": ("organism.cli.schema:schema", "[FILE]", "Prints schemas for editors and readers."),
+        "simulate": ("organism.cli.simulate:simulate", "", "Serves the simulated model over HTTP, in two protocols."),
+    },
 }
-"""Where each command is, what stands behind its name, and what it does."""
+"""The commands as help shows them: where each is, what stands behind its name, and what it does."""
+COMMANDS: Final = {name: each for group in GROUPS.values() for name, each in group.items()}
 
 
 def main() -> None:
@@ -108,7 +125,7 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
     """Runs the command that ``arguments`` name; gives the exit code."""
     debug = "--debug" in arguments  # until they are understood
     try:
-        command, bound, given = _application(streams, helps=_wants_help(arguments)).parse_args(
+        command, bound, given = _application(arguments, streams).parse_args(
             list(arguments), print_error=False, exit_on_error=False
         )
         debug = bool(bound.arguments.get("debug"))
@@ -123,8 +140,6 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
     except JournalError as error:
         streams.note(f"error: {one_line(str(error))}")
         return DAMAGED
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except SystemExit:
         if not _wants_help(arguments):
             raise
@@ -135,8 +150,24 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
             return FAILED
         streams.lose(streams.out, error)  # help is written by itself, and to nothing else
         code = 0
+    except BaseException as error:  # noqa: BLE001 - what is no interrupt goes on
+        return _interrupted(error)
     streams.finish()
     return (code if isinstance(code, int) else 0) or (FAILED if streams.failed else 0)
+
+
+def _interrupted(error: BaseException) -> int:
+    """The exit code after Ctrl-C, which an event loop may raise in a group. Raises what is nothing of the kind."""
+    match error:
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case BaseExceptionGroup():
+            inner: BaseExceptionGroup[BaseException] = error
+            if inner.subgroup(KeyboardInterrupt) is not None:
+                return INTERRUPTED
+        case _:
+            pass
+    raise error
 
 
 def _about(error: Exception) -> str:
@@ -152,8 +183,9 @@ def _wants_help(arguments: Sequence[str]) -> bool:
     return not arguments or not {"-h", "--help"}.isdisjoint(arguments)
 
 
-def _application(streams: Streams, *, helps: bool) -> App:
-    """The command line. What formats its help is loaded only where it ``helps``."""
+def _application(arguments: Sequence[str], streams: Streams) -> App:
+    """The command line. What formats its help is loaded only where that is asked for."""
+    helps = _wants_help(arguments)
     app = App(
         name="organism",
         help="An actor-model message pump for swarms of LLM agents, with budgets that cannot be overrun.",
@@ -161,9 +193,16 @@ def _application(streams: Streams, *, helps: bool) -> App:
         help_format="plaintext",
         default_parameter=Parameter(negative=(), show_default=False),
     )
-    for name, (place, takes, about) in COMMANDS.items():
-        usage = " ".join(["Usage: organism", name, *([takes] if takes else []), "[OPTIONS]"])
-        app.command(place, name=name, help=about, usage=usage)
+    for number, (title, commands) in enumerate(GROUPS.items()):
+        group = Group(title, sort_key=number)
+        for number_in, (name, (place, takes, about)) in enumerate(commands.items()):
+            usage = " ".join(["Usage: organism", name, *([takes] if takes else []), "[OPTIONS]"])
+            # In full, as the command itself says it, where it is asked for: the others are not loaded for that.
+            short = None if name in arguments[:1] else about
+            app.command(place, name=name, help=short, usage=usage, group=group, sort_key=number_in)
+    last = Group("Options", sort_key=len(GROUPS))
+    for flag in (*app.help_flags, *app.version_flags):
+        app[flag].group = last
     return app
 
 

@@ -14,6 +14,7 @@ from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import ConfigurationError, NoQuestionError, NotRunningError, OrganismError
 from organism.payloads import description, encode_fields
+from organism.routing import answers_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +110,7 @@ class People:
                 return True
             handler = self._organism.settings.handlers[question.handler]
             text = text_of(line, self._streams.input) if line.startswith("@") else line
-            await self._organism.answer(question.id, inbox.read(handler, text, said="not taken"))
+            await self._organism.answer(question.id, inbox.read(handler, question.payload, text, said="not taken"))
         except ConfigurationError as error:
             for mistake in error.mistakes:
                 self._streams.note(harmless(mistake))
@@ -142,7 +143,7 @@ def _lines(question: Question, organism: Organism, width: int) -> Iterator[str]:
     human = organism.settings.handlers[question.handler].human
     if human is not None:
         yield "the answer:"
-        for cls in human.replies:
+        for cls in answers_to(question.payload, human.replies):
             yield from (f"  {line}".rstrip() for line in description(cls).splitlines())
     yield _HOW
 

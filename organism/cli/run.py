@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, File, Given, pairs
+from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, File, Given, Labels, pairs
 from organism.cli.running import PLAIN, Accounts, OfRun, accounts_of
 from organism.cli.sending import messages
 from organism.organism import Organism
@@ -19,12 +19,6 @@ What = Annotated[
         metavar="X",
         help="What is sent: XML, JSON, @FILE, - for standard input, or plain text where one required text takes it. "
         "Without it, what the file's 'start:' says is sent.",
-    ),
-]
-Labels = Annotated[
-    tuple[str, ...],
-    Parameter(
-        allow_leading_hyphen=True, json_list=False, metavar="KEY=VALUE", help="A label of the threads; may be repeated."
     ),
 ]
 Resume = Annotated[bool, Parameter(help="First go on with what earlier runs left in the journal.")]

@@ -15,8 +15,9 @@ from cyclopts import Parameter
 from organism.cli.arguments import DEFAULT_FILE, Sets, pairs
 from organism.cli.board import Board
 from organism.cli.check import checked
-from organism.cli.conduct import GRACE, Orders, conduct
+from organism.cli.conduct import GRACE, LAST, Orders, conduct
 from organism.cli.crossings import warning_line
+from organism.cli.interrupts import Interrupts
 from organism.cli.live import LiveBoard
 from organism.cli.logs import logging_to
 from organism.cli.text import one_line
@@ -182,12 +183,18 @@ def _watched(organism: Organism, orders: Orders, streams: Streams) -> int:
                 display = stack.enter_context(LiveBoard(board, streams.err, now=time.time))
                 streams.display = display
                 stack.callback(setattr, streams, "display", None)
-        code = anyio.run(conduct, organism, orders, streams, display, backend=organism.settings.runtime)
+        last_words = _nothing if display is None else display.close
+        interrupts = stack.enter_context(Interrupts(last_words, at_most=orders.grace + LAST))
+        code = anyio.run(conduct, organism, orders, streams, display, interrupts, backend=organism.settings.runtime)
     if streams.failed and organism.settings.journal != "memory:":
         streams.note(
             "what was to be printed is in the journal: 'organism threads' lists it, and 'organism show' tells it"
         )
     return code
+
+
+def _nothing() -> None:
+    """What is to be put in order where nothing is drawn."""
 
 
 def teller(board: Board, streams: Streams) -> Callable[[Fact], None]:

@@ -32,21 +32,22 @@ def serve(model: Mapping[str, Any], host: str, port: int, streams: Streams) -> i
 
     Raises ConfigurationError, in one line, where it cannot listen there.
     """
-    return anyio.run(_serve, SimulatedProvider(wall=time.time, **model), host, port, streams, backend="trio")
+    provider = SimulatedProvider(wall=time.time, **model)
+    with Interrupts(lambda: None) as interrupts:
+        anyio.run(_serve, provider, host, port, streams, interrupts, backend="trio")
+    streams.note(f"answered {provider.answered:,}; {provider.cancelled:,} were not waited for")
+    return 0 if interrupts.number is None else exit_code(interrupts.number)
 
 
-async def _serve(provider: SimulatedProvider, host: str, port: int, streams: Streams) -> int:
+async def _serve(provider: SimulatedProvider, host: str, port: int, streams: Streams, interrupts: Interrupts) -> None:
     async with AsyncExitStack() as stack:
         try:
             server = await stack.enter_async_context(listening(provider, host=host, port=port))
         except OSError as error:
             raise ConfigurationError([_cannot_listen(host, port, error)]) from error
-        with Interrupts(lambda: None) as interrupts:
-            streams.result("\n".join(_how_to_use(server, provider)))
-            await interrupts.wait()
-            await server.drain(_SECONDS_TO_END)
-    streams.note(f"answered {provider.answered:,}; {provider.cancelled:,} were not waited for")
-    return 0 if interrupts.number is None else exit_code(interrupts.number)
+        streams.result("\n".join(_how_to_use(server, provider)))
+        await interrupts.wait()
+        await server.drain(_SECONDS_TO_END)
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:
@@ -62,7 +63,7 @@ def _how_to_use(server: Server, provider: SimulatedProvider) -> list[str]:
     host = f"[{server.host}]" if ":" in server.host else server.host
     url = f"http://{host}:{server.port}"
     key, name = "null" if provider.key is None else KEY, one_line(provider.models[0])
-    usual = f"api_key_env: {key}, price: {{input: 0, output: 0}}"
+    usual = f"api_key_env: {key}, context_window: {provider.options.context_window}, price: {{input: 0, output: 0}}"
     return [
         f"the simulated model answers at {url}; Ctrl-C ends it",
         "in organism.yaml, by either protocol:",

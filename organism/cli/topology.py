@@ -8,6 +8,7 @@ from attrs import frozen
 
 from organism.cli.amounts import limits_text
 from organism.names import ORGANISM
+from organism.payloads.primitives import NO_TOOL, ORGANISM_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ def topology(settings: Settings) -> Topology:
     """What a file says of it, in the order of the file."""
     handlers = settings.handlers
     edges = [
-        Edge(name, peer, _taken(handlers[peer]) if peer in handlers else ())
+        Edge(name, peer, _sent(handler, handlers[peer]) if peer in handlers else ())
         for name, handler in handlers.items()
         for peer in handler.peers
     ]
@@ -94,6 +95,11 @@ def _node(handler: HandlerSettings) -> Node:
 
 def _taken(handler: HandlerSettings) -> tuple[str, ...]:
     return tuple(each.__name__ for each in handler.accepts)
+
+
+def _sent(handler: HandlerSettings, peer: HandlerSettings) -> tuple[str, ...]:
+    never = ORGANISM_ONLY if handler.agent is None else NO_TOOL
+    return tuple(each.__name__ for each in peer.accepts if each not in never)
 
 
 def _brought(settings: Settings) -> Iterator[Edge]:

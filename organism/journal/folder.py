@@ -17,6 +17,7 @@ from organism.journal.folder_known import Known, chain_of, end_of
 from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
 from organism.journal.presence import Presence, barred
+from organism.journal.room import make_folder
 from organism.journal.standing import CONVERSATION, Ledger, Standing
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ class LinesJournal:
         if known is not None and self._files.end(root) is not None:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._presence.began()
             known = self._known[root] = known or self._read(root)
             if self.path(root).exists():

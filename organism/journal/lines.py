@@ -18,6 +18,7 @@ from organism.errors import JournalError
 from organism.journal.chain import CHANGED, Head, head_of, is_sealed, misplaced, seal
 from organism.journal.disk import Disk
 from organism.journal.filenames import SUFFIX, file_name, is_file_name, root_of_name
+from organism.journal.room import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -129,7 +130,7 @@ class LineFiles:
 
     def _opened(self, root: str, path: Path) -> End:
         """The end of a chain that may be there already; all of it is checked."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         end = End()
         if path.exists():
             for line in self.lines(root):

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakSet
 
 from organism.errors import JournalError, JournalHeldError
+from organism.journal.room import make_room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST: Final = 100
 """Bytes of a path that every system takes for a socket."""
+_SUFFIX: Final = ".lock"
 _TRIES: Final = 5
 _PAUSE: Final = 0.002
 """Seconds between two tries: a reader that asks whose it is holds the lock for an instant."""
@@ -45,7 +47,7 @@ class Lock:
         if self._handle is not None:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_room(self._path.with_name(self._path.name.removesuffix(_SUFFIX)))
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise JournalError(f"{self._path} cannot be written: {error.strerror or error}") from error
@@ -136,7 +138,7 @@ def owner_of(path: Path) -> Mapping[str, str] | None:
 def lock_path(path: Path) -> Path:
     """The file that says whose a journal is: ``PATH.lock``, beside the journal itself where ``path`` is a link to it."""
     real = _real(path)
-    return real.with_name(f"{real.name}.lock")
+    return real.with_name(f"{real.name}{_SUFFIX}")
 
 
 def socket_path(path: Path) -> Path:

@@ -37,7 +37,10 @@ def open_journal(
     if place is None:
         return MemoryJournal(vocabulary, marked=marked)
     cls = SqliteJournal if _kind(url) == "sqlite" else LinesJournal
-    return cls(place, vocabulary, durable=durable, readonly=readonly, lock=lock, marked=marked)
+    try:
+        return cls(place, vocabulary, durable=durable, readonly=readonly, lock=lock, marked=marked)
+    except OSError as error:
+        raise JournalError(f"{place} cannot be opened: {error.strerror or error}") from error
 
 
 def place_of(url: str, *, folder: Path | None = None) -> Path | None:

@@ -11,6 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError
+from organism.journal.room import make_room
 from organism.journal.texts import FRAGMENTS, LONGEST, ROOT, grown, whole_bytes
 
 if TYPE_CHECKING:
@@ -89,12 +90,14 @@ def connected(path: Path, *, durable: bool, readonly: bool, patience: float) -> 
 
     ``patience`` is how many seconds one process waits for another that is writing.
     """
-    if path.is_dir():
-        raise JournalError(f"{path} is a folder; a sqlite journal is a file (jsonl:DIR is a folder)")
     try:
+        if path.is_dir():
+            raise JournalError(f"{path} is a folder; a sqlite journal is a file (jsonl:DIR is a folder)")
+        if path.exists() and not path.is_file():
+            raise JournalError(f"{path} is no file")  # a pipe is opened when somebody else opens it, and maybe never
         if readonly:
             return _checked(path, _reading(path, patience))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_room(path)
         db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         return _writing(path, db, durable=durable)
     except sqlite3.Error as error:
@@ -183,7 +186,6 @@ _SAID: Final = {
     "SQLITE_FULL": "cannot be written: there is no space left",
     "SQLITE_BUSY": "is locked by another process that writes it",
     "SQLITE_READONLY": "cannot be written: it is read-only",
-    "SQLITE_CANTOPEN": "cannot be opened: it is no file, or its folder may not be written",
     "SQLITE_PERM": "cannot be opened: permission is denied",
     "SQLITE_CONSTRAINT": "was written by another process meanwhile",
 }
@@ -195,7 +197,21 @@ def said(path: Path, error: Exception) -> str:
     kind = "_".join(name.split("_")[:2])
     if kind in _SAID:
         return f"{path} {_SAID[kind]}"
+    if kind == "SQLITE_CANTOPEN":
+        return _unopened(path)
     return f"{path} cannot be used: {error}"
+
+
+def _unopened(path: Path) -> str:
+    """Why a file cannot be opened. SQLite says no more than that; the system does, of each file that belongs to it."""
+    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        try:
+            each.open("rb").close()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return f"{each} cannot be opened: {error.strerror or error}"
+    return f"{path} cannot be opened: its folder may not be written, or is not there"
 
 
 def concerns_all(error: Exception) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -213,6 +214,18 @@ def ended(process: subprocess.Popen[str], number: int | None = None) -> Ran:
         process.send_signal(number)
     out, err = process.communicate(timeout=60)
     return Ran(process.returncode, out, err)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_are_heard() -> Iterator[None]:
+    """Also where whoever started the tests ignores SIGINT, as a shell does for what a script runs with ``&``: the processes that
+    tests start would inherit that.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

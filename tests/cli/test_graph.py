@@ -144,6 +144,31 @@ def test_tools_and_whoever_gets_dead_letters_are_drawn(desk: Desk) -> None:
     ]
 
 
+def test_an_arrow_names_what_an_agent_may_send_there(desk: Desk) -> None:
+    desk.write(
+        "organism.yaml",
+        """
+        organism: demo
+        budget: {tokens: 1000, grants_by: boss}
+        handlers:
+          writer:
+            agent: {accepts: work:Job, replies: work:Done}
+            description: Writes.
+            peers: [boss]
+          boss:
+            human:
+              accepts: [work:Job, organism.primitives:BudgetRequest]
+              replies: [work:Done, organism.primitives:BudgetDecision]
+            description: Decides.
+        """,
+    )
+    found = json.loads(desk.organism("graph", "--json").out)
+    assert found["edges"] == [
+        {"origin": "writer", "to": "boss", "says": ["Job"]},
+        {"origin": "organism", "to": "boss", "says": ["BudgetRequest"]},
+    ]
+
+
 def test_an_organism_without_handlers_is_a_title(desk: Desk) -> None:
     desk.write("organism.yaml", "organism: empty\n")
     ran = desk.organism("graph")

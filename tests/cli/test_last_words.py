@@ -13,6 +13,7 @@ import pytest
 
 from organism import Context, Organism, Reply
 from organism.cli.conduct import Orders, conduct
+from organism.cli.interrupts import Interrupts
 from organism.cli.streams import Streams
 from organism.settings import StartMessage
 from organism.works import Works
@@ -67,11 +68,14 @@ WORK = '''
 
 
     def keeps(number: int) -> None:
-        """Keeps the process, and sends it a signal as soon as that waits for nothing else."""
+        """Keeps the process, and sends it a signal as soon as that waits for nothing else; again and again, since Python does not
+        hear one in the instant in which it begins to wait.
+        """
         while threading.main_thread().is_alive():
             time.sleep(0.001)
-        os.kill(os.getpid(), number)
-        threading.Event().wait()
+        while True:
+            os.kill(os.getpid(), number)
+            time.sleep(0.001)
 
 
     async def leaves(message: Go, ctx: Context) -> Reply[Go]:
@@ -171,8 +175,9 @@ def test_what_ends_when_nobody_waits_for_it_any_more_is_said(tmp_path: Path, bac
 
     async def main() -> int:
         SlowDisk.late = anyio.Event()
-        return await conduct(organism, orders, streams, None)
+        return await conduct(organism, orders, streams, None, interrupts)
 
-    assert anyio.run(main, backend=backend) == 130
+    with Interrupts(lambda: None) as interrupts:
+        assert anyio.run(main, backend=backend) == 130
     assert out.getvalue() == "ends: Said\n  text: after all\n"
     assert err.getvalue() == "interrupted: leaving what runs; once more ends it at once\n"

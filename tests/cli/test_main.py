@@ -25,6 +25,22 @@ def test_help_names_what_there_is(desk: Desk, capsys: pytest.CaptureFixture[str]
     assert "  graph         Draws who may address whom, as Mermaid.\n" in shown
 
 
+def test_help_shows_commands_in_groups_and_in_the_order_in_which_they_are_needed(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.organism("--help").code == 0
+    groups = [block.splitlines() for block in capsys.readouterr().out.strip().split("\n\n")[2:]]
+    shown = {title: [line.split()[0] for line in lines] for title, *lines in groups}
+    assert shown.pop("Options:") == ["--help,", "--version"]
+    assert shown == {f"{title}:": list(commands) for title, commands in main.GROUPS.items()}
+    assert shown["Run:"] == ["init", "check", "run", "chat", "resume"]
+
+
+def test_help_of_a_command_says_all_that_it_does(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.organism("run", "--help").code == 0
+    assert "else 3 if one was exhausted; else 4 if one is paused" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("columns", [50, 80, 120])
 def test_help_keeps_within_its_width_and_stands_in_columns(
     desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int

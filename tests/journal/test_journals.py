@@ -30,10 +30,10 @@ def test_memory_keeps_the_contract() -> None:
 
 
 @pytest.mark.parametrize("durable", [False, True])
-@pytest.mark.parametrize("url", ["sqlite:not/there/x.db", "jsonl:not/there/x"])
+@pytest.mark.parametrize("url", ["sqlite:not-there/x.db", "jsonl:not-there/x"])
 def test_journals_on_a_disk_keep_the_contract(tmp_path: Path, url: str, *, durable: bool) -> None:
     check_journal(lambda: open_journal(url, folder=tmp_path, vocabulary=WORDS, durable=durable))
-    inside = tmp_path / "not" / "there"
+    inside = tmp_path / "not-there"
     folders = {path.parent for path in tmp_path.rglob("*") if path.is_file()}
     assert folders == {inside if url.startswith("sqlite") else inside / "x"}
 

@@ -14,7 +14,7 @@ from organism.errors import BudgetExhaustedError
 from organism.facts import Ended, Fact
 from organism.journal.chain import canonical
 from organism.journal.codec import decode, encode
-from organism.kernel.fold import fold
+from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
 from organism.payloads import Vocabulary, is_payload
 from organism.testing import Says, ScriptedModel, differences, running
@@ -100,13 +100,11 @@ async def test_a_record_comes_back_as_it_was_and_folds_to_the_same_state() -> No
     assert {"CallRefused", "CallCompleted", "Stopped", "Exhausted", "LimitsSet", "Closed", "Ended"} <= kinds
     back = [decode(json.loads(canonical(encode(fact, "r"))), WORDS) for fact in record]
     assert back == record
-    ours: list[Any] = []
-    theirs: list[Any] = []
-    fold(organism.settings, record, lambda state: ours.append(snapshot(state)))
-    fold(organism.settings, back, lambda state: theirs.append(snapshot(state)))
-    assert len(ours) == len(record)
-    for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        assert not differences(one, other), f"after fact {number}"
+    ours, theirs = Fold(organism.settings), Fold(organism.settings)
+    for number, (one, other) in enumerate(zip(record, back, strict=True)):
+        ours.apply(one)
+        theirs.apply(other)
+        assert not differences(snapshot(ours.state), snapshot(theirs.state)), f"after fact {number}"
 
 
 async def test_a_record_can_be_read_without_its_classes() -> None:

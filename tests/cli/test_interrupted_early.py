@@ -1,0 +1,51 @@
+"""A signal that comes while an event loop starts ends the process as one that comes later does: no traceback, no message half sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Desk
+
+INTERRUPTING = '''
+"""The command line, in a process that is interrupted where it calls this function for the first time."""
+
+import signal
+import sys
+
+from organism.cli.main import main
+
+moment = sys.argv.pop(1)
+
+
+def interrupt(frame, event, arg):
+    if event == "call" and f"{frame.f_code.co_filename}:{frame.f_code.co_name}".endswith(moment):
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGINT)
+
+
+sys.setprofile(interrupt)
+main()
+'''
+LOOP = "asyncio/base_events.py:__init__"
+SERVER = "organism.server.http.Server>:__init__"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (LOOP, "run", "--set", "runtime=asyncio"),
+        (LOOP, "chat", "--to", "shouter", "--set", "runtime=asyncio", "--quiet"),
+        ("trio/_core/_run.py:spawn_impl", "run"),
+        (SERVER, "simulate", "--port", "0"),
+    ],
+)
+def test_an_interrupt_while_the_loop_starts_is_no_crash(desk: Desk, arguments: tuple[str, ...]) -> None:
+    desk.write("interrupting.py", INTERRUPTING)
+    ran = desk.process(*arguments, program=["interrupting.py"])
+    assert ran.code == 130
+    assert "Traceback" not in ran.err
+    assert "never awaited" not in ran.err
+    assert "shouter" not in ran.out
