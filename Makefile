@@ -57,7 +57,7 @@ coverage: $(VENV)/.test ## which lines and branches the tests do not reach
 bench: $(VENV)/.bench ## the figures of docs/performance.md; PEERS=DIR adds others; ARGS="soak.py 10000 2" runs one benchmark alone
 	@$(BIN)/python benchmarks/$(if $(ARGS),$(ARGS),report.py $(if $(PEERS),--peers "$(PEERS)"))
 
-compiled: $(VENV)/.bench ## the kernel and the budget rules compiled to C, beside them as they are; ARGS=test runs their tests (needs a C compiler)
+compiled: $(VENV)/.bench ## the kernel and what steps handlers compiled to C, beside them as they are; ARGS=test runs their tests (needs a C compiler)
 	@$(BIN)/python benchmarks/compiled.py $(ARGS)
 
 endure: $(VENV)/.test ## what takes long and judges more than it measures: every law under load, crashes, cuts

@@ -106,10 +106,10 @@ def five_nodes() -> tuple[Kernel, Message]:
     made = kernel()
     turn = Beginning(id="c", budget=BUDGET, accounts=IN)
     made.accept("t", "boss", Task(), BUDGET, {}, 0.0, turn_of=turn)
-    boss = made.take()
+    boss = made.schedule.take()
     assert boss is not None
     made.asks.ask(boss, "worker", Task(), 0.0)
-    worker = made.take()
+    worker = made.schedule.take()
     assert worker is not None
     assert [node.scope for node in worker.thread.node.path] == [
         "sub-thread", "thread", "conversation", "account", "organism",

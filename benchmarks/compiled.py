@@ -1,4 +1,4 @@
-"""The kernel and the budget rules compiled to C by mypyc, beside the same sources as they are.
+"""The kernel, the budget rules and what steps handlers compiled to C by mypyc, beside the same sources as they are.
 
     compiled.py [RUNS]       W1, W2F, W2C, W4, turns, holds: both in turn, and how many times as fast; medians of RUNS (5)
     compiled.py test         the tests of the kernel, the budgets and the hard cases, on what was compiled

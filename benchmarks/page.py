@@ -178,7 +178,7 @@ def _compiled(part: dict[str, Any]) -> str:
     ]
     return "\n".join([
         "## Compiled\n",
-        ("The same sources, with the kernel and the budget rules [compiled to C](how-to/compile.md) and all else as it is, in turn with them as they are:"
+        ("The same sources, with the kernel, the budget rules and what steps handlers [compiled to C](how-to/compile.md) and all else as it is, in turn with them as they are:"
          " what the interpreter takes of it.\n"),
         _circumstances(part),
         _table(["work", "us of CPU", "compiled", "times as fast"], rows),

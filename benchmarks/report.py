@@ -4,7 +4,7 @@
 
 peers    our rates beside those of others, in turn; needs ``--peers``, a folder with ``setup`` and ``compare`` whose ``setup`` has run
 own      rates, latency, memory and starting up: medians of N runs (5)
-compiled the same with the kernel and the budget rules compiled to C, beside them as they are: medians of N runs
+compiled the same with the kernel, the budget rules and what steps handlers compiled to C, beside them as they are: medians of N runs
 growth   what each of them comes to as something grows: medians of N runs, too
 page     nothing is measured: the page is written anew from the last figures
 

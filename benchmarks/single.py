@@ -165,7 +165,7 @@ async def waits(rounds: int) -> None:
 async def nodes(count: int) -> None:
     made = kernel()
     made.accept("t", "boss", Task(), BUDGET, {}, 0.0, turn_of=Beginning(id="c", budget=BUDGET, accounts=IN))
-    message = made.take()
+    message = made.schedule.take()
     assert message is not None
     path = message.thread.node.path
     claim = Claim(input_tokens=100, wish=20, exact=True, input_cost=5, output_price=1)

@@ -34,6 +34,7 @@ from organism.pump.calling import Calling
 from organism.pump.gauges import budget_view
 from organism.pump.handles import ThreadHandle
 from organism.pump.keys import question
+from organism.pump.meanwhile import Waiting, stand_in_line
 from organism.pump.memory import HandlerState, copied
 from organism.pump.threads import run_from_thread
 from organism.results import result_of
@@ -59,13 +60,12 @@ class Context(Calling):
     _options: Mapping[str, Any] | None = None
     _random: random.Random | None = None
     _times: Iterator[float] | None = None
+    _state: HandlerState | None = None
 
     def __init__(self, pump: Pump, delivery: Delivery) -> None:
-        message = delivery.message
         self._delivery = delivery
-        self._message = message
+        self._message = message = delivery.message
         self._pump = pump
-        self._state: HandlerState | None = None
         if message.past is not None and message.past.rerun:
             self._unasked = set(message.known or ())
 
@@ -166,18 +166,19 @@ class Context(Calling):
     # Threads
 
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
-        """Runs a plain function in a worker thread, so that what waits there keeps nobody else from running. It is how a handler that
-        is a plain ``def`` is called.
+        """Runs a plain function in a worker thread, where it may block without stopping the event loop; returns what it returns.
+        Handlers that are a plain ``def`` are called like this.
 
-        Cancelled or out of time, the delivery ends at once; the function cannot be stopped, and what it gives then is dropped.
+        Where the delivery is cancelled or runs out of time, it ends at once; the function cannot be stopped, and its result is dropped.
         """
         if self._delivery.over:
             await self._turned_away()
         return await self._pump.threads.run(self._message, function, *args)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """For plain functions, which run in a thread: awaits ``work`` in the delivery, and gives what it gives; as in
-        ``answer = ctx.run(ctx.ask("shouter", greeting))``. Raises what it raises, and OrganismError in a coroutine, where ``await`` does it.
+        """For plain functions, which run in a thread: awaits ``work`` in the delivery, and returns its result, as in
+        ``answer = ctx.run(ctx.ask("shouter", greeting))``. Raises what ``work`` raises; and OrganismError in a coroutine, which is to
+        use ``await``.
         """
         return run_from_thread(work)
 
@@ -209,10 +210,11 @@ class Context(Calling):
         return _answer_of(ask, to, expect)
 
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
-        """Asks for more of a unit; whoever ``grants_by`` names decides. Whether anything was granted: ``ctx.budget`` has how much.
+        """Asks for more of a unit; the handler that ``grants_by`` names decides. Returns whether anything was granted; ``ctx.budget`` has
+        the limit as it is then.
 
         It costs a message, and one more for the decision. Raises ConfigurationError for what is no unit or amount, and as
-        :meth:`ask` where the question cannot be borne.
+        :meth:`ask` where the budget cannot bear the question.
         """
         try:
             asked = Decimal(str(amount))
@@ -285,7 +287,9 @@ class Context(Calling):
                     for ask in asks:
                         await waits.answer_to(ask)
         finally:
-            await delivery.end_waiting()
+            event = delivery.end_waiting()
+            if event is not None:
+                await stand_in_line(delivery, event)
 
     def _give_up(self, ask: Ask, to: str = "", timeout: float | None = None) -> None:
         """An ask of ``to`` was not done in time, or whoever waits for it was cancelled."""
@@ -293,7 +297,7 @@ class Context(Calling):
         self._pump.kernel.asks.abandon(ask, self._pump.now())
         self._pump.carry_out()
         cancelled = Failure("timeout", "the ask was cancelled", retry=True)
-        ask.answer = cancelled if timeout is None else late(to, timeout)
+        ask.answer = cancelled if timeout is None else timed_out(to, timeout)
 
     async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
         """Opens a sub-thread that runs beside this handler, with a budget inside this thread's.
@@ -305,7 +309,7 @@ class Context(Calling):
         settings = self._limits_of(to, budget)
         key = self._key("spawn", question(to, payload, repr(settings)))
         handle = await self._spawn(to, payload, settings, key)
-        return handle.held_by(self._delivery.waiting())
+        return handle.held_by(Waiting(self._delivery))
 
     def _limits_of(self, to: str, budget: Mapping[str, Any] | None) -> BudgetSettings:
         """The budget of a sub-thread: its handler's own, with what was given over it."""
@@ -351,7 +355,7 @@ class Context(Calling):
 def _answer_of(ask: Ask, to: str, expect: type | None) -> Any:
     """The payload that an ask was answered with. Raises as :func:`payload_of`."""
     # Without an answer it was cut off before the process ended that waited for it.
-    return payload_of(late(to) if ask.answer is None else ask.answer, expect)
+    return payload_of(timed_out(to) if ask.answer is None else ask.answer, expect)
 
 
 def payload_of(answer: Any, expect: type | None) -> Any:
@@ -363,7 +367,7 @@ def payload_of(answer: Any, expect: type | None) -> Any:
     return answer
 
 
-def late(to: str, timeout: float | None = None) -> Failure:
+def timed_out(to: str, timeout: float | None = None) -> Failure:
     """What an asker hears of an ask that was not answered in ``timeout`` seconds; ``None``: in those of an earlier process."""
     within = "in time" if timeout is None else f"within {timeout:g} s"
     return Failure("timeout", f"'{to}' did not reply {within}", retry=True)

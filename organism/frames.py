@@ -6,7 +6,7 @@ Plain state with pure questions about it. Only the kernel changes it.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from attrs import define
 
@@ -77,6 +77,7 @@ PLACE: Final = 3
 """Its mailbox, and a place of its handler is kept for it."""
 
 
+@final
 class Message:
     """A payload for ``to``, in a frame of a thread. Only the kernel makes messages; handlers see the payload.
 
@@ -102,7 +103,7 @@ class Message:
         self.sender = sender
         self.frame = frame
         self.kind = kind
-        # What follows changes while it waits and is delivered. One is made for each message: what most never have is made when it is needed.
+        # What follows changes while it waits and is delivered. What most messages never need is made when it is needed.
         self.past: Past | None = None
         self.dealings: Dealings | None = None
         self.holds = 0  # MAILBOX, IN_LINE or PLACE
@@ -173,6 +174,7 @@ class Message:
         return None if self.dealings is None else self.dealings.known
 
 
+@final
 class Frame:
     """One call: what opened it, and how many of its deliveries and child frames are open (R1).
 
@@ -207,6 +209,7 @@ class Frame:
         self.answered = False
 
 
+@final
 class Ask:
     """A delivery that waits for the first reply of a frame. ``answer`` is the payload or the failure once ``done``."""
 
@@ -219,6 +222,7 @@ class Ask:
         self.answer: Any = None
 
 
+@final
 class Conversation:
     """What lasts over several threads, its turns: limits, state, and the prompts that the next ones are told by (R6).
 
@@ -255,13 +259,14 @@ class Conversation:
 
 @define(weakref_slot=False)
 class Below:
-    """What a thread has below it: its live sub-threads by id, those of them that calls share by handler, and the records of those that ended."""
+    """What a thread has below it: live sub-threads by id, those of them that calls share by handler, the records of those that ended."""
 
     subs: dict[str, Thread] | None = None
     shared: dict[str, Thread] | None = None
     records: list[Any] | None = None
 
 
+@final
 class Thread:
     """One chain of handling: its budget, its frames by count, its mailboxes, and what it has come to so far."""
 
@@ -391,6 +396,11 @@ class Thread:
     def stopping(self) -> Failure | None:
         """As :class:`Ending` has it."""
         return None if self.ending is None else self.ending.stopping
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was stopped, or has run out and hands in what it has: nothing more is begun in it."""
+        return self.ending is not None and (self.ending.closing or self.ending.stopping is not None)
 
     def reply(self, handler: str, payload: Any) -> None:
         """A reply has left it. Most threads have one at most, and none for most of their time: no list is kept for that."""

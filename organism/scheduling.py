@@ -23,6 +23,7 @@ IN_A_ROW: Final = 64
 """Messages that are taken depth-first before whoever waits longest has its turn."""
 
 
+@final
 class Slot:
     """The places of one handler that has a ``concurrency``: how many are taken, and the deliveries that wait for one."""
 
@@ -59,6 +60,7 @@ class Gate(Protocol):
         ...
 
 
+@final
 class Schedule:
     """The ready queue. ``concurrency`` gives the places of handlers that have a limit, ``places`` those of the organism.
 
@@ -97,7 +99,9 @@ class Schedule:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing has a place, and nothing is about to be taken. What was begun may go on all the same, once it has heard what it waits for."""
+        """Whether nothing has a place, and nothing is about to be taken. What was begun may go on all the same, once it has heard what
+        it waits for.
+        """
         return not (self.running or self._limbo or self._ready)
 
     def put(self, message: Message) -> None:

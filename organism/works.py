@@ -138,6 +138,7 @@ class Works:
             on_rest=self._handles.rest,
             on_go_on=self._handles.go_on,
             histories=self.histories,
+            hooks=self._hooks(),
             writer=writer,
         )
         self.pump.ears = self._audience.ears
@@ -151,15 +152,18 @@ class Works:
             handles=self._handles,
         )
         self.pump.handle = self.ingress.handle
-        if any(settings.hooks.values()):
-            self.pump.hooks = Hooks(settings.hooks, held=self._held, mark=self._audience.marked.mark)
         if self.durable is not None:
             self.pump.beside = Control(settings, self.pump, self.durable, self.ingress).serve
         if settings.session_log is not None:
             self._audience.write_session_log(settings.session_log)
         self._background = Background(self.pump, self._handles.close)
         if settings.watchdog is not None:
-            self._watchdog = Watchdog(settings.watchdog, self.pump.running)
+            self._watchdog = Watchdog(settings.watchdog, self.pump.running, self.pump.aside)
+
+    def _hooks(self) -> Hooks | None:
+        """What is asked at the fixed points, where anything is."""
+        hooks = self._settings.hooks
+        return Hooks(hooks, held=self._held, mark=self._audience.marked.mark) if any(hooks.values()) else None
 
     async def run(self) -> None:
         """Runs the pump in the background, and returns once it takes work."""

@@ -1,9 +1,9 @@
-"""One hop: a delivery that ends with one plain answer and comes to nothing else: a message to a handler in its own thread, or a reply to whoever
+"""One hop: a delivery that ends with one plain answer and nothing else: a message to a handler in its own thread, or a reply to whoever
 waits for it. By far the most do.
 
-A hop comes to what :func:`organism.kernel.answers.check_answer`, :func:`organism.kernel.carrying.carry_out` and the end of a delivery come to for
-any answer; here it is one look and one go. What the delivery leaves behind takes its place, so that most counts stay as they are. Whatever is
-not plain goes the long way, which also says why something may not be sent.
+A hop comes to the same as :func:`organism.kernel.answers.check_answer`, :func:`organism.kernel.carrying.carry_out` and the end of a
+delivery, which take any answer; here all of it is one look and one go. The new message takes the place of the delivery that is over, so
+that most counts stay as they are. Whatever is not plain goes the long way, which also says why something may not be sent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from organism.routing import Route
 
 
-_AWAY: Final = (Ask, Thread)
 _KINDS: Final[dict[type[Outgoing], str]] = {Send: "send", Forward: "forward", Reply: "reply"}
 
 
@@ -39,12 +38,16 @@ def hop(
     at: float,
     placed: bool,  # noqa: FBT001 - nearly every delivery comes by
 ) -> bool:
-    """Ends a delivery with this answer, whose handler made these ``changes`` of its state. False: there is more to it, and nothing has happened."""
+    """Ends a delivery with this answer, whose handler made these ``changes`` of its state. ``False``: it is not plain, and nothing has
+    happened.
+    """
     if message.dealings is not None or message.past is not None or message.route.tries_again or state.rings is not None:
         return False
     to = whereto(state, message, out)
-    if to is None or (isinstance(to, _AWAY) and has_reached(message.thread.node)):
-        return False  # a limit was lowered: a level is told of, though nothing is charged
+    if to is None:
+        return False
+    if type(to) is Ask or type(to) is Thread:
+        return _hand_out(state, book, message, to, out.payload, changes, at, placed)
     quiet = not (book.listening or message.holds or state.inbox.questions or changes or at >= state.pools.rolls_at)
     if quiet:
         state.now = at
@@ -52,13 +55,8 @@ def hop(
     else:
         _begin(state, book, message, changes, at)
     thread, frame = message.thread, message.frame
-    if isinstance(to, _AWAY):
-        _hand_out(state, to, frame, out.payload)
-        state.finish(message, placed=placed)
-        book.write(facts.Answered, thread, seq=message.seq, handler=message.to, state=changes or None)
-        return True
     thread.seq = seq = thread.seq + 1
-    heir = to if isinstance(to, Frame) else _opened(frame, seq, to, out)
+    heir = to if type(to) is Frame else _opened(frame, seq, to, out)
     if heir.above is not frame:
         frame.answered = True
     sent = Message(thread, seq, heir.route, out.payload, message.to, heir, _KINDS[type(out)])
@@ -77,7 +75,7 @@ def hop(
         book.half_done = False
     else:
         state.let_go(message, placed=placed)
-        book.write(facts.Answered, thread, seq=message.seq, handler=message.to, state=changes or None)
+        write_answered(book, message, changes)
     return True
 
 
@@ -89,12 +87,35 @@ def _begin(
         state.set_state(message.thread, message.to, changes)
 
 
-def _hand_out(state: State, to: Ask | Thread, frame: Frame, payload: Any) -> None:
+def write_answered(book: Book, message: Message, changes: Mapping[str, tuple[Any] | None] | None) -> None:
+    """Ends the change that a delivery has come to."""
+    if book.listening:
+        book.write(facts.Answered, message.thread, seq=message.seq, handler=message.to, state=changes or None)
+    else:
+        book.unheard(message.thread)
+
+
+def _hand_out(
+    state: State,
+    book: Book,
+    message: Message,
+    to: Ask | Thread,
+    payload: Any,
+    changes: Mapping[str, tuple[Any] | None] | None,
+    at: float,
+    placed: bool,  # noqa: FBT001 - as above
+) -> bool:
     """Gives a reply to the ask that waits for it, or to the outside."""
-    if isinstance(to, Ask):
+    if has_reached(message.thread.node):
+        return False  # a limit was lowered: a level is told of, though nothing is charged
+    _begin(state, book, message, changes, at)
+    if type(to) is Ask:
         state.resolve(to, payload)
     else:
-        state.leave(frame, payload)
+        state.leave(message.frame, payload)
+    state.finish(message, placed=placed)
+    write_answered(book, message, changes)
+    return True
 
 
 def _opened(frame: Frame, seq: int, route: Route, out: Outgoing) -> Frame:
@@ -110,8 +131,8 @@ def _opened(frame: Frame, seq: int, route: Route, out: Outgoing) -> Frame:
 
 
 def whereto(state: State, message: Message, out: Outgoing) -> Route | Frame | Ask | Thread | None:
-    """Where an answer goes that is plain: to a handler that its sender has sent such a value before; as a reply to the frame above, to the ask
-    that waits for it, or out of the thread. ``None``: there is more to look at.
+    """Where a plain answer goes: to a handler that its sender has sent such a value before; as a reply to the frame above, to the ask
+    that waits for it, or out of the thread. ``None``: it is not plain.
     """
     thread, frame = message.thread, message.frame
     if thread.ending is not None:
@@ -135,7 +156,7 @@ def whereto(state: State, message: Message, out: Outgoing) -> Route | Frame | As
 
 
 def _listener(frame: Frame, payload: object) -> Frame | Ask | Thread | None:
-    """Who gets a reply: the ask that waits, the outside (its thread), or the frame above, in the same thread, which takes it as the first reply."""
+    """Who gets a reply: the ask that waits; the outside (its thread); or the frame above, in the same thread, as its first reply."""
     asker, caller, thread = frame.asker, frame.parent, frame.thread
     if asker is not None:
         return None if asker.done else asker
@@ -169,4 +190,4 @@ def _steps(sent: Message, frame: Frame) -> Iterator[facts.Step]:
         yield facts.Handed(frame=ref(frame), to=ref(sent.frame))
 
 
-__all__ = ["hop", "whereto"]
+__all__ = ["hop", "whereto", "write_answered"]

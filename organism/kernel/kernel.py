@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from organism import facts
 from organism.budget.claims import MESSAGES
@@ -26,13 +26,13 @@ from organism.kernel.conversations import begun, out_of_time, unheard
 from organism.kernel.ends import Ends
 from organism.kernel.failures import climb
 from organism.kernel.grants import Grants
-from organism.kernel.hop import hop
+from organism.kernel.hop import hop, write_answered
 from organism.kernel.imaging import image_of
 from organism.kernel.loops import note_loops
 from organism.kernel.notices import stands
 from organism.kernel.opening import open_thread
 from organism.kernel.people import People
-from organism.kernel.recall import remember
+from organism.kernel.recall import note_clock, remember
 from organism.kernel.retries import Retries
 from organism.kernel.sendable import remember_met, whom_before, wrong_to_send
 from organism.kernel.state import State
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from organism.settings import BudgetSettings, Settings
 
 
+@final
 class Kernel:
     """The core of one organism. ``at`` is always the instant, in seconds of a clock that never goes back.
 
@@ -79,8 +80,6 @@ class Kernel:
         self.people = People(self.state, self.book, self)
         self.retries = Retries(self.state, self.book, self.ends, self.asks, self.unfit)
         self.schedule = self.state.schedule
-        self.take = self.schedule.take
-        """Takes the next delivery, which has a place then; ``None`` where nothing is ready, or no place is free."""
 
     # From outside
 
@@ -183,13 +182,11 @@ class Kernel:
             kernel.set_state(thread, message.to, state)
         looped = self._carry(message, plan) if plan else None
         if message.dealings is not None:
+            note_clock(kernel, message)
             post_notices(kernel, message)
             self.asks.leave(message)
         kernel.finish(message, placed=placed)
-        if self.book.listening:
-            self.book.write(facts.Answered, thread, seq=message.seq, handler=message.to, state=state or None)
-        else:
-            self.book.unheard(thread)
+        write_answered(self.book, message, state)
         if looped is not None:
             self.ends.stop(root_of(thread), looped, at)
         return None
@@ -234,6 +231,7 @@ class Kernel:
             return
         self.retries.tell(message, failure, at)
         self.book.begin(at)
+        note_clock(self.state, message)
         if lack is not None and lack.unit >= 0:
             fire_rest(self.state, message.thread, message, lack.node, lack.unit, at_once=False)
         stops = self.retries.halt(message, failure)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -49,6 +49,7 @@ class Host(Protocol):
         ...
 
 
+@final
 class Laid:
     """What a delivery is laid aside for: that these asks are done. ``left`` counts those that are not.
 
@@ -82,6 +83,7 @@ class Laid:
             self._aside.answered(self)
 
 
+@final
 class Aside:
     """The deliveries of a pump that are laid aside, and which of them go on."""
 
@@ -89,7 +91,7 @@ class Aside:
         self._pump = pump
         self.check_written = pump.check_written
         self.stepped: Delivery | None = None
-        """Whose handler was stepped last. It is being stepped now, if it neither is over nor waits."""
+        """Whose handler is stepped in place at this moment."""
         self.homes: dict[anyio.CancelScope, Callable[[], bool]] = {}
         """What tells of each worker, by its scope, that nothing was left open in its task."""
         self.ready: deque[Delivery] = deque()
@@ -108,7 +110,6 @@ class Aside:
 
     def put(self, laid: Laid, coro: Coroutine[Any, Any, Any]) -> Laid:
         """Lays a delivery aside; gives what for."""
-        self.stepped = None
         asking = self._pump.waits.asking
         for ask in laid.asks:
             if not ask.done:

@@ -12,7 +12,7 @@ from organism.models.streams import CompletionStream
 from organism.outcomes import Failure
 from organism.pump import runtime
 from organism.pump.caller import Caller
-from organism.pump.delivery import failure_of
+from organism.pump.failures import failure_of
 from organism.pump.gauges import budget_view
 from organism.pump.ledger import CallLedger
 from organism.pump.waits import PATIENCE

@@ -12,7 +12,7 @@ from organism.kernel.sameness import is_keyed
 from organism.pump.caller import Caller
 from organism.pump.keys import Keys, completion_of
 from organism.pump.ledger import CallLedger
-from organism.pump.meanwhile import meanwhile
+from organism.pump.meanwhile import Waiting, meanwhile
 from organism.pump.memory import check_running
 from organism.pump.streaming import ContextStream, KeptStream
 
@@ -194,7 +194,7 @@ class Calling(Caller[ContextStream]):
         )
         with ledger.watched():
             async with AsyncExitStack() as stack:
-                async with self._delivery.waiting():
+                async with Waiting(self._delivery):
                     inner = await stack.enter_async_context(self._pump.router.stream(call, ledger))
                 yield ContextStream(inner, self._delivery)
             await ledger.completed(inner.as_it_came)

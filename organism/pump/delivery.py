@@ -1,95 +1,25 @@
-"""One handler call: stepping it in place, its deadline, and the place it gives back while it waits."""
+"""One handler call: its deadline, how it is cancelled, and the place it gives back while it waits. What it awaits is awaited elsewhere."""
 
 from __future__ import annotations
 
-import types
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
-import anyio
-
-from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, Refused
-from organism.likeness import without_secrets
-from organism.names import class_name
 from organism.outcomes import Failure
-from organism.payloads.primitives import FailureCode
-from organism.pump.runtime import Abandoned, checkpoint, keep_for_ever
-from organism.settings import UNITS
-
-PATIENCE: Final = 5.0
-"""Seconds that a handler may take to end when it is cancelled, be it to clean up; then it is left behind."""
-CANCELLED: Final = object()
-"""What a handler is said to wait for whose task is cancelled."""
-_LONGEST: Final = 10_000
-"""Characters of an exception's text that callers are told."""
-_NAME: Final = 200
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Coroutine, Generator, Mapping
-    from types import TracebackType
+    from collections.abc import Callable, Coroutine, Mapping
+
+    import anyio
 
     from organism.frames import Message
     from organism.kernel import Kernel
-    from organism.message import Outgoing
+    from organism.pump.runtime import Event
     from organism.pump.timers import Timer, Timers
     from organism.settings import HandlerSettings
 
-
-async def step(coro: Coroutine[Any, Any, Any], context: contextvars.Context, suspended: Callable[[], None]) -> Any:
-    """Runs a coroutine in this task and in the context of its handler; says once when it first waits.
-
-    If it finishes without waiting, no task was spawned for it and nothing else has run in between.
-    """
-    try:
-        waits_for = context.run(coro.send, None)
-    except StopIteration as finished:
-        return finished.value
-    return await go_on(coro, context, suspended, waits_for)
-
-
-class LeftBehind(BaseException):
-    """A handler that did not end when it was cancelled is not stepped any more."""
-
-
-async def raised(error: BaseException) -> None:
-    """What a handler that has raised still comes to: whoever awaits it gets the exception."""
-    raise error
-
-
-@types.coroutine
-def go_on(
-    coro: Coroutine[Any, Any, Any],
-    context: contextvars.Context,
-    suspended: Callable[[], None],
-    waits_for: Any,
-    delivery: Delivery | None = None,
-) -> Generator[Any, Any, Any]:
-    """The rest of a handler's coroutine that was stepped once, and waits for something; says so at once. Raises LeftBehind in place of
-    stepping the handler once its ``delivery`` is; what it has asked for is seen through, so that nothing is held.
-
-    One that was laid aside and is to be cancelled waits for ``CANCELLED``.
-    """
-    suspended()
-    while True:
-        try:
-            if waits_for is CANCELLED:
-                yield from checkpoint().__await__()
-            value = None if waits_for is CANCELLED else (yield waits_for)
-        except GeneratorExit as error:  # of the worker, not of the handler
-            context.run(coro.close)
-            raise Abandoned from error
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's to handle
-            go_on = partial(coro.throw, error)
-        else:
-            go_on = partial(coro.send, value)
-        if delivery is not None and delivery.left and not delivery.in_our_hands:
-            keep_for_ever(coro)
-            raise LeftBehind
-        try:
-            waits_for = context.run(go_on)
-        except StopIteration as finished:
-            return finished.value
+PATIENCE: Final = 5.0
+"""Seconds that a handler may take to end when it is cancelled, be it to clean up; then it is left behind."""
 
 
 class Host(Protocol):
@@ -99,6 +29,8 @@ class Host(Protocol):
     handlers: Mapping[str, HandlerSettings]
     timers: Timers
     now: Callable[[], float]
+    event: Callable[[], Event]
+    """Makes what a task waits for, on the running event loop."""
     goes_on: Callable[[Delivery], None]
     """Has one stepped on that was laid aside."""
 
@@ -115,6 +47,7 @@ class Host(Protocol):
         ...
 
 
+@final
 class Delivery:
     """A message on its way through its handler. ``scope`` is the worker's; cancelling it stops this handler alone. ``None``: it is laid
     aside, and nobody steps it.
@@ -157,11 +90,12 @@ class Delivery:
         self.interrupted: Failure | None = None
         """Why its scope was cancelled, where it was not from above."""
         self.suspended_once = False
-        self.result: tuple[Outgoing, ...] | Failure = ()
+        self.result: Any = ()
+        """What it came to: a tuple of what its handler answered with, or a Failure."""
         self.context: Any = None
         """What its handler sees."""
         self._waits = 0
-        self._line: Callable[[], None] | None = None
+        self._line: Callable[[], object] | None = None
         """Called when it need not stand in line for a place any more."""
         self._timer: Timer | None = None
         timeout = handler.timeout
@@ -237,10 +171,6 @@ class Delivery:
             self._host.timers.cancel(self._patience)
             self._patience = None
 
-    def waiting(self) -> Waiting:
-        """A block in which the delivery waits for others: it keeps no place, and its timeout stands still (R3, R8)."""
-        return Waiting(self)
-
     def begin_waiting(self) -> None:
         """Gives its place back, at the first of what it waits for."""
         self._waits += 1
@@ -256,23 +186,20 @@ class Delivery:
             self._host.kernel.state.inbox.stir(self.message.thread)
             self._host.carry_out()
 
-    async def end_waiting(self) -> None:
-        """Takes a place again, after the last of what it waited for; waits for one if none is free."""
+    def end_waiting(self) -> Event | None:
+        """Takes a place again, after the last of what it waited for. Where none is free, it stands in line: what is set when it need not any more."""
         self._waits -= 1
-        if self._waits or self.over or self.placed:
-            return
-        if self._takes_place():
-            return
-        event = anyio.Event()
-        line = self._line = event.set
-        try:
-            await event.wait()
-        except BaseException:
-            if self._line is line:
-                # Cancelled while it stood in line. It runs on all the same, be it only to clean up: so it counts.
-                self._line = None
-                self._force_back()
-            raise
+        if self._waits or self.over or self.placed or self._takes_place():
+            return None
+        event = self._host.event()
+        self._line = event.set
+        return event
+
+    def leave_line(self, event: Event) -> None:
+        """It was cancelled while it stood in line. It runs on all the same, be it only to clean up: so it counts."""
+        if self._line == event.set:
+            self._line = None
+            self._force_back()
 
     def lay_aside(self, coro: Coroutine[Any, Any, Any], laid: object) -> None:
         """Its handler waits for asks in no task: nobody steps it until they are done (see :mod:`organism.pump.aside`)."""
@@ -337,90 +264,4 @@ class Delivery:
             line()
 
 
-class Waiting:
-    """An async context manager; see :meth:`Delivery.waiting`."""
-
-    __slots__ = ("_delivery",)
-
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-
-    @property
-    def message(self) -> Message:
-        """What is delivered."""
-        return self._delivery.message
-
-    async def __aenter__(self) -> None:
-        self._delivery.begin_waiting()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._delivery.end_waiting()
-
-
-def failure_of(error: BaseException) -> Failure:
-    """What a caller hears of an exception that left a handler (R2, R3, R17); a fixed word for one that raises when it is asked."""
-    try:
-        return _failure_of(error)
-    except Exception:  # noqa: BLE001 - it is the handler's, and whatever it says of itself is its own code
-        return Failure("crashed", f"{class_name(error)}, which cannot be told", retry=True)
-
-
-def _failure_of(error: BaseException) -> Failure:  # noqa: PLR0911 - a case for each kind
-    error = _leading(error)
-    match error:
-        case Refused():
-            return Failure("refused", _said(error))
-        case BudgetExhaustedError():
-            return Failure("exhausted", _said(error), unit=_unit(error.unit), scope=_scope(error.scope))
-        case HandlerFailedError():
-            code = next((each for each in get_args(FailureCode) if each == error.code), None)
-            if code is None:  # the handler made it up: what callers may hear is a closed list
-                return Failure("crashed", _speakable(f"{error.code}: {error.text}"), bool(error.retry))
-            return Failure(code, _speakable(error.text), bool(error.retry), _unit(error.unit), _scope(error.scope))
-        case ModelError():  # it says all there is, and is no fault of the handler's code
-            return Failure("crashed", _said(error), retry=True)
-        case SystemExit() | GeneratorExit():
-            said = f"{class_name(error)}: {_said(error)}".removesuffix(": ")
-            return Failure("crashed", f"{said} left the handler, which ends this delivery and no more", retry=True)
-        case _:
-            said = _said(error)
-            return Failure("crashed", f"{class_name(error)}: {said}" if said else class_name(error), retry=True)
-
-
-def _said(error: BaseException) -> str:
-    """An exception's text; none where it cannot even tell that."""
-    try:
-        return _speakable(str(error))
-    except Exception:  # noqa: BLE001 - it is the handler's; its kind is told, and the log has the rest
-        return ""
-
-
-def _speakable(text: object) -> str:
-    """A text as payloads can hold it: half characters are escaped, since callers are told it in one. It is cut where it is long,
-    and keys are left out: exceptions quote what they failed of.
-    """
-    said = str.__str__(str(text))
-    if len(said) > _LONGEST:
-        said = f"{said[:_LONGEST]}... ({len(said):,} characters)"
-    return without_secrets(said.encode("utf-8", "backslashreplace").decode("utf-8"))
-
-
-def _unit(given: object) -> str | None:
-    """The unit that an exception names, where it is one: handlers may write anything there."""
-    return next((each for each in UNITS if each == given), None) if type(given) is str else None
-
-
-def _scope(given: object) -> str | None:
-    return given[:_NAME] if type(given) is str else None
-
-
-def _leading(error: BaseException) -> BaseException:
-    """Of a group of exceptions, the one that says most: the first that is not a plain crash."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    leaves = [_leading(each) for each in group.exceptions]
-    told = (each for each in leaves if isinstance(each, (Refused, BudgetExhaustedError, HandlerFailedError)))
-    return next(told, leaves[0])
+__all__ = ["PATIENCE", "Delivery", "Host"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from organism.calls import CallRow
     from organism.facts import Ended
-    from organism.pump.delivery import Waiting
+    from organism.pump.meanwhile import Waiting
     from organism.pump.pump import Pump
     from organism.pump.runtime import Event as Signal
     from organism.results import Event, ThreadResult
@@ -94,6 +94,10 @@ class ThreadHandle:
         self._thread = thread
         self._known_end = end
         self._waiting = waiting
+
+    def __repr__(self) -> str:
+        result = None if self._known_end is None else self._known_end.result
+        return f"<ThreadHandle {self.id}{'' if result is None else f', {result.outcome}'}>"
 
     @property
     def _end(self) -> _End:

@@ -31,7 +31,7 @@ from organism.hooks import (
 from organism.models.completion import Call, Completion
 from organism.names import ORGANISM, is_tool
 from organism.payloads import is_payload
-from organism.pump.delivery import failure_of
+from organism.pump.failures import failure_of
 from organism.usage import Usage
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a delivery asks of the world, which may be there at once: only where it is not does anybody else run meanwhile."""
+"""What a delivery waits for: meanwhile it keeps no place, others run, and its timeout stands still (R3, R8)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,51 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
+    from types import TracebackType
 
+    from organism.frames import Message
     from organism.pump.delivery import Delivery
+    from organism.pump.runtime import Event
 
 T = TypeVar("T")
 
 
+class Waiting:
+    """A block in which a delivery waits for others."""
+
+    __slots__ = ("_delivery",)
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    @property
+    def message(self) -> Message:
+        """What is delivered."""
+        return self._delivery.message
+
+    async def __aenter__(self) -> None:
+        self._delivery.begin_waiting()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        event = self._delivery.end_waiting()
+        if event is not None:
+            await stand_in_line(self._delivery, event)
+
+
+async def stand_in_line(delivery: Delivery, event: Event) -> None:
+    """Waits until a delivery that has waited for all that it does has a place again."""
+    try:
+        await event.wait()
+    except BaseException:
+        delivery.leave_line(event)
+        raise
+
+
 @types.coroutine
 def meanwhile(delivery: Delivery, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """What ``work`` comes to. The delivery keeps no place from when that first waits, and its timeout stands still, as in a block of
-    :meth:`Delivery.waiting`; of what never waits nobody could have noticed either.
-    """
+    """What ``work`` comes to, in such a block from when that first waits: of what never waits nobody could have noticed."""
     try:
         waits_for = work.send(None)
     except StopIteration as finished:
@@ -27,7 +61,9 @@ def meanwhile(delivery: Delivery, work: Coroutine[Any, Any, T]) -> Generator[Any
     try:
         return (yield from _rest(work, waits_for))
     finally:
-        yield from delivery.end_waiting().__await__()
+        event = delivery.end_waiting()
+        if event is not None:
+            yield from stand_in_line(delivery, event).__await__()
 
 
 def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
@@ -46,3 +82,6 @@ def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
             waits_for = go_on()
         except StopIteration as finished:
             return cast("T", finished.value)
+
+
+__all__ = ["Waiting", "meanwhile", "stand_in_line"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from organism.message import Forward, Reply, Send
 from organism.names import class_name
 from organism.outcomes import Failure
-from organism.pump.delivery import failure_of
+from organism.pump.failures import failure_of
 
 if TYPE_CHECKING:
     from organism.message import Outgoing

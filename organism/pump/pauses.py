@@ -9,6 +9,7 @@ import anyio
 
 from organism.frames import Message, root_of
 from organism.kernel.outcome import record_of
+from organism.pump.meanwhile import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,7 +78,7 @@ class Pauses:
         event = self._held[message] = self._held.get(message) or anyio.Event()
         self.pause(root_of(message.thread))
         try:
-            async with delivery.waiting():
+            async with Waiting(delivery):
                 await event.wait()
         finally:
             if self._held.get(message) is event:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,18 +14,17 @@ from organism.pump.aside import Aside
 from organism.pump.deadlines import Deadlines
 from organism.pump.ears import Ears
 from organism.pump.escalation import Escalation
+from organism.pump.orders import Orders
 from organism.pump.pauses import Pauses
 from organism.pump.people import People
 from organism.pump.retries import Retries
 from organism.pump.threads import Threads
-from organism.pump.waits import Waits, drained
+from organism.pump.waits import Waits
 from organism.pump.workers import Workers
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Collection, Coroutine, Mapping
-
-    from anyio.abc import TaskGroup
+    from collections.abc import Callable, Coroutine, Mapping
 
     from organism.errors import JournalError
     from organism.facts import Ended
@@ -62,6 +60,7 @@ class Pump:
         on_rest: Callable[[Thread, Ended], None],
         on_go_on: Callable[[Thread], None],
         histories: Histories,
+        hooks: Hooks | None = None,
         writer: Writer | None = None,
     ) -> None:
         self.kernel = kernel
@@ -70,11 +69,13 @@ class Pump:
         self.now = now
         self.event, self.heed = runtime.event, runtime.heed()
         """The event loop's own, for handles: a file is checked without loading one."""
+        self._orders = Orders(self)
+        self.carry_out = self._orders.carry_out
+        """Does what the kernel has asked for, and sees that a worker is there for what is ready."""
         self.deadlines = Deadlines(kernel, now, self.carry_out)
         self.timers = self.deadlines.timers
-        self._on_end = on_end
+        self.on_end, self.on_lost = on_end, on_lost
         self.histories = histories
-        self._on_lost = on_lost
         self.waits = Waits(self)
         self.aside = Aside(self)
         self.goes_on: Callable[[Delivery], None] = self.aside.goes_on
@@ -85,7 +86,7 @@ class Pump:
         self.ears = Ears()
         self.handle: Callable[[Thread], Any]
         """Gives the handle of a live thread; set by whoever keeps them."""
-        self.hooks: Hooks | None = None
+        self.hooks = hooks
         self.left_out: Callable[[str], str] = str
         """Leaves secrets out of what callers are told of exceptions."""
         self.escalation = Escalation(self)
@@ -94,17 +95,11 @@ class Pump:
         kernel.schedule.gate = writer
         self.beside: Callable[[], Coroutine[Any, Any, None]] | None = None
         """What is to run as long as the pump does."""
-        self._group: TaskGroup | None = None
         self.running: dict[Message, Delivery] = {}
         self.bare: dict[Thread, Callable[[], None]] = {}
         """Threads whose block is entered, and what cuts their calls."""
-        state, ends = kernel.state, kernel.ends
-        self._asked_for: tuple[Collection[object], ...] = (
-            state.woken, state.streams, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
-            ends.cut, self.pauses.running, self.waits.room.line, kernel.retries.waiting, kernel.retries.escalated, kernel.book.rolled,
-        )  # fmt: skip
-        """What the kernel and others collect for it: empty, most of the time."""
         self.workers = Workers(self, variables, contexts)
+        self._orders.watch()
         if writer is not None:
             writer.workers = self.workers
 
@@ -112,7 +107,7 @@ class Pump:
         """Runs until ``stop`` is set; then whatever still runs is cancelled. Raises EscalatedError where a failure has set it."""
         self._stop = stop
         async with anyio.create_task_group() as group:
-            self._group = group
+            self.workers.group = group
             group.start_soon(self.deadlines.keep)
             group.start_soon(self.people.keep)
             if self.writer is not None:
@@ -126,13 +121,13 @@ class Pump:
             try:
                 await stop.wait()
             except GeneratorExit:
-                self._group = None  # its event loop is gone: what is laid aside is closed like any coroutine
+                self.workers.group = None  # its event loop is gone: what is laid aside is closed like any coroutine
                 raise
             finally:
                 if self.writer is not None:
                     self.writer.seal()  # what is cancelled now goes on another time
-                if self._group is not None:
-                    self._group = None
+                if self.workers.group is not None:
+                    self.workers.group = None
                     self.workers.take_up_all(group)
                     group.start_soon(self._tell_what_ended)
             group.cancel_scope.cancel()
@@ -145,80 +140,11 @@ class Pump:
             with anyio.CancelScope(shield=True):
                 await self.writer.flush()
 
-    # Commands
-
-    def carry_out(self) -> None:
-        """Does what the kernel has asked for since the last time, and sees that a worker is there for what is ready."""
-        kernel = self.kernel
-        if any(self._asked_for):  # most deliveries only send on
-            self._look()
-        if kernel.ended or kernel.state.timed:  # threads come and go: that is no reason to look for all else
-            self._look_after_threads()
-        workers = self.workers
-        if workers.active == 0 and (self.aside.ready or kernel.schedule.has_work()):
-            workers.wake(self._group)
-
-    def _look(self) -> None:
-        kernel = self.kernel
-        if kernel.book.rolled:
-            kernel.calls.after_roll()
-        if kernel.state.streams and kernel.state.line:
-            kernel.calls.untie()
-        if kernel.state.woken:
-            self.waits.wake_askers()
-        if kernel.calls.answered:
-            self.waits.tell_line()
-        if kernel.state.inbox.stirred:
-            self.people.look()
-        if kernel.retries.waiting or kernel.retries.escalated:
-            self._look_after_failures()
-        if kernel.ends.cancelled:
-            self._cancel_deliveries()
-        if kernel.ends.cut:
-            self._cut_calls()
-        self.pauses.look()
-        if self.waits.wants_room and kernel.schedule.queued < kernel.state.settings.queue:
-            self.waits.make_room()
-
-    def _look_after_failures(self) -> None:
-        """Times further attempts, tells of dead letters, and stops in order where a failure says so, the first time."""
-        self.retries.look()
-        for cause in drained(self.kernel.retries.escalated):
-            if self._group is not None and self._stop is not None and self.escalation.begin(*cause):
-                self._group.start_soon(self.escalation.carry_out, self._stop)
-
-    def _look_after_threads(self) -> None:
-        """Watches the time of those that have a limit of it, and tells of those that have ended."""
-        if self.kernel.state.timed:
-            for thread in drained(self.kernel.state.timed):
-                self.deadlines.watch(thread)
-        if self.kernel.ended:
-            self._announce_ends()
-
-    def _cancel_deliveries(self) -> None:
-        for message in drained(self.kernel.ends.cancelled):
-            delivery = self.running.get(message)
-            if delivery is not None:
-                delivery.interrupt(None)
-
-    def _cut_calls(self) -> None:
-        """Ends the calls of threads without handlers; with the last of them each ends itself."""
-        for thread in drained(self.kernel.ends.cut):
-            if thread in self.bare:
-                self.bare[thread]()
-            else:
-                self.kernel.ends.close_bare(thread, self.now())
-
-    def _announce_ends(self) -> None:
-        for thread in drained(self.kernel.ended):
-            self.deadlines.forget(thread)
-            if self.writer is None:
-                self._on_end(thread)
-                continue
-            self.when_durable(thread, partial(self._on_end, thread), partial(self._on_lost, thread))
-        self.escalation.look()
-        if not self.kernel.state.threads:
-            self.waits.drain()
+    def escalate(self, root: Thread, why: str) -> None:
+        """A failure says that the organism is to stop: so it does in order, the first time."""
+        group = self.workers.group
+        if group is not None and self._stop is not None and self.escalation.begin(root, why):
+            group.start_soon(self.escalation.carry_out, self._stop)
 
     def when_durable(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
@@ -263,7 +189,7 @@ class Pump:
     @property
     def stopped(self) -> bool:
         """Whether nothing is begun any more."""
-        return self._group is None
+        return self.workers.group is None
 
     def delivery_suspended(self, delivery: Delivery) -> None:
         """A handler waits: another worker goes on with what is ready."""

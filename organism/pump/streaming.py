@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from organism.models.calls import value_of
+from organism.pump.meanwhile import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,7 +48,7 @@ class ContextStream:
 
     async def __anext__(self) -> str:
         try:
-            async with self._delivery.waiting():
+            async with Waiting(self._delivery):
                 return await anext(self._pieces)
         except StopAsyncIteration:
             if self.after is not None and self._completion is None:

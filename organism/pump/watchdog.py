@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from organism.frames import Message
+    from organism.pump.aside import Aside
     from organism.pump.delivery import Delivery
 
 PARTS: Final = 4
@@ -29,8 +30,12 @@ PARTS: Final = 4
 DEEPEST: Final = 60
 """Lines of a stack that are shown, the innermost."""
 
-_STEPS: Final = "organism.pump.delivery"
+_PUMP: Final = frozenset({"organism.pump.stepper", "organism.pump.workers"})
+"""The modules in which a stack goes from the pump into a handler; where they are compiled, only the second has frames."""
+_STEPS: Final = "organism.pump.coroutines"
 """The module whose frames carry a handler's steps, and say nothing of it."""
+_AWAITS: Final = Workers.deliver.__code__
+"""Where a handler is awaited; the delivery is a local variable of that name."""
 _ANSWER: Final = True
 _STOP: Final = False
 _log: Final = logging.getLogger("organism.handlers")
@@ -41,9 +46,10 @@ class Watchdog:
     the loop before it is named; each is named once.
     """
 
-    def __init__(self, seconds: float, running: Mapping[Message, Delivery]) -> None:
+    def __init__(self, seconds: float, running: Mapping[Message, Delivery], aside: Aside) -> None:
         self._seconds = seconds
         self._running = running
+        self._aside = aside
         self._heard: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._named: set[Message | None] = set()
         """Those that were named; ``None``: a task that is no delivery was, since the loop last answered."""
@@ -86,7 +92,7 @@ class Watchdog:
         frame = sys._current_frames().get(self._loop)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the one way to see it
         if frame is None:
             return
-        delivery, stack = _seen(frame)
+        delivery, stack = _seen(frame, self._aside.stepped)
         message = None if delivery is None else delivery.message
         self._named = {each for each in self._named if each is None or each in self._running}
         if message in self._named:
@@ -104,14 +110,14 @@ class Watchdog:
         )  # fmt: skip
 
 
-def _seen(frame: FrameType) -> tuple[Delivery | None, str]:
-    """The delivery that a stack belongs to, and the part of it that is the handler's."""
+def _seen(frame: FrameType, stepped: Delivery | None) -> tuple[Delivery | None, str]:
+    """The delivery that a stack belongs to, and the part of it that is the handler's; ``stepped`` is the one that is stepped in place."""
     delivery: Delivery | None = None
     frames: list[tuple[FrameType, int]] = []
     step: FrameType | None = frame
     while step is not None:
-        if step.f_code in Workers.call_handlers:
-            delivery = step.f_locals["delivery"]
+        if step.f_globals.get("__name__") in _PUMP:
+            delivery = step.f_locals["delivery"] if step.f_code is _AWAITS else stepped
             break
         if step.f_globals.get("__name__") != _STEPS:
             frames.append((step, step.f_lineno))

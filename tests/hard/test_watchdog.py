@@ -190,7 +190,7 @@ async def test_a_watchdog_that_waits_for_an_answer_goes_at_once(monkeypatch: pyt
     monkeypatch.setattr(runtime, "caller", lambda: asked.put)
     monkeypatch.setattr(watchdog, "PARTS", 4000 * LONG)
     before = watchdogs()
-    waiting = watchdog.Watchdog(4 * LONG, {cast("Any", "a message"): cast("Any", "its delivery")})
+    waiting = watchdog.Watchdog(4 * LONG, {cast("Any", "a message"): cast("Any", "its delivery")}, cast("Any", None))
     waiting.start()
     asked.get(timeout=LONG)
     (own,) = watchdogs() - before

@@ -411,7 +411,9 @@ class BudgetWorld(KeptWorld):
                 assert pocket.held[unit] == sum(held)
             for unit, limit in pocket.limits.items():
                 assert pocket.used[unit] + pocket.held[unit] <= limit + pocket.slack[unit], (name, unit)
-        live = {name: _named(tally.amounts) for name, tally in self.kernel.state.totals.items() if any(tally.amounts)}
+        live = {
+            name: _named(tally.amounts) for name, tally in self.kernel.state.sums.totals.items() if any(tally.amounts)
+        }
         assert live == {name: amounts for name, amounts in books.totals().items() if any(amounts.values())}
 
     def _check_waiting(self) -> None:

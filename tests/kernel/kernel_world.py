@@ -159,7 +159,7 @@ class World:
 
     def take(self) -> Delivery | None:
         """Takes the next message; its handler is called."""
-        message = self.kernel.take()
+        message = self.kernel.schedule.take()
         if message is None:
             return None
         assert message not in self.deliveries
@@ -476,7 +476,7 @@ class World:
         assert root.used[0] == sum(record.own.tokens for record in self.ended)
         assert root.used[5] == sum(record.own.messages for record in self.ended)
         by_handler = [0] * 6
-        for (kind, _), tally in self.kernel.state.totals.items():
+        for (kind, _), tally in self.kernel.state.sums.totals.items():
             if kind == "handler":
                 by_handler = [have + more for have, more in zip(by_handler, tally.amounts, strict=True)]
         assert by_handler == root.used

@@ -105,7 +105,7 @@ def test_a_snapshot_knows_whose_call_is_out_when_the_delivery_is_over() -> None:
     world.answer(delivery, Send("b", Go()))
     world.snapshot(0)
     world.crash(5.0)
-    assert world.kernel.state.totals["handler", "a"].amounts[TOKENS] == 100
+    assert world.kernel.state.sums.totals["handler", "a"].amounts[TOKENS] == 100
     world.check()
 
 
@@ -114,7 +114,7 @@ def test_a_call_of_a_sub_thread_that_comes_back_after_all_have_ended_crosses_no_
     world = world_of(budget_of_a=BudgetSettings(limits=Limits(tokens=2000)))
     left_out(world, 850)
     world.crash(5.0)
-    assert world.kernel.state.totals["handler", "a"].amounts[TOKENS] == 850
+    assert world.kernel.state.sums.totals["handler", "a"].amounts[TOKENS] == 850
     world.check()
     world.check_end()
 
@@ -125,7 +125,7 @@ def test_a_call_of_a_sub_thread_whose_turn_is_over_as_well_is_its_conversations_
     world.snapshot(0)
     world.crash(5.0)
     assert world.kernel.state.conversations["c"].node.used[TOKENS] == 850
-    assert world.kernel.state.totals["label", "arm=blind"].amounts[TOKENS] == 850
+    assert world.kernel.state.sums.totals["label", "arm=blind"].amounts[TOKENS] == 850
     world.check()
     world.check_end()
 

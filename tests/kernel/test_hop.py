@@ -65,7 +65,7 @@ class Twin:
 
     def step(self, answer: Sequence[Outgoing], changes: Any, at: float, patch: pytest.MonkeyPatch) -> tuple[Any, ...]:
         """Handles the next message; what it was and what came of it."""
-        message = self.kernel.take()
+        message = self.kernel.schedule.take()
         if message is None:
             return ()
         with patch.context() as only:

@@ -107,7 +107,7 @@ async def test_a_result_that_was_not_read_has_no_other_attributes() -> None:
 def test_a_record_that_is_asked_for_later_says_what_was_at_the_end() -> None:
     kernel = Kernel(organism_of(handler("a", Go)))
     thread = kernel.accept("t", "a", Go(), BudgetSettings(), {}, 1.0)
-    message = kernel.take()
+    message = kernel.schedule.take()
     assert message is not None
     about = CallFor(thread=thread, message=message, alias="m", backend="b", attempt=1)
     first, second = (kernel.calls.hold(Claim(input_tokens=5, wish=100, exact=True), about, 2.0) for _ in range(2))
@@ -121,7 +121,7 @@ def test_a_record_that_is_asked_for_later_says_what_was_at_the_end() -> None:
     record = final_of(thread)
     assert (record.at, record.usage.tokens, record.own.model_calls, record.usage.estimated) == (4.0, 7, 1, False)
     assert record.usage.seconds == 3.0
-    assert kernel.state.tally(*ALL).usage().tokens == 67
+    assert kernel.state.sums.tally(*ALL).usage().tokens == 67
 
 
 def test_no_change_is_left_half_way() -> None:

@@ -199,7 +199,7 @@ def test_a_call_that_is_out_when_its_turn_has_ended_is_its_accounts_and_its_conv
     world.snapshot(0)
     world.crash(5.0)
     assert world.kernel.state.conversations["c"].node.used[TOKENS] == 110
-    assert world.kernel.state.totals["account", "team:x"].amounts[TOKENS] == 110
+    assert world.kernel.state.sums.totals["account", "team:x"].amounts[TOKENS] == 110
     world.check()
     world.check_end()
 

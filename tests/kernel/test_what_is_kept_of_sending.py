@@ -76,12 +76,20 @@ def test_every_thread_has_what_its_own_budget_says_whatever_was_opened_before() 
 def test_messages_count_in_the_sums_of_everything_and_of_their_handlers_whenever_those_are_read() -> None:
     world = peers()
     state = world.kernel.state
-    assert [state.tally(*of).usage().messages for of in (("all", ""), ("handler", "a"), ("handler", "b"))] == [3, 2, 1]
+    assert [state.sums.tally(*of).usage().messages for of in (("all", ""), ("handler", "a"), ("handler", "b"))] == [
+        3,
+        2,
+        1,
+    ]
     last = world.take()
     assert last is not None
     world.answer(last, Send("b", Go("more")))
-    assert [state.tally(*of).usage().messages for of in (("all", ""), ("handler", "a"), ("handler", "b"))] == [4, 2, 2]
-    assert state.totals["handler", "b"].usage().messages == 2
+    assert [state.sums.tally(*of).usage().messages for of in (("all", ""), ("handler", "a"), ("handler", "b"))] == [
+        4,
+        2,
+        2,
+    ]
+    assert state.sums.totals["handler", "b"].usage().messages == 2
 
 
 def quick(world: World, delivery: Any, answer: Outgoing) -> bool:

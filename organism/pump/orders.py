@@ -1,0 +1,148 @@
+"""What the kernel has asked for is carried out here, after whatever may have made it ask."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, final
+
+from organism.pump.waits import drained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from organism.errors import JournalError
+    from organism.frames import Message, Thread
+    from organism.kernel import Kernel
+    from organism.pump.aside import Aside
+    from organism.pump.deadlines import Deadlines
+    from organism.pump.delivery import Delivery
+    from organism.pump.escalation import Escalation
+    from organism.pump.pauses import Pauses
+    from organism.pump.people import People
+    from organism.pump.retries import Retries
+    from organism.pump.waits import Waits
+    from organism.pump.workers import Workers
+
+
+class Host(Protocol):
+    """The parts of the pump that carry it out."""
+
+    kernel: Kernel
+    aside: Aside
+    bare: dict[Thread, Callable[[], None]]
+    deadlines: Deadlines
+    escalation: Escalation
+    now: Callable[[], float]
+    on_end: Callable[[Thread], None]
+    on_lost: Callable[[Thread, JournalError], None]
+    pauses: Pauses
+    people: People
+    retries: Retries
+    running: dict[Message, Delivery]
+    waits: Waits
+    workers: Workers
+
+    def escalate(self, root: Thread, why: str) -> None:
+        """Stops the organism in order: a failure in a thread says so."""
+        ...
+
+    def when_durable(
+        self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
+    ) -> None:
+        """Calls ``go`` once all that was recorded so far is durable; ``fail`` where the thread could not be written."""
+        ...
+
+
+@final
+class Orders:
+    """Carries out what the kernel asks of a pump, whose parts are all there by the first time."""
+
+    def __init__(self, pump: Host) -> None:
+        self._pump = pump
+        self._kernel = pump.kernel
+        self._asked_for: tuple[Collection[object], ...] = ()
+        """What the kernel and others collect for it: empty, most of the time."""
+
+    def watch(self) -> None:
+        """The parts of the pump are there."""
+        pump, kernel, state, ends = self._pump, self._kernel, self._kernel.state, self._kernel.ends
+        self._asked_for = (
+            state.woken, state.streams, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
+            ends.cut, pump.pauses.running, pump.waits.room.line, kernel.retries.waiting, kernel.retries.escalated, kernel.book.rolled,
+        )  # fmt: skip
+        self._ready = pump.aside.ready
+        self._workers = pump.workers
+
+    def carry_out(self) -> None:
+        """Does what the kernel has asked for since the last time, and sees that a worker is there for what is ready."""
+        kernel = self._kernel
+        if any(self._asked_for):  # most deliveries only send on
+            self._look()
+        if kernel.ended or kernel.state.timed:  # threads come and go: that is no reason to look for all else
+            self._look_after_threads()
+        workers = self._workers
+        if workers.active == 0 and (self._ready or kernel.schedule.has_work()):
+            workers.wake()
+
+    def _look(self) -> None:
+        pump, kernel = self._pump, self._kernel
+        if kernel.book.rolled:
+            kernel.calls.after_roll()
+        if kernel.state.streams and kernel.state.line:
+            kernel.calls.untie()
+        if kernel.state.woken:
+            pump.waits.wake_askers()
+        if kernel.calls.answered:
+            pump.waits.tell_line()
+        if kernel.state.inbox.stirred:
+            pump.people.look()
+        if kernel.retries.waiting or kernel.retries.escalated:
+            self._look_after_failures()
+        if kernel.ends.cancelled:
+            self._cancel_deliveries()
+        if kernel.ends.cut:
+            self._cut_calls()
+        pump.pauses.look()
+        if pump.waits.wants_room and kernel.schedule.queued < kernel.state.settings.queue:
+            pump.waits.make_room()
+
+    def _look_after_failures(self) -> None:
+        """Times further attempts, tells of dead letters, and stops in order where a failure says so."""
+        self._pump.retries.look()
+        for root, why in drained(self._kernel.retries.escalated):
+            self._pump.escalate(root, why)
+
+    def _look_after_threads(self) -> None:
+        """Watches the time of those that have a limit of it, and tells of those that have ended."""
+        if self._kernel.state.timed:
+            for thread in drained(self._kernel.state.timed):
+                self._pump.deadlines.watch(thread)
+        if self._kernel.ended:
+            self._announce_ends()
+
+    def _cancel_deliveries(self) -> None:
+        for message in drained(self._kernel.ends.cancelled):
+            delivery = self._pump.running.get(message)
+            if delivery is not None:
+                delivery.interrupt(None)
+
+    def _cut_calls(self) -> None:
+        """Ends the calls of threads without handlers; with the last of them each ends itself."""
+        pump, ends = self._pump, self._kernel.ends
+        for thread in drained(ends.cut):
+            if thread in pump.bare:
+                pump.bare[thread]()
+            else:
+                ends.close_bare(thread, pump.now())
+
+    def _announce_ends(self) -> None:
+        pump = self._pump
+        for thread in drained(self._kernel.ended):
+            pump.deadlines.forget(thread)
+            pump.when_durable(thread, partial(pump.on_end, thread), partial(pump.on_lost, thread))
+        pump.escalation.look()
+        if not self._kernel.state.threads:
+            pump.waits.drain()
+
+
+__all__ = ["Orders"]

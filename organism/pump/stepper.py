@@ -1,0 +1,225 @@
+"""The synchronous half of a pump's workers: it takes what is ready, steps handlers in place, and hands what they answered to the kernel.
+
+A handler that does not wait is over here, and the next one begins. One that does wait is given to the worker, which awaits the
+rest (:mod:`organism.pump.workers`). Nothing here awaits, so that it can be compiled with the kernel.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
+
+from organism.message import Forward, Reply, Send
+from organism.outcomes import Failure
+from organism.pump.aside import Laid
+from organism.pump.coroutines import CANCELLED, RAISED, RETURNED, go_on, raised, take_step
+from organism.pump.delivery import Delivery
+from organism.pump.delivery import Host as DeliveryHost
+from organism.pump.outgoing import outgoing_of
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+    import anyio
+
+    from organism.frames import Message
+    from organism.pump.aside import Aside
+    from organism.pump.hooking import Hooks
+    from organism.pump.retries import Retries
+
+SLICE: Final = 0.005
+"""Seconds that deliveries may follow one another without giving I/O a turn."""
+
+_handlers_log: Final = logging.getLogger("organism.handlers")
+
+
+class Host(DeliveryHost, Protocol):
+    """What stepping needs of the pump."""
+
+    retries: Retries
+    aside: Aside
+    running: dict[Message, Delivery]
+    hooks: Hooks | None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is begun any more."""
+        ...
+
+
+@final
+class Stepper:
+    """Steps the handlers of a pump, for all of its workers. ``variables`` is what every delivery starts with a copy of, ``contexts`` are
+    by handler what makes what it sees.
+    """
+
+    def __init__(
+        self, pump: Host, variables: contextvars.Context, contexts: Mapping[str, Callable[[Any, Delivery], Any]]
+    ) -> None:
+        self._pump = pump
+        self._kernel = pump.kernel
+        self._most: int = pump.kernel.state.settings.thread_queue
+        self._handlers = pump.handlers
+        self._retries, self._circuits = pump.retries, pump.retries.circuits
+        self._running = pump.running
+        self._now = pump.now
+        self._carry_out = pump.carry_out
+        self._aside = pump.aside
+        self._hooks = pump.hooks
+        self._base = variables
+        self._contexts = contexts
+        self._at = pump.now()
+        """When it last looked at the clock."""
+        self._until = 0.0
+        """When I/O is to have a turn: one instant for all workers, since all that were woken together come before it."""
+
+    def run(
+        self, scope: anyio.CancelScope, undisturbed: Callable[[], bool]
+    ) -> tuple[Delivery, Awaitable[Any] | None] | None:
+        """Carries out deliveries in the scope of a worker, up to one that is to be awaited, given with its rest: ``None`` where that is over, but has
+        not left the worker ``undisturbed``. Gives ``None`` where nothing is ready, or I/O is to have its turn (:meth:`due`).
+        """
+        aside, handlers, circuits, schedule = self._aside.ready, self._handlers, self._circuits, self._kernel.schedule
+        while True:
+            if aside:
+                delivery: Delivery = aside.popleft()
+                delivery.scope = scope
+                rest = self._go_on(delivery)
+            else:
+                message = schedule.take()
+                if message is None:
+                    return None
+                odd = message.past is not None or circuits or message.to not in handlers
+                if odd and self._turns_away(message):
+                    continue
+                delivery = Delivery(self._pump, message, handlers[message.to], scope, self._at)
+                rest = self._begin(delivery)
+            if rest is None and undisturbed() and not delivery.cut:
+                delivery.over = True  # by far the most: it has never waited, and nothing of it is to be taken back
+                del self._running[delivery.message]
+                self.conclude(delivery)
+            elif isinstance(rest, Laid):
+                self._at = self._now()
+            else:
+                return delivery, rest
+            if self._at >= self._until:
+                return None
+
+    def due(self) -> bool:
+        """Whether I/O is to have its turn."""
+        return self._at >= self._until
+
+    def look(self) -> None:
+        """Looks at the clock: a worker has waited."""
+        self._at = self._now()
+
+    def begin_slice(self) -> None:
+        """Deliveries may follow one another for a while from now on."""
+        self._until = self._at + SLICE
+
+    def _turns_away(self, message: Message) -> bool:
+        """Whether a message fails without being delivered: nobody is there who could handle it, or its handler is left alone for a while."""
+        failure = self._kernel.unfit(message) if message.old or message.to not in self._handlers else None
+        if failure is not None:
+            _handlers_log.error("message %s cannot be handled: %s", message.id, failure.text)
+        elif self._circuits:
+            failure = self._retries.barred(message)
+        if failure is None:
+            return False
+        self._kernel.failed(message, failure, self._now())
+        self._carry_out()
+        return True
+
+    def _begin(self, delivery: Delivery) -> Awaitable[Any] | Laid | None:
+        """Calls a handler, and steps it in place as far as it goes."""
+        message, hooks = delivery.message, self._hooks
+        self._running[message] = delivery
+        delivery.context = context = self._contexts[message.to](self._pump, delivery)
+        delivery.variables = self._base.copy()
+        self._aside.stepped = delivery
+        try:
+            coro = (
+                delivery.handler.code(message.payload, context)
+                if hooks is None
+                else hooks.handle(delivery.handler, message.payload, context)
+            )
+        except BaseException as error:  # noqa: BLE001 - as one that it raises later
+            self._aside.stepped = None
+            delivery.result = error
+            return _raised(delivery)
+        return self._step(delivery, coro)
+
+    def _go_on(self, delivery: Delivery) -> Awaitable[Any] | Laid | None:
+        """Steps a handler on from where it was laid aside."""
+        coro, delivery.coro = delivery.coro, None
+        assert coro is not None  # noqa: S101 - it was laid aside
+        if not (delivery.cut or self._pump.stopped):
+            return self._step(delivery, coro)
+        if delivery.cut and delivery.scope is not None:
+            delivery.scope.cancel()
+        return go_on(coro, delivery.variables, delivery.suspended, CANCELLED, delivery)
+
+    def _step(self, delivery: Delivery, coro: Coroutine[Any, Any, Any]) -> Awaitable[Any] | Laid | None:
+        """Steps a handler in place. ``None``: it is done, and ``delivery`` has its answer. What it is laid aside for, where it is. Else
+        what is to be awaited for its answer.
+        """
+        aside = self._aside
+        aside.stepped = delivery
+        waits_for = take_step(coro, delivery)
+        aside.stepped = None
+        if waits_for is RETURNED:
+            answer: object = delivery.result
+            kind = type(answer)
+            if kind is Reply or kind is Send or kind is Forward:  # as most are
+                delivery.result = (answer,)
+                return None
+            return self._read(delivery, answer)
+        if waits_for is RAISED:
+            return _raised(delivery)
+        if type(waits_for) is Laid:
+            return aside.put(waits_for, coro)
+        return go_on(coro, delivery.variables, delivery.suspended, waits_for, delivery)
+
+    def _read(self, delivery: Delivery, answer: object) -> Awaitable[Any] | None:
+        """Reads what a handler has returned."""
+        try:
+            delivery.result = outgoing_of(answer, self._most)
+        except BaseException as error:  # noqa: BLE001 - a generator of answers is the handler's own code
+            delivery.result = error
+            return _raised(delivery)
+        return None
+
+    def conclude(self, delivery: Delivery) -> None:
+        """Hands what a handler answered to the kernel."""
+        result, message, kernel = delivery.result, delivery.message, self._kernel
+        self._at = now = self._now()
+        if kernel.book.half_done:
+            place = f"while '{message.to}' was handled in thread {message.thread.id}"
+            raise RuntimeError(f"a change was left half-way {place}: a fault of organism itself; it stops here")
+        if message.past is not None and message.past.rerun and (unasked := delivery.context.unasked()):
+            kernel.diverged(message, unasked, now)
+        void = bool(self._circuits) and kernel.is_void(message)
+        failure: Failure | None
+        if type(result) is not Failure and not delivery.too_late(now):
+            changes = delivery.context.changes()
+            failure = kernel.answered(message, result, changes, now, placed=delivery.placed, began=delivery.started)
+            if failure is not None:
+                _handlers_log.warning("answer of handler '%s' refused: %s", message.to, failure.text)
+        else:
+            failure, void = result if type(result) is Failure else delivery.timed_out(), kernel.is_void(message)
+            kernel.failed(message, failure, now, placed=delivery.placed, began=delivery.started)
+        if failure is not None or self._circuits:
+            self._retries.ended(delivery, failure, void=void)
+        delivery.context = None  # they know each other
+        self._carry_out()
+
+
+def _raised(delivery: Delivery) -> Awaitable[Any]:
+    """A handler has raised what is its result: it is raised again where it is awaited."""
+    error, delivery.result = delivery.result, ()
+    assert isinstance(error, BaseException)  # noqa: S101 - the step said so
+    return raised(error)
+
+
+__all__ = ["SLICE", "Host", "Stepper"]
