@@ -59,7 +59,7 @@ class Audience:
         return self.record if others else None if self.writer is None else self.writer.record
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
-        """Adds a subscriber; gives what takes it out again."""
+        """Adds a subscriber; returns a function that takes it out again."""
         self._subscribers.append(callback)
         self._changed()
 
@@ -71,7 +71,7 @@ class Audience:
         return unsubscribe
 
     def meter(self, listener: Callable[[Metered], object]) -> Callable[[], None]:
-        """Tells ``listener`` what attempts and calls cost, in a thread of its own; gives what ends that."""
+        """Tells ``listener`` what attempts and calls cost, in a thread of its own; returns a function that ends that."""
         meter = Meter(listener)
         self._meters.append(meter)
         unsubscribe = self.subscribe(meter.hear)

@@ -13,6 +13,7 @@ from organism.kernel.recall import Done
 from organism.message import Reply
 from organism.names import ORGANISM
 from organism.payloads.primitives import (
+    ASKED,
     BudgetDecision,
     BudgetEstimate,
     BudgetGranted,
@@ -21,7 +22,6 @@ from organism.payloads.primitives import (
     BudgetReport,
     BudgetRequest,
 )
-from organism.routing import ASKED
 from organism.settings import HandlerSettings
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from attrs import define, field, fields, frozen
 from organism import facts
 from organism.budget.caps import figure
 from organism.budget.claims import COST, INPUT, MESSAGES, NOTHING, OUTPUT, TOKENS, VECTOR
+from organism.budget.levels import URGENCY
 from organism.images import Nearest
 from organism.settings import Limits
 from organism.usage import pico, usd
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
 
     from organism.budget.claims import Charge, Vector
     from organism.facts import Fact, Step
-
-_LEVELS: Final = ("warning", "critical", "runway", "final")
-"""The higher one is the one that a message for several carries."""
-_OF_STREAMS: Final = {"left": "cut", "broken": "failed"}
-"""How a stream ended that was not read to its end, by its finish reason."""
 
 
 @frozen(kw_only=True)
@@ -267,7 +263,7 @@ class _Rows:
                 call = self._by_first.get(fact.call or 0) or self._found(fact.thread, fact.seq, fact.key)
                 if call is not None:
                     call.latency = call.latency if kept is None else kept.latency
-                    call.outcome = _OF_STREAMS.get("" if kept is None else kept.finish_reason, "ok")
+                    call.outcome = "ok" if kept is None else kept.outcome
             case facts.CallFailed():
                 call = self._by_first.get(fact.call or 0) or self._begun(number, fact, fact.alias, fact.key)
                 call.outcome, call.tags = fact.outcome, fact.tags
@@ -418,7 +414,7 @@ class _Rows:
                 heard.setdefault((step.thread, step.to), []).append(step)
         for (thread, handler), raised in heard.items():
             hearer = self._hearer(thread, handler)
-            top = max(raised, key=lambda each: _LEVELS.index(each.level) if each.level in _LEVELS else -1)
+            top = max(raised, key=lambda each: URGENCY.index(each.level) if each.level in URGENCY else -1)
             prompted = isinstance(fact, facts.Noticed)
             hearer.told = _Told(top.level, top.unit, top.seq, hearer.calls - prompted)
             if prompted and hearer.last is not None:

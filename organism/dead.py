@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from organism.kernel import Kernel
     from organism.pump.handles import ThreadHandle
 
-_GO_ON: Final = "'organism resume' lets it go on"
+GO_ON: Final = "'organism resume' lets it go on"
+"""What is said where a change was written down and nobody works on the journal."""
 
 
 def dead_message(fact: Buried) -> DeadMessage:
@@ -99,7 +100,7 @@ async def retry_written_down(durable: Durable, id_: str) -> str:
         await durable.note(chain, change)
     except RoutingError as error:
         raise ConfigurationError([f"dead letter {letter.id} cannot be sent again: {error}"]) from error
-    return said_of(letter.id, letter.retry, f"; {_GO_ON}")
+    return said_of(letter.id, letter.retry, f"; {GO_ON}")
 
 
 def said_of(id_: str, thread: str, more: str = "") -> str:
@@ -117,4 +118,4 @@ def _named(id_: str, letters: Iterable[DeadMessage]) -> DeadMessage:
     return found
 
 
-__all__ = ["dead_message", "dead_messages", "retried", "retry_written_down", "said_of"]
+__all__ = ["GO_ON", "dead_message", "dead_messages", "retried", "retry_written_down", "said_of"]

@@ -152,7 +152,7 @@ class BudgetExhaustedError(OrganismError):
         self.limit = limit
         self.need = need
         self.hint = hint
-        text = f"{unit} of the {scope}: {used} used, {held} held, limit {limit}, needed {need}"
+        text = f"{unit} of the {scope}: {used:,} used, {held:,} held, limit {limit:,}, needed {need:,}"
         super().__init__(f"{text}; {hint}" if hint else text)
 
 

@@ -256,4 +256,4 @@ def _in_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-__all__ = ["Function", "FunctionCall", "FunctionResult", "Parameter", "as_handler", "call_of", "declared", "text_of"]
+__all__ = ["Function", "FunctionCall", "FunctionResult", "Parameter", "as_handler", "call_of", "declared"]

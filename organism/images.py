@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -19,6 +19,10 @@ from organism.usage import Estimate, Usage
 
 Ref = tuple[str, int]
 """(thread, seq) of a message, a frame (that of the message that opened it) or an ask (the same)."""
+
+
+_OF_STREAMS: Final = {"left": "cut", "broken": "failed"}
+"""By the finish reason."""
 
 
 @frozen(kw_only=True)
@@ -54,6 +58,11 @@ class Kept:
     unpriced: bool | None = None
     warnings: tuple[Crossing, ...] | None = None
     """The levels that the call crossed; ``None`` for none, as in records of before."""
+
+    @property
+    def outcome(self) -> str:
+        """How the call ended: ``ok``; of a stream that was not read to its end ``cut``, where it was left, or ``failed``."""
+        return _OF_STREAMS.get(self.finish_reason, "ok")
 
 
 @frozen(kw_only=True)

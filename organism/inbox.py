@@ -14,6 +14,7 @@ from organism.errors import (
 from organism.frames import descendants, root_of
 from organism.payloads import Vocabulary, description, flaw
 from organism.results import Question
+from organism.routing import answer_names, answers_to
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -47,7 +48,7 @@ def _question(kernel: Kernel, message: Message, asked_at: float) -> Question:
         sender=message.sender,
         asked_at=asked_at,
         labels=message.thread.labels,
-        answers=tuple(each.__name__ for each in kernel.routes[message.to].answers),
+        answers=answer_names(message.payload, kernel.routes[message.to].answers),
     )
 
 
@@ -81,7 +82,7 @@ def carried_out(kernel: Kernel, message: Message, payload: Any, refuse: str | No
     if refuse is not None:
         kernel.people.refuse(message, refuse, at)
         return
-    answers = kernel.routes[message.to].answers
+    answers = answers_to(message.payload, kernel.routes[message.to].answers)
     if type(payload) not in answers:
         raise UnexpectedReplyError(payload, f"{_any(answers)} of '{message.to}'")
     if wrong := flaw(payload):
@@ -91,12 +92,12 @@ def carried_out(kernel: Kernel, message: Message, payload: Any, refuse: str | No
         raise HandlerFailedError(failure.code, failure.text, unit=failure.unit, scope=failure.scope)
 
 
-def read(handler: HandlerSettings, text: str, *, said: str) -> Any:
-    """The answer that a person typed: XML, JSON, or plain text where one required text takes it. ``said`` is where.
+def read(handler: HandlerSettings, asked: object, text: str, *, said: str) -> Any:
+    """The answer that a person typed to what was ``asked``: XML, JSON, or plain text where one required text takes it. ``said`` is where.
 
     Raises ConfigurationError, with what the handler answers with.
     """
-    expect = () if handler.human is None else handler.human.replies
+    expect = () if handler.human is None else answers_to(asked, handler.human.replies)
     try:
         return Vocabulary(expect).decode_text(text, expect)
     except InvalidPayloadError as error:
@@ -119,7 +120,8 @@ def typed(
     """
     try:
         message = waiting(kernel, id_ or "")
-        payload = None if refuse is not None else read(handlers[message.to], text or "", said=f"question {id_}")
+        asked, said = message.payload, f"question {id_}"
+        payload = None if refuse is not None else read(handlers[message.to], asked, text or "", said=said)
         carried_out(kernel, message, payload, refuse, at)
     except (NoQuestionError, HandlerFailedError) as error:
         raise ConfigurationError([str(error)]) from error
@@ -137,4 +139,4 @@ def _any(classes: Collection[type]) -> str:
     return " or ".join(each.__name__ for each in classes)
 
 
-__all__ = ["GONE", "NEVER", "answer", "carried_out", "questions", "read", "typed", "unrest", "waiting"]
+__all__ = ["answer", "questions", "read", "typed", "unrest", "waiting"]

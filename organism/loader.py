@@ -90,9 +90,7 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
 
 def replies_of(handler: Callable[..., Any]) -> tuple[type, ...] | None:
     """The payload classes that a handler replies, as far as its annotation tells; ``None`` where it does not tell all of them."""
-    inner = inspect.unwrap(_function_of(handler))
-    if not inspect.isroutine(inner):
-        inner = inspect.unwrap(type(inner).__call__)
+    inner = _called(handler)
     annotation = getattr(inner, "__annotations__", {}).get("return", Any)
     holder = types.SimpleNamespace(__annotations__={"return": annotation})
     try:
@@ -212,9 +210,7 @@ def _failed(module_name: str, folder: Path | None, error: BaseException) -> Conf
 
 def payloads_beside(handler: Any) -> Iterator[type]:
     """The payload classes that a handler's module knows: what it may send, and keep in its state."""
-    inner = inspect.unwrap(_function_of(handler))
-    if not inspect.isroutine(inner):
-        inner = inspect.unwrap(type(inner).__call__)
+    inner = _called(handler)
     yield from (
         value for value in getattr(inner, "__globals__", {}).values() if isinstance(value, type) and is_payload(value)
     )
@@ -225,6 +221,12 @@ def _function_of(handler: Any) -> Any:
     while isinstance(handler, functools.partial):
         handler = handler.func
     return handler
+
+
+def _called(handler: Any) -> Any:
+    """The function or method that is called in the end: below partials and decorators; of an object its ``__call__``."""
+    inner = inspect.unwrap(_function_of(handler))
+    return inner if inspect.isroutine(inner) else inspect.unwrap(type(inner).__call__)
 
 
 def _name_of(handler: Any) -> str:
@@ -275,9 +277,7 @@ def _message_parameter(handler: Any, name: str) -> inspect.Parameter:
 
 def _resolved(annotation: object, handler: Any, name: str, parameter: str) -> object:
     """The annotation as an object. Only this one is evaluated: that of the context may exist for type checkers alone."""
-    inner = inspect.unwrap(_function_of(handler))
-    if not inspect.isroutine(inner):
-        inner = inspect.unwrap(type(inner).__call__)
+    inner = _called(handler)
     holder = types.SimpleNamespace(__annotations__={parameter: annotation})
     try:
         return typing.get_type_hints(holder, getattr(inner, "__globals__", {}))[parameter]

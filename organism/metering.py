@@ -66,10 +66,9 @@ def metered(fact: Fact) -> Metered | None:
                 fact, "attempt", fact.backend, attempt, _usage(charge), unpriced=charge.unpriced, latency=latency
             )
         case facts.CallCompleted(kept=kept) if kept is not None:
-            outcome = {"left": "cut", "broken": "failed"}.get(kept.finish_reason, "ok")
             return _of(
                 fact, "call", kept.backend, kept.attempts, kept.usage,
-                unpriced=kept.unpriced, latency=kept.latency, outcome=outcome,
+                unpriced=kept.unpriced, latency=kept.latency, outcome=kept.outcome,
             )  # fmt: skip
         case facts.CallFailed():
             return _of(fact, "call", None, fact.attempts, fact.usage, unpriced=fact.unpriced, outcome=fact.outcome)
@@ -167,4 +166,4 @@ class Meter:
                 _log.exception("a meter raised; it is called again with the next event")
 
 
-__all__ = ["Meter", "Metered", "metered"]
+__all__ = ["Meter", "Metered"]

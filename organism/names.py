@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -21,12 +22,18 @@ ACCOUNT: Final = "account:"
 TOOL: Final = "."
 """What parts an agent's name from that of its tool, in the name of the handler that the tool is; no other handler has one."""
 
+REPLY: Final = "reply"
+"""What models call the tool with which an agent answers; with several classes of replies there is one for each, see :func:`tool_for`."""
+
 MOST_LOOKED_AT: Final = 1000
 """Names that a wrong one is compared with, at most: looking for the nearest takes some microseconds for each."""
 
 LINES: Final = "lines"
 """The attribute of a log record that is true where its message has lines of our own making, as a stack is."""
 
+_LONGEST_TOOL: Final = 64
+"""Characters of a tool's name that all providers take."""
+_DIGITS: Final = 8
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
 _TELLING: Final = re.compile(r"auth|key|token|secret|passw|credential|cookie|sig(?!n)|signature", re.IGNORECASE)
@@ -55,6 +62,17 @@ def is_tool(handler: str) -> bool:
 def called_as(handler: str) -> str:
     """What a model calls a handler: a tool by its own name, a peer by the peer's."""
     return handler.rpartition(TOOL)[2]
+
+
+def tool_for(name: str, payload: str) -> str:
+    """What models call the tool that sends a payload of this class to ``name`` (a peer, the organism) or hands it in (``reply``),
+    where one of that name alone would not say which class. What is too long for providers is cut, and told from others by a digest.
+    """
+    whole = f"{name}_{payload}"
+    if len(whole) <= _LONGEST_TOOL:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:_DIGITS]
+    return f"{whole[: _LONGEST_TOOL - _DIGITS - 1]}_{digest}"
 
 
 def is_organism_name(name: str) -> bool:
@@ -96,7 +114,9 @@ def printable(text: str, *, at_most: int) -> str:
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest of the known names, or nothing, also where they are so many that programs have made them."""
+    """``"; did you mean 'x'?"`` for the nearest of the known names, or nothing; nothing also where they are so many that programs must
+    have made them.
+    """
     names = list(known)
     near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6) if len(names) <= MOST_LOOKED_AT else []
     return f"; did you mean '{near[0]}'?" if near else ""

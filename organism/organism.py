@@ -67,7 +67,7 @@ class Organism:
     """A set of handlers on one pump. Use it as ``async with Organism.load("organism.yaml") as organism: ...``.
 
     Without a file: ``Organism(name="demo", handlers={"greeter": greet}, budget={"tokens": 5000}, models={...})``; the keywords are
-    the keys of organism.yaml. ``set`` and ``environ`` go over them. Raises ConfigurationError with every mistake at once.
+    the keys of organism.yaml; ``set`` overrides them. Raises ConfigurationError with every mistake at once.
     """
 
     _parts: ClassVar = Works
@@ -93,7 +93,7 @@ class Organism:
         set: Mapping[str, Any] | None = None,  # noqa: A002 - the contract names it so
         seed: int | None = None,
     ) -> Self:
-        """The organism of a file. ``set`` and the environment's ``ORGANISM_...`` go over what it says."""
+        """The organism of a file. The environment's ``ORGANISM_...`` override what it says, and ``set`` overrides both."""
         return cls.of(config.load(Path(path), set=set or {}, environ=dict(os.environ)), seed=seed)
 
     @classmethod
@@ -161,21 +161,21 @@ class Organism:
         )
 
     async def drain(self, grace: float) -> None:
-        """Takes nothing more in, and waits until what runs has come to its end, ``grace`` seconds at most; then :meth:`close` it.
+        """Accepts no new messages, and waits up to ``grace`` seconds for what runs to finish; :meth:`close` it afterwards.
 
-        With a journal on a disk, nothing more begins but what running handlers wait for; with ``memory:``, which keeps nothing for
-        another time, threads go on.
+        With a journal on a disk only what running handlers wait for is still begun: the rest can be resumed later. With ``memory:``,
+        where nothing could be, threads go on to their end.
         """
         await self._running().drain(grace)
 
     async def close(self, *, grace: float = 0) -> None:
-        """Takes nothing more in, gives what runs ``grace`` seconds (see :meth:`drain`), cancels it, lets it settle, and stops. Closing
-        twice is once.
+        """Accepts no new messages, gives what runs ``grace`` seconds (see :meth:`drain`), cancels the rest, waits until its costs are
+        settled, and stops. Closing again does nothing.
 
         With a journal on a disk, threads are left as they are: :meth:`resume` goes on with them, in this process or another.
         A handler that does not end though it was cancelled is left behind after 5 seconds, and logged.
 
-        Raises what the pump crashed of. A handler of its own cannot close it, since that would wait for the handler.
+        Raises the error with which the pump crashed, if it did; and OrganismError in a handler of its own, for which it would wait.
         """
         if _inside.get() is self:
             raise OrganismError(
@@ -190,7 +190,7 @@ class Organism:
 
     @property
     def left_behind(self) -> tuple[str, ...]:
-        """Handlers that did not end though they were cancelled, and keep their tasks: an event loop of trio's own waits for those."""
+        """The handlers that were cancelled and have not ended. Their tasks still run, and trio's event loop waits for them."""
         return () if self._works is None else self._works.left_behind
 
     async def __aenter__(self) -> Self:
@@ -246,10 +246,10 @@ class Organism:
         """Sends a message from outside, in a new thread; waits while the organism's queue is full.
 
         ``conversation`` names the conversation whose next turn it is: it begins when those before it have ended.
-        ``budget`` goes over what organism.yaml says of a thread's budget. ``accounts`` are those that it is under, name by kind
-        (``{"tenant": "acme"}``); a conversation stays under those of its first turn. ``id`` names the thread: where one of that name lives,
-        or stands in the journal, sending again sends nothing and gives that thread. Raises RoutingError, ConfigurationError, BudgetExhaustedError,
-        QueueFullError, and JournalError where the message could not be written down.
+        ``budget`` overrides, key by key, what organism.yaml says of a thread's budget. ``accounts`` are those that pay for it, name by
+        kind (``{"tenant": "acme"}``); a conversation stays under those of its first turn. ``id`` names the thread: where one of that name
+        lives or stands in the journal, nothing is sent, and its handle is returned. Raises RoutingError, ConfigurationError,
+        BudgetExhaustedError, QueueFullError, and JournalError where the message could not be written down.
         """
         return await self._taking_in().ingress.send(
             to,
@@ -271,8 +271,8 @@ class Organism:
     ) -> list[ThreadHandle]:
         """Sends several (handler, payload) from outside, each in a new thread; all are taken in before any is delivered.
 
-        ``refused`` is told which are not taken in, counted from 0, and why; without it the first one is raised, and those before
-        it go on.
+        ``refused`` is called with the number of each message that is not taken in, from 0, and its error; without it the first such
+        error is raised, and the messages before it are delivered all the same.
         """
         return await self._taking_in().ingress.send_all(
             messages, labels=checked_labels(labels), accounts=accounts, refused=refused
@@ -341,7 +341,7 @@ class Organism:
         return result.reply_as(expect)
 
     def run_sync(self, to: str, payload: Any, *, expect: type | None = None, **how: Any) -> Any:
-        """For scripts: starts the organism, asks, and closes it. Who would have to wait for a person fails with code ``paused``."""
+        """For scripts: starts the organism, asks, and closes it. Raises as :meth:`ask`; with code ``paused`` rather than wait for people."""
         answers: list[Any] = []
 
         async def main() -> None:
@@ -362,7 +362,7 @@ class Organism:
     ) -> AsyncGenerator[BareThread]:
         """A thread without handlers: only the governed router. ``async with organism.thread(budget=...) as t: await t.complete(...)``.
 
-        An exception that leaves the block is how the thread failed. A call of a thread that is cancelled ends with it.
+        Where an exception leaves the block, the thread has failed with it. Cancelling the thread cancels its calls.
         """
         works = self._taking_in()
         settings = works.ingress.budget(budget)
@@ -378,7 +378,7 @@ class Organism:
         return None if thread is None else self._handles.get(thread)
 
     async def conversation_of(self, id_: str) -> ConversationHandle | None:
-        """The conversation of this name, to see and change its limits; ``None`` where none has begun. Goes on with what was left of it."""
+        """The conversation of this name, to see and change its limits; ``None`` where none has begun. Goes on with what is left of it."""
         return await self._running().ingress.conversation(id_)
 
     # Questions
@@ -389,8 +389,8 @@ class Organism:
         """
         state = self.kernel.state
         if by is None:
-            return state.tally(*ALL).usage()
-        return sums_by(state.totals, by)
+            return state.sums.tally(*ALL).usage()
+        return sums_by(state.sums.totals, by)
 
     def statistics(self) -> Statistics:
         """How much of everything there is right now."""
@@ -406,19 +406,19 @@ class Organism:
         )
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
-        """Calls ``callback`` with every fact from now on, once it is durable; gives what ends that. One that raises does no harm;
-        everything waits for one that is slow.
+        """Calls ``callback`` with every fact from now on, once it is durable; returns a function that ends that. A callback that raises
+        is logged, and does no other harm; while a slow one runs, everything waits.
         """
         return self._audience.subscribe(callback)
 
     def overhear(self, callback: Callable[[Spoken], object]) -> Callable[[], None]:
-        """Calls ``callback`` with the text of agents' replies while models write it; gives what ends that. It is told pieces that
-        may yet be withdrawn: what counts is the reply. While anybody listens, agents ask their models for streams.
+        """Calls ``callback`` with the text of agents' replies while models write it; returns a function that ends that. Pieces may yet
+        be withdrawn: what counts is the reply. While anybody listens, agents ask their models for streams.
         """
         return self._audience.ears.listen(callback)
 
     def meter(self, callback: Callable[[Metered], object]) -> Callable[[], None]:
-        """Calls ``callback`` with what each attempt and each call did cost, in a thread of its own, where it may take its time."""
+        """Calls ``callback`` with what each attempt and each call did cost, in a thread of its own; returns a function that ends that."""
         return self._audience.meter(callback)
 
     async def calls(self, thread: str) -> tuple[CallRow, ...]:

@@ -35,12 +35,6 @@ def quick(cls: type[T]) -> type[T]:
     return cls
 
 
-def is_quick(cls: Any) -> bool:
-    """Whether its constructor is one of these."""
-    file: str = cls.__init__.__code__.co_filename
-    return file.startswith("<constructor of ")
-
-
 def _only_takes(cls: type[attrs.AttrsInstance]) -> bool:
     return not issubclass(cls, BaseException) and all(_is_taken(cls, each) for each in attrs.fields(cls))
 
@@ -78,4 +72,4 @@ def _written(cls: type[attrs.AttrsInstance]) -> Callable[..., None]:
     return init
 
 
-__all__ = ["is_quick", "quick"]
+__all__ = ["quick"]

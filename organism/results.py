@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Statistics:
-    """What is there at one instant, for the curious: nothing in it is live."""
+    """Counts at one instant: live ``threads``, sub-threads included; messages ``queued``; deliveries ``running``, but for those that wait
+    for others; model calls under way, for which budget is ``held``, and those ``waiting_for_budget``; the pump's ``timers`` and ``workers``.
+    """
 
     threads: int
     queued: int

@@ -9,9 +9,9 @@ from attrs import Factory, field, frozen
 from organism.names import ORGANISM, class_name, is_tool, suggestion, told
 from organism.payloads.primitives import (
     ALL,
-    BudgetEstimate,
+    ASKED,
+    BudgetDecision,
     BudgetExhausted,
-    BudgetQuery,
     BudgetRequest,
     BudgetWarning,
     FailureCode,
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from organism.settings import Settings
-
-ASKED = (BudgetQuery, BudgetRequest, BudgetEstimate)
-"""What every handler may address to the organism itself."""
-
 
 ONCE: Final = OnFailure()
 """Nobody is tried twice of whom nothing is said."""
@@ -43,10 +39,6 @@ def _stays(route: Route) -> bool:
 
 def _tries_again(route: Route) -> bool:
     return route.on_failure.attempts > 1
-
-
-def _answer_names(route: Route) -> tuple[str, ...]:
-    return tuple(each.__name__ for each in route.answers)
 
 
 @final
@@ -79,8 +71,6 @@ class Route:
     stays: bool = field(init=False, default=Factory(_stays, takes_self=True))
     """What it is sent stays in the thread of its sender, and a program handles it."""
     tries_again: bool = field(init=False, default=Factory(_tries_again, takes_self=True))
-    answer_names: tuple[str, ...] = field(init=False, default=Factory(_answer_names, takes_self=True))
-    """The names of ``answers``, as every message to it has them written down."""
 
 
 def route(handler: HandlerSettings) -> Route:
@@ -109,6 +99,17 @@ def route(handler: HandlerSettings) -> Route:
     )
 
 
+def answers_to(payload: object, replies: tuple[type, ...]) -> tuple[type, ...]:
+    """What may answer a question to somebody with these ``replies``: a request for more is decided, and by nothing else."""
+    decides = isinstance(payload, BudgetRequest) and BudgetDecision in replies
+    return (BudgetDecision,) if decides else replies
+
+
+def answer_names(payload: object, replies: tuple[type, ...]) -> tuple[str, ...]:
+    """The same by their names."""
+    return tuple(each.__name__ for each in answers_to(payload, replies))
+
+
 class Routes(dict[str, Route]):
     """Routes by name. A name that stands for no handler (any more: a record may speak of it) has a route that takes nothing."""
 
@@ -133,14 +134,8 @@ class Routes(dict[str, Route]):
 def routes(settings: Settings) -> Routes:
     """The routes of all handlers and of the agents' tools, by name."""
     everyone = {name: route(handler) for name, handler in settings.everyone.items()}
-    spoken = (cls for handler in settings.handlers.values() for cls in _spoken(handler))
+    spoken = (cls for each in settings.handlers.values() for cls in (*each.accepts, *(each.replies or ())))
     return Routes({**everyone, ORGANISM: _own_route(settings.handlers)}, spoken)
-
-
-def _spoken(handler: HandlerSettings) -> Iterable[type]:
-    """The payload classes that a handler is known to speak."""
-    replier = handler.agent or handler.human
-    return handler.accepts if replier is None else (*handler.accepts, *replier.replies)
 
 
 def _tools(handler: HandlerSettings) -> Iterable[str]:

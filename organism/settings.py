@@ -334,7 +334,8 @@ class HandlerSettings:
     """One handler. Exactly one of ``code``, ``agent`` and ``human`` is set; ``code`` is the imported async function.
 
     ``accepts`` are the payload classes it takes (from the annotation, or the agent's or person's), ``timeout`` is in seconds of
-    its own running; of a person in seconds since they were asked. ``budget`` makes calls to it run in a sub-thread, one a call or one a calling thread (``per``).
+    its own running; of a person in seconds since they were asked. ``budget`` makes calls to it run in a sub-thread, one a call or one a
+    calling thread (``per``).
     ``effects``: whether it may touch the ``world`` itself, or does so through its ``context`` alone.
     """
 
@@ -352,6 +353,12 @@ class HandlerSettings:
     options: Mapping[str, Any] = field(default=NOTHING, repr=_names)
     effects: Literal["world", "context"] = "world"
     on_failure: OnFailure = field(factory=OnFailure)
+
+    @property
+    def replies(self) -> tuple[type, ...] | None:
+        """The payload classes that an agent or a person replies; ``None`` for code, of which only its annotation may tell."""
+        declared = self.agent or self.human
+        return None if declared is None else declared.replies
 
 
 @frozen(kw_only=True)
@@ -405,7 +412,7 @@ class Settings:
     queue: int = 10000
     on_full: Literal["wait", "refuse"] = "wait"
     thread_queue: int = 10000
-    """The messages of a root thread and of all below it that may wait or be handled at once; what a handler sends beyond that is refused to it."""
+    """The messages of a root thread and of all below it that may wait or be handled at once; more are refused to their sender."""
     journal: str = "memory:"
     """``memory:``, ``sqlite:PATH`` or ``jsonl:DIR``, as it was written: a relative path is relative to ``folder``."""
     durability: Literal["full", "normal"] = "full"

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from organism.facts import Fact
     from organism.settings import BackendSettings, Settings
 
-_UNSAID: Final = RawUsage()
+NO_USAGE: Final = RawUsage()
+"""For ``Says(usage=NO_USAGE)``: the provider reports none."""
 
 
 @frozen(kw_only=True)
@@ -167,16 +168,12 @@ def _arguments(what: Any) -> str:
 
 def _usage(says: Says, request: Request) -> RawUsage | None:
     if isinstance(says.usage, RawUsage):
-        return None if says.usage is _UNSAID else says.usage
+        return None if says.usage is NO_USAGE else says.usage
     if says.usage is not None:
         return RawUsage(input_tokens=says.usage[0], output_tokens=says.usage[1])
     given = sum(len(str(message.get("content") or "")) for message in request.messages)
     said = len(says.text) + sum(len(_arguments(what)) for _, what in says.calls)
     return RawUsage(input_tokens=given // 4 + 1, output_tokens=said // 4 + 1)
-
-
-NO_USAGE: Final = _UNSAID
-"""For ``Says(usage=NO_USAGE)``: the provider reports none."""
 
 
 @define(eq=False)
@@ -246,7 +243,7 @@ def _sums(watch: Watch) -> Iterable[str]:
         yield f"the organism still holds {state.root.held}"
     for kind, units in (("handler", 6), ("model", 5), ("backend", 5)):  # messages have neither model nor backend
         found = [0] * 6
-        for (each, _), tally in state.totals.items():
+        for (each, _), tally in state.sums.totals.items():
             if each == kind:
                 found = [have + more for have, more in zip(found, tally.amounts, strict=True)]
         if found[:units] != state.root.used[:units]:

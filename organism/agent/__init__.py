@@ -1,7 +1,17 @@
 """The built-in model-driven handler: an agent that is declared, not programmed.
 
-Read :mod:`loop` first (a delivery's turns), then ``tools`` (peers as tools), ``wording`` (prompts and notices), ``history`` (what it
-remembers in its thread), and ``context`` (what it may do that other handlers may not).
+Reading order:
+
+* ``loop`` - a delivery's turns, from its message to its reply
+* ``tools`` - what a model is offered, and what its calls mean; ``allowance``: how often it may call
+* ``speech`` - how a model says what it wants: by tool calls; ``xml_speech``, ``elements`` and ``xml_reading``: in XML
+* ``dispatch`` - carries that out; ``cutting``: how much of a result the model reads
+* ``asking`` - a turn's model call; ``voice`` and ``partial``: the text of its reply, said on while it is written
+* ``history`` - what it remembers in its thread
+* ``compaction`` - how prompts stay within the model's window; ``window``, ``pruning``, ``summary`` and ``recaps`` help it
+* ``wording`` and ``telling`` - what it reads: prompts, messages, and notices of its budget
+* ``grace`` - its last answer
+* ``context`` - what it may do that other handlers may not
 """
 
 from organism.agent.context import AgentContext

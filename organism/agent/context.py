@@ -13,7 +13,7 @@ from organism.images import CutShort
 from organism.kernel.notices import exhausted_payload, live
 from organism.kernel.recall import CLOCK
 from organism.models.contract import BackendError
-from organism.pump.delivery import failure_of
+from organism.pump.failures import failure_of
 from organism.pump.keys import GRACE, completion_of
 
 if TYPE_CHECKING:

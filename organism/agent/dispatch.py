@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from organism.agent.cutting import cut
-from organism.agent.tools import Mistaken, Wanted
+from organism.agent.tools import SENT, Mistaken, Wanted
 from organism.agent.wording import as_json, as_xml
 from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused
 from organism.functions import FunctionResult
@@ -31,8 +31,6 @@ CORRECTIONS: Final = 3
 """How often an agent that neither calls nor replies is asked to correct itself."""
 _HOOK_FAILED: Final = (HandlerFailedError, Refused, BudgetExhaustedError)
 """What a hook may end a call of a tool with; the model is told."""
-SENT: Final = "Sent."
-"""The result of a reply."""
 
 
 @quick

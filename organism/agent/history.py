@@ -143,18 +143,12 @@ class History:
 
     def prompt(self, *after: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         """The whole prompt, with what is said only this time at its end."""
-        return self.prompt_of(self.messages, *after)
-
-    def prompt_of(
-        self, messages: Sequence[Mapping[str, Any]], *after: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], ...]:
-        """The same, of ``messages`` in place of those that are kept."""
-        return (self._head, *messages, *after)
+        return (self._head, *self.messages, *after)
 
     def prompt_from(self, place: int, *after: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         """The whole prompt, with the results before ``place`` left out."""
         if not place:
-            return (self._head, *self.messages, *after)
+            return self.prompt(*after)
         if self._pruned[0] != place:
             self._pruned = (place, pruned(self.messages, place))
         return (self._head, *self._pruned[1], *self.messages[place:], *after)

@@ -1,8 +1,6 @@
 """A delivery to an agent: turns of a model, what it asks for carried out between them, until it replies.
 
-Reading order of this room: ``tools`` (what a model is offered), ``speech`` (how it says what it wants; ``xml_speech``, ``elements`` and ``xml_reading``: in XML), ``dispatch`` (carries that
-out; ``allowance``: how often it may, ``cutting``: how much it reads of what comes), ``history`` (what it remembers), ``compaction`` (how that stays within the model's window), ``wording`` and ``telling`` (what it reads), ``asking`` (a turn's model call; ``length``: the whole of it), ``grace`` (its last
-answer), and this loop.
+:mod:`organism.agent` has the reading order of this room.
 """
 
 from __future__ import annotations
@@ -12,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from organism.agent.allowance import Allowance
+from organism.agent.asking import Asking
 from organism.agent.compaction import Compacting
 from organism.agent.dispatch import Dispatch
 from organism.agent.grace import LastWord
 from organism.agent.history import History
-from organism.agent.length import Unabridged
 from organism.agent.speech import ToolSpeech
 from organism.agent.telling import Telling
 from organism.agent.tools import Toolbox
@@ -88,7 +86,7 @@ class _Turns:
         self._history = history
         self._ctx = ctx
         self._telling = telling
-        self._asking = Unabridged(agent, ctx, speech, history)
+        self._asking = Asking(agent, ctx, speech, history)
         self._compacting = Compacting(handler, agent, self._asking, history, ctx)
         self._allowance = allowance
         self._dispatch = Dispatch(ctx, telling, allowance, agent.tool_output)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from organism.models.fixed import fixed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from organism.settings import Prune
 
@@ -27,7 +27,7 @@ class Boundary:
     It is found as it came to be, message by message: after each turn it moves up to the protected turns where that saves enough.
     """
 
-    def __init__(self, prune: Prune | None, messages: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, prune: Prune | None) -> None:
         self._prune = prune
         self._saves: list[int] = []
         """Characters, of each message."""
@@ -35,8 +35,6 @@ class Boundary:
         """The place of each turn's first message."""
         self._protected = self._waiting = 0
         self.place = 0
-        for message in messages:
-            self.add(message)
 
     def add(self, message: Mapping[str, Any]) -> None:
         """Takes in the next message."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import frozen
 
-from organism.agent.tools import REPLY
+from organism.agent.tools import SENT
+from organism.names import REPLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ EXTRACT: Final = 240
 _EXTRACTS: Final = "The conversation so far, cut short"
 _SUMMARY: Final = "The conversation so far, summed up"
 _GAP: Final = "..."
-_SAYS_NOTHING: Final = {"Sent.", ""}
+_SAYS_NOTHING: Final = {SENT, ""}
 
 
 @frozen
@@ -104,4 +105,4 @@ def _extract(text: str) -> str:
     return line if len(line) <= EXTRACT else f"{line[:EXTRACT]}…"
 
 
-__all__ = ["EXTRACT", "LINES", "Message", "is_recap", "recapped", "summed_up", "text_of", "told"]
+__all__ = ["EXTRACT", "is_recap", "recapped", "summed_up", "text_of", "told"]

@@ -40,8 +40,10 @@ _CUT: Final = "your answer was cut for length: write this again, shorter"
 @frozen
 class Offer:
     """What a model may do in one turn: the tools that are sent along, and whether it must use one (``none``: it may use none of them,
-    which stand there for its earlier calls); and the ``elements`` that it may write as XML. ``instructions`` tell of those at the end of the system prompt, ``reminder`` at the end of the whole prompt.
-    Neither is ever kept, so that what a model reads is what it may do now.
+    which stand there for its earlier calls); and the ``elements`` that it may write as XML.
+
+    ``instructions`` tell of those at the end of the system prompt, ``reminder`` at the end of the whole prompt. Neither is ever kept, so
+    that what a model reads is what it may do now.
     """
 
     tools: tuple[ToolSpec, ...]

@@ -145,4 +145,4 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]}… [cut from {len(text)} characters]"
 
 
-__all__ = ["FAILURES", "REST", "TAG", "Summaries", "Summary", "transcript"]
+__all__ = ["Summaries", "Summary"]

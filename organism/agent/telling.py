@@ -17,7 +17,7 @@ from organism.agent.wording import Values, exhausted_text, values_of, warning_te
 from organism.errors import BudgetExhaustedError
 from organism.kernel.notices import WORDS, highest, warning_payload
 from organism.payloads.primitives import BudgetExhausted, BudgetRefused, BudgetReport, HandlerFailed
-from organism.pump.delivery import failure_of
+from organism.pump.failures import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,7 +126,7 @@ class Telling:
                 return {"unit": unit, "scope": scope, "grace": refused.grace, "text": f"The {words} are used up"}
             case "placebo":
                 limit = self._limit(unit, scope)
-                return {**values, "used": limit, "limit": limit, "text": f"{words}: {limit} used, limit {limit}"}
+                return {**values, "used": limit, "limit": limit, "text": f"{words}: {limit:,} used, limit {limit:,}"}
 
     # Placebos
 

@@ -10,9 +10,9 @@ from organism.errors import InvalidPayloadError, PayloadError
 from organism.functions import call_of
 from organism.models.contract import ToolCall, ToolSpec
 from organism.models.fixed import fixed
-from organism.names import ORGANISM, called_as, suggestion
+from organism.names import ORGANISM, REPLY, called_as, suggestion, tool_for
 from organism.payloads import decode_fields, describe, json_schema, parse_json
-from organism.payloads.primitives import ORGANISM_ONLY, BudgetEstimate, BudgetQuery, BudgetRequest
+from organism.payloads.primitives import NO_TOOL, BudgetEstimate, BudgetQuery, BudgetRequest
 from organism.quick import quick
 
 if TYPE_CHECKING:
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     from organism.settings import HandlerSettings, ToolSettings
 
-REPLY: Final = "reply"
-"""The tool that ends an agent's delivery; with several reply classes ``reply_CLASS``."""
-_LONGEST: Final = 64
+SENT: Final = "Sent."
+"""The result of a reply."""
 
 
 @frozen
@@ -115,9 +114,9 @@ def _arguments(call: ToolCall) -> Any:
 
 
 def _peer_tools(peer: HandlerSettings) -> Iterable[Tool]:
-    accepted = [payload for payload in peer.accepts if payload not in ORGANISM_ONLY]
+    accepted = [payload for payload in peer.accepts if payload not in NO_TOOL]
     for payload in accepted:
-        name = peer.name if len(accepted) == 1 else f"{peer.name}_{payload.__name__}"[:_LONGEST]
+        name = peer.name if len(accepted) == 1 else tool_for(peer.name, payload.__name__)
         doc = describe(payload).doc
         yield Tool(_spec(name, f"{peer.description} {doc}".strip(), payload), payload, peer.name)
 
@@ -145,7 +144,7 @@ def _organism_tool(payload: type) -> Tool:
     """What a model may ask of the organism itself. Its schema is short, since it stands in every prompt: amounts are numbers, and
     what is said of the whole is said once.
     """
-    name, doc = f"{ORGANISM}_{payload.__name__}", describe(payload).doc
+    name, doc = tool_for(ORGANISM, payload.__name__), describe(payload).doc
     fields = json_schema(payload)["properties"]
     short = {field: {"type": "number" if "pattern" in rules else "string"} for field, rules in fields.items()}
     told = {field: {**short[field], "description": rules["description"]} for field, rules in fields.items()}
@@ -155,7 +154,7 @@ def _organism_tool(payload: type) -> Tool:
 
 def reply_name(payload: type, replies: tuple[type, ...]) -> str:
     """The tool by which an agent with these ``replies`` replies with one of them."""
-    return REPLY if len(replies) == 1 else f"{REPLY}_{payload.__name__}"[:_LONGEST]
+    return REPLY if len(replies) == 1 else tool_for(REPLY, payload.__name__)
 
 
 def _reply_tools(replies: tuple[type, ...]) -> Iterable[Tool]:

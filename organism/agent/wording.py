@@ -16,6 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from organism.errors import HandlerFailedError
 from organism.payloads import describe, description, encode_json, encode_xml
+from organism.payloads.primitives import NO_TOOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +97,9 @@ class SystemPrompt:
         agent = handler.agent
         assert agent is not None  # noqa: S101 - only agents have prompts
         peers = [
-            {"name": peer, "description": handlers[peer].description} for peer in handler.peers if peer in handlers
+            {"name": peer, "description": handlers[peer].description}
+            for peer in handler.peers
+            if peer in handlers and not NO_TOOL.issuperset(handlers[peer].accepts)
         ]
         self._text = agent.prompt or SYSTEM
         self._what = f"the prompt of '{handler.name}'"

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
 
-from organism.agent.dispatch import SENT
 from organism.agent.elements import TO, Element
 from organism.agent.speech import CUT_BY_BUDGET, Offer, answer_from, calls_read, calls_told, is_broken
-from organism.agent.tools import REPLY, Mistaken, Wanted, as_reply, asked_of_organism
+from organism.agent.tools import SENT, Mistaken, Wanted, as_reply, asked_of_organism
 from organism.agent.wording import incoming
 from organism.agent.xml_reading import NotRepairedError, found_in, repaired
 from organism.errors import InvalidPayloadError
-from organism.names import ORGANISM, suggestion
+from organism.names import ORGANISM, REPLY, suggestion
 from organism.payloads import Vocabulary
-from organism.payloads.primitives import ORGANISM_ONLY, BudgetRequest
+from organism.payloads.primitives import NO_TOOL, ORGANISM_ONLY, BudgetRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -188,7 +187,7 @@ def _taken(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) ->
     """Each payload that a peer of the handler takes, with the peer and what it does."""
     for peer in (handlers[name] for name in handler.peers if name in handlers):
         for payload in peer.accepts:
-            if payload not in ORGANISM_ONLY:
+            if payload not in NO_TOOL:
                 yield peer.name, peer.description, payload
 
 

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import Factory, field, frozen
 
-from organism.budget.claims import CALLS, COST, VECTOR, Vector
+from organism.budget.claims import CALLS, COST, VECTOR, Vector, six
 from organism.usage import PICO_PER_USD, usd
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from organism.settings import Grace, Limits, Policy
 
 NO_LIMIT: Final = 1 << 80
@@ -86,12 +84,12 @@ def caps(limits: Limits, policy: Policy, *, keeps_back: bool) -> Caps:
 def _caps(
     limits: Limits, grace: Grace | None, warn_at: tuple[tuple[str, tuple[Decimal, ...]], ...], runway: Decimal
 ) -> Caps:
-    limit = _vector([_limit(limits, unit) for unit in VECTOR])
+    limit = six([_limit(limits, unit) for unit in VECTOR])
     bare = [cap - _kept(unit, cap, grace) for unit, cap in enumerate(limit)]
     levels = dict(warn_at)
     return Caps(
         limit=limit,
-        working=_vector([math.floor(cap) for cap in bare]),
+        working=six([math.floor(cap) for cap in bare]),
         limited=tuple(unit for unit, cap in enumerate(limit) if cap < NO_LIMIT),
         marks=tuple(_marks(unit, bare[unit], levels.get(name, ())) for unit, name in enumerate(VECTOR)),
         runway=runway,
@@ -100,11 +98,6 @@ def _caps(
         time_marks=_time_marks(limits.seconds, levels.get("seconds", ())),
         depth=limits.depth,
     )
-
-
-def _vector(amounts: Sequence[int]) -> Vector:
-    tokens, given, output, cost, calls, messages = amounts
-    return tokens, given, output, cost, calls, messages
 
 
 def _limit(limits: Limits, unit: str) -> int:

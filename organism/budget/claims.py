@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from organism.quick import quick
+from organism.settings import SPENT_UNITS
 
-VECTOR = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls", "messages")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VECTOR = SPENT_UNITS
 """The order of units in every vector of amounts; money is an integer of 10^-12 USD."""
 TOKENS, INPUT, OUTPUT, COST, CALLS, MESSAGES = range(6)
 
@@ -19,6 +24,12 @@ again at each call.
 Six = tuple[int, int, int, int, int, int]
 """The same as it is written down, and checked when it is read."""
 NOTHING: Vector = (0, 0, 0, 0, 0, 0)
+
+
+def six(amounts: Sequence[int]) -> Six:
+    """Amounts as a vector; raises ValueError where there are more or fewer than six."""
+    tokens, given, said, cost, calls, messages = amounts
+    return tokens, given, said, cost, calls, messages
 
 
 @quick

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from organism.budget.caps import Mark
     from organism.budget.tree import Node
 
+URGENCY: Final = ("warning", "critical", "runway", "final")
+"""What warnings may have as their level, the most urgent last: a message for several of them carries that."""
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 _OF_CALLS: Final = (TOKENS, INPUT, OUTPUT, COST, CALLS)
 

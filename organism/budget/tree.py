@@ -39,8 +39,8 @@ NOWHERE: Final[Mapping[Node, Vector]] = MappingProxyType({})
 
 @final
 class Node:
-    """One budget: what it may spend (``caps``), has spent (``used``, sub-threads included; ``own`` without, the same list until one of those
-    spends) and holds (``held``: of a single call, that one's need itself).
+    """One budget: what it may spend (``caps``), has spent (``used``, sub-threads included; ``own`` without, the same list until one of
+    those spends) and holds (``held``: of a single call, that one's need itself).
 
     ``path`` goes from the node itself to the root; ``above`` are the nodes above it, the nearest first. A node that many threads
     share counts over a ``window``; others have none. Amounts are lists indexed as :data:`VECTOR`. ``fired`` has the
@@ -377,7 +377,7 @@ def aim(node: Node, unit: int) -> None:
     node.next_mark, node.calm = tuple(marks), tuple(calm)
 
 
-def recap(node: Node, caps: Caps) -> None:
+def set_caps(node: Node, caps: Caps) -> None:
     """Gives a node other limits. Raising one arms its levels above the new share again, and its runway; lowering arms none:
     levels that it puts below what was used, and that have not fired, do so with the next settlement.
     """

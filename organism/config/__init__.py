@@ -1,8 +1,9 @@
 """Configuration: organism.yaml, the layers over it and keyword arguments, to frozen settings.
 
-Every source becomes one tree of values that know their place (``yamltext``, ``layers``, ``tree``, ``places``); the tree is
-read by the shapes that the keys are declared with (``shapes``, ``sections``, ``paths``, ``wording`` and its ``templates``; ``budgets``, ``backends``, ``handlers``, ``start`` and
-``document`` declare them), and every mistake is noted on the way. Nothing is started and nothing is called.
+Every source becomes one tree of values that know their place (``yamltext``, ``scalars``, ``layers``, ``tree``, ``places``). The tree is
+read by the shapes that the keys are declared with (``shapes``, ``sections``, ``paths``, ``references``, ``wording`` and its
+``templates``), and every mistake is noted on the way. ``document`` declares the keys at the top; ``budgets``, ``backends``,
+``handlers``, ``start`` and the other modules those below. Nothing is started and nothing is called.
 """
 
 from __future__ import annotations
@@ -82,8 +83,9 @@ def budget(values: Mapping[str, Any]) -> BudgetSettings:
 
 
 def account_names(given: Mapping[str, str] | None, settings: Settings, *, place: str = "accounts") -> tuple[str, ...]:
-    """The accounts that ``send`` was given (kind to name) as ``kind:name``, in order; ``place`` is where. Raises ConfigurationError for those of which
-    organism.yaml knows neither the name nor the kind, and TypeError for what is no text.
+    """The accounts that ``send`` was given (kind to name) as ``kind:name``, in order; ``place`` is where they were given.
+
+    Raises ConfigurationError for those of which organism.yaml knows neither the name nor the kind, and TypeError for what is no text.
     """
     if not given:
         return ()

@@ -14,7 +14,20 @@ from organism.config.paths import FilePath
 from organism.config.places import shown, where
 from organism.config.recordings import check_options as check_recorded
 from organism.config.sections import Anything, ListOf, Record, Section
-from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, OrNull, Reading, Text, Truth, Whole, one_of
+from organism.config.shapes import (
+    BROKEN,
+    Broken,
+    Choice,
+    Exact,
+    Number,
+    OrNull,
+    Reading,
+    Text,
+    Truth,
+    Whole,
+    no_model,
+    one_of,
+)
 from organism.config.tree import Node, Scalar
 from organism.errors import ConfigurationError
 from organism.loader import load_object
@@ -141,10 +154,7 @@ def check_downgrades(sections: Mapping[str, Section], aliases: Collection[str] |
         if target == name:
             down.wrong("to", f"{shown(target)} is the alias itself: name a cheaper one, or leave `downgrade` out")
         elif aliases is not None and target not in aliases:
-            down.wrong(
-                "to",
-                f"{shown(target)} is no model{suggestion(target, aliases) or f'; there is {one_of(sorted(aliases))}'}",
-            )
+            down.wrong("to", no_model(target, aliases))
         elif name in (circle := _circle(name, to)):
             down.wrong("to", f"goes in a circle ({' -> '.join((*circle, name))}): a call would never arrive")
 

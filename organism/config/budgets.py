@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from organism.config.places import shown
 from organism.config.sections import ListOf, Record, Section
 from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, Reading, Text, Whole
-from organism.config.tree import Scalar, Table
+from organism.config.tree import Table
 from organism.config.yamltext import unfold
 from organism.settings import (
     ROOT_LIMITS,
@@ -61,7 +61,7 @@ class _WarnAt:
     """Levels: a list for every unit that warns, or a mapping with a list for each unit that is named."""
 
     def read(self, node: Node, reading: Reading) -> Mapping[str, tuple[Decimal, ...]] | Broken:
-        read = unfold(node, reading.mistakes) if isinstance(node, Scalar) else node
+        read = unfold(node, reading.mistakes)
         if isinstance(read, Table):
             by_unit: Mapping[str, tuple[Decimal, ...]] | Broken = _LEVELS_BY_UNIT.read(read, reading)
             return by_unit

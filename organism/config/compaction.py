@@ -5,11 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.config.places import shown
 from organism.config.sections import Record, Section
-from organism.config.shapes import BROKEN, Broken, Exact, Found, Located, OrNull, Text, Whole, one_of
+from organism.config.shapes import BROKEN, Broken, Exact, Found, Located, OrNull, Text, Whole, no_model
 from organism.config.wording import Wording
-from organism.names import suggestion
 from organism.settings import Compaction, Prune
 
 if TYPE_CHECKING:
@@ -26,8 +24,7 @@ def check_compaction(agent: Section, aliases: Collection[str] | None) -> None:
     section: Section | None = agent.values.get("compaction")
     found = None if section is None else section.values.get("model")
     if section is not None and found is not None and found.value is not None and found.value not in aliases:
-        hint = suggestion(found.value, aliases) or (f"; there is {one_of(sorted(aliases))}" if aliases else "")
-        section.wrong("model", f"{shown(found.value)} is no model{hint}")
+        section.wrong("model", no_model(found.value, aliases))
 
 
 def compaction_of(section: Section | None) -> Compaction | None:

@@ -13,6 +13,7 @@ from organism.config.failures import dead_letters_of
 from organism.config.grants import check_deciders
 from organism.config.handlers import CODE_TIMEOUT, DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
 from organism.config.hooks import HOOKS
+from organism.config.ignored import ignored
 from organism.config.journals import JournalUrl
 from organism.config.layers import from_python
 from organism.config.loops import LOOPS
@@ -24,9 +25,8 @@ from organism.config.sections import ListOf, MapOf, Record, Section
 from organism.config.shapes import Choice, Located, Number, OrNull, Reading, Text, Whole
 from organism.config.start import START, message_of
 from organism.config.tools import check_tools
-from organism.config.tree import Entry, Scalar, Table
-from organism.config.unheard import unheard
-from organism.config.yamltext import unfold
+from organism.config.tree import Entry, Table
+from organism.config.yamltext import table_in, unfold
 from organism.errors import PayloadTypeError
 from organism.functions import FunctionResult
 from organism.names import is_organism_name
@@ -111,28 +111,22 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes) -> Setting
         start=start,
         dead_letters=dead_letters,
         folder=folder,
-        notes=(*_notes(top, models), *unheard(handlers, models), *notes),
+        notes=(*_notes(top, models), *ignored(handlers, models), *notes),
         **{key: value for key, value in top.values.items() if key not in built},
     )
 
 
 def _with_defaults(tree: Table, mistakes: Mistakes) -> Table:
     """The tree with ``defaults`` below every handler."""
-    defaults, handlers = _table(tree, "defaults", mistakes), _table(tree, "handlers", mistakes)
+    defaults, handlers = table_in(tree.get("defaults"), mistakes), table_in(tree.get("handlers"), mistakes)
     if defaults is None or handlers is None:
         return tree
     entries: dict[str, Entry] = {}
     for name, entry in handlers.entries.items():
-        node = unfold(entry.node, mistakes) if isinstance(entry.node, Scalar) else entry.node
+        node = unfold(entry.node, mistakes)
         entries[name] = entry if node is None else evolve(entry, node=under_defaults(node, defaults))
     entry = evolve(tree.entries["handlers"], node=evolve(handlers, entries=entries))
     return evolve(tree, entries={**tree.entries, "handlers": entry})
-
-
-def _table(tree: Table, key: str, mistakes: Mistakes) -> Table | None:
-    node = tree.get(key)
-    read = unfold(node, mistakes) if isinstance(node, Scalar) else node
-    return read if isinstance(read, Table) else None
 
 
 def _handlers(top: Section) -> Mapping[str, HandlerSettings]:
@@ -152,7 +146,7 @@ def _names(top: Section, key: str) -> Collection[str] | None:
     """The names in a mapping, ``None`` where it is none."""
     if key not in top.table.entries:
         return ()
-    table = _table(top.table, key, top.reading.mistakes)
+    table = table_in(top.table.get(key), top.reading.mistakes)
     return None if table is None else table.entries.keys()
 
 
@@ -200,10 +194,9 @@ def _one_class_a_name(top: Section, handlers: Mapping[str, HandlerSettings]) -> 
 
 
 def _spoken(handler: HandlerSettings) -> Iterator[type]:
-    """What a handler takes, an agent replies, and its tools take and return."""
-    yield from handler.accepts
+    """What a handler takes, an agent or a person replies, and an agent's tools take and return."""
+    yield from (*handler.accepts, *(handler.replies or ()))
     if handler.agent is not None:
-        yield from handler.agent.replies
         for tool in handler.agent.tools:
             yield from (*tool.handler.accepts, FunctionResult)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from organism.config.places import shown
 from organism.config.shapes import no_handler
-from organism.config.tree import Scalar, Table
-from organism.config.yamltext import unfold
+from organism.config.yamltext import table_in
 from organism.errors import ConfigurationError
 from organism.loader import replies_of
 from organism.payloads.primitives import BudgetDecision, BudgetRequest
@@ -27,7 +26,7 @@ def decider_problem(name: str, handlers: Mapping[str, HandlerSettings]) -> str |
     if BudgetRequest not in handler.accepts:
         takes = ", ".join(each.__name__ for each in handler.accepts)
         return f"{shown(name)} takes {takes}, and no BudgetRequest: name a handler that decides on one"
-    replies = _replies(handler)
+    replies = replies_of(handler.code) if handler.replies is None else handler.replies
     if replies is not None and BudgetDecision not in replies:
         said = ", ".join(each.__name__ for each in replies) or "nothing"
         return f"{shown(name)} replies {said}, and no BudgetDecision: name a handler that decides on a BudgetRequest"
@@ -40,15 +39,6 @@ def with_decider(budget: BudgetSettings, handlers: Mapping[str, HandlerSettings]
     if problem is not None:
         raise ConfigurationError([f"budget.grants_by: {problem}"])
     return budget
-
-
-def _replies(handler: HandlerSettings) -> tuple[Any, ...] | None:
-    """What a handler replies; ``None`` where that is not known."""
-    if handler.agent is not None:
-        return handler.agent.replies
-    if handler.human is not None:
-        return handler.human.replies
-    return None if handler.code is None else replies_of(handler.code)
 
 
 def check_deciders(top: Section, handlers: Mapping[str, HandlerSettings], names: Collection[str] | None) -> None:
@@ -64,8 +54,8 @@ def check_deciders(top: Section, handlers: Mapping[str, HandlerSettings], names:
         problem = decider_problem(name, handlers)
         if problem is not None:
             node = section.at(key)
-            read = unfold(node, section.reading.mistakes) if isinstance(node, Scalar) else node
-            inner = read.get("grants_by") if isinstance(read, Table) else None
+            budget_table = table_in(node, section.reading.mistakes)
+            inner = None if budget_table is None else budget_table.get("grants_by")
             section.reading.wrong(inner or node, problem)
 
 

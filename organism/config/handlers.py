@@ -16,12 +16,12 @@ from organism.config.places import shown
 from organism.config.prompts import PromptShape, check_prompt
 from organism.config.references import Reference
 from organism.config.sections import Anything, ListOf, Record, Section
-from organism.config.shapes import Choice, Found, Located, Number, OrNull, Text, Whole, no_handler, one_of
-from organism.config.tools import REPLY, TOOL_CALLS, TOOL_OUTPUT, TOOLS, with_tools
+from organism.config.shapes import Choice, Found, Located, Number, OrNull, Text, Whole, no_handler, no_model
+from organism.config.tools import TOOL_CALLS, TOOL_OUTPUT, TOOLS, with_tools
 from organism.config.tree import Node, Table, merged
 from organism.errors import ConfigurationError
 from organism.loader import accepts_of, awaitable, description_of
-from organism.names import ORGANISM, is_handler_name, suggestion
+from organism.names import ORGANISM, REPLY, is_handler_name
 from organism.payloads import is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
 from organism.settings import NOTHING, AgentSettings, HandlerSettings, HumanSettings, OnFailure
@@ -195,8 +195,7 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
 
 def _check_alias(section: Section, model: str, aliases: Collection[str]) -> None:
     if model not in aliases:
-        hint = suggestion(model, aliases) or (f"; there is {one_of(sorted(aliases))}" if aliases else "")
-        section.wrong("model", f"{shown(model)} is no model{hint}")
+        section.wrong("model", no_model(model, aliases))
 
 
 def name_problem(name: str) -> str | None:

@@ -34,7 +34,7 @@ class ListOf:
 
     def read(self, node: Node, reading: Reading) -> tuple[Any, ...] | Broken:
         """A tuple of the items' values; those that are wrong are left out, or nothing is left where it must be ``whole``."""
-        read = _unfolded(node, reading)
+        read = unfold(node, reading.mistakes)
         if isinstance(read, Scalar) and self.single and not is_null(read):
             value = self.item.read(read, reading)
             return BROKEN if value is BROKEN else (value,)
@@ -161,9 +161,9 @@ class Record:
         return f"unknown key{near or few}"
 
 
-def homes_of(name: str, shape: Shape | None, path: Path = ()) -> Iterator[Path]:
+def homes_of(name: str, shape: Shape | None) -> Iterator[Path]:
     """The sections that know a key, the outermost first."""
-    within: list[tuple[Path, Shape]] = [] if shape is None else [(path, shape)]
+    within: list[tuple[Path, Shape]] = [] if shape is None else [((), shape)]
     while within:
         path, shape = within.pop(0)
         match shape:
@@ -183,7 +183,7 @@ def homes_of(name: str, shape: Shape | None, path: Path = ()) -> Iterator[Path]:
 
 def table_of(node: Node, reading: Reading) -> Table | None:
     """The node as a mapping, or ``None`` after the mistake was noted."""
-    read = _unfolded(node, reading)
+    read = unfold(node, reading.mistakes)
     if isinstance(read, Table) or read is None:
         return read
     empty = isinstance(read, Scalar) and is_null(read)
@@ -215,10 +215,6 @@ def plain(node: Node, reading: Reading, check: Callable[[str], str | None] | Non
 def _inexact(scalar: Scalar) -> Any:
     value = scalars.anything(scalar)
     return scalars.number(scalar) if isinstance(value, Decimal) and scalar.style != "python" else value
-
-
-def _unfolded(node: Node, reading: Reading) -> Node | None:
-    return unfold(node, reading.mistakes) if isinstance(node, Scalar) else node
 
 
 def _not(node: Node, wanted: str) -> str:

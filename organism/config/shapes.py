@@ -244,6 +244,12 @@ def no_handler(name: str, handlers: Collection[str]) -> str:
     return f"{shown(name)} is no handler{hint}"
 
 
+def no_model(name: str, aliases: Collection[str]) -> str:
+    """What is wrong with a name that is none of these aliases."""
+    there = f"; there is {one_of(sorted(aliases))}" if aliases else ""
+    return f"{shown(name)} is no model{suggestion(name, aliases) or there}"
+
+
 def one_of(words: tuple[str, ...] | list[str]) -> str:
     """``'a', 'b' or 'c'``."""
     quoted = [shown(word) for word in words]

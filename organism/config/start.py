@@ -29,7 +29,7 @@ class _Document:
     """A payload, before it is known which classes may stand there: the node itself."""
 
     def read(self, node: Node, reading: Reading) -> Found | Broken:
-        read = unfold(node, reading.mistakes) if isinstance(node, Scalar) else node
+        read = unfold(node, reading.mistakes)
         return BROKEN if read is None else Found(None, read)
 
 

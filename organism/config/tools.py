@@ -12,10 +12,11 @@ from organism.config.references import Reference
 from organism.config.scalars import is_null
 from organism.config.sections import ListOf, MapOf, Record, Section
 from organism.config.shapes import BROKEN, Found, Located, Reading, Whole
-from organism.config.tree import Node, Scalar, Table
-from organism.config.yamltext import unfold
+from organism.config.tree import Node, Scalar
+from organism.config.yamltext import table_in
 from organism.functions import as_handler, declared
-from organism.names import ORGANISM, called_as, suggestion
+from organism.names import ORGANISM, REPLY, called_as, suggestion, tool_for
+from organism.payloads.primitives import ASKED
 from organism.toolsettings import ToolCalls, ToolOutput
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
     from organism.functions import Function
     from organism.settings import AgentSettings, HandlerSettings, ToolSettings
 
-REPLY: Final = "reply"
-"""The tool with which an agent answers; with several reply classes ``reply_CLASS``."""
 _DEFAULT: Final = "default"
-_LONGEST: Final = 64
 
 
 @frozen
@@ -117,13 +115,12 @@ def _taken(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) ->
     assert handler.agent is not None  # noqa: S101 - only agents have tools
     reply = "the tool with which agents answer"
     yield REPLY, reply
-    yield from ((f"{REPLY}_{each.__name__}"[:_LONGEST], reply) for each in handler.agent.replies)
+    yield from ((tool_for(REPLY, each.__name__), reply) for each in handler.agent.replies)
     for peer in handler.peers:
         yield peer, f"a peer of {shown(handler.name)}"
         takes = handlers[peer].accepts if peer in handlers else ()
-        yield from ((f"{peer}_{each.__name__}"[:_LONGEST], f"a tool for the peer {shown(peer)}") for each in takes)
-    own = ("BudgetQuery", "BudgetRequest", "BudgetEstimate")
-    yield from ((f"{ORGANISM}_{each}", "a tool of the organism itself") for each in own)
+        yield from ((tool_for(peer, each.__name__), f"a tool for the peer {shown(peer)}") for each in takes)
+    yield from ((tool_for(ORGANISM, each.__name__), "a tool of the organism itself") for each in ASKED)
 
 
 def _check_limits(section: Section, handler: HandlerSettings) -> None:
@@ -134,13 +131,13 @@ def _check_limits(section: Section, handler: HandlerSettings) -> None:
         *(p for p in handler.peers if p != ORGANISM),
     ]
     _check_tools_named(section, "tool_calls", (*known, _DEFAULT), handler.name, known)
-    output = _table(section.table.get("tool_output"), section.reading)
+    output = table_in(section.table.get("tool_output"), section.reading.mistakes)
     if output is not None:
         _check_tools_named(evolve(section, table=output), "per_tool", known, handler.name, known)
 
 
 def _check_tools_named(section: Section, key: str, allowed: Sequence[str], agent: str, known: Sequence[str]) -> None:
-    table = _table(section.table.get(key), section.reading)
+    table = table_in(section.table.get(key), section.reading.mistakes)
     if table is None:
         return
     for name, entry in table.entries.items():
@@ -154,8 +151,3 @@ def _check_tools_named(section: Section, key: str, allowed: Sequence[str], agent
 
 def _there(known: Sequence[str]) -> str:
     return f"; there is {', '.join(shown(each) for each in known[:8])}" if known else "; it has none, and no peers"
-
-
-def _table(node: Node | None, reading: Reading) -> Table | None:
-    read = unfold(node, reading.mistakes) if isinstance(node, Scalar) else node
-    return read if isinstance(read, Table) else None

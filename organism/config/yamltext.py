@@ -113,14 +113,20 @@ def read_text(text: str, source: Source, mistakes: Mistakes, path: Path) -> Node
         return None
 
 
-def unfold(scalar: Scalar, mistakes: Mistakes) -> Node | None:
-    """A value of ``--set`` or the environment, read as YAML where it is written as a list or a mapping.
+def unfold(node: Node, mistakes: Mistakes) -> Node | None:
+    """The node; but a text of ``--set`` or the environment that is written as a list or a mapping is read as YAML.
 
     ``None`` where that is no YAML.
     """
-    if scalar.style != "given" or not scalar.value.lstrip().startswith(("[", "{")):
-        return scalar
-    return read_text(scalar.value, Source("", scalar.place), mistakes, scalar.path)
+    if not isinstance(node, Scalar) or node.style != "given" or not node.value.lstrip().startswith(("[", "{")):
+        return node
+    return read_text(node.value, Source("", node.place), mistakes, node.path)
+
+
+def table_in(node: Node | None, mistakes: Mistakes) -> Table | None:
+    """The node as a mapping, :func:`unfold`-ed where it has to be; ``None`` where it is none."""
+    read = None if node is None else unfold(node, mistakes)
+    return read if isinstance(read, Table) else None
 
 
 class _TooMuchError(Exception):

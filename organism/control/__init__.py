@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from organism.control.changes import written_down
 from organism.control.lines import tell
-from organism.control.orders import DO, Order
+from organism.control.orders import Order
 from organism.control.server import Control
 
-__all__ = ["DO", "Control", "Order", "tell", "written_down"]
+__all__ = ["Control", "Order", "tell", "written_down"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from organism import inbox
+from organism.dead import GO_ON
 from organism.errors import ConfigurationError
 from organism.frames import Conversation, root_of
 from organism.kernel.charges import abandoned_charge
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from organism.settings import BudgetSettings
 
 REASON: Final = "cancelled by hand"
-_GO_ON: Final = "'organism resume' lets it go on"
 
 
 async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> str:
@@ -44,7 +44,7 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
         if order.do == "answer":
             done = inbox.typed(kernel, durable.settings.handlers, order.question, order.text, order.refuse, at)
             inbox.unrest(kernel, thread, at)
-            said.append(f"{done}; {_GO_ON}")
+            said.append(f"{done}; {GO_ON}")
         else:
             said.append(_changed(kernel, thread, order, at))
 
@@ -71,10 +71,10 @@ def _changed(kernel: Kernel, thread: Thread, order: Order, at: float) -> str:
     """Makes the change to a thread of which nothing runs."""
     match order.do:
         case "pause" if thread.paused_at is not None:
-            return f"thread {thread.id} is paused already; {_GO_ON}"
+            return f"thread {thread.id} is paused already; {GO_ON}"
         case "pause":
             kernel.ends.pause(thread, at)
-            return f"thread {thread.id} is paused; {_GO_ON}"
+            return f"thread {thread.id} is paused; {GO_ON}"
         case "cancel":
             for hold in [each for each in kernel.state.holds.values() if root_of(each.thread) is thread]:
                 kernel.calls.settle(hold, abandoned_charge(hold), at)

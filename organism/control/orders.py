@@ -44,7 +44,6 @@ class Order:
             _check_units(self.units)
         if self.do == "answer" and (self.question is None or (self.text is None) == (self.refuse is None)):
             raise ConfigurationError(["answer: name the question, and what its answer is, or why there is none"])
-
         if self.do == "retry" and self.question is None:
             raise ConfigurationError(["retry: name the dead letter"])
 
@@ -93,4 +92,4 @@ def _check_units(units: Mapping[str, Any] | None) -> None:
             )
 
 
-__all__ = ["DO", "LONGEST", "Order"]
+__all__ = ["LONGEST", "Order"]

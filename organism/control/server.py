@@ -103,8 +103,8 @@ class Control:
             return self._status()
         if order.thread is None:
             return await self._resume_all()
-        if order.do == "add-budget" and (raised_to := await self._add_to_conversation(order)) is not None:
-            return raised_to
+        if order.do == "add-budget" and (done := await self._add_to_conversation(order)) is not None:
+            return done
         if order.do == "retry":
             return await self._sent_again(order.question or "")
         id_ = await self._meant(order.thread)
@@ -197,7 +197,7 @@ class Control:
 
     def _live(self) -> dict[str, Thread]:
         """The root threads that live here."""
-        return {id_: each for id_, each in self._pump.kernel.state.threads.items() if each.owner is None}
+        return {each.id: each for each in self._pump.kernel.state.roots}
 
     async def _meant(self, text: str) -> str:
         """The thread with this id, or the only one that begins so. Raises ConfigurationError."""

@@ -125,7 +125,7 @@ def _too_deep(node: Node, opens: BudgetSettings | None, depth: int) -> Refusal |
     limited = depth_limit(node if opens is None else unborn(node.path, opens))
     assert limited is not None  # noqa: S101 - one of them was passed
     node, limit = limited
-    text = f"depth of the {node.scope}: limit {limit}, needed {depth}"
+    text = f"depth of the {node.scope}: limit {limit:,}, needed {depth:,}"
     failure = Failure("exhausted", text, unit="depth", scope=node.scope)
     return Refusal(failure, Lack(node, -1, depth, for_good=True))
 
@@ -209,8 +209,8 @@ def too_many_messages(missing: Lack) -> Refusal:
     """The refusal of what needs more messages than there are."""
     node = missing.node
     text = (
-        f"messages of the {node.scope}: {node.used[MESSAGES]} used, limit {node.caps.limit[MESSAGES]}, "
-        f"needed {missing.need}"
+        f"messages of the {node.scope}: {node.used[MESSAGES]:,} used, limit {node.caps.limit[MESSAGES]:,}, "
+        f"needed {missing.need:,}"
     )
     return Refusal(Failure("exhausted", text, unit="messages", scope=node.scope), missing)
 
@@ -258,8 +258,8 @@ def goal_of(target: Target) -> Goal:
 
 
 Planned = tuple[Outgoing, Target | Route | Frame | None]
-"""An outgoing that was checked. Where it opens a frame: whose, in the thread of its sender, or the target that says in which. Of a reply: the
-frame that it is delivered to; ``None`` where it is no new message.
+"""An outgoing that was checked, with where it goes: the route of its receiver where that opens a frame in the sender's own thread; the
+target where it opens one in another; the frame that a reply is delivered to; ``None`` for a reply that is no new message.
 """
 
 

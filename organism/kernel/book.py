@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from organism.frames import Conversation, chain_of
 from organism.kernel.outcome import final_of
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from organism.kernel.state import State
 
 
+@final
 class Book:
     """What the kernel writes to. ``record`` gets the root thread's id and the fact; ``None`` where nobody listens: then no
     fact is built.

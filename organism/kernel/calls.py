@@ -56,13 +56,23 @@ class CallFor:
     """The hold of its first attempt; of further ones."""
 
     @property
+    def seq(self) -> int:
+        """The number of its delivery's message; 0 for a thread without handlers."""
+        return 0 if self.message is None else self.message.seq
+
+    @property
+    def handler(self) -> str:
+        """Whose call it is; empty for a thread without handlers."""
+        return "" if self.message is None else self.message.to
+
+    @property
     def owner(self) -> Message | Thread:
         """Who waits while the call does, and holds its own streams meanwhile."""
         return self.message or self.thread
 
 
 class Calls:
-    """The calls of one organism. ``granted`` and ``refused`` collect the waiting calls whose turn has come."""
+    """The calls of one organism. ``answered`` collects the waiting calls whose turn has come: the hold of each, or why it is refused."""
 
     def __init__(self, state: State, book: Book) -> None:
         self._state = state
@@ -142,7 +152,7 @@ class Calls:
             facts.CallHeld,
             thread,
             hold=hold.id,
-            seq=0 if call.message is None else call.message.seq,
+            seq=hold.seq,
             need=hold.need,
             output=hold.output,
             alias=hold.alias,
@@ -168,8 +178,8 @@ class Calls:
         self._book.write(
             facts.CallRefused,
             thread,
-            seq=0 if message is None else message.seq,
-            handler="" if message is None else message.to,
+            seq=call.seq,
+            handler=call.handler,
             unit=error.unit,
             scope=error.scope,
             need=error.need,
@@ -216,8 +226,8 @@ class Calls:
             facts.CallSettled,
             hold.thread,
             hold=hold.id,
-            seq=0 if hold.message is None else hold.message.seq,
-            handler="" if hold.message is None else hold.message.to,
+            seq=hold.seq,
+            handler=hold.handler,
             alias=hold.alias,
             backend=hold.backend,
             held_at=hold.held_at,
@@ -274,28 +284,26 @@ class Calls:
         left.remove(thread)
         dealings.awaits = left or None
 
-    def completed(self, hold_for: CallFor, text: str, at: float, *, key: str = "", kept: Kept | None = None) -> None:
+    def completed(self, call: CallFor, text: str, at: float, *, key: str = "", kept: Kept | None = None) -> None:
         """A model answered; its text is kept as what the thread can hand in, all of it for its delivery under ``key`` (R21)."""
-        thread, message = hold_for.thread, hold_for.message
-        handler = "" if message is None else message.to
+        thread = call.thread
         self._book.begin(at)
-        note_text(thread, handler, text)
+        note_text(thread, call.handler, text)
         if not self._book.listening:
             self._book.unheard(thread)
             return
-        remember(message, key, (text, kept))
-        seq = 0 if message is None else message.seq
+        remember(call.message, key, (text, kept))
         self._book.write(
             facts.CallCompleted,
             thread,
-            seq=seq,
-            handler=handler,
+            seq=call.seq,
+            handler=call.handler,
             text=text,
             key=key,
             kept=kept,
-            alias=hold_for.alias,
-            call=hold_for.call,
-            **self._marks(thread, hold_for.tags),
+            alias=call.alias,
+            call=call.call,
+            **self._marks(thread, call.tags),
         )
 
     def _marks(self, thread: Thread, tags: tuple[str, ...]) -> dict[str, Any]:
@@ -304,15 +312,15 @@ class Calls:
 
     def unanswered(self, call: CallFor, outcome: str, text: str, spent: Tally, at: float) -> None:
         """A call ended without an answer; nothing changes by that, since its attempts were settled. ``spent`` is what they did cost."""
-        thread, message = call.thread, call.message
+        thread = call.thread
         if self._state.threads.get(thread.id) is not thread:
             return  # its end says it
         self._book.begin(at)
         self._book.write(
             facts.CallFailed,
             thread,
-            seq=0 if message is None else message.seq,
-            handler="" if message is None else message.to,
+            seq=call.seq,
+            handler=call.handler,
             alias=call.alias,
             outcome=outcome,
             text=text,
@@ -345,7 +353,9 @@ class Calls:
 
 
 def _crossing(state: State, path: tuple[Node, ...]) -> tuple[Node, ...]:
-    """The nodes whose levels a call of a thread that has ended may cross: those that it counts on, less threads whose last figures are said."""
+    """The nodes whose levels a call of a thread that has ended may cross: those that it counts on, without threads whose last figures
+    are said.
+    """
     return tuple(
         node for node in path if node.window is not None or node.scope == SCOPE or node.thread in state.threads
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from organism.dependence import unanswered
 from organism.frames import Frame, Message, ThreadKind, shared_by
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
@@ -51,7 +52,7 @@ def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[M
             else:
                 elsewhere.append(open_at(state, target, message, "send", parent=frame, idempotency=known_as))
         else:
-            ask = frame.asker if frame.asker is not None and not frame.asker.done else None
+            ask = unanswered(frame)
             if type(target) is Route:
                 sent = state.post_opening(
                     thread, target, out.payload, message.to, "forward",

@@ -6,7 +6,7 @@ from operator import gt
 from typing import TYPE_CHECKING
 
 from organism.budget.caps import figure
-from organism.budget.claims import CALLS, MESSAGES, VECTOR, Charge
+from organism.budget.claims import CALLS, MESSAGES, TOKENS, VECTOR, Charge
 from organism.budget.tree import Node, note_details, put_back
 from organism.frames import Thread, root_of
 from organism.kernel.outcome import amend, seal
@@ -39,22 +39,31 @@ def add_hold(state: State, hold: Hold) -> None:
         ending = hold.thread.have_ending()
         ending.graced = True
         if ending.exhausted is None:
-            ending.exhausted = Failure(
-                "exhausted",
-                "answered on what was kept back",
-                unit=_short_of(hold.thread.node),
-                scope=hold.thread.node.scope,
-            )
+            ending.exhausted = _graced(hold)
 
 
-def _short_of(node: Node) -> str:
-    """The unit that is nearest to its working limit, as the reason of a grace call."""
-    shares = [
-        (node.used[unit] / node.caps.working[unit] if node.caps.working[unit] > 0 else 1.0, VECTOR[unit])
-        for unit in range(MESSAGES)
-        if node.remaining(unit) is not None
-    ]
-    return max(shares, default=(0.0, "tokens"))[1]
+def _graced(hold: Hold) -> Failure:
+    """Why a call is on grace: of the limits on its path whose working part would not bear it alone, else of all, the one that is nearest
+    to its end. Those that many threads share keep nothing back.
+
+    Other calls that are out do not matter: several may be granted at once, and a fold sees one after the other.
+    """
+    tightest, found = (False, -1.0), (hold.thread.node, TOKENS)
+    for node in hold.path:
+        if node.window is not None:
+            continue
+        for unit in node.caps.limited:
+            working = node.caps.working[unit]
+            used, need = node.used[unit], hold.need[unit]
+            tight = (need > 0 and used + need > working, used / working if working > 0 else 1.0)
+            if unit < MESSAGES and tight > tightest:
+                tightest, found = tight, (node, unit)
+    node, unit = found
+    text = "answered on what was kept back"
+    if node.remaining(unit) is not None:
+        said = f"{figure(unit, node.used[unit]):,} used, limit {figure(unit, node.caps.limit[unit]):,}"
+        text = f"{text}: {VECTOR[unit]} of the {node.scope}: {said}"
+    return Failure("exhausted", text, unit=VECTOR[unit], scope=node.scope)
 
 
 def apply_charge(state: State, hold: Hold, charge: Charge, amounts: Vector) -> tuple[Node, ...]:

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from organism import facts
 from organism.budget.caps import caps
-from organism.budget.tree import Node, recap
+from organism.budget.tree import Node, set_caps
 from organism.errors import BudgetExhaustedError
 from organism.frames import Conversation, root_of
 from organism.outcomes import Memory
@@ -116,7 +116,7 @@ def apply_conversation_limits(conversation: Conversation, budget: BudgetSettings
     """Gives a conversation other limits; the levels above the new share are armed again. A turn that runs keeps its seconds."""
     node = conversation.node
     conversation.budget, node.policy = budget, budget.policy(node.path[1].policy)
-    recap(node, caps(budget.limits, node.policy, keeps_back=True))
+    set_caps(node, caps(budget.limits, node.policy, keeps_back=True))
 
 
 def join(state: Changes, thread: Thread, conversation: Conversation) -> None:

@@ -100,14 +100,14 @@ class Ends:
             return None
         whole = lack.node.window is not None or lack.node.scope == CONVERSATION_SCOPE
         found = root_of(thread) if whole else self._state.threads.get(lack.node.thread)
-        return None if found is None or found.closing or found.stopping is not None else found
+        return None if found is None or found.is_ending else found
 
     def exhaust(self, thread: Thread, failure: Failure, at: float, *, cancel: bool = False) -> None:
         """Messages or time ran out (R17): what is queued is refused to its senders; at the end the root's handler is told.
 
         ``cancel``: what runs is cancelled as well, and so is what would be told below it (time).
         """
-        if thread.ended or thread.closing or thread.stopping is not None:
+        if thread.ended or thread.is_ending:
             return
         self._book.begin(at)
         every = list(descendants(thread))

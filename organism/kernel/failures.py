@@ -51,12 +51,8 @@ def climb(state: Changes, frame: Frame, failure: Failure) -> None:
         if not step.answered:
             state.hand_over(step, None)
         parent = step.parent
-        if parent is not None and parent.route.takes_failures and not _is_over(parent.thread):
+        if parent is not None and parent.route.takes_failures and not parent.thread.is_ending:
             payload = HandlerFailed(failure.code, failure.text, failure.retry)
             state.post(parent, payload, ORGANISM, "failed", charged=False)
             return
         step = parent
-
-
-def _is_over(thread: Thread) -> bool:
-    return thread.closing or thread.stopping is not None

@@ -34,7 +34,7 @@ from organism.restart import Attempt
 from organism.routing import routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from organism.budget.tree import Node
     from organism.facts import Fact, Step
@@ -339,13 +339,3 @@ def _spawned(fact: Fact) -> str:
 
 def _mark(step: facts.WarningRaised) -> Mark:
     return Mark(0, step.level, step.threshold)
-
-
-def fold(settings: Settings, record: list[Fact], each: Callable[[State], Any] | None = None) -> State:
-    """The state after these facts. ``each`` sees the state after every one of them."""
-    folding = Fold(settings)
-    for fact in record:
-        folding.apply(fact)
-        if each is not None:
-            each(folding.state)
-    return folding.state

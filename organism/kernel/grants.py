@@ -213,7 +213,7 @@ def _nobody_for(message: Message, by: str) -> str | None:
         return "nobody grants more here (`grants_by`)"
     if by == message.sender:
         return f"'{by}' decides on requests itself, and cannot ask for its own decision"
-    if message.dropped or message.thread.closing or message.thread.stopping is not None:
+    if message.dropped or message.thread.is_ending:
         return "the thread is at its end and hands in what it has"
     return None
 

@@ -39,6 +39,16 @@ class Hold:
     tags: tuple[str, ...] = ()
 
     @property
+    def seq(self) -> int:
+        """The number of its delivery's message; 0 for a thread without handlers."""
+        return 0 if self.message is None else self.message.seq
+
+    @property
+    def handler(self) -> str:
+        """Whose call it is; empty for a thread without handlers."""
+        return "" if self.message is None else self.message.to
+
+    @property
     def key(self) -> Ref:
         """Its chain and its number there."""
         return (self.chain, self.id)

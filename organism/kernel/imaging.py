@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from organism.budget.claims import six
 from organism.frames import Ask, Conversation, Frame, Message, Thread, descendants
 from organism.images import (
     ConversationImage,
@@ -20,14 +21,13 @@ from organism.images import (
     ThreadImage,
 )
 from organism.kernel.recall import Done, Times
+from organism.kernel.steps import ref, ref_of
 from organism.outcomes import Ending, Outlay, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.budget.claims import Six
     from organism.budget.tree import Node
-    from organism.images import Ref
     from organism.kernel.holds import Hold
     from organism.kernel.state import State
     from organism.outcomes import Warned
@@ -65,10 +65,6 @@ def _collect(frames: dict[Frame, None], frame: Frame | None) -> None:
         frames[frame] = None
 
 
-def _ref(frame: Frame | None) -> Ref | None:
-    return None if frame is None else (frame.thread.id, frame.seq)
-
-
 def _of_conversation(conversation: Conversation) -> ConversationImage:
     return ConversationImage(
         conversation=conversation.id,
@@ -92,7 +88,7 @@ def _of_thread(state: State, thread: Thread) -> ThreadImage:
         kind=thread.kind,
         handler=thread.handler,
         budget=thread.budget,
-        owner=_ref(thread.owner),
+        owner=ref(thread.owner),
         labels=thread.labels,
         accounts=() if thread.conversation is not None or thread.owner is not None else thread.accounts,
         opened_at=thread.opened_at,
@@ -126,10 +122,10 @@ def _of_thread(state: State, thread: Thread) -> ThreadImage:
 def _of_node(node: Node) -> NodeImage:
     details, own = tuple(node.details), tuple(node.details_own)
     return NodeImage(
-        used=_vector(node.used),
-        own=_vector(node.own),
-        held=_vector(node.held),
-        overdraft=_vector(node.overdraft),
+        used=six(node.used),
+        own=six(node.own),
+        held=six(node.held),
+        overdraft=six(node.overdraft),
         details=(details[0], details[1], details[2]),
         details_own=(own[0], own[1], own[2]),
         estimated=node.estimated,
@@ -139,35 +135,30 @@ def _of_node(node: Node) -> NodeImage:
     )
 
 
-def _vector(amounts: Sequence[int]) -> Six:
-    tokens, given, said, cost, calls, messages = amounts
-    return tokens, given, said, cost, calls, messages
-
-
 def _of_frame(frame: Frame) -> FrameImage:
     asker = frame.asker
     return FrameImage(
-        frame=(frame.thread.id, frame.seq),
+        frame=ref(frame),
         handler=frame.handler,
-        parent=_ref(frame.parent),
-        above=_ref(frame.above),
+        parent=ref(frame.parent),
+        above=ref(frame.above),
         depth=frame.depth,
         top=frame.top,
         open=frame.open > 0,
         answered=frame.answered,
-        asker=None if asker is None else (asker.message.thread.id, asker.message.seq),
+        asker=None if asker is None else ref_of(asker.message),
         waits=asker is not None and not asker.done,
     )
 
 
 def _of_message(message: Message, asked_at: float | None) -> MessageImage:
     return MessageImage(
-        message=(message.thread.id, message.seq),
+        message=ref_of(message),
         to=message.to,
         payload=message.payload,
         sender=message.sender,
         kind=message.kind,
-        frame=(message.frame.thread.id, message.frame.seq),
+        frame=ref(message.frame),
         dropped=message.dropped,
         told=_copies(message.told),
         recalled=tuple(_of_known(key, answer) for key, answer in (message.known or {}).items()),
@@ -184,7 +175,7 @@ def _copies(warned: Sequence[Warned] | None) -> tuple[Warned, ...]:
 
 def _of_known(key: str, answer: Any) -> Recalled:
     if isinstance(answer, Ask):
-        return Recalled(key=key, answer=answer.answer) if answer.done else Recalled(key=key, frame=_ref(answer.frame))
+        return Recalled(key=key, answer=answer.answer) if answer.done else Recalled(key=key, frame=ref(answer.frame))
     if isinstance(answer, str):
         return Recalled(key=key, thread=answer)
     if isinstance(answer, Times):
@@ -202,8 +193,8 @@ def _of_hold(hold: Hold, *, is_open: bool) -> HoldImage:
         hold=hold.id,
         thread=hold.thread.id,
         under=_living(hold.thread).id,
-        seq=0 if hold.message is None else hold.message.seq,
-        need=_vector(hold.need),
+        seq=hold.seq,
+        need=six(hold.need),
         output=hold.output,
         alias=hold.alias,
         backend=hold.backend,
@@ -212,7 +203,7 @@ def _of_hold(hold: Hold, *, is_open: bool) -> HoldImage:
         streamed=hold.streamed,
         held_at=hold.held_at,
         tags=hold.tags,
-        handler="" if hold.message is None or is_open else hold.message.to,
+        handler="" if is_open else hold.handler,
         labels=hold.thread.labels if hold.thread.labels and _living(hold.thread).ended else None,
     )
 

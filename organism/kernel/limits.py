@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from organism.budget.caps import caps
-from organism.budget.tree import recap
+from organism.budget.tree import set_caps
 from organism.kernel.conversations import turn_policy
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:
     node = thread.node
     before = node.policy
     thread.budget, node.policy = budget, turn_policy(node.path[1], budget)
-    recap(node, caps(budget.limits, node.policy, keeps_back=True))
+    set_caps(node, caps(budget.limits, node.policy, keeps_back=True))
     passed = sum(thread.opened_at + mark[0] <= at for mark in node.caps.time_marks)
     thread.time_fired = min(thread.time_fired, passed)
     if node.policy != before:

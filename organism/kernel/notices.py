@@ -9,6 +9,7 @@ from attrs import evolve
 
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
+from organism.budget.levels import URGENCY
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
 from organism.usage import written
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from organism.frames import Thread
     from organism.outcomes import Failure, Warned
 
-_ORDER: Final = ("warning", "critical", "runway", "final")
 WORDS: Final[Mapping[str, str]] = {
     "tokens": "tokens", "input_tokens": "input tokens", "output_tokens": "output tokens", "cost_usd": "USD",
     "model_calls": "model calls", "messages": "messages", "seconds": "seconds", "depth": "calls within calls",
@@ -28,7 +28,7 @@ WORDS: Final[Mapping[str, str]] = {
 
 def highest(warned: Sequence[Warned]) -> Warned:
     """The warning that one message for all of them carries."""
-    return max(warned, key=lambda each: _ORDER.index(each.level))
+    return max(warned, key=lambda each: URGENCY.index(each.level))
 
 
 def warning_payload(warned: Sequence[Warned]) -> BudgetWarning:

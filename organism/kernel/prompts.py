@@ -27,7 +27,7 @@ class Prompt:
 
 def prompted(hold: Hold, prompt: Prompt) -> Prompted:
     """How a prompt is written down; the next one of its handler in its thread is told by it."""
-    thread, handler = hold.thread, "" if hold.message is None else hold.message.to
+    thread, handler = hold.thread, hold.handler
     if thread.prompts is None:
         thread.prompts = {}
     after, before = thread.prompts.get(handler, (None, None))

@@ -31,7 +31,7 @@ def snapshot(state: State) -> dict[str, Any]:
         "conversations": {id_: _conversation(each) for id_, each in sorted(state.conversations.items())},
         "totals": {
             key: (list(tally.amounts), list(tally.details))
-            for key, tally in sorted(state.totals.items())
+            for key, tally in sorted(state.sums.totals.items())
             if any(tally.amounts) or any(tally.details)  # a journal keeps no sum of nothing
         },
     }

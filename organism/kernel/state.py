@@ -8,7 +8,7 @@ reply, a thread that ends) is not written as a step, since counting again finds 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from organism import facts
 from organism.budget.tree import Node, charge_messages
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from organism.payloads.construction import Check
     from organism.routing import Route, Routes
     from organism.settings import BudgetSettings, Settings
-    from organism.usage import Tally
 
 NO_REPLY: Final = Failure("no_reply", "the callee finished without a reply")
 
 
+@final
 class State:
     """Everything that lasts between two facts."""
 
@@ -101,6 +101,11 @@ class State:
 
     # Threads
 
+    @property
+    def roots(self) -> list[Thread]:
+        """The root threads that live."""
+        return [thread for thread in self.threads.values() if thread.owner is None]
+
     def chain(self, name: str) -> Thread | Conversation | None:
         """What lives of a chain: a root thread, or a conversation."""
         if name.startswith(CONVERSATION):
@@ -147,7 +152,9 @@ class State:
             thread.opened_at += self.now - since
 
     def run_out(self, thread: Thread, failure: Failure, *, last: bool, alone: bool) -> None:
-        """Nothing more is delivered in a thread and below it, but for one last message where there is to be one. ``alone``: none below it."""
+        """Nothing more is delivered in a thread and below it, but for one last message where there is to be one. ``alone``: none below
+        it is.
+        """
         for each in list(descendants(thread)):
             ending = each.have_ending()
             ending.closing = True
@@ -431,18 +438,3 @@ class State:
         if frame.above is not None:
             frame.above.open -= 1
         return True
-
-    # Warnings and sums
-
-    def tally(self, kind: str, name: str) -> Tally:
-        """The running sum for one name of a kind (``all``, ``handler``, ``model``, ``backend``, ``label``, ``account``)."""
-        return self.sums.tally(kind, name)
-
-    @property
-    def totals(self) -> dict[tuple[str, str], Tally]:
-        """All running sums, by kind and name."""
-        return self.sums.totals
-
-    @totals.setter
-    def totals(self, totals: dict[tuple[str, str], Tally]) -> None:
-        self.sums.totals = totals

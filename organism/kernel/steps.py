@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, overload
 
 from organism import facts
+from organism.routing import answer_names
 
 if TYPE_CHECKING:
     from organism.frames import Frame, Message, Thread
@@ -17,7 +18,11 @@ def ref_of(message: Message) -> Ref:
     return (message.thread.id, message.seq)
 
 
-def ref(frame: Frame | None) -> Any:
+@overload
+def ref(frame: Frame) -> Ref: ...
+@overload
+def ref(frame: Frame | None) -> Ref | None: ...
+def ref(frame: Frame | None) -> Ref | None:
     """(thread, seq) of a frame; ``None`` for none."""
     return None if frame is None else (frame.thread.id, frame.seq)
 
@@ -32,12 +37,12 @@ def posted(message: Message, *, charged: bool, opens: bool = False) -> facts.Pos
         payload=message.payload,
         sender=message.sender,
         kind=message.kind,
-        frame=(frame.thread.id, frame.seq),
+        frame=ref(frame),
         opens=opens,
         parent=ref(frame.parent) if opens else None,
         depth=frame.depth if opens else 0,
         charged=charged,
-        answers=message.route.answer_names,
+        answers=answer_names(message.payload, message.route.answers) if message.route.answers else (),
         idempotency=message.idempotency or None,
     )
 

@@ -39,7 +39,7 @@ class Times:
     def due(self, thread: Thread) -> float | None:
         """When :meth:`reach` is to be called for a thread next."""
         # One that was stopped ends as soon as what runs has settled: its time would be due for ever, and nothing come of it.
-        if thread.ended or (thread.ending is not None and (thread.closing or thread.stopping is not None)):
+        if thread.ended or thread.is_ending:
             return None
         if thread.paused_at is not None or thread in self._state.inbox.resting:
             return None
@@ -68,7 +68,7 @@ class Times:
             return
         said = tuple(_crossed(root, self._fired, self._started, at))
         self._fired += len(said)
-        for thread in [each for each in self._state.threads.values() if each.owner is None]:
+        for thread in self._state.roots:
             self._book.begin(at)
             for each in said:
                 self._tell(thread, each)

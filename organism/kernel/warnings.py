@@ -132,7 +132,7 @@ def post_notices(state: State, message: Message) -> None:
     if dealings is None or not dealings.told:
         return
     told, dealings.told = dealings.told, None
-    if thread.closing or thread.stopping is not None:
+    if thread.is_ending:
         return
     payload = warning_payload(told)
     state.post(message.frame, payload, ORGANISM, "notice", charged=False)
@@ -229,6 +229,6 @@ def _caller(message: Message | None) -> Frame | None:
         return None
     caller = message.frame.parent
     # A call may come back when its delivery, and whoever called that, are over.
-    if caller is None or not caller.open or caller.thread.closing or caller.thread.stopping is not None:
+    if caller is None or not caller.open or caller.thread.is_ending:
         return None
     return caller

@@ -9,7 +9,7 @@ lxml is loaded by the first document in XML that is read, and not before.
 """
 
 from organism.payloads.declaration import NAMESPACE, payload
-from organism.payloads.definition import describe, is_payload, payload_name
+from organism.payloads.definition import describe, is_payload
 from organism.payloads.json_reader import decode_fields
 from organism.payloads.json_schema import json_schema, json_schema_of_all
 from organism.payloads.json_values import parse_json
@@ -41,7 +41,6 @@ __all__ = [
     "json_schema_of_all",
     "parse_json",
     "payload",
-    "payload_name",
     "xsd",
     "xsd_of_all",
 ]

@@ -58,11 +58,6 @@ def is_payload(cls_or_value: object) -> bool:
     return definition_if_any(cls) is not None
 
 
-def payload_name(cls: type) -> str:
-    """The name of a payload class on the wire; raises PayloadTypeError for other classes."""
-    return definition_of(cls).cls.__name__
-
-
 def describe(cls: type) -> PayloadType:
     """What a payload class is.
 

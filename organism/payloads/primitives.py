@@ -155,6 +155,14 @@ ORGANISM_ONLY: Final[frozenset[type]] = frozenset(
 )
 """What no handler and no model may send."""
 
+ASKED: Final = (BudgetQuery, BudgetRequest, BudgetEstimate)
+"""What every handler may address to the organism itself."""
+
+NO_TOOL: Final = ORGANISM_ONLY.union(ASKED)
+"""What no model is offered to send to a peer. A person who decides on budgets may be a peer as well; but what is asked of them past the
+organism raises no limit, whatever they answer.
+"""
+
 ALL: Final[tuple[type, ...]] = (
     BudgetWarning,
     BudgetExhausted,

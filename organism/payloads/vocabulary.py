@@ -24,8 +24,8 @@ T = TypeVar("T")
 class Vocabulary:
     """Payload classes by name: those given, those inside of them, and the primitives. Never changes.
 
-    ``limits`` are those of documents in XML; the size is also that of texts in JSON. Raises PayloadTypeError for a class that is no payload, and for two classes of
-    one name.
+    ``limits`` are those of documents in XML; the size is also that of texts in JSON. Raises PayloadTypeError for a class that is no
+    payload, and for two classes of one name.
     """
 
     def __init__(self, classes: Iterable[type] = (), *, limits: Limits | None = None) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from organism import ConfigurationError, Context, HandlerFailedError, Organism, Refused, Reply, payload
 from organism.facts import Answered
+from organism.names import tool_for
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:
@@ -95,6 +96,42 @@ async def test_a_peer_is_a_tool_and_the_reply_ends_the_delivery() -> None:
     ((call, content),) = results(second)
     assert call == "call_0"
     assert json.loads(content) == {"Found": {"hits": ["pumps 0", "pumps 1"]}}
+
+
+@payload
+class SearchOfTheWholeCatalogue:
+    """What to look for everywhere."""
+
+    query: str
+
+
+@payload
+class SearchOfTheWholeCatalogueAgain:
+    """What to look for once more."""
+
+    query: str
+
+
+async def test_tools_of_a_peer_with_a_long_name_are_told_apart() -> None:
+    """Providers take 64 characters of a tool's name; what these two have in common is longer."""
+    peer = "librarian-of-the-great-reading-room-on-the-second-floor"
+
+    async def finder(search: SearchOfTheWholeCatalogue | SearchOfTheWholeCatalogueAgain, ctx: Context) -> Reply[Found]:
+        """Says what it was asked."""
+        return Reply(Found([type(search).__name__]))
+
+    handlers: dict[str, Any] = desk()
+    handlers["desk"]["peers"] = [peer]
+    handlers[peer] = finder
+    second = tool_for(peer, SearchOfTheWholeCatalogueAgain.__name__)
+    model = ScriptedModel([Says(calls=((second, {"query": "x"}),)), REPLY])
+    async with running(handlers=handlers, models=model.models()) as organism:
+        await organism.ask("desk", Question("?"), expect=Answer)
+    names = [tool.name for tool in model.requests[0].tools]
+    assert len(set(names)) == 3
+    assert max(map(len, names)) == 64
+    ((_, content),) = results(model.requests[1])
+    assert json.loads(content) == {"Found": {"hits": ["SearchOfTheWholeCatalogueAgain"]}}
 
 
 async def test_calls_of_one_turn_run_at_once() -> None:

@@ -30,12 +30,19 @@ def turns(*lengths: int) -> list[dict[str, Any]]:
     ]
 
 
+def place_of(prune: Prune | None, messages: list[dict[str, Any]]) -> int:
+    boundary = Boundary(prune)
+    for message in messages:
+        boundary.add(message)
+    return boundary.place
+
+
 def test_results_behind_the_protected_turns_are_left_out_once_that_saves_enough() -> None:
     prune = Prune(protect_turns=2, min_tokens=1000)
-    assert Boundary(prune, turns(2000, 2000, 2000)).place == 0  # one result would go, which is too little
-    assert Boundary(prune, turns(2000, 2000, 2000, 2000)).place == 0
+    assert place_of(prune, turns(2000, 2000, 2000)) == 0  # one result would go, which is too little
+    assert place_of(prune, turns(2000, 2000, 2000, 2000)) == 0
     three = turns(2000, 2000, 2000, 2000, 2000)
-    assert Boundary(prune, three).place == 7
+    assert place_of(prune, three) == 7
     seen = pruned(three, 7)
     assert len(seen) == 7
     assert seen[:2] == three[:2]
@@ -56,7 +63,7 @@ def test_a_task_an_answer_and_what_is_short_stay() -> None:
 
 
 def test_without_pruning_everything_is_sent() -> None:
-    assert Boundary(None, turns(*[5000] * 9)).place == 0
+    assert place_of(None, turns(*[5000] * 9)) == 0
 
 
 @given(st.lists(st.integers(0, 9000), max_size=40), st.integers(1, 5), st.integers(0, 5000))
@@ -64,7 +71,7 @@ def test_what_was_left_out_stays_so_and_the_protected_turns_never_are(
     lengths: list[int], protect: int, least: int
 ) -> None:
     prune = Prune(protect_turns=protect, min_tokens=least)
-    found = [Boundary(prune, turns(*lengths[:number])).place for number in range(len(lengths) + 1)]
+    found = [place_of(prune, turns(*lengths[:number])) for number in range(len(lengths) + 1)]
     assert found == sorted(found)
     assert all(place <= 1 + 2 * max(0, number - protect) for number, place in enumerate(found))
     messages = turns(*lengths)

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from organism.budget.caps import caps
 from organism.budget.claims import CALLS, MESSAGES, NOTHING, VECTOR, Charge, Claim, Vector
-from organism.budget.tree import Node, charge_messages, crossings, fire, put_back, recap, unfired
+from organism.budget.tree import Node, charge_messages, crossings, fire, put_back, set_caps, unfired
 from organism.budget.waiting import Granted, Line, MustWait, TooMuch, Waiter
 from organism.settings import Grace, Limits, Policy
 from tests.budget.naive_budget import UNITS, Amounts, Naive, Purse, Wanting, nothing
@@ -148,7 +148,7 @@ class Budgets(RuleBasedStateMachine):
     def set_limits(self, which: int, limits: dict[str, Any]) -> None:
         node = self._pick(which, below_root=False)
         before = node.caps
-        recap(node, caps(_limits(limits), self.policy, keeps_back=node.path[1:] != ()))
+        set_caps(node, caps(_limits(limits), self.policy, keeps_back=node.path[1:] != ()))
         self.naive.recap(self.purses[node], _whole(limits))
         for unit, (old, new) in enumerate(zip(before.working, node.caps.working, strict=True)):
             # A lower limit that keeps less back may leave the working limit where it was (3 calls less 2, and 1 less none).

@@ -24,7 +24,7 @@ from organism.budget.tree import (
     output_of,
     output_room,
     put_back,
-    recap,
+    set_caps,
 )
 from organism.budget.waiting import Granted, Line, MustWait, TooMuch, decide
 from organism.settings import Grace
@@ -137,7 +137,7 @@ def test_a_further_attempt_asks_for_no_further_call() -> None:
     spend(budget, output_tokens=10)
     assert isinstance(arrive(line, budget, tokens(10)), TooMuch)
     held(line, budget, tokens(10, model_calls=0))
-    recap(budget, made(tokens=1_000, model_calls=0))  # a running call finishes, the next is refused
+    set_caps(budget, made(tokens=1_000, model_calls=0))  # a running call finishes, the next is refused
     held(line, budget, tokens(10, model_calls=0))
     assert isinstance(arrive(line, budget, tokens(10)), TooMuch)
 
@@ -145,7 +145,7 @@ def test_a_further_attempt_asks_for_no_further_call() -> None:
 def test_messages_that_ran_out_do_not_stop_the_call_that_hands_in() -> None:
     budget = thread(tokens=1_000, messages=3)
     charge_messages(budget, 3)
-    recap(budget, made(tokens=1_000, messages=1))
+    set_caps(budget, made(tokens=1_000, messages=1))
     assert held(Line(), budget, 10)[MESSAGES] == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from organism.budget.caps import NO_LIMIT, caps, level_names
 from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, TOKENS, VECTOR
 from organism.budget.levels import crossing
-from organism.budget.tree import Node, charge_messages, crossings, fire, recap, unfired
+from organism.budget.tree import Node, charge_messages, crossings, fire, set_caps, unfired
 from organism.budget.view import BudgetView, Gauge
 from organism.settings import Grace, Limits, Policy
 from tests.budget.budget_tree import PLAIN, made, node, spend, thread, warning
@@ -212,7 +212,7 @@ def test_raising_a_limit_arms_exactly_the_levels_above_the_new_share(limit: int,
     budget = thread(LEVELS, tokens=1_000)
     spend(budget, output_tokens=960)
     assert _armed(budget) == []
-    recap(budget, made(LEVELS, tokens=limit))
+    set_caps(budget, made(LEVELS, tokens=limit))
     assert _armed(budget) == armed
     fired = spend(budget, output_tokens=limit - 960)
     assert len(fired) == len(armed)
@@ -222,7 +222,7 @@ def test_raising_a_limit_arms_exactly_the_levels_above_the_new_share(limit: int,
 def test_lowering_a_limit_lets_what_it_passes_fire_with_the_next_settlement() -> None:
     budget = thread(LEVELS, tokens=1_000)
     spend(budget, output_tokens=500)
-    recap(budget, made(LEVELS, tokens=520))
+    set_caps(budget, made(LEVELS, tokens=520))
     assert spend(budget, output_tokens=0) == [("t", "warning"), ("t", "critical"), ("t", "final")]
 
 
@@ -231,11 +231,11 @@ def test_lowering_a_limit_arms_nothing_that_has_fired() -> None:
     spend(budget, output_tokens=600)
     for mark in unfired(budget, TOKENS):  # as a first refusal does
         fire(budget, TOKENS, mark)
-    recap(budget, made(LEVELS, tokens=900))
+    set_caps(budget, made(LEVELS, tokens=900))
     assert _armed(budget) == []
     assert spend(budget, output_tokens=300) == []
-    recap(budget, made(LEVELS, tokens=0))
-    recap(budget, made(LEVELS, tokens=910))  # 0.95 of it is 864.5, and 900 are used
+    set_caps(budget, made(LEVELS, tokens=0))
+    set_caps(budget, made(LEVELS, tokens=910))  # 0.95 of it is 864.5, and 900 are used
     assert _armed(budget) == []
 
 
@@ -244,7 +244,7 @@ def test_a_figure_that_was_reached_stays_so_whatever_the_limit_is_meanwhile() ->
     budget = thread(policy, tokens=1_000)
     assert spend(budget, output_tokens=300) == [("t", "final")]
     for limit in (100, 1_000, None, 2_000):
-        recap(budget, made(policy, tokens=limit))
+        set_caps(budget, made(policy, tokens=limit))
         assert _armed(budget) == []
     assert spend(budget, output_tokens=10) == []
 
@@ -252,9 +252,9 @@ def test_a_figure_that_was_reached_stays_so_whatever_the_limit_is_meanwhile() ->
 def test_a_limit_taken_away_and_given_back_warns_anew() -> None:
     budget = thread(LEVELS, tokens=1_000)
     spend(budget, output_tokens=760)
-    recap(budget, made(LEVELS))
+    set_caps(budget, made(LEVELS))
     assert crossings(budget.path) == ()
-    recap(budget, made(LEVELS, tokens=1_000))
+    set_caps(budget, made(LEVELS, tokens=1_000))
     assert spend(budget, output_tokens=0) == [("t", "warning")]
 
 
@@ -279,7 +279,7 @@ def test_the_runway_is_said_once_a_unit_until_the_limit_is_raised() -> None:
     assert spend(budget, output_tokens=300) == []
     assert [spend(budget, output_tokens=1) for _ in range(3)] == [[], [], [("t", "runway")]]  # of calls: 1 is left
     assert budget.runways == 1 << TOKENS | 1 << CALLS
-    recap(budget, made(policy, tokens=1_500, model_calls=6))
+    set_caps(budget, made(policy, tokens=1_500, model_calls=6))
     assert budget.runways == 1 << CALLS
     assert spend(budget, output_tokens=400) == [("t", "runway")]
 
@@ -302,7 +302,7 @@ def test_messages_and_what_cannot_be_spent_at_all_have_no_runway() -> None:
     policy = warning(runway="2")
     budget = thread(policy, messages=5, tokens=0)
     charge_messages(budget, 5)
-    recap(budget, made(policy, messages=1, tokens=0))
+    set_caps(budget, made(policy, messages=1, tokens=0))
     assert spend(budget, output_tokens=1) == []
 
 

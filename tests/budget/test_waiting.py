@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism.budget.claims import TOKENS, Charge, Claim, Vector
-from organism.budget.tree import Lack, recap
+from organism.budget.tree import Lack, set_caps
 from organism.budget.waiting import PATIENCE, Granted, Line, MustWait, TooMuch
 from organism.settings import Grace
 from tests.budget.budget_tree import (
@@ -109,7 +109,7 @@ def test_a_lowered_limit_refuses_also_those_who_wait_for_something_else() -> Non
     budget = node(top, tokens=900)
     held(line, node(top), 800)
     waiter, lesser = waits(line, budget, 500), waits(line, budget, 300)
-    recap(budget, made(tokens=400))
+    set_caps(budget, made(tokens=400))
     assert line.freed((budget,)) == [(waiter, TooMuch(Lack(budget, TOKENS, 500, for_good=True)))]
     assert list(line) == [lesser]
 
@@ -119,7 +119,7 @@ def test_a_raised_limit_lets_them_go(limit: int | None) -> None:
     line, budget = Line(), thread(tokens=1_000)
     held(line, budget, 900)
     waiter = waits(line, budget, 300)
-    recap(budget, made(tokens=limit))
+    set_caps(budget, made(tokens=limit))
     assert granted(line.freed((budget,))) == [waiter]
 
 
@@ -129,7 +129,7 @@ def test_a_limit_in_another_unit_binds_those_who_wait_already() -> None:
     first = held(line, node(top), 900)
     dear = waits(line, budget, Claim(input_tokens=0, wish=300, exact=True, output_price=2))
     cheap = waits(line, budget, 300)
-    recap(budget, made(cost_usd="0.000000000599"))
+    set_caps(budget, made(cost_usd="0.000000000599"))
     assert refused(line.freed((budget,))) == [dear]
     assert granted(settle(line, top, first)) == [cheap]
 
@@ -266,7 +266,7 @@ def test_one_that_needs_no_further_call_bars_nobody_for_the_lack_of_calls() -> N
     held(line, here, 600)
     waits(line, here, tokens(700, model_calls=0))
     _pass_over(line, here, 1)
-    recap(top, made(model_calls=0))
+    set_caps(top, made(model_calls=0))
     held(line, there, tokens(50, model_calls=0))
     assert isinstance(arrive(line, here, tokens(50, model_calls=0)), MustWait)
 
@@ -278,7 +278,7 @@ def test_a_further_attempt_that_was_barred_for_the_lack_of_calls_goes_when_the_b
     barring = waits(line, budget, tokens(50, model_calls=2))
     settle(line, budget, held(line, budget, tokens(10, model_calls=0)))
     barred = waits(line, budget, tokens(20, model_calls=0))
-    recap(budget, made(tokens=1_000, model_calls=1))
+    set_caps(budget, made(tokens=1_000, model_calls=1))
     done = line.freed((budget,))
     assert (refused(done), granted(done)) == ([barring], [barred])
     assert settle(line, budget, first) == settle(line, budget, second) == []

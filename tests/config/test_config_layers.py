@@ -250,6 +250,20 @@ def test_two_payloads_of_one_name_are_a_mistake(project: Project) -> None:
     )
 
 
+def test_what_a_person_replies_is_told_from_other_payloads_of_its_name(project: Project) -> None:
+    project.write("other.py", project.folder.joinpath("desk.py").read_text())
+    (mistake,) = project.mistakes("""
+        organism: demo
+        handlers:
+          a: {description: x, agent: {accepts: desk:Question, replies: desk:Answer}}
+          b: {description: x, human: {accepts: desk:Question, replies: other:Answer}}
+    """)
+    assert mistake == (
+        "organism.yaml:4:6 handlers.b: payload 'Answer' is other.Answer here, and desk.Answer in handler 'a':"
+        " rename one of them"
+    )
+
+
 def test_a_payload_whose_fields_cannot_be_read_is_a_mistake(project: Project) -> None:
     project.write("late.py", "from organism import payload\n@payload\nclass Late:\n    text: 'Nowhere'\n")
     (mistake,) = project.mistakes("""

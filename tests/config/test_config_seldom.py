@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism import Organism, config, payload
-from organism.config.unheard import unheard
+from organism.config.ignored import ignored
 from organism.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_a_seed_that_a_protocol_has_no_place_for_is_said() -> None:
             },
         }
     )
-    (line,) = unheard(settings.handlers, settings.models)
+    (line,) = ignored(settings.handlers, settings.models)
     assert line.startswith("handler 'writer': its seed is not sent to anthropic/claude-x")
 
 

@@ -77,6 +77,21 @@ async def test_ask_from_outside_gets_an_answer_made_on_grace() -> None:
         assert await organism.ask("writer", Task("go"), expect=Done) == Done("what I have")
 
 
+@pytest.mark.parametrize("whose", ["thread", "conversation"])
+async def test_an_answer_on_grace_comes_with_the_limit_that_made_it_the_last(whose: str) -> None:
+    # What it has written is too long to be sent once more, and is cut from its last prompt.
+    model = ScriptedModel(
+        [asks("peer", text="word " * 3000, usage=(300, 3900)), replies("what I have", usage=(300, 20))]
+    )
+    handlers = {"writer": agent(peers=("peer",)), "peer": code(peer)}
+    limits: dict[str, Any] = {"budget": {"tokens": 100_000}, "conversation": {"tokens": 100_000}}
+    limits["budget" if whose == "thread" else whose] = {"tokens": 6000}
+    async with running(handlers=handlers, models=models(model), **limits) as organism:
+        result = await outcome(organism, "writer", conversation="c")
+    assert (result.outcome, result.unit, result.reply) == ("exhausted", "tokens", Done("what I have"))
+    assert result.error == f"answered on what was kept back: tokens of the {whose}: 4,200 used, limit 6,000"
+
+
 async def test_a_grace_answer_in_plain_text_is_an_answer_where_one_text_is_asked_for() -> None:
     model = ScriptedModel([asks("peer"), asks("peer"), Says(text="in plain words")])
     handlers = {"writer": agent(peers=("peer",)), "peer": code(peer)}
@@ -415,7 +430,7 @@ async def test_an_exhaustion_that_leaves_code_is_no_crash_and_reaches_the_caller
     assert (error.code, error.unit, error.scope, error.retry) == ("exhausted", "tokens", "thread", False)
     (failed,) = heard
     assert (failed.code, failed.retry) == ("exhausted", False)
-    assert "needed 5000" in failed.text
+    assert "needed 5,000" in failed.text
     # What a handler caught and answered does not count.
     assert result.outcome == "completed"
     assert [record for record in caplog.records if "crashed" in record.getMessage()] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -9,9 +10,9 @@ import pytest
 
 from organism import Context, Forward, HandlerFailedError, NoQuestionError, Reply, Send, UnexpectedReplyError, payload
 from organism.facts import Posted, StoodStill, WentOn
-from organism.payloads.primitives import HandlerFailed
+from organism.payloads.primitives import BudgetDecision, BudgetRequest, HandlerFailed
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.pump_world import Go, Odd, Said, code
+from tests.hard.pump_world import Go, Odd, Said, code, echo
 
 if TYPE_CHECKING:
     from organism.results import Question
@@ -100,6 +101,69 @@ async def test_an_answer_of_another_type_is_refused_and_the_question_waits_on() 
         assert organism.inbox() == (question,)
         await organism.answer(question.id, Leave(granted=True))
         assert (await thread.result()).reply == Said("True")
+
+
+async def test_a_person_who_decides_on_budgets_too_answers_requests_with_decisions_alone() -> None:
+    async def desk(message: Go, ctx: Context) -> Reply[Said]:
+        """Asks for more, and then for leave."""
+        await ctx.request_budget("tokens", 500, "it is long")
+        leave = await ctx.ask("boss", message, expect=Leave)
+        return Reply(Said(f"{ctx.budget.tokens.limit} {leave.granted}"))
+
+    handlers = {"desk": code(desk, "boss"), "boss": boss((Go, BudgetRequest), (Leave, BudgetDecision))}
+    async with running(handlers=handlers, budget={"tokens": 1000, "grants_by": "boss"}) as organism:
+        thread = await organism.send("desk", Go("may I?"))
+        (request,) = await asked(organism)
+        assert (request.sender, request.answers) == ("organism", ("BudgetDecision",))
+        with pytest.raises(UnexpectedReplyError, match="expected BudgetDecision of 'boss', got Leave"):
+            await organism.answer(request.id, Leave(granted=True))
+        assert organism.inbox() == (request,)
+        (posted,) = [
+            step for fact in organism.watch.facts for step in fact.steps if isinstance(step, Posted) and step.answers
+        ]
+        assert posted.answers == ("BudgetDecision",)
+        await organism.answer(request.id, BudgetDecision(granted=True, unit="tokens", amount=Decimal(500), reason=""))
+        await thread.result()
+        (question,) = organism.inbox()
+        assert question.answers == ("Leave", "BudgetDecision")
+        await organism.answer(question.id, Leave(granted=True))
+        assert (await thread.result()).reply == Said("1500 True")
+
+
+@pytest.mark.parametrize("peers_as", ["tools", "xml"])
+async def test_an_agent_asks_the_organism_for_more_and_not_the_person_who_decides(peers_as: str) -> None:
+    model = ScriptedModel([Says(text="<Said><text>done</text></Said>", calls=(("reply", Said("done")),))])
+    agent = {"accepts": Go, "replies": Said, "peers_as": peers_as}
+    handlers = {
+        "desk": {"description": "Works.", "agent": agent, "peers": ["boss"]},
+        "boss": boss((Go, BudgetRequest), (Leave, BudgetDecision)),
+    }
+    budget = {"tokens": 50_000, "grants_by": "boss"}
+    async with running(handlers=handlers, models=model.models(), budget=budget) as organism:
+        await (await organism.send("desk", Go("work"))).result()
+    request = model.requests[0]
+    if peers_as == "tools":
+        assert [tool.name for tool in request.tools] == ["organism_BudgetRequest", "boss", "reply"]
+    else:
+        system = request.messages[0]["content"]
+        assert '<Go to="boss">' in system
+        assert '<BudgetRequest to="organism">' in system
+        assert '<BudgetRequest to="boss">' not in system
+
+
+async def test_an_agent_is_not_told_of_a_peer_whom_it_has_nothing_to_ask() -> None:
+    model = ScriptedModel([Says(calls=(("reply", Said("done")),))])
+    handlers = {
+        "desk": {"description": "Works.", "agent": {"accepts": Go, "replies": Said}, "peers": ["boss", "echo"]},
+        "boss": boss(BudgetRequest, (BudgetDecision,)),
+        "echo": code(echo),
+    }
+    async with running(handlers=handlers, models=model.models()) as organism:
+        await organism.ask("desk", Go("work"))
+    (request,) = model.requests
+    assert [tool.name for tool in request.tools] == ["echo", "reply"]
+    system = request.messages[0]["content"]
+    assert ("- echo:" in system, "boss" in system) == (True, False)
 
 
 async def test_who_refuses_to_answer_is_heard_as_a_handler_that_refuses() -> None:

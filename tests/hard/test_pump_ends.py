@@ -82,6 +82,14 @@ async def test_the_result_of_a_thread_that_has_ended_is_there_at_once() -> None:
         assert scope.cancelled_caught
 
 
+async def test_a_handle_that_is_printed_says_which_thread_it_is_and_how_it_ended() -> None:
+    async with running(handlers={"echo": code(echo)}) as organism:
+        thread = await organism.send("echo", Go("x"), id="first")
+        assert repr(thread) == "<ThreadHandle first>"
+        await thread.result()
+        assert repr(thread) == "<ThreadHandle first, completed>"
+
+
 async def test_of_two_equally_grave_failures_the_first_is_told() -> None:
     async def root(message: Go, ctx: Context) -> list[Send[Go]]:
         return [Send("fails", Go("refused")), Send("fails", Go("crashed"))]

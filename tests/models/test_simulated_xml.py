@@ -9,8 +9,8 @@ import pytest
 from attrs import evolve
 
 from organism import payload
+from organism.agent.asking import GO_ON
 from organism.agent.elements import Element
-from organism.agent.length import GO_ON
 from organism.agent.xml_reading import found_in, repaired
 from organism.models.contract import Request
 from organism.models.simulation.examples import example_at

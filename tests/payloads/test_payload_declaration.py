@@ -23,7 +23,6 @@ from organism.payloads import (
     encode_xml,
     is_payload,
     payload,
-    payload_name,
 )
 from organism.payloads.types import MADE, Choice, Many, Maybe, Nested, OneOf, Scalar, Table, spelled
 from tests.payloads import typing_api
@@ -237,7 +236,7 @@ def test_payloads_derive_from_payloads() -> None:
     assert is_payload(Oak("a", 1))
     assert not is_payload(Undecorated("a", 1))
     with pytest.raises(PayloadTypeError, match="Undecorated is no payload; decorate"):
-        payload_name(Undecorated)
+        describe(Undecorated)
 
 
 def test_ready_made_classes_are_taken_as_they_are() -> None:

@@ -22,7 +22,6 @@ from organism.payloads import (
     is_payload,
     json_schema,
     payload,
-    payload_name,
     xsd,
 )
 
@@ -119,7 +118,6 @@ assert_type(encode_json(everything), dict[str, Any])
 assert_type(encode_fields(everything), dict[str, Any])
 assert_type(decode_fields(Cat, {"name": "Tom"}), Cat)
 assert_type(describe(Cat), PayloadType)
-assert_type(payload_name(Cat), str)
 assert_type(description(Cat), str)
 assert_type(xsd(Cat), str)
 assert_type(json_schema(Cat), dict[str, Any])

@@ -1,4 +1,4 @@
-"""What a file says and a provider has no ears for: no mistake, since the alias may have others, but worth a line."""
+"""What a file says and a provider of its alias ignores: no mistake, since the alias may have others, but worth a line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WITHOUT_SEED: Final = frozenset({"anthropic"})
 """Providers whose protocol has no seed."""
 
 
-def unheard(handlers: Mapping[str, HandlerSettings], models: Mapping[str, ModelSettings]) -> Iterator[str]:
+def ignored(handlers: Mapping[str, HandlerSettings], models: Mapping[str, ModelSettings]) -> Iterator[str]:
     """One line for each agent with a seed and each backend of its alias that is not sent it."""
     for name, handler in handlers.items():
         agent = handler.agent
