@@ -1,6 +1,6 @@
 """The kernel, the budget rules and what steps handlers compiled to C by mypyc, beside the same sources as they are.
 
-    compiled.py [RUNS]       W1, W2F, W2C, W4, turns, holds: both in turn, and how many times as fast; medians of RUNS (5)
+    compiled.py [RUNS]       W1, W2F, W2C, W4, durable steps, turns, holds: both in turn, and how many times as fast; medians of RUNS (5)
     compiled.py test         the tests of the kernel, the budgets and the hard cases, on what was compiled
     compiled.py build DIR    the wheel alone
 
@@ -33,6 +33,8 @@ CASES: Final[dict[str, tuple[list[str], str]]] = {
     "W2F": (["pump.py", "W2F"], "cpu_us"),
     "W2C": (["pump.py", "W2C"], "cpu_us"),
     "W4": (["pump.py", "W4"], "cpu_us"),
+    "durable-serial": (["durable.py", "durable-serial"], "cpu_us"),
+    "durable-many": (["durable.py", "durable-many"], "cpu_us"),
     "turns": (["single.py", "turns"], "cpu_us"),
     "hold and settle": (["single.py", "nodes"], "rules_us"),
     "the same in the kernel": (["single.py", "nodes"], "kernel_us"),
@@ -58,7 +60,7 @@ def build(folder: Path) -> Path:
             env=os.environ | {SWITCH: "true"}, capture_output=True, text=True, check=False,
         )  # fmt: skip
     if done.returncode:
-        raise SystemExit(
+        raise RuntimeError(
             f"it could not be compiled; is there a C compiler?\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         )
     return next(folder.glob("*.whl"))
@@ -95,25 +97,12 @@ def compare(place: Path, runs: int) -> Iterator[dict[str, Any]]:
         yield {"work": name, "us": plain, "compiled_us": compiled}
 
 
-def compared(runs: int) -> list[dict[str, Any]]:
-    """All of it, on a build of its own. Raises RuntimeError where that fails."""
-    with TemporaryDirectory() as made:
-        return list(compare(installed(Path(made)), runs))
-
-
 def tested() -> int:
     """The exit code of pytest."""
     with TemporaryDirectory() as made:
         place = installed(Path(made))
-        words = [
-            "-P",
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "auto",
-            *TESTED,
-        ]  # -P: what stands beside the tests is not what is tested
+        # -P: what stands beside the tests is not what is tested
+        words = ["-P", "-m", "pytest", "-q", "-n", "auto", *TESTED]
         return subprocess.run([sys.executable, *words], cwd=ROOT, env=with_package(place), check=False).returncode
 
 
@@ -125,7 +114,8 @@ def main() -> None:
             case ["test"]:
                 sys.exit(tested())
             case [] | [_] if all(each.isdigit() and int(each) for each in sys.argv[1:]):
-                compared(int(sys.argv[1]) if len(sys.argv) == 2 else RUNS)
+                with TemporaryDirectory() as made:
+                    list(compare(installed(Path(made)), int(sys.argv[1]) if len(sys.argv) == 2 else RUNS))
             case _:
                 raise SystemExit(__doc__)
     except RuntimeError as error:

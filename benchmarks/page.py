@@ -117,19 +117,23 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
 
-def _peers(part: dict[str, Any]) -> str:
+def _beside(measured: list[dict[str, Any]], ours: str) -> str:
     rows = []
-    for row in part["rows"]:
+    for row in measured:
         aim = TIMES.get((row["work"], row["peer"]))
         judged = "" if aim is None else f"{aim}: {'reached' if row['ratio'] >= aim else '**missed**'}"
         rows.append([row["work"], row["peer"], _count(row["own"]), _count(row["rate"]), f"{row['ratio']:.1f}", judged])
+    return _table(["work", "peer", ours, "peer's", "ratio", "aim"], rows)
+
+
+def _peers(part: dict[str, Any]) -> str:
     used = ", ".join(f"{name} {version}" for name, version in part["versions"].items())
     return "\n".join([
         "## Beside others\n",
         ("Ours and each peer in turn, on the same task in the same minutes, a second; the ratio is what can be compared. *Aim* is how many times its"
         " rate was aimed at.\n"),
         _circumstances(part),
-        _table(["work", "peer", "organism", "peer's", "ratio", "aim"], rows),
+        _beside(part["rows"], "organism"),
         f"W1 to W4 and the others are what they are in the table below. Peers: {used}.\n",
     ])  # fmt: skip
 
@@ -182,6 +186,7 @@ def _compiled(part: dict[str, Any]) -> str:
          " what the interpreter takes of it.\n"),
         _circumstances(part),
         _table(["work", "us of CPU", "compiled", "times as fast"], rows),
+        *(["Beside others, as above:\n", _beside(part["beside"], "compiled")] if "beside" in part else []),
     ])  # fmt: skip
 
 

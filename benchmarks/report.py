@@ -4,7 +4,8 @@
 
 peers    our rates beside those of others, in turn; needs ``--peers``, a folder with ``setup`` and ``compare`` whose ``setup`` has run
 own      rates, latency, memory and starting up: medians of N runs (5)
-compiled the same with the kernel, the budget rules and what steps handlers compiled to C, beside them as they are: medians of N runs
+compiled the same with the kernel, the budget rules and what steps handlers compiled to C, beside them as they are and, with ``--peers``,
+         beside others: medians of N runs
 growth   what each of them comes to as something grows: medians of N runs, too
 page     nothing is measured: the page is written anew from the last figures
 
@@ -26,7 +27,8 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import distributions, version
 from pathlib import Path
-from typing import Any, Final
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
@@ -36,6 +38,9 @@ from benchmarks import compiled, plots
 from benchmarks.figures import figures_of
 from benchmarks.growth import CASES
 from benchmarks.page import page
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HERE: Final = Path(__file__).resolve().parent
 DOCS: Final = HERE.parent / "docs"
@@ -116,12 +121,19 @@ def medians(words: list[str], runs: int) -> dict[str, Any] | None:
 
 
 def peers(options: Options) -> dict[str, Any]:
-    """Our rates beside those of others, as `compare` prints them."""
+    """Our rates beside those of others."""
     assert options.peers is not None
+    return {"rows": beside(options.peers, WORKLOADS, options.runs, os.environ), "versions": versions()}
+
+
+def beside(
+    folder: Path, works: Mapping[str, list[str]], runs: int, environment: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Our rates in this environment beside those of others, as `compare` of the folder prints them."""
     rows: list[dict[str, Any]] = []
-    for work, words in WORKLOADS.items():
-        command = [str(options.peers / "compare"), work, "--", sys.executable, str(HERE / words[0]), *words[1:]]
-        environment = os.environ | {"RUNS": str(options.runs)}
+    environment = {**environment, "RUNS": str(runs)}
+    for work, words in works.items():
+        command = [str(folder / "compare"), work, "--", sys.executable, str(HERE / words[0]), *words[1:]]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
             for line in running.stdout or ():
                 print(line, end="", flush=True)
@@ -129,7 +141,7 @@ def peers(options: Options) -> dict[str, Any]:
                 if found:
                     rates = {name: float(found[name].replace(",", "")) for name in ("own", "rate", "ratio")}
                     rows.append({"work": work, "peer": found["peer"].strip(), "range": found["range"], **rates})
-    return {"rows": rows, "versions": versions()}
+    return rows
 
 
 def versions() -> dict[str, str]:
@@ -151,12 +163,18 @@ def own(options: Options) -> dict[str, Any]:
 
 
 def both(options: Options) -> dict[str, Any]:
-    """What is compiled beside what is not; nothing where it cannot be compiled here."""
-    try:
-        return {"rows": compiled.compared(options.runs)}
-    except RuntimeError as error:
-        print(f"compiled: no figure\n{error}", flush=True)
-        return {"rows": []}
+    """What is compiled beside what is not, and beside others where they are given; nothing where it cannot be compiled here."""
+    with TemporaryDirectory() as made:
+        try:
+            place = compiled.installed(Path(made))
+        except RuntimeError as error:
+            print(f"compiled: no figure\n{error}", flush=True)
+            return {"rows": []}
+        rows = list(compiled.compare(place, options.runs))
+        if options.peers is None:
+            return {"rows": rows}
+        works = {name: words for name, words in WORKLOADS.items() if name in compiled.CASES}
+        return {"rows": rows, "beside": beside(options.peers, works, options.runs, compiled.with_package(place))}
 
 
 def growth(options: Options) -> dict[str, Any]:

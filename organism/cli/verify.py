@@ -1,4 +1,4 @@
-"""``organism verify``: whether every entry of a journal is as it was written."""
+"""``organism verify``: whether a journal is as it was written."""
 
 from __future__ import annotations
 
@@ -19,22 +19,19 @@ def verify(
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Checks the chains of a journal, and names the first bad entry of each that is damaged.
+    """Checks the entries of a journal, and what it keeps beside them; names what is first wrong with each thread that is damaged.
 
-    Exits with 0 where all are sound, else with 5. That entries are missing at the end of a chain cannot be found.
+    Exits with 0 where all is sound, else with 5. What removed threads spent has no entries to be compared with.
     """
-    sound = entries = damaged = 0
     with opened(file, journal) as found:
-        for chain in found.chains():
-            problem = found.verify(chain.root)
-            if problem is None:
-                sound, entries = sound + 1, entries + chain.entries
-            else:
-                damaged += 1
-                streams.result(f"thread {one_line(chain.root)}: {one_line(problem)}")
-    about = f"{counted(sound, 'thread')} with {counted(entries, 'entry')}"
-    if damaged:
-        streams.result(f"{counted(damaged, 'thread')} damaged; sound: {about}")
+        flaws = found.flaws()
+        damaged = {root for root, _ in flaws if root is not None}
+        sound = [chain.entries for chain in found.chains() if chain.root not in damaged]
+    for root, problem in flaws:
+        streams.result(one_line(problem) if root is None else f"thread {one_line(root)}: {one_line(problem)}")
+    about = f"{counted(len(sound), 'thread')} with {counted(sum(sound), 'entry')}"
+    if flaws:
+        streams.result(f"{counted(len(damaged), 'thread') + ' ' if damaged else ''}damaged; sound: {about}")
         return DAMAGED
     streams.result(f"sound: {about}")
     return 0

@@ -68,6 +68,7 @@ def _check_empty(journal: Journal) -> None:
     _same("documents() of a thread that is not known", tuple(journal.documents("nobody")), ())
     _same("verify() of a thread that is not known", journal.verify("nobody"), None)
     _same("root_of() a thread that is not known", journal.root_of("nobody"), None)
+    _same("flaws() of an empty journal", tuple(journal.flaws()), ())
     _same("spendings() of an empty journal", tuple(journal.spendings()), ())
     _same("write() of nothing", dict(journal.write([])), {})
     _same("chains() after a look at an unknown thread", tuple(journal.chains()), ())
@@ -107,6 +108,7 @@ def _check_chains_again(make: Callable[[], Journal], documents: Mapping[str, lis
         sorted(each.root for each in journal.chains(open=False)),
         sorted(FOREIGN),
     )
+    _same("flaws() after opening again", tuple(journal.flaws()), ())
     for root in FOREIGN:
         _same(f"read() of {_short(root)} after opening again", tuple(journal.read(root)), _all(root))
         _same(f"documents() of {_short(root)} after opening again", list(journal.documents(root)), documents[root])
@@ -159,6 +161,7 @@ def _check_snapshots(journal: Journal) -> None:
         raise AssertionError(f"size_since_snapshot() is {(entries, after, snapshot)}, and was {size} bytes before")
     _write(journal, (root, _ended(below)), (root, _ended(root)))
     _same("chains() that are open, when the last thread of one ended", tuple(journal.chains(open=True)), ())
+    _same("flaws() with snapshots", tuple(journal.flaws()), ())
     journal.close()
 
 
@@ -232,6 +235,7 @@ def _check_removal(make: Callable[[], Journal]) -> None:
             _same("chains() with what was removed", [each.root for each in journal.chains() if each.root == "a"], [])
             _same("root_of() a sub-thread of what was removed", journal.root_of("long.7"), None)
             _same("spendings() after chains were removed", _spent(journal), spent)
+            _same("flaws() after chains were removed", tuple(journal.flaws()), ())
             journal.close()
             journal = make()
         _write(journal, ("a", _samples("a")[0]))

@@ -89,6 +89,15 @@ class Journal(Protocol):
         """The first bad entry of a chain, with its place and what is wrong with it; ``None`` where all are sound."""
         ...
 
+    def flaws(self) -> Sequence[tuple[str | None, str]]:
+        """All that is not as it was written, as of one instant: each with the root of its chain, or ``None`` for what concerns no
+        single one, and its place and what is wrong with it.
+
+        Of each chain that is the first bad entry; or, where all are sound, the first of what else the journal keeps of it that is not
+        what the entries come to. What chains spent that were removed cannot be compared with anything. Raises JournalError.
+        """
+        ...
+
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Makes a chain of documents that :meth:`documents` gave (an import). Raises JournalError where the chain is there, or
         they are no sound chain; then nothing of it is.

@@ -12,6 +12,7 @@ from organism.errors import JournalError
 from organism.facts import Snapshot
 from organism.journal.chain import canonical, content_of, head_of
 from organism.journal.codec import content, decode
+from organism.journal.folder_flaws import flaws_of
 from organism.journal.folder_index import OVER, REMOVED, SNAPSHOT, Index, Summary
 from organism.journal.folder_known import Known, chain_of, end_of
 from organism.journal.imported import checked
@@ -121,7 +122,7 @@ class LinesJournal:
         """Takes in what was written to a chain; gives what the index is to say of it."""
         known = self._known[root]
         for fact, end in zip(facts, ends, strict=True):
-            if isinstance(fact, Snapshot):
+            if isinstance(fact, Snapshot) and not known.standing.copies:  # else what follows would count as spent
                 self._snapshots[root] = known.summary(SNAPSHOT)
                 yield self._snapshots[root]
             known.take_in(fact, end)
@@ -155,7 +156,8 @@ class LinesJournal:
         if snapshot is not None:
             with suppress(JournalError):  # where the index does not fit the file, the file is right
                 facts = [fact for fact, _ in self._facts(root, end_of(snapshot), self._vocabulary)]
-        facts = facts or self.read(root)
+        if not facts or not isinstance(facts[0], Snapshot):
+            facts = self.read(root)
         last = next((place for place in range(len(facts) - 1, -1, -1) if isinstance(facts[place], Snapshot)), 0)
         return tuple(facts[last:])
 
@@ -206,6 +208,10 @@ class LinesJournal:
     def verify(self, root: str) -> str | None:
         """The first bad line of a chain, as ``FILE:LINE: problem``; ``None`` where all are sound."""
         return self._files.verify(root)
+
+    def flaws(self) -> tuple[tuple[str | None, str], ...]:
+        """All that is not as it was written, in files and index, with the root of its chain."""
+        return tuple(flaws_of(self._files, self._index, lambda root: self._facts(root, None, None)))
 
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""

@@ -83,6 +83,16 @@ class Index:
                 found[summary.kind, summary.root] = summary
         return found
 
+    def flaw(self) -> str | None:
+        """The first line that was changed, with its place."""
+        for _ in self._lines():
+            pass
+        return (
+            f"{self._path}:{min(self._flawed)}: was changed: its sum is not that of its content"
+            if self._flawed
+            else None
+        )
+
     def add(self, summaries: Iterable[Summary]) -> None:
         """Writes summaries to its end; raises OSError."""
         data = b"".join(map(_line, summaries))

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -47,6 +48,7 @@ class Lock:
         if self._handle is not None:
             return
         try:
+            _check_links(self._journal)
             make_room(self._path.with_name(self._path.name.removesuffix(_SUFFIX)))
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -159,6 +161,19 @@ def _real(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError):  # links that lead in a circle; opening it says so
         return path.absolute()
+
+
+def _check_links(path: Path) -> None:
+    """Raises JournalError for a file with several names: each would have a lock of its own, and SQLite a log of its own."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(there.st_mode) and there.st_nlink > 1:
+        raise JournalError(
+            f"{path} has {there.st_nlink} names (hard links), and two processes could write it by two of them; remove the others"
+            f" ('find DIR -samefile {path}' lists them), or work on a copy"
+        )
 
 
 def _identity(lock: Path) -> dict[str, str]:

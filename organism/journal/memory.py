@@ -116,6 +116,10 @@ class MemoryJournal:
         del root
         return None
 
+    def flaws(self) -> tuple[tuple[str | None, str], ...]:
+        """None, for the same reason."""
+        return ()
+
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain; one that is over leaves nothing but what it spent."""
         if root in self._chains:

@@ -20,7 +20,8 @@ from organism.journal.imported import checked
 from organism.journal.presence import Presence
 from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
 from organism.journal.sqlite_file import concerns_all, said, short
-from organism.journal.sqlite_reader import SqliteReader, blob, text_of
+from organism.journal.sqlite_flaws import SUMS, SqliteFlaws
+from organism.journal.sqlite_reader import blob, text_of
 from organism.journal.standing import CONVERSATION, Ledger, Standing
 from organism.journal.texts import marked_bytes, root_mark
 
@@ -42,7 +43,7 @@ _IDLE: Final = 1_000
 """Conversations between two turns whose ends are kept; of others it is looked up."""
 
 
-class SqliteJournal(SqliteReader):
+class SqliteJournal(SqliteFlaws):
     """The journal in the file ``path``, which is made where there is none.
 
     With a ``vocabulary``, what is read has its payloads as objects, without one as PlainPayload. ``durable``: what is written
@@ -76,10 +77,12 @@ class SqliteJournal(SqliteReader):
     def recall(self, root: str) -> tuple[Fact, ...]:
         """The facts from the last snapshot on; what is before it is not read."""
         known = super().recall(root)
-        if known and not self._readonly and root not in self._ends:
+        if known and root not in self._ends:
             row = self._row(root)
-            if row is not None and row.open:
-                self._ends[root] = end_of(root, row, known)
+            if row is not None:
+                end = end_of(root, row, known)
+                if row.open and not self._readonly:
+                    self._ends[root] = end
         return known
 
     def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
@@ -169,8 +172,13 @@ class SqliteJournal(SqliteReader):
                 f"{self.path}: thread {root!r:.80} is not finished; only a chain that is over can be removed"
             )
         self._ends.pop(root, None)
+        spent = self.spent_by(root)
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            if spent is None:
+                self._db.execute("DROP TABLE IF EXISTS removed")  # what it would have to hold is not known any more
+            elif self.notes_removals():
+                self._sum(_SPEND_REMOVED, spent)
             for table, key in (("entries", "chain"), ("threads", "chain"), ("chains", "id")):
                 self._db.execute(f"DELETE FROM {table} WHERE {key} = ?", [row.id])  # noqa: S608 - names from the line above
             self._db.execute("COMMIT")
@@ -324,9 +332,12 @@ class SqliteJournal(SqliteReader):
         ]
         if threads:
             self._db.executemany("INSERT OR REPLACE INTO threads VALUES (?, ?)", threads)
-        if work.spent.sums:
-            rows = [(key[0], *map(blob, key[1:]), *sums) for key, sums in work.spent.sums.items()]
-            self._db.executemany(_SPEND, rows)
+        self._sum(_SPEND, work.spent)
+
+    def _sum(self, statement: str, spent: Ledger) -> None:
+        if spent.sums:
+            rows = [(key[0], *map(blob, key[1:]), *sums) for key, sums in spent.sums.items()]
+            self._db.executemany(statement, rows)
 
     def _note(self, stale: Sequence[End]) -> None:
         """Brings the rows of these chains up to date."""
@@ -361,8 +372,8 @@ _UPDATE: Final = (
 )
 _UPDATE_OPEN: Final = _UPDATE.replace("SET ", "SET open = ?3, ")
 """Writes one page more, since an index says which chains are open."""
-_SUMS: Final = ("tokens", "input", "output", "cost", "calls", "messages", "reads", "writes", "reasoning")
 _SPEND: Final = (
     f"INSERT INTO ledger VALUES ({', '.join('?' * 15)}) ON CONFLICT DO UPDATE SET "  # noqa: S608 - names from the line above
-    f"{', '.join(f'{name} = {name} + excluded.{name}' for name in _SUMS)}, estimated = estimated | excluded.estimated"
+    f"{', '.join(f'{name} = {name} + excluded.{name}' for name in SUMS)}, estimated = estimated | excluded.estimated"
 )
+_SPEND_REMOVED: Final = _SPEND.replace("ledger", "removed")

@@ -100,12 +100,22 @@ def extend(work: Work, end: End, root: str, fact: Fact, content: bytes, body: by
 
 
 def end_of(root: str, row: Row, facts: Iterable[Fact]) -> End:
-    """The end of a chain that the file holds; ``facts`` are those from its last snapshot on."""
-    standing = Standing(root)
-    for fact in facts:
+    """The end of a chain that the file holds; ``facts`` are those from its last snapshot on. Raises JournalError where these say
+    otherwise than the row: from a wrong place on, something else would be recalled.
+    """
+    standing, snapshot, last = Standing(root), 0, row.last
+    for number, fact in enumerate(facts, max(1, row.snapshot)):
         standing.apply(fact)
+        last = fact.at  # the row may know of fewer entries
+        snapshot = number if isinstance(fact, Snapshot) else snapshot
+    for column, found, due in (("snapshot", row.snapshot, snapshot), ("open", row.open, int(not standing.over))):
+        if found != due:
+            raise JournalError(
+                f"thread {root!r:.80}: was changed: column {column} of its row in the table chains is {found}, and its entries say"
+                " otherwise; 'organism verify' names what it should be, and the way out"
+            )
     return End(
         row.id, row.root, root_mark(root), standing, new=False, open=bool(row.open), noted=row.noted,
-        number=row.entries, hash=row.head.hex(), size=row.size, began=row.began, last=row.last, snapshot=row.snapshot,
+        number=row.entries, hash=row.head.hex(), size=row.size, began=row.began, last=last, snapshot=row.snapshot,
         snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size, over=standing.over,
     )  # fmt: skip

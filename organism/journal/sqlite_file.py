@@ -1,7 +1,8 @@
 """The file of a SQLite journal: what makes it one, how it is opened, and what its errors mean to a person.
 
 ``chains`` has a row a root thread, ``entries`` all facts in the order in which they were written (so that a batch touches few pages),
-``threads`` the chain of every thread that is no root, ``ledger`` what was spent. Names are UTF-8 bytes, since they may be any text.
+``threads`` the chain of every thread that is no root, ``ledger`` what was spent, and ``removed`` how much of that by chains that were
+removed: the rest is what the entries come to. Names are UTF-8 bytes, since they may be any text.
 """
 
 from __future__ import annotations
@@ -20,13 +21,21 @@ if TYPE_CHECKING:
 
 APPLICATION: Final = 0x4F52474E
 """The file says whose it is: ``ORGN``."""
-SCHEMA: Final = 2
-"""The version of the tables. In 1 the row of a chain knew of all its entries, and :mod:`organism.journal.texts` marked no texts;
-such a file is read as it is, and goes on in this version.
+SCHEMA: Final = 3
+"""The version of the tables. In 1 the row of a chain knew of all its entries, and :mod:`organism.journal.texts` marked no texts; before
+3 there was no table ``removed``. Such a file is read as it is, and goes on in this version, without that table: nobody knows what it
+would hold.
 """
-_READ: Final = (1, SCHEMA)
+_READ: Final = (1, 2, SCHEMA)
 
-_TABLES: Final = """
+_LEDGER: Final = """
+CREATE TABLE {name} (
+    hour INTEGER NOT NULL, handler BLOB NOT NULL, model BLOB NOT NULL, backend BLOB NOT NULL, labels BLOB NOT NULL,
+    tokens INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, cost INTEGER NOT NULL, calls INTEGER NOT NULL,
+    messages INTEGER NOT NULL, reads INTEGER NOT NULL, writes INTEGER NOT NULL, reasoning INTEGER NOT NULL,
+    estimated INTEGER NOT NULL, PRIMARY KEY (hour, handler, model, backend, labels)) WITHOUT ROWID;
+"""
+_TABLES: Final = f"""
 CREATE TABLE chains (
     id INTEGER PRIMARY KEY, root BLOB NOT NULL UNIQUE, open INTEGER NOT NULL, entries INTEGER NOT NULL, size INTEGER NOT NULL,
     began REAL NOT NULL, last REAL NOT NULL, head BLOB NOT NULL,
@@ -36,12 +45,7 @@ CREATE TABLE entries (id INTEGER PRIMARY KEY, chain INTEGER NOT NULL, n INTEGER 
 CREATE UNIQUE INDEX entries_of ON entries (chain, n);
 CREATE TABLE threads (thread BLOB PRIMARY KEY, chain INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX threads_of ON threads (chain);
-CREATE TABLE ledger (
-    hour INTEGER NOT NULL, handler BLOB NOT NULL, model BLOB NOT NULL, backend BLOB NOT NULL, labels BLOB NOT NULL,
-    tokens INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, cost INTEGER NOT NULL, calls INTEGER NOT NULL,
-    messages INTEGER NOT NULL, reads INTEGER NOT NULL, writes INTEGER NOT NULL, reasoning INTEGER NOT NULL,
-    estimated INTEGER NOT NULL, PRIMARY KEY (hour, handler, model, backend, labels)) WITHOUT ROWID;
-"""
+{_LEDGER.format(name="ledger")}{_LEDGER.format(name="removed")}"""
 
 _ROOT: Final = ROOT.encode()
 _MARKS: Final = tuple((each.text.encode(), each.mark.encode()) for each in FRAGMENTS)

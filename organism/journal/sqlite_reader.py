@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.facts import Fact
+    from organism.journal.standing import Key, Sums
     from organism.payloads import Vocabulary
     from organism.usage import Spending
 
-_WAY_OUT: Final = (
+WAY_OUT: Final = (
     "restore the file from a copy, or take its chains into a new journal with 'organism export' and 'organism import'"
 )
 _PAGE: Final = 200
@@ -146,7 +147,7 @@ class SqliteReader:
         try:
             return tuple(map(self._chain, rows))
         except (ValueError, AttributeError) as error:
-            raise JournalError(f"{self.path} is damaged: the name of a chain cannot be read; {_WAY_OUT}") from error
+            raise JournalError(f"{self.path} is damaged: the name of a chain cannot be read; {WAY_OUT}") from error
 
     def _chain(self, columns: Any) -> Chain:
         row = self._current(columns)
@@ -167,18 +168,22 @@ class SqliteReader:
 
     def spendings(self) -> tuple[Spending, ...]:
         """All that was ever spent."""
-        rows = self._ask("SELECT * FROM ledger ORDER BY hour, handler, model, backend, labels")
-        return tuple(self._spending(number, row) for number, row in enumerate(rows, 1))
+        return tuple(told for _, _, told in self._sums("ledger"))
 
-    def _spending(self, number: int, row: tuple[Any, ...]) -> Spending:
-        hour, *names, labels = row[:5]
-        try:
-            hour, *sums = map(index, (hour, *row[5:]))
-            handler, model, backend = map(text_of, names)
-            return spending((hour, handler, model, backend, text_of(labels)), sums)
-        except (ValueError, TypeError, AttributeError) as error:
-            place = f"{self.path}: row {number} of the table ledger"
-            raise JournalError(f"{place}: was changed: what was spent cannot be read ({error}); {_WAY_OUT}") from None
+    def _sums(self, table: str) -> Iterator[tuple[Key, Sums, Spending]]:
+        """What stands in a table of what was spent: as it is summed, and as readers get it."""
+        rows = self._ask(f"SELECT * FROM {table} ORDER BY hour, handler, model, backend, labels")  # noqa: S608 - its name
+        for number, row in enumerate(rows, 1):
+            try:
+                hour, *sums = map(index, (row[0], *row[5:]))
+                handler, model, backend, labels = map(text_of, row[1:5])
+                key = (hour, handler, model, backend, labels)
+                yield key, sums, spending(key, sums)
+            except (ValueError, TypeError, AttributeError) as error:
+                place = f"{self.path}: row {number} of the table {table}"
+                raise JournalError(
+                    f"{place}: was changed: what was spent cannot be read ({error}); {WAY_OUT}"
+                ) from None
 
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """(entries, bytes) behind the last snapshot, and that one's bytes."""
@@ -215,8 +220,10 @@ class SqliteReader:
     def _current(self, columns: Any) -> Row:
         """A chain with the entries that the table does not know of: its writer brings the row of an open one up to date at times."""
         row = Row(*columns)
-        if not row.open:
-            return self._sound(row)
+        return self._grown(row) if row.open else self._sound(row)
+
+    def _grown(self, row: Row) -> Row:
+        """The row with the entries behind those that it knows of."""
         further = self._ask(
             "SELECT n, hash FROM entries WHERE chain = ? AND n > ? ORDER BY n DESC LIMIT 1", row.id, row.entries
         )
@@ -233,7 +240,7 @@ class SqliteReader:
         if wrong or not (is_instant(row.began) and is_instant(row.last)):
             about = f"column {wrong[0]}" if wrong else "an instant"
             raise JournalError(
-                f"{self.path}: row {row.id!r:.80} of the table chains: was changed: {about} cannot be read; {_WAY_OUT}"
+                f"{self.path}: row {row.id!r:.80} of the table chains: was changed: {about} cannot be read; {WAY_OUT}"
             )
         return row
 

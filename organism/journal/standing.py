@@ -150,6 +150,11 @@ class Standing:
             return False
         return not self.open or (len(self.open) == 1 and self.root in self.open and self.root.startswith(CONVERSATION))
 
+    @property
+    def copies(self) -> bool:
+        """Whether the next fact is copied from another chain, which is not to be seen in a snapshot among such facts."""
+        return self._copied > 0
+
     def apply(self, fact: Fact) -> None:
         """Takes in the next fact."""
         kind = fact.__class__

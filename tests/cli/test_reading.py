@@ -388,6 +388,22 @@ def test_verify_names_the_first_bad_entry_of_each_damaged_chain(desk: Desk) -> N
     assert summary.startswith("2 threads damaged; sound: 1 thread with ")
 
 
+def test_verify_names_what_is_kept_of_all_threads_and_is_not_what_their_entries_say(desk: Desk) -> None:
+    if url_of(desk).startswith("jsonl"):
+        said = "journal/_index.jsonl:1: was changed: its sum is not that of its content"
+        path = desk.folder / "journal" / "_index.jsonl"
+        path.write_bytes(path.read_bytes().replace(b'"desk"', b'"disk"', 1))
+    else:
+        said = "holds tokens 1000, input 100, output 50, "
+        with sqlite3.connect(desk.folder / "organism.db") as file:
+            assert file.execute("UPDATE ledger SET tokens = 1000 WHERE tokens").rowcount == 1
+        file.close()
+    ran = desk.organism("verify")
+    told, summary = ran.out.splitlines()
+    assert (ran.code, summary) == (5, f"damaged; sound: 3 threads with {len(record().facts)} entries")
+    assert said in told
+
+
 def test_a_damaged_thread_is_said_and_not_told(desk: Desk) -> None:
     damage(desk, "apricot", 1)
     for command in (("show", "apricot"), ("log", "apricot"), ("export", "apricot")):
