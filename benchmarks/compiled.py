@@ -1,6 +1,6 @@
 """The kernel, the budget rules and what steps handlers compiled to C by mypyc, beside the same sources as they are.
 
-    compiled.py [RUNS]       W1, W2F, W2C, W4, durable steps, turns, holds: both in turn, and how many times as fast; medians of RUNS (5)
+    compiled.py [RUNS]       W1, W2F, W2C, W4, asks, waits, durable steps, turns, holds: both in turn, and how many times as fast; medians of RUNS (5)
     compiled.py test         the tests of the kernel, the budgets and the hard cases, on what was compiled
     compiled.py build DIR    the wheel alone
 
@@ -33,6 +33,8 @@ CASES: Final[dict[str, tuple[list[str], str]]] = {
     "W2F": (["pump.py", "W2F"], "cpu_us"),
     "W2C": (["pump.py", "W2C"], "cpu_us"),
     "W4": (["pump.py", "W4"], "cpu_us"),
+    "ask": (["single.py", "ask"], "cpu_us"),
+    "waits": (["single.py", "waits"], "cpu_us"),
     "durable-serial": (["durable.py", "durable-serial"], "cpu_us"),
     "durable-many": (["durable.py", "durable-many"], "cpu_us"),
     "turns": (["single.py", "turns"], "cpu_us"),
