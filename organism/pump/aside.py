@@ -91,7 +91,7 @@ class Aside:
         self._pump = pump
         self.check_written = pump.check_written
         self.stepped: Delivery | None = None
-        """Whose handler is stepped in place at this moment."""
+        """Whose handler is stepped in place at this moment, or has its answers read."""
         self.homes: dict[anyio.CancelScope, Callable[[], bool]] = {}
         """What tells of each worker, by its scope, that nothing was left open in its task."""
         self.ready: deque[Delivery] = deque()

@@ -18,6 +18,7 @@ from organism.pump.orders import Orders
 from organism.pump.pauses import Pauses
 from organism.pump.people import People
 from organism.pump.retries import Retries
+from organism.pump.stepper import Stepper
 from organism.pump.threads import Threads
 from organism.pump.waits import Waits
 from organism.pump.workers import Workers
@@ -98,7 +99,7 @@ class Pump:
         self.running: dict[Message, Delivery] = {}
         self.bare: dict[Thread, Callable[[], None]] = {}
         """Threads whose block is entered, and what cuts their calls."""
-        self.workers = Workers(self, variables, contexts)
+        self.workers = Workers(self, Stepper(self, variables, contexts))
         self._orders.watch()
         if writer is not None:
             writer.workers = self.workers

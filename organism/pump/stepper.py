@@ -80,11 +80,12 @@ class Stepper:
         """Carries out deliveries in the scope of a worker, up to one that is to be awaited, given with its rest: ``None`` where that is over, but has
         not left the worker ``undisturbed``. Gives ``None`` where nothing is ready, or I/O is to have its turn (:meth:`due`).
         """
-        aside, handlers, circuits, schedule = self._aside.ready, self._handlers, self._circuits, self._kernel.schedule
+        aside, handlers, circuits, schedule = self._aside, self._handlers, self._circuits, self._kernel.schedule
         while True:
-            if aside:
-                delivery: Delivery = aside.popleft()
+            if aside.ready:
+                delivery = aside.ready.popleft()
                 delivery.scope = scope
+                aside.stepped = delivery
                 rest = self._go_on(delivery)
             else:
                 message = schedule.take()
@@ -94,7 +95,9 @@ class Stepper:
                 if odd and self._turns_away(message):
                     continue
                 delivery = Delivery(self._pump, message, handlers[message.to], scope, self._at)
+                aside.stepped = delivery
                 rest = self._begin(delivery)
+            aside.stepped = None
             if rest is None and undisturbed() and not delivery.cut:
                 delivery.over = True  # by far the most: it has never waited, and nothing of it is to be taken back
                 del self._running[delivery.message]
@@ -137,7 +140,6 @@ class Stepper:
         self._running[message] = delivery
         delivery.context = context = self._contexts[message.to](self._pump, delivery)
         delivery.variables = self._base.copy()
-        self._aside.stepped = delivery
         try:
             coro = (
                 delivery.handler.code(message.payload, context)
@@ -145,7 +147,6 @@ class Stepper:
                 else hooks.handle(delivery.handler, message.payload, context)
             )
         except BaseException as error:  # noqa: BLE001 - as one that it raises later
-            self._aside.stepped = None
             delivery.result = error
             return _raised(delivery)
         return self._step(delivery, coro)
@@ -164,10 +165,7 @@ class Stepper:
         """Steps a handler in place. ``None``: it is done, and ``delivery`` has its answer. What it is laid aside for, where it is. Else
         what is to be awaited for its answer.
         """
-        aside = self._aside
-        aside.stepped = delivery
         waits_for = take_step(coro, delivery)
-        aside.stepped = None
         if waits_for is RETURNED:
             answer: object = delivery.result
             kind = type(answer)
@@ -178,7 +176,7 @@ class Stepper:
         if waits_for is RAISED:
             return _raised(delivery)
         if type(waits_for) is Laid:
-            return aside.put(waits_for, coro)
+            return self._aside.put(waits_for, coro)
         return go_on(coro, delivery.variables, delivery.suspended, waits_for, delivery)
 
     def _read(self, delivery: Delivery, answer: object) -> Awaitable[Any] | None:

@@ -21,14 +21,13 @@ from organism.pump.delivery import PATIENCE, Delivery
 from organism.pump.failures import failure_of
 from organism.pump.outgoing import outgoing_of
 from organism.pump.stepper import Host as StepperHost
-from organism.pump.stepper import Stepper
 
 if TYPE_CHECKING:
-    import contextvars
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from anyio.abc import TaskGroup
 
+    from organism.pump.stepper import Stepper
     from organism.pump.waits import Waits
     from organism.pump.writer import Writer
 
@@ -61,13 +60,9 @@ class Host(StepperHost, Protocol):
 
 
 class Workers:
-    """All workers of a pump. ``variables`` is what every delivery starts with a copy of, ``contexts`` are
-    by handler what makes what it sees.
-    """
+    """All workers of a pump, whose handlers ``stepper`` steps."""
 
-    def __init__(
-        self, pump: Host, variables: contextvars.Context, contexts: Mapping[str, Callable[[Any, Delivery], Any]]
-    ) -> None:
+    def __init__(self, pump: Host, stepper: Stepper) -> None:
         self._pump = pump
         self._kernel = pump.kernel
         self._most = pump.kernel.state.settings.thread_queue
@@ -75,7 +70,7 @@ class Workers:
         self._now = pump.now
         self._carry_out = pump.carry_out
         self._aside = pump.aside
-        self._stepper = Stepper(pump, variables, contexts)
+        self._stepper = stepper
         self.group: TaskGroup | None = None
         """In which new ones are started. ``None``: nothing is begun any more."""
         self.active = 0

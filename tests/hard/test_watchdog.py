@@ -48,6 +48,14 @@ def compute() -> None:
     barks.get(timeout=LONG)
 
 
+async def blocks_while_it_is_read(message: Go, ctx: Context) -> Iterator[Reply[Said]]:
+    def answers() -> Iterator[Reply[Said]]:
+        compute()
+        yield Reply(Said("read"))
+
+    return answers()
+
+
 async def echo(message: Go, ctx: Context) -> Reply[Said]:
     await anyio.lowlevel.checkpoint()
     return Reply(Said(message.text))
@@ -87,6 +95,13 @@ async def test_a_handler_that_blocks_is_named_with_its_stack(handler: Any, said:
         ["blocks_at_once", "compute"] if handler is blocks_at_once else ["blocks_later", "deeper", "compute"]
     )
     assert stack[-1].strip() == "barks.get(timeout=LONG)"
+
+
+async def test_a_handler_whose_answers_block_while_they_are_read_is_named(said: list[str]) -> None:
+    async with running(handlers={"busy": code(blocks_while_it_is_read, timeout=None)}, watchdog=PATIENCE) as organism:
+        await organism.ask("busy", Go(), id="t")
+    (line,) = said
+    assert line.startswith("WARNING handler 'busy' in thread t has kept the event loop")
 
 
 async def test_each_delivery_is_named_once(said: list[str]) -> None:
