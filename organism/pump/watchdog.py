@@ -29,6 +29,8 @@ PARTS: Final = 4
 """The loop is asked so many times in the seconds that it may be kept."""
 DEEPEST: Final = 60
 """Lines of a stack that are shown, the innermost."""
+LAST_WORD: Final = 2.0
+"""Seconds that a line which is being said may still take when the watchdog is stopped: whoever reads it may itself want the loop."""
 
 _PUMP: Final = frozenset({"organism.pump.stepper", "organism.pump.workers"})
 """The modules in which a stack goes from the pump into a handler; where they are compiled, only the second has frames."""
@@ -58,11 +60,13 @@ class Watchdog:
         """Begins to watch."""
         self._loop = threading.get_ident()
         self._call = runtime.caller()
-        threading.Thread(target=self._watch, name="organism watchdog", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="organism watchdog", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        """Watches no more."""
+        """Watches no more. What it is saying is said first, while whoever shows it is still there."""
         self._heard.put(_STOP)
+        self._thread.join(LAST_WORD)
 
     def _watch(self) -> None:
         part = self._seconds / PARTS

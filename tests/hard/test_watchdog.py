@@ -199,6 +199,27 @@ async def test_the_watchdog_goes_when_the_organism_does() -> None:
     assert not own.is_alive()
 
 
+async def test_what_it_says_is_said_before_the_organism_has_ended() -> None:
+    """The handler may have ended while its line is still on the way to whoever shows it."""
+    ended = threading.Event()
+    said: list[bool] = []
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            barks.put(record.getMessage())
+            said.append(ended.wait(PATIENCE))
+
+    log = logging.getLogger("organism.handlers")
+    log.addHandler(slow := Slow())
+    try:
+        async with running(handlers={"blocks": code(blocks_at_once)}, watchdog=PATIENCE) as organism:
+            await organism.ask("blocks", Go())
+        ended.set()
+        assert said == [False]
+    finally:
+        log.removeHandler(slow)
+
+
 async def test_a_watchdog_that_waits_for_an_answer_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose loop is over gets none."""
     asked: queue.SimpleQueue[object] = queue.SimpleQueue()
