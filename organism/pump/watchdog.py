@@ -53,6 +53,7 @@ class Watchdog:
         self._running = running
         self._aside = aside
         self._heard: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
         self._named: set[Message | None] = set()
         """Those that were named; ``None``: a task that is no delivery was, since the loop last answered."""
 
@@ -66,7 +67,8 @@ class Watchdog:
     def stop(self) -> None:
         """Watches no more. What it is saying is said first, while whoever shows it is still there."""
         self._heard.put(_STOP)
-        self._thread.join(LAST_WORD)
+        if self._thread is not None:
+            self._thread.join(LAST_WORD)
 
     def _watch(self) -> None:
         part = self._seconds / PARTS

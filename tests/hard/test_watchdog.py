@@ -63,14 +63,16 @@ async def echo(message: Go, ctx: Context) -> Reply[Said]:
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """What was warned of."""
+    """What was warned of. Left out is that the loop itself did not come on, as it does where the machine is busy."""
     caplog.set_level(logging.WARNING, "organism.handlers")
     lines: list[str] = []
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(f"{record.levelname} {record.getMessage()}")
-            barks.put(lines[-1])
+            line = f"{record.levelname} {record.getMessage()}"
+            if "no delivery" not in line or __file__ in line:
+                lines.append(line)
+                barks.put(line)
 
     keep = Keep()
     logging.getLogger("organism.handlers").addHandler(keep)
@@ -136,8 +138,7 @@ async def test_those_that_keep_it_one_after_the_other_are_all_named(said: list[s
     handlers = {name: code(keeps(behind), timeout=None, peers=[behind] if behind else []) for name, behind in chain}
     async with running(handlers=handlers, watchdog=PATIENCE) as organism:
         await organism.ask(names[0], Go())
-    named = [line for line in said if "no delivery" not in line]  # as the loop itself is, on a busy machine
-    assert [line.partition("'")[2].partition("'")[0] for line in named] == names
+    assert [line.partition("'")[2].partition("'")[0] for line in said] == names
 
 
 async def test_a_task_that_a_handler_started_is_shown_too(said: list[str]) -> None:
