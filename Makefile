@@ -24,6 +24,8 @@ LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.
 # PyPI's pyright asks the network whether it is the newest, and would fetch another one if told a version.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYRIGHT_PYTHON_FORCE_VERSION
+# Each process that the tests start would compile the package anew; .gitignore and `make clean` know what is written.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -13,6 +13,7 @@ from organism.journal import MemoryJournal, SessionLog
 from organism.journal.secrets import Marked
 from organism.kernel.outcome import final_of
 from organism.metering import Meter
+from organism.names import printable
 from organism.pump.ears import Ears
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("organism")
 _threads_log: Final = logging.getLogger("organism.threads")
+_LONGEST: Final = 300
+"""Characters of why a thread ended as it did, in the log."""
 SLOW: Final = 0.1
 """Seconds from which on a subscriber is said to be slow."""
 
@@ -162,6 +165,7 @@ def log_end(thread: Thread) -> None:
         record = final_of(thread)
         usage = record.usage
         _threads_log.info(
-            "thread %s ended %s: %d tokens, %s USD, %d model calls, %d messages, %.3f s",
+            "thread %s ended %s: %d tokens, %s USD, %d model calls, %d messages, %.3f s%s",
             record.thread, record.outcome, usage.tokens, usage.cost_usd, usage.model_calls, usage.messages, usage.seconds,
+            f": {printable(record.error, at_most=_LONGEST)}" if record.error else "",
         )  # fmt: skip

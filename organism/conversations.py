@@ -10,7 +10,7 @@ from organism.agent import recap
 from organism.errors import RoutingError
 from organism.kernel.answers import Goal, check_messages
 from organism.kernel.conversations import SCOPE, Beginning
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, successor_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -83,9 +83,9 @@ class Conversations:
 
     async def _after(self, known: str) -> str:
         """The name of the conversation that this one goes on in: others may have been given such a name from outside."""
-        name = _following(known)
+        name = successor_of(known)
         while await self._is_there(name) and self._kernel.state.conversations[name].before != known:
-            name = _following(name)
+            name = successor_of(name)
         return name
 
     def to_end_first(self, turn_of: Beginning) -> Thread | None:
@@ -107,9 +107,9 @@ class Conversations:
         at_cap = (refused.scope, refused.unit) == (SCOPE, "messages")
         if over is None or not at_cap or over.turns or self._settings.conversation.on_cap != "rotate":
             return None
-        name = _following(over.id)
+        name = successor_of(over.id)
         while name in self._kernel.state.conversations:  # all that are of these names were looked for
-            name = _following(name)
+            name = successor_of(name)
         return Beginning(
             id=name, budget=turn_of.budget, before=over.id, remembered=self._summary(over), accounts=over.accounts
         )
@@ -139,9 +139,3 @@ class Conversations:
         idle = [id_ for id_, each in known.items() if not each.turns and id_ != but]
         for id_ in idle[: len(known) - _IDLE]:
             del known[id_]
-
-
-def _following(id_: str) -> str:
-    """The name of the conversation that one goes on in: ``c-42~2`` after ``c-42``, ``c-42~3`` after that."""
-    name, _, number = id_.rpartition("~")
-    return f"{name}~{int(number) + 1}" if name and number.isdecimal() and number.isascii() else f"{id_}~2"

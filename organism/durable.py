@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import dropwhile, islice
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -103,7 +103,8 @@ class Durable:
     def _opened(self) -> _Opened:
         settings = self.settings
         self._lock.take()
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._lock.release)
             journal = open_journal(
                 settings.journal,
                 folder=settings.folder,
@@ -112,11 +113,11 @@ class Durable:
                 lock=self._lock,
                 marked=self._marked,
             )
+            opened.callback(journal.close)
             unfinished = journal.chains(open=True)
-            return journal, journal.spendings(), unfinished, self._under_way(journal, unfinished)
-        except BaseException:
-            self._lock.release()
-            raise
+            found = journal, journal.spendings(), unfinished, self._under_way(journal, unfinished)
+            opened.pop_all()
+            return found
 
     def _under_way(self, journal: Journal, unfinished: Sequence[Chain]) -> dict[str, Sequence[Hold]]:
         """The calls that were out when their process ended, by chain: where threads share limits, those count before they are taken up."""

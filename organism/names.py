@@ -31,7 +31,7 @@ MOST_LOOKED_AT: Final = 1000
 LINES: Final = "lines"
 """The attribute of a log record that is true where its message has lines of our own making, as a stack is."""
 
-_LONGEST_TOOL: Final = 64
+LONGEST_TOOL: Final = 64
 """Characters of a tool's name that all providers take."""
 _DIGITS: Final = 8
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -69,10 +69,10 @@ def tool_for(name: str, payload: str) -> str:
     where one of that name alone would not say which class. What is too long for providers is cut, and told from others by a digest.
     """
     whole = f"{name}_{payload}"
-    if len(whole) <= _LONGEST_TOOL:
+    if len(whole) <= LONGEST_TOOL:
         return whole
     digest = hashlib.sha256(whole.encode()).hexdigest()[:_DIGITS]
-    return f"{whole[: _LONGEST_TOOL - _DIGITS - 1]}_{digest}"
+    return f"{whole[: LONGEST_TOOL - _DIGITS - 1]}_{digest}"
 
 
 def is_organism_name(name: str) -> bool:
@@ -120,3 +120,9 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6) if len(names) <= MOST_LOOKED_AT else []
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def successor_of(id_: str) -> str:
+    """The name of the conversation that one goes on in: ``c-42~2`` after ``c-42``, ``c-42~3`` after that."""
+    name, _, number = id_.rpartition("~")
+    return f"{name}~{int(number) + 1}" if name and number.isdecimal() and number.isascii() else f"{id_}~2"

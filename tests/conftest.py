@@ -106,3 +106,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0.0)}
     return "asyncio", {"loop_factory": _JumpingLoop}
+
+
+@pytest.fixture
+def half(anyio_backend_name: str) -> slice:
+    """For tests that go through many places of one thing: trio takes the first, the third, ... and asyncio those between."""
+    return slice(["trio", "asyncio"].index(anyio_backend_name), None, 2)

@@ -10,7 +10,7 @@ from organism.errors import InvalidPayloadError, PayloadError
 from organism.functions import call_of
 from organism.models.contract import ToolCall, ToolSpec
 from organism.models.fixed import fixed
-from organism.names import ORGANISM, REPLY, called_as, suggestion, tool_for
+from organism.names import LONGEST_TOOL, ORGANISM, REPLY, called_as, printable, suggestion, tool_for
 from organism.payloads import decode_fields, describe, json_schema, parse_json
 from organism.payloads.primitives import NO_TOOL, BudgetEstimate, BudgetQuery, BudgetRequest
 from organism.quick import quick
@@ -93,12 +93,14 @@ class Toolbox:
         if tool is None or tool.spec not in offered:
             names = [spec.name for spec in offered]
             known = ", ".join(names)
+            # A model may write anything for a name, also half a character, which no payload can hold.
+            called = printable(call.name, at_most=LONGEST_TOOL)
             what = (
-                f"tool '{call.name}' is not offered any more"
+                f"tool '{called}' is not offered any more"
                 if call.name in self._tools
-                else f"there is no tool '{call.name}' now"
+                else f"there is no tool '{called}' now"
             )
-            return Mistaken(call, f"{what}{suggestion(call.name, names)}; tools: {known}")
+            return Mistaken(call, f"{what}{suggestion(called, names)}; tools: {known}")
         try:
             said: Any = decode_fields(tool.payload, _arguments(call))
             return Wanted(call, call_of(said) if tool.function else said, tool.peer)

@@ -11,13 +11,14 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, opened
+from organism.cli.moments import moment
 from organism.cli.tables import counted, instant, size, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
 from organism.journal.standing import CONVERSATION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from organism.journal.contract import Chain
 
@@ -30,7 +31,10 @@ _WIDEST: Final = 60
 def prune(
     *,
     before: Annotated[
-        str | None, Parameter(metavar="DATE", help="Those whose last entry is older: 2026-11-01, or with a time (UTC).")
+        str | None,
+        Parameter(
+            metavar="DATE", help="Those whose last entry is older: 2026-11-01, with a time (UTC), or an age: 30d."
+        ),
     ] = None,
     keep_size: Annotated[
         str | None, Parameter(metavar="SIZE", help="The oldest, until the threads take no more than that: 100MB.")
@@ -47,7 +51,7 @@ def prune(
     """
     if before is None and keep_size is None:
         raise ConfigurationError(["organism prune: say which threads: --before DATE, or --keep-size SIZE"])
-    until = None if before is None else _instant(before)
+    until = None if before is None else moment("--before", before, now=datetime.now(UTC))
     room = None if keep_size is None else _bytes(keep_size)
     with opened(file, journal, readonly=dry_run) as found:
         chains = found.chains()
@@ -56,6 +60,9 @@ def prune(
             for chain in going:
                 found.remove(chain.root)
     streams.result("\n".join(_said(chains, going, dry_run=dry_run)))
+    stays = sum(chain.size for chain in chains) - sum(chain.size for chain in going)
+    if room is not None and stays > room:
+        streams.note(_too_large(set(chains) - set(going), room))
     return 0
 
 
@@ -88,14 +95,12 @@ def _said(chains: Sequence[Chain], going: Sequence[Chain], *, dry_run: bool) -> 
     return [*lines, f"{did} {counted(len(going), 'thread')} of {size(gone)}; {still} of {size(stays)} stay"]
 
 
-def _instant(text: str) -> float:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(
-            [f"--before {one_line(text)}: is no date; write it as in 2026-11-01 or 2026-11-01T12:00"]
-        ) from None
-    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+def _too_large(staying: Collection[Chain], room: int) -> str:
+    """Why the journal is larger than was asked for."""
+    lasting = sum(not chain.open for chain in staying)
+    why = {"conversations, which go by --before alone": lasting, "threads that have not ended": len(staying) - lasting}
+    told = "; ".join(f"{what}: {count:,}" for what, count in why.items() if count)
+    return f"note: what stays is more than {size(room)}; {told}"
 
 
 def _bytes(text: str) -> int:

@@ -35,7 +35,7 @@ _SHOWN: Final = 5
 class ThreadRow:
     """A root thread as a list shows it. ``result.outcome`` is ``running``, ``paused`` or ``unfinished`` where it has not ended;
     then its figures are those so far. ``began`` and ``last`` are instants in seconds since 1970. ``limits`` are its last ones by unit,
-    without those that it does not have; ``origin`` is the thread that it was forked from.
+    without those that it does not have; ``accounts`` are those that it is under; ``origin`` is the thread that it was forked from.
     """
 
     result: ThreadResult
@@ -44,6 +44,7 @@ class ThreadRow:
     last: float
     over: bool
     limits: Mapping[str, Any]
+    accounts: tuple[str, ...]
     origin: str | None
 
     @property
@@ -59,6 +60,7 @@ class ThreadRow:
             "began_at": self.began,
             "ended_at": self.last if self.over else None,
             "limits": dict(self.limits),
+            "accounts": list(self.accounts),
             "forked_from": self.origin,
         }
 
@@ -99,12 +101,19 @@ def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow
 
 @define
 class _Terms:
-    """What is said of root threads before and while they run: where a chain comes from, and the limits of each."""
+    """What is said of root threads before and while they run: where a chain comes from, and the limits and the accounts of each."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("Forked", "Accepted", "LimitsSet", "Granted")
 
     origin: str | None = None
     limits: dict[str, Mapping[str, Any]] = field(factory=dict[str, Mapping[str, Any]])
+    accounts: dict[str, tuple[str, ...]] = field(factory=dict[str, tuple[str, ...]])
+    shared: tuple[str, ...] = ()
+    """The accounts of the conversation, which all its turns are under."""
+
+    def accounts_of(self, thread: str) -> tuple[str, ...]:
+        """The accounts that a root thread is under."""
+        return self.accounts.get(thread) or self.shared
 
     def take(self, document: Mapping[str, Any]) -> None:
         match document:
@@ -118,6 +127,9 @@ class _Terms:
                 for step in cast("list[Mapping[str, Any]]", steps):
                     if step.get("step") == "ThreadOpened":
                         self.limits[step["thread"]] = step.get("budget", {}).get("limits", {})
+                        self.accounts[step["thread"]] = tuple(step.get("accounts", ()))
+                    elif step.get("step") == "ConversationOpened":
+                        self.shared = tuple(step.get("accounts", ()))
             case _:
                 pass
 
@@ -135,7 +147,7 @@ def _over(journal: Journal, chain: Chain) -> Iterator[ThreadRow]:
             assert isinstance(ended, facts.Ended)  # noqa: S101 - the document says so
             yield ThreadRow(
                 result=result_of(ended), chain=chain.root, began=began[ended.thread], last=ended.at, over=True,
-                limits=terms.limits.get(ended.thread, {}), origin=terms.origin,
+                limits=terms.limits.get(ended.thread, {}), accounts=terms.accounts_of(ended.thread), origin=terms.origin,
             )  # fmt: skip
 
 
@@ -224,6 +236,7 @@ class _SoFar:
                 last=found.last if found.ended is None else found.ended.at,
                 over=found.ended is not None,
                 limits=self.terms.limits.get(found.opened.thread, {}),
+                accounts=self.terms.accounts_of(found.opened.thread),
                 origin=self.terms.origin,
             )
             for found in self._roots.values()

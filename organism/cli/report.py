@@ -22,6 +22,8 @@ SHOWN_THREADS: Final = 20
 
 _HEAD: Final = ("thread", "outcome", "calls", "tokens in", "out", "cost USD", "messages", "seconds")
 _MILLIONTH: Final = Decimal("0.000001")
+ESTIMATE: Final = "~ holds an estimate: a provider did not say what it charged, or the process ended before it did"
+"""What is said below a table in which a figure is one."""
 _NAME: Final = 44
 
 
@@ -115,9 +117,7 @@ def usage_table(results: Sequence[ThreadResult]) -> str:
         for row in rows
     ]
     rule = "-" * len(lines[0])
-    estimated = (
-        ["~ holds an estimate: a provider did not say what it charged"] if any("~" in row[3] for row in rows) else []
-    )
+    estimated = [ESTIMATE] if any("~" in row[3] for row in rows) else []
     return "\n".join([lines[0], rule, *lines[1:], *estimated])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -16,8 +17,10 @@ from organism.cli.report import partial_text, problem_line, usage_table
 from organism.cli.story import How, Story
 from organism.cli.tables import instant
 from organism.cli.text import one_line, wrapped
+from organism.errors import JournalError
 from organism.journal.prompts import requests
 from organism.journal.standing import CONVERSATION
+from organism.names import successor_of
 from organism.results import result_of
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from organism.cli.reading import Meant, ThreadRow
     from organism.cli.story import Line
     from organism.facts import Fact
+    from organism.journal import Journal
     from organism.results import ThreadResult
     from organism.usage import Estimate
 
@@ -55,9 +59,29 @@ def show(
         those = meant(found, thread)
         rows = threads_of(found, those.chain, owned=is_owned(file, journal))
         documents = list(found.documents(those.chain.root))
+        successor = _successor(found, those)
     how = How(full=full, xml=xml, prompts=prompts, width=streams.width - _TIME - 4)
     streams.result("\n".join(_told(those, rows, documents, how, streams.width)))
+    if successor is not None:
+        streams.result(
+            f"conversation {one_line(those.chain.root.removeprefix(CONVERSATION))} goes on in {one_line(successor)}"
+        )
     return 0
+
+
+def _successor(journal: Journal, those: Meant) -> str | None:
+    """The conversation in which one goes on that has come to its end; ``None``: it has not, or a part of it is meant."""
+    root = those.chain.root
+    if those.thread != root or not root.startswith(CONVERSATION):
+        return None
+    before = name = root.removeprefix(CONVERSATION)
+    there = {chain.root for chain in journal.chains()}
+    while CONVERSATION + (name := successor_of(name)) in there:  # one of that name may be no successor
+        with suppress(JournalError):
+            for document in journal.documents(CONVERSATION + name, kinds=("Accepted",)):
+                if any(step.get("before") == before for step in document.get("steps", ())):
+                    return name
+    return None
 
 
 def _told(
@@ -108,14 +132,18 @@ def _head(those: Meant, rows: list[ThreadRow], told: list[Fact]) -> Iterator[str
     name = those.thread.removeprefix(CONVERSATION) if of == "conversation" else those.thread
     began = f", began {instant(told[0].at)} UTC" if told else ""
     yield f"{of} {one_line(name)}{began}"
+    accounts = {row.result.thread: row.accounts for row in rows}
     openings = {step.thread: step for fact in told for step in fact.steps if isinstance(step, facts.ThreadOpened)}
     for thread in [row.result.thread for row in rows] or [those.thread]:
         opening = openings.get(thread)
         if opening is not None:
             labels = ", ".join(f"{key}={value}" for key, value in opening.labels.items())
             which = f"{one_line(thread)}: " if of == "conversation" else ""
+            under = ", ".join(accounts.get(thread, ()))
+            with_accounts = f"; accounts {one_line(under)}" if under else ""
             with_labels = f"; labels {one_line(labels)}" if labels else ""
-            yield f"{which}{opening.handler or 'no handler'}; limits: {limits_text(opening.budget.limits)}{with_labels}"
+            limits = limits_text(opening.budget.limits)
+            yield f"{which}{opening.handler or 'no handler'}; limits: {limits}{with_accounts}{with_labels}"
     yield ""
 
 

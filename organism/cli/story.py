@@ -5,6 +5,7 @@ Facts become lines. A line stands as deep as the frame in which it happened: wha
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, frozen
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 
 
 _NAMED: Final = 4
-"""Values that a handler keeps whose names are told; an agent keeps its whole history."""
+"""Values that a handler keeps whose names are told."""
+_HISTORY: Final = re.compile(r"message \d+")
+"""The names under which an agent keeps what was said."""
 
 
 @frozen(kw_only=True)
@@ -95,6 +98,8 @@ class Story:
         self._owners: dict[str, Ref] = {}
         """The frames that opened sub-threads."""
         self._calls: dict[int, _Call] = {}
+        self._lost: set[int] = set()
+        """Calls that were out when their process ended."""
         self._queued: dict[Ref, Posted] = {}
         self._waits = Waits()
         self._tries: dict[Ref, int] = {}
@@ -164,8 +169,7 @@ class Story:
             case facts.Answered(steps=(), state=None, handler=handler):
                 return f"{handler} is done"
             case facts.Answered(handler=handler, state=state) if state:
-                names = ", ".join(map(one_line, state)) if len(state) <= _NAMED else f"{len(state)} values"
-                return f"{handler} keeps {names}"
+                return f"{handler} {_kept(state)}"
             case facts.Failed() | facts.Retried():
                 return self._fails(fact)
             case facts.Dropped(seq=seq):
@@ -173,7 +177,8 @@ class Story:
             case facts.CallRefused():
                 need = figure_text(fact.unit, fact.need)
                 who = fact.handler or "the call"
-                return f"{who} is refused: {fact.unit} of the {fact.scope} would not bear {need} more"
+                under = f" ({', '.join(map(one_line, fact.accounts))})" if fact.scope == "account" else ""
+                return f"{who} is refused: {fact.unit} of the {fact.scope}{under} would not bear {need} more"
             case facts.Compacted(handler=handler, cut=cut):
                 return f"{handler}{cut_text(cut)}"
             case facts.Noticed(handler=handler):
@@ -262,6 +267,8 @@ class Story:
 
     def _of_calls(self, fact: Fact, depth: int) -> None:
         match fact:
+            case facts.Resumed(crashed=True):
+                self._lost.update(hold for hold, call in self._calls.items() if not call.settled)
             case facts.CallHeld():
                 self._calls[fact.hold] = _Call(fact)
                 self._asks_model(fact, depth)
@@ -269,8 +276,9 @@ class Story:
                 call = self._calls.get(fact.hold)
                 if call is not None:
                     call.line, call.settled = len(self.lines), True
-                about = f"call {fact.hold}: {charge_text(fact.charge)}, {max(0.0, fact.at - fact.held_at):.2f} s"
-                self._add(fact.at, depth, about)
+                what = "was out when its process ended" if fact.hold in self._lost else "gets no answer"
+                cost = f"{charge_text(fact.charge)}, {max(0.0, fact.at - fact.held_at):.2f} s"
+                self._add(fact.at, depth, f"call {fact.hold} {what} [{cost}]")
             case facts.CallCompleted():
                 self._completes(fact, depth)
             case _:
@@ -306,8 +314,7 @@ class Story:
             self._add(fact.at, depth, f"the model answers{answer}")
             return
         line = self.lines[call.line]
-        number, _, cost = line.text.partition(": ")
-        self.lines[call.line] = evolve(line, text=f"{number} answers [{cost}]{answer}")
+        self.lines[call.line] = evolve(line, text=line.text.replace("gets no answer", "answers", 1) + answer)
         del self._calls[call.held.hold]
 
     def _settled(self, fact: facts.CallCompleted) -> _Call | None:
@@ -394,6 +401,17 @@ class Story:
             self._add(at, depth, f"{head}: {name}", field_lines(fields, 2, self._how.width - 2 * depth))
         else:
             self._add(at, depth, f"{head}: {short(payload)}")
+
+
+def _kept(state: Mapping[str, Any]) -> str:
+    """What a handler keeps: of an agent, how much of what was said."""
+    match state:
+        case {"count": (int(count),)} if any(map(_HISTORY.fullmatch, state)):
+            return f"remembers {counted(count, 'message')}"
+        case _ if len(state) <= _NAMED:
+            return f"keeps {', '.join(map(one_line, state))}"
+        case _:
+            return f"keeps {len(state)} values"
 
 
 __all__ = ["How", "Line", "Story"]

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from organism.results import ThreadResult
 
 _HEAD: Final = ("thread", "outcome", "began (UTC)", "handler", "tokens", "cost USD", "labels")
-_SOME: Final = {"conversation": "conversation", "origin": "forked from"}
+_SOME: Final = {"accounts": "accounts", "conversation": "conversation", "origin": "forked from"}
 _WIDEST: Final = 60
 
 COLUMNS: Final = (
     "thread", "conversation", "forked_from", "handler", "outcome", "unit", "code", "error", "began_at", "ended_at",
     *(f"{unit}_limit" for unit in UNITS), *(field.name for field in fields(Usage)),
-    "warnings", "replies", "sub_threads", "labels",
+    "warnings", "replies", "sub_threads", "labels", "accounts",
 )  # fmt: skip
 """What ``--csv`` says of a thread."""
 
@@ -104,10 +104,14 @@ def _below(result: ThreadResult) -> int:
 
 
 def _table(rows: Sequence[ThreadRow]) -> list[str]:
-    """With what only some threads have, where one of these has it: a conversation, a thread that it was forked from."""
-    having = [column for column in _SOME if any(getattr(row, column) is not None for row in rows)]
-    lines = [(*_row(row), *(cut(one_line(getattr(row, column) or ""), _WIDEST) for column in having)) for row in rows]
+    """With what only some threads have, where one of these has it: accounts, a conversation, a thread that it was forked from."""
+    having = [column for column in _SOME if any(getattr(row, column) for row in rows)]
+    lines = [(*_row(row), *(_cell(getattr(row, column)) for column in having)) for row in rows]
     return table([(*_HEAD, *(_SOME[column] for column in having)), *lines], right=(4, 5))
+
+
+def _cell(value: str | tuple[str, ...] | None) -> str:
+    return cut(one_line(" ".join(value) if isinstance(value, tuple) else value or ""), _WIDEST)
 
 
 def _row(row: ThreadRow) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.reading import meant
 from organism.cli.tables import counted
 from organism.cli.text import one_line
+from organism.cli.verify import DAMAGED
 from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import verify as first_flaw
 
@@ -43,23 +44,27 @@ def export(
 ) -> int:
     """Prints threads with all that is kept of them, as JSON lines that 'organism import' reads.
 
-    Of a damaged thread nothing is printed.
+    Of a damaged thread nothing is printed: it is named, and the exit code is 5.
     """
+    damaged: list[str] = []
     with opened(file, journal) as found:
         those = [meant(found, text).chain.root for text in threads] or [chain.root for chain in found.chains()]
         count = entries = 0
         for root in dict.fromkeys(those):
             problem = found.verify(root)
             if problem is not None:
-                raise JournalError(f"thread {root}: {problem}; name those that are to be exported without it")
+                damaged.append(f"error: thread {one_line(root)}: {problem}; it is not exported")
+                continue
             for document in found.documents(root):
                 streams.result(json.dumps(document))
                 if streams.unread:
                     return 0
                 entries += 1
             count += 1
+    for each in damaged:
+        streams.note(each)
     streams.note(f"exported: {counted(count, 'thread')} with {counted(entries, 'entry')}")
-    return 0
+    return DAMAGED if damaged else 0
 
 
 def import_(
@@ -94,8 +99,7 @@ def import_(
 def _source(source: str, streams: Streams) -> Generator[TextIO]:
     """The lines of the file, which can be read twice. Raises ConfigurationError where there is none."""
     if source == _STDIN:
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as spool:
-            shutil.copyfileobj(streams.input, spool)
+        with _spooled(streams.input) as spool:
             yield spool
         return
     try:
@@ -104,7 +108,19 @@ def _source(source: str, streams: Streams) -> Generator[TextIO]:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError([f"{one_line(source)}: cannot be read: {reason}"]) from None
     with file:
-        yield file
+        if file.seekable():
+            yield file
+        else:  # a named pipe, such as a shell's <(...)
+            with _spooled(file) as spool:
+                yield spool
+
+
+@contextmanager
+def _spooled(lines: TextIO) -> Generator[TextIO]:
+    """What comes once, kept so that it can be read twice."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as spool:
+        shutil.copyfileobj(lines, spool)
+        yield spool
 
 
 @define(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsons
+import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
@@ -14,18 +15,23 @@ from organism.budget.claims import CALLS, MESSAGES
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.calls import tell_calls
 from organism.cli.journals import OfFile, OfJournal, opened
-from organism.cli.reading import threads_of
-from organism.cli.report import money
+from organism.cli.moments import moment
+from organism.cli.reading import facts_of, threads_of
+from organism.cli.report import ESTIMATE, money
 from organism.cli.tables import table
 from organism.cli.text import cut, one_line
-from organism.errors import ConfigurationError
+from organism.cli.verify import DAMAGED
+from organism.errors import ConfigurationError, JournalError
+from organism.journal.standing import Standing
 from organism.names import suggestion
 from organism.usage import Tally, pico
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from organism.cli.streams import Streams
     from organism.journal import Journal
+    from organism.journal.contract import Chain
     from organism.usage import Spending, Usage
 
 _HEAD: Final = ("calls", "tokens in", "out", "cost USD", "messages")
@@ -61,6 +67,12 @@ def usage(
             help="thread, handler, model, backend, account, day, tag, or label:KEY; handler where nothing is said.",
         ),
     ] = None,
+    since: Annotated[
+        str | None,
+        Parameter(
+            metavar="DATE", help="Only what was spent from the hour of then on: 2026-11-01, with a time (UTC), or 12h."
+        ),
+    ] = None,
     calls: Annotated[
         bool, Parameter(help="A row for each model call instead; its columns are told in docs/reference/calls.md.")
     ] = False,
@@ -72,36 +84,51 @@ def usage(
     streams: Given,
 ) -> int:
     """Says what was spent. Days are those of UTC; what threads spent that were removed still counts."""
-    _check(thread, by, calls=calls, json=json, csv=csv)
+    _check(thread, by, since, calls=calls, json=json, csv=csv)
     by = by or "handler"
+    first = -math.inf if since is None else moment("--since", since, now=datetime.now(UTC)) // 3600
     if calls:
         with opened(file, journal) as found:
             tell_calls(found, thread, "json" if json else "csv" if csv else "table", streams)
         return 0
     way = None if by == "thread" else _way(by)
     with opened(file, journal) as found:
-        whole = _sum(found.spendings())
-        rows = _by_thread(found) if way is None else by_key(found.spendings(), way)
+        spent = [row for row in found.spendings() if row.hour >= first]
+        whole = _sum(spent)
+        damaged: list[str] = []
+        rows = _by_thread(found, damaged) if way is None else by_key(spent, way)
+    _tell(rows, whole, by, streams, json=json)
+    for problem in damaged:
+        streams.note(f"error: {one_line(problem)}")
+    return DAMAGED if damaged else 0
+
+
+def _tell(rows: Mapping[str, Tally], whole: Tally, by: str, streams: Streams, *, json: bool) -> None:
     if json:
         for name, used in rows.items():
             streams.result(jsons.dumps({by: None if name == _NONE else name, "usage": _figures(used)}))
-        return 0
+        return
     lines = [(cut(one_line(by), _WIDEST), *_HEAD), *(_row(name, used) for name, used in rows.items())]
-    if way is None:
+    if by == "thread":
         lines += _beside([tally.usage() for tally in rows.values()], whole.usage())
     streams.result("\n".join(table([*lines, _row("all", whole)], right=range(1, 6))))
     for note in _notes(rows.values(), whole, by):
         streams.result(note)
-    return 0
 
 
-def _check(thread: str | None, by: str | None, *, calls: bool, json: bool, csv: bool) -> None:
+def _check(thread: str | None, by: str | None, since: str | None, *, calls: bool, json: bool, csv: bool) -> None:
     if thread is not None and not calls:
         raise ConfigurationError(
             [f"organism usage {one_line(thread)}: a thread is named with --calls; or use --by thread"]
         )
     if by is not None and calls:
         raise ConfigurationError([f"organism usage --by {one_line(by)}: is for sums, and --calls has none"])
+    if since is not None and (calls or by == "thread"):
+        raise ConfigurationError(
+            [
+                f"organism usage --since {one_line(since)}: is for sums by the hour, which {'--calls' if calls else '--by thread'} has none of"
+            ]
+        )
     if csv and not calls:
         raise ConfigurationError(
             ["organism usage --csv: goes with --calls; sums are printed as a table, or with --json"]
@@ -138,12 +165,25 @@ def by_key(spendings: Iterable[Spending], key: Way) -> dict[str, Tally]:
     return {name: tallies[name] for name in sorted(tallies)}
 
 
-def _by_thread(journal: Journal) -> dict[str, Tally]:
-    return {
-        row.result.thread: _tally(row.result.usage)
-        for chain in journal.chains()
-        for row in threads_of(journal, chain, owned=False)
-    }
+def _by_thread(journal: Journal, damaged: list[str]) -> dict[str, Tally]:
+    """What each root thread spent; what is wrong with the chains that cannot be read is added to ``damaged``."""
+    tallies: dict[str, Tally] = {}
+    for chain in journal.chains():
+        try:
+            for row in threads_of(journal, chain, owned=False):
+                own = _tally(row.result.usage) if row.origin is None else _of_fork(journal, chain)
+                tallies[row.result.thread] = own
+        except JournalError as error:
+            damaged.append(str(error))
+    return tallies
+
+
+def _of_fork(journal: Journal, chain: Chain) -> Tally:
+    """What a fork spent itself: in its own figures is what was copied too, which its origin spent."""
+    standing = Standing(chain.root)
+    for fact in facts_of(journal.documents(chain.root)):
+        standing.apply(fact)
+    return _sum(standing.spent.rows())
 
 
 def _tally(used: Usage) -> Tally:
@@ -160,7 +200,7 @@ def _sum(spendings: Iterable[Spending]) -> Tally:
 
 
 def _beside(those: Iterable[Usage], whole: Usage) -> list[tuple[str, ...]]:
-    """A row for what was spent beside the threads that are listed: in those that were removed, or after their end."""
+    """A row for what was spent beside the threads that are listed: in those that were removed or are damaged, or after their end."""
     rest = whole
     for used in those:
         rest = evolve(
@@ -194,7 +234,7 @@ def _notes(rows: Collection[Tally], whole: Tally, by: str) -> Iterator[str]:
     ):
         yield f"what has several {by}s counts under each of them: the rows come to more than all"
     if whole.estimated:
-        yield "~ holds an estimate: a provider did not say what it charged"
+        yield ESTIMATE
     if whole.unpriced:
         yield "? lacks what nobody knew the price of: give the backend a `price`"
 

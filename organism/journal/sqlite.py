@@ -19,7 +19,7 @@ from organism.journal.codec import contents, decode
 from organism.journal.imported import checked
 from organism.journal.presence import Presence
 from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
-from organism.journal.sqlite_file import concerns_all, said, short
+from organism.journal.sqlite_file import closed_on_failure, concerns_all, said, short
 from organism.journal.sqlite_flaws import SUMS, SqliteFlaws
 from organism.journal.sqlite_reader import blob, text_of
 from organism.journal.standing import CONVERSATION, Ledger, Standing
@@ -70,9 +70,10 @@ class SqliteJournal(SqliteFlaws):
         self._presence = Presence(path, lock)
         self._presence.began()
         self._ends: dict[str, End] = {}
-        found: int | None = None if readonly else self._ask("SELECT max(id) FROM chains")[0][0]
-        self._chains = found or 0
-        self._version = self._version_now()
+        with closed_on_failure(self._db):
+            found: int | None = None if readonly else self._ask("SELECT max(id) FROM chains")[0][0]
+            self._chains = found or 0
+            self._version = self._version_now()
 
     def recall(self, root: str) -> tuple[Fact, ...]:
         """The facts from the last snapshot on; what is before it is not read."""
@@ -343,13 +344,13 @@ class SqliteJournal(SqliteFlaws):
         """Brings the rows of these chains up to date."""
         new = [end.row for end in stale if end.new]
         if new:
-            self._db.executemany("INSERT INTO chains VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", new)
+            self._db.executemany(f"INSERT INTO chains VALUES ({', '.join('?' * 11)})", new)  # noqa: S608 - marks
         # Its row says that a chain was open, and it is no more, or the other way round.
         self._update(_UPDATE, [end for end in stale if not end.new and end.open is not end.over])
         self._update(_UPDATE_OPEN, [end for end in stale if not end.new and end.open is end.over])
 
     def _update(self, statement: str, ends: Sequence[End]) -> None:
-        rows = [(*end.row, end.noted) for end in ends]
+        rows = [dict(zip(_ROW, (*end.row, end.noted), strict=True)) for end in ends]
         if rows and self._db.executemany(statement, rows).rowcount != len(rows):
             raise sqlite3.IntegrityError(_MEANWHILE)
 
@@ -366,11 +367,16 @@ def _insertion(count: int) -> str:
 
 
 _MEANWHILE: Final = "another process wrote to these chains, or removed one"
+_ROW: Final[tuple[str, ...]] = (
+    "id", "root", "open", "entries", "size", "began", "last", "head", "snapshot", "snapshot_end", "snapshot_size", "noted",
+)  # fmt: skip
+"""What a row of a chain binds, by name: Python 3.12.1 warns of marks with numbers."""
 _UPDATE: Final = (
-    "UPDATE chains SET entries = ?4, size = ?5, last = ?7, head = ?8, snapshot = ?9, snapshot_end = ?10,"
-    " snapshot_size = ?11 WHERE id = ?1 AND entries = ?12 AND root = ?2 AND began = ?6"
+    "UPDATE chains SET entries = :entries, size = :size, last = :last, head = :head, snapshot = :snapshot,"
+    " snapshot_end = :snapshot_end, snapshot_size = :snapshot_size"
+    " WHERE id = :id AND entries = :noted AND root = :root AND began = :began"
 )
-_UPDATE_OPEN: Final = _UPDATE.replace("SET ", "SET open = ?3, ")
+_UPDATE_OPEN: Final = _UPDATE.replace("SET ", "SET open = :open, ")
 """Writes one page more, since an index says which chains are open."""
 _SPEND: Final = (
     f"INSERT INTO ledger VALUES ({', '.join('?' * 15)}) ON CONFLICT DO UPDATE SET "  # noqa: S608 - names from the line above

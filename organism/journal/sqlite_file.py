@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError
@@ -16,7 +17,7 @@ from organism.journal.room import make_room
 from organism.journal.texts import FRAGMENTS, LONGEST, ROOT, grown, whole_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 APPLICATION: Final = 0x4F52474E
@@ -100,14 +101,30 @@ def connected(path: Path, *, durable: bool, readonly: bool, patience: float) -> 
         if path.exists() and not path.is_file():
             raise JournalError(f"{path} is no file")  # a pipe is opened when somebody else opens it, and maybe never
         if readonly:
-            return _checked(path, _reading(path, patience))
-        make_room(path)
-        db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
-        return _writing(path, db, durable=durable)
+            db = _reading(path, patience)
+        else:
+            make_room(path)
+            db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+        with closed_on_failure(db):
+            if readonly:
+                _check(path, db)
+            else:
+                _prepare(path, db, durable=durable)
     except sqlite3.Error as error:
         raise JournalError(said(path, error)) from error
     except OSError as error:
         raise JournalError(f"{path} cannot be opened: {error.strerror or error}") from error
+    return db
+
+
+@contextmanager
+def closed_on_failure(db: sqlite3.Connection) -> Generator[None]:
+    """Closes the file where it cannot be used after all: nobody has it yet who would."""
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
 
 
 def _reading(path: Path, patience: float) -> sqlite3.Connection:
@@ -116,9 +133,9 @@ def _reading(path: Path, patience: float) -> sqlite3.Connection:
     name = path.absolute().as_uri()
     db = sqlite3.connect(f"{name}?mode=ro", timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
     try:
-        db.execute("SELECT 1 FROM sqlite_master").fetchall()
+        with closed_on_failure(db):
+            db.execute("SELECT 1 FROM sqlite_master").fetchall()
     except sqlite3.OperationalError:
-        db.close()
         if path.with_name(f"{path.name}-wal").exists():
             raise
         # In a folder that cannot be written, where nobody else can write it either.
@@ -126,19 +143,14 @@ def _reading(path: Path, patience: float) -> sqlite3.Connection:
     return db
 
 
-def _writing(path: Path, db: sqlite3.Connection, *, durable: bool) -> sqlite3.Connection:
-    try:
-        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            _make(path, db)
-        _checked(path, db)
-        if _whose(db)[1] != SCHEMA:
-            db.execute(f"PRAGMA user_version = {SCHEMA}")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-    except BaseException:
-        db.close()
-        raise
-    return db
+def _prepare(path: Path, db: sqlite3.Connection, *, durable: bool) -> None:
+    if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        _make(path, db)
+    _check(path, db)
+    if _whose(db)[1] != SCHEMA:
+        db.execute(f"PRAGMA user_version = {SCHEMA}")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
 
 
 def _make(path: Path, db: sqlite3.Connection) -> None:
@@ -163,11 +175,10 @@ def _make(path: Path, db: sqlite3.Connection) -> None:
         raise
 
 
-def _checked(path: Path, db: sqlite3.Connection) -> sqlite3.Connection:
+def _check(path: Path, db: sqlite3.Connection) -> None:
     application, version = _whose(db)
     if application == APPLICATION and version in _READ:
-        return db
-    db.close()
+        return
     if application != APPLICATION:
         raise JournalError(f"{path} is no journal of an organism; it is a SQLite database of another program")
     age, way_out = (

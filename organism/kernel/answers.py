@@ -12,7 +12,7 @@ from organism.budget.tree import Lack, Node, bears_depth, lack_of_one
 from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.frames import Frame, Message, Thread, shared_by
-from organism.kernel.crowding import too_crowded
+from organism.kernel.crowding import too_crowded, too_nested
 from organism.kernel.sendable import remember_met, whom_before, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
@@ -102,7 +102,8 @@ def _check_place(
         if refused is not None:
             return refused
     if opens is not None or not bears_depth(thread.node, depth):
-        refused = _too_deep(thread.node, opens, depth)
+        nested = None if opens is None else too_nested(thread.node)
+        refused = _too_deep(thread.node, opens, depth) if nested is None else Refusal(nested)
         if refused is not None:
             return refused
     occupied = state.occupied

@@ -1,15 +1,32 @@
-"""How much of one thread may be under way at once: its limits count what it ever did, this what it has not done yet."""
+"""How much of one thread may be under way at once, and how far below one another: its limits count what it ever did, this what it has
+not done yet.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from organism.frames import root_of
 from organism.outcomes import Failure
 
 if TYPE_CHECKING:
+    from organism.budget.tree import Node
     from organism.frames import Message
     from organism.kernel.state import State
+
+MOST_NESTED: Final = 100
+"""Budgets on the way up from a sub-thread. The record of how a thread ended holds those of all below it, each in the one above:
+many more could not be read again.
+"""
+
+
+def too_nested(node: Node) -> Failure | None:
+    """Why no sub-thread may be opened below this node; ``None`` where one may. Limits of depth do not see to that: who forwards stays as
+    deep as before.
+    """
+    if len(node.path) < MOST_NESTED:
+        return None
+    return Failure("refused", f"{MOST_NESTED} budgets stand below one another here: no further sub-thread is opened")
 
 
 def too_crowded(state: State, sender: Message, *, more: int) -> Failure | None:
@@ -28,4 +45,4 @@ def too_crowded(state: State, sender: Message, *, more: int) -> Failure | None:
     return Failure("refused", text)
 
 
-__all__ = ["too_crowded"]
+__all__ = ["MOST_NESTED", "too_crowded", "too_nested"]

@@ -7,12 +7,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from attrs import evolve, fields_dict
 
 from organism.models.contract import Allowance, BackendError, Failure, Piece, RawUsage, Response, ToolCall
-from organism.models.fixed import OTHER, fixed_texts
+from organism.models.fixed import OTHER, fixed, fixed_texts
+from organism.models.halves import all_joined, joined
 from organism.models.prompt import canonical
 
 if TYPE_CHECKING:
@@ -52,19 +54,33 @@ def provider_closing(backend: str) -> Generator[None]:
 
 
 def response_of(given: object) -> Response:
-    """The response, where it is one; its message stays as it is. Raises BackendError (``broken``), with what can be charged."""
+    """The response, where it is one, in whole characters. Raises BackendError (``broken``), with what can be charged."""
     wrong = _wrong_response(given)
     if not wrong and isinstance(given, Response):
         message = fixed_texts(given.message)
-        if message is not OTHER:
-            # One of a class of the provider's own stays what it is.
-            return evolve(given, message=message) if type(given) is Response else given
-        wrong = _cannot_be_kept(given.message)
+        if message is OTHER:
+            message, wrong = given.message, _cannot_be_kept(given.message)
         if not wrong:
-            return given
+            # One of a class of the provider's own stays what it is.
+            return _in_whole_characters(given, message) if type(given) is Response else given
     text: object = getattr(given, "text", None)
     received = text if isinstance(text, str) else ""
     raise BackendError("broken", f"the provider gave {wrong}", usage=usage_of(given), received=received)
+
+
+def _in_whole_characters(given: Response, message: Mapping[str, Any]) -> Response:
+    """The response without halves of characters: what is remembered of it could not be sent again."""
+    text, whole = joined(given.text), all_joined(message)
+    calls = tuple(_whole_call(call) for call in given.tool_calls)
+    if text is given.text and whole is given.message and all(map(is_, calls, given.tool_calls)):
+        return given
+    return evolve(given, text=text, message=whole if whole is message else fixed(whole), tool_calls=calls)
+
+
+def _whole_call(call: ToolCall) -> ToolCall:
+    parts = (call.id, call.name, call.arguments)
+    whole = tuple(map(joined, parts))
+    return call if whole == parts else ToolCall(id=whole[0], name=whole[1], arguments=whole[2])
 
 
 def piece_of(given: object) -> Piece | None:

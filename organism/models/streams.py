@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
+from attrs import evolve
 
 from organism.errors import NotRunningError
 from organism.models.calls import value_of
 from organism.models.checked import piece_of, provider_at_work, response_of, usage_of
-from organism.models.contract import BackendError, Response
+from organism.models.contract import BackendError, Piece, Response
+from organism.models.halves import Halves
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from organism.models.attempts import Attempt
     from organism.models.completion import Completion
-    from organism.models.contract import Piece, Stream
+    from organism.models.contract import Stream
+
+_TEXT: Final = "text"
+"""The text of an answer, among what comes in pieces."""
 
 
 class Hearer(Protocol):
@@ -78,6 +83,7 @@ class CompletionStream:
             self._pieces = aiter(stream)
         self._seconds = attempt.seat.settings.timeout - (anyio.current_time() - attempt.started)
         self._text: list[str] = []
+        self._halves = Halves()
         self._first: str | None = None
         self._completion: Completion | None = None
         self._hear = hear
@@ -150,7 +156,7 @@ class CompletionStream:
             await self._attempt.close(close)
 
     def _so_far(self, reason: str) -> Completion:
-        text = "".join(self._text)
+        text = "".join(self._text) + self._halves.rest(_TEXT)
         response = Response(text=text, message={"role": "assistant", "content": text})
         return self._attempt.run.completion(self._attempt, response, finish_reason=reason)
 
@@ -158,22 +164,29 @@ class CompletionStream:
         """The next piece that is text, or ``None`` at the end, when the answer is settled."""
         while (piece := await self._next_piece()) is not None:
             self._attempt.receive(piece.text)
-            if self._hear is not None:
-                self._hear(piece)
-            said = piece.kind == "text" and piece.text
-            if said:
-                self._text.append(piece.text)
+            said = self._said(piece)
             if self._attempt.overflows:
                 await self._cut()
-                return piece.text if said else None
+                return said
             if said:
-                return piece.text
+                return said
         with provider_at_work():
             if self._stream.response is None:
                 raise BackendError("broken", "the stream ended without a response", usage=usage_of(self._stream))
             response = response_of(self._stream.response)
         self._completion = self._attempt.answered(response)
-        return None
+        return self._said(Piece(text=self._halves.rest(_TEXT)))
+
+    def _said(self, piece: Piece) -> str | None:
+        """What a piece adds to the text, which is told whoever hears it written; ``None`` where that is nothing."""
+        key = _TEXT if piece.kind == "text" else (piece.tool, piece.call)
+        whole = self._halves.add(key, piece.text)
+        if self._hear is not None and whole:
+            self._hear(piece if whole == piece.text else evolve(piece, text=whole))
+        if key is not _TEXT or not whole:
+            return None
+        self._text.append(whole)
+        return whole
 
     async def _cut(self) -> None:
         """Ends a stream that brings more than is held: settled first, then closed at once, so that the server stops."""

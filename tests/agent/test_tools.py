@@ -201,6 +201,16 @@ async def test_any_character_reaches_a_function_and_half_of_one_does_not() -> No
     assert "surrogate" in json.loads(second)["InvalidPayload"]["error"]
 
 
+async def test_half_a_character_anywhere_in_an_answer_can_be_corrected_and_sent_again() -> None:
+    model = ScriptedModel([Says(text="\ud83d", calls=(("\ud83d" * 10_000, "\ud83d"),), call_id="\ud83d"), REPLY])
+    async with running(handlers=desk(search), models=model.models()) as organism:
+        assert await organism.ask("desk", Question("?")) == Answer("done")
+    (told,) = results(model.requests[1])
+    assert "there is no tool '\ufffd\ufffd" in json.loads(told)["InvalidPayload"]["error"]
+    assert len(told) < 1000
+    assert json.dumps(model.requests[1].messages, ensure_ascii=False).encode()
+
+
 async def test_calls_of_one_turn_run_at_once_also_of_one_function() -> None:
     model = ScriptedModel([Says(calls=tuple(("slow", {"n": n}) for n in range(5))), REPLY])
     async with running(handlers=desk(slow), models=model.models()) as organism:

@@ -244,7 +244,7 @@ def test_turns_that_a_kill_left_are_answered_first(talk: Desk) -> None:
 
 def wait_for_turn(talk: Desk) -> None:
     """Until a turn is in the journal."""
-    for _ in range(1000):
+    for _ in range(12_000):
         time.sleep(0.005)
         with suppress(JournalError):  # it is being made
             journal = open_journal("sqlite:organism.db", folder=talk.folder, readonly=True)

@@ -85,7 +85,7 @@ def test_an_escape_that_is_no_character_is_told_by_every_command(desk: Desk) -> 
 
 LONG: Final = [
     "handlers: {a: {code: 'work:shout', peers: [" + ",".join(f"h{n}" for n in range(19_000)) + "]}}\n",
-    "handlers: {" + ",".join(f"h{n}: {{code: 'gone:x'}}" for n in range(5_000)) + "}\n",
+    "handlers: {" + ",".join(f"h{n}: {{code: 'gone:x'}}" for n in range(2_000)) + "}\n",
     "budget: {" + "a," * 30_000,
     "budget: [" + "[]," * 30_000,
     "journal: '" + "a\n\n" * 60_000 + "'\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +49,16 @@ def test_single_threads_are_exported_each_once(desk: Desk) -> None:
 def test_an_import_may_come_from_standard_input(desk: Desk) -> None:
     lines = desk.organism("export", "apricot").out
     ran = desk.organism("import", "-", "--journal", "sqlite:other.db", stdin=lines)
+    assert (ran.code, ran.out.split()[:3]) == (0, ["imported:", "1", "thread"])
+
+
+def test_an_import_may_come_from_a_pipe_with_a_name(desk: Desk) -> None:
+    lines = desk.organism("export", "apricot").out
+    reading, writing = os.pipe()
+    with open(reading), open(writing, "w", encoding="utf-8") as pipe:  # noqa: PTH123 - they are descriptors
+        pipe.write(lines)
+        pipe.close()
+        ran = desk.organism("import", f"/dev/fd/{reading}", "--journal", "sqlite:other.db")
     assert (ran.code, ran.out.split()[:3]) == (0, ["imported:", "1", "thread"])
 
 
@@ -139,11 +150,31 @@ def test_the_oldest_go_until_the_rest_is_small_enough(desk: Desk) -> None:
     assert roots(desk) == ["apricot", "berry"]
 
 
+def test_threads_go_by_their_age(desk: Desk) -> None:
+    assert desk.organism("prune", "--before", "9999d").out.startswith("removed 0 threads of ")
+
+
+def test_what_may_not_go_is_said_where_it_is_too_large(desk: Desk) -> None:
+    written(
+        desk.folder,
+        "sqlite:organism.db",
+        [("conversation:c", fact) for root, fact in record().facts if root != "berry"],
+    )
+    ran = desk.organism("prune", "--keep-size", "1B")
+    assert ran.out.splitlines()[-1].startswith("removed 2 threads of ")
+    why = "conversations, which go by --before alone: 1; threads that have not ended: 1"
+    assert ran.err == f"note: what stays is more than 1 B; {why}\n"
+    assert desk.organism("prune", "--keep-size", "1MB").err == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ((), "organism prune: say which threads: --before DATE, or --keep-size SIZE\n"),
-        (("--before", "soon"), "--before soon: is no date; write it as in 2026-11-01 or 2026-11-01T12:00\n"),
+        (
+            ("--before", "soon"),
+            "--before soon: is no date; write it as in 2026-11-01 or 2026-11-01T12:00, or an age as in 30d or 12h\n",
+        ),
         (("--keep-size", "much"), "--keep-size much: is no size; write it as in 100MB\n"),
     ],
 )

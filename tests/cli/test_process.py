@@ -127,11 +127,13 @@ LOST = "error: standard output cannot be written: No space left on device; what 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
 @pytest.mark.parametrize("arguments", [("--help",), ("threads",), ("export",), ("run", "--quiet")])
-def test_a_standard_output_that_is_full_is_said_and_loses_no_answer(desk: Desk, arguments: tuple[str, ...]) -> None:
-    kept = {"ORGANISM_JOURNAL": "sqlite:kept.db"}
-    assert desk.process("run", environ=kept).code == 0
+def test_a_standard_output_that_is_full_is_said_and_loses_no_answer(
+    desk: Desk, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORGANISM_JOURNAL", "sqlite:kept.db")
+    assert desk.organism("run").code == 0
     with Path("/dev/full").open("w") as full:
-        ran = desk.process(*arguments, stdout=full, environ=kept)
+        ran = desk.process(*arguments, stdout=full)
     said = "what was to be printed is in the journal: 'organism threads' lists it, and 'organism show' tells it\n"
     assert (ran.code, ran.err.removeprefix("imported\n")) == (1, LOST + (said if arguments[0] == "run" else ""))
-    assert len(desk.process("threads", "--json", environ=kept).objects) == (2 if arguments[0] == "run" else 1)
+    assert len(desk.organism("threads", "--json").objects) == (2 if arguments[0] == "run" else 1)

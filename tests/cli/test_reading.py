@@ -13,12 +13,14 @@ from attrs import evolve
 from organism.calls import COLUMNS
 from organism.cli.log import documents_of
 from organism.cli.reading import meant
-from organism.facts import CallSettled, Ended
+from organism.facts import CallSettled, ConversationOpened, Ended, ThreadOpened
 from organism.forking import fork_in
 from organism.journal import open_journal
+from organism.settings import BudgetSettings
 from tests.cli.journal_world import URLS, record, written
 
 if TYPE_CHECKING:
+    from organism.facts import Fact
     from tests.cli.conftest import Desk
 
 
@@ -54,7 +56,7 @@ def test_threads_are_listed_with_how_they_ended(desk: Desk) -> None:
 
 def test_threads_as_json_are_what_run_printed(desk: Desk) -> None:
     apple, apricot, berry = desk.organism("threads", "--json").objects
-    kept = {"began_at", "ended_at", "limits", "forked_from"}
+    kept = {"began_at", "ended_at", "limits", "accounts", "forked_from"}
     printed = [{key: value for key, value in each.items() if key not in kept} for each in (apple, apricot)]
     assert dict(zip(("apple", "apricot"), printed, strict=True)) == record().results
     assert (berry["outcome"], berry["usage"]["messages"], berry["replies"]) == ("unfinished", 1, [])
@@ -98,6 +100,31 @@ def test_threads_say_where_a_fork_comes_from_and_which_limits_it_has_since(desk:
         each for each in csv.DictReader(desk.organism("threads", "--csv").out.splitlines()) if each["forked_from"]
     ]
     assert (row["thread"], row["tokens_limit"]) == ("fork", "7")
+
+
+def test_accounts_are_told_of_threads_that_are_under_some(desk: Desk) -> None:
+    under = {"apple": ("tenant:a", "team:b")}
+    facts = [(root, _under(fact, under.get(root, ()))) for root, fact in record().facts]
+    kind, _, _ = url_of(desk).partition(":")
+    written(desk.folder, f"{kind}:paid", facts)
+    journal = ("--journal", f"{kind}:paid")
+    head, _, *rows = desk.organism("threads", *journal).out.splitlines()
+    assert head.endswith("labels  accounts")
+    assert [row.split()[-2:] for row in rows] == [["tenant:a", "team:b"], ["0.00", "arm=b"], ["0", "0.00"]]
+    assert [each["accounts"] for each in desk.organism("threads", "--json", *journal).objects] == [
+        ["tenant:a", "team:b"], [], [],
+    ]  # fmt: skip
+    assert "; accounts tenant:a, team:b; labels arm=a\n" in desk.organism("show", "apple", *journal).out
+    assert "accounts" not in desk.organism("show", "apricot", *journal).out
+
+
+def _under(fact: Fact, accounts: tuple[str, ...]) -> Fact:
+    """The fact; where it opens a root thread, that is under these accounts."""
+    steps = [
+        evolve(each, accounts=accounts) if isinstance(each, ThreadOpened) and each.owner is None else each
+        for each in fact.steps
+    ]
+    return evolve(fact, steps=tuple(steps))
 
 
 def test_a_journal_without_threads_is_said(desk: Desk) -> None:
@@ -310,6 +337,27 @@ def test_usage_counts_what_has_several_tags_under_each_and_says_so(desk: Desk) -
     assert ("unpriced" in first["usage"], second["tag"], second["usage"]["unpriced"]) == (False, "a", True)
 
 
+def test_usage_since_an_hour_is_what_was_spent_from_then_on(desk: Desk) -> None:
+    whole = desk.organism("usage").out
+    for since in ("2026-05-28", "2026-05-28T20:59", "9999d"):
+        assert desk.organism("usage", "--since", since).out == whole
+    (_, _, *rows) = desk.organism("usage", "--since", "2026-05-28T21:00").out.splitlines()
+    assert [row.split() for row in rows] == [
+        ["sleeper", "0", "0", "0", "0.00", "1"],
+        ["all", "0", "0", "0", "0.00", "1"],
+    ]
+
+
+def test_what_a_fork_copied_is_counted_with_its_origin_alone(desk: Desk) -> None:
+    before = desk.organism("usage", "--by", "thread").out.splitlines()
+    journal = open_journal(url_of(desk), folder=desk.folder)
+    fork_in(journal, "apple", "fork")
+    journal.close()
+    rows = [row.split() for row in desk.organism("usage", "--by", "thread").out.splitlines()[2:]]
+    assert ["fork", "0", "0", "0", "0.00", "0"] in rows
+    assert [row for row in rows if row[0] != "fork"] == [row.split() for row in before[2:]]
+
+
 def test_usage_has_a_row_a_call(desk: Desk) -> None:
     ran = desk.organism("usage", "--calls")
     assert (ran.code, ran.err) == (0, "")
@@ -345,6 +393,18 @@ def test_usage_has_the_calls_of_one_thread(desk: Desk) -> None:
         (("--csv",), "organism usage --csv: goes with --calls; sums are printed as a table, or with --json\n"),
         (("--calls", "--csv", "--json"), "organism usage: one of --json and --csv\n"),
         (("--calls", "--by", "day"), "organism usage --by day: is for sums, and --calls has none\n"),
+        (
+            ("--calls", "--since", "1h"),
+            "organism usage --since 1h: is for sums by the hour, which --calls has none of\n",
+        ),
+        (
+            ("--by", "thread", "--since", "1h"),
+            "organism usage --since 1h: is for sums by the hour, which --by thread has none of\n",
+        ),
+        (
+            ("--since", "1y"),
+            "--since 1y: is no date; write it as in 2026-11-01 or 2026-11-01T12:00, or an age as in 30d or 12h\n",
+        ),
     ],
 )
 def test_usage_says_what_does_not_go_together(desk: Desk, arguments: tuple[str, ...], said: str) -> None:
@@ -406,7 +466,7 @@ def test_verify_names_what_is_kept_of_all_threads_and_is_not_what_their_entries_
 
 def test_a_damaged_thread_is_said_and_not_told(desk: Desk) -> None:
     damage(desk, "apricot", 1)
-    for command in (("show", "apricot"), ("log", "apricot"), ("export", "apricot")):
+    for command in (("show", "apricot"), ("log", "apricot")):
         ran = desk.organism(*command)
         assert (ran.code, ran.out) == (5, "")
         assert ran.err.startswith("error: ")
@@ -423,7 +483,55 @@ def test_threads_lists_what_is_not_damaged(desk: Desk) -> None:
     assert [line.split()[0] for line in ran.out.splitlines()[2:]] == ["apple", "berry"]
 
 
+def test_usage_by_thread_counts_what_is_not_damaged(desk: Desk) -> None:
+    whole = [line.split()[0] for line in desk.organism("usage", "--by", "thread").out.splitlines()[2:]]
+    assert whole == ["apple", "apricot", "berry", "all"]
+    damage(desk, "apricot", 1)
+    ran = desk.organism("usage", "--by", "thread")
+    assert (ran.code, ran.err.count("\n"), "was changed" in ran.err) == (5, 1, True)
+    assert [line.split()[0] for line in ran.out.splitlines()[2:]] == ["apple", "berry", "(removed,", "all"]
+    assert desk.organism("usage", "--by", "handler").code == 0
+
+
+def test_export_prints_what_is_not_damaged_and_names_the_rest(desk: Desk) -> None:
+    damage(desk, "apricot", 1)
+    ran = desk.organism("export")
+    assert (ran.code, {json.loads(line)["root"] for line in ran.out.splitlines()}) == (5, {"apple", "berry"})
+    flaw, summary = ran.err.splitlines()
+    assert flaw.startswith("error: thread apricot: ")
+    assert flaw.endswith("; it is not exported")
+    assert summary.startswith("exported: 2 threads with ")
+    alone = desk.organism("export", "apricot")
+    assert (alone.code, alone.out, "was changed" in alone.err) == (5, "", True)
+
+
 # conversations
+
+
+def test_a_conversation_says_which_one_it_goes_on_in(desk: Desk) -> None:
+    url = "sqlite:talk.db" if url_of(desk).startswith("sqlite") else "jsonl:talk"
+    facts = [(root, fact) for root, fact in record().facts if root != "berry"]
+    begins = {"c": None, "c~2": None, "c~3": "c"}  # somebody has begun one of their own under the first name
+    written(
+        desk.folder,
+        url,
+        [(f"conversation:{name}", _begun(name, before, fact)) for name, before in begins.items() for _, fact in facts],
+    )
+    last = {name: desk.organism("show", name, "--journal", url).out.splitlines()[-1] for name in begins}
+    assert last["c"] == "conversation c goes on in c~3"
+    assert "apple: desk; " in (shown := desk.organism("show", "c", "--journal", url).out)
+    assert shown.count("; accounts tenant:a") == 2
+    assert not any("goes on" in last[name] for name in ("c~2", "c~3"))
+
+
+def _begun(name: str, before: str | None, fact: Fact) -> Fact:
+    """The fact; the first of a conversation begins it."""
+    if fact is not record().facts[0][1]:
+        return fact
+    step = ConversationOpened(
+        conversation=name, budget=BudgetSettings(), before=before, state={}, accounts=("tenant:a",)
+    )
+    return evolve(fact, steps=(step, *fact.steps))
 
 
 def test_a_conversation_is_its_turns(desk: Desk) -> None:

@@ -147,7 +147,9 @@ def test_sub_threads_without_end_share_a_row() -> None:
 def test_estimates_are_marked() -> None:
     table = usage_table([result(usage=usage(10, estimated=True))])
     assert "~10" in table
-    assert table.endswith("~ holds an estimate: a provider did not say what it charged")
+    assert table.endswith(
+        "~ holds an estimate: a provider did not say what it charged, or the process ended before it did"
+    )
     assert "~" not in usage_table([result(usage=usage(10))])
 
 

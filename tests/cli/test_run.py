@@ -201,12 +201,12 @@ def test_several_threads_are_summed_up(desk: Desk) -> None:
 
 @pytest.mark.parametrize("runtime", ["trio", "asyncio"])
 def test_a_timeout_cancels_what_runs_and_says_what_there_is(desk: Desk, runtime: str) -> None:
-    ran = desk.organism("run", "--json", "--timeout", "0.05", "--set", f"runtime={runtime}",
+    ran = desk.organism("run", "--json", "--timeout", "0.5", "--set", f"runtime={runtime}",
                         "--set", "start.1={to: sleeper, payload: {Job: {text: x}}}")  # fmt: skip
     assert ran.code == 1
     assert sorted(one["outcome"] for one in ran.objects) == ["cancelled", "completed"]
-    assert "timeout: cancelling what runs after 0.05 s\n" in ran.err
-    assert "cancelled: sleeper: the run's timeout of 0.05 s is over [thread " in ran.err
+    assert "timeout: cancelling what runs after 0.5 s\n" in ran.err
+    assert "cancelled: sleeper: the run's timeout of 0.5 s is over [thread " in ran.err
 
 
 def test_a_timeout_that_is_not_reached_changes_nothing(desk: Desk) -> None:

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Desk
 
 WORK = '''
-    """A desk whose steps take as long as they are told to."""
+    """A desk whose steps take until they are told to go on."""
 
     from __future__ import annotations
 
     import threading
     import time
+    from pathlib import Path
     from typing import TYPE_CHECKING
 
     import anyio
@@ -39,7 +40,6 @@ WORK = '''
     @payload
     class Step:
         n: int
-        seconds: float = 0.2
 
 
     @payload
@@ -53,13 +53,14 @@ WORK = '''
         ctx.state["steps"] = ctx.state.get("steps", 0) + 1
         if ctx.state["steps"] > 3:
             return Reply(Done("there"))
-        return Send("step", Step(ctx.state["steps"], getattr(message, "seconds", 0.2)))
+        return Send("step", Step(ctx.state["steps"]))
 
 
     async def step(message: Step, ctx: Context) -> Reply[Done]:
-        """Takes a step."""
+        """Takes a step, once there is a file "go"."""
         ctx.log.warning("step %d", message.n)
-        await anyio.sleep(message.seconds)
+        while not Path("go").exists():
+            await anyio.sleep(0.01)
         ctx.log.warning("stepped %d", message.n)
         return Reply(Done(str(message.n)))
 
@@ -69,7 +70,7 @@ WORK = '''
         ctx.log.warning("step %d", message.n)
         while True:
             try:
-                await anyio.sleep(message.seconds)
+                await anyio.sleep(0.2)
             except BaseException:
                 pass
 
@@ -116,30 +117,45 @@ def steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return desk
 
 
-def begun(desk: Desk, to: str, *options: str, seconds: float = 0.2) -> subprocess.Popen[str]:
+def begun(desk: Desk, to: str, *options: str) -> subprocess.Popen[str]:
     """A process whose first step is under way."""
-    process = desk.start("run", *options, "--to", to, "--send", json.dumps({"Step": {"n": 1, "seconds": seconds}}))
+    process = desk.start("run", *options, "--to", to, "--send", '{"Step": {"n": 1}}')
     assert process.stderr is not None
     while "step 1" not in process.stderr.readline():
         assert process.poll() is None
     return process
 
 
+def interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """What a process says as soon as it has heard this signal."""
+    process.send_signal(number)
+    assert process.stderr is not None
+    return process.stderr.readline()
+
+
+def go(desk: Desk) -> None:
+    """Lets steps end."""
+    desk.write("go", "")
+
+
 def test_a_grace_time_longer_than_any_clock_counts_is_none_to_stumble_over(steps: Desk) -> None:
     with begun(steps, "step", "--grace", "1e30") as process:
-        ran = ended(process, signal.SIGTERM)
+        assert interrupted(process, signal.SIGTERM).startswith("interrupted: ")
+        go(steps)
+        ran = ended(process)
     assert ran.code == 143
     assert "Traceback" not in ran.err
 
 
 def test_what_runs_ends_in_the_grace_time_and_resume_goes_on_behind_it(steps: Desk) -> None:
-    with begun(steps, "walker", seconds=0.3) as process:
-        ran = ended(process, signal.SIGTERM)
+    with begun(steps, "walker", "--grace", "60") as process:
+        assert interrupted(process, signal.SIGTERM) == (
+            "interrupted: what runs has 60 s to end, and is then left in the journal; once more ends it at once\n"
+        )
+        go(steps)
+        ran = ended(process)
     assert (ran.code, ran.out) == (143, "")
-    first, *between, last = ran.err.splitlines(keepends=True)
-    assert (
-        first == "interrupted: what runs has 5 s to end, and is then left in the journal; once more ends it at once\n"
-    )
+    *between, last = ran.err.splitlines(keepends=True)
     assert [line.split()[-2:] for line in between if "handlers" in line or "step" in line] == [["stepped", "1"]]
     assert last == LEFT
     ran = steps.organism("resume", "--quiet")
@@ -149,27 +165,28 @@ def test_what_runs_ends_in_the_grace_time_and_resume_goes_on_behind_it(steps: De
 
 
 def test_a_thread_that_ends_in_the_grace_time_is_said(steps: Desk) -> None:
-    with begun(steps, "step", "--json", seconds=0.3) as process:
-        ran = ended(process, signal.SIGINT)
+    with begun(steps, "step", "--json", "--grace", "60") as process:
+        assert interrupted(process, signal.SIGINT).startswith("interrupted: ")
+        go(steps)
+        ran = ended(process)
     assert ran.code == 130
     assert json.loads(ran.out)["outcome"] == "completed"
-    assert "left in the journal" not in ran.err.splitlines()[-1]
+    assert "left in the journal" not in ran.err
 
 
 def test_what_outlasts_the_grace_time_is_run_again(steps: Desk) -> None:
-    with begun(steps, "step", "--grace", "0.1", seconds=0.8) as process:
+    with begun(steps, "step", "--grace", "0.1") as process:
         ran = ended(process, signal.SIGTERM)
     assert (ran.code, ran.err.splitlines(keepends=True)[-1]) == (143, LEFT)
     assert "stepped" not in ran.err
+    go(steps)
     ran = steps.organism("resume", "--quiet")
     assert (ran.code, ran.out) == (0, "step: Done\n  text: 1\n")
 
 
 def test_a_second_signal_ends_the_grace_time(steps: Desk) -> None:
-    with begun(steps, "step", "--grace", "60", seconds=60) as process:
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        assert process.stderr.readline().startswith("interrupted: what runs has 60 s to end")
+    with begun(steps, "step") as process:
+        assert interrupted(process, signal.SIGINT).startswith("interrupted: what runs has 5 s to end, and is then left")
         assert ended(process, signal.SIGINT).code == 130
 
 
@@ -235,7 +252,7 @@ def test_sigterm_leaves_the_turn_of_a_chat_in_the_journal(steps: Desk) -> None:
     with steps.start("chat", "--to", "step", "--grace", "0.1", "--conversation", "c", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        process.stdin.write('{"Step": {"n": 1, "seconds": 0.8}}\n')
+        process.stdin.write('{"Step": {"n": 1}}\n')
         process.stdin.flush()
         while "step 1" not in process.stderr.readline():
             assert process.poll() is None
@@ -248,6 +265,7 @@ def test_sigterm_leaves_the_turn_of_a_chat_in_the_journal(steps: Desk) -> None:
     assert ran.err.endswith(
         "the turn is left in the journal, and goes on when you come back: organism chat --to step --conversation c\n"
     )
+    go(steps)
     ran = steps.organism("resume", "--quiet")
     assert (ran.code, ran.out) == (0, "step: Done\n  text: 1\n")
 

@@ -119,11 +119,60 @@ def test_attempts_are_told_one_by_one() -> None:
     )
     assert lines == [
         "  desk calls default (b/m), call 1: 1 message, 1 new: user: hi",
-        "  call 1: nothing charged, 2.50 s",
+        "  call 1 gets no answer [nothing charged, 2.50 s]",
         "  desk calls default (b/m), call 2, attempt 2: 1 message, 1 new",
         '  call 2 answers [~9 in, ~5 out, 0.00 USD, 2.50 s]: uses reader {"page": 1}',
         "  desk calls default (b/m), call 3",
     ]
+
+
+def test_a_call_that_was_out_when_its_process_ended_is_told_as_such() -> None:
+    charge = Charge(input_tokens=9, output_tokens=5, estimated=True)
+    lines = told(
+        [
+            opened(),
+            held(1),
+            facts.Resumed(at=3.0, thread="t", since=2.0, crashed=True),
+            settled(1, charge),
+            held(2),
+            settled(2, charge),
+        ]
+    )
+    assert lines == [
+        "  desk calls default (b/m), call 1",
+        "goes on after 1.00 s that do not count: its process had ended; what was under way is run again",
+        "  call 1 was out when its process ended [~9 in, ~5 out, 0.00 USD, 2.50 s]",
+        "  desk calls default (b/m), call 2",
+        "  call 2 gets no answer [~9 in, ~5 out, 0.00 USD, 2.50 s]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scope", "accounts", "said"),
+    [
+        ("account", ("tenant:a", "team:b"), "tokens of the account (tenant:a, team:b) would"),
+        ("thread", ("tenant:a",), "tokens of the thread would"),
+    ],
+)
+def test_a_refusal_names_the_accounts_that_it_may_be_of(scope: str, accounts: tuple[str, ...], said: str) -> None:
+    fact = facts.CallRefused(
+        at=1.0, thread="t", seq=1, handler="desk", unit="tokens", scope=scope, need=447, accounts=accounts
+    )
+    assert told([opened(), fact]) == [f"  desk is refused: {said} not bear 447 more"]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"count": (26,), "message 24": ({},), "message 25": ({},)}, "desk remembers 26 messages"),
+        ({"count": (26,), "last": (3,)}, "desk keeps count, last"),
+        ({"message 1": ("hi",)}, "desk keeps message 1"),
+        (dict.fromkeys("abcde", (1,)), "desk keeps 5 values"),
+    ],
+)
+def test_of_an_agent_it_is_told_how_much_it_remembers(state: dict[str, Any], said: str) -> None:
+    fact = facts.Answered(at=1.0, thread="t", seq=1, handler="desk", state=state)
+    assert told([opened(), fact]) == [f"  {said}"]
 
 
 def test_a_call_that_is_out_is_waited_for() -> None:

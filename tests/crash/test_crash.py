@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-KILLS = {"sqlite:organism.db": 4, "jsonl:journal": 3}
+KILLS = {"sqlite:organism.db": 3, "jsonl:journal": 3}
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ class MortalWorks(InlineWorks):
     async def _opened(self) -> Writer | None:
         writer = await super()._opened()
         assert writer is not None
+        self.mortal.kept = writer.journal
         journal: Any = _Journal(self.mortal, writer.journal)
         writer.journal = journal
         return writer
@@ -64,6 +65,8 @@ class Mortal(Inline):
     dies_at: Callable[[Fact], bool] | None = None
     """The first fact that is not written any more, by what it says."""
     written = 0
+    kept: Any = None
+    """The journal that it has opened."""
     refuses: Callable[[str, Fact], JournalError | None] | None = None
     """Why a fact of a root thread cannot be written."""
     breaks: Callable[[], object] | None = None
@@ -86,9 +89,9 @@ class Mortal(Inline):
         assert self._works is not None
         durable = self._works.durable
         assert durable is not None
-        if durable._journal is not None:
-            durable._journal.close()
-            durable._journal = None
+        if self.kept is not None:
+            self.kept.close()
+        durable._journal = None
         durable._lock.release()
 
 

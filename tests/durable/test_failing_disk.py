@@ -100,11 +100,11 @@ def nth(number: int, root: str, error: JournalError) -> Callable[[str, Fact], Jo
 
 
 async def test_one_thread_that_cannot_be_written_at_any_point_stops_and_the_others_go_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, half: slice
 ) -> None:
     whole = make(tmp_path / "plain", "good", "bad")
     facts = (await whole.play()).written // 2
-    for number in range(1, facts + 1):
+    for number in range(1, facts + 1)[half]:
         caplog.clear()
         scene = make(tmp_path / f"{number}", "good", "bad")
         clients = Clients(scene)
@@ -232,8 +232,8 @@ def connection(organism: Mortal) -> Any:
     return journal._db
 
 
-async def test_two_thousand_threads_leave_nothing_behind_in_memory(tmp_path: Path) -> None:
-    scene = make(tmp_path / "j.db", *(f"t{number}" for number in range(2000)))
+async def test_a_thousand_threads_leave_nothing_behind_in_memory(tmp_path: Path) -> None:
+    scene = make(tmp_path / "j.db", *(f"t{number}" for number in range(1000)))
 
     async def client(organism: Mortal) -> None:
         await scene.send_all(organism)
@@ -252,4 +252,4 @@ async def test_two_thousand_threads_leave_nothing_behind_in_memory(tmp_path: Pat
     scene.sends = [(id_, "peer", payload, how) for id_, _, payload, how in scene.sends]
     scene.document = {**scene.document, "models": models(ScriptedModel(lambda _: Says(text="ok", usage=(1, 1))))}
     await scene.live(scene.organism(), client)
-    assert len(scene.results) == 2000
+    assert len(scene.results) == 1000

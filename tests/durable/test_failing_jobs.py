@@ -62,11 +62,11 @@ async def looked_up(life: Mortal, id_: str) -> None:
 @pytest.mark.parametrize(("resumed", "jobs"), [(True, 3), (False, 8)])
 @pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
 async def test_every_job_fails_once_in_turn_and_the_next_process_goes_on(
-    kind: str, resumed: bool, jobs: int, tmp_path: Path
+    kind: str, resumed: bool, jobs: int, tmp_path: Path, half: slice
 ) -> None:
     facts = (await make(tmp_path / "whole", "a", "b", journal=kind).play()).written
     failed = 0
-    for number in range(100):
+    for number in range(100)[half]:
         scene = make(tmp_path / f"{number}", "a", "b", journal=kind)
         await scene.play(facts // 2)
         organism = failing(scene, number)
@@ -100,6 +100,6 @@ async def test_every_job_fails_once_in_turn_and_the_next_process_goes_on(
         if organism.fail.made <= number:
             break
     assert number >= jobs
-    assert failed > 1
+    assert failed >= 1
     assert len(clients.heard) == 2
     assert not clients.failed

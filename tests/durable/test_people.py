@@ -61,10 +61,12 @@ def office(tmp_path: Path, number: int, journal: str) -> Office:
 
 
 @pytest.mark.parametrize("journal", ["sqlite", "jsonl"])
-async def test_whenever_the_process_dies_each_question_is_answered_once(tmp_path: Path, journal: str) -> None:
+async def test_whenever_the_process_dies_each_question_is_answered_once(
+    tmp_path: Path, journal: str, half: slice
+) -> None:
     whole = await office(tmp_path, 0, journal).play()
     assert whole.written > 10
-    for cut in range(1, whole.written):
+    for cut in range(1, whole.written)[half]:
         scene = office(tmp_path, cut, journal)
         died = await scene.play(cut)
         assert died.died.is_set()

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, payload
+from organism import BudgetExhaustedError, Context, Forward, HandlerFailedError, Reply, payload
 from organism.pump.timers import Timers
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from organism.models.contract import Request
 
 
@@ -138,3 +140,23 @@ async def test_time_ends_the_calls_of_a_thread_without_handlers() -> None:
                 await thread.complete("go on")
         assert len(model.requests) == 3
         await anyio.lowlevel.checkpoint()
+
+
+async def test_sub_threads_below_one_another_are_so_few_that_their_record_can_be_read(tmp_path: Path) -> None:
+    async def hand_on(message: Text, ctx: Context) -> Forward[Text]:
+        """Has somebody else do it, who has a budget as well."""
+        return Forward("left" if ctx.name == "right" else "right", message)
+
+    handlers = {
+        name: {"code": hand_on, "peers": [peer], "budget": {"tokens": 1000}}
+        for name, peer in (("left", "right"), ("right", "left"))
+    }
+    journal = f"sqlite:{tmp_path / 'organism.db'}"
+    async with running(handlers=handlers, journal=journal) as organism:
+        result = await (await organism.send("left", Text("x"), id="ring")).result()
+        assert (result.outcome, result.code) == ("failed", "refused")
+        assert "100 budgets stand below one another" in str(result.error)
+        assert len(json.dumps(result.as_json())) < 10**6
+    async with running(handlers=handlers, journal=journal, check=False) as again:
+        assert await again.calls("ring") == ()
+        assert (await (await again.send("left", Text("x"), id="ring")).result()).code == "refused"

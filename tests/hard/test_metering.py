@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from decimal import Decimal
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from organism import Organism
 
 KINDS = ("handler", "model", "backend", "account", "label", "tag")
+LONG = 60.0
+"""Seconds after which a listener that waits gives up, however busy the machine is."""
 
 
 def summed(rows: Any) -> tuple[int, Decimal, int]:
@@ -346,7 +349,7 @@ async def test_a_slow_and_a_raising_meter_harm_nobody(caplog: pytest.LogCaptureF
     gate, heard, late = threading.Event(), list[Metered](), list[Metered]()
 
     def slow(event: Metered) -> None:
-        gate.wait(10)
+        gate.wait(LONG)
         late.append(event)
 
     def raises(event: Metered) -> None:
@@ -368,7 +371,7 @@ async def test_what_does_not_fit_in_is_lost_to_that_meter_alone_and_said(caplog:
     gate, late = threading.Event(), list[Metered]()
 
     def slow(event: Metered) -> None:
-        gate.wait(10)
+        gate.wait(LONG)
         late.append(event)
 
     meter = Meter(slow, room=10)
@@ -388,7 +391,7 @@ async def test_what_does_not_fit_in_is_lost_to_that_meter_alone_and_said(caplog:
 
 async def test_a_meter_that_never_comes_back_keeps_nobody_for_ever(caplog: pytest.LogCaptureFixture) -> None:
     gate = threading.Event()
-    meter = Meter(lambda _: gate.wait(10), patience=0.01)
+    meter = Meter(lambda _: gate.wait(LONG), patience=0.01)
     async with running(models=models(spender())) as organism, organism.thread() as thread:
         organism.subscribe(meter.hear)
         await thread.complete(PROMPT, max_output_tokens=9)
@@ -449,7 +452,7 @@ async def test_a_subscriber_that_blocks_is_named_once(caplog: pytest.LogCaptureF
         usage: Any = organism.usage()
         assert usage.model_calls == 2
     (said,) = [record.message for record in caplog.records if record.name == "organism"]
-    assert said.startswith("a subscriber took 0.1 s, and everything else waited: ")
+    assert re.match(r"a subscriber took \d+\.\d s, and everything else waited: ", said)
 
 
 async def test_an_agents_calls_are_metered_as_its_own() -> None:

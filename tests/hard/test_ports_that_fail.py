@@ -302,9 +302,9 @@ PORTS = [
 
 @pytest.mark.parametrize("port", PORTS, ids=lambda port: f"{port.install.__name__}-{port.error.__name__}")
 async def test_a_port_that_fails_once_harms_at_most_the_one_whose_call_it_was(
-    port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: slice
 ) -> None:
-    for number in range(1000):
+    for number in range(1000)[half]:
         folder = tmp_path / f"{number}"
         folder.mkdir()
         with monkeypatch.context() as patch:

@@ -177,6 +177,22 @@ async def test_an_end_is_said_once_by_fact_result_and_log(caplog: pytest.LogCapt
         )
 
 
+async def test_the_log_says_why_a_thread_did_not_complete(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "organism.threads")
+
+    async def refuses(message: Go, ctx: Context) -> None:
+        raise Refused(f"{message.text}\x1b[31m\n" + "x" * 400)
+
+    async with running(handlers={"refuses": code(refuses), "echo": code(echo)}) as organism:
+        for to in ("refuses", "echo"):
+            await (await organism.send(to, Go("not today"))).result()
+    failed, completed = [record.getMessage() for record in caplog.records if record.name == "organism.threads"]
+    _, _, why = failed.partition(" s: ")
+    assert why.startswith(r"not today\x1b[31m\nxxx")
+    assert (why.endswith("x..."), len(why)) == (True, 300 + len(r"\x1b") - 1 + len(r"\n") - 1 + len("..."))
+    assert completed.endswith(" s")
+
+
 async def test_the_log_has_one_line_for_each_sub_thread_too(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "organism.threads")
 

@@ -156,9 +156,10 @@ async def test_a_task_that_a_handler_started_is_shown_too(said: list[str]) -> No
 
 async def test_nobody_barks_at_those_that_wait_or_work_in_threads(said: list[str]) -> None:
     gate = threading.Event()
+    patience = 5 * PATIENCE  # where the machine is busy, a step may well stand still for a tenth of a second
 
     def plain(message: Go, ctx: Context) -> Reply[Said]:
-        gate.wait(3 * PATIENCE)
+        gate.wait(2 * patience)
         return Reply(Said("worked"))
 
     async def waits(message: Go, ctx: Context) -> Reply[Said]:
@@ -166,7 +167,7 @@ async def test_nobody_barks_at_those_that_wait_or_work_in_threads(said: list[str
         return Reply(Said("waited"))
 
     handlers = {"plain": code(plain, timeout=None), "waits": code(waits, timeout=None), "echo": code(echo)}
-    async with running(handlers=handlers, watchdog=PATIENCE) as organism:
+    async with running(handlers=handlers, watchdog=patience) as organism:
         assert await organism.ask("plain", Go()) == Said("worked")
         assert await organism.ask("waits", Go()) == Said("waited")
         for _ in range(200):
@@ -207,6 +208,8 @@ async def test_what_it_says_is_said_before_the_organism_has_ended() -> None:
 
     class Slow(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            if "handler 'blocks'" not in record.getMessage():
+                return  # the loop itself did not come on, as it does where the machine is busy
             barks.put(record.getMessage())
             said.append(ended.wait(PATIENCE))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,14 +105,13 @@ def test_a_database_whose_log_is_cut_anywhere_leaves_whole_writes(
     written = story(made)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        journal = SqliteJournal(folder / "x.db", durable=False)
-        for batch in made:
-            assert not journal.write(batch)
-        # As it is on the disk while its owner lives: what the owner wrote is in the log.
-        shutil.copy(folder / "x.db", folder / "y.db")
-        log = (folder / "x.db-wal").read_bytes()
-        size = data.draw(st.integers(0, len(log)), label="bytes of the log")
-        (folder / "y.db-wal").write_bytes(log[:size])
-        journal.close()
+        with closing(SqliteJournal(folder / "x.db", durable=False)) as journal:
+            for batch in made:
+                assert not journal.write(batch)
+            # As it is on the disk while its owner lives: what the owner wrote is in the log.
+            shutil.copy(folder / "x.db", folder / "y.db")
+            log = (folder / "x.db-wal").read_bytes()
+            size = data.draw(st.integers(0, len(log)), label="bytes of the log")
+            (folder / "y.db-wal").write_bytes(log[:size])
         least = {root: len(written[root]) if size == len(log) else 0 for root in ROOTS}
         is_whole(SqliteJournal(folder / "y.db", durable=False), written, least)

@@ -86,7 +86,7 @@ def test_whatever_is_changed_in_a_table_is_found(tmp_path: Path, table: str) -> 
                 if value
                 else b"x"
             )
-            with sqlite3.connect(path) as db:
+            with closing(sqlite3.connect(path)) as db, db:
                 statement = f"UPDATE {table} SET {column} = ? WHERE {there}"  # noqa: S608 - from the table
                 assert db.execute(statement, [new, *values]).rowcount == 1
             try:
@@ -94,16 +94,14 @@ def test_whatever_is_changed_in_a_table_is_found(tmp_path: Path, table: str) -> 
             except JournalError as error:
                 found = (str(error),)
             assert found, f"{table}.{column} of {values} may be {new!r}"
-            with sqlite3.connect(path) as db:
+            with closing(sqlite3.connect(path)) as db, db:
                 changed = [new if name == column else old for name, old in zip(key, values, strict=True)]
                 assert db.execute(statement, [value, *changed]).rowcount == 1
-            db.close()
-        with sqlite3.connect(path) as db:
+        with closing(sqlite3.connect(path)) as db, db:
             db.execute(f"DELETE FROM {table} WHERE {there}", values)  # noqa: S608 - from the table
         assert flaws(tmp_path), f"{table} may lack {values}"
-        with sqlite3.connect(path) as db:
+        with closing(sqlite3.connect(path)) as db, db:
             db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - marks
-        db.close()
     assert flaws(tmp_path) == ()
 
 

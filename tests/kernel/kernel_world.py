@@ -311,7 +311,8 @@ class World:
     def check(self) -> None:
         """Raises AssertionError where a law is broken."""
         state = self.kernel.state
-        assert not (diff := self.differing()), diff
+        differing = self.differing()
+        assert not differing, "\n".join(differing)
         self._check_places()
         self._check_frames()
         for thread in state.threads.values():

@@ -269,9 +269,11 @@ async def test_a_stream_that_is_left_hangs_up() -> None:
 
 async def test_a_stream_that_is_cancelled_hangs_up() -> None:
     async with provider(streams(*HELLO[:3], hang=True)) as (backend, _, server):
-        with anyio.move_on_after(0.05):
+        with anyio.CancelScope() as scope:
             async with backend.stream(ask()) as stream:
-                [piece async for piece in stream]
+                async for _ in stream:
+                    scope.cancel()  # where it waits for the next piece
+        assert scope.cancelled_caught
         await server.deserted()
 
 
@@ -393,7 +395,8 @@ async def test_another_protocol_goes_on_where_this_one_fails() -> None:
         gc.collect()
 
 
-async def test_a_thousand_streams_that_are_cancelled_leave_no_connection() -> None:
+async def test_hundreds_of_streams_that_are_cancelled_leave_no_connection() -> None:
+    """A thousand, half of them on each loop."""
     async with provider(streams(*HELLO[:3], hang=True), max_concurrent=50) as (backend, _, server):
 
         async def one() -> None:
@@ -404,9 +407,9 @@ async def test_a_thousand_streams_that_are_cancelled_leave_no_connection() -> No
                         await anext(aiter(stream), None)
                     break
 
-        for _ in range(20):
+        for _ in range(10):
             async with anyio.create_task_group() as group:
                 for _ in range(50):
                     group.start_soon(one)
             await server.deserted()
-        assert server.asked == 1000
+        assert server.asked == 500
