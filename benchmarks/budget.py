@@ -39,7 +39,7 @@ from organism.settings import BudgetSettings, Grace, HandlerSettings, Limits, Po
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.frames import Message, Thread
+    from organism.threads.frames import Message, Thread
 
 MANY: Final = 10_000
 WAITING: Final = (1_000, 10_000, 100_000)

@@ -32,18 +32,18 @@ from attrs import define, field
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Organism, Reply, Send, payload
-from organism.facts import Accepted
 from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
 from organism.primitives import BudgetGranted
+from organism.record.facts import Accepted
 from organism.testing import Says, ScriptedModel, differences
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from organism import ThreadHandle
-    from organism.facts import Fact
     from organism.models.contract import Request
+    from organism.record.facts import Fact
 
 BAD: Final = [f"bad-{number}" for number in range(50)]
 HONEST: Final = 20

@@ -36,7 +36,7 @@ from organism.payloads import Vocabulary
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 FREE: dict[str, Any] = {"messages": None, "depth": None, "warn_at": []}
 TEXT = "The quick brown fox jumps over the lazy dog. "

@@ -16,15 +16,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from organism import payload
-from organism.facts import Accepted, Answered, Posted, ThreadOpened
 from organism.journal import MemoryJournal, open_journal
 from organism.journal.codec import content
+from organism.record.facts import Accepted, Answered, Posted, ThreadOpened
 from organism.settings import BudgetSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 TEXT = ("The quick brown fox jumps over the lazy dog. " * 9)[:400]
 

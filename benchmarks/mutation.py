@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-MUTATED: Final = ("organism/budget", "organism/kernel", "organism/frames.py", "organism/dependence.py")
+MUTATED: Final = ("organism/budget", "organism/kernel", "organism/threads/frames.py", "organism/threads/dependence.py")
 TESTS: Final = (
     "tests/budget",
     *(f"tests/kernel/test_{name}.py" for name in (

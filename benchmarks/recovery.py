@@ -25,7 +25,7 @@ from organism import Context, Organism, Reply, Send, payload
 from organism.journal import open_journal
 
 if TYPE_CHECKING:
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 FREE: dict[str, Any] = {"messages": None, "depth": None, "warn_at": []}
 TEXT = ("The quick brown fox jumps over the lazy dog. " * 9)[:400]

@@ -33,17 +33,17 @@ from attrs import define, field
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, Organism, Reply, payload
 from organism.budget.claims import VECTOR
-from organism.facts import CallHeld, CallRefused, CallSettled, Ended, ThreadOpened
 from organism.journal import open_journal
 from organism.models.contract import BackendError, RawUsage, Response
+from organism.record.facts import CallHeld, CallRefused, CallSettled, Ended, ThreadOpened
 from organism.usage import pico
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from organism import ThreadHandle, ThreadResult
-    from organism.facts import Fact
     from organism.models.contract import Request
+    from organism.record.facts import Fact
     from organism.usage import Usage
 
 ROOTS: Final = 40

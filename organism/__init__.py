@@ -5,17 +5,15 @@ The rooms, in the order to read them:
 * ``payloads`` - what can be sent: classes with an XSD, an XML codec, JSON
 * ``settings``, ``message`` - what an organism was told to be; what a handler answers with
 * ``budget`` - hold on the whole path to the root, settle what it did cost, warn
-* ``frames``, ``routing``, ``scheduling`` - who called whom, who may, whose turn it is
-* ``facts``, ``kernel`` - what has happened, and the pure core that decides what follows
-* ``journal``, ``durable`` - the record of facts, and going on from it
+* ``threads`` - who called whom, who may, whose turn it is
+* ``record``, ``kernel`` - what has happened, and the pure core that decides what follows
+* ``journal`` - where the record is kept
 * ``models`` - the router, and one file a provider
 * ``pump``, ``context`` - awaiting handlers; what a handler sees
 * ``agent`` - the built-in model-driven handler
 * ``config``, ``loader``, ``functions`` - organism.yaml to settings; what makes a function a tool
-* ``ingress``, ``conversations``, ``inbox``, ``dead`` - what comes from outside; what people are asked; what failed for good
-* ``audience``, ``histories``, ``calls``, ``metering`` - who hears of facts, and what is told of them
-* ``replay``, ``forking``, ``control`` - a record run again, or gone on with another way; what other processes ask for
-* ``works``, ``organism`` - the running parts; the composition root
+* ``replay`` - a record run again, or gone on with another way
+* ``works``, ``organism`` - the running parts: what comes in, goes on from a record, is told and steered; the composition root
 * ``testing``, ``server``, ``cli`` - for tests of organisms; the simulated model over HTTP; the command line
 """
 

@@ -21,13 +21,11 @@ from organism.errors import (
     HandlerFailedError,
     UnexpectedReplyError,
 )
-from organism.frames import Ask, root_of
 from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.grants import request_problem
 from organism.kernel.recall import CLOCK, Times
 from organism.kernel.sameness import key_of
 from organism.names import ORGANISM
-from organism.outcomes import Failure
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
 from organism.pump.aside import Laid
 from organism.pump.calling import Calling
@@ -39,6 +37,8 @@ from organism.pump.memory import HandlerState, copied
 from organism.pump.threads import run_from_thread
 from organism.results import result_of
 from organism.settings import BudgetSettings, laid_over
+from organism.threads.frames import Ask, root_of
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence

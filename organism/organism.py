@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 import anyio
 from attrs import evolve
 
-from organism import config, dead, inbox
+from organism import config
 from organism.agent import ready
-from organism.audience import Audience
-from organism.bursar import BURSAR
 from organism.config.hooks import hook_problem
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
 from organism.hooks import POINTS
-from organism.ingress import checked_labels
 from organism.kernel import Kernel
 from organism.kernel.sums import ALL
 from organism.models.factories import check_backends
@@ -38,7 +35,11 @@ from organism.pump.bare import BareThread, bare
 from organism.pump.register import Register
 from organism.results import Statistics
 from organism.usage import sums_by
-from organism.works import Works
+from organism.works import dead, inbox
+from organism.works.audience import Audience
+from organism.works.bursar import BURSAR
+from organism.works.ingress import checked_labels
+from organism.works.works import Works
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -46,14 +47,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from organism.calls import CallRow
-    from organism.facts import Fact
     from organism.hooks import Hook, Point
     from organism.journal import MemoryJournal
-    from organism.metering import Metered
     from organism.pump.conversing import ConversationHandle
     from organism.pump.ears import Spoken
     from organism.pump.handles import ThreadHandle
+    from organism.record.calls import CallRow
+    from organism.record.facts import Fact
+    from organism.record.metering import Metered
     from organism.results import DeadMessage, Question
     from organism.settings import Settings
     from organism.usage import Usage
@@ -130,8 +131,7 @@ class Organism:
         offset = time.time() - loop_clock()
         self._now = lambda: offset + loop_clock()
         environ = dict(os.environ)
-        problems = check_backends(self.settings.models, environ=environ)
-        if problems:
+        if problems := check_backends(self.settings.models, environ=environ):
             raise ConfigurationError(problems)
         look_up_all(self.settings.models, self._wall())
         variables = copy_context()

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import fields, frozen
 
 from organism.errors import HandlerFailedError, UnexpectedReplyError
-from organism.facts import Fact
-from organism.outcomes import Warned
 from organism.payloads import encode_json, encode_xml
 from organism.quick import quick
-from organism.restart import Attempt
+from organism.record.facts import Fact
+from organism.threads.outcomes import Warned
+from organism.threads.restart import Attempt
 from organism.usage import Estimate, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from organism.facts import Ended
+    from organism.record.facts import Ended
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from attrs import define, field, frozen
 
-from organism.facts import Accepted, Answered, Dropped, Failed, Retried
 from organism.journal.check import check_journal
 from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
@@ -21,11 +20,12 @@ from organism.models.check import Scenario, Stand, check_backend
 from organism.models.contract import Backend, BackendError, Piece, RawUsage, Request, Response, ToolCall
 from organism.organism import Organism
 from organism.payloads import encode_json
+from organism.record.facts import Accepted, Answered, Dropped, Failed, Retried
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
     from organism.settings import BackendSettings, Settings
 
 NO_USAGE: Final = RawUsage()

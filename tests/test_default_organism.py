@@ -14,7 +14,7 @@ import pytest
 from organism import HandlerFailedError
 from organism.cli.main import execute
 from organism.cli.streams import Streams
-from organism.facts import Asked
+from organism.record.facts import Asked
 from organism.testing import Watched, running
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import attrs
 import pytest
 from attrs import Factory, field, frozen
 
-from organism import facts, payload
+from organism import payload
 from organism.message import Forward, Reply, Send
 from organism.quick import quick
+from organism.record import facts
 from organism.results import ThreadResult
 from organism.usage import Usage
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from organism.agent.history import History
     from organism.agent.speech import Offer, Speech
     from organism.models.completion import Completion
-    from organism.outcomes import Warned
     from organism.settings import AgentSettings
+    from organism.threads.outcomes import Warned
 
 CONTINUED: Final = 2
 """How often one answer is gone on with, and how often in a delivery something is to be written shorter."""

@@ -21,8 +21,8 @@ from organism.agent.speech import Offer
 from organism.agent.summary import Summaries, Summary
 from organism.agent.window import Bounds, Extent, bounds, fits_anyway, surely_beyond, tokens_of
 from organism.errors import HandlerFailedError, ModelError
-from organism.images import CutShort
 from organism.quick import quick
+from organism.record.images import CutShort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from organism.agent.context import AgentContext
     from organism.agent.history import History, Plan
     from organism.models.completion import Completion
-    from organism.outcomes import Warned
     from organism.settings import AgentSettings, Compaction, HandlerSettings
+    from organism.threads.outcomes import Warned
 
 Told = tuple["Sequence[Warned]", "Sequence[Mapping[str, Any]]"]
 """The warnings that a prompt tells of, and the messages that do."""

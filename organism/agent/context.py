@@ -9,25 +9,25 @@ from organism.budget.claims import VECTOR
 from organism.budget.levels import level_of
 from organism.budget.tree import lack, output_room
 from organism.context import Context
-from organism.images import CutShort
 from organism.kernel.notices import exhausted_payload, live
 from organism.kernel.recall import CLOCK
 from organism.models.contract import BackendError
 from organism.pump.failures import failure_of
 from organism.pump.keys import GRACE, completion_of
+from organism.record.images import CutShort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from organism.errors import BudgetExhaustedError, ModelError
-    from organism.frames import Thread
     from organism.models.completion import Call, Completion
     from organism.models.streams import Hearer
-    from organism.outcomes import Failure, Warned
     from organism.payloads.primitives import BudgetExhausted
     from organism.pump.ears import Ears
     from organism.pump.hooking import Hooks
     from organism.settings import Level
+    from organism.threads.frames import Thread
+    from organism.threads.outcomes import Failure, Warned
 
 _OF_CUTS: Final = ("cut:", "prune:", "summary:", CLOCK)
 """With what keys begin that say nothing of how far a delivery had come, since what they stand for comes before a call."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from organism.agent.context import AgentContext
-    from organism.outcomes import Failure, Warned
     from organism.settings import Notices
+    from organism.threads.outcomes import Failure, Warned
 
 Message = dict[str, Any]
 """A chat message."""

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
-from organism import facts
 from organism.budget.caps import NO_LIMIT, caps, figure
 from organism.budget.claims import MESSAGES, VECTOR, Vector
+from organism.record import facts
 from organism.settings import BudgetSettings, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from organism.facts import Fact, Step
-    from organism.images import Ref
     from organism.pump.ears import Spoken
+    from organism.record.facts import Fact, Step
+    from organism.record.images import Ref
 
 REMEMBERED: Final = 4000
 """Characters that are kept of what an agent is writing: more than a terminal shows."""

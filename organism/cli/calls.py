@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, Literal
 
-from organism.calls import COLUMNS, call_rows
 from organism.cli.reading import meant
 from organism.cli.report import money
 from organism.cli.separated import separated
@@ -13,13 +12,14 @@ from organism.cli.tables import counted, table
 from organism.cli.text import cut, one_line
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
+from organism.record.calls import COLUMNS, call_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from organism.calls import CallRow
     from organism.cli.streams import Streams
     from organism.journal import Journal
+    from organism.record.calls import CallRow
 
 _HEAD: Final = ("thread", "handler", "model", "outcome", "need", "tokens", "cost USD", "nearest limit", "was told")
 _WIDE: Final = 20

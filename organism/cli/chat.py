@@ -25,9 +25,9 @@ from organism.cli.sending import handler_of, payload_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunningError, OrganismError
-from organism.facts import Ended
 from organism.organism import Organism
 from organism.payloads import encode_fields
+from organism.record.facts import Ended
 from organism.results import result_of
 from organism.settings import HandlerSettings
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from organism.cli.streams import Streams
-    from organism.facts import Fact
     from organism.pump.handles import ThreadHandle
+    from organism.record.facts import Fact
     from organism.results import ThreadResult
 
 PROMPT: Final = "> "

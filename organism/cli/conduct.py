@@ -17,7 +17,7 @@ from organism.cli.report import partial_text, problem_line, reply_text, usage_ta
 from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.errors import BudgetExhaustedError, JournalError, NotRunningError, OrganismError
-from organism.facts import Resumed
+from organism.record.facts import Resumed
 from organism.settings import StartMessage
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from organism.cli.interrupts import Interrupts
     from organism.cli.live import LiveBoard
     from organism.cli.streams import Streams
-    from organism.facts import Fact
     from organism.organism import Organism
     from organism.pump.handles import ThreadHandle
+    from organism.record.facts import Fact
     from organism.results import Question, ThreadResult
 
 COMPLETED: Final = 0

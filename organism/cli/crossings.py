@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from organism.cli.report import money
 
 if TYPE_CHECKING:
-    from organism.facts import WarningRaised
+    from organism.record.facts import WarningRaised
 
 
 def warning_line(warning: WarningRaised, handler: str) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from organism import facts
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.conduct import DAMAGED
 from organism.cli.journals import OfFile, OfJournal, opened
@@ -16,9 +15,10 @@ from organism.cli.phrases import short
 from organism.cli.reading import facts_of, payload_json
 from organism.cli.tables import instant, table
 from organism.cli.text import cut, one_line
-from organism.control import Order
-from organism.dead import dead_message
 from organism.errors import ConfigurationError, JournalError
+from organism.record import facts
+from organism.works.control import Order
+from organism.works.dead import dead_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from organism.cli.running import PLAIN, OfRun
 from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
-from organism.forking import ForkError, fork_in
 from organism.organism import Organism
+from organism.replay.forking import ForkError, fork_in
 from organism.settings import BudgetSettings, laid_over
 
 if TYPE_CHECKING:

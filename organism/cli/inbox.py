@@ -16,8 +16,8 @@ from organism.cli.questions import inbox_of
 from organism.cli.sending import text_of
 from organism.cli.tables import instant, table
 from organism.cli.text import cut, one_line
-from organism.control import Order
 from organism.errors import ConfigurationError
+from organism.works.control import Order
 
 if TYPE_CHECKING:
     from organism.cli.questions import Waiting

@@ -17,9 +17,9 @@ from attrs import frozen
 from cyclopts import Parameter
 
 from organism.cli.text import one_line
+from organism.config.yamlloader import Loader
 from organism.errors import ConfigurationError
 from organism.journal import Lock, open_journal, owner_of
-from organism.yamlloader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Generator

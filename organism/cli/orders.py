@@ -13,14 +13,14 @@ from organism import config
 from organism.cli.journals import opened, place_of
 from organism.cli.reading import meant
 from organism.cli.text import one_line
-from organism.control import Order, tell, written_down
-from organism.dead import retry_written_down
-from organism.durable import Durable
 from organism.errors import ConfigurationError, JournalError, JournalHeldError
 from organism.journal import owner_of, socket_path
 from organism.kernel import Kernel
 from organism.names import CONVERSATION
 from organism.pump.writer import in_place
+from organism.works.control import Order, tell, written_down
+from organism.works.dead import retry_written_down
+from organism.works.durable import Durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from organism import inbox
 from organism.cli.report import field_lines
 from organism.cli.sending import text_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import ConfigurationError, NoQuestionError, NotRunningError, OrganismError
 from organism.payloads import description, encode_fields
-from organism.routing import answers_to
+from organism.threads.routing import answers_to
+from organism.works import inbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

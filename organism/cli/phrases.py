@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from organism.budget.claims import Charge
-    from organism.facts import CallHeld, Granted
-    from organism.images import CutShort
     from organism.journal.prompts import Prompt
+    from organism.record.facts import CallHeld, Granted
+    from organism.record.images import CutShort
     from organism.usage import Estimate
 
 SHORT: Final = 160

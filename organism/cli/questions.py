@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, field, frozen
 
-from organism import facts
 from organism.cli.reading import facts_of, payload_json
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError
 from organism.names import CONVERSATION
+from organism.record import facts
 from organism.results import Question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from organism.facts import Fact, Step
-    from organism.images import Ref
     from organism.journal import Chain, Journal
+    from organism.record.facts import Fact, Step
+    from organism.record.images import Ref
 
 _SHOWN: Final = 5
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from attrs import define, evolve, field, frozen
 
-from organism import facts
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import content_of
@@ -17,16 +16,17 @@ from organism.journal.contract import Chain
 from organism.journal.standing import CONVERSATION
 from organism.journal.values import PlainPayload
 from organism.names import suggestion
-from organism.outcomes import Warned
 from organism.payloads import encode_json, encode_xml
+from organism.record import facts
 from organism.results import ThreadResult, result_of
+from organism.threads.outcomes import Warned
 from organism.usage import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from organism.facts import Fact, Step
     from organism.journal import Journal
+    from organism.record.facts import Fact, Step
 
 _SHOWN: Final = 5
 

@@ -12,9 +12,9 @@ from organism.cli.logs import logging_to
 from organism.cli.reading import meant
 from organism.cli.tables import counted
 from organism.cli.text import harmless, one_line
-from organism.durable import payload_classes
 from organism.payloads import Vocabulary
 from organism.replay import replay as replayed
+from organism.works.durable import payload_classes
 
 if TYPE_CHECKING:
     from organism.cli.streams import Streams

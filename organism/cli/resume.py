@@ -6,8 +6,8 @@ from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given
 from organism.cli.journals import check_there, place_of
 from organism.cli.orders import told
 from organism.cli.running import PLAIN, OfRun
-from organism.control import Order
 from organism.organism import Organism
+from organism.works.control import Order
 
 
 def resume(

@@ -23,7 +23,7 @@ from organism.cli.logs import logging_to
 from organism.cli.text import one_line
 from organism.config import account_names
 from organism.errors import ConfigurationError
-from organism.facts import WarningRaised
+from organism.record.facts import WarningRaised
 from organism.settings import NOTHING
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.cli.streams import Streams
-    from organism.facts import Fact
     from organism.organism import Organism
+    from organism.record.facts import Fact
     from organism.settings import Settings, StartMessage
 
 

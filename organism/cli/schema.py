@@ -9,11 +9,11 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.check import loaded
-from organism.durable import payload_classes
 from organism.errors import ConfigurationError
 from organism.journal import codec
 from organism.payloads import NAMESPACE, describe, json_schema_of_all, xsd_of_all
 from organism.payloads.primitives import ALL
+from organism.works.durable import payload_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

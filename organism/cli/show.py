@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from organism import facts
 from organism.cli.amounts import limits_text
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, OfThread, is_owned, opened
@@ -21,6 +20,7 @@ from organism.errors import JournalError
 from organism.journal.prompts import requests
 from organism.journal.standing import CONVERSATION
 from organism.names import successor_of
+from organism.record import facts
 from organism.results import result_of
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from organism.cli.reading import Meant, ThreadRow
     from organism.cli.story import Line
-    from organism.facts import Fact
     from organism.journal import Journal
+    from organism.record.facts import Fact
     from organism.results import ThreadResult
     from organism.usage import Estimate
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, frozen
 
-from organism import facts
 from organism.cli.amounts import limits_text
 from organism.cli.crossings import figure_text, warning_line
 from organism.cli.phrases import (
@@ -32,14 +31,15 @@ from organism.cli.tables import counted
 from organism.cli.text import one_line, wrapped
 from organism.cli.waits import Waits
 from organism.names import CONVERSATION
-from organism.outcomes import Failure
+from organism.record import facts
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from organism.facts import Fact, Posted, Step
-    from organism.images import Ref
     from organism.journal.prompts import Prompt
+    from organism.record.facts import Fact, Posted, Step
+    from organism.record.images import Ref
 
 
 _NAMED: Final = 4

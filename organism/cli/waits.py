@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from organism import facts
-from organism.images import Ref
+from organism.record import facts
+from organism.record.images import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from organism.facts import Fact, Posted, Step
+    from organism.record.facts import Fact, Posted, Step
 
 
 @define(eq=False)

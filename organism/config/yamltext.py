@@ -14,7 +14,7 @@ from yaml.reader import ReaderError
 from organism.config.places import FILE, Mistakes, Path, Place, shown
 from organism.config.scalars import unclear
 from organism.config.tree import MAX_DEPTH, MAX_NODES, Entry, Items, Node, Scalar, Table, kind_of
-from organism.yamlloader import Loader
+from organism.config.yamlloader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

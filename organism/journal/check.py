@@ -11,7 +11,10 @@ from attrs import evolve
 
 from organism.budget.claims import Charge
 from organism.errors import JournalError
-from organism.facts import (
+from organism.journal import forms
+from organism.journal.chain import Head, canonical, content_of, seal, verify
+from organism.primitives import BudgetEstimate
+from organism.record.facts import (
     Accepted,
     Answered,
     CallHeld,
@@ -24,19 +27,16 @@ from organism.facts import (
     Spawned,
     ThreadOpened,
 )
-from organism.images import Image, ThreadImage
-from organism.journal import forms
-from organism.journal.chain import Head, canonical, content_of, seal, verify
-from organism.outcomes import Failure
-from organism.primitives import BudgetEstimate
+from organism.record.images import Image, ThreadImage
 from organism.settings import BudgetSettings, Limits
+from organism.threads.outcomes import Failure
 from organism.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from organism.facts import Fact
     from organism.journal.contract import Journal
+    from organism.record.facts import Fact
 
 FOREIGN: Final = (
     "", ".", "..", "../up", "a", "A", "a/b", "a_b", "a_2fb", "a\\b", "_", "__", "con", "CON", "nul.jsonl", "a\0b", "a\nb",

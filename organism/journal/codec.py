@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from attrs import fields, has
 
-from organism import facts
 from organism.errors import JournalError, OrganismError
 from organism.journal.chain import utf8
 from organism.journal.forms import Object, Tagged, form_of, slots
@@ -19,15 +18,16 @@ from organism.journal.secrets import without_secrets
 from organism.journal.texts import LONGEST, root_mark, whole
 from organism.journal.values import Misread
 from organism.journal.writers import ByClass, line_writer, string
-from organism.outcomes import Failure, Warned
+from organism.record import facts
+from organism.threads.outcomes import Failure, Warned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from organism.facts import Fact
     from organism.journal.secrets import Marked
     from organism.journal.texts import Texts
     from organism.payloads import Vocabulary
+    from organism.record.facts import Fact
 
 FORMAT: Final = 2
 """The version of what is written. It changes with every change that a reader of the last one would misunderstand."""

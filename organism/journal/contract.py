@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from organism.errors import JournalError
-    from organism.facts import Fact
+    from organism.record.facts import Fact
     from organism.usage import Spending
 
 
@@ -55,7 +55,7 @@ class Journal(Protocol):
         ...
 
     def recall(self, root: str) -> Sequence[Fact]:
-        """The facts from the last :class:`organism.facts.Snapshot` on, which is the first of them; all where there is none.
+        """The facts from the last :class:`organism.record.facts.Snapshot` on, which is the first of them; all where there is none.
 
         Of the chain these are checked. Raises JournalError.
         """

@@ -9,7 +9,6 @@ from io import FileIO
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
-from organism.facts import Snapshot
 from organism.journal.chain import canonical, content_of, head_of
 from organism.journal.codec import content, decode
 from organism.journal.folder_flaws import flaws_of
@@ -20,17 +19,18 @@ from organism.journal.lines import End, LineFiles
 from organism.journal.presence import Presence, barred
 from organism.journal.room import make_folder
 from organism.journal.standing import CONVERSATION, Ledger, Standing
+from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from organism.facts import Fact
     from organism.journal.contract import Chain
     from organism.journal.disk import Disk
     from organism.journal.lock import Lock
     from organism.journal.secrets import Marked
     from organism.payloads import Vocabulary
+    from organism.record.facts import Fact
     from organism.usage import Spending
 
 _log: Final = logging.getLogger("organism.journal")

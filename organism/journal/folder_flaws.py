@@ -14,9 +14,9 @@ from organism.journal.standing import Standing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from organism.facts import Fact
     from organism.journal.folder_index import Index, Summary
     from organism.journal.lines import End, LineFiles
+    from organism.record.facts import Fact
 
 
 def flaws_of(

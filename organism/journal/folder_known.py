@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from organism.facts import Snapshot
 from organism.journal.chain import Head
 from organism.journal.contract import Chain
 from organism.journal.folder_index import Summary
 from organism.journal.lines import End
 from organism.journal.standing import Standing
+from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 
 @define

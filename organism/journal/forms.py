@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Union, get_args
 
 from attrs import NOTHING, fields, frozen, has
 
-from organism.facts import Ended
 from organism.journal.values import MARK, Misread, PlainPayload, amount_of, is_instant, opened, payload_of
-from organism.outcomes import Failure, Warned
+from organism.record.facts import Ended
+from organism.threads.outcomes import Failure, Warned
 
 if TYPE_CHECKING:
     from organism.payloads import Vocabulary

@@ -6,19 +6,19 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from organism.errors import JournalError
-from organism.facts import Snapshot
 from organism.journal.chain import Head, content_of, seal
 from organism.journal.codec import content, decode
 from organism.journal.contract import Chain
 from organism.journal.imported import checked
 from organism.journal.standing import Ledger, Standing
+from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from organism.facts import Fact
     from organism.journal.secrets import Marked
     from organism.payloads import Vocabulary
+    from organism.record.facts import Fact
     from organism.usage import Spending
 
 

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, frozen
 
 from organism.errors import JournalError
-from organism.facts import Ended
 from organism.journal.chain import canonical
 from organism.journal.codec import content, encode_lost
 from organism.journal.lines import LineFiles
+from organism.record.facts import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from organism.facts import Fact
     from organism.journal.disk import Disk
     from organism.journal.secrets import Marked
+    from organism.record.facts import Fact
 
 _log: Final = logging.getLogger("organism.journal")
 

@@ -13,7 +13,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
-from organism.facts import Forked
 from organism.journal.chain import canonical, content_of
 from organism.journal.codec import contents, decode
 from organism.journal.imported import checked
@@ -24,16 +23,17 @@ from organism.journal.sqlite_flaws import SUMS, SqliteFlaws
 from organism.journal.sqlite_reader import blob, text_of
 from organism.journal.standing import CONVERSATION, Ledger, Standing
 from organism.journal.texts import marked_bytes, root_mark
+from organism.record.facts import Forked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from organism.facts import Fact
     from organism.journal.lock import Lock
     from organism.journal.secrets import Marked
     from organism.journal.sqlite_reader import Row
     from organism.payloads import Vocabulary
+    from organism.record.facts import Fact
 
 PATIENCE: Final = 5.0
 """Seconds that one process waits for another that is writing."""

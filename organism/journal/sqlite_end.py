@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from organism.errors import JournalError
-from organism.facts import Snapshot
 from organism.journal.chain import sealed_hash
 from organism.journal.standing import Ledger, Standing
 from organism.journal.texts import root_mark
+from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from organism.facts import Fact
     from organism.journal.sqlite_reader import Row
+    from organism.record.facts import Fact
 
 COLUMNS: Final = 4
 """Of an entry: its chain, number, hash and body."""

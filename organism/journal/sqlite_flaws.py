@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
-from organism.facts import Snapshot
 from organism.journal.sqlite_reader import COLUMNS, WAY_OUT, Row, SqliteReader, blob, text_of
 from organism.journal.standing import Ledger, Standing
+from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
-    from organism.facts import Fact
     from organism.journal.standing import Key, Sums
     from organism.payloads import Vocabulary
+    from organism.record.facts import Fact
     from organism.usage import Spending
 
 WAY_OUT: Final = (

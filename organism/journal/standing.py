@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import fields
 
-from organism import facts
 from organism.budget.claims import MESSAGES, VECTOR
 from organism.journal.writers import json_text
 from organism.names import ACCOUNT
+from organism.record import facts
 from organism.usage import Reached, Spending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 CONVERSATION: Final = "conversation:"
 """How the ids of chains begin that hold a conversation: it lasts, and is over while none of its turns is open."""

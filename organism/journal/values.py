@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from attrs import asdict, frozen
 
 from organism.errors import PayloadError
-from organism.outcomes import Failure
 from organism.payloads import encode_json, encode_xml, is_payload
 from organism.payloads.primitives import FailureCode
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from organism.payloads import Vocabulary

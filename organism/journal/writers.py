@@ -16,19 +16,19 @@ from typing import Any, Final, TypeVar, assert_never, cast
 
 from attrs import frozen
 
-from organism.facts import Answered
 from organism.generated import Source
 from organism.journal import forms
 from organism.journal.literals import Literal
 from organism.journal.texts import ANSWERED, NAMESPACE, PAYLOAD, ROOT, Fragment, Texts, json_of, marked, xml_of
 from organism.journal.values import MARK, closed
-from organism.outcomes import Failure
 from organism.payloads import encode_xml
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import attribute_text
 from organism.payloads.lexical import LEXIS, bytes_text, decimal_text
 from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, present
+from organism.record.facts import Answered
 from organism.settings import BudgetSettings
+from organism.threads.outcomes import Failure
 from organism.usage import Usage
 
 Plain = Callable[[Any], str]

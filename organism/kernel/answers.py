@@ -9,16 +9,16 @@ from attrs import define, frozen
 from organism.budget.caps import caps, figure
 from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.tree import Lack, Node, bears_depth, lack_of_one
-from organism.dependence import would_wait_for_ever
 from organism.errors import BudgetExhaustedError, HandlerFailedError
-from organism.frames import Frame, Message, Thread, shared_by
 from organism.kernel.crowding import too_crowded, too_nested
 from organism.kernel.sendable import remember_met, whom_before, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
-from organism.outcomes import Failure
-from organism.routing import Misdirected, Route, check_address
 from organism.settings import BudgetSettings
+from organism.threads.dependence import would_wait_for_ever
+from organism.threads.frames import Frame, Message, Thread, shared_by
+from organism.threads.outcomes import Failure
+from organism.threads.routing import Misdirected, Route, check_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

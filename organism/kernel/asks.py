@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from organism import facts
 from organism.budget.tree import has_reached, lack_of_one
-from organism.dependence import is_below, unanswered
-from organism.frames import descendants, root_of
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, too_many_messages
 from organism.kernel.carrying import open_at
 from organism.kernel.crowding import too_crowded
@@ -16,14 +13,17 @@ from organism.kernel.recall import note_clock, remember
 from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
 from organism.names import ORGANISM
-from organism.outcomes import Failure
+from organism.record import facts
+from organism.threads.dependence import is_below, unanswered
+from organism.threads.frames import descendants, root_of
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
-    from organism.frames import Ask, Message, Thread
     from organism.kernel.book import Book
     from organism.kernel.ends import Ends
     from organism.kernel.state import State
     from organism.settings import BudgetSettings
+    from organism.threads.frames import Ask, Message, Thread
 
 
 class Asks:

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
-from organism import facts
 from organism.budget.claims import CALLS, Charge, Claim, Crossing
 from organism.budget.tree import Lack, Node
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
-from organism.frames import Message, Thread, root_of
 from organism.kernel.answers import exhausted_error
 from organism.kernel.charges import abandoned_charge, add_hold, apply_charge, note_text
 from organism.kernel.conversations import SCOPE, apply_conversation_limits
@@ -23,13 +21,15 @@ from organism.kernel.prompts import Prompt, prompted
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.warnings import fire_rest, note_crossings
 from organism.kernel.windows import held_at, roll_hint
+from organism.record import facts
+from organism.threads.frames import Message, Thread, root_of
 
 if TYPE_CHECKING:
-    from organism.frames import Conversation
-    from organism.images import Kept
     from organism.kernel.book import Book
     from organism.kernel.state import State
+    from organism.record.images import Kept
     from organism.settings import BudgetSettings
+    from organism.threads.frames import Conversation
     from organism.usage import Tally
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from organism.dependence import unanswered
-from organism.frames import Frame, Message, ThreadKind, shared_by
 from organism.kernel.failures import climb
 from organism.kernel.opening import open_thread
 from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.message import Send
-from organism.outcomes import Failure
-from organism.routing import Route
+from organism.threads.dependence import unanswered
+from organism.threads.frames import Frame, Message, ThreadKind, shared_by
+from organism.threads.outcomes import Failure
+from organism.threads.routing import Route
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.frames import Thread
     from organism.kernel.answers import Planned, Target
     from organism.kernel.state import State
+    from organism.threads.frames import Thread
 
 
 def above_new(parent: Frame | None, sender: Frame, thread: Thread) -> Frame | None:

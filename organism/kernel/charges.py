@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from organism.budget.caps import figure
 from organism.budget.claims import CALLS, MESSAGES, TOKENS, VECTOR, Charge
 from organism.budget.tree import Node, note_details, put_back
-from organism.frames import Thread, root_of
 from organism.kernel.outcome import amend, seal
 from organism.kernel.windows import path_of
-from organism.outcomes import Failure
+from organism.threads.frames import Thread, root_of
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

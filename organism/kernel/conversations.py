@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, frozen
 
-from organism import facts
 from organism.budget.caps import caps
 from organism.budget.tree import Node, set_caps
 from organism.errors import BudgetExhaustedError
-from organism.frames import Conversation, root_of
-from organism.outcomes import Memory
+from organism.record import facts
 from organism.settings import NOTHING, BudgetSettings, Policy
+from organism.threads.frames import Conversation, root_of
+from organism.threads.outcomes import Memory
 
 if TYPE_CHECKING:
-    from organism.frames import Thread
     from organism.kernel.inbox import Inbox
     from organism.kernel.pools import Pools
-    from organism.outcomes import Warned
+    from organism.threads.frames import Thread
+    from organism.threads.outcomes import Warned
 
 SCOPE = "conversation"
 

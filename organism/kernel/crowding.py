@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from organism.frames import root_of
-from organism.outcomes import Failure
+from organism.threads.frames import root_of
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from organism.budget.tree import Node
-    from organism.frames import Message
     from organism.kernel.state import State
+    from organism.threads.frames import Message
 
 MOST_NESTED: Final = 100
 """Budgets on the way up from a sub-thread. The record of how a thread ended holds those of all below it, each in the one above:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from organism import facts
-from organism.frames import root_of
 from organism.kernel.opening import open_thread
 from organism.names import ORGANISM
 from organism.payloads.primitives import DeadLetter
+from organism.record import facts
+from organism.threads.frames import root_of
 
 if TYPE_CHECKING:
-    from organism.frames import Message
-    from organism.images import Ref
     from organism.kernel.book import Book
     from organism.kernel.state import State
-    from organism.outcomes import Failure
-    from organism.restart import Attempt
+    from organism.record.images import Ref
+    from organism.threads.frames import Message
+    from organism.threads.outcomes import Failure
+    from organism.threads.restart import Attempt
 
 
 KEPT: Final = 1000

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism import facts
 from organism.budget.claims import MESSAGES
-from organism.frames import descendants, root_of
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.failures import climb
 from organism.kernel.steps import ref_of
+from organism.record import facts
+from organism.threads.frames import descendants, root_of
 
 if TYPE_CHECKING:
-    from organism.frames import Message, Thread
     from organism.kernel.answers import Refusal
     from organism.kernel.book import Book
     from organism.kernel.calls import Calls
     from organism.kernel.state import State
-    from organism.outcomes import Failure
+    from organism.threads.frames import Message, Thread
+    from organism.threads.outcomes import Failure
 
 
 class Ends:

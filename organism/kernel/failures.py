@@ -8,8 +8,8 @@ from organism.names import ORGANISM
 from organism.payloads.primitives import HandlerFailed
 
 if TYPE_CHECKING:
-    from organism.frames import Ask, Frame, Thread
-    from organism.outcomes import Failure
+    from organism.threads.frames import Ask, Frame, Thread
+    from organism.threads.outcomes import Failure
 
 
 class Changes(Protocol):

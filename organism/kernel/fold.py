@@ -8,12 +8,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, assert_never
 
-from organism import facts
 from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
 from organism.budget.tree import fire, take
-from organism.dependence import is_below
-from organism.frames import Ask, Frame, Thread, chain_of, descendants, root_of
 from organism.kernel.carrying import above_new
 from organism.kernel.charges import add_hold, apply_charge, note_text
 from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
@@ -29,18 +26,21 @@ from organism.kernel.state import State
 from organism.kernel.warnings import enter_warning, tell
 from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, CONVERSATION
-from organism.outcomes import Failure, Warned
-from organism.restart import Attempt
-from organism.routing import routes
+from organism.record import facts
+from organism.threads.dependence import is_below
+from organism.threads.frames import Ask, Frame, Thread, chain_of, descendants, root_of
+from organism.threads.outcomes import Failure, Warned
+from organism.threads.restart import Attempt
+from organism.threads.routing import routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from organism.budget.tree import Node
-    from organism.facts import Fact, Step
-    from organism.frames import Message
-    from organism.images import Ref
+    from organism.record.facts import Fact, Step
+    from organism.record.images import Ref
     from organism.settings import Settings
+    from organism.threads.frames import Message
 
 
 class Fold:

@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
-from organism import facts
 from organism.budget.caps import NO_LIMIT, figure
 from organism.budget.claims import COST, VECTOR
-from organism.frames import Thread, root_of
 from organism.kernel.answers import depth_limit
 from organism.kernel.limits import apply_limits
 from organism.kernel.outcome import used
 from organism.kernel.recall import Done, remember
 from organism.kernel.times import running_time
 from organism.names import ORGANISM, suggestion
-from organism.outcomes import Outlay
+from organism.record import facts
 from organism.settings import UNITS
+from organism.threads.frames import Thread, root_of
+from organism.threads.outcomes import Outlay
 from organism.usage import PICO_PER_USD, Estimate, added, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from organism.budget.tree import Node
-    from organism.frames import Message
     from organism.kernel.book import Book
     from organism.kernel.calls import Calls
     from organism.kernel.state import State
     from organism.kernel.times import Times
     from organism.payloads.primitives import BudgetEstimate, BudgetRequest
     from organism.settings import BudgetSettings
+    from organism.threads.frames import Message
 
 GRANTABLE: Final = tuple(unit for unit in UNITS if unit != "depth")
 """What can be asked for."""

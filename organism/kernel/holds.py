@@ -8,10 +8,10 @@ from attrs import define
 
 from organism.budget.claims import Vector
 from organism.budget.tree import Node
-from organism.frames import Message, Thread
+from organism.threads.frames import Message, Thread
 
 if TYPE_CHECKING:
-    from organism.images import Ref
+    from organism.record.images import Ref
 
 
 @define(eq=False, kw_only=True)

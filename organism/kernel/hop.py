@@ -10,20 +10,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from organism import facts
 from organism.budget.tree import bears_one, charge_messages, has_reached
-from organism.frames import Ask, Frame, Message, Thread
 from organism.kernel.sendable import is_plain, whom_before
 from organism.kernel.steps import posted, ref
 from organism.kernel.warnings import note_crossings, post_notices
 from organism.message import Forward, Outgoing, Reply, Send
+from organism.record import facts
+from organism.threads.frames import Ask, Frame, Message, Thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from organism.kernel.book import Book
     from organism.kernel.state import State
-    from organism.routing import Route
+    from organism.threads.routing import Route
 
 
 _KINDS: Final[dict[type[Outgoing], str]] = {Send: "send", Forward: "forward", Reply: "reply"}

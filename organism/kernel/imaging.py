@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from organism.budget.claims import six
-from organism.frames import Ask, Conversation, Frame, Message, Thread, descendants
-from organism.images import (
+from organism.kernel.recall import Done, Times
+from organism.kernel.steps import ref, ref_of
+from organism.record.images import (
     ConversationImage,
     CutShort,
     FrameImage,
@@ -20,9 +21,8 @@ from organism.images import (
     Recalled,
     ThreadImage,
 )
-from organism.kernel.recall import Done, Times
-from organism.kernel.steps import ref, ref_of
-from organism.outcomes import Ending, Outlay, Troubles
+from organism.threads.frames import Ask, Conversation, Frame, Message, Thread, descendants
+from organism.threads.outcomes import Ending, Outlay, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from organism.budget.tree import Node
     from organism.kernel.holds import Hold
     from organism.kernel.state import State
-    from organism.outcomes import Warned
+    from organism.threads.outcomes import Warned
 
 
 def image_of(state: State, whole: Thread | Conversation) -> Image:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.frames import root_of
+from organism.threads.frames import root_of
 
 if TYPE_CHECKING:
-    from organism.frames import Message, Thread
+    from organism.threads.frames import Message, Thread
 
 
 class Inbox:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from organism.frames import Frame, Message
-    from organism.images import Ref
+    from organism.record.images import Ref
+    from organism.threads.frames import Frame, Message
 
 
 class Index:

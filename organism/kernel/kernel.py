@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
-from organism import facts
 from organism.budget.claims import MESSAGES
 from organism.budget.tree import bears_depth, has_reached
 from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
-from organism.frames import Thread, root_of
 from organism.kernel.answers import (
     Goal,
     Refusal,
@@ -39,23 +37,25 @@ from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
 from organism.kernel.windows import roll_hint
-from organism.outcomes import Failure
 from organism.payloads.primitives import ALL as PRIMITIVES
-from organism.routing import Misdirected, check_address, routes
+from organism.record import facts
+from organism.threads.frames import Thread, root_of
+from organism.threads.outcomes import Failure
+from organism.threads.routing import Misdirected, check_address, routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from organism.budget.tree import Lack
-    from organism.facts import Fact
-    from organism.frames import Message
-    from organism.images import CutShort
     from organism.kernel.answers import Planned
     from organism.kernel.conversations import Beginning
     from organism.message import Outgoing
-    from organism.outcomes import Warned
-    from organism.routing import Route
+    from organism.record.facts import Fact
+    from organism.record.images import CutShort
     from organism.settings import BudgetSettings, Settings
+    from organism.threads.frames import Message
+    from organism.threads.outcomes import Warned
+    from organism.threads.routing import Route
 
 
 @final

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from organism.budget.claims import NOTHING
 from organism.budget.tree import Lack
 from organism.budget.waiting import lacking
-from organism.dependence import is_below, needed_by, needed_in
-from organism.frames import Message, descendants, pending
 from organism.kernel.streams import held_by
+from organism.threads.dependence import is_below, needed_by, needed_in
+from organism.threads.frames import Message, descendants, pending
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from organism.budget.claims import Vector
     from organism.budget.tree import Node
     from organism.budget.waiting import Waiter
-    from organism.frames import Frame, Thread
     from organism.kernel.holds import Hold
     from organism.kernel.state import State
+    from organism.threads.frames import Frame, Thread
 
     Owner = Message | Thread
     """Whose call or stream it is: a delivery's, or a thread's without handlers."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from organism.restart import Past
+from organism.threads.restart import Past
 
 if TYPE_CHECKING:
-    from organism.frames import Message
     from organism.kernel.state import State
-    from organism.restart import Attempt
+    from organism.threads.frames import Message
+    from organism.threads.restart import Attempt
 
 
 def put_back(state: State, message: Message, attempt: Attempt, *, placed: bool) -> None:

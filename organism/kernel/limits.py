@@ -9,8 +9,8 @@ from organism.budget.tree import set_caps
 from organism.kernel.conversations import turn_policy
 
 if TYPE_CHECKING:
-    from organism.frames import Conversation, Thread
     from organism.settings import BudgetSettings
+    from organism.threads.frames import Conversation, Thread
 
 
 def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:

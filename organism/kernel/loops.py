@@ -6,15 +6,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from organism.budget.claims import Crossing
-from organism.frames import root_of
 from organism.kernel.warnings import raise_crossing
-from organism.outcomes import Failure
+from organism.threads.frames import root_of
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
-    from organism.frames import Message
     from organism.kernel.rings import Repeated
     from organism.kernel.state import State
     from organism.settings import Loops
+    from organism.threads.frames import Message
 
 UNIT: Final = "repeats"
 """What warnings of loops count. It is a unit of its own: rows of ``messages`` tell of a budget, and of nothing else."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
-from organism.images import Nearest
+from organism.record.images import Nearest
 
 if TYPE_CHECKING:
     from organism.budget.claims import Vector
     from organism.budget.tree import Node
-    from organism.frames import Thread
+    from organism.threads.frames import Thread
 
 
 def marks(thread: Thread, tags: tuple[str, ...]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from organism.budget.tree import Node
-    from organism.frames import Thread
-    from organism.outcomes import Failure, Warned
+    from organism.threads.frames import Thread
+    from organism.threads.outcomes import Failure, Warned
 
 WORDS: Final[Mapping[str, str]] = {
     "tokens": "tokens", "input_tokens": "input tokens", "output_tokens": "output tokens", "cost_usd": "USD",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from organism import facts
 from organism.budget.caps import caps
 from organism.budget.tree import Node
-from organism.frames import Conversation, Frame, Thread, ThreadKind
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.conversations import join, turn_policy
 from organism.kernel.steps import ref
 from organism.payloads.frozendict import FrozenDict
+from organism.record import facts
+from organism.threads.frames import Conversation, Frame, Thread, ThreadKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,14 +9,14 @@ from attrs import evolve
 
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
-from organism.facts import Ended
-from organism.outcomes import Outlay
+from organism.record.facts import Ended
+from organism.threads.outcomes import Outlay
 from organism.usage import usage_of
 
 if TYPE_CHECKING:
     from organism.budget.tree import Node
-    from organism.frames import Thread
-    from organism.outcomes import Failure, Warned
+    from organism.threads.frames import Thread
+    from organism.threads.outcomes import Failure, Warned
     from organism.usage import Usage
 
 GRAVITY: Final = ("completed", "exhausted", "failed", "stopped", "cancelled")

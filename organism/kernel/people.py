@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from organism import facts
 from organism.message import Reply
-from organism.outcomes import Failure
+from organism.record import facts
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from organism.frames import Message, Thread
     from organism.kernel.book import Book
     from organism.kernel.state import State
     from organism.message import Outgoing
+    from organism.threads.frames import Message, Thread
 
 
 class Deliveries(Protocol):

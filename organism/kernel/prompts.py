@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from organism.images import Prompted
+from organism.record.images import Prompted
 
 if TYPE_CHECKING:
     from organism.kernel.holds import Hold

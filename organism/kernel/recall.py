@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
-from organism import facts
 from organism.kernel.steps import ref_of
+from organism.record import facts
 
 if TYPE_CHECKING:
-    from organism.frames import Message
     from organism.kernel.state import State
+    from organism.threads.frames import Message
 
 CLOCK: Final = "clock"
 """The key of all that a delivery has read from the clock, in its order."""
@@ -39,7 +39,7 @@ def remember(message: Message | None, key: str, answer: Any) -> None:
     """Keeps what a delivery was answered, while facts are recorded: run again after a crash, it is answered the same (R21).
 
     ``answer`` is an Ask, the id of a spawned thread, (text, Kept) of a completion, a :class:`Times`, a :class:`Done`, or a
-    :class:`organism.images.CutShort`.
+    :class:`organism.record.images.CutShort`.
     """
     if message is not None and key:
         dealings = message.have_dealings()

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from organism import facts
-from organism.frames import Thread, descendants
 from organism.kernel.charges import abandoned_charge
 from organism.kernel.fold import Fold
 from organism.kernel.sums import ALL
-from organism.outcomes import Failure
-from organism.restart import Past
+from organism.record import facts
+from organism.threads.frames import Thread, descendants
+from organism.threads.outcomes import Failure
+from organism.threads.restart import Past
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from organism.facts import Fact
-    from organism.frames import Message
     from organism.kernel.kernel import Kernel
     from organism.kernel.state import State
+    from organism.record.facts import Fact
+    from organism.threads.frames import Message
     from organism.usage import Spending, Tally
 
 

@@ -10,7 +10,6 @@ from attrs import evolve
 from organism.budget.caps import caps
 from organism.budget.claims import NOTHING
 from organism.budget.tree import Node, aim
-from organism.frames import Ask, Conversation, Frame, Message, Thread, chain_of, root_of
 from organism.kernel.charges import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
@@ -18,11 +17,14 @@ from organism.kernel.later import take_back
 from organism.kernel.opening import enter_thread
 from organism.kernel.recall import Done, Times
 from organism.kernel.windows import path_of
-from organism.outcomes import Ending, Memory, Outlay, Troubles
 from organism.settings import BudgetSettings
+from organism.threads.frames import Ask, Conversation, Frame, Message, Thread, chain_of, root_of
+from organism.threads.outcomes import Ending, Memory, Outlay, Troubles
 
 if TYPE_CHECKING:
-    from organism.images import (
+    from organism.kernel.index import Index
+    from organism.kernel.state import State
+    from organism.record.images import (
         ConversationImage,
         FrameImage,
         HoldImage,
@@ -32,9 +34,7 @@ if TYPE_CHECKING:
         Ref,
         ThreadImage,
     )
-    from organism.kernel.index import Index
-    from organism.kernel.state import State
-    from organism.outcomes import Warned
+    from organism.threads.outcomes import Warned
 
 
 def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image) -> dict[str, Thread]:

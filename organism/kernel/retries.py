@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism import facts
-from organism.frames import root_of
 from organism.kernel.dead import Letters
 from organism.kernel.later import put_back
 from organism.kernel.recall import note_clock
 from organism.kernel.steps import ref_of
-from organism.outcomes import Failure
-from organism.restart import Attempt, again_at, draw_of, is_dead
+from organism.record import facts
+from organism.threads.frames import root_of
+from organism.threads.outcomes import Failure
+from organism.threads.restart import Attempt, again_at, draw_of, is_dead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from organism.frames import Message, Thread
     from organism.kernel.asks import Asks
     from organism.kernel.book import Book
     from organism.kernel.ends import Ends
     from organism.kernel.state import State
+    from organism.threads.frames import Message, Thread
 
 
 class Retries:

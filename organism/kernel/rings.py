@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, frozen
 
 from organism.errors import OrganismError
-from organism.frames import Message, Thread, root_of
-from organism.images import RingImage
 from organism.names import ORGANISM
 from organism.payloads import encode_xml
+from organism.record.images import RingImage
+from organism.threads.frames import Message, Thread, root_of
 
 if TYPE_CHECKING:
     from organism.settings import Loops

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from organism.frames import Message
+    from organism.threads.frames import Message
 
 
 def key_of(message: Message) -> str:

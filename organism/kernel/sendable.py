@@ -11,7 +11,7 @@ from organism.payloads.soundness import check_alone
 
 if TYPE_CHECKING:
     from organism.kernel.state import State
-    from organism.routing import Route
+    from organism.threads.routing import Route
 
 _KINDS: Final = 1000
 """Payload classes that are remembered as plain. A handler may make any number of classes."""

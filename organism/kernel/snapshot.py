@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, astuple
 
-from organism.frames import Below
 from organism.names import ACCOUNT
-from organism.outcomes import Ending, Outlay, Troubles
+from organism.threads.frames import Below
+from organism.threads.outcomes import Ending, Outlay, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from organism.budget.tree import Node
-    from organism.frames import Conversation, Frame, Message, Thread
     from organism.kernel.state import State
+    from organism.threads.frames import Conversation, Frame, Message, Thread
 
 
 def snapshot(state: State) -> dict[str, Any]:

@@ -10,11 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
-from organism import facts
 from organism.budget.tree import Node, charge_messages
 from organism.budget.waiting import Line
-from organism.dependence import leaving, unanswered
-from organism.frames import Ask, Conversation, Frame, Message, Thread, descendants, pending, root_of
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
 from organism.kernel.inbox import Inbox
@@ -26,20 +23,23 @@ from organism.kernel.steps import posted, ref, ref_of
 from organism.kernel.streams import held_by_streams
 from organism.kernel.sums import Sums
 from organism.names import CONVERSATION, ORGANISM
-from organism.outcomes import Failure, Memory
-from organism.scheduling import Schedule
+from organism.record import facts
 from organism.settings import Policy
+from organism.threads.dependence import leaving, unanswered
+from organism.threads.frames import Ask, Conversation, Frame, Message, Thread, descendants, pending, root_of
+from organism.threads.outcomes import Failure, Memory
+from organism.threads.scheduling import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from organism.budget.caps import Caps
-    from organism.images import Ref
     from organism.kernel.holds import Hold
     from organism.kernel.index import Index
     from organism.payloads.construction import Check
-    from organism.routing import Route, Routes
+    from organism.record.images import Ref
     from organism.settings import BudgetSettings, Settings
+    from organism.threads.routing import Route, Routes
 
 NO_REPLY: Final = Failure("no_reply", "the callee finished without a reply")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, overload
 
-from organism import facts
-from organism.routing import answer_names
+from organism.record import facts
+from organism.threads.routing import answer_names
 
 if TYPE_CHECKING:
-    from organism.frames import Frame, Message, Thread
-    from organism.images import Ref
-    from organism.outcomes import Warned
+    from organism.record.images import Ref
+    from organism.threads.frames import Frame, Message, Thread
+    from organism.threads.outcomes import Warned
 
 
 def ref_of(message: Message) -> Ref:

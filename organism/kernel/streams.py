@@ -6,17 +6,17 @@ from operator import add
 from typing import TYPE_CHECKING
 
 from organism.budget.claims import NOTHING
-from organism.dependence import waits_for
-from organism.frames import Message
 from organism.kernel.windows import path_of
+from organism.threads.dependence import waits_for
+from organism.threads.frames import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from organism.budget.claims import Vector
     from organism.budget.tree import Node
-    from organism.frames import Thread
     from organism.kernel.holds import Hold
+    from organism.threads.frames import Thread
 
 
 def held_by_streams(streams: Mapping[Thread, Sequence[Hold]], owner: Message | Thread) -> dict[Node, Vector]:

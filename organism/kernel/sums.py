@@ -9,8 +9,8 @@ from organism.usage import Tally
 
 if TYPE_CHECKING:
     from organism.budget.claims import Charge, Vector
-    from organism.frames import Message, Thread
     from organism.kernel.holds import Hold
+    from organism.threads.frames import Message, Thread
 
 ALL: Final = ("all", "")
 """The sum of everything, among those by handler, model, backend, account, tag and label."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism import facts
 from organism.budget.claims import Crossing
 from organism.errors import BudgetExhaustedError
 from organism.kernel.notices import warning_payload
 from organism.kernel.warnings import raise_crossing, tell, tell_caller
 from organism.names import ORGANISM
-from organism.outcomes import Failure
+from organism.record import facts
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from organism.budget.tree import Node
-    from organism.frames import Thread
     from organism.kernel.book import Book
     from organism.kernel.ends import Ends
     from organism.kernel.state import State
+    from organism.threads.frames import Thread
 
 
 class Times:

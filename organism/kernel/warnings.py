@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism import facts
 from organism.budget.claims import NOTHING, VECTOR, Crossing, Vector
 from organism.budget.levels import crossing
 from organism.budget.tree import Node, crossings, fire, has_reached, unfired
-from organism.frames import Thread, root_of
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.conversations import wait_to_hear
 from organism.kernel.notices import calls_left, warning_payload
 from organism.kernel.steps import raised
 from organism.names import ORGANISM
-from organism.outcomes import Warned
+from organism.record import facts
+from organism.threads.frames import Thread, root_of
+from organism.threads.outcomes import Warned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from organism.budget.caps import Mark
-    from organism.frames import Frame, Message
     from organism.kernel.state import State
+    from organism.threads.frames import Frame, Message
 
 
 def note_crossings(

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import anyio
 
     from organism.errors import JournalError
-    from organism.frames import Ask, Message, Thread
     from organism.pump.delivery import Delivery
     from organism.pump.waits import Waits
+    from organism.threads.frames import Ask, Message, Thread
 
 
 class Host(Protocol):

@@ -9,23 +9,23 @@ import anyio
 
 from organism.errors import NotRunningError
 from organism.models.streams import CompletionStream
-from organism.outcomes import Failure
 from organism.pump import runtime
 from organism.pump.caller import Caller
 from organism.pump.failures import failure_of
 from organism.pump.gauges import budget_view
 from organism.pump.ledger import CallLedger
 from organism.pump.waits import PATIENCE
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from types import TracebackType
 
     from organism.budget.view import BudgetView
-    from organism.frames import Thread
     from organism.models.completion import Call, Completion
     from organism.pump.handles import ThreadHandle
     from organism.pump.pump import Pump
+    from organism.threads.frames import Thread
 
 
 class BareThread(Caller[CompletionStream]):

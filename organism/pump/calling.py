@@ -19,13 +19,13 @@ from organism.pump.streaming import ContextStream, KeptStream
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from organism.frames import Message
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
     from organism.models.streams import Hearer
-    from organism.outcomes import Warned
     from organism.pump.delivery import Delivery
     from organism.pump.pump import Pump
+    from organism.threads.frames import Message
+    from organism.threads.outcomes import Warned
 
 
 class Calling(Caller[ContextStream]):

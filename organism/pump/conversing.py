@@ -15,9 +15,9 @@ from organism.settings import UNITS, laid_over
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from organism.frames import Conversation
     from organism.pump.pump import Pump
     from organism.settings import BudgetSettings
+    from organism.threads.frames import Conversation
 
 _UNITS = tuple(unit for unit in UNITS if unit != "depth")
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from organism.frames import descendants
 from organism.pump.timers import Timer, Timers
+from organism.threads.frames import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.frames import Thread
     from organism.kernel import Kernel
+    from organism.threads.frames import Thread
 
 LAST_SECONDS: Final = 10.0
 """How long the last delivery of a thread may take whose time has run out (R17)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
-from organism.outcomes import Failure
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     import contextvars
@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
     import anyio
 
-    from organism.frames import Message
     from organism.kernel import Kernel
     from organism.pump.runtime import Event
     from organism.pump.timers import Timer, Timers
     from organism.settings import HandlerSettings
+    from organism.threads.frames import Message
 
 PATIENCE: Final = 5.0
 """Seconds that a handler may take to end when it is cancelled, be it to clean up; then it is left behind."""
+TOO_LONG: Final = "did not finish within"
+"""What a failure says of a handler that ran too long. One whose `ask` did fails with the code `timeout` as well."""
 
 
 class Host(Protocol):
@@ -153,7 +155,7 @@ class Delivery:
     def timed_out(self) -> Failure:
         """What a caller hears of a handler that ran too long."""
         timeout = self.handler.timeout
-        return Failure("timeout", f"'{self.message.to}' did not finish within {timeout:g} s", retry=True)
+        return Failure("timeout", f"'{self.message.to}' {TOO_LONG} {timeout:g} s", retry=True)
 
     def too_late(self, now: float) -> bool:
         """Whether it finished after its deadline; then its answer is not carried out (R25)."""
@@ -264,4 +266,4 @@ class Delivery:
             line()
 
 
-__all__ = ["PATIENCE", "Delivery", "Host"]
+__all__ = ["PATIENCE", "TOO_LONG", "Delivery", "Host"]

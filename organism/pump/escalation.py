@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from organism.errors import JournalError
-from organism.outcomes import Failure
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.frames import Thread
     from organism.kernel import Kernel
     from organism.pump.waits import Waits
     from organism.pump.writer import Writer
+    from organism.threads.frames import Thread
 
 PATIENCE: Final = 10.0
 """Seconds that what runs in the thread has to end in; then the organism stops all the same."""

@@ -7,9 +7,9 @@ from typing import Final, cast, get_args
 from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, Refused
 from organism.likeness import without_secrets
 from organism.names import class_name
-from organism.outcomes import Failure
 from organism.payloads.primitives import FailureCode
 from organism.settings import UNITS
+from organism.threads.outcomes import Failure
 
 _LONGEST: Final = 10_000
 """Characters of an exception's text that callers are told."""

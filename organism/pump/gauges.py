@@ -11,9 +11,9 @@ from organism.kernel.times import running_time
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.frames import Thread
     from organism.kernel import Kernel
     from organism.kernel.state import State
+    from organism.threads.frames import Thread
 
 
 def budget_view(state: State, thread: Thread, now: Callable[[], float], *, depth: int) -> BudgetView:

@@ -12,20 +12,20 @@ from organism.budget.tree import Node
 from organism.config import budget as parse_budget
 from organism.config.grants import with_decider
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
-from organism.frames import Thread
-from organism.outcomes import Failure
 from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy, laid_over
+from organism.threads.frames import Thread
+from organism.threads.outcomes import Failure
 from organism.usage import added, adds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from organism.calls import CallRow
-    from organism.facts import Ended
     from organism.pump.meanwhile import Waiting
     from organism.pump.pump import Pump
     from organism.pump.runtime import Event as Signal
+    from organism.record.calls import CallRow
+    from organism.record.facts import Ended
     from organism.results import Event, ThreadResult
 
 

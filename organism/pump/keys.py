@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from attrs import asdict, fields, frozen
 
 from organism.errors import OrganismError
-from organism.images import Kept
 from organism.kernel.prompts import Prompt
 from organism.models.completion import Call, Completion
 from organism.models.contract import ToolCall
 from organism.models.fixed import Fixed
 from organism.models.hiding import BESIDE
 from organism.payloads import encode_json
+from organism.record.images import Kept
 from organism.settings import NOTHING
 
 if TYPE_CHECKING:

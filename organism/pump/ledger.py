@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from organism.budget.claims import Charge, Claim, Crossing
-    from organism.frames import Message, Thread
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
-    from organism.outcomes import Warned
     from organism.pump.pump import Pump
     from organism.settings import Level
+    from organism.threads.frames import Message, Thread
+    from organism.threads.outcomes import Warned
 
 _log: Final = logging.getLogger("organism.budget")
 _TEXT: Final = 1000

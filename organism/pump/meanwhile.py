@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
     from types import TracebackType
 
-    from organism.frames import Message
     from organism.pump.delivery import Delivery
     from organism.pump.runtime import Event
+    from organism.threads.frames import Message
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from organism.errors import NotRunningError
 from organism.models.fixed import OTHER, Fixed, FixedList, fixed_texts
 from organism.names import class_name, told
-from organism.outcomes import Memory
 from organism.payloads import flaw, is_payload
+from organism.threads.outcomes import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

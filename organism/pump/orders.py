@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from organism.errors import JournalError
-    from organism.frames import Message, Thread
     from organism.kernel import Kernel
     from organism.pump.aside import Aside
     from organism.pump.deadlines import Deadlines
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from organism.pump.retries import Retries
     from organism.pump.waits import Waits
     from organism.pump.workers import Workers
+    from organism.threads.frames import Message, Thread
 
 
 class Host(Protocol):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from organism.message import Forward, Reply, Send
 from organism.names import class_name
-from organism.outcomes import Failure
 from organism.pump.failures import failure_of
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from organism.message import Outgoing

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from organism.calls import CallRow
-    from organism.frames import Thread
+    from organism.record.calls import CallRow
     from organism.results import Event
+    from organism.threads.frames import Thread
 
 
 class Histories(Protocol):

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from organism.frames import Message, root_of
 from organism.kernel.outcome import record_of
 from organism.pump.meanwhile import Waiting
+from organism.threads.frames import Message, root_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from organism.facts import Ended
-    from organism.frames import Thread
     from organism.kernel import Kernel
     from organism.pump.deadlines import Deadlines
     from organism.pump.delivery import Delivery
     from organism.pump.waits import Waits
+    from organism.record.facts import Ended
+    from organism.threads.frames import Thread
 
 
 class Host(Protocol):

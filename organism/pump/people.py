@@ -14,10 +14,10 @@ from organism.kernel.outcome import record_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from organism.facts import Ended
-    from organism.frames import Message, Thread
     from organism.pump.pauses import Host
     from organism.pump.timers import Timer
+    from organism.record.facts import Ended
+    from organism.threads.frames import Message, Thread
 
 
 _PASSES: Final = 2

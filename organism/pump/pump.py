@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from organism.errors import EscalatedError
-from organism.frames import Message, Thread, chain_of
-from organism.outcomes import Failure
 from organism.pump import runtime
 from organism.pump.aside import Aside
 from organism.pump.deadlines import Deadlines
@@ -22,19 +20,21 @@ from organism.pump.stepper import Stepper
 from organism.pump.threads import Threads
 from organism.pump.waits import Waits
 from organism.pump.workers import Workers
+from organism.threads.frames import Message, Thread, chain_of
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Coroutine, Mapping
 
     from organism.errors import JournalError
-    from organism.facts import Ended
     from organism.kernel import Kernel
     from organism.models.router import Router
     from organism.pump.delivery import Delivery
     from organism.pump.hooking import Hooks
     from organism.pump.past import Histories
     from organism.pump.writer import Writer
+    from organism.record.facts import Ended
     from organism.settings import HandlerSettings
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from organism.frames import Thread
 from organism.kernel.outcome import final_of
 from organism.pump.handles import ThreadHandle
 from organism.results import result_of, result_when_read
+from organism.threads.frames import Thread
 
 if TYPE_CHECKING:
     from organism.errors import JournalError
-    from organism.facts import Ended
+    from organism.record.facts import Ended
 
 
 class Register(dict[Thread, ThreadHandle]):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.dependence import is_awaited
+from organism.threads.dependence import is_awaited
 
 if TYPE_CHECKING:
-    from organism.frames import Message
     from organism.kernel import Kernel
     from organism.pump.delivery import Delivery
     from organism.pump.pump import Pump
+    from organism.threads.frames import Message
 
 
 def at_rest(pump: Pump) -> bool:

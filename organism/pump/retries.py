@@ -5,18 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from organism.frames import root_of
-from organism.outcomes import Failure
 from organism.pump.waits import drained
-from organism.restart import Circuit, counts
+from organism.threads.frames import root_of
+from organism.threads.outcomes import Failure
+from organism.threads.restart import Circuit, counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.frames import Message
     from organism.kernel import Kernel
     from organism.pump.delivery import Delivery
     from organism.pump.timers import Timers
+    from organism.threads.frames import Message
 
 
 class Host(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from organism.scheduling import Schedule
+    from organism.threads.scheduling import Schedule
 
 
 class Room:

@@ -10,12 +10,12 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from organism.message import Forward, Reply, Send
-from organism.outcomes import Failure
 from organism.pump.aside import Laid
 from organism.pump.coroutines import CANCELLED, RAISED, RETURNED, go_on, raised, take_step
 from organism.pump.delivery import Delivery
 from organism.pump.delivery import Host as DeliveryHost
 from organism.pump.outgoing import outgoing_of
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     import contextvars
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     import anyio
 
-    from organism.frames import Message
     from organism.pump.aside import Aside
     from organism.pump.hooking import Hooks
     from organism.pump.retries import Retries
+    from organism.threads.frames import Message
 
 SLICE: Final = 0.005
 """Seconds that deliveries may follow one another without giving I/O a turn."""

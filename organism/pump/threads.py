@@ -22,7 +22,7 @@ from organism.errors import NotRunningError, OrganismError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from organism.frames import Message
+    from organism.threads.frames import Message
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from organism.budget.waiting import Waiter
     from organism.errors import BudgetExhaustedError
-    from organism.frames import Ask, Message, Thread
     from organism.kernel import Kernel
+    from organism.threads.frames import Ask, Message, Thread
 
 PATIENCE = 10.0
 """Seconds that cancelled handlers are waited for when the organism is closed."""

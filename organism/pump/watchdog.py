@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
-    from organism.frames import Message
     from organism.pump.aside import Aside
     from organism.pump.delivery import Delivery
+    from organism.threads.frames import Message
 
 PARTS: Final = 4
 """The loop is asked so many times in the seconds that it may be kept."""

@@ -14,13 +14,13 @@ from attrs import evolve
 
 from organism.errors import HandlerFailedError, ModelError
 from organism.kernel.charges import abandoned_charge
-from organism.outcomes import Failure
 from organism.pump import runtime
 from organism.pump.coroutines import LeftBehind, step
 from organism.pump.delivery import PATIENCE, Delivery
 from organism.pump.failures import failure_of
 from organism.pump.outgoing import outgoing_of
 from organism.pump.stepper import Host as StepperHost
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,11 +12,11 @@ import anyio
 from attrs import frozen
 
 from organism.errors import JournalError
-from organism.facts import Ended
+from organism.record.facts import Ended
 
 if TYPE_CHECKING:
-    from organism.facts import Fact
     from organism.journal import Journal
+    from organism.record.facts import Fact
 
 _log: Final = logging.getLogger("organism.journal")
 _BATCH: Final = 2000

@@ -25,17 +25,17 @@ from organism.replay.verdict import both
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from organism.frames import Ask, Thread
-    from organism.images import CutShort
     from organism.kernel import Kernel
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
-    from organism.outcomes import Warned
     from organism.pump.handles import ThreadHandle
     from organism.pump.hooking import Hooks
+    from organism.record.images import CutShort
     from organism.replay.player import Player
     from organism.replay.script import Part, Question
     from organism.settings import BudgetSettings, HandlerSettings, Settings
+    from organism.threads.frames import Ask, Thread
+    from organism.threads.outcomes import Warned
 
 _LONGEST: Final = 300
 

@@ -15,10 +15,10 @@ from organism.pump.outgoing import outgoing_of
 from organism.replay.script import REFUSED
 
 if TYPE_CHECKING:
-    from organism.frames import Message
     from organism.message import Outgoing
-    from organism.outcomes import Failure
     from organism.replay.script import Part
+    from organism.threads.frames import Message
+    from organism.threads.outcomes import Failure
 
 
 @frozen

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from organism import facts
-from organism.images import CutShort, Kept, Ref
 from organism.journal.prompts import Prompt
+from organism.record import facts
+from organism.record.images import CutShort, Kept, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from organism.facts import Fact, Step
+    from organism.record.facts import Fact, Step
 
 END: Final = "end"
 """Stands for the end of a delivery among the keys of its questions."""

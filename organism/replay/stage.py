@@ -11,26 +11,27 @@ import anyio
 import anyio.lowlevel
 import trio.lowlevel
 
-from organism import facts
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
 from organism.errors import BudgetExhaustedError
-from organism.frames import Ask
 from organism.kernel import Kernel
 from organism.kernel.fold import Fold
 from organism.kernel.pools import SCOPE as ACCOUNT_SCOPE
 from organism.kernel.windows import roll_hint
 from organism.names import ORGANISM
 from organism.pump import runtime
+from organism.pump.delivery import TOO_LONG
 from organism.pump.ears import Ears
 from organism.pump.handles import ThreadHandle
 from organism.pump.hooking import Hooks
 from organism.pump.threads import Threads
+from organism.record import facts
 from organism.replay.context import Recorded, RecordedAgent
 from organism.replay.player import Odd, Player
 from organism.replay.script import END, REFUSED
 from organism.replay.verdict import asked_otherwise, both, judge
 from organism.results import result_of
+from organism.threads.frames import Ask
 from organism.usage import pico
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from organism.budget.tree import Node
-    from organism.facts import Fact
-    from organism.frames import Message, Thread
+    from organism.record.facts import Fact
     from organism.replay.script import Part, Question, Which
     from organism.settings import HandlerSettings, Settings
+    from organism.threads.frames import Message, Thread
 
 OTHERS: Final = "the organism's own limits count other threads too, of which its record does not tell"
 TURNS: Final = 50
@@ -345,7 +346,7 @@ def _ran_too_long(fact: Fact) -> bool:
     return (
         isinstance(fact, (facts.Failed, facts.Retried))
         and fact.failure.code == "timeout"
-        and "did not finish within" in fact.failure.text
+        and TOO_LONG in fact.failure.text
     )
 
 

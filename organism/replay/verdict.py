@@ -6,23 +6,23 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from organism import facts
 from organism.journal.values import closed
 from organism.kernel.answers import Refusal, check_answer
 from organism.likeness import INSTEAD
 from organism.message import Forward, Send
-from organism.outcomes import Failure
 from organism.payloads import encode_json
+from organism.record import facts
 from organism.replay.player import Odd
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from organism.images import Ref
     from organism.journal.prompts import Prompt as Recorded
     from organism.kernel.prompts import Prompt
     from organism.kernel.state import State
     from organism.message import Outgoing
+    from organism.record.images import Ref
     from organism.replay.player import Player
 
 _AROUND = 60

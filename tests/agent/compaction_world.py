@@ -10,14 +10,14 @@ from attrs import define, field
 
 from organism import Reply, payload
 from organism.agent.recaps import text_of
-from organism.facts import Compacted
 from organism.models.contract import BackendError
+from organism.record.facts import Compacted
 from organism.testing import Says, ScriptedModel
 
 if TYPE_CHECKING:
     from organism import Context, Organism
-    from organism.images import CutShort
     from organism.models.contract import Request
+    from organism.record.images import CutShort
     from organism.testing import Watch
 
 WINDOW = 8_000

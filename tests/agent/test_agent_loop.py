@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from organism import ConfigurationError, Context, HandlerFailedError, Organism, Refused, Reply, payload
-from organism.facts import Answered
 from organism.names import tool_for
+from organism.record.facts import Answered
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:

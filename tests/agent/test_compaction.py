@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism.facts import Answered, CallHeld, Compacted
+from organism.record.facts import Answered, CallHeld, Compacted
 from organism.testing import NO_USAGE, Says, ScriptedModel, running
 from tests.agent.compaction_world import WINDOW, Job, Reader, Result, cuts, fits, handlers, kept, organism_of
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from organism.calls import call_rows
-from organism.facts import CallRefused, CallSettled, WarningRaised
 from organism.models.contract import BackendError
+from organism.record.calls import call_rows
+from organism.record.facts import CallRefused, CallSettled, WarningRaised
 from organism.testing import ScriptedModel, running
 from tests.agent.compaction_world import WINDOW, Job, Reader, Result, cuts, handlers
 

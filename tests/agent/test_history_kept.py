@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from organism import Organism
 from organism.agent.history import History
-from organism.frames import Thread
 from organism.hooks import CallEvent, Change
 from organism.models.contract import BackendError
-from organism.outcomes import Memory
 from organism.pump.memory import HandlerState
 from organism.settings import Prune
 from organism.testing import Says, ScriptedModel, running
+from organism.threads.frames import Thread
+from organism.threads.outcomes import Memory
 from tests.hard.budget_world import Done, Task, agent, models, replies, said_to
 
 if TYPE_CHECKING:

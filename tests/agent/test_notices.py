@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism import ConfigurationError, Context, Organism, Reply
-from organism.facts import CallHeld, Noticed
 from organism.journal.codec import encode
 from organism.journal.prompts import prompts
 from organism.primitives import BudgetDecision, BudgetRequest
+from organism.record.facts import CallHeld, Noticed
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
     Done,

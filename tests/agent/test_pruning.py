@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.agent.pruning import Boundary, pruned
-from organism.facts import Compacted
+from organism.record.facts import Compacted
 from organism.settings import Prune
 from organism.testing import ScriptedModel, running
 from tests.agent.compaction_world import Job, Reader, handlers, kept

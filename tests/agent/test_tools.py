@@ -10,7 +10,7 @@ import pytest
 
 from organism import Context, HandlerFailedError, Refused, Reply, payload
 from organism.errors import RoutingError
-from organism.facts import Asked
+from organism.record.facts import Asked
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from organism import Context, HandlerFailedError, Refused, Reply, payload
-from organism.facts import Answered, Asked
 from organism.payloads import Vocabulary
 from organism.payloads.primitives import BudgetDecision, BudgetRequest, InvalidPayload
+from organism.record.facts import Answered, Asked
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:

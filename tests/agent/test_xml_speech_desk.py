@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from organism.facts import Asked
+from organism.record.facts import Asked
 from organism.testing import Watched, running
 
 if TYPE_CHECKING:

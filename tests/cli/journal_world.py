@@ -11,8 +11,8 @@ import trio.testing
 from attrs import evolve, frozen
 
 from organism import Context, HandlerFailedError, Refused, Reply
-from organism.facts import CallSettled, Fact
 from organism.journal import open_journal
+from organism.record.facts import CallSettled, Fact
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Said, code
 

@@ -13,12 +13,12 @@ import pytest
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, Send, payload
 from organism.cli.board import Board, Share
 from organism.cli.live import LiveBoard
-from organism.facts import Accepted, Answered, CallSettled
+from organism.record.facts import Accepted, Answered, CallSettled
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:
-    from organism.facts import Fact
     from organism.organism import Organism
+    from organism.record.facts import Fact
 
 
 @payload

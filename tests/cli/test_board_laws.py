@@ -7,11 +7,12 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism import facts, payload
+from organism import payload
 from organism.cli.board import Board, Saying, Share
 from organism.cli.live import said_lines
 from organism.cli.text import harmless, width_of
 from organism.pump.ears import Spoken
+from organism.record import facts
 from organism.settings import BudgetSettings, Limits
 
 

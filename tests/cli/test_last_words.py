@@ -16,7 +16,7 @@ from organism.cli.conduct import Orders, conduct
 from organism.cli.interrupts import Interrupts
 from organism.cli.streams import Streams
 from organism.settings import StartMessage
-from organism.works import Works
+from organism.works.works import Works
 from tests.cli.conftest import LEFT, Ran
 from tests.hard.pump_world import Go, Said, code
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve
 
-from organism.calls import COLUMNS
 from organism.cli.log import documents_of
 from organism.cli.reading import meant
-from organism.facts import CallSettled, ConversationOpened, Ended, ThreadOpened
-from organism.forking import fork_in
 from organism.journal import open_journal
+from organism.record.calls import COLUMNS
+from organism.record.facts import CallSettled, ConversationOpened, Ended, ThreadOpened
+from organism.replay.forking import fork_in
 from organism.settings import BudgetSettings
 from tests.cli.journal_world import URLS, record, written
 
 if TYPE_CHECKING:
-    from organism.facts import Fact
+    from organism.record.facts import Fact
     from tests.cli.conftest import Desk
 
 

@@ -10,7 +10,7 @@ import pytest
 from organism import Usage, payload
 from organism.cli.crossings import warning_line
 from organism.cli.report import SHOWN_THREADS, money, partial_text, problem_line, reply_text, usage_table
-from organism.facts import WarningRaised
+from organism.record.facts import WarningRaised
 from organism.results import ThreadResult
 
 

@@ -12,8 +12,8 @@ from attrs import evolve
 
 from organism.cli.log import line_of
 from organism.cli.tables import instant, size
-from organism.facts import CallSettled, Ended
 from organism.journal.codec import decode, encode
+from organism.record.facts import CallSettled, Ended
 from tests.cli.journal_world import record, written
 
 if TYPE_CHECKING:

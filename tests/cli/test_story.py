@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism import facts, payload
+from organism import payload
 from organism.budget.claims import Charge
 from organism.cli.phrases import SHORT, forecast_text, message_text, short
 from organism.cli.story import How, Story
-from organism.images import CutShort, Kept, Prompted
 from organism.journal.codec import encode
 from organism.journal.prompts import requests
 from organism.journal.values import PlainPayload
-from organism.outcomes import Failure
+from organism.record import facts
+from organism.record.images import CutShort, Kept, Prompted
 from organism.settings import BudgetSettings, Limits
+from organism.threads.outcomes import Failure
 from organism.usage import Estimate, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.facts import Fact, Step
+    from organism.record.facts import Fact, Step
 
 
 @payload

@@ -13,9 +13,9 @@ from organism import Context, ModelError, Reply, payload
 from organism.agent.voice import Voice
 from organism.cli.board import REMEMBERED, Board
 from organism.cli.live import LiveBoard
-from organism.facts import CallHeld, CallSettled
 from organism.models.contract import BackendError, Piece
 from organism.pump.ears import Ears, Spoken
+from organism.record.facts import CallHeld, CallSettled
 from organism.settings import AgentSettings
 from organism.testing import Says, ScriptedModel, running
 from tests.cli.test_board import Terminal as Screen
@@ -23,7 +23,7 @@ from tests.cli.test_process import interrupt_until_it_ends
 from tests.cli.test_terminal import HIDE, SHOW, Terminal, screen
 
 if TYPE_CHECKING:
-    from organism.facts import Fact
+    from organism.record.facts import Fact
     from tests.cli.conftest import Desk
 
 

@@ -12,10 +12,10 @@ import anyio
 import pytest
 
 from organism import Context, Reply
-from organism.control import Order, tell
 from organism.errors import ConfigurationError, JournalError
-from organism.facts import LimitsSet, Paused
 from organism.journal import open_journal, socket_path
+from organism.record.facts import LimitsSet, Paused
+from organism.works.control import Order, tell
 from tests.durable.turns_world import Heard, Say, Talking, code
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 BUDGET: Final = {"tokens": 1000, "cost_usd": "0.5"}
 

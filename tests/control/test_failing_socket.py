@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism.control import Order, tell
 from organism.errors import JournalError
 from organism.journal import socket_path
 from organism.testing import FailAfter
+from organism.works.control import Order, tell
 from tests.control.test_control import made
 from tests.durable.turns_world import Heard, Say
 

@@ -8,12 +8,12 @@ import anyio
 import pytest
 
 from organism import Context, Reply
-from organism.control import Order, tell
-from organism.control.orders import LONGEST
 from organism.errors import ConfigurationError
-from organism.facts import CallSettled
 from organism.journal import socket_path
+from organism.record.facts import CallSettled
 from organism.testing import Says, ScriptedModel
+from organism.works.control import Order, tell
+from organism.works.control.orders import LONGEST
 from tests.control.test_control import BUDGET, facts, listening, owner
 from tests.durable.turns_world import Heard, Say, Talking, code, killed
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from organism import facts
-from organism.frames import Ask, Message, Thread
 from organism.journal import MemoryJournal
 from organism.kernel import recovery
 from organism.kernel.calls import CallFor
+from organism.record import facts
 from organism.settings import BudgetSettings, Limits
+from organism.threads.frames import Ask, Message, Thread
 from tests.kernel.kernel_world import Delivery, World
 from tests.kernel.whole_states import restored, unlike
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from organism.budget.claims import Charge
-    from organism.facts import Fact
     from organism.kernel.answers import Refusal
     from organism.kernel.holds import Hold
     from organism.message import Outgoing
-    from organism.outcomes import Failure
+    from organism.record.facts import Fact
     from organism.settings import Settings
+    from organism.threads.outcomes import Failure
 
 Written = tuple[str, "Fact"]
 """A fact with the id of its root thread, as a journal gets it."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from organism.organism import Organism
 from organism.pump.writer import in_place
-from organism.works import Works
+from organism.works.works import Works
 
 if TYPE_CHECKING:
     from collections.abc import Callable

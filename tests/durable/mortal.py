@@ -11,10 +11,10 @@ import anyio
 from attrs import define, field
 
 from organism import Organism, ThreadResult
-from organism.facts import CallCompleted, CallHeld, Ended, Fact, ThreadOpened
 from organism.journal import open_journal
 from organism.kernel.fold import Fold
 from organism.payloads import Vocabulary
+from organism.record.facts import CallCompleted, CallHeld, Ended, Fact, ThreadOpened
 from organism.testing import ScriptedModel
 from tests.durable.inline import Inline, InlineWorks
 from tests.hard.budget_world import Done, Task

@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from organism import Context, Reply
-from organism.control import Order, tell
-from organism.facts import CallHeld, CallSettled
 from organism.journal import socket_path
+from organism.record.facts import CallHeld, CallSettled
 from organism.testing import Says, ScriptedModel
+from organism.works.control import Order, tell
 from tests.control.test_control import listening
 from tests.durable.mortal import Mortal, Scene, behind, check_whole, every
 from tests.hard.budget_world import models, spend, spender

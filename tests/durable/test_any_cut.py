@@ -14,8 +14,8 @@ from organism.kernel.index import Index
 from organism.kernel.restoring import restore
 from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
-from organism.routing import routes
 from organism.testing import differences
+from organism.threads.routing import routes
 from tests.durable.cut_world import SETTLING, KeptWorld, Recovered
 from tests.kernel.test_kernel_laws import Dice, Program, organisms
 

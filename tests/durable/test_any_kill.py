@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from organism import Context, Forward, Reply, Send
-from organism.facts import CallSettled
+from organism.record.facts import CallSettled
 from organism.testing import Says, ScriptedModel
 from tests.durable.mortal import Scene, check_whole
 from tests.hard.budget_world import Done, Task, agent, asks, models, replies
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism import ThreadResult
-    from organism.facts import Fact
     from organism.models.contract import Request
+    from organism.record.facts import Fact
 
 pytestmark = pytest.mark.anyio
 

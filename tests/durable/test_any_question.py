@@ -12,8 +12,8 @@ from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
 from organism.kernel.restoring import restore
 from organism.kernel.state import State
-from organism.routing import routes
 from organism.settings import HumanSettings
+from organism.threads.routing import routes
 from tests.durable.cut_world import KeptWorld, Recovered
 from tests.durable.test_any_cut import lasting, programs, same, threads_of
 from tests.hard.pump_world import Go, Said
@@ -23,8 +23,8 @@ from tests.kernel.test_kernel_laws import Program, organisms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from organism.frames import Message
     from organism.settings import Settings
+    from organism.threads.frames import Message
 
 CHECKS: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 

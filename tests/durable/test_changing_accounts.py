@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from organism import Context, Reply
-from organism.facts import CallHeld, CallSettled
 from organism.journal import open_journal
+from organism.record.facts import CallHeld, CallSettled
 from tests.durable.mortal import Mortal, Scene, every
 from tests.hard.budget_world import NO_GRACE, Done, Task, code, models, spend, spender
 

@@ -9,8 +9,8 @@ import pytest
 
 from organism import BudgetExhaustedError, Context, NotRunningError, Refused, Reply
 from organism.errors import JournalError
-from organism.facts import ConversationOpened, WarningRaised
 from organism.primitives import BudgetExhausted, BudgetWarning
+from organism.record.facts import ConversationOpened, WarningRaised
 from organism.testing import Says, ScriptedModel, running
 from tests.durable.inline import InlineWorks
 from tests.durable.turns_world import (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism import ThreadResult
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 pytestmark = pytest.mark.anyio
 FULL = OSError(errno.ENOSPC, "No space left on device")

@@ -11,7 +11,6 @@ import anyio
 import pytest
 
 from organism import Context, Reply
-from organism.facts import Fact, Forecast, Granted
 from organism.journal.codec import content, decode
 from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
@@ -19,8 +18,9 @@ from organism.kernel.restoring import restore
 from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
 from organism.primitives import BudgetDecision, BudgetEstimate, BudgetRequest
-from organism.routing import routes
+from organism.record.facts import Fact, Forecast, Granted
 from organism.testing import differences, running
+from organism.threads.routing import routes
 from tests.durable.mortal import Scene, check_whole, every
 from tests.hard.budget_world import NO_GRACE, models, spend, spender
 from tests.hard.pump_world import Go, Said, code

@@ -9,7 +9,10 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply
-from organism.facts import (
+from organism.journal import open_journal
+from organism.journal.prompts import prompts
+from organism.primitives import BudgetWarning
+from organism.record.facts import (
     Abandoned,
     Answered,
     Asked,
@@ -28,9 +31,6 @@ from organism.facts import (
     Spawned,
     Stopped,
 )
-from organism.journal import open_journal
-from organism.journal.prompts import prompts
-from organism.primitives import BudgetWarning
 from organism.testing import Says, ScriptedModel
 from tests.durable.mortal import Mortal, Scene, behind, check_whole, every, facts_of
 from tests.hard.budget_world import Done, Task, agent, models, notices, peer, replies, spend, spender
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from organism.facts import Fact
     from organism.models.contract import Request
+    from organism.record.facts import Fact
     from tests.durable.conftest import Clock
 
 pytestmark = pytest.mark.anyio

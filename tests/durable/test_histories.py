@@ -10,7 +10,7 @@ import pytest
 
 from organism import Context, Reply, Send
 from organism.errors import NotRunningError
-from organism.facts import Accepted, Answered, Ended
+from organism.record.facts import Accepted, Answered, Ended
 from organism.testing import Says, ScriptedModel
 from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code

@@ -8,8 +8,8 @@ import pytest
 from attrs import evolve
 
 from organism import Context, Reply
-from organism.facts import CallCompleted, CallHeld
 from organism.hooks import CallEvent, Change, CompletionEvent, Pause, Skip
+from organism.record.facts import CallCompleted, CallHeld
 from organism.testing import Says, ScriptedModel
 from tests.durable.mortal import Scene, behind, check_whole, every
 from tests.hard.budget_world import Done, Task, agent, code, models, replies, said_to
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism import Organism
-    from organism.facts import Fact
     from organism.models.contract import Request
+    from organism.record.facts import Fact
 
 
 def number(event: CallEvent, ctx: Context) -> Any:

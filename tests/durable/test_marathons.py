@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, Reply
-from organism.facts import ConversationOpened, WarningRaised
+from organism.record.facts import ConversationOpened, WarningRaised
 from organism.testing import Says, ScriptedModel, running
 from tests.durable.turns_world import Heard, Say, check_record, code, conversation_of, killed, sqlite, turn
 from tests.hard.budget_world import notices, said_to

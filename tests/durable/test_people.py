@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from organism import Context, NoQuestionError, Reply
-from organism.facts import Answered, Snapshot, StoodStill, WentOn
+from organism.record.facts import Answered, Snapshot, StoodStill, WentOn
 from organism.testing import Says, ScriptedModel
 from tests.durable.inline import Inline
 from tests.durable.mortal import Mortal, Scene, check_whole, every

@@ -9,10 +9,10 @@ import anyio.lowlevel
 import pytest
 
 from organism import BudgetExhaustedError, ConfigurationError, Context, Reply
-from organism.control import Order, tell
-from organism.facts import LimitsSet
 from organism.journal import socket_path
+from organism.record.facts import LimitsSet
 from organism.testing import running
+from organism.works.control import Order, tell
 from tests.control.test_control import listening
 from tests.durable.turns_world import COUNTER, Heard, Say, check_record, code, killed, recorded, sqlite, turn
 from tests.hard.budget_world import NO_GRACE, models, spend, spender

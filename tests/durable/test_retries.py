@@ -9,9 +9,9 @@ import pytest
 
 from organism import Context, EscalatedError, Reply
 from organism.errors import JournalError
-from organism.facts import Buried, CallCompleted, CallHeld, Ended, Retried, Snapshot
 from organism.journal import open_journal
 from organism.payloads.primitives import DeadLetter  # noqa: TC001 - read from an annotation
+from organism.record.facts import Buried, CallCompleted, CallHeld, Ended, Retried, Snapshot
 from organism.testing import Says, ScriptedModel
 from tests.durable.mortal import Mortal, Scene, behind, check_whole, every
 from tests.hard.budget_world import models

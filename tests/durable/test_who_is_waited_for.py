@@ -10,7 +10,7 @@ import pytest
 
 from organism import Context, Reply, Send
 from organism.errors import BudgetExhaustedError
-from organism.facts import CallRefused, Fact
+from organism.record.facts import CallRefused, Fact
 from organism.testing import Says, ScriptedModel
 from tests.durable.inline import Inline, InlineWorks
 from tests.hard.pump_world import Go

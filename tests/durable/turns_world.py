@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism import ThreadResult
-    from organism.facts import Fact
-    from organism.frames import Conversation
+    from organism.record.facts import Fact
+    from organism.threads.frames import Conversation
 
 
 @payload

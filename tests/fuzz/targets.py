@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from organism import config, payload
 from organism.agent.xml_reading import NotRepairedError, found_in, repaired
-from organism.control.orders import Order
 from organism.errors import ConfigurationError, InvalidPayloadError, JournalError
 from organism.journal import open_journal
 from organism.journal.chain import Head, canonical, seal, sealed_hash
@@ -32,12 +31,13 @@ from organism.models.takes import HEAD
 from organism.payloads import Vocabulary, encode_json, encode_xml, parse_json
 from organism.server import chat, messages
 from organism.server.refusals import Refusal, document_of
+from organism.works.control.orders import Order
 from tests.journal.fact_values import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 ROOT: Final = "r"
 _LONGEST_WORD: Final = 10_000

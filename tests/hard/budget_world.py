@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from organism import Reply, payload
 from organism.budget.claims import VECTOR
-from organism.facts import CallHeld, CallSettled
 from organism.models.prompt import prompt_of
+from organism.record.facts import CallHeld, CallSettled
 from organism.testing import Says, ScriptedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from organism import Context, Organism, ThreadResult
-    from organism.facts import Fact
     from organism.models.completion import Completion
     from organism.models.contract import Request
+    from organism.record.facts import Fact
 
 
 @payload

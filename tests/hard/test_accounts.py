@@ -18,7 +18,7 @@ from organism import (
     Usage,
 )
 from organism.errors import RoutingError
-from organism.facts import CallHeld, ThreadOpened
+from organism.record.facts import CallHeld, ThreadOpened
 from organism.testing import running
 from tests.hard.budget_world import NO_GRACE, PROMPT, Done, Task, code, models, spend, spender
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from organism.errors import BudgetExhaustedError, HandlerFailedError, NotRunningError
-from organism.facts import CallSettled
+from organism.record.facts import CallSettled
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:

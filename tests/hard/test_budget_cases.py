@@ -18,8 +18,8 @@ from organism import (
     Reply,
     Send,
 )
-from organism.facts import CallHeld, CallRefused, CallSettled, Ended
 from organism.models.contract import BackendError, RawUsage
+from organism.record.facts import CallHeld, CallRefused, CallSettled, Ended
 from organism.testing import NO_USAGE, Says, ScriptedModel, running
 from tests.hard.budget_world import (
     INPUT,

@@ -11,16 +11,16 @@ import pytest
 
 from organism import BudgetExhaustedError, Context, Forward, HandlerFailedError, ModelError, Reply, Send
 from organism.budget.claims import MESSAGES, VECTOR
-from organism.facts import CallHeld, Ended, WarningRaised
 from organism.models.contract import BackendError, RawUsage
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed  # noqa: TC001 - annotations are read
+from organism.record.facts import CallHeld, Ended, WarningRaised
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import PROMPT, Done, Task, agent, code, models
 
 if TYPE_CHECKING:
     from organism import Organism
     from organism.budget.tree import Node
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 CODE = ("h0", "h1", "h2", "h3")
 AGENTS = ("a0", "a1")

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, Send
-from organism.facts import Ended, Exhausted
 from organism.primitives import BudgetExhausted, HandlerFailed
+from organism.record.facts import Ended, Exhausted
 from organism.testing import ScriptedModel, running
 from tests.hard.budget_world import (
     ALL,

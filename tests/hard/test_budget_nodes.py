@@ -19,9 +19,9 @@ from organism import (
     ThreadResult,
     Usage,
 )
-from organism.facts import CallHeld, CallRefused, Ended
 from organism.models.contract import RawUsage
 from organism.primitives import HandlerFailed
+from organism.record.facts import CallHeld, CallRefused, Ended
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
     INPUT,

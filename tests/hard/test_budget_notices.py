@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, Send
-from organism.facts import CallHeld
 from organism.primitives import BudgetWarning
+from organism.record.facts import CallHeld
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
     ALL,

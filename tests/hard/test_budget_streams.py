@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, Reply
-from organism.facts import CallHeld
 from organism.models.contract import BackendError
+from organism.record.facts import CallHeld
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
     INPUT,

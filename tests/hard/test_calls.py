@@ -12,12 +12,12 @@ import pytest
 from attrs import evolve, fields
 
 from organism import BudgetExhaustedError, Context, ModelError, NotRunningError, Reply
-from organism.calls import COLUMNS, CallRow, call_rows
-from organism.facts import CallCompleted, CallFailed, CallHeld, CallRefused, CallSettled
-from organism.forking import fork_in
 from organism.journal import open_journal
 from organism.models.contract import BackendError
 from organism.primitives import BudgetDecision, BudgetRequest, BudgetWarning
+from organism.record.calls import COLUMNS, CallRow, call_rows
+from organism.record.facts import CallCompleted, CallFailed, CallHeld, CallRefused, CallSettled
+from organism.replay.forking import fork_in
 from organism.testing import Says, ScriptedModel, Watched, running
 from tests.durable.inline import Inline
 from tests.durable.mortal import WORDS, Mortal
@@ -26,7 +26,7 @@ from tests.hard.budget_world import INPUT, NO_GRACE, PROMPT, Done, Task, agent, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 BARE: dict[str, Any] = {"grace": NO_GRACE, "runway": 0}
 """Levels are shares of the whole limit, and nothing else warns."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from organism.facts import CallHeld, Compacted, WarningRaised
+from organism.record.facts import CallHeld, Compacted, WarningRaised
 from organism.testing import Says, ScriptedModel, running
 from tests.agent.compaction_world import WINDOW, Job, Page, Reader, Result, cuts, handlers, kept, organism_of
 

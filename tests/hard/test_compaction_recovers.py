@@ -13,8 +13,6 @@ import trio.testing
 from attrs import evolve
 
 from organism import Context, Reply
-from organism.durable import payload_classes
-from organism.facts import CallCompleted, CallHeld, Compacted, Diverged, Fact, Snapshot, WarningRaised
 from organism.journal import open_journal
 from organism.journal.codec import content, decode
 from organism.kernel.imaging import image_of
@@ -24,9 +22,11 @@ from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
 from organism.models.contract import BackendError
 from organism.payloads import Vocabulary
+from organism.record.facts import CallCompleted, CallHeld, Compacted, Diverged, Fact, Snapshot, WarningRaised
 from organism.replay import replay
-from organism.routing import routes
 from organism.testing import Says, ScriptedModel, differences, running
+from organism.threads.routing import routes
+from organism.works.durable import payload_classes
 from tests.agent.compaction_world import kept
 from tests.durable.inline import Inline
 from tests.durable.mortal import Scene, check_whole, every

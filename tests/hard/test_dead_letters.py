@@ -9,10 +9,10 @@ import pytest
 
 from organism import Context, HandlerFailedError, Refused, Reply, Send
 from organism.errors import RoutingError
-from organism.facts import Buried
 from organism.payloads.primitives import DeadLetter, HandlerFailed
-from organism.restart import FAILURES, LONGEST_OPEN_SECONDS, OPEN_SECONDS, THREADS
+from organism.record.facts import Buried
 from organism.testing import running
+from organism.threads.restart import FAILURES, LONGEST_OPEN_SECONDS, OPEN_SECONDS, THREADS
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from organism import Context, ModelError, Reply
-from organism.facts import CallCompleted, CallHeld
+from organism.record.facts import CallCompleted, CallHeld
 from organism.testing import ScriptedModel, running
 from tests.hard.budget_world import (
     INPUT,

@@ -15,7 +15,7 @@ from tests.compiled import interpreted
 from tests.hard.budget_world import Done, Task, code
 
 if TYPE_CHECKING:
-    from organism.routing import Route
+    from organism.threads.routing import Route
 
 
 @interpreted

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from organism import Context, HandlerFailedError, Reply, ThreadResult
-from organism.facts import Forecast
 from organism.primitives import BudgetEstimate, BudgetReport
+from organism.record.facts import Forecast
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import Done, Task, agent, code, models, outcome, replies, spend, spender
 

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from organism import Context, Forward, HandlerFailedError, Refused, Reply, Send, UnexpectedReplyError
-from organism.facts import Answered, CameLate, Failed
 from organism.primitives import HandlerFailed
+from organism.record.facts import Answered, CameLate, Failed
 from organism.testing import running
 from tests.hard.pump_world import Go, Odd, Pile, Said, code, echo
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, Send
-from organism.facts import CallHeld, CallRefused
 from organism.models.contract import BackendError
 from organism.primitives import HandlerFailed
+from organism.record.facts import CallHeld, CallRefused
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
     INPUT,
@@ -36,8 +36,8 @@ from tests.hard.budget_world import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from organism.facts import Fact
     from organism.models.contract import Request
+    from organism.record.facts import Fact
 
 CALLS = {"model_calls": 3, "runway": 0}
 """Two calls, and a third one on grace."""

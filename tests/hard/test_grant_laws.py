@@ -12,15 +12,15 @@ import pytest
 from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, Refused, Reply
 from organism.budget.caps import NO_LIMIT
 from organism.budget.claims import VECTOR
-from organism.facts import Granted
 from organism.primitives import BudgetDecision, BudgetEstimate, BudgetQuery, BudgetRequest
+from organism.record.facts import Granted
 from organism.testing import running
 from tests.hard.budget_world import PROMPT, Done, Task, code, models
 from tests.hard.test_budget_laws import Laws, fickle
 
 if TYPE_CHECKING:
     from organism import Organism
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 NAMES = ("h0", "h1", "h2")
 UNITS = (*("tokens",) * 6, "messages", "messages", *VECTOR, "seconds", "depth", "nonsense")

@@ -10,8 +10,6 @@ import pytest
 from attrs import evolve
 
 from organism import BudgetExhaustedError, ConfigurationError, Context, HandlerFailedError, Refused, Reply, Send
-from organism.facts import Granted, LimitsSet
-from organism.forking import fork
 from organism.kernel.fold import Fold
 from organism.primitives import (
     BudgetDecision,
@@ -22,6 +20,8 @@ from organism.primitives import (
     BudgetRequest,
     BudgetWarning,
 )
+from organism.record.facts import Granted, LimitsSet
+from organism.replay.forking import fork
 from organism.settings import Limits
 from organism.testing import Says, ScriptedModel, Watched, running
 from tests.hard.budget_world import (

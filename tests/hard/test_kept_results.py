@@ -12,9 +12,9 @@ import pytest
 
 from organism import Context, Organism, Reply
 from organism.kernel.outcome import usage_with_subs
-from organism.outcomes import Memory
 from organism.pump import runtime
 from organism.testing import Says, ScriptedModel
+from organism.threads.outcomes import Memory
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:

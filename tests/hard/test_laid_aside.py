@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from organism import Context, HandlerFailedError, Organism, Reply
-from organism.facts import Ended
+from organism.record.facts import Ended
 from organism.testing import running
 from tests.hard.pump_world import Go, Said, code, echo, pass_time, slow
 

@@ -10,7 +10,6 @@ import anyio
 import pytest
 
 from organism import Context, Forward, HandlerFailedError, Reply, Send
-from organism.facts import Snapshot, Stopped, WarningRaised
 from organism.journal.codec import decode, encode
 from organism.kernel.fold import Fold
 from organism.kernel.imaging import image_of
@@ -18,6 +17,7 @@ from organism.kernel.rings import WARNED, Ring
 from organism.kernel.snapshot import snapshot
 from organism.payloads import Vocabulary
 from organism.primitives import BudgetQuery, BudgetReport, BudgetWarning
+from organism.record.facts import Snapshot, Stopped, WarningRaised
 from organism.testing import Says, ScriptedModel, differences, running
 from tests.durable.turns_world import killed, sqlite
 from tests.hard.budget_world import Done, Task, agent, asks, code, models, notices, outcome, peer, replies, said_to

@@ -12,10 +12,10 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, ModelError, Reply, Usage
-from organism.facts import CallFailed, CallHeld, CallSettled
 from organism.journal import open_journal
-from organism.metering import Meter, Metered
 from organism.models.contract import BackendError
+from organism.record.facts import CallFailed, CallHeld, CallSettled
+from organism.record.metering import Meter, Metered
 from organism.testing import Says, ScriptedModel, Watched, running
 from tests.durable.inline import Inline
 from tests.hard.budget_world import INPUT, PROMPT, Done, Task, agent, code, models, replies, spend, spender

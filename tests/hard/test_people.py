@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from organism import Context, Forward, HandlerFailedError, NoQuestionError, Reply, Send, UnexpectedReplyError, payload
-from organism.facts import Posted, StoodStill, WentOn
 from organism.payloads.primitives import BudgetDecision, BudgetRequest, HandlerFailed
+from organism.record.facts import Posted, StoodStill, WentOn
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Odd, Said, code, echo
 

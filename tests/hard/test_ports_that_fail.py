@@ -17,10 +17,10 @@ import pytest
 from attrs import define, field, frozen
 
 from organism import ConfigurationError, Context, Reply
-from organism.facts import Ended, ThreadOpened
 from organism.hooks import POINTS
 from organism.journal.disk import Disk
 from organism.models.contract import BackendError
+from organism.record.facts import Ended, ThreadOpened
 from organism.testing import FailAfter, Says, ScriptedModel, Watched, running
 from tests.hard.budget_world import Done, Task, agent, code, models, replies
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from organism import Context, Forward, HandlerFailedError, NotRunningError, Reply, Send
-from organism.facts import Answered, CallSettled, Ended
+from organism.record.facts import Answered, CallSettled, Ended
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Said, code, echo
 

@@ -10,8 +10,8 @@ import pytest
 
 from organism import BudgetExhaustedError, Context, Forward, HandlerFailedError, Refused, Reply, Send
 from organism.errors import RoutingError
-from organism.facts import Ended
 from organism.primitives import HandlerFailed
+from organism.record.facts import Ended
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Odd, Pile, Said, code, echo
 

@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from organism import Context, HandlerFailedError, NotRunningError, Reply, Send
-from organism.facts import Answered
 from organism.primitives import HandlerFailed
+from organism.record.facts import Answered
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Said, code, echo, slow
 

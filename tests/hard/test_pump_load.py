@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from organism import Context, Forward, HandlerFailedError, Organism, Reply, Send
-from organism.facts import Accepted, Answered, CallSettled, Ended, Posted
+from organism.record.facts import Accepted, Answered, CallSettled, Ended, Posted
 from organism.settings import SPENT_UNITS
 from organism.testing import Says, ScriptedModel, running
 from organism.usage import Usage

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from organism import Context, ModelError, Reply
-from organism.facts import CallFailed, CallHeld
 from organism.models.contract import BackendError
+from organism.record.facts import CallFailed, CallHeld
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import NO_GRACE, Done, Task, code, models, outcome, spend, spender
 

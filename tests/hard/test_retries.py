@@ -17,8 +17,8 @@ from organism import (
     Reply,
     Send,
 )
-from organism.facts import Buried, Failed, Retried, Stopped
 from organism.payloads.primitives import BudgetExhausted, HandlerFailed
+from organism.record.facts import Buried, Failed, Retried, Stopped
 from organism.testing import Says, ScriptedModel, Watched, running
 from tests.hard.budget_world import models
 from tests.hard.pump_world import Go, Odd, Said, code

@@ -22,8 +22,8 @@ from organism.hooks import Abort, CallEvent, MessageEvent, Pause
 from organism.hooks import Go as GoOn
 from organism.journal.secrets import Marked
 from organism.models.contract import BackendError, BackendFactory, Request, Response
-from organism.redaction import Redaction
 from organism.testing import Says, ScriptedModel, running
+from organism.works.redaction import Redaction
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from organism import Organism
-from organism.audience import Audience
 from organism.errors import QueueFullError
-from organism.facts import Fact, Failed
-from organism.outcomes import Failure
+from organism.record.facts import Fact, Failed
+from organism.threads.outcomes import Failure
+from organism.works.audience import Audience
 from tests.hard.pump_world import Go, Said, code, echo
 
 FACTS = 10_000

@@ -9,8 +9,8 @@ import anyio.lowlevel
 import pytest
 
 from organism import Context, ModelError, Reply
-from organism.facts import CallSettled
 from organism.models.overflow import Output
+from organism.record.facts import CallSettled
 from organism.testing import running
 from tests.hard.budget_world import NO_GRACE, Done, Task, code, outcome
 from tests.models.hostile import DONE, END, estimate_of, events, facing, models, more, says, serving, usage, word

@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, Reply, Send
-from organism.facts import Granted
 from organism.primitives import BudgetDecision, BudgetExhausted, BudgetRequest, BudgetWarning
+from organism.record.facts import Granted
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import NO_GRACE, Done, Task, agent, asks, code, models, notices, outcome, replies
 

@@ -9,11 +9,11 @@ import anyio
 import pytest
 
 from organism import ConfigurationError, Context, Organism, Reply, payload
-from organism.durable import payload_classes
-from organism.facts import Answered, Fact, Failed
 from organism.journal import open_journal
 from organism.payloads import Vocabulary
+from organism.record.facts import Answered, Fact, Failed
 from organism.testing import Says, ScriptedModel
+from organism.works.durable import payload_classes
 from tests.durable.mortal import Scene
 from tests.hard.pump_world import Go, Said
 from tests.replay.replay_world import Note, Recorded, Task

@@ -26,8 +26,8 @@ from organism import (
     payload,
 )
 from organism.errors import RoutingError
-from organism.facts import Failed
 from organism.primitives import BudgetGranted, BudgetWarning, HandlerFailed
+from organism.record.facts import Failed
 from organism.testing import Watched, running
 from tests.hard.pump_world import Go, Odd, Pile, Said, code
 

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, Reply
-from organism.facts import CallHeld, CallRefused
 from organism.models.contract import BackendError
+from organism.record.facts import CallHeld, CallRefused
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
     INPUT,

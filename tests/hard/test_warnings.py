@@ -11,9 +11,9 @@ import anyio
 import pytest
 
 from organism import Context, ModelError, Reply, Send
-from organism.facts import CameLate, Ended
 from organism.models.contract import BackendError
 from organism.primitives import BudgetWarning
+from organism.record.facts import CameLate, Ended
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
     ALL,

@@ -9,7 +9,7 @@ import pytest
 from attrs import frozen
 
 from organism import Context, ModelError, Reply
-from organism.facts import CallHeld, CallSettled
+from organism.record.facts import CallHeld, CallSettled
 from tests.hard.budget_world import Done, Task, code, outcome
 from tests.models.hostile import (
     BACKEND,

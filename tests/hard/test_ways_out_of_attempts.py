@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, NotRunningError, Reply
-from organism.facts import CallHeld, CallRefused, CallSettled
 from organism.models import circuits
+from organism.record.facts import CallHeld, CallRefused, CallSettled
 from organism.testing import running
 from tests.hard.budget_world import NO_GRACE, Done, Task, code, outcome
 from tests.models.hostile import (

@@ -14,8 +14,8 @@ import pytest
 from attrs import evolve, frozen
 
 from organism import Context, ModelError, NotRunningError, Reply
-from organism.facts import CallHeld, CallSettled, Ended
 from organism.models.contract import BackendError, Piece, RawUsage, Response
+from organism.record.facts import CallHeld, CallSettled, Ended
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import Done, Task, code, outcome
 from tests.models.hostile import estimate, estimate_of

@@ -8,12 +8,12 @@ from typing import Any, assert_never
 from hypothesis import strategies as st
 
 from organism import payload
-from organism.facts import Ended
 from organism.journal import forms
 from organism.journal.codec import FACTS
-from organism.outcomes import Failure
 from organism.payloads import Vocabulary
 from organism.primitives import BudgetWarning
+from organism.record.facts import Ended
+from organism.threads.outcomes import Failure
 from organism.usage import Usage
 
 

@@ -15,7 +15,12 @@ from jsonschema import Draft202012Validator, ValidationError, validators  # type
 
 from organism import payload
 from organism.errors import JournalError
-from organism.facts import (
+from organism.journal import PlainPayload, codec, forms
+from organism.journal.chain import Head, canonical, seal
+from organism.journal.codec import FACTS, STEPS, content, decode, encode, encode_lost
+from organism.payloads import Vocabulary, encode_xml
+from organism.primitives import BudgetEstimate
+from organism.record.facts import (
     Accepted,
     Answered,
     CallRefused,
@@ -28,13 +33,8 @@ from organism.facts import (
     Posted,
     Unhandled,
 )
-from organism.journal import PlainPayload, codec, forms
-from organism.journal.chain import Head, canonical, seal
-from organism.journal.codec import FACTS, STEPS, content, decode, encode, encode_lost
-from organism.outcomes import Failure
-from organism.payloads import Vocabulary, encode_xml
-from organism.primitives import BudgetEstimate
 from organism.settings import BudgetSettings, Limits
+from organism.threads.outcomes import Failure
 from tests.journal.fact_values import WORDS, Greeting, Inner, decimals, facts_of
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from organism.budget.claims import Charge
-from organism.facts import Accepted, CallHeld, CallSettled, Dropped, Fact, Snapshot, ThreadOpened
-from organism.images import Image
 from organism.journal import LinesJournal, SqliteJournal
+from organism.record.facts import Accepted, CallHeld, CallSettled, Dropped, Fact, Snapshot, ThreadOpened
+from organism.record.images import Image
 from organism.settings import BudgetSettings
 from tests.journal.fact_values import ended
 

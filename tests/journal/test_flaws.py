@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism.errors import JournalError
-from organism.facts import Dropped, Snapshot
-from organism.forking import fork
-from organism.images import Image
 from organism.journal import LinesJournal, Lock, SqliteJournal, open_journal
 from organism.journal.check import _samples as samples
 from organism.journal.check import _thread_image as image_of
 from organism.journal.folder_index import NAME, REMOVED, Summary, _line
+from organism.record.facts import Dropped, Snapshot
+from organism.record.images import Image
+from organism.replay.forking import fork
 from tests.cli.journal_world import written
 from tests.journal.fact_values import ended
 from tests.journal.test_cut_tails import opened

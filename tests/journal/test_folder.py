@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from organism.errors import JournalError
-from organism.facts import Dropped, Snapshot
-from organism.images import Image
 from organism.journal import LinesJournal
 from organism.journal.check import _thread_image
 from organism.journal.disk import Disk
 from organism.journal.folder_index import NAME
+from organism.record.facts import Dropped, Snapshot
+from organism.record.images import Image
 from tests.journal.fact_values import ended
 from tests.journal.test_standing import accepted, held, opened, posted, settled
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 STORY: list[Fact] = [accepted(opened("r"), posted("r"), opened("r.2")), held(1), settled(1, 3)]
 SNAPSHOT = Snapshot(at=5.0, thread="r", image=Image(threads=(_thread_image("r"),), frames=(), messages=(), holds=()))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from organism.errors import JournalError
-from organism.facts import Dropped
 from organism.journal import SqliteJournal
 from organism.journal.sqlite_file import APPLICATION, SCHEMA
+from organism.record.facts import Dropped
 from tests.durable.inline import Inline
 from tests.hard.pump_world import Go  # noqa: TC001 - read from the annotation of a handler
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from organism.errors import JournalError
-from organism.facts import Accepted, Fact
 from organism.journal import codec, forms, open_journal
 from organism.journal.chain import Head, canonical, seal, sealed_hash
 from organism.journal.codec import content, decode
@@ -22,6 +21,7 @@ from organism.journal.sqlite import SqliteJournal
 from organism.journal.sqlite_file import long
 from organism.journal.texts import root_mark
 from organism.journal.values import Misread, opened
+from organism.record.facts import Accepted, Fact
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism.errors import JournalError
-from organism.facts import Dropped
 from organism.journal import LinesJournal, MemoryJournal, SqliteJournal, open_journal
 from organism.journal.filenames import file_name
 from organism.payloads import Vocabulary
+from organism.record.facts import Dropped
 from organism.testing import check_journal
 from tests.journal.fact_values import ended
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from organism.facts import Fact
     from organism.journal import Journal
+    from organism.record.facts import Fact
     from organism.usage import Spending
 
 WORDS = Vocabulary()

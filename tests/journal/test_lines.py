@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism.errors import JournalError
-from organism.facts import Dropped, Ended, Failed
 from organism.journal import LinesJournal
 from organism.journal.chain import Head, canonical, content_of, seal
 from organism.journal.codec import content
 from organism.journal.disk import Disk
 from organism.journal.lines import LineFiles
-from organism.outcomes import Failure
+from organism.record.facts import Dropped, Ended, Failed
 from organism.testing import FailAfter
+from organism.threads.outcomes import Failure
 from tests.journal.fact_values import ended
 
 if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 ROOT = "c-42"
 

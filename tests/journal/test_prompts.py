@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from organism import Context, Reply
 from organism.budget.claims import Charge, Claim
 from organism.errors import JournalError
-from organism.facts import Answered, CallCompleted, CallHeld, CallSettled
-from organism.images import Prompted
 from organism.journal.codec import encode
 from organism.journal.prompts import prompts, requests
 from organism.kernel import Kernel
@@ -20,6 +18,8 @@ from organism.kernel.calls import CallFor
 from organism.kernel.holds import Hold
 from organism.kernel.prompts import Prompt
 from organism.models.contract import BackendError
+from organism.record.facts import Answered, CallCompleted, CallHeld, CallSettled
+from organism.record.images import Prompted
 from organism.settings import BudgetSettings, Settings
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Said, code
@@ -27,7 +27,7 @@ from tests.hard.pump_world import Go, Said, code
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 
 def said(text: str, role: str = "user") -> dict[str, Any]:

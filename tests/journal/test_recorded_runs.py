@@ -11,12 +11,12 @@ import pytest
 
 from organism import Context, Forward, HandlerFailedError, Refused, Reply, Send
 from organism.errors import BudgetExhaustedError
-from organism.facts import Ended, Fact
 from organism.journal.chain import canonical
 from organism.journal.codec import decode, encode
 from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
 from organism.payloads import Vocabulary, is_payload
+from organism.record.facts import Ended, Fact
 from organism.testing import Says, ScriptedModel, differences, running
 from tests.hard.pump_world import Go, Odd, Said, code
 

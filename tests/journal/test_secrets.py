@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from organism.facts import Accepted, Posted
 from organism.journal.codec import content, decode
 from organism.journal.secrets import INSTEAD, without_secrets
 from organism.primitives import HandlerFailed
+from organism.record.facts import Accepted, Posted
 
 SECRETS = [
     "sk-proj-" + "aB3dE5fG7h" * 3,

@@ -15,11 +15,11 @@ import pytest
 
 from organism import Context, Organism, Reply
 from organism.errors import ConfigurationError, JournalError
-from organism.facts import Answered, Dropped
 from organism.journal import LinesJournal, SessionLog, session_log
 from organism.journal.disk import Disk
 from organism.journal.lines import LineFiles
 from organism.payloads import Vocabulary
+from organism.record.facts import Answered, Dropped
 from organism.testing import FailAfter, Watched, running
 from tests.hard.pump_world import Go, Said, code
 from tests.journal.fact_values import ended
@@ -27,7 +27,7 @@ from tests.journal.fact_values import ended
 if TYPE_CHECKING:
     from io import FileIO
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 WORDS = Vocabulary([Go, Said])
 
@@ -350,7 +350,7 @@ class SlowDisk(Disk):
 async def test_a_slow_disk_does_not_slow_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SlowDisk()
     monkeypatch.setattr(session_log, "PAUSE", 0.0)
-    monkeypatch.setattr("organism.audience.SessionLog", partial(SessionLog, disk=disk))
+    monkeypatch.setattr("organism.works.audience.SessionLog", partial(SessionLog, disk=disk))
     organism = Watched(name="test", handlers=HANDLERS, session_log=str(tmp_path))
     async with organism:
         for number in range(5):

@@ -13,12 +13,12 @@ import pytest
 from organism import payload
 from organism.budget.claims import MESSAGES
 from organism.errors import JournalError
-from organism.facts import Accepted, Answered, Dropped, Posted, Snapshot, ThreadOpened
-from organism.images import Image
 from organism.journal import Lock, SqliteJournal, open_journal
 from organism.journal.codec import content
 from organism.journal.sqlite_file import SCHEMA, long, short
 from organism.journal.texts import root_mark
+from organism.record.facts import Accepted, Answered, Dropped, Posted, Snapshot, ThreadOpened
+from organism.record.images import Image
 from organism.settings import BudgetSettings
 from organism.testing import FailAfter
 from tests.journal.fact_values import ended
@@ -27,7 +27,7 @@ from tests.journal.test_standing import held as a_hold
 from tests.journal.test_standing import settled as a_settlement
 
 if TYPE_CHECKING:
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 
 @payload

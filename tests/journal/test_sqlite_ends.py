@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism.facts import Snapshot
-from organism.images import Image
 from organism.journal import SqliteJournal
 from organism.journal.sqlite_file import SCHEMA, long
 from organism.journal.texts import root_mark
+from organism.record.facts import Snapshot
+from organism.record.images import Image
 from tests.journal.fact_values import ended
 from tests.journal.test_cut_tails import opened
 from tests.journal.test_sqlite import fact

@@ -10,14 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from organism import payload
-from organism.facts import Answered, Handed, Posted
 from organism.journal.chain import canonical
 from organism.journal.codec import content, contents, decode, encode
 from organism.journal.sqlite_file import long, short
 from organism.journal.texts import marked_bytes, root_mark, whole_bytes
+from organism.record.facts import Answered, Handed, Posted
 
 if TYPE_CHECKING:
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 ONE = "The quick brown fox jumps over the lazy dog, and over the next one. "
 OTHER = "Not one of these characters needs to be escaped anywhere, in JSON or in XML. "

@@ -10,7 +10,10 @@ import pytest
 from attrs import evolve
 
 from organism.budget.claims import Charge
-from organism.facts import (
+from organism.journal import forms, open_journal
+from organism.journal.check import _blank, _thread_image
+from organism.journal.standing import Ledger, Standing
+from organism.record.facts import (
     Accepted,
     Answered,
     CallHeld,
@@ -23,10 +26,7 @@ from organism.facts import (
     Snapshot,
     ThreadOpened,
 )
-from organism.images import ConversationImage, HoldImage, Image, NodeImage
-from organism.journal import forms, open_journal
-from organism.journal.check import _blank, _thread_image
-from organism.journal.standing import Ledger, Standing
+from organism.record.images import ConversationImage, HoldImage, Image, NodeImage
 from organism.settings import BudgetSettings
 from organism.usage import Spending
 from tests.journal.fact_values import Inner, ended
@@ -34,7 +34,7 @@ from tests.journal.fact_values import Inner, ended
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 HOUR = 3600.0
 

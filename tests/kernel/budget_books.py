@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
-from organism import facts
+from organism.record import facts
 from organism.settings import Policy, Quota
 from organism.usage import Spending
 from tests.budget.naive_budget import UNITS, Amounts, Naive, Purse, Wanting, nothing
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from organism.budget.claims import Charge
-    from organism.facts import Fact
+    from organism.record.facts import Fact
     from organism.settings import BudgetSettings, Limits, Settings
 
 CALLING: Final = {"ingress", "send", "ask", "spawn", "forward", "reply"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, frozen
 
-from organism import facts
+from organism.record import facts
 from organism.settings import Policy
 from tests.budget.naive_budget import UNITS, Amounts, Purse, nothing
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
 
-from organism import facts
 from organism.budget.claims import VECTOR, Charge
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError, RoutingError
-from organism.frames import Ask, Message, chain_of, root_of
 from organism.kernel import Kernel, recovery
 from organism.kernel.calls import CallFor
 from organism.kernel.conversations import Beginning
 from organism.kernel.fold import Fold
 from organism.kernel.holds import Hold
 from organism.kernel.snapshot import snapshot
+from organism.record import facts
 from organism.testing import differences
+from organism.threads.frames import Ask, Message, chain_of, root_of
 from tests.budget.naive_budget import UNITS, Amounts, Purse, Wanting, nothing
 from tests.durable.cut_world import KeptWorld
 from tests.kernel.budget_books import Books
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from organism.budget.claims import Claim
     from organism.budget.tree import Node
-    from organism.facts import Fact
-    from organism.frames import Thread
+    from organism.record.facts import Fact
     from organism.settings import BudgetSettings, Settings
+    from organism.threads.frames import Thread
     from tests.kernel.kernel_world import Delivery
 
 OF_POOLS: Final = (".fired", ".next_mark", ".runways", ".overdraft")

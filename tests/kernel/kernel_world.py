@@ -13,8 +13,6 @@ from attrs import define, field
 from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError, RoutingError
-from organism.facts import Answered, Buried, Cut, Dropped, Ended, Exhausted, Failed, Posted, Stopped, ThreadOpened
-from organism.frames import PLACE, Ask, Frame, Message, Thread, pending, root_of
 from organism.kernel import Kernel
 from organism.kernel.answers import check_answer
 from organism.kernel.calls import CallFor
@@ -23,19 +21,32 @@ from organism.kernel.holds import Hold
 from organism.kernel.hop import whereto
 from organism.kernel.outcome import final_of
 from organism.kernel.snapshot import snapshot
-from organism.outcomes import Failure
 from organism.primitives import BudgetEstimate, BudgetRequest
+from organism.record.facts import (
+    Answered,
+    Buried,
+    Cut,
+    Dropped,
+    Ended,
+    Exhausted,
+    Failed,
+    Posted,
+    Stopped,
+    ThreadOpened,
+)
 from organism.settings import BudgetSettings, HandlerSettings, Limits, Settings
 from organism.testing import differences
+from organism.threads.frames import PLACE, Ask, Frame, Message, Thread, pending, root_of
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from organism.budget.tree import Node
-    from organism.facts import Fact
-    from organism.images import Ref
     from organism.kernel.answers import Refusal
     from organism.message import Outgoing
+    from organism.record.facts import Fact
+    from organism.record.images import Ref
 
 CRASH: Final = Failure("crashed", "ValueError: broken", retry=True)
 

@@ -21,10 +21,10 @@ from organism.budget.claims import Charge, Claim
 from organism.budget.waiting import Waiter
 from organism.kernel.holds import Hold
 from organism.message import Forward, Reply, Send
-from organism.outcomes import Failure
 from organism.payloads.primitives import BudgetRequest
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
 from organism.settings import AgentSettings, BudgetSettings, ConversationSettings, Grace, Limits, Quota, Settings
+from organism.threads.outcomes import Failure
 from tests.budget.naive_budget import UNITS
 from tests.hard.pump_world import Go, Said
 from tests.kernel.budget_world import BudgetWorld
@@ -33,7 +33,7 @@ from tests.kernel.kernel_world import Delivery, handler
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from organism.frames import Thread
+    from organism.threads.frames import Thread
 
 NAMES: Final = ("a", "b", "c", "d")
 ACCOUNTS: Final[tuple[tuple[str, ...], ...]] = (

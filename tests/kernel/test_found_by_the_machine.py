@@ -8,8 +8,8 @@ from organism.budget.claims import TOKENS, Claim
 from organism.budget.waiting import Waiter
 from organism.kernel.holds import Hold
 from organism.message import Send
-from organism.outcomes import Failure
 from organism.settings import AgentSettings, BudgetSettings, Limits, Quota, Settings
+from organism.threads.outcomes import Failure
 from tests.hard.pump_world import Go, Said
 from tests.kernel.budget_world import BudgetWorld
 from tests.kernel.kernel_world import handler

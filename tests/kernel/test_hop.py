@@ -25,7 +25,7 @@ from tests.kernel.kernel_world import handler, organism_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.facts import Ended, Fact
+    from organism.record.facts import Ended, Fact
     from organism.settings import Settings
 
 NAMES: Final = ("a", "b", "c", "d")

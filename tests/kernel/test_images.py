@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from organism.budget.claims import Charge, Claim
-from organism.images import (
-    CutShort,
-    Kept,
-)
 from organism.kernel.calls import CallFor
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
 from organism.kernel.imaging import image_of
 from organism.message import Reply, Send
 from organism.primitives import BudgetWarning
+from organism.record.images import (
+    CutShort,
+    Kept,
+)
 from organism.settings import (
     AgentSettings,
     BudgetSettings,
@@ -35,8 +35,8 @@ from tests.hard.pump_world import Go, Said
 from tests.kernel.kernel_world import Delivery, handler
 
 if TYPE_CHECKING:
-    from organism.frames import Thread
-    from organism.images import Image
+    from organism.record.images import Image
+    from organism.threads.frames import Thread
 
 AGENT = AgentSettings(accepts=(Go,), replies=(Said,))
 NAMES = ("a", "b", "c", "d", "e", "h")

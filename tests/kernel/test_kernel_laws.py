@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from organism.budget.claims import Charge, Claim
 from organism.kernel.holds import Hold
 from organism.message import Forward, Outgoing, Reply, Send
-from organism.outcomes import Failure
 from organism.primitives import BudgetExhausted, BudgetWarning, DeadLetter, HandlerFailed
 from organism.settings import AgentSettings, BudgetSettings, Grace, Limits, Loops, OnFailure, Quota
+from organism.threads.outcomes import Failure
 from tests.hard.pump_world import Go, Odd, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
 

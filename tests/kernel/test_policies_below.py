@@ -11,9 +11,9 @@ from organism.kernel.index import Index
 from organism.kernel.restoring import restore
 from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
-from organism.routing import routes
 from organism.settings import BudgetSettings, Grace, Limits
 from organism.testing import differences
+from organism.threads.routing import routes
 from tests.hard.pump_world import Go
 from tests.kernel.kernel_world import World, handler, organism_of
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from organism import facts
 from organism.budget.claims import MESSAGES, Charge, Claim
 from organism.errors import BudgetExhaustedError
-from organism.frames import Thread
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
 from organism.kernel.notices import exhausted_payload, live
 from organism.message import Reply, Send
-from organism.outcomes import Failure
 from organism.primitives import BudgetWarning, HandlerFailed
+from organism.record import facts
 from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, Notices, OnFailure, Quota
+from organism.threads.frames import Thread
+from organism.threads.outcomes import Failure
 from tests.durable.cut_world import KeptWorld, Recovered
 from tests.hard.pump_world import Go, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of

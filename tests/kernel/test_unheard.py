@@ -10,7 +10,6 @@ from attrs import evolve
 
 from organism import Context, HandlerFailedError, Organism, Reply, Send
 from organism.budget.claims import Charge, Claim
-from organism.frames import Ask
 from organism.kernel import Kernel
 from organism.kernel.calls import CallFor
 from organism.kernel.holds import Hold
@@ -19,6 +18,7 @@ from organism.kernel.sums import ALL
 from organism.results import result_of
 from organism.settings import BudgetSettings
 from organism.testing import Says, ScriptedModel
+from organism.threads.frames import Ask
 from tests.hard.budget_world import models
 from tests.hard.pump_world import Go, Said, code, echo
 from tests.kernel.kernel_world import World, handler, organism_of

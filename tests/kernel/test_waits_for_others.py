@@ -8,14 +8,14 @@ import pytest
 
 from organism.budget.claims import TOKENS, Charge, Claim
 from organism.budget.waiting import Waiter
-from organism.dependence import is_awaited
 from organism.errors import BudgetExhaustedError
-from organism.frames import Ask
 from organism.kernel.answers import Refusal
 from organism.kernel.holds import Hold
 from organism.kernel.streams import held_by_streams
 from organism.message import Send
 from organism.settings import BudgetSettings, Limits, Quota
+from organism.threads.dependence import is_awaited
+from organism.threads.frames import Ask
 from tests.hard.pump_world import Go, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
 from tests.kernel.test_found_by_the_machine import begun

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from organism import facts
 from organism.budget.caps import caps
 from organism.budget.claims import CALLS, MESSAGES, TOKENS, Charge, Claim
 from organism.budget.crowd import Ranking
@@ -20,9 +19,10 @@ from organism.kernel.grants import Room
 from organism.kernel.holds import Hold
 from organism.kernel.prompts import Prompt
 from organism.kernel.recall import Done
-from organism.outcomes import Failure
 from organism.payloads.primitives import BudgetRequest
+from organism.record import facts
 from organism.settings import AgentSettings, BudgetSettings, ConversationSettings, Grace, Limits, Policy, Quota
+from organism.threads.outcomes import Failure
 from organism.usage import Tally
 from tests.hard.pump_world import Go, Said
 from tests.kernel.kernel_world import World, handler, organism_of

@@ -11,8 +11,8 @@ from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES
 from organism.kernel.conversations import turn_policy
 from organism.kernel.hop import whereto
-from organism.outcomes import Failure
 from organism.settings import BudgetSettings, Limits
+from organism.threads.outcomes import Failure
 from tests.hard.pump_world import Go, Odd, Said
 from tests.kernel.kernel_world import World, handler, organism_of
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from organism.budget.tree import Node
-from organism.frames import Ask, Below, Conversation, Dealings, Frame, Message, Thread, chain_of
 from organism.kernel.holds import Hold
 from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
 from organism.kernel.restoring import restore
 from organism.kernel.state import State
-from organism.outcomes import Ending, Outlay, Troubles, Warned
-from organism.restart import Past
-from organism.routing import Route, routes
+from organism.threads.frames import Ask, Below, Conversation, Dealings, Frame, Message, Thread, chain_of
+from organism.threads.outcomes import Ending, Outlay, Troubles, Warned
+from organism.threads.restart import Past
+from organism.threads.routing import Route, routes
 from tests.compiled import slots_of
 
 if TYPE_CHECKING:

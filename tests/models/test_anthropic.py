@@ -12,12 +12,12 @@ import anyio
 import pytest
 
 from organism import ModelError
-from organism.facts import CallSettled
 from organism.models.anthropic import PROVIDER, AnthropicBackend, check
 from organism.models.chat import THINKING
 from organism.models.contract import BackendError, Request, ToolSpec
 from organism.models.wire import retry_after
 from organism.payloads import payload
+from organism.record.facts import CallSettled
 from organism.settings import BackendSettings
 from organism.testing import running
 from tests.models.anthropic_server import (

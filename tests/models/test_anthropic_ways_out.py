@@ -9,7 +9,7 @@ import pytest
 from attrs import frozen
 
 from organism import ModelError
-from organism.facts import CallHeld, CallSettled
+from organism.record.facts import CallHeld, CallSettled
 from tests.models.anthropic_server import (
     BACKEND,
     HELLO,

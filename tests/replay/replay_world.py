@@ -9,7 +9,6 @@ import trio.testing
 
 from organism import payload
 from organism.agent import ready
-from organism.durable import payload_classes
 from organism.journal import open_journal
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
@@ -18,6 +17,7 @@ from organism.payloads import Vocabulary
 from organism.replay import replay
 from organism.replay.script import parts_of
 from organism.replay.stage import Stage
+from organism.works.durable import payload_classes
 from tests.durable.inline import Inline
 
 if TYPE_CHECKING:

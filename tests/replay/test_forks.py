@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from organism import config
-from organism.forking import ForkError, cut_of, fork_in
 from organism.journal import open_journal
+from organism.replay.forking import ForkError, cut_of, fork_in
 from organism.settings import laid_over
 from organism.testing import ScriptedModel
 from tests.hard.pump_world import Go

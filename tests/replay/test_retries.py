@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from organism import Context, Reply
-from organism.facts import Retried
+from organism.record.facts import Retried
 from organism.testing import Says, ScriptedModel
 from tests.hard.pump_world import Go, Said, code
 from tests.replay.replay_world import Recorded

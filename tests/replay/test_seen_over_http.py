@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from organism import Context, Reply
-from organism.durable import payload_classes
 from organism.journal import open_journal
 from organism.journal.prompts import requests
 from organism.organism import Organism
 from organism.payloads import Vocabulary
 from organism.replay import replay
+from organism.works.durable import payload_classes
 from tests.crash.crash_world import Model
 from tests.crash.fake_model import NOTICE, digest
 from tests.hard.pump_world import code
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 URL = "sqlite:organism.db"
 RUN = "seen"

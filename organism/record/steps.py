@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import frozen
 
-from organism.images import Ref
 from organism.quick import quick
+from organism.record.images import Ref
 from organism.settings import BudgetSettings
 
 
@@ -72,7 +72,7 @@ class Posted:
 @quick
 @frozen(kw_only=True)
 class Resolved:
-    """A step: an ask got its answer, a payload or a :class:`organism.frames.Failure`."""
+    """A step: an ask got its answer, a payload or a :class:`organism.threads.frames.Failure`."""
 
     ask: Ref
     answer: Any

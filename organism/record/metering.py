@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import frozen
 
-from organism import facts
+from organism.record import facts
 from organism.settings import NOTHING
 from organism.usage import Usage, usage_of
 
 if TYPE_CHECKING:
     from organism.budget.claims import Charge
-    from organism.facts import Fact
+    from organism.record.facts import Fact
 
 _log: Final = logging.getLogger("organism")
 

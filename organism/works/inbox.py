@@ -11,19 +11,19 @@ from organism.errors import (
     NoQuestionError,
     UnexpectedReplyError,
 )
-from organism.frames import descendants, root_of
 from organism.payloads import Vocabulary, description, flaw
 from organism.results import Question
-from organism.routing import answer_names, answers_to
+from organism.threads.frames import descendants, root_of
+from organism.threads.routing import answer_names, answers_to
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from organism.frames import Message, Thread
     from organism.kernel import Kernel
-    from organism.outcomes import Failure
     from organism.pump.pump import Pump
     from organism.settings import HandlerSettings
+    from organism.threads.frames import Message, Thread
+    from organism.threads.outcomes import Failure
 
 GONE = "it was answered already, or is not waited for any more"
 NEVER = "there is no such question in the threads that live here"

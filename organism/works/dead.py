@@ -13,11 +13,11 @@ from organism.results import DeadMessage
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from organism.durable import Durable
-    from organism.facts import Buried
-    from organism.ingress import Ingress
     from organism.kernel import Kernel
     from organism.pump.handles import ThreadHandle
+    from organism.record.facts import Buried
+    from organism.works.durable import Durable
+    from organism.works.ingress import Ingress
 
 GO_ON: Final = "'organism resume' lets it go on"
 """What is said where a change was written down and nobody works on the journal."""

@@ -13,11 +13,9 @@ from typing import Any
 from attrs import field, frozen
 
 from organism.budget.claims import Charge, Six
-from organism.images import CutShort, Image, Kept, Nearest, Prompted, Ref
 from organism.quick import quick
-from organism.restart import Attempt
-from organism.settings import BudgetSettings
-from organism.steps import (
+from organism.record.images import CutShort, Image, Kept, Nearest, Prompted, Ref
+from organism.record.steps import (
     CameLate,
     ClockRead,
     ConversationOpened,
@@ -32,6 +30,8 @@ from organism.steps import (
     WarningRaised,
     WarningTold,
 )
+from organism.settings import BudgetSettings
+from organism.threads.restart import Attempt
 from organism.usage import Estimate, Usage
 
 
@@ -81,7 +81,7 @@ class Failed(Fact):
 @frozen(kw_only=True)
 class Retried(Fact):
     """An attempt at a message failed, and the next one begins at ``again_at``: nothing of it is reused (R9). ``began`` as in
-    :class:`organism.restart.Attempt`.
+    :class:`organism.threads.restart.Attempt`.
     """
 
     seq: int
@@ -179,7 +179,7 @@ class CallHeld(Fact):
 class CallSettled(Fact):
     """What was held has become what was spent; a charge of nothing releases it. ``held_at`` is when it was held, since windows
     count it there. What is said of the ``attempt``, the call's ``tags``, and the ``labels`` and ``accounts`` of its thread is for
-    those who meter (:mod:`organism.metering`).
+    those who meter (:mod:`organism.record.metering`).
     """
 
     hold: int

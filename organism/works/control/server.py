@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from organism import dead, inbox
-from organism.control.changes import REASON, more, named, over, raised_to, sub_thread, written_down
-from organism.control.lines import PATIENCE, line_of
-from organism.control.orders import Order
 from organism.errors import ConfigurationError, OrganismError
-from organism.frames import root_of
 from organism.journal import place_of, socket_path
 from organism.names import CONVERSATION
+from organism.threads.frames import root_of
+from organism.works import dead, inbox
+from organism.works.control.changes import REASON, more, named, over, raised_to, sub_thread, written_down
+from organism.works.control.lines import PATIENCE, line_of
+from organism.works.control.orders import Order
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from anyio.abc import ByteStream
 
-    from organism.durable import Durable
-    from organism.frames import Thread
-    from organism.ingress import Ingress
     from organism.pump.pump import Pump
     from organism.settings import Settings
+    from organism.threads.frames import Thread
+    from organism.works.durable import Durable
+    from organism.works.ingress import Ingress
 
 _TALKS: Final = 32
 """Requests at a time."""

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from organism.calls import call_rows
 from organism.errors import NotRunningError, QueueFullError
-from organism.facts import Ended
-from organism.frames import chain_of, root_of
 from organism.names import CONVERSATION
+from organism.record.calls import call_rows
+from organism.record.facts import Ended
 from organism.results import Event
+from organism.threads.frames import chain_of, root_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.audience import Audience
-    from organism.calls import CallRow
-    from organism.durable import Durable
-    from organism.facts import Fact
-    from organism.frames import Thread
+    from organism.record.calls import CallRow
+    from organism.record.facts import Fact
+    from organism.threads.frames import Thread
+    from organism.works.audience import Audience
+    from organism.works.durable import Durable
 
 _MOST: Final = 10_000
 """Facts that wait for a reader; one that falls further behind is told so."""

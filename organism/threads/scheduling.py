@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, final
 
-from organism.dependence import is_awaited
-from organism.frames import IN_LINE, MAILBOX, PLACE, pending, root_of
-from organism.turns import Turns
+from organism.threads.dependence import is_awaited
+from organism.threads.frames import IN_LINE, MAILBOX, PLACE, pending, root_of
+from organism.threads.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from organism.frames import Message, Thread
+    from organism.threads.frames import Message, Thread
 
 IN_A_ROW: Final = 64
 """Messages that are taken depth-first before whoever waits longest has its turn."""

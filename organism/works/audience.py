@@ -12,18 +12,18 @@ import anyio
 from organism.journal import MemoryJournal, SessionLog
 from organism.journal.secrets import Marked
 from organism.kernel.outcome import final_of
-from organism.metering import Meter
 from organism.names import printable
 from organism.pump.ears import Ears
+from organism.record.metering import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from organism.facts import Fact
-    from organism.frames import Thread
-    from organism.metering import Metered
     from organism.pump.writer import Writer
+    from organism.record.facts import Fact
+    from organism.record.metering import Metered
+    from organism.threads.frames import Thread
 
 _log: Final = logging.getLogger("organism")
 _threads_log: Final = logging.getLogger("organism.threads")

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 from attrs import define
 
 from organism.names import CONVERSATION
-from organism.outcomes import Ending, Failure, Memory, Outlay, Troubles, Warned
-from organism.restart import Past
+from organism.threads.outcomes import Ending, Failure, Memory, Outlay, Troubles, Warned
+from organism.threads.restart import Past
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from organism.budget.tree import Node
-    from organism.restart import Attempt
-    from organism.routing import Route
     from organism.settings import BudgetSettings
+    from organism.threads.restart import Attempt
+    from organism.threads.routing import Route
 
 ThreadKind = Literal["root", "call", "shared", "spawn"]
 """``root``: opened by ingress. ``call``: one call to a handler with a budget of its own. ``shared``: all calls to one from a

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.frames import descendants, pending
+from organism.threads.frames import descendants, pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from organism.frames import Ask, Frame, Message, Thread
+    from organism.threads.frames import Ask, Frame, Message, Thread
 
 
 def is_below(frame: Frame | None, above: Frame) -> bool:

@@ -12,9 +12,9 @@ from typing import Any, Final
 from attrs import frozen
 
 from organism.budget.claims import Crossing, Six
-from organism.outcomes import Failure, Warned
-from organism.restart import Attempt
 from organism.settings import NOTHING, BudgetSettings
+from organism.threads.outcomes import Failure, Warned
+from organism.threads.restart import Attempt
 from organism.usage import Estimate, Usage
 
 Ref = tuple[str, int]

@@ -15,12 +15,12 @@ from organism.names import CONVERSATION, successor_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from organism.durable import Durable
     from organism.errors import BudgetExhaustedError
-    from organism.frames import Conversation, Thread
     from organism.kernel import Kernel
     from organism.pump.handles import ThreadHandle
     from organism.settings import Settings
+    from organism.threads.frames import Conversation, Thread
+    from organism.works.durable import Durable
 
 _IDLE: Final = 256
 """Conversations that are kept in memory while nothing of them runs, where the journal has them too."""

@@ -26,12 +26,12 @@ from organism.pump.writer import HandOver, Writer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from organism.facts import Buried, Ended, Fact
-    from organism.frames import Thread
     from organism.journal import Chain
     from organism.journal.secrets import Marked
     from organism.kernel.holds import Hold
+    from organism.record.facts import Buried, Ended, Fact
     from organism.settings import Settings
+    from organism.threads.frames import Thread
     from organism.usage import Spending
 
 _Opened = tuple[Journal, "Sequence[Spending]", "Sequence[Chain]", "Mapping[str, Sequence[Hold]]"]

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from organism import inbox
-from organism.dead import GO_ON
 from organism.errors import ConfigurationError
-from organism.frames import Conversation, root_of
 from organism.kernel.charges import abandoned_charge
-from organism.outcomes import Failure
 from organism.pump.handles import raised
 from organism.settings import UNITS
+from organism.threads.frames import Conversation, root_of
+from organism.threads.outcomes import Failure
+from organism.works import inbox
+from organism.works.dead import GO_ON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from organism.control.orders import Order
-    from organism.durable import Durable
-    from organism.frames import Thread
     from organism.kernel import Kernel
     from organism.settings import BudgetSettings
+    from organism.threads.frames import Thread
+    from organism.works.control.orders import Order
+    from organism.works.durable import Durable
 
 REASON: Final = "cancelled by hand"
 

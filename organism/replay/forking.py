@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_t
 
 from attrs import evolve, fields, frozen, has
 
-from organism import facts
 from organism.budget.claims import Charge
 from organism.errors import OrganismError
-from organism.images import Ref
+from organism.record import facts
+from organism.record.images import Ref
 from organism.settings import NOTHING, BudgetSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from organism.facts import Fact
     from organism.journal import Journal
+    from organism.record.facts import Fact
 
 _NAMES: Final = {"thread", "node", "under"}
 """Fields that hold the id of a thread, where they hold a text."""
 _PAIRS: Final = {"pending_caller"}
 """Fields that begin with one, besides those of type Ref."""
-_ROOMS: Final = {"organism.facts", "organism.steps", "organism.images", "organism.frames"}
+_ROOMS: Final = {"organism.record.facts", "organism.record.steps", "organism.record.images", "organism.threads.frames"}
 """Where the classes are that name threads; what is in payloads and prompts stays as it was said."""
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
-from organism.control.orders import LONGEST
 from organism.errors import ConfigurationError, JournalError
+from organism.works.control.orders import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
-    from organism.control.orders import Order
+    from organism.works.control.orders import Order
 
 PATIENCE: Final = 5.0
 """Seconds in which a request must have come, and in which what is said to it must have been read."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, fields, frozen
 
-from organism import facts
 from organism.budget.caps import figure
 from organism.budget.claims import COST, INPUT, MESSAGES, NOTHING, OUTPUT, TOKENS, VECTOR
 from organism.budget.levels import URGENCY
-from organism.images import Nearest
+from organism.record import facts
+from organism.record.images import Nearest
 from organism.settings import Limits
 from organism.usage import pico, usd
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from organism.budget.claims import Charge, Vector
-    from organism.facts import Fact, Step
+    from organism.record.facts import Fact, Step
 
 
 @frozen(kw_only=True)

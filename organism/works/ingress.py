@@ -9,23 +9,23 @@ import anyio
 
 from organism import config
 from organism.config.grants import with_decider
-from organism.conversations import Conversations
 from organism.errors import BudgetExhaustedError, JournalError, OrganismError, QueueFullError, RoutingError
 from organism.names import CONVERSATION
 from organism.payloads.frozendict import FrozenDict
 from organism.pump.conversing import ConversationHandle
 from organism.pump.handles import ThreadHandle
 from organism.settings import laid_over
+from organism.works.conversations import Conversations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from organism.durable import Durable
-    from organism.frames import Thread
     from organism.kernel.conversations import Beginning
     from organism.pump.pump import Pump
     from organism.pump.register import Register
     from organism.settings import BudgetSettings, Settings
+    from organism.threads.frames import Thread
+    from organism.works.durable import Durable
 
 _log: Final = logging.getLogger("organism.journal")
 _NO_LABELS: Final[Mapping[str, str]] = FrozenDict()

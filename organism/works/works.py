@@ -9,21 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism.agent import AgentContext
-from organism.audience import log_end
-from organism.bursar import BursarContext
 from organism.context import Context
-from organism.control import Control
-from organism.durable import Durable
 from organism.errors import NotRunningError
-from organism.histories import Histories
-from organism.ingress import Ingress
 from organism.models.checked import provider_closing
 from organism.models.factories import known_secrets
 from organism.models.hiding import Hiding
 from organism.models.providers import Providers
 from organism.models.router import Router
 from organism.names import ORGANISM
-from organism.outcomes import Failure
 from organism.pump import runtime
 from organism.pump.background import Background
 from organism.pump.disk_thread import DiskThread
@@ -31,20 +24,27 @@ from organism.pump.hooking import Hooks
 from organism.pump.pump import Pump
 from organism.pump.rest import at_rest
 from organism.pump.watchdog import Watchdog
-from organism.redaction import Redaction
+from organism.threads.outcomes import Failure
+from organism.works.audience import log_end
+from organism.works.bursar import BursarContext
+from organism.works.control import Control
+from organism.works.durable import Durable
+from organism.works.histories import Histories
+from organism.works.ingress import Ingress
+from organism.works.redaction import Redaction
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Mapping
 
-    from organism.audience import Audience
     from organism.errors import JournalError
-    from organism.frames import Thread
     from organism.kernel import Kernel
     from organism.models.router import Dice
     from organism.pump.register import Register
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings, Settings
+    from organism.threads.frames import Thread
+    from organism.works.audience import Audience
 
 _log: Final = logging.getLogger("organism.hooks")
 _LOOK: Final = 0.05
