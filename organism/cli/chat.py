@@ -14,7 +14,8 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given
 from organism.cli.board import Board
-from organism.cli.conduct import EXHAUSTED, FAILED, PAUSED, interrupted, keep_drawing
+from organism.cli.codes import EXHAUSTED, FAILED, PAUSED
+from organism.cli.conduct import interrupted, keep_drawing
 from organism.cli.interrupts import Interrupts, end_now, exit_code
 from organism.cli.live import LiveAnswer
 from organism.cli.logs import logging_to

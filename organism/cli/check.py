@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from organism import config
 from organism.cli.amounts import amounts_text, limits_text
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
+from organism.cli.codes import WRONG
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.models.factories import check_backends
@@ -37,7 +38,7 @@ def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False,
     except ConfigurationError as error:
         for mistake in error.mistakes:
             streams.result(one_line(mistake))
-        return 2
+        return WRONG
     streams.result("\n".join(_summary(file, settings)))
     return 0
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from attrs import frozen
 
+from organism.cli.codes import COMPLETED, DAMAGED, EXHAUSTED, FAILED, PAUSED
 from organism.cli.interrupts import end_now, exit_code
 from organism.cli.people import People, asked_now, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
     from organism.record.facts import Fact
     from organism.results import Question, ThreadResult
 
-COMPLETED: Final = 0
-FAILED: Final = 1
-EXHAUSTED: Final = 3
-PAUSED: Final = 4
-DAMAGED: Final = 5
 INTERVAL: Final = 0.125
 """Seconds between two drawings of what goes on."""
 GRACE: Final = 5.0

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
-from organism.cli.conduct import DAMAGED
+from organism.cli.damage import Damage
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.orders import carried_out
 from organism.cli.phrases import short
 from organism.cli.reading import facts_of, payload_json
 from organism.cli.tables import instant, table
 from organism.cli.text import cut, one_line
-from organism.errors import ConfigurationError, JournalError
+from organism.errors import ConfigurationError
 from organism.record import facts
 from organism.works.control import Order
 from organism.works.dead import dead_message
@@ -50,7 +50,7 @@ def dead(
     resume' delivers it. Exits with 5 where a thread is damaged, and lists those of the others.
     """
     with opened(file, journal) as found:
-        letters, damaged = _read(found)
+        letters, damage = _read(found)
         again = {each.id for each in letters if found.root_of(each.retry) is not None}
     if retry is not None:
         letter = _named(retry, letters)
@@ -62,26 +62,22 @@ def dead(
             streams.result(jsons.dumps(_as_json(each, again=each.id in again)))
     elif shown:
         streams.result("\n".join(table([_HEAD, *map(_row, shown)])))
-    elif not damaged:
+    elif not damage:
         streams.note(
             "no message failed for good" if not again else "every dead letter was sent again; --all lists them"
         )
-    for problem in damaged:
-        streams.note(f"error: {one_line(problem)}")
-    return DAMAGED if damaged else 0
+    return damage.told(streams)
 
 
-def _read(journal: Journal) -> tuple[list[DeadMessage], list[str]]:
+def _read(journal: Journal) -> tuple[list[DeadMessage], Damage]:
     """The dead letters of all chains, the oldest first, and what could not be read."""
     letters: list[DeadMessage] = []
-    damaged: list[str] = []
+    damage = Damage()
     for chain in journal.chains():
-        try:
+        with damage:
             found = facts_of(journal.documents(chain.root, kinds=("Buried",)))
             letters += [dead_message(fact) for fact in found if isinstance(fact, facts.Buried)]
-        except JournalError as error:
-            damaged.append(str(error))
-    return sorted(letters, key=lambda each: each.died_at), damaged
+    return sorted(letters, key=lambda each: each.died_at), damage
 
 
 def _named(text: str, letters: Sequence[DeadMessage]) -> DeadMessage:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
-from organism.cli.conduct import DAMAGED
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.orders import carried_out
 from organism.cli.phrases import short
@@ -45,11 +44,9 @@ def inbox(
             streams.result(jsons.dumps(each.as_json()))
     elif asked.waiting:
         streams.result("\n".join(table([_HEAD, *map(_row, asked.waiting)])))
-    elif not asked.damaged:
+    elif not asked.damage:
         streams.note("nobody is asked anything")
-    for problem in asked.damaged:
-        streams.note(f"error: {one_line(problem)}")
-    return DAMAGED if asked.damaged else 0
+    return asked.damage.told(streams)
 
 
 def _row(waiting: Waiting) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 
+from organism.cli.codes import DAMAGED, FAILED, INTERRUPTED, WRONG
 from organism.cli.helps import Columns
 from organism.cli.logs import in_full, in_short
 from organism.cli.misused import misuse
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Never, TextIO
 
-WRONG: Final = 2
-FAILED: Final = 1
-DAMAGED: Final = 5
-INTERRUPTED: Final = 130
 OBJECTS: Final = 20_000
 """How many objects may have come before garbage is looked for among them."""
 

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.check import loaded
+from organism.cli.codes import WRONG
 from organism.cli.phrases import plain_amount
 from organism.cli.text import one_line
 from organism.models.factories import check_backends
@@ -108,7 +109,7 @@ def models(
         streams.result("\n\n".join("\n".join(_told(row)) for row in rows))
         for note in settings.notes:
             streams.note(f"note: {note}")
-    return 2 if any(backend.problems for row in rows for backend in row.backends) else 0
+    return WRONG if any(backend.problems for row in rows for backend in row.backends) else 0
 
 
 def aliases(settings: Settings, *, environ: Mapping[str, str], at: datetime) -> tuple[AliasRow, ...]:

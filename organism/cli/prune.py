@@ -18,7 +18,7 @@ from organism.errors import ConfigurationError
 from organism.journal.standing import CONVERSATION
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from organism.journal.contract import Chain
 
@@ -56,13 +56,13 @@ def prune(
     with opened(file, journal, readonly=dry_run) as found:
         chains = found.chains()
         going = chosen(chains, until=until, room=room)
+        staying = set(chains).difference(going)
         if not dry_run:
             for chain in going:
                 found.remove(chain.root)
-    streams.result("\n".join(_said(chains, going, dry_run=dry_run)))
-    stays = sum(chain.size for chain in chains) - sum(chain.size for chain in going)
-    if room is not None and stays > room:
-        streams.note(_too_large(set(chains) - set(going), room))
+    streams.result("\n".join(_said(going, staying, dry_run=dry_run)))
+    if room is not None and _size(staying) > room:
+        streams.note(_too_large(staying, room))
     return 0
 
 
@@ -71,7 +71,7 @@ def chosen(chains: Sequence[Chain], *, until: float | None, room: int | None) ->
     as many more as it takes for all that stay to need no more than ``room`` bytes. A conversation between two turns may go on,
     so it goes by age alone.
     """
-    left = sum(chain.size for chain in chains)
+    left = _size(chains)
     going: list[Chain] = []
     for chain in sorted((chain for chain in chains if not chain.open), key=lambda chain: chain.last):
         lasts = chain.root.startswith(CONVERSATION)
@@ -81,18 +81,20 @@ def chosen(chains: Sequence[Chain], *, until: float | None, room: int | None) ->
     return going
 
 
-def _said(chains: Sequence[Chain], going: Sequence[Chain], *, dry_run: bool) -> list[str]:
+def _size(chains: Iterable[Chain]) -> int:
+    return sum(chain.size for chain in chains)
+
+
+def _said(going: Sequence[Chain], staying: Collection[Chain], *, dry_run: bool) -> list[str]:
     lines: list[str] = []
     if going:
         rows = [(cut(one_line(chain.root), _WIDEST), instant(chain.last), size(chain.size)) for chain in going]
         lines = table([("thread", "last written (UTC)", "size"), *rows[:_LISTED]], right=(2,))
         if len(rows) > _LISTED:
             lines.append(f"and {len(rows) - _LISTED:,} more")
-    gone = sum(chain.size for chain in going)
-    stays = sum(chain.size for chain in chains) - gone
     did = "would remove" if dry_run else "removed"
-    still = counted(len(chains) - len(going), "thread")
-    return [*lines, f"{did} {counted(len(going), 'thread')} of {size(gone)}; {still} of {size(stays)} stay"]
+    gone, still = (f"{counted(len(those), 'thread')} of {size(_size(those))}" for those in (going, staying))
+    return [*lines, f"{did} {gone}; {still} stay"]
 
 
 def _too_large(staying: Collection[Chain], room: int) -> str:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, field, frozen
 
+from organism.cli.damage import Damage
 from organism.cli.reading import facts_of, payload_json
 from organism.cli.text import one_line
-from organism.errors import ConfigurationError, JournalError
+from organism.errors import ConfigurationError
 from organism.names import CONVERSATION
 from organism.record import facts
 from organism.results import Question
@@ -47,11 +48,11 @@ class Waiting:
 
 @define(eq=False)
 class Inbox:
-    """The questions of a journal. ``over`` are those that wait no more, ``damaged`` what could not be read."""
+    """The questions of a journal. ``over`` are those that wait no more, ``damage`` what could not be read."""
 
     waiting: list[Waiting] = field(factory=list[Waiting])
     over: set[str] = field(factory=set[str])
-    damaged: list[str] = field(factory=list[str])
+    damage: Damage = field(factory=Damage)
 
     def named(self, text: str) -> Waiting:
         """The question of this id, or the only one whose id begins so. Raises ConfigurationError where there is none."""
@@ -75,14 +76,11 @@ def inbox_of(journal: Journal) -> Inbox:
     inbox = Inbox()
     for chain in journal.chains(open=True):
         reading = _Reading(chain)
-        try:
+        with inbox.damage:
             for fact in facts_of(journal.documents(chain.root)):
                 reading.take(fact)
-        except JournalError as error:
-            inbox.damaged.append(str(error))
-            continue
-        inbox.waiting += reading.waiting()
-        inbox.over |= {_id(ref) for ref in reading.asked.keys() - reading.left}
+            inbox.waiting += reading.waiting()
+            inbox.over |= {_id(ref) for ref in reading.asked.keys() - reading.left}
     inbox.waiting.sort(key=lambda each: each.question.asked_at)
     return inbox
 

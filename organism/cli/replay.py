@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given, Sets, pairs
 from organism.cli.check import checked
+from organism.cli.codes import DAMAGED, FAILED
 from organism.cli.journals import OfFile, OfJournal, OfThread, opened
 from organism.cli.logs import logging_to
 from organism.cli.reading import meant
@@ -19,8 +20,6 @@ from organism.works.durable import payload_classes
 if TYPE_CHECKING:
     from organism.cli.streams import Streams
     from organism.replay import Difference, Replayed
-
-DIFFERS = 1
 
 
 def replay(
@@ -54,12 +53,12 @@ def replay(
         streams.result(f"the same: {compared}")
         return 0
     streams.result("\n".join(_told(result, compared)))
-    return DIFFERS
+    return FAILED
 
 
 def _damaged(root: str, problem: str, streams: Streams) -> int:
     streams.note(f"error: thread {one_line(root)}: {one_line(problem)}")
-    return 5
+    return DAMAGED
 
 
 def _told(result: Replayed, compared: str) -> list[str]:

@@ -70,11 +70,15 @@ class How:
 
 @define(eq=False)
 class _Call:
-    """A model call that is out, or whose answer is yet to be told. ``line`` is the number of the line that says what it cost."""
+    """A model call that is out, or whose answer is yet to be told. ``line`` is the number of the line that says what it ``cost``,
+    and ``lost`` that it was out when its process ended.
+    """
 
     held: facts.CallHeld
     line: int | None = None
+    cost: str = ""
     settled: bool = False
+    lost: bool = False
 
 
 class Story:
@@ -98,8 +102,6 @@ class Story:
         self._owners: dict[str, Ref] = {}
         """The frames that opened sub-threads."""
         self._calls: dict[int, _Call] = {}
-        self._lost: set[int] = set()
-        """Calls that were out when their process ended."""
         self._queued: dict[Ref, Posted] = {}
         self._waits = Waits()
         self._tries: dict[Ref, int] = {}
@@ -268,17 +270,13 @@ class Story:
     def _of_calls(self, fact: Fact, depth: int) -> None:
         match fact:
             case facts.Resumed(crashed=True):
-                self._lost.update(hold for hold, call in self._calls.items() if not call.settled)
+                for call in self._calls.values():
+                    call.lost = not call.settled
             case facts.CallHeld():
                 self._calls[fact.hold] = _Call(fact)
                 self._asks_model(fact, depth)
             case facts.CallSettled():
-                call = self._calls.get(fact.hold)
-                if call is not None:
-                    call.line, call.settled = len(self.lines), True
-                what = "was out when its process ended" if fact.hold in self._lost else "gets no answer"
-                cost = f"{charge_text(fact.charge)}, {max(0.0, fact.at - fact.held_at):.2f} s"
-                self._add(fact.at, depth, f"call {fact.hold} {what} [{cost}]")
+                self._settles(fact, depth)
             case facts.CallCompleted():
                 self._completes(fact, depth)
             case _:
@@ -301,6 +299,15 @@ class Story:
         last = f": {message_text(new[-1])}" if new and held.attempt == 1 else ""
         self._add(held.at, depth, f"{text}: {counted(len(prompt.messages), 'message')}, {len(new)} new{last}")
 
+    def _settles(self, fact: facts.CallSettled, depth: int) -> None:
+        """Says what a call cost, as one without an answer: the line is another one once that has come."""
+        cost = f"{charge_text(fact.charge)}, {max(0.0, fact.at - fact.held_at):.2f} s"
+        call = self._calls.get(fact.hold)
+        if call is not None:
+            call.line, call.cost, call.settled = len(self.lines), cost, True
+        what = "was out when its process ended" if call is not None and call.lost else "gets no answer"
+        self._add(fact.at, depth, f"call {fact.hold} {what} [{cost}]")
+
     def _completes(self, fact: facts.CallCompleted, depth: int) -> None:
         """Says in the line of what it cost what the model said."""
         if self._muted:
@@ -313,8 +320,8 @@ class Story:
         if call is None or call.line is None or call.line >= len(self.lines):
             self._add(fact.at, depth, f"the model answers{answer}")
             return
-        line = self.lines[call.line]
-        self.lines[call.line] = evolve(line, text=line.text.replace("gets no answer", "answers", 1) + answer)
+        text = f"call {call.held.hold} answers [{call.cost}]{answer}"
+        self.lines[call.line] = evolve(self.lines[call.line], text=text)
         del self._calls[call.held.hold]
 
     def _settled(self, fact: facts.CallCompleted) -> _Call | None:

@@ -9,14 +9,14 @@ from attrs import fields
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.damage import Damage
 from organism.cli.journals import OfFile, OfJournal, is_owned, opened
 from organism.cli.reading import threads_of
 from organism.cli.report import money
 from organism.cli.separated import separated
 from organism.cli.tables import instant, table
 from organism.cli.text import cut, one_line
-from organism.cli.verify import DAMAGED
-from organism.errors import ConfigurationError, JournalError
+from organism.errors import ConfigurationError
 from organism.settings import UNITS
 from organism.usage import Usage
 
@@ -57,9 +57,9 @@ def threads(
         raise ConfigurationError(["organism threads: one of --json and --csv"])
     with opened(file, journal) as found:
         owned = is_owned(file, journal)
-        damaged: list[str] = []
+        damage = Damage()
         # A journal has them as they came to it: a fork, or one that was imported, began before others.
-        rows = sorted(_rows(found, damaged, owned=owned), key=lambda row: (row.began, row.result.thread))
+        rows = sorted(_rows(found, damage, owned=owned), key=lambda row: (row.began, row.result.thread))
         if json:
             for row in rows:
                 streams.result(jsons.dumps(row.as_json()))
@@ -69,20 +69,15 @@ def threads(
                 streams.result(separated(flat(row).values()))
         elif rows:
             streams.result("\n".join(_table(rows)))
-        elif not damaged:
+        elif not damage:
             streams.note("the journal holds no threads yet")
-    for problem in damaged:
-        streams.note(f"error: {one_line(problem)}")
-    return DAMAGED if damaged else 0
+    return damage.told(streams)
 
 
-def _rows(journal: Journal, damaged: list[str], *, owned: bool) -> Iterator[ThreadRow]:
-    """The root threads; what is wrong with the chains that cannot be read is added to ``damaged``."""
+def _rows(journal: Journal, damage: Damage, *, owned: bool) -> Iterator[ThreadRow]:
     for chain in journal.chains():
-        try:
+        with damage:
             yield from threads_of(journal, chain, owned=owned)
-        except JournalError as error:
-            damaged.append(str(error))
 
 
 def flat(row: ThreadRow) -> dict[str, Any]:

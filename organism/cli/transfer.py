@@ -15,11 +15,11 @@ from attrs import define
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.damage import Damage
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.reading import meant
 from organism.cli.tables import counted
 from organism.cli.text import one_line
-from organism.cli.verify import DAMAGED
 from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import verify as first_flaw
 
@@ -46,14 +46,14 @@ def export(
 
     Of a damaged thread nothing is printed: it is named, and the exit code is 5.
     """
-    damaged: list[str] = []
+    damage = Damage()
     with opened(file, journal) as found:
         those = [meant(found, text).chain.root for text in threads] or [chain.root for chain in found.chains()]
         count = entries = 0
         for root in dict.fromkeys(those):
             problem = found.verify(root)
             if problem is not None:
-                damaged.append(f"error: thread {one_line(root)}: {problem}; it is not exported")
+                damage.problems.append(f"thread {root}: {problem}; it is not exported")
                 continue
             for document in found.documents(root):
                 streams.result(json.dumps(document))
@@ -61,10 +61,9 @@ def export(
                     return 0
                 entries += 1
             count += 1
-    for each in damaged:
-        streams.note(each)
+    code = damage.told(streams)
     streams.note(f"exported: {counted(count, 'thread')} with {counted(entries, 'entry')}")
-    return DAMAGED if damaged else 0
+    return code
 
 
 def import_(

@@ -14,14 +14,14 @@ from cyclopts import Parameter
 from organism.budget.claims import CALLS, MESSAGES
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.calls import tell_calls
+from organism.cli.damage import Damage
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.moments import moment
 from organism.cli.reading import facts_of, threads_of
 from organism.cli.report import ESTIMATE, money
 from organism.cli.tables import table
 from organism.cli.text import cut, one_line
-from organism.cli.verify import DAMAGED
-from organism.errors import ConfigurationError, JournalError
+from organism.errors import ConfigurationError
 from organism.journal.standing import Standing
 from organism.names import suggestion
 from organism.usage import Tally, pico
@@ -95,12 +95,10 @@ def usage(
     with opened(file, journal) as found:
         spent = [row for row in found.spendings() if row.hour >= first]
         whole = _sum(spent)
-        damaged: list[str] = []
-        rows = _by_thread(found, damaged) if way is None else by_key(spent, way)
+        damage = Damage()
+        rows = _by_thread(found, damage) if way is None else by_key(spent, way)
     _tell(rows, whole, by, streams, json=json)
-    for problem in damaged:
-        streams.note(f"error: {one_line(problem)}")
-    return DAMAGED if damaged else 0
+    return damage.told(streams)
 
 
 def _tell(rows: Mapping[str, Tally], whole: Tally, by: str, streams: Streams, *, json: bool) -> None:
@@ -165,16 +163,14 @@ def by_key(spendings: Iterable[Spending], key: Way) -> dict[str, Tally]:
     return {name: tallies[name] for name in sorted(tallies)}
 
 
-def _by_thread(journal: Journal, damaged: list[str]) -> dict[str, Tally]:
-    """What each root thread spent; what is wrong with the chains that cannot be read is added to ``damaged``."""
+def _by_thread(journal: Journal, damage: Damage) -> dict[str, Tally]:
+    """What each root thread spent."""
     tallies: dict[str, Tally] = {}
     for chain in journal.chains():
-        try:
+        with damage:
             for row in threads_of(journal, chain, owned=False):
                 own = _tally(row.result.usage) if row.origin is None else _of_fork(journal, chain)
                 tallies[row.result.thread] = own
-        except JournalError as error:
-            damaged.append(str(error))
     return tallies
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.codes import DAMAGED
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.tables import counted
 from organism.cli.text import one_line
-
-DAMAGED: Final = 5
 
 
 def verify(

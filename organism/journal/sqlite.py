@@ -344,7 +344,7 @@ class SqliteJournal(SqliteFlaws):
         """Brings the rows of these chains up to date."""
         new = [end.row for end in stale if end.new]
         if new:
-            self._db.executemany(f"INSERT INTO chains VALUES ({', '.join('?' * 11)})", new)  # noqa: S608 - marks
+            self._db.executemany(f"INSERT INTO chains VALUES ({', '.join('?' * len(new[0]))})", new)  # noqa: S608 - marks
         # Its row says that a chain was open, and it is no more, or the other way round.
         self._update(_UPDATE, [end for end in stale if not end.new and end.open is not end.over])
         self._update(_UPDATE_OPEN, [end for end in stale if not end.new and end.open is end.over])

@@ -102,8 +102,7 @@ def _check_place(
         if refused is not None:
             return refused
     if opens is not None or not bears_depth(thread.node, depth):
-        nested = None if opens is None else too_nested(thread.node)
-        refused = _too_deep(thread.node, opens, depth) if nested is None else Refusal(nested)
+        refused = _too_deep(thread.node, opens, depth)
         if refused is not None:
             return refused
     occupied = state.occupied
@@ -120,6 +119,9 @@ def _not_now(sender: Message) -> Refusal | None:
 
 
 def _too_deep(node: Node, opens: BudgetSettings | None, depth: int) -> Refusal | None:
+    nested = None if opens is None else too_nested(node)
+    if nested is not None:
+        return Refusal(nested)
     own = None if opens is None else opens.limits.depth
     if bears_depth(node, depth) and (own is None or depth <= own):
         return None

@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
-from operator import is_
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from attrs import evolve, fields_dict
@@ -70,11 +69,13 @@ def response_of(given: object) -> Response:
 
 def _in_whole_characters(given: Response, message: Mapping[str, Any]) -> Response:
     """The response without halves of characters: what is remembered of it could not be sent again."""
-    text, whole = joined(given.text), all_joined(message)
-    calls = tuple(_whole_call(call) for call in given.tool_calls)
-    if text is given.text and whole is given.message and all(map(is_, calls, given.tool_calls)):
-        return given
-    return evolve(given, text=text, message=whole if whole is message else fixed(whole), tool_calls=calls)
+    whole = all_joined(message)
+    return evolve(
+        given,
+        text=joined(given.text),
+        message=message if whole is message else fixed(whole),
+        tool_calls=tuple(map(_whole_call, given.tool_calls)),
+    )
 
 
 def _whole_call(call: ToolCall) -> ToolCall:
