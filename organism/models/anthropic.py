@@ -7,13 +7,10 @@ timeouts are off but for connecting, because the router owns the deadline of an 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anthropic
-import anyio
 import httpx2
 from attrs import evolve
 
@@ -21,23 +18,24 @@ from organism.models.allowances import allowance_in
 from organism.models.blocks import Gathering, error_of, response_of
 from organism.models.chat import mapping
 from organism.models.connections import client_of
-from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
-from organism.models.endings import Body, run_out
+from organism.models.contract import BackendError, BackendFactory, Response
+from organism.models.endings import Body
+from organism.models.event_streams import Events, Pieces
 from organism.models.messages import OWNED, answer_tool, body_of
 from organism.models.wire import (
     NO_KEY,
-    SECONDS_FOR_LEFTOVERS,
     SECONDS_TO_CONNECT,
     Wired,
     beside_body,
     content_of,
+    no_mappings,
     retry_after,
+    said_by_the_router,
     without,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 
     from anthropic._streaming import ServerSentEvent
 
@@ -89,7 +87,7 @@ class AnthropicBackend:
             return evolve(response, allowance=allowance_in(answer.headers))
 
     @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[_Stream]:
+    async def stream(self, request: Request) -> AsyncGenerator[Pieces]:
         """See :class:`~organism.models.contract.Backend`."""
         body, options = self._prepared(request)
         with self._failures():
@@ -102,8 +100,8 @@ class AnthropicBackend:
                 stream_cls=_Events,
             )
         # Without this block a stream that is left half-way goes on, and is billed, behind everybody's back.
-        async with events:
-            yield _Stream(events, Gathering(answer_tool(request)), self._failures)
+        async with aclosing(Pieces(events, Gathering(answer_tool(request)), self._failures)) as pieces:
+            yield pieces
 
     async def aclose(self) -> None:
         """See :class:`~organism.models.contract.Backend`."""
@@ -142,90 +140,29 @@ class AnthropicBackend:
 
 
 class _Events(anthropic.AsyncStream[object]):
-    """The events of a stream, which is read to its end once it is closed."""
+    """The events of a stream."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # The SDK iterates a copy of this, which shares what stands here.
-        self._sent: list[AsyncIterator[ServerSentEvent]] = []
+        self.events = Events(self._decoder.aiter_bytes(Body(self.response)), is_last=_is_last)
 
     def _iter_events(self) -> AsyncIterator[ServerSentEvent]:
-        self._sent.append(self._decoder.aiter_bytes(Body(self.response)))
-        return self._sent[0]
-
-    async def close(self) -> None:
-        await super().close()
-        await run_out(self, *self._sent)
+        return self.events
 
 
-class _Stream:
-    """A stream of events. An iterator of its own: a generator would stay open where reading stops half-way."""
-
-    def __init__(
-        self,
-        events: _Events,
-        gathering: Gathering,
-        failures: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self.response: Response | None = None
-        self.usage: RawUsage | None = None
-        self.allowance = allowance_in(events.response.headers)
-        self._events = events
-        self._failures = failures
-        self._gathering = gathering
-        self._begun = False
-        self._pieces: deque[Piece] = deque()
-
-    def __aiter__(self) -> _Stream:
-        return self
-
-    async def __anext__(self) -> Piece:
-        while not self._pieces:
-            if self._gathering.ended:
-                await self._end()
-            try:
-                with self._failures():
-                    event = await self._events.__anext__()
-            except StopAsyncIteration:
-                self.response = self._gathering.response()
-                raise
-            except BackendError as error:
-                if error.billed or not self._begun:
-                    raise
-                # Whatever type the provider gives its failure then, what it has sent it will bill.
-                raise BackendError("cut", str(error)) from None
-            self._begun = True
-            self._pieces += self._gathering.add(event)
-            self.usage = self._gathering.usage
-        return self._pieces.popleft()
-
-    async def aclose(self) -> None:
-        """Closes the connection, and with it what the server still wants to send."""
-        await self._events.close()
-
-    async def _end(self) -> None:
-        """Ends the iteration: the answer is whole, whatever becomes of the connection."""
-        if self.response is None:
-            self.response = self._gathering.response()
-            with suppress(anthropic.APIError, httpx2.HTTPError, ValueError), anyio.move_on_after(SECONDS_FOR_LEFTOVERS):
-                while await anext(self._events, None) is not None:
-                    pass
-        raise StopAsyncIteration
+def _is_last(event: ServerSentEvent) -> bool:
+    # By what it is, not by its name: most events hold no such word, and are not read twice.
+    with suppress(ValueError, RecursionError):
+        return '"message_stop"' in event.data and mapping(event.json()).get("type") == "message_stop"
+    return False  # the SDK says what is wrong with it
 
 
 def check(settings: BackendSettings) -> Sequence[str]:
     """What is wrong with the options, one line each."""
-    wrong = [
-        f"options.{name}: the router says this itself; `max_output_tokens` of the alias or the call sets the length"
-        for name in sorted(OWNED.intersection(settings.options))
-    ]
+    wrong = said_by_the_router(settings.options, OWNED)
     if "seed" in settings.options:
         wrong.append("options.seed: this protocol has no seed; leave it out")
-    return wrong + [
-        f"options.{name}: must be a mapping of names to values"
-        for name in ("extra_headers", "extra_query", "thinking", "output_config")
-        if not isinstance(settings.options.get(name, {}), Mapping)
-    ]
+    return wrong + no_mappings(settings.options, "extra_headers", "extra_query", "thinking", "output_config")
 
 
 PROVIDER: Final = BackendFactory(make=AnthropicBackend, key_env="ANTHROPIC_API_KEY", needs_key=True, check=check)

@@ -153,8 +153,6 @@ class Gathering:
 
     answer: str = ""
     usage: RawUsage | None = None
-    ended: bool = False
-    """Whether the last event has come."""
     _model: str = field(default="", init=False)
     _figures: dict[str, Any] = field(factory=dict[str, Any], init=False)
     _end: dict[str, Any] = field(factory=dict[str, Any], init=False)
@@ -182,8 +180,6 @@ class Gathering:
                     name: value for name, value in mapping(document.get("delta")).items() if value is not None
                 }
                 self._report(mapping(document.get("usage")))
-            case "message_stop":
-                self.ended = True
             case _:
                 pass
         return []

@@ -6,12 +6,9 @@ invisible to budgets; its timeouts are off but for connecting, because the route
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import anyio
 import httpx2
 import openai
 from attrs import evolve
@@ -19,22 +16,23 @@ from attrs import evolve
 from organism.models.allowances import allowance_in
 from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of, usage_of
 from organism.models.connections import client_of
-from organism.models.contract import BackendError, BackendFactory, Piece, RawUsage, Response
-from organism.models.endings import Body, run_out
+from organism.models.contract import BackendError, BackendFactory, RawUsage, Response
+from organism.models.endings import Body
+from organism.models.event_streams import Events, Pieces
 from organism.models.wire import (
     NO_KEY,
-    SECONDS_FOR_LEFTOVERS,
     SECONDS_TO_CONNECT,
     Wired,
     beside_body,
     content_of,
+    no_mappings,
     retry_after,
+    said_by_the_router,
     without,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 
     from openai._streaming import ServerSentEvent
 
@@ -74,7 +72,7 @@ class OpenAIBackend:
             return evolve(response_of(content_of(answer)), allowance=allowance_in(answer.headers))
 
     @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[_Stream]:
+    async def stream(self, request: Request) -> AsyncGenerator[Pieces]:
         """See :class:`~organism.models.contract.Backend`."""
         body, options = self._prepared(request)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -88,8 +86,8 @@ class OpenAIBackend:
                 stream_cls=_Chunks,
             )
         # Without this block a stream that is left half-way goes on, and is billed, behind everybody's back.
-        async with chunks:
-            yield _Stream(chunks, self._failures)
+        async with aclosing(Pieces(chunks, Gathering(), self._failures)) as pieces:
+            yield pieces
 
     async def aclose(self) -> None:
         """See :class:`~organism.models.contract.Backend`."""
@@ -128,38 +126,18 @@ class OpenAIBackend:
 
 
 class _Chunks(openai.AsyncStream[object]):
-    """The chunks of a stream. ``late`` is what was reported behind its end, where the SDK reads no more."""
+    """The chunks of a stream."""
 
-    late: RawUsage | None = None
-    _events: AsyncIterator[ServerSentEvent] | None = None
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.events = Events(self._decoder.aiter_bytes(Body(self.response)), is_last=_is_last, report_in=_report_in)
 
     def _iter_events(self) -> AsyncIterator[ServerSentEvent]:
-        self._events = self._decoder.aiter_bytes(Body(self.response))
-        return _Events(self._events, self)
-
-    async def close(self) -> None:
-        await super().close()
-        await run_out(self, *([self._events] if self._events else []))
+        return self.events
 
 
-class _Events:
-    """The events of a stream up to its end, and what comes behind it. No generator: trio tells of those that are left half-way."""
-
-    def __init__(self, events: AsyncIterator[ServerSentEvent], chunks: _Chunks) -> None:
-        self._events = events
-        self._chunks = chunks
-
-    def __aiter__(self) -> _Events:
-        return self
-
-    async def __anext__(self) -> ServerSentEvent:
-        event = await anext(self._events)
-        if not event.data.startswith("[DONE]"):
-            return event
-        with suppress(openai.APIError, httpx2.HTTPError, ValueError), anyio.move_on_after(SECONDS_FOR_LEFTOVERS):
-            async for late in self._events:
-                self._chunks.late = self._chunks.late or _report_in(late)
-        raise StopAsyncIteration
+def _is_last(event: ServerSentEvent) -> bool:
+    return event.data.startswith("[DONE]")
 
 
 def _report_in(event: ServerSentEvent) -> RawUsage | None:
@@ -169,59 +147,12 @@ def _report_in(event: ServerSentEvent) -> RawUsage | None:
         return None
 
 
-class _Stream:
-    """A stream of chunks. An iterator of its own: a generator would stay open where reading stops half-way."""
-
-    def __init__(self, chunks: _Chunks, failures: Callable[[], AbstractContextManager[None]]) -> None:
-        self.response: Response | None = None
-        self.usage: RawUsage | None = None
-        self.allowance = allowance_in(chunks.response.headers)
-        self._chunks = chunks
-        self._failures = failures
-        self._gathering = Gathering()
-        self._begun = False
-        self._pieces: deque[Piece] = deque()
-
-    def __aiter__(self) -> _Stream:
-        return self
-
-    async def __anext__(self) -> Piece:
-        while not self._pieces:
-            try:
-                with self._failures():
-                    chunk = await self._chunks.__anext__()
-            except StopAsyncIteration:
-                self.usage = self._gathering.usage = self._gathering.usage or self._chunks.late
-                self.response = self.response or self._gathering.response()
-                raise
-            except BackendError as error:
-                if error.billed or not self._begun:
-                    raise
-                # Whatever status a server gives its failure then, what it has sent it will bill.
-                raise BackendError("cut", str(error)) from None
-            self._begun = True
-            self._pieces += self._gathering.add(chunk)
-            self.usage = self._gathering.usage
-        return self._pieces.popleft()
-
-    async def aclose(self) -> None:
-        """Closes the connection, and with it what the server still wants to send."""
-        await self._chunks.close()
-
-
 def check(settings: BackendSettings) -> Sequence[str]:
     """What is wrong with the options, one line each."""
-    wrong = [
-        f"options.{name}: the router says this itself; `max_output_tokens` of the alias or the call sets the length"
-        for name in sorted(OWNED.intersection(settings.options))
-    ]
+    wrong = said_by_the_router(settings.options, OWNED)
     if not isinstance(settings.options.get("max_tokens_parameter", ""), str):
         wrong.append("options.max_tokens_parameter: must be the name of a parameter, such as max_completion_tokens")
-    return wrong + [
-        f"options.{name}: must be a mapping of names to values"
-        for name in ("extra_headers", "extra_query")
-        if not isinstance(settings.options.get(name, {}), Mapping)
-    ]
+    return wrong + no_mappings(settings.options, "extra_headers", "extra_query")
 
 
 PROVIDER: Final = BackendFactory(make=OpenAIBackend, key_env="OPENAI_API_KEY", needs_key=True, check=check)

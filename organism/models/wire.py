@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypedDict
@@ -16,7 +17,7 @@ from organism.models.contract import BackendError
 from organism.models.hiding import Hiding, server_shown
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
     from organism.models.contract import Request
 
@@ -39,7 +40,7 @@ _NEVER_SENT: Final = (
 
 async def hear_reasons(response: httpx2.Response) -> None:
     """Reads the text of a refusal where it can be had: the status alone says that nothing is billed, also where the text is
-    cut or never comes. Raises BackendError then. A hook for responses.
+    cut, cannot be read or never comes. Raises BackendError then. A hook for responses.
     """
     status = response.status_code
     if status < 400:
@@ -48,9 +49,12 @@ async def hear_reasons(response: httpx2.Response) -> None:
     try:
         with anyio.move_on_after(_SECONDS_FOR_REASONS):
             await response.aread()
+            str(response.text)  # as the SDKs read it, in whatever encoding the server names
             return
     except httpx2.HTTPError:
         text = "what it said was cut off"
+    except Exception:  # noqa: BLE001 - encodings of Python that are none of texts raise what they like
+        text = "what it said cannot be read"
     headers = response.headers
     raise BackendError(
         kind_of(status, "", ""), f"{status}: {text}", retry_after=retry_after(headers), allowance=allowance_in(headers)
@@ -122,6 +126,23 @@ def without(request: Request, beside: frozenset[str]) -> Request:
     return evolve(request, options=options, extra=extra)
 
 
+def said_by_the_router(options: Mapping[str, Any], owned: frozenset[str]) -> list[str]:
+    """What is wrong with options that are the router's own, one line each."""
+    return [
+        f"options.{name}: the router says this itself; `max_output_tokens` of the alias or the call sets the length"
+        for name in sorted(owned.intersection(options))
+    ]
+
+
+def no_mappings(options: Mapping[str, Any], *names: str) -> list[str]:
+    """What is wrong with those of these options that are there and no mappings, one line each."""
+    return [
+        f"options.{name}: must be a mapping of names to values"
+        for name in names
+        if not isinstance(options.get(name, {}), Mapping)
+    ]
+
+
 def content_of(answer: httpx2.Response) -> object:
     """The document of an answer, or its text where it says that it is none. Raises ValueError for JSON that is broken."""
     kind, *_ = answer.headers.get("content-type", "*").split(";")
@@ -138,5 +159,5 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         then, now = (parsedate_to_datetime(headers[name]) for name in ("retry-after", "date"))
         return max(0.0, (then - now).total_seconds())
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):  # the last for a zone that is far out of this world
         return None

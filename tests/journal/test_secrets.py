@@ -9,7 +9,7 @@ import pytest
 from organism.journal.codec import content, decode
 from organism.journal.secrets import INSTEAD, without_secrets
 from organism.primitives import HandlerFailed
-from organism.record.facts import Accepted, Posted
+from organism.record.facts import Accepted, Posted, Resolved
 
 SECRETS = [
     "sk-proj-" + "aB3dE5fG7h" * 3,
@@ -43,12 +43,39 @@ def test_a_key_is_left_out_of_every_text_that_it_stands_in(secret: str) -> None:
     assert read.payload.fields["text"] == text.replace(secret, INSTEAD)
 
 
+@pytest.mark.parametrize("secret", SECRETS, ids=lambda secret: secret[:6])
+@pytest.mark.parametrize("before", ["\n", "\t", "\r\n", "\0", "\x1b", "\u2028"], ids=ascii)
+def test_a_key_is_known_behind_what_is_written_as_an_escape(secret: str, before: str) -> None:
+    step = Resolved(ask=("t", 1), answer=HandlerFailed("crashed", f"the key is{before}{secret}"))
+    written = content(Accepted(at=1.0, thread="t", steps=(step,)), "t").decode()
+    assert secret not in written
+    assert written.count(INSTEAD) == 2, "in its XML and in its JSON"
+
+
+def test_a_private_key_that_was_cut_off_is_left_out_as_far_as_it_goes() -> None:
+    line = "MIIEowIBAAKCAQEAyZ0o8bqv6kRq1u0dQ4mF7n9tWcXeUjYb3sL5pVgHrTzK2a+/"
+    key = f"-----BEGIN RSA PRIVATE KEY-----\r\n{line}\r\n{line[:30]}"
+    assert json.loads(without_secrets(json.dumps(f"{key}... and {SECRETS[2]}"))) == f"{INSTEAD}... and {INSTEAD}"
+
+
 def test_a_private_key_is_left_out_with_all_its_lines() -> None:
     key = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc==\n-----END RSA PRIVATE KEY-----"
     assert json.loads(without_secrets(json.dumps({"a": f"x {key} y", "b": key}))) == {
         "a": f"x {INSTEAD} y",
         "b": INSTEAD,
     }
+
+
+def test_a_private_key_without_an_end_stays_and_hides_no_other_secret() -> None:
+    cut = "-----BEGIN PRIVATE KEY-----\nMIIEow\n"
+    document = json.dumps({"a": f"{cut}{cut} {SECRETS[2]}", "b": f"{cut}-----END PRIVATE KEY-----"})
+    assert json.loads(without_secrets(document)) == {"a": f"{cut}{cut} {INSTEAD}", "b": INSTEAD}
+
+
+def test_private_keys_that_never_end_take_no_time() -> None:
+    # To look for the end of each of them took twenty minutes, in which nothing else of the process ran.
+    document = json.dumps("-----BEGIN PRIVATE KEY-----" * 40_000)
+    assert without_secrets(document) == document
 
 
 def test_a_token_of_a_header_is_left_out() -> None:

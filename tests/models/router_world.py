@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from organism.models.contract import Failure
+    from organism.record.images import Missed
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -148,7 +149,8 @@ class Purse:
         self.most_held = max(self.most_held, len(self.held))
         return held
 
-    def settle(self, held: Held, charge: Charge) -> tuple[Crossing, ...]:
+    def settle(self, held: Held, charge: Charge, missed: Missed | None = None) -> tuple[Crossing, ...]:
+        del missed
         del self.held[held.id]
         self.charges.append(charge)
         before = self.used[TOKENS]

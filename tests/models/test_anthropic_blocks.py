@@ -175,7 +175,6 @@ def test_an_error_in_a_body_of_a_success() -> None:
 def test_events_make_an_answer() -> None:
     gathering, pieces = _gathered(HELLO[0], PING, *HELLO[1:], {"type": "of tomorrow"}, None)
     assert pieces == [Piece(text="Hel"), Piece(text="lo")]
-    assert gathering.ended
     response = gathering.response()
     assert (response.text, response.model, response.finish_reason) == ("Hello", "m-1", "stop")
     assert response.usage == gathering.usage

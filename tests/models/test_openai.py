@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from anyio.abc import SocketStream
 
     from organism.budget.claims import Charge, Claim
+    from organism.record.images import Missed
 
 KEY = "sk-never-to-be-seen"
 ANSWER = {
@@ -204,6 +205,14 @@ async def test_rate_limits_say_how_long() -> None:
     assert (error.kind, error.retry_after) == ("rate_limited", 7.0)
 
 
+@pytest.mark.parametrize("encoding", ["undefined", "zlib", "idna"])
+async def test_a_refusal_whose_text_cannot_be_read_is_known_by_its_status(encoding: str) -> None:
+    headers = {"content-type": f"application/json; charset={encoding}", "retry-after": "7"}
+    error = await refused(Reply.of(b"\xff" * 9, status=429, headers=headers))
+    assert (error.kind, error.billed, error.retry_after) == ("rate_limited", False, 7.0)
+    assert str(error) == "429: what it said cannot be read"
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_the_key_is_nowhere_to_be_seen(status: int) -> None:
     error = await refused(Reply.of({"error": {"message": f"Incorrect API key provided: {KEY}"}}, status=status))
@@ -334,6 +343,10 @@ async def test_a_stream_that_breaks(reply: Reply, kind: str) -> None:
         ({"retry-after": "Sun, 01 Nov 2026 12:00:00 GMT", "date": "Sun, 01 Nov 2026 12:00:30 GMT"}, 0.0),
         ({"retry-after": "Sun, 01 Nov 2026 12:00:30 GMT"}, None),
         ({"retry-after": "soon"}, None),
+        (
+            {"retry-after": "Sun, 01 Nov 2026 12:00:30 +99999999999999999999", "date": "Sun, 01 Nov 2026 12:00:00 GMT"},
+            None,
+        ),
         ({}, None),
     ],
 )
@@ -371,7 +384,8 @@ class Purse:
         self.held.add(attempt)
         return Held(id=attempt, output_tokens=claim.wish)
 
-    def settle(self, held: Held, charge: Charge) -> tuple[()]:
+    def settle(self, held: Held, charge: Charge, missed: Missed | None = None) -> tuple[()]:
+        del missed
         self.held.remove(held.id)
         self.charges.append(charge)
         return ()

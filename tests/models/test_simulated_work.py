@@ -266,3 +266,16 @@ def test_what_was_found_is_said_along_with_further_calls() -> None:
     between = [answered.text for answered in played.answers[1:-1]]
     assert between
     assert all(any(sentence in text for file in FILES.values() for sentence in sentences(file)) for text in between)
+
+
+def test_whoever_has_agreed_without_a_word_is_not_asked_again() -> None:
+    look = tool("uno", record({"topic": STRING}), "Finds facts.")
+    agree = tool("due", record({"text": STRING}), "Decides whether a text may go out.")
+    said = {
+        "uno": {"Findings": {"facts": ["The moon makes the tide."]}},
+        "due": {"Approval": {"approved": True, "note": ""}},
+    }
+    task = f"<Topic><question>{QUESTION}</question></Topic>"
+    played = play(task, [REPLY, agree, look], lambda call: json.dumps(said[call.name]))
+    assert [name for name, _ in played.calls] == ["uno", "due", "reply"]
+    assert [made["text"] for _, made in played.calls[1:]] == ["The moon makes the tide."] * 2

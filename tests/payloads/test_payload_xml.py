@@ -398,6 +398,6 @@ def test_texts_that_xml_cannot_hold_are_escaped() -> None:
     text = "\x00 _x0000_ _x005F_x0000_ \ufffe ]]> \r\n\t _x0041_ snake_case"
     document = encode_xml(Greeting(text)).decode()
     assert re.findall(r"<name>(.*)</name>", document, re.DOTALL) == [
-        "_x0000_ _x005F_x0000_ _x005F_x005F_x0000_ _xFFFE_ ]]&gt; &#13;\n\t _x0041_ snake_case"
+        "_x0000_ _x005F_x0000_ _x005F_x005F_x005F_x0000_ _xFFFE_ ]]&gt; &#13;\n\t _x0041_ snake_case"
     ]
     assert vocabulary.decode_xml(document) == Greeting(text)
