@@ -80,23 +80,30 @@ class Function:
 
 
 def declared(function: Any) -> Function:
-    """What a function's signature says of it as a tool; raises ConfigurationError where it can be none."""
+    """What a function's signature says of it as a tool; raises ConfigurationError with all that keeps it from being one."""
     name = _name_of(function)
     _must_return(function, name)
+    problems: list[str] = []
     description = inspect.cleandoc(function.__doc__ or "")
     if not description:
-        raise ConfigurationError([f"'{name}' has no docstring: a model reads there when to call it, and what for"])
+        problems.append(f"'{name}' has no docstring: a model reads there when to call it, and what for")
     parameters: list[Parameter] = []
     context: str | None = None
     for one in inspect.signature(function).parameters.values():
-        _must_have_a_name(one, name)
-        annotation = _annotation(one, function, name)
-        if annotation is None and context is not None:
-            raise ConfigurationError([f"'{name}' takes the context twice, as '{context}' and '{one.name}'"])
-        if annotation is None:
+        try:
+            _must_have_a_name(one, name)
+            annotation = _annotation(one, function, name)
+        except ConfigurationError as error:
+            problems += error.mistakes
+            continue
+        if annotation is not None:
+            parameters.append(Parameter(one.name, annotation, one.default))
+        elif context is None:
             context = one.name
         else:
-            parameters.append(Parameter(one.name, annotation, one.default))
+            problems.append(f"'{name}' takes the context twice, as '{context}' and '{one.name}'")
+    if problems:
+        raise ConfigurationError(problems)
     arguments = _payload_class(function, name, parameters)
     return Function(function, name, description, tuple(parameters), context, arguments)
 

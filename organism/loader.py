@@ -33,6 +33,14 @@ _AT_TOP: Final = "payload classes must be known at the top of the module, and no
 _SHAPE: Final = "a handler is 'async def h(message: P, ctx: Context)', or a plain 'def', which runs in a thread"
 
 
+class ImportFailedError(ConfigurationError):
+    """A module that is there cannot be imported. ``cause`` is what failed, and where: the same for every module that imports that."""
+
+    def __init__(self, module: str, cause: str) -> None:
+        self.cause = cause
+        super().__init__([f"cannot import '{module}': {cause}"])
+
+
 def load_object(reference: str, folder: Path | None) -> Any:
     """The object that ``package.module:name`` names; ``name`` may have dots.
 
@@ -192,7 +200,7 @@ def _not_there(module_name: str, missing: str, folder: Path | None) -> str:
     return f"there is no module '{missing}'{where}{near}"
 
 
-def _failed(module_name: str, folder: Path | None, error: BaseException) -> ConfigurationError:
+def _failed(module_name: str, folder: Path | None, error: BaseException) -> ImportFailedError:
     """One line that names the line of the user's code at which the import failed."""
     place = ""
     if isinstance(error, SyntaxError) and error.filename:
@@ -205,7 +213,7 @@ def _failed(module_name: str, folder: Path | None, error: BaseException) -> Conf
             frame = (mine or frames)[-1]
             place = f"{frame.filename}:{frame.lineno}: "
         said = str(error).partition("\n")[0]
-    return ConfigurationError([f"cannot import '{module_name}': {place}{type(error).__name__}: {said}"])
+    return ImportFailedError(module_name, f"{place}{type(error).__name__}: {said}")
 
 
 def payloads_beside(handler: Any) -> Iterator[type]:

@@ -3,17 +3,19 @@
 Every source becomes one tree of values that know their place (``yamltext``, ``scalars``, ``layers``, ``tree``, ``places``). The tree is
 read by the shapes that the keys are declared with (``shapes``, ``sections``, ``paths``, ``references``, ``wording`` and its
 ``templates``), and every mistake is noted on the way. ``document`` declares the keys at the top; ``budgets``, ``backends``,
-``handlers``, ``start`` and the other modules those below. Nothing is started and nothing is called.
+``handlers``, ``start`` and the other modules those below. What is right beside a mistake is built all the same (``drafts``), so that
+whatever depends on it alone is checked in the same round; it leaves the room only where there is no mistake. Nothing is started and
+nothing is called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from organism.config.budgets import BUDGET, name_problem
+from organism.config.budgets import ACCOUNTS, BUDGET, CEILING, name_problem
 from organism.config.document import settings_of, with_models
-from organism.config.layers import from_python, laid, overlays_of_environ, overlays_of_set
+from organism.config.layers import PREFIX, from_python, in_python, laid, overlays_of_environ, overlays_of_set
 from organism.config.places import Mistakes, Place, shown
 from organism.config.places import Path as Keys
 from organism.config.shapes import Reading, one_of
@@ -21,12 +23,19 @@ from organism.config.tree import Table
 from organism.config.yamltext import read_file
 from organism.errors import ConfigurationError
 from organism.names import suggestion
-from organism.settings import NOTHING, BudgetSettings, Settings
+from organism.settings import NOTHING, BudgetSettings, Quota, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = ["account_names", "budget", "build", "load"]
+    from organism.config.backends import Checks
+    from organism.config.layers import Overlay
+    from organism.config.shapes import Shape
+
+_SHARED: Final[Mapping[str, Shape]] = {"ceiling": CEILING, "accounts": ACCOUNTS}
+
+__all__ = ["account_names", "budget", "build", "load", "quotas"]
 
 
 def load(
@@ -34,18 +43,22 @@ def load(
     *,
     set: Mapping[str, object] = NOTHING,  # noqa: A002 - as on the command line
     environ: Mapping[str, str] = NOTHING,
+    written: Callable[[str], str] = in_python,
+    checks: Checks | None = None,
 ) -> Settings:
     """The settings of a file; over it what ``environ`` says in names that begin with ``ORGANISM_``, and over that ``set``.
 
-    ``set`` has dotted paths (``{"budget.tokens": 500}``); a text in it means what its key says it means. Relative paths in
-    the file are relative to its folder. Raises ConfigurationError with every mistake.
+    ``set`` has dotted paths (``{"budget.tokens": 500}``); a text in it means what its key says it means, and ``written`` is how the
+    caller wrote a key of it. Relative paths in the file are relative to its folder. ``checks`` look at the backends beside. Raises
+    ConfigurationError with every mistake.
     """
     mistakes = Mistakes()
     tree = read_file(path, mistakes)
+    over = [*overlays_of_environ(environ, mistakes), *overlays_of_set(set, mistakes, written)]
     if tree is None:
         mistakes.raise_any()
         raise AssertionError("a file could not be read, and no mistake was noted")
-    return _settings(tree, set, environ, path.parent, mistakes)
+    return _settings(tree, over, path.parent, mistakes, checks)
 
 
 def build(
@@ -54,6 +67,7 @@ def build(
     set: Mapping[str, object] = NOTHING,  # noqa: A002 - as on the command line
     environ: Mapping[str, str] = NOTHING,
     folder: Path | None = None,
+    checks: Checks | None = None,
 ) -> Settings:
     """The settings of keyword arguments: ``document`` has the keys of a file, the name under ``organism``.
 
@@ -67,7 +81,8 @@ def build(
         document = {**document, "handlers": {name: _as_code(one) for name, one in named.items()}}
     tree = from_python(document, _argument, mistakes, ())
     assert isinstance(tree, Table)  # noqa: S101 - a mapping becomes a table
-    return _settings(tree, set, environ, folder, mistakes)
+    over = [*overlays_of_environ(environ, mistakes), *overlays_of_set(set, mistakes)]
+    return _settings(tree, over, folder, mistakes, checks)
 
 
 def budget(values: Mapping[str, Any]) -> BudgetSettings:
@@ -82,6 +97,25 @@ def budget(values: Mapping[str, Any]) -> BudgetSettings:
     return read
 
 
+def quotas(path: Path, *, environ: Mapping[str, str] = NOTHING) -> tuple[Quota, Mapping[str, Quota]]:
+    """The ceiling that a file has, and the quotas of accounts by name or kind, under what ``environ`` says of them; nothing else of the file
+    is looked at, and nothing imported. Raises ConfigurationError.
+    """
+    mistakes = Mistakes()
+    tree = read_file(path, mistakes)
+    mistakes.raise_any()
+    assert tree is not None  # noqa: S101 - else there was a mistake
+    keys = tuple(f"{PREFIX}{key.upper()}" for key in _SHARED)
+    said = {name: value for name, value in environ.items() if name.startswith(keys)}
+    entries = laid(tree, overlays_of_environ(said, mistakes), mistakes).entries
+    reading = Reading(mistakes)
+    found: dict[str, Any] = {
+        key: shape.read(entries[key].node, reading) for key, shape in _SHARED.items() if key in entries
+    }
+    mistakes.raise_any()
+    return found.get("ceiling", Quota()), found.get("accounts", {})
+
+
 def account_names(given: Mapping[str, str] | None, settings: Settings, *, place: str = "accounts") -> tuple[str, ...]:
     """The accounts that ``send`` was given (kind to name) as ``kind:name``, in order; ``place`` is where they were given.
 
@@ -89,6 +123,8 @@ def account_names(given: Mapping[str, str] | None, settings: Settings, *, place:
     """
     if not given:
         return ()
+    if not isinstance(cast("object", given), Mapping):
+        raise TypeError(f"accounts are names by kind, as in {{'tenant': 'acme'}}, not {given!r:.80}")
     names: list[str] = []
     problems: list[str] = []
     for kind, name in dict[Any, Any](given).items():
@@ -98,9 +134,7 @@ def account_names(given: Mapping[str, str] | None, settings: Settings, *, place:
         problem = name_problem(name)
         if problem is None and whole not in settings.accounts and kind not in settings.accounts:
             known = sorted(settings.accounts)
-            there = (
-                f"; there is {one_of([shown(each) for each in known[:8]])}" if known else "; the file has no 'accounts'"
-            )
+            there = f"; there is {one_of(known[:8])}" if known else "; the file has no 'accounts'"
             problem = f"no account of this name or kind is configured{suggestion(whole, known) or suggestion(kind, known) or there}"
         if problem is not None:
             problems.append(f"{place} {shown(whole)}: {problem}")
@@ -111,12 +145,9 @@ def account_names(given: Mapping[str, str] | None, settings: Settings, *, place:
 
 
 def _settings(
-    tree: Table, sets: Mapping[str, object], environ: Mapping[str, str], folder: Path | None, mistakes: Mistakes
+    tree: Table, over: Iterable[Overlay], folder: Path | None, mistakes: Mistakes, checks: Checks | None
 ) -> Settings:
-    tree = with_models(tree, mistakes)
-    tree = laid(tree, overlays_of_environ(environ, mistakes), mistakes)
-    tree = laid(tree, overlays_of_set(sets, mistakes), mistakes)
-    return settings_of(tree, folder, mistakes)
+    return settings_of(laid(with_models(tree, mistakes), over, mistakes), folder, mistakes, checks)
 
 
 def _as_code(handler: object) -> object:

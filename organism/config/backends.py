@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 from urllib.parse import parse_qsl, urlsplit
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from organism.config.failures import with_backoff
 from organism.config.paths import FilePath
 from organism.config.places import shown, where
 from organism.config.recordings import check_options as check_recorded
+from organism.config.recordings import with_recording
+from organism.config.references import loaded
 from organism.config.sections import Anything, ListOf, Record, Section
 from organism.config.shapes import (
     BROKEN,
@@ -29,13 +31,42 @@ from organism.config.shapes import (
     one_of,
 )
 from organism.config.tree import Node, Scalar
-from organism.errors import ConfigurationError
-from organism.loader import load_object
 from organism.names import ORGANISM, is_handler_name, sounds_secret, suggestion
-from organism.settings import BackendSettings, Downgrade, Level, ModelSettings, Price, Strategy
+from organism.settings import (
+    BackendSettings,
+    BudgetSettings,
+    ConversationSettings,
+    Downgrade,
+    Level,
+    ModelSettings,
+    Price,
+    Quota,
+    Strategy,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+
+class Checks(Protocol):
+    """What would keep backends from being used, told by who makes them: one line for each problem, without its place. ``wrong`` are the
+    keys that the settings do not have as they were meant: nothing is said that would follow from those.
+    """
+
+    @property
+    def late(self) -> bool:
+        """Whether a backend that cannot be made is a mistake only beside others: who starts the organism looks again."""
+        ...
+
+    def making(self, settings: BackendSettings, wrong: Collection[str]) -> Iterable[str]:
+        """Why a backend cannot be made."""
+        ...
+
+    def price(self, settings: BackendSettings, wrong: Collection[str]) -> Iterable[str]:
+        """Why a backend cannot be used where money is limited."""
+        ...
+
 
 _PROVIDERS: Final = ("simulated", "openai", "anthropic", "recorded")
 _USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"})
@@ -78,10 +109,9 @@ class _Provider(Text):
 
 
 def _loaded(name: str, node: Node, reading: Reading) -> _Maker | Broken:
-    try:
-        factory = load_object(name, reading.folder)
-    except ConfigurationError as error:
-        return reading.wrong(node, str(error))
+    factory: object = loaded(name, node, reading)
+    if isinstance(factory, Broken):
+        return factory
     if not _is_factory(factory):
         return reading.wrong(node, f"{shown(name)} makes no provider: it must be a function or a BackendFactory")
     return _Maker(name, factory)
@@ -115,15 +145,26 @@ def _secret_problem(name: str) -> str | None:
     return _NO_SECRETS if letters.endswith(_SECRETS) else None
 
 
-def _backend(section: Section) -> BackendSettings | Broken:
-    said = dict(section.values)
-    if said.get("api_key_env") is not None and said.get("api_key_file") is not None:
+def _backend(section: Section) -> Section:
+    """A backend, as a section, after it was noted what does not go together in it."""
+    values, wrong = dict(section.values), section.wrong_keys
+    if values.get("api_key_env") is not None and values.get("api_key_file") is not None:
         section.wrong("api_key_file", "is there beside 'api_key_env': keep one of them")
-    if isinstance(maker := said.get("provider"), _Maker) and maker.name == "recorded" and maker.factory is None:
-        check_recorded(section)
-    if section.broken:
-        return BROKEN
-    maker = said.pop("provider")
+        wrong |= {"api_key_env"}
+    maker: _Maker | None = values.get("provider")
+    if maker is not None and maker.name == "recorded" and maker.factory is None:
+        right = check_recorded(section)
+        if right is None:
+            wrong |= {"options"}
+        else:
+            values["options"] = right
+    return evolve(section, values=values, wrong_keys=wrong)
+
+
+def _backend_of(section: Section) -> BackendSettings:
+    """The settings of a backend whose provider is known; what else was wrong is left out."""
+    said: dict[str, Any] = {"model": "", **section.values}
+    maker: _Maker = said.pop("provider")
     if said.get("api_key_file") is None:
         said.setdefault("api_key_env", _USUAL_KEY.get(maker.name) or getattr(maker.factory, "key_env", None))
     if "options" in said:
@@ -139,8 +180,44 @@ def models_of(sections: Mapping[str, Section]) -> Mapping[str, ModelSettings]:
         said = dict(section.values)
         if said.get("downgrade") is not None:
             said["downgrade"] = Downgrade(**said["downgrade"].values)
+        said["backends"] = tuple(map(_backend_of, said["backends"]))
         models[name] = ModelSettings(name=name, **said)
     return MappingProxyType(models)
+
+
+def check_backends(top: Section, checks: Checks, folder: Path | None) -> None:
+    """Notes what would keep each backend from being used, as far as it could be read."""
+    models: Mapping[str, Section] = top.values.get("models", {})
+    sections: list[Section] = [each for model in models.values() for each in model.values.get("backends", ())]
+    backends: list[tuple[Section, BackendSettings, frozenset[str]]] = []
+    for section in sections:
+        if "provider" in section.values:
+            settings = with_recording(_backend_of(section), top.values.get("record"), folder)
+            lost = settings.recording is None and "record" in top.wrong_keys
+            backends.append((section, settings, section.wrong_keys | frozenset(["options"] if lost else [])))
+    unpriced: list[tuple[Section, str]] = []
+    if _must_be_priced(top):
+        unpriced = [(section, line) for section, said, wrong in backends for line in checks.price(said, wrong)]
+    if unpriced or len(top.reading.mistakes) or not checks.late:
+        for section, settings, wrong in backends:
+            for problem in checks.making(settings, wrong):
+                section.reading.wrong(section.table, problem)
+    for section, problem in unpriced:
+        section.reading.wrong(section.table, problem)
+
+
+def _must_be_priced(top: Section) -> bool:
+    """Whether anything that could be read limits money, and models without a price are refused then."""
+    budget: BudgetSettings | None = top.values.get("budget", None if "budget" in top.wrong_keys else BudgetSettings())
+    if budget is None or budget.on_unpriced == "ignore":
+        return False
+    conversation: ConversationSettings = top.values.get("conversation", ConversationSettings())
+    handlers: Mapping[str, Section] = top.values.get("handlers", {})
+    quotas: Mapping[str, Quota] = top.values.get("accounts", {})
+    ceiling: Quota = top.values.get("ceiling", Quota())
+    inner = (each.values.get("budget") for each in handlers.values())
+    limited = (budget, conversation.budget, ceiling, *quotas.values(), *inner)
+    return any(each is not None and each.limits.cost_usd is not None for each in limited)
 
 
 def check_downgrades(sections: Mapping[str, Section], aliases: Collection[str] | None) -> None:
@@ -206,6 +283,7 @@ _BACKEND: Final = Record(
     required=("provider", "model"),
     make=_backend,
     refused=dict.fromkeys(("api_key", "apikey", "api-key", "key", "token", "secret", "password"), _NO_SECRETS),
+    meant=("api_key_env", "api_key_file"),
     tolerant=True,
 )
 _DOWNGRADE: Final = Record(

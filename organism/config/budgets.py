@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from attrs import evolve, frozen
 
 from organism.config.places import shown
-from organism.config.sections import ListOf, Record, Section
-from organism.config.shapes import BROKEN, Broken, Choice, Exact, Number, Reading, Text, Whole
+from organism.config.sections import ListOf, MapOf, Record, Section
+from organism.config.shapes import BROKEN, Broken, Choice, Exact, Found, Located, Number, Reading, Text, Whole
 from organism.config.tree import Table
 from organism.config.yamltext import unfold
 from organism.settings import (
@@ -82,7 +82,7 @@ _POLICY: Final[Mapping[str, Shape]] = {
     "accounting": Choice(("estimate", "strict")),
     "on_unpriced": Choice(("refuse", "ignore")),
     "notify": ListOf(Choice(("agent", "caller")), unique=True),
-    "grants_by": Text("the name of a handler", nullable=True),
+    "grants_by": Located(Text("the name of a handler", nullable=True)),
     "grants_up_to": Record(
         {"seconds": Number(), "cost_usd": Exact(), **dict.fromkeys(_COUNTED, Whole())},
         make=lambda section: MappingProxyType({unit: Decimal(str(most)) for unit, most in section.values.items()}),
@@ -97,14 +97,14 @@ def _budget(unnamed: Limits, section: Section) -> BudgetSettings:
     return BudgetSettings(limits=evolve(unnamed, **limits), **policy)
 
 
-def _ceiling(section: Section) -> Quota | Broken:
+def _ceiling(section: Section) -> Quota:
     limits, others = _split(section)
     window = others.get("window", "run")
     # A process that begins within a day can tell what the day has spent, but neither how long it ran nor how deep.
     of_a_run = [unit for unit in ("seconds", "depth") if window != "run" and limits.get(unit) is not None]
     for unit in of_a_run:
         section.wrong(unit, f"is of one run, and the window is {shown(window)}: leave it out, or say 'window: run'")
-    return BROKEN if section.broken or of_a_run else Quota(limits=Limits(**limits), **others)
+    return Quota(limits=Limits(**limits), **others)
 
 
 def _account(section: Section) -> Quota:
@@ -140,25 +140,31 @@ def _split(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
     limits = {name: value for name, value in section.values.items() if name in _LIMITS}
     others = {name: value for name, value in section.values.items() if name not in limits}
     if "grants_by" in others:
-        others["grants_by"] = others["grants_by"] or ""  # that nobody decides is said, and goes over what is above
+        found: Found = others["grants_by"]
+        section.reading.deciders.append(found)
+        others["grants_by"] = found.value or ""  # that nobody decides is said, and goes over what is above
+    if "on_unpriced" in section.wrong_keys:
+        others["on_unpriced"] = "ignore"  # it may be what was meant
     return limits, others
 
 
-ROOT_BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, ROOT_LIMITS))
+ROOT_BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, ROOT_LIMITS), tolerant=True)
 """``budget:`` of the file: messages and depth are limited where nothing is said of them."""
-BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, Limits()))
+BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, Limits()), tolerant=True)
 """Every other budget: only what is named is limited."""
 CEILING: Final = Record({**_LIMITS, "window": Choice(get_args(WindowKind))}, make=_ceiling, tolerant=True)
 _OF_A_RUN: Final = "is of one thread, or of one run of the organism: accounts have no limit of it"
-ACCOUNT: Final = Record(
+_ACCOUNT: Final = Record(
     {
         **{unit: shape for unit, shape in _LIMITS.items() if unit not in {"seconds", "depth"}},
         "window": Choice(get_args(WindowKind)),
     },
     make=_account,
     refused={"seconds": _OF_A_RUN, "depth": _OF_A_RUN},
+    tolerant=True,
 )
-"""One of ``accounts:``."""
+ACCOUNTS: Final = MapOf(_ACCOUNT, account_problem)
+"""``accounts:``: quotas by name, or by kind for all of that kind."""
 CONVERSATION: Final = Record(
     {
         **{unit: shape for unit, shape in _LIMITS.items() if unit != "depth"},
@@ -167,5 +173,6 @@ CONVERSATION: Final = Record(
     },
     make=_conversation,
     refused={"depth": "depth is of one turn: write it in 'budget'"},
+    tolerant=True,
 )
 """``conversation:``: limits over all turns."""

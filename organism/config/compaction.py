@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.config.sections import Record, Section
-from organism.config.shapes import BROKEN, Broken, Exact, Found, Located, OrNull, Text, Whole, no_model
+from organism.config.shapes import Exact, Found, Located, OrNull, Text, Whole, no_model
 from organism.config.wording import Wording
 from organism.settings import Compaction, Prune
 
@@ -37,17 +37,20 @@ def compaction_of(section: Section | None) -> Compaction | None:
     return Compaction(model=None if model is None else model.value, **shares, **said)
 
 
-def _compaction(section: Section) -> Section | Broken:
+def _compaction(section: Section) -> Section:
     values = section.values
     for key in ("at", "hard_limit"):
         if key in values and values[key] > 1:
             section.wrong(key, f"{values[key]} is more than the whole window: give a share from 0 to 1")
     at, hard = values.get("at", Decimal("0.6")), values.get("hard_limit", Decimal("0.9"))
-    if at <= 1 and hard <= 1 and at > hard:
+    if hard < at <= 1 and section.wrong_keys.isdisjoint({"at", "hard_limit"}):
         section.wrong("at" if "at" in values else "hard_limit", f"'at' ({at}) is above 'hard_limit' ({hard})")
     model: Found | None = values.get("model")
-    without = "model" not in section.table.entries or (model is not None and model.value is None)
-    if values.get("prompt") is not None and without:
+    if (
+        values.get("prompt") is not None
+        and "model" not in section.wrong_keys
+        and (model is None or model.value is None)
+    ):
         section.wrong("prompt", "is what a model is told that sums up, and there is no 'model' beside it")
     return section
 
@@ -69,6 +72,6 @@ COMPACTION: Final[Any] = OrNull(
 PRUNE: Final[Any] = OrNull(
     Record(
         {"protect_turns": Whole(least=1), "min_tokens": Whole()},
-        make=lambda section: BROKEN if section.broken else Prune(**section.values),
+        make=lambda section: Prune(**section.values),
     )
 )

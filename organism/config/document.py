@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, fields
 
-from organism.config.backends import MODEL, SIMULATED, alias_problem, check_downgrades, models_of
-from organism.config.budgets import ACCOUNT, CEILING, CONVERSATION, ROOT_BUDGET, account_problem
+from organism.config.backends import MODEL, SIMULATED, alias_problem, check_backends, check_downgrades, models_of
+from organism.config.budgets import ACCOUNTS, CEILING, CONVERSATION, ROOT_BUDGET
 from organism.config.failures import dead_letters_of
 from organism.config.grants import check_deciders
 from organism.config.handlers import CODE_TIMEOUT, DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
@@ -28,14 +28,17 @@ from organism.config.tools import check_tools
 from organism.config.tree import Entry, Table
 from organism.config.yamltext import table_in, unfold
 from organism.errors import PayloadTypeError
-from organism.functions import FunctionResult
+from organism.functions import FunctionCall, FunctionResult
 from organism.names import is_organism_name
 from organism.payloads import Vocabulary
-from organism.settings import HandlerSettings, ModelSettings, Settings, StartMessage
+from organism.settings import ModelSettings, Settings, StartMessage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
+
+    from organism.config.backends import Checks
+    from organism.config.drafts import Draft
 
 _DAY: Final = 86_400
 """Seconds. A watchdog waits in a thread, and no thread waits for as long as a number can say."""
@@ -55,7 +58,7 @@ TOP: Final = Record(
         "defaults": DEFAULTS,
         "budget": ROOT_BUDGET,
         "conversation": CONVERSATION,
-        "accounts": MapOf(ACCOUNT, account_problem),
+        "accounts": ACCOUNTS,
         "ceiling": CEILING,
         "models": MapOf(MODEL, alias_problem),
         "handlers": MapOf(HANDLER, name_problem),
@@ -90,18 +93,22 @@ def with_models(tree: Table, mistakes: Mistakes) -> Table:
     return evolve(tree, entries={**tree.entries, "models": Entry(place, models)})
 
 
-def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes) -> Settings:
+def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Checks | None) -> Settings:
     """The settings; raises ConfigurationError with every mistake there is."""
     reading = Reading(mistakes, folder, TOP)
     top: Section = TOP.read(_with_defaults(tree, mistakes), reading)
-    handlers = _handlers(top)
-    start = _start(top, handlers)
-    dead_letters = dead_letters_of(top, handlers, _names(top, "handlers"))
-    check_deciders(top, handlers, _names(top, "handlers"))
-    check_tools(top, handlers)
+    names = _names(top, "handlers")
+    drafts = _drafts(top, names)
+    start = _start(top, drafts, names)
+    dead_letters = dead_letters_of(top, drafts, names)
+    check_deciders(reading, drafts, names)
+    check_tools(drafts)
     check_downgrades(top.values.get("models", {}), _names(top, "models"))
+    if checks is not None:
+        check_backends(top, checks, folder)
     mistakes.raise_any()
-    handlers, notes = with_agents_md(handlers, folder)
+    whole = {name: draft.settings for name, draft in drafts.items() if draft.settings is not None}
+    handlers, notes = with_agents_md(MappingProxyType(whole), folder)
     models = with_recordings(models_of(top.values.get("models", {})), top.values.get("record"), folder)
     built = {"organism", "defaults", "handlers", "models", "start", "dead_letters"}
     return Settings(
@@ -129,21 +136,19 @@ def _with_defaults(tree: Table, mistakes: Mistakes) -> Table:
     return evolve(tree, entries={**tree.entries, "handlers": entry})
 
 
-def _handlers(top: Section) -> Mapping[str, HandlerSettings]:
-    """All handlers without a mistake; references are checked against all that are named, also the broken ones."""
+def _drafts(top: Section, names: Collection[str] | None) -> Mapping[str, Draft]:
+    """All handlers as far as they could be read; references are checked against all that are named."""
     sections: Mapping[str, Section] = top.values.get("handlers", {})
-    known = Known(_names(top, "handlers"), _aliases(top), _code_timeout(top))
-    handlers: dict[str, HandlerSettings] = {}
-    for name, section in sections.items():
-        handler = handler_of(name, section, known)
-        if handler is not None:
-            handlers[name] = handler
-    _one_class_a_name(top, handlers)
-    return MappingProxyType(handlers)
+    known = Known(names, _aliases(top), _code_timeout(top))
+    drafts = {name: handler_of(name, section, known) for name, section in sections.items()}
+    _one_class_a_name(drafts)
+    return drafts
 
 
 def _names(top: Section, key: str) -> Collection[str] | None:
-    """The names in a mapping, ``None`` where it is none."""
+    """The names in a mapping, ``None`` where they cannot be told."""
+    if key in top.wrong_keys:
+        return None
     if key not in top.table.entries:
         return ()
     table = table_in(top.table.get(key), top.reading.mistakes)
@@ -167,19 +172,19 @@ def _aliases(top: Section) -> Mapping[str, int | None] | None:
 
 def _wish(section: Section | None) -> int | None:
     """What an alias wishes for where nobody says otherwise; ``None`` where it is broken."""
-    if section is None or ("max_output_tokens" in section.table.entries and "max_output_tokens" not in section.values):
+    if section is None or "max_output_tokens" in section.wrong_keys:
         return None
     wish: int = section.values.get("max_output_tokens", fields(ModelSettings).max_output_tokens.default)
     return wish
 
 
-def _one_class_a_name(top: Section, handlers: Mapping[str, HandlerSettings]) -> None:
+def _one_class_a_name(drafts: Mapping[str, Draft]) -> None:
     """Notes two payload classes of one name, which could not be told apart on the wire, and classes that are none."""
     first: dict[str, tuple[type, str]] = {}
-    for name, handler in handlers.items():
-        section: Section = top.values["handlers"][name]
+    for name, draft in drafts.items():
+        section = draft.section
         try:
-            words = Vocabulary(_spoken(handler))
+            words = Vocabulary(_spoken(draft))
         except PayloadTypeError as error:
             section.reading.wrong(section.table, str(error))
             continue
@@ -193,17 +198,18 @@ def _one_class_a_name(top: Section, handlers: Mapping[str, HandlerSettings]) -> 
                 section.reading.wrong(section.table, problem)
 
 
-def _spoken(handler: HandlerSettings) -> Iterator[type]:
+def _spoken(draft: Draft) -> Iterator[type]:
     """What a handler takes, an agent or a person replies, and an agent's tools take and return."""
-    yield from (*handler.accepts, *(handler.replies or ()))
-    if handler.agent is not None:
-        for tool in handler.agent.tools:
-            yield from (*tool.handler.accepts, FunctionResult)
+    yield from draft.accepts or ()
+    said: Section | None = draft.agent or draft.section.values.get("human")
+    if said is not None:
+        yield from said.values.get("replies", ())
+        if said.values.get("tools"):
+            yield from (FunctionCall, FunctionResult)
 
 
-def _start(top: Section, handlers: Mapping[str, HandlerSettings]) -> tuple[StartMessage, ...]:
-    names = _names(top, "handlers")
-    messages = [message_of(section, handlers, names) for section in top.values.get("start", ())]
+def _start(top: Section, drafts: Mapping[str, Draft], names: Collection[str] | None) -> tuple[StartMessage, ...]:
+    messages = [message_of(section, drafts, names) for section in top.values.get("start", ())]
     return tuple(message for message in messages if message is not None)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from organism.config.places import shown
 from organism.config.sections import ListOf, Record, Section
-from organism.config.shapes import BROKEN, Choice, Number, Whole, no_handler
+from organism.config.shapes import Choice, Number, Whole, no_handler
 from organism.payloads.primitives import DeadLetter
 from organism.settings import OnFailure
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Any
 
-    from organism.config.shapes import Broken, Found, Reading
+    from organism.config.drafts import Draft
+    from organism.config.shapes import Found, Reading
     from organism.config.tree import Node
-    from organism.settings import HandlerSettings
 
 _CODES: Final = ("crashed", "timeout", "validation", "routing", "no_reply")
 """What another attempt may mend."""
@@ -50,12 +50,8 @@ def with_backoff(section: Section) -> Section:
     return section
 
 
-def _on_failure(section: Section) -> OnFailure | Broken:
-    pair = section.values.get("backoff", ())
-    with_backoff(section)
-    if "backoff" in section.values and (len(pair) != 2 or pair[0] > pair[1]):
-        return BROKEN
-    return OnFailure(**section.values)
+def _on_failure(section: Section) -> OnFailure:
+    return OnFailure(**with_backoff(section).values)
 
 
 ON_FAILURE: Final = Record(
@@ -67,13 +63,14 @@ ON_FAILURE: Final = Record(
         "retry_on": ListOf(_Code(_CODES), unique=True),
     },
     make=_on_failure,
+    tolerant=True,
 )
 """What comes of a failure of one handler."""
 
 
-def dead_letters_of(top: Section, handlers: Mapping[str, HandlerSettings], names: Collection[str] | None) -> str | None:
+def dead_letters_of(top: Section, handlers: Mapping[str, Draft], names: Collection[str] | None) -> str | None:
     """The handler that is told of dead letters; ``None`` for none, also after it was noted that it cannot be. ``names`` are those of
-    all handlers, also of broken ones; ``None`` where they could not be read.
+    all handlers, also of those that nothing is known of; ``None`` where they could not be read.
     """
     found: Found | None = top.values.get("dead_letters")
     name = None if found is None else found.value
@@ -84,7 +81,7 @@ def dead_letters_of(top: Section, handlers: Mapping[str, HandlerSettings], names
         if names is not None and name not in names:
             top.reading.wrong(found.node, no_handler(name, names))
         return None
-    if DeadLetter not in handler.accepts:
+    if handler.accepts is not None and DeadLetter not in handler.accepts:
         takes = ", ".join(each.__name__ for each in handler.accepts)
         top.reading.wrong(
             found.node,

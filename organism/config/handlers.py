@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -10,6 +11,7 @@ from attrs import evolve, fields, frozen
 
 from organism.config.budgets import BUDGET
 from organism.config.compaction import COMPACTION, PRUNE, check_compaction, compaction_of
+from organism.config.drafts import Draft, classes_of
 from organism.config.failures import ON_FAILURE
 from organism.config.notices import NOTICES
 from organism.config.places import shown
@@ -38,19 +40,12 @@ CODE_TIMEOUT: Final = 30.0
 
 @frozen
 class _Code:
-    """A handler in Python."""
+    """A handler in Python. ``accepts`` is empty where what it takes cannot be told, for the reason in ``problem``."""
 
     function: Callable[..., Any]
     accepts: tuple[type, ...]
     description: str
-
-
-@frozen
-class _Person:
-    """A handler that is a person."""
-
-    accepts: tuple[type, ...]
-    replies: tuple[type, ...]
+    problem: str = ""
 
 
 @frozen
@@ -60,7 +55,12 @@ class _CodeShape(Reference):
     wanted: str = "a reference to code, as in 'module:name'"
 
     def made(self, found: Any) -> Any:
-        return _Code(awaitable(found), accepts_of(found), description_of(found))
+        try:
+            return _Code(awaitable(found), accepts_of(found), description_of(found))
+        except ConfigurationError as error:
+            if not inspect.isroutine(found):
+                raise
+            return _Code(found, (), description_of(found), str(error))
 
 
 @frozen
@@ -92,34 +92,38 @@ class Known:
     """Seconds that code may run which says nothing of it."""
 
 
-def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | None:
-    """The settings of one handler; ``None`` after its mistakes were noted. Looks at references also in a broken section."""
+def handler_of(name: str, section: Section, known: Known) -> Draft:
+    """One handler, as far as it could be read, after its mistakes were noted."""
     values = section.values
     agent = _agent_of(values["agent"], known) if "agent" in values else None
     code: _Code | None = values.get("code")
-    person: _Person | None = values.get("human")
-    accepts = next((kind.accepts for kind in (agent, code, person) if kind), ())
+    person: Section | None = values.get("human")
+    if code is not None and code.problem:
+        section.wrong("code", code.problem)
     peers = _peers_of(section, name, known)
     _one_kind(section)
     if "human" in section.table.entries:
         values = _of_person(section)
-    if _is_own(section, "per") and "budget" not in section.table.entries:
+    if _is_own(section, "per") and "budget" not in section.table.entries and "budget" not in section.wrong_keys:
         section.wrong("per", "says how calls share a budget, and there is no 'budget' beside it")
     description = values.get("description") or (code.description if code else "")
     _check_described(section, description, code)
-    if section.broken or not accepts:
-        return None
+    said: Section | None = values.get("agent", person)
+    accepts = (code.accepts or None if code else None) if said is None else classes_of(said, "accepts")
+    function = code.function if code else None
+    draft = Draft(name=name, section=section, accepts=accepts, code=function, settings=None)
     options = MappingProxyType(values["options"]) if values.get("options") else NOTHING
     if agent is not None:
-        said: Section = values["agent"]
-        agent = with_tools(agent, said, name, peers=peers, options=options, timeout=known.timeout)
-    return HandlerSettings(
+        agent = with_tools(agent, section.values["agent"], name, peers=peers, options=options, timeout=known.timeout)
+    if accepts is None or (person is not None and draft.replies is None):
+        return draft
+    settings = HandlerSettings(
         name=name,
         accepts=accepts,
         description=description,
-        code=code.function if code else None,
+        code=function,
         agent=agent,
-        human=HumanSettings(replies=person.replies) if person else None,
+        human=HumanSettings(replies=draft.replies or ()) if person else None,
         peers=() if person else peers,
         timeout=values.get("timeout", CODE_TIMEOUT if code else None),
         concurrency=values.get("concurrency"),
@@ -130,12 +134,14 @@ def handler_of(name: str, section: Section, known: Known) -> HandlerSettings | N
         effects=values.get("effects", "context" if agent else "world"),
         on_failure=values.get("on_failure") or _ONCE,
     )
+    return evolve(draft, settings=settings)
 
 
 def _check_described(section: Section, description: str, code: _Code | None) -> None:
     """Notes a handler that agents would know nothing of."""
     told = code or not {"agent", "human"}.isdisjoint(section.table.entries)
-    if not description and "description" not in section.table.entries and told:
+    said = "description" in section.table.entries or "description" in section.wrong_keys
+    if not description and not said and told:
         hint = "; or give the function a docstring" if code else ""
         section.reading.wrong(section.table, f"'description' is missing: agents read it{hint}")
 
@@ -151,7 +157,7 @@ def _of_person(section: Section) -> Mapping[str, Any]:
 def _one_kind(section: Section) -> None:
     """Notes a handler that is neither code, agent nor a person, or several of them."""
     kinds = [key for key in ("code", "agent", "human") if key in section.table.entries]
-    if not kinds:
+    if not kinds and section.wrong_keys.isdisjoint({"code", "agent", "human"}):
         section.reading.wrong(section.table, "needs 'code: module:function', 'agent: {...}' or 'human: {...}'")
     elif len(kinds) > 1:
         section.wrong(kinds[1], f"is there beside {shown(kinds[0])}: a handler is one of them")
@@ -176,7 +182,7 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
     model: str = section.values["model"].value if "model" in section.values else "default"
     wish = said.get("max_output_tokens")
     if known.aliases is not None:
-        if "model" not in section.table.entries or "model" in section.values:
+        if "model" not in section.wrong_keys:
             _check_alias(section, model, known.aliases)
         wish = known.aliases.get(model) if wish is None else wish
     least = said.get("min_output_tokens")
@@ -188,9 +194,7 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
     if "compaction" in said:
         check_compaction(section, known.aliases)
         said["compaction"] = compaction_of(said["compaction"])
-    if section.broken or not (said["accepts"] and said["replies"]):
-        return None
-    return AgentSettings(model=model, prompt=prompt, **said)
+    return AgentSettings(model=model, prompt=prompt, **said) if said.get("accepts") and said.get("replies") else None
 
 
 def _check_alias(section: Section, model: str, aliases: Collection[str]) -> None:
@@ -244,7 +248,7 @@ _HUMAN: Final = Record(
         "replies": ListOf(_PayloadShape(sent=True), filled=True, unique=True, single=True),
     },
     required=("accepts", "replies"),
-    make=lambda section: _Person(**section.values),
+    tolerant=True,
 )
 _NOT_OF_PEOPLE: Final = {
     "peers": "a person is asked and answers, and addresses nobody: leave it out",
@@ -269,5 +273,5 @@ HANDLER: Final = Record(
     {"code": _CodeShape(), "agent": _AGENT, "human": _HUMAN, "description": Text(), **_SHARED}, tolerant=True
 )
 """One handler, as a section; :func:`handler_of` makes the settings."""
-DEFAULTS: Final = Record(_SHARED, refused=dict.fromkeys(("code", "agent", "human", "description"), _ONE))
+DEFAULTS: Final = Record(_SHARED, refused=dict.fromkeys(("code", "agent", "human", "description"), _ONE), tolerant=True)
 """What all handlers have unless they say otherwise."""

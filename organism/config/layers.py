@@ -1,4 +1,4 @@
-"""The layers above the file: ``--set`` and the environment; and values that a Python program gives.
+"""The layers above the file: ``set`` and the environment; and values that a Python program gives.
 
 Every source is turned into the same tree, one laid over the other, strongest last.
 """
@@ -17,7 +17,7 @@ from organism.config.tree import MAX_DEPTH, MAX_GIVEN, Entry, Items, Node, Scala
 from organism.config.yamltext import unfold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PREFIX: Final = "ORGANISM_"
 _PATH: Final = re.compile(r"[^.\[\]]+(\.[^.\[\]]+|\[[0-9]+\])*")
@@ -35,10 +35,19 @@ class Overlay:
     fold: bool = False
 
 
-def overlays_of_set(values: Mapping[str, object], mistakes: Mistakes) -> Iterator[Overlay]:
-    """``{"budget.tokens": 500, "handlers.writer.peers[0]": "shouter"}``; a text means what its key says it means."""
+def in_python(key: str) -> str:
+    """How a program writes a key of ``set``."""
+    return f"set={{{shown(key)}: ...}}"
+
+
+def overlays_of_set(
+    values: Mapping[str, object], mistakes: Mistakes, written: Callable[[str], str] = in_python
+) -> Iterator[Overlay]:
+    """``{"budget.tokens": 500, "handlers.writer.peers[0]": "shouter"}``; a text means what its key says it means. ``written`` is how its
+    caller wrote a key.
+    """
     for name, value in values.items():
-        place = Place(f"--set {name}", SET)
+        place = Place(written(name), SET)
         if not _PATH.fullmatch(name):
             mistakes.note(place, (), "is no path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'")
             continue
@@ -58,7 +67,7 @@ def overlays_of_environ(environ: Mapping[str, str], mistakes: Mistakes) -> Itera
         yield Overlay(steps, environ[name], place, fold=True)
 
 
-def laid(tree: Table, overlays: Iterator[Overlay], mistakes: Mistakes) -> Table:
+def laid(tree: Table, overlays: Iterable[Overlay], mistakes: Mistakes) -> Table:
     """The tree with the overlays over it, the last one strongest."""
     for overlay in overlays:
         new = _Laying(overlay, mistakes).over(tree, (), overlay.steps)

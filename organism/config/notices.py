@@ -63,4 +63,5 @@ NOTICES: Final[Any] = Record(
         "grace": Wording(nullable=True, names=_EXHAUSTED),
     },
     make=_notices,
+    tolerant=True,
 )

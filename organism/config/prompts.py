@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
+from organism.config.drafts import classes_of
 from organism.config.shapes import BROKEN
 from organism.config.wording import Wording
 from organism.settings import UNITS, Notices
@@ -38,6 +39,8 @@ class Template:
 
     text: str
     line: str
+    sound: bool
+    """Whether all that it names is there: else it needs no trial."""
 
 
 @frozen
@@ -45,12 +48,18 @@ class PromptShape:
     """A prompt, or ``null`` for the standard one; gives a :class:`Template`."""
 
     def read(self, node: Node, reading: Reading) -> Template | Broken | None:
-        """The template, its syntax and its names checked."""
+        """The template, its syntax, its names and their attributes checked."""
         shape = Wording(nullable=True, names=PROMPT)
+        before = len(reading.mistakes)
         text = shape.read(node, reading)
         if text is None or text is BROKEN:
             return text
-        return Template(text, shape.before_line(node, reading))
+        from organism.config.templates import wrong_attributes
+
+        line = shape.before_line(node, reading)
+        for problem in wrong_attributes(text, line):
+            reading.wrong(node, problem)
+        return Template(text, line, sound=len(reading.mistakes) == before)
 
 
 class _Labels(dict[str, str]):
@@ -61,14 +70,14 @@ class _Labels(dict[str, str]):
 
 
 def check_prompt(section: Section) -> str | None:
-    """The prompt in an agent's section, after what is wrong with it was noted: figures that it may not have, attributes that there are
-    not, and whatever else fails with sample values.
+    """The prompt in an agent's section, after what is wrong with it was noted: figures that it may not have, and what fails with
+    sample values.
     """
     template: Template | None = section.values.get("prompt")
     if template is None:
         return None
     notices: Notices = section.values.get("notices") or Notices()
-    problem = _kept_back(template, notices) or _mistake(template, _samples(section))
+    problem = _kept_back(template, notices) or (_failing(template, section) if template.sound else None)
     if problem is not None:
         section.wrong("prompt", problem)
     return template.text
@@ -85,12 +94,14 @@ def _kept_back(template: Template, notices: Notices) -> str | None:
     return None if at is None else f"{template.line}{at}: 'budget' has the limits, and {why}: leave it out"
 
 
-def _mistake(template: Template, samples: Mapping[str, Any]) -> str | None:
-    """What of a prompt nothing has, or what fails when it is rendered."""
-    from organism.config.templates import failing, wrong_attribute
+def _failing(template: Template, section: Section) -> str | None:
+    """What fails when a prompt is rendered; nothing is said of one that names payloads which are not known."""
+    from organism.config.templates import failing, line_of
 
-    text, line = template.text, template.line
-    return wrong_attribute(text, line) or failing(text, line, samples, _OF_THREADS)
+    unknown = [key for key in ("accepts", "replies") if classes_of(section, key) is None]
+    if any(line_of(key, template.text) is not None for key in unknown):
+        return None
+    return failing(template.text, template.line, _samples(section), _OF_THREADS)
 
 
 def _samples(section: Section) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from attrs import evolve
 from organism.config.paths import located
 from organism.config.places import shown
 from organism.config.shapes import one_of
-from organism.names import suggestion
+from organism.names import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,18 +22,25 @@ OPTIONS: Final = ("file", "on_missing")
 MISSING: Final = ("error", "fallthrough")
 
 
-def check_options(section: Section) -> None:
-    """Notes what is wrong with the options of such a backend. Those of the provider that was recorded may stay."""
+def check_options(section: Section) -> Mapping[str, object] | None:
+    """The options of such a backend that are right, after it was noted what is wrong; ``None`` where they do not tell the file. Those of
+    the provider that was recorded may stay.
+    """
     options: Mapping[str, object] = section.values.get("options", {})
     file = options.get("file", "a file")
-    if not isinstance(file, str) or not file or "\0" in file:
+    known = isinstance(file, str) and bool(file) and "\0" not in file
+    if not known:
         section.wrong("options", f"file must be the path of a recording, and is {shown(file)}")
+    wrong: set[str] = set()
     how = options.get("on_missing", MISSING[0])
     if how not in MISSING:
         section.wrong("options", f"on_missing is {shown(how)}; use {one_of(MISSING)}")
+        wrong.add("on_missing")
     for name in options:
-        if name not in OPTIONS and (near := suggestion(str(name), OPTIONS)):
-            section.wrong("options", f"{shown(name)} is no option of a recording{near}")
+        if name not in OPTIONS and (near := nearest(str(name), OPTIONS)):
+            section.wrong("options", f"{shown(name)} is no option of a recording; did you mean {shown(near)}?")
+            known = known and near != "file"
+    return {name: value for name, value in options.items() if name not in wrong} if known else None
 
 
 def with_recordings(
@@ -42,12 +49,16 @@ def with_recordings(
     """The aliases, with the file of each recorded backend: its own, else the one that ``record`` names. Rates are those of the
     provider that was recorded, and nobody asks it.
     """
+    return {
+        name: evolve(model, backends=tuple(with_recording(each, record, folder) for each in model.backends))
+        for name, model in models.items()
+    }
 
-    def of(backend: BackendSettings) -> BackendSettings:
-        if backend.provider != "recorded" or backend.factory is not None:
-            return backend
-        file = backend.options.get("file")
-        path = record if file is None else located(str(file), folder)
-        return evolve(backend, recording=path, requests_per_minute=None, tokens_per_minute=None)
 
-    return {name: evolve(model, backends=tuple(map(of, model.backends))) for name, model in models.items()}
+def with_recording(backend: BackendSettings, record: Path | None, folder: Path | None) -> BackendSettings:
+    """A backend with its file, where it is a recorded one; as :func:`with_recordings`."""
+    if backend.provider != "recorded" or backend.factory is not None:
+        return backend
+    file = backend.options.get("file")
+    path = record if file is None else located(str(file), folder)
+    return evolve(backend, recording=path, requests_per_minute=None, tokens_per_minute=None)

@@ -9,7 +9,7 @@ from attrs import frozen
 from organism.config.shapes import BROKEN, Text
 from organism.config.tree import Scalar
 from organism.errors import ConfigurationError
-from organism.loader import load_object
+from organism.loader import ImportFailedError, load_object
 
 if TYPE_CHECKING:
     from organism.config.shapes import Reading
@@ -30,11 +30,30 @@ class Reference(Text):
                 reference = super().read(node, reading)
                 if reference is BROKEN:
                     return BROKEN
-                found = load_object(reference, reading.folder)
-            return self.made(found)
+                found = loaded(reference, node, reading)
+            return BROKEN if found is BROKEN else self.made(found)
         except ConfigurationError as error:
-            return reading.wrong(node, str(error))
+            for problem in error.mistakes:
+                reading.wrong(node, problem)
+            return BROKEN
 
     def made(self, found: Any) -> Any:
         """What is kept of it. Raises ConfigurationError for what cannot stand here."""
         return found
+
+
+def loaded(reference: str, node: Node, reading: Reading) -> Any:
+    """The object that a reference names; BROKEN after it was noted why there is none. A module that cannot be imported is told where it
+    is named first, and not tried again.
+    """
+    module = reference.partition(":")[0]
+    if module in reading.failed:
+        return BROKEN
+    try:
+        return load_object(reference, reading.folder)
+    except ImportFailedError as error:
+        known = error.cause in reading.failed
+        reading.failed |= {module, error.cause}
+        return BROKEN if known else reading.wrong(node, str(error))
+    except ConfigurationError as error:
+        return reading.wrong(node, str(error))

@@ -14,7 +14,7 @@ from organism.config.scalars import Wrong, is_null
 from organism.config.shapes import BROKEN, Broken, OrNull, Reading, Shape, one_of
 from organism.config.tree import Items, Node, Scalar, Table, kind_of
 from organism.config.yamltext import unfold
-from organism.names import suggestion
+from organism.names import nearest, suggestion
 
 _FEW: Final = 8
 """Up to so many keys are told to who wrote one that is not among them."""
@@ -102,11 +102,20 @@ class Section:
     values: Mapping[str, Any]
     table: Table
     reading: Reading
-    broken: bool
+    wrong_keys: frozenset[str] = frozenset()
+    """The keys that were said and are wrong, or were meant by a key that is none: nothing follows of what they lack."""
 
     def at(self, key: str) -> Node:
         """The node of a key; that of the section where the key was not said."""
         return self.table.get(key) or self.table
+
+    def whole(self, key: str) -> bool:
+        """Whether all that was said under a key is known: the key and, of a list, each item are right."""
+        if key in self.wrong_keys:
+            return False
+        node = self.table.get(key)
+        read = None if node is None else unfold(node, self.reading.mistakes)
+        return not isinstance(read, Items) or len(read.items) == len(self.values.get(key, ()))
 
     def wrong(self, key: str, problem: str) -> Broken:
         """Notes a mistake at a key, or at the section where the key was not said."""
@@ -115,40 +124,53 @@ class Section:
 
 @frozen
 class Record:
-    """A mapping of known keys. ``refused`` are keys that are no keys here, each with the reason."""
+    """A mapping of known keys. ``refused`` are keys that are no keys here, each with the reason; ``meant`` are the keys that belong
+    in their place.
+    """
 
     keys: Mapping[str, Shape]
     required: tuple[str, ...] = ()
     make: Callable[[Section], Any] = lambda section: section
     refused: Mapping[str, str] = field(factory=dict[str, str])
+    meant: tuple[str, ...] = ()
     tolerant: bool = False
-    """Whether ``make`` is called although a key is wrong, to look for more mistakes."""
+    """Whether ``make`` is called although a key is wrong, to look for more mistakes. What it makes then leaves nobody's hands."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """What ``make`` makes of the section."""
         table = table_of(node, reading)
         if table is None:
             return BROKEN
-        broken = False
         values: dict[str, Any] = {}
+        wrong: set[str] = set()
         for name, entry in table.entries.items():
             shape = self.keys.get(name)
             if shape is None:
                 problem = self._unknown(name, reading)
                 # The node's own path: what stands in `defaults` is read again below each handler.
                 reading.mistakes.note(entry.key, entry.node.path, problem)
-                broken = True
+                wrong |= {name, *self._meant(name, reading)}
                 continue
             value = shape.read(entry.node, reading)
             if value is BROKEN:
-                broken = True
+                wrong.add(name)
             else:
                 values[name] = value
         for name in self.required:
             if name not in table.entries:
-                reading.wrong(table, f"{shown(name)} is missing")
-                broken = True
-        return BROKEN if broken and not self.tolerant else self.make(Section(values, table, reading, broken))
+                if name not in wrong:
+                    reading.wrong(table, f"{shown(name)} is missing")
+                wrong.add(name)
+        if wrong and not self.tolerant:
+            return BROKEN
+        return self.make(Section(values, table, reading, frozenset(wrong)))
+
+    def _meant(self, name: str, reading: Reading) -> tuple[str, ...]:
+        """The keys that may be meant by one that is none."""
+        if name in self.refused:
+            return self.meant
+        near = None if any(homes_of(name, reading.root)) else nearest(name, self.keys)
+        return () if near is None else (near,)
 
     def _unknown(self, name: str, reading: Reading) -> str:
         if name in self.refused:

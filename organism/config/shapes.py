@@ -40,6 +40,10 @@ class Reading:
     folder: FilePath | None = None
     root: Shape | None = None
     """The shape of the whole, to tell where a misplaced key belongs."""
+    deciders: list[Found] = field(factory=list["Found"])
+    """The handlers that are named in ``grants_by``: they can be looked at once all handlers are known."""
+    failed: set[str] = field(factory=set[str])
+    """The modules that could not be imported, and why: told once, wherever they are named."""
 
     def wrong(self, node: Node, problem: str) -> Broken:
         """Notes a mistake at a node."""

@@ -13,13 +13,16 @@ from organism.config.sections import Record, Section, plain
 from organism.config.shapes import BROKEN, Broken, Found, Located, Reading, Text, no_handler, one_of
 from organism.config.tree import Items, Node, Scalar, Table
 from organism.config.yamltext import unfold
-from organism.errors import InvalidPayloadError
+from organism.errors import InvalidPayloadError, PayloadTypeError
 from organism.payloads import Vocabulary, is_payload
+from organism.payloads.faults import apart
 from organism.payloads.primitives import ORGANISM_ONLY
-from organism.settings import HandlerSettings, StartMessage
+from organism.settings import StartMessage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from organism.config.drafts import Draft
 
 _STEP: Final = re.compile(r"[^.\[\]']+")
 
@@ -39,53 +42,59 @@ START: Final = Record(
 """One entry, as a section; :func:`message_of` decodes it."""
 
 
-def message_of(
-    section: Section, handlers: Mapping[str, HandlerSettings], names: Collection[str] | None
-) -> StartMessage | None:
-    """The message of an entry; ``None`` after its mistakes were noted, or where its handler is broken.
+def message_of(section: Section, handlers: Mapping[str, Draft], names: Collection[str] | None) -> StartMessage | None:
+    """The message of an entry; ``None`` after its mistakes were noted, or where it is not known what its handler takes.
 
-    ``names`` are those of all handlers, also of broken ones; ``None`` where they could not be read.
+    ``names`` are those of all handlers, also of those that nothing is known of; ``None`` where they could not be read.
     """
     to: Found | None = section.values.get("to")
     document: Found | None = section.values.get("payload")
     if to is not None and names is not None and to.value not in names:
         section.wrong("to", no_handler(to.value, names))
     handler = handlers.get(to.value) if to is not None else None
-    if handler is None or document is None:
+    if handler is None or handler.accepts is None or document is None:
         return None
-    payload = _decoded(document.node, handler, section.reading)
+    payload = _decoded(document.node, handler.name, handler.accepts, section.reading)
     return None if payload is BROKEN else StartMessage(to=handler.name, payload=payload)
 
 
-def _decoded(node: Node, handler: HandlerSettings, reading: Reading) -> Any:
+def _decoded(node: Node, handler: str, accepts: tuple[type, ...], reading: Reading) -> Any:
     """The payload that a node says: JSON as a mapping, XML or plain text as a text, in Python a payload itself."""
-    expect: tuple[type[Any], ...] = tuple(cls for cls in handler.accepts if cls not in ORGANISM_ONLY)
+    expect: tuple[type[Any], ...] = tuple(cls for cls in accepts if cls not in ORGANISM_ONLY)
     if isinstance(node, Scalar) and is_payload(node.value) and not isinstance(node.value, type):
         if type(node.value) in expect:
             return node.value
         takes = one_of([cls.__name__ for cls in expect]) if expect else "none from outside"
-        return reading.wrong(node, f"{shown(handler.name)} takes {takes}, and no {shown(type(node.value).__name__)}")
+        return reading.wrong(node, f"{shown(handler)} takes {takes}, and no {shown(type(node.value).__name__)}")
     document = _document(node, reading)
     if document is BROKEN:
         return BROKEN
-    words = Vocabulary(handler.accepts)
     try:
+        words = Vocabulary(accepts)
         if isinstance(document, str):
             return words.decode_text(document, expect)
         return words.decode_json(cast("Mapping[str, Any]", document), expect)
+    except PayloadTypeError:
+        pass  # it was noted of the handler
     except InvalidPayloadError as error:
-        spot, rest = _spot(node, error.where)
-        return reading.wrong(spot, f"{rest}: {error.problem}" if rest else error.problem)
+        for one in apart(error):
+            spot, rest = _spot(node, one.where)
+            if rest or not _is_wrong(spot):
+                reading.wrong(spot, f"{rest}: {one.problem}" if rest else one.problem)
+    return BROKEN
 
 
 def _document(node: Node, reading: Reading) -> Any:
-    """The text, or the JSON value; ``BROKEN`` where a mistake in it was noted."""
+    """The text, or the JSON value; ``BROKEN`` stands where a mistake was noted."""
     if isinstance(node, Scalar):
         text = scalars.text(node)
         return reading.wrong(node, text.problem) if isinstance(text, scalars.Wrong) else text
-    before = len(reading.mistakes)
-    value = plain(node, reading, exact=True)
-    return BROKEN if len(reading.mistakes) > before else value
+    return plain(node, reading, exact=True)
+
+
+def _is_wrong(node: Node) -> bool:
+    """Whether it was noted already that a value is none."""
+    return isinstance(node, Scalar) and isinstance(scalars.anything(node), scalars.Wrong)
 
 
 def _spot(node: Node, where: str) -> tuple[Node, str]:

@@ -19,36 +19,44 @@ from organism.settings import UNITS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+
+class _Any(dict[str, Any]):
+    """Functions by any name."""
+
+    def get(self, key: str, default: Any = None) -> Any:  # noqa: ARG002 - as of every dict
+        """One that stands for them all."""
+        return str
+
+
 _GUARDS: Final = {"defined", "undefined", "default", "d"}
 """Tests and filters that bear a name that is not there."""
 _SYNTAX: Final = SandboxedEnvironment()
-"""Only parses; it holds no state of an organism."""
+"""Knows what Jinja2 has; it holds no state of an organism."""
+_NAMES: Final = SandboxedEnvironment()
+"""Only parses; filters and tests it knows by any name, so that those that there are not keep no others from being told."""
+_NAMES.filters, _NAMES.tests = _Any(), _Any()
 _TRIAL: Final = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 _ENTRY: Final = ("name", "description")
 """What peers and payloads have in a prompt."""
 _LISTS: Final = ("peers", "accepts", "replies")
 
 
-def mistake(text: str, line: str) -> str | None:
-    """What is wrong with the Jinja2 syntax of a text; names that nothing defines show when it is rendered."""
+def wrong_in(text: str, names: tuple[str, ...], line: str) -> tuple[Sequence[str], bool]:
+    """What is wrong with a text, and whether it could be understood: its syntax, or all that it names and there is not. Nothing is said
+    of names where ``names``, those that there are, is empty.
+    """
     try:
-        tree = _SYNTAX.parse(text)
-        for node in tree.find_all(
-            (nodes.Filter, nodes.Test, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-        ):
-            problem = _unknown(node)
-            if problem is not None:
-                return f"{line}{node.lineno}: {problem}"
+        tree = _NAMES.parse(text)
+        return [*_unknown_parts(tree, line), *(_unknown_names(tree, text, names, line) if names else ())], True
     except TemplateSyntaxError as error:
-        return f"{line}{error.lineno}: {(error.message or '').rstrip('.')}"
+        return [f"{line}{error.lineno}: {(error.message or '').rstrip('.')}"], False
     except RecursionError:
-        return f"{line}1: nested too deep for Jinja2"
-    return None
+        return [f"{line}1: nested too deep for Jinja2"], False
 
 
 def line_of(name: str, text: str) -> int | None:
     """The first line of a wording that needs this name; ``None`` where it gets by without, as by ``is defined``."""
-    tree = _SYNTAX.parse(text)
+    tree = _NAMES.parse(text)
     if name not in meta.find_undeclared_variables(tree):
         return None
     guards = [each for each in tree.find_all((nodes.Test, nodes.Filter)) if each.name in _GUARDS]
@@ -59,14 +67,19 @@ def line_of(name: str, text: str) -> int | None:
     )
 
 
-def unknown_name(text: str, names: tuple[str, ...], line: str) -> str | None:
-    """The first name in a wording that nothing defines."""
-    undefined = meta.find_undeclared_variables(_SYNTAX.parse(text)) - set(names) - set(_SYNTAX.globals)
-    needed = [(at, name) for name in undefined if (at := line_of(name, text)) is not None]
-    if not needed:
-        return None
-    at, name = min(needed)
-    return f"{line}{at}: nothing is called {shown(name)} here{suggestion(name, names)}; there is {one_of(names)}"
+def _unknown_names(tree: nodes.Template, text: str, names: tuple[str, ...], line: str) -> Iterator[str]:
+    """The names in a wording that nothing defines."""
+    undefined = meta.find_undeclared_variables(tree) - set(names) - set(_SYNTAX.globals)
+    for at, name in sorted((at, name) for name in undefined if (at := line_of(name, text)) is not None):
+        yield f"{line}{at}: nothing is called {shown(name)} here{suggestion(name, names)}; there is {one_of(names)}"
+
+
+def _unknown_parts(tree: nodes.Template, line: str) -> Iterator[str]:
+    """The filters and tests that there are not, and other files."""
+    for node in tree.find_all((nodes.Filter, nodes.Test, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        problem = _unknown(node)
+        if problem is not None:
+            yield f"{line}{node.lineno}: {problem}"
 
 
 def _unknown(node: nodes.Node) -> str | None:
@@ -87,9 +100,9 @@ def _unknown(node: nodes.Node) -> str | None:
 # Prompts
 
 
-def wrong_attribute(text: str, line: str) -> str | None:
-    """The first attribute of a limit, peer or payload that there is not, also in a branch that the trial does not take."""
-    tree = _TRIAL.parse(text)
+def wrong_attributes(text: str, line: str) -> Iterator[str]:
+    """The attributes of limits, peers and payloads that there are not, also in a branch that the trial does not take."""
+    tree = _NAMES.parse(text)
     known: dict[str, Sequence[str]] = {"budget": UNITS}
     for loop in tree.find_all(nodes.For):
         if isinstance(loop.iter, nodes.Name) and loop.iter.name in _LISTS and isinstance(loop.target, nodes.Name):
@@ -98,8 +111,7 @@ def wrong_attribute(text: str, line: str) -> str | None:
         if name in known and attribute not in known[name] and not hasattr({}, attribute):
             hint = suggestion(attribute, known[name])
             there = one_of([*known[name]])
-            return f"{line}{at}: {shown(name)} has no {shown(attribute)}{hint}; there is {there}"
-    return None
+            yield f"{line}{at}: {shown(name)} has no {shown(attribute)}{hint}; there is {there}"
 
 
 def _attributes(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:

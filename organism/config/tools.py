@@ -15,15 +15,16 @@ from organism.config.shapes import BROKEN, Found, Located, Reading, Whole
 from organism.config.tree import Node, Scalar
 from organism.config.yamltext import table_in
 from organism.functions import as_handler, declared
-from organism.names import ORGANISM, REPLY, called_as, suggestion, tool_for
+from organism.names import ORGANISM, REPLY, suggestion, tool_for
 from organism.payloads.primitives import ASKED
 from organism.toolsettings import ToolCalls, ToolOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from organism.config.drafts import Draft
     from organism.functions import Function
-    from organism.settings import AgentSettings, HandlerSettings, ToolSettings
+    from organism.settings import AgentSettings
 
 _DEFAULT: Final = "default"
 
@@ -76,60 +77,51 @@ def with_tools(
     timeout: float | None,
 ) -> AgentSettings:
     """The agent of this name with its functions as handlers; ``section`` is its own, and the rest is as in :func:`as_handler`."""
-    found: tuple[Found, ...] = section.values.get("tools", ())
-    tools: dict[str, ToolSettings] = {}
-    for one in found:
-        function: Function = one.value
-        tool = as_handler(function, name, peers=peers, options=options, timeout=timeout)
-        if function.name in tools:
-            problem = f"there is another function {shown(function.name)} among the tools: rename one of them"
-            section.reading.wrong(one.node, problem)
-        tools.setdefault(function.name, tool)
-    return evolve(agent, tools=tuple(tools.values()))
+    functions: list[Function] = [one.value for one in section.values.get("tools", ())]
+    tools = (as_handler(each, name, peers=peers, options=options, timeout=timeout) for each in functions)
+    return evolve(agent, tools=tuple(tools))
 
 
-def check_tools(top: Section, handlers: Mapping[str, HandlerSettings]) -> None:
+def check_tools(handlers: Mapping[str, Draft]) -> None:
     """Notes tools that a model could not tell from its other ones, and limits of tools that an agent does not have."""
-    sections: Mapping[str, Section] = top.values.get("handlers", {})
-    for name, handler in handlers.items():
+    for handler in handlers.values():
         if handler.agent is not None:
-            section: Section = sections[name].values["agent"]
-            _check_names(section, handler, handlers)
-            broken = section.broken or any(peer not in handlers for peer in handler.peers if peer != ORGANISM)
-            if not broken:
-                _check_limits(section, handler)
+            _check_names(handler.agent, handler, handlers)
+            known = handler.agent.whole("tools") and handler.section.whole("peers")
+            if known and all(peer in handlers for peer in handler.peers if peer != ORGANISM):
+                _check_limits(handler.agent, handler)
 
 
-def _check_names(section: Section, handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> None:
-    taken = dict(_taken(handler, handlers))
+def _check_names(section: Section, handler: Draft, handlers: Mapping[str, Draft]) -> None:
+    taken = dict(_taken(section, handler, handlers))
     found: tuple[Found, ...] = section.values.get("tools", ())
+    functions: set[str] = set()
     for one in found:
-        by = taken.get(one.value.name)
-        if by is not None:
-            problem = f"{shown(one.value.name)} is the name of {by}: rename the function"
+        name: str = one.value.name
+        if name in taken:
+            section.reading.wrong(one.node, f"{shown(name)} is the name of {taken[name]}: rename the function")
+        elif name in functions:
+            problem = f"there is another function {shown(name)} among the tools: rename one of them"
             section.reading.wrong(one.node, problem)
+        functions.add(name)
 
 
-def _taken(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> Iterator[tuple[str, str]]:
+def _taken(section: Section, handler: Draft, handlers: Mapping[str, Draft]) -> Iterator[tuple[str, str]]:
     """The names that other tools of an agent have, each with what it is."""
-    assert handler.agent is not None  # noqa: S101 - only agents have tools
     reply = "the tool with which agents answer"
     yield REPLY, reply
-    yield from ((tool_for(REPLY, each.__name__), reply) for each in handler.agent.replies)
+    yield from ((tool_for(REPLY, each.__name__), reply) for each in section.values.get("replies", ()))
     for peer in handler.peers:
         yield peer, f"a peer of {shown(handler.name)}"
         takes = handlers[peer].accepts if peer in handlers else ()
-        yield from ((tool_for(peer, each.__name__), f"a tool for the peer {shown(peer)}") for each in takes)
+        yield from ((tool_for(peer, each.__name__), f"a tool for the peer {shown(peer)}") for each in takes or ())
     yield from ((tool_for(ORGANISM, each.__name__), "a tool of the organism itself") for each in ASKED)
 
 
-def _check_limits(section: Section, handler: HandlerSettings) -> None:
+def _check_limits(section: Section, handler: Draft) -> None:
     """Notes a name in ``tool_calls`` and ``tool_output`` that is none of the agent's tools."""
-    assert handler.agent is not None  # noqa: S101 - only agents have tools
-    known = [
-        *(called_as(tool.handler.name) for tool in handler.agent.tools),
-        *(p for p in handler.peers if p != ORGANISM),
-    ]
+    functions = [one.value.name for one in section.values.get("tools", ())]
+    known = [*functions, *(peer for peer in handler.peers if peer != ORGANISM)]
     _check_tools_named(section, "tool_calls", (*known, _DEFAULT), handler.name, known)
     output = table_in(section.table.get("tool_output"), section.reading.mistakes)
     if output is not None:

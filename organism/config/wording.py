@@ -8,7 +8,7 @@ from attrs import frozen
 
 from organism.config.paths import is_file, located
 from organism.config.places import shown
-from organism.config.shapes import Reading, Text, one_of
+from organism.config.shapes import BROKEN, Reading, Text, one_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ class Wording(Text):
         return f"{path}:" if path else "line "
 
     def read(self, node: Node, reading: Reading) -> Any:
-        """The text: of the file, where one is named."""
+        """The text: of the file, where one is named. BROKEN where nothing can be said of it."""
         text = super().read(node, reading)
         if not isinstance(text, str):
             return text
@@ -50,11 +50,12 @@ class Wording(Text):
             if isinstance(found, _Unreadable):
                 return reading.wrong(node, f"{shown(text)} {found.problem}")
             text = found
-        from organism.config.templates import mistake, unknown_name
+        from organism.config.templates import wrong_in
 
-        line = f"{path}:" if path else "line "
-        problem = mistake(text, line) or (unknown_name(text, self.names, line) if self.names else None)
-        return text if problem is None else reading.wrong(node, problem)
+        problems, understood = wrong_in(text, self.names, f"{path}:" if path else "line ")
+        for problem in problems:
+            reading.wrong(node, problem)
+        return text if understood else BROKEN
 
 
 @frozen

@@ -40,7 +40,7 @@ def read_file(path: FilePath, mistakes: Mistakes) -> Table | None:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        mistakes.note(Place(name), (), "there is no such file")
+        mistakes.note(Place(name), (), "there is no such file; 'organism init DIR' makes a project")
         return None
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         mistakes.note(Place(name), (), f"cannot be read: {getattr(error, 'strerror', None) or error}")

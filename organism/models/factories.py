@@ -16,7 +16,7 @@ from organism.models.simulation.options import check_options
 from organism.names import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from organism.settings import BackendSettings, ModelSettings
 
@@ -34,27 +34,50 @@ _MODULES: Final[Mapping[str, str]] = {
     "recorded": "organism.models.recorded",
 }
 """The ``PROVIDER`` of each is loaded by who names it. SDKs take half a second, and are extras of the same name."""
+_OF_KEYS: Final = frozenset({"model", "base_url", "api_key_env", "api_key_file"})
+"""What it depends on whether a key is there, and what is said of it."""
 
 
 def check_backends(models: Mapping[str, ModelSettings], *, environ: Mapping[str, str]) -> list[str]:
     """One placed line for each mistake that would keep a backend from being made; nothing is started."""
-    mistakes: list[str] = []
-    for alias, model in models.items():
-        for index, settings in enumerate(model.backends):
-            place = settings.place or f"models.{alias}.backends[{index}]"
-            try:
-                factory = factory_of(settings, place)
-                mistakes += [f"{place}: {problem}" for problem in factory.check(settings)]
-                key_of(settings, factory, environ, place)
-            except ConfigurationError as error:
-                mistakes += error.mistakes
-    return mistakes
+    return [
+        f"{settings.place or f'models.{alias}.backends[{index}]'}: {problem}"
+        for alias, model in models.items()
+        for index, settings in enumerate(model.backends)
+        for problem in check_backend(settings, environ=environ)
+    ]
 
 
-def factory_of(settings: BackendSettings, place: str) -> BackendFactory:
+def check_backend(
+    settings: BackendSettings, wrong: Collection[str] = (), *, environ: Mapping[str, str]
+) -> Iterator[str]:
+    """One line for each mistake that would keep a backend from being made; nothing is started. ``wrong`` are the fields that are not
+    as they were meant: nothing is said that would follow from those.
+    """
+    try:
+        factory = factory_of(settings)
+        if "options" not in wrong:
+            yield from _checked(factory, settings)
+        if _OF_KEYS.isdisjoint(wrong):
+            key_of(settings, factory, environ)
+    except ConfigurationError as error:
+        yield from error.mistakes
+
+
+def _checked(factory: BackendFactory, settings: BackendSettings) -> Sequence[str]:
+    """What a provider says of the options. The user's own may fail at it, and other mistakes are to be told all the same."""
+    try:
+        return factory.check(settings)
+    except Exception as error:
+        if settings.factory is None:
+            raise
+        return [f"provider '{settings.provider}' fails to check its options: {type(error).__name__}: {error}"]
+
+
+def factory_of(settings: BackendSettings) -> BackendFactory:
     """What makes the backends of these settings: the user's own, or a built-in one by its name.
 
-    Raises ConfigurationError, in one placed line, for a provider that there is not, or whose library is not installed.
+    Raises ConfigurationError, in one line without a place, for a provider that there is not, or whose library is not installed.
     """
     own: object = settings.factory
     if isinstance(own, BackendFactory):
@@ -62,7 +85,7 @@ def factory_of(settings: BackendSettings, place: str) -> BackendFactory:
     if callable(own):
         if settings.api_key_env or settings.api_key_file:
             line = "is a function of the settings and gets no key; make it an organism BackendFactory, or name no key"
-            raise ConfigurationError([f"{place}: provider '{settings.provider}' {line}"])
+            raise ConfigurationError([f"provider '{settings.provider}' {line}"])
         made = cast("Callable[[BackendSettings], Backend]", own)
         return BackendFactory(make=lambda settings, _: made(settings))
     if settings.provider == "simulated":
@@ -71,12 +94,12 @@ def factory_of(settings: BackendSettings, place: str) -> BackendFactory:
     if module is None:
         known = ("simulated", *_MODULES)
         near, names = suggestion(settings.provider, known), ", ".join((*known, "package.module:factory"))
-        raise ConfigurationError([f"{place}: '{settings.provider}' is no provider{near}; there are: {names}"])
+        raise ConfigurationError([f"'{settings.provider}' is no provider{near}; there are: {names}"])
     try:
         provider: BackendFactory = import_module(module).PROVIDER
     except ModuleNotFoundError as error:
         line = f"needs '{error.name}', which is not installed; pip install organism[{settings.provider}]"
-        raise ConfigurationError([f"{place}: provider '{settings.provider}' {line}"]) from error
+        raise ConfigurationError([f"provider '{settings.provider}' {line}"]) from error
     return provider
 
 
@@ -92,16 +115,15 @@ def known_secrets(models: Mapping[str, ModelSettings], *, environ: Mapping[str, 
     found: list[str] = []
     for settings in (each for model in models.values() for each in model.backends):
         found += secrets_beside(settings.options)
-        place = settings.place
         with suppress(ConfigurationError):
-            found.append(key_of(settings, factory_of(settings, place), environ, place) or "")
+            found.append(key_of(settings, factory_of(settings), environ) or "")
     return tuple(dict.fromkeys(found))
 
 
-def key_of(settings: BackendSettings, factory: BackendFactory, environ: Mapping[str, str], place: str) -> str | None:
+def key_of(settings: BackendSettings, factory: BackendFactory, environ: Mapping[str, str]) -> str | None:
     """The key, or ``None`` where none is there and none is needed: a recording needs none, whatever was recorded.
 
-    Raises ConfigurationError, in one placed line, for one that cannot be read, is none, or is missing and needed.
+    Raises ConfigurationError, in one line without a place, for one that cannot be read, is none, or is missing and needed.
     """
     if is_recorded(settings):
         return None
@@ -110,23 +132,21 @@ def key_of(settings: BackendSettings, factory: BackendFactory, environ: Mapping[
         try:
             key = settings.api_key_file.read_text("utf-8").strip()
         except (OSError, ValueError) as error:
-            raise ConfigurationError(
-                [f"{place}: the key cannot be read from {source}: {type(error).__name__}"]
-            ) from None
+            raise ConfigurationError([f"the key cannot be read from {source}: {type(error).__name__}"]) from None
         if not key:
-            raise ConfigurationError([f"{place}: {source} is empty; put the key in it, or name another `api_key_file`"])
+            raise ConfigurationError([f"{source} is empty; put the key in it, or name another `api_key_file`"])
     else:
         source = settings.api_key_env or ""
         key = environ.get(source, "").strip() if source else ""
     if not key:
-        _may_do_without(settings, factory, source, place)
+        _may_do_without(settings, factory, source)
         return None
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigurationError([f"{place}: what {source} holds is no key: it has characters that no key has"])
+        raise ConfigurationError([f"what {source} holds is no key: it has characters that no key has"])
     return key
 
 
-def _may_do_without(settings: BackendSettings, factory: BackendFactory, variable: str, place: str) -> None:
+def _may_do_without(settings: BackendSettings, factory: BackendFactory, variable: str) -> None:
     """Raises where a key is needed, or was asked for by name. Servers behind a ``base_url`` may want none."""
     asked_for = bool(variable) and variable != factory.key_env
     if not asked_for and (settings.base_url is not None or not factory.needs_key):
@@ -134,4 +154,4 @@ def _may_do_without(settings: BackendSettings, factory: BackendFactory, variable
     backend = f"'{settings.model}' of provider '{settings.provider}'"
     missing = f"{variable} is not set" if variable else "no key is named"
     way_out = "set it, or name another variable with `api_key_env` or a file with `api_key_file`"
-    raise ConfigurationError([f"{place}: no key for {backend}: {missing}; {way_out}"])
+    raise ConfigurationError([f"no key for {backend}: {missing}; {way_out}"])

@@ -19,7 +19,7 @@ from organism.settings import NOTHING, Price
 from organism.usage import pico
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from typing import Any
 
     from genai_prices.types import ModelPrice, PriceCalculation
@@ -32,6 +32,8 @@ _EXACT: Final = Context(prec=100)
 _FLAT: Final[dict[int, tuple[ModelPrice, FlatPrices | None]]] = {}
 """Entries of the list that were asked for, each with its prices as whole numbers. By ``id``, since entries cannot be hashed."""
 _MOST_FLAT: Final = 1000
+_OF_PRICES: Final = frozenset({"model", "base_url", "price", "options"})
+"""What the price of a backend depends on."""
 
 
 class Rates(Protocol):
@@ -108,15 +110,23 @@ def _sold(settings: BackendSettings, seller: Seller) -> BackendSettings:
     )
 
 
+def check_price(settings: BackendSettings, wrong: Collection[str] = (), *, at: datetime) -> Iterator[str]:
+    """Why a backend cannot be used where money is limited, and models without a price are refused. ``wrong`` are the fields that are
+    not as they were meant: nothing is said that would follow from those.
+    """
+    if _OF_PRICES.isdisjoint(wrong) and rates(settings, at) is None:
+        yield unpriced(settings)
+
+
 def check_prices(models: Mapping[str, ModelSettings], *, cost_limited: bool, at: datetime) -> list[str]:
     """One placed line for each backend without a price, where some limit is in USD and such models are refused."""
     if not cost_limited:
         return []
     return [
-        f"{backend.place or f'models.{alias}.backends[{index}]'}: {unpriced(backend)}"
+        f"{backend.place or f'models.{alias}.backends[{index}]'}: {problem}"
         for alias, model in models.items()
         for index, backend in enumerate(model.backends)
-        if rates(backend, at) is None
+        for problem in check_price(backend, at=at)
     ]
 
 

@@ -5,6 +5,7 @@ The environment comes in as a mapping: keys are looked up here, and handed to no
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from organism.errors import ConfigurationError
@@ -15,7 +16,7 @@ from organism.models.recorded import recorded_from
 from organism.models.recording import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -57,7 +58,7 @@ class Providers:
         """A backend whose failures quote none of its secrets. The built-in ones see to that themselves."""
         if settings.factory is None:
             return backend
-        key = key_of(settings, factory_of(settings, settings.place), self._environ, settings.place)
+        key = key_of(settings, factory_of(settings), self._environ)
         hiding = Hiding(key, settings.options)
         return Discreet(backend, hiding) if hiding else backend
 
@@ -76,12 +77,14 @@ def make_backend(
     installed, its options are wrong, or it needs a key and has none.
     """
     place = settings.place or f"{settings.provider}/{settings.model}"
-    factory = factory_of(settings, place)
+    with _placed(place):
+        factory = factory_of(settings)
     if problems := factory.check(settings):
         raise ConfigurationError([f"{place}: {problem}" for problem in problems])
     if is_recorded(settings):
         return recorded_from(settings, place, {} if tapes is None else tapes, marked)
-    key = key_of(settings, factory, environ, place)
+    with _placed(place):
+        key = key_of(settings, factory, environ)
     hiding = Hiding(key, settings.options)
     try:
         return factory.make(settings, key)
@@ -91,3 +94,12 @@ def make_backend(
         said = hiding.clean(str(error))
         line = f"provider '{settings.provider}' cannot be made: {type(error).__name__}: {said}"
         raise ConfigurationError([f"{place}: {line}"]) from error
+
+
+@contextmanager
+def _placed(place: str) -> Generator[None]:
+    """Raises ConfigurationErrors again, with the place before each mistake."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError([f"{place}: {mistake}" for mistake in error.mistakes]) from error.__cause__

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 if TYPE_CHECKING:
-    from organism.settings import ModelSettings, Settings
+    from organism.settings import BackendSettings, ModelSettings, Settings
 
 
 def with_sellers(settings: Settings) -> Settings:
@@ -21,14 +21,13 @@ def with_sellers(settings: Settings) -> Settings:
 
 
 def _with_sellers(model: ModelSettings) -> ModelSettings:
+    return evolve(model, backends=tuple(map(with_seller, model.backends)))
+
+
+def with_seller(backend: BackendSettings) -> BackendSettings:
+    """A backend, with whom it was bought from where it is a recorded one; as :func:`with_sellers`."""
+    if backend.recording is None:
+        return backend
     from organism.models.recorded import first_seller
 
-    return evolve(
-        model,
-        backends=tuple(
-            backend
-            if backend.recording is None
-            else evolve(backend, seller=first_seller(backend.recording, backend.model))
-            for backend in model.backends
-        ),
-    )
+    return evolve(backend, seller=first_seller(backend.recording, backend.model))

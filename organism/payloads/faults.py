@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from organism.errors import InvalidPayloadError
-from organism.names import suggestion
+from organism.names import nearest, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+MISSING: Final = "is missing"
+UNKNOWN: Final = "is no field"
 _AT_MOST: Final = 20
 _LONGEST_NAME: Final = 64
 
@@ -62,7 +64,20 @@ def unknown_field(name: str, known: Iterable[str]) -> str:
     """What is wrong with a field that the class does not have, with the nearest one it has."""
     names = list(known)
     hint = _near(name, names)
-    return f"is no field{hint}" if hint or not names else f"is no field; there are {', '.join(names)}"
+    return f"{UNKNOWN}{hint}" if hint or not names else f"{UNKNOWN}; there are {', '.join(names)}"
+
+
+def apart(error: InvalidPayloadError) -> Iterator[InvalidPayloadError]:
+    """The single things that are wrong, less the fields that are missing because another name was written in their place."""
+    parts = error.parts or (error,)
+    missing = {each.where for each in parts if each.problem.startswith(MISSING)}
+    meant: set[str] = set()
+    for each in parts:
+        path, _, name = each.where.rpartition(".")
+        if each.problem.startswith(UNKNOWN):
+            beside = [where.rpartition(".")[2] for where in missing if where.rpartition(".")[0] == path]
+            meant.add(f"{path}.{nearest(name, beside)}")
+    return (each for each in parts if each.where not in missing & meant)
 
 
 def invalid(faults: Iterator[Fault], name: str) -> InvalidPayloadError | None:
@@ -70,14 +85,12 @@ def invalid(faults: Iterator[Fault], name: str) -> InvalidPayloadError | None:
 
     Takes no more of the iterator than it shows, so that a hostile document cannot make it work for long.
     """
-    first = list(islice(faults, _AT_MOST + 1))
-    if not first:
-        return None
-    if len(first) == 1:
-        return InvalidPayloadError(first[0].problem, where=first[0].where)
-    told = "; ".join(f"{fault.where}: {fault.problem}" for fault in first[:_AT_MOST])
+    first = [InvalidPayloadError(fault.problem, where=fault.where) for fault in islice(faults, _AT_MOST + 1)]
+    if len(first) <= 1:
+        return first[0] if first else None
+    parts = first[:_AT_MOST]
     many = f"{len(first)} problems" if len(first) <= _AT_MOST else f"more than {_AT_MOST} problems"
-    return InvalidPayloadError(f"{many}: {told}", where=name)
+    return InvalidPayloadError(f"{many}: {'; '.join(map(str, parts))}", where=name, parts=parts)
 
 
 class OtherPayloadError(InvalidPayloadError):

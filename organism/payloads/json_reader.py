@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, cast
 from organism.errors import InvalidPayloadError
 from organism.payloads.construction import builder
 from organism.payloads.definition import PerClass, describe
-from organism.payloads.faults import Fault, Misfit, chosen, expected, invalid, shown, unknown_field
+from organism.payloads.faults import MISSING, Fault, Misfit, chosen, expected, invalid, shown, unknown_field
 from organism.payloads.frozendict import FrozenDict
 from organism.payloads.json_values import simple, simple_reader
 from organism.payloads.normal import is_listing, is_mapping
@@ -73,7 +73,7 @@ def _faults_of_fields(value: Any, cls: type, path: str) -> Faults:
         if name in value:
             yield from _faults(value[name], field.type, f"{path}.{name}")
         elif field.required:
-            yield Fault(f"{path}.{name}", f"is missing ({spelled(field.type)})")
+            yield Fault(f"{path}.{name}", f"{MISSING} ({spelled(field.type)})")
 
 
 def _faults(value: Any, type_: FieldType, path: str) -> Faults:

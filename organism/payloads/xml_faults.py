@@ -12,7 +12,7 @@ from attrs import frozen
 
 from organism.payloads.definition import describe
 from organism.payloads.escapes import hidden, revealed
-from organism.payloads.faults import Fault, Misfit, expected, shown, unknown_field
+from organism.payloads.faults import MISSING, Fault, Misfit, expected, shown, unknown_field
 from organism.payloads.lexical import LEXIS, SPACE, collapsed
 from organism.payloads.normal import normaliser
 from organism.payloads.types import (
@@ -71,7 +71,7 @@ class _Walk:
             yield from self._named(child, described.fields[place].type, f"{path}.{name}")
         for place, field in enumerate(described.fields):
             if field.required and place not in seen:
-                yield Fault(f"{path}.{field.name}", f"is missing ({spelled(field.type)})")
+                yield Fault(f"{path}.{field.name}", f"{MISSING} ({spelled(field.type)})")
         if not in_order:
             order = ", ".join(field.name for field in described.fields)
             yield Fault(path, f"has its fields out of order; they come as {order}")

@@ -78,7 +78,8 @@ class Project:
 
     def load(self, text: str | bytes, **layers: Mapping[str, Any]) -> Settings:
         self.write("organism.yaml", text)
-        return config.load(self.file, **layers)
+        over, environ = layers.get("set", {}), layers.get("environ", {})
+        return config.load(self.file, set=over, environ=environ, written="--set {}".format)
 
     def mistakes(self, text: str | bytes, **layers: Mapping[str, Any]) -> list[str]:
         """The lines of the mistakes, the folder cut off."""

@@ -332,7 +332,7 @@ def test_aliases_are_read_and_bombs_are_not(project: Project) -> None:
 
 def test_a_file_that_cannot_be_read(project: Project) -> None:
     project.file = project.folder / "nowhere.yaml"
-    assert project.mistakes(HEAD) == ["nowhere.yaml: there is no such file"]
+    assert project.mistakes(HEAD) == ["nowhere.yaml: there is no such file; 'organism init DIR' makes a project"]
     project.file = project.folder
     (mistake,) = project.wrong(HEAD).mistakes
     assert mistake == f"{project.folder}: cannot be read: Is a directory"

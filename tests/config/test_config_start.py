@@ -48,8 +48,14 @@ def test_a_payload_is_decoded(project: Project, to: str, document: str, fields: 
 
 
 BAD = [
-    ("look", "{Question: {txt: a}}", [
-        "7:25 start[0].payload.Question: 2 problems: Question.txt: is no field; did you mean 'text'?; Question.text: is missing (str)"
+    ("look", "{Question: {txt: a}}", ["7:31 start[0].payload.Question.txt: is no field; did you mean 'text'?"]),
+    ("look", "{Question: {copies: many}}", [
+        "7:25 start[0].payload.Question: Question.text: is missing (str)",
+        "7:34 start[0].payload.Question.copies: expected int, got str 'many'",
+    ]),
+    ("look", "{Question: {text: no, copies: many}}", [
+        "7:32 start[0].payload.Question.text: 'no' is true or false to some readers of YAML and a text to others: quote it",
+        "7:44 start[0].payload.Question.copies: expected int, got str 'many'",
     ]),
     ("look", "{Question: {text: 5}}", ["7:32 start[0].payload.Question.text: expected str, got int 5"]),
     ("look", "{Question: {text: no}}", [
