@@ -15,10 +15,11 @@ from organism.cli.reading import meant
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError, JournalHeldError
 from organism.journal import owner_of, socket_path
+from organism.journal.lock import spoken
 from organism.kernel import Kernel
 from organism.names import CONVERSATION
 from organism.pump.writer import in_place
-from organism.works.control import Order, tell, written_down
+from organism.works.control import Order, tell, too_late, written_down
 from organism.works.dead import retry_written_down
 from organism.works.durable import Durable
 
@@ -63,26 +64,32 @@ def carried_out(order: Order, chain: str, file: Path, journal: str | None, strea
 
 
 def told(place: Place, order: Order) -> str | None:
+    """What the process says that works on the journal, in words; otherwise as :func:`asked`."""
+    found = asked(place, order)
+    return None if found is None else str(found.get("said", "done"))
+
+
+def asked(place: Place, order: Order) -> Mapping[str, Any] | None:
     """What the process says that works on the journal; ``None`` where there is none. Raises JournalError where it does not listen."""
-    problem: OSError | None = None
+    who, problem = "another process", ""
     for _ in range(_TRIES):
-        if owner_of(place.path) is None:
+        owner = owner_of(place.path)
+        if owner is None:
             return None
         try:
-            said = anyio.run(tell, socket_path(place.path), order, backend="trio")
+            return anyio.run(tell, socket_path(place.path), order, backend="trio")
         except OSError as error:
-            problem = error
+            who, problem = spoken(owner), str(error)
             time.sleep(_PAUSE)
-        else:
-            return str(said.get("said", "done"))
     raise JournalError(
-        f"journal '{place}' is held by a process that takes no orders ({problem}); try again once it has ended"
+        f"journal '{place}' is held by {who}, which takes no orders ({problem}); try again once it has ended"
     )
 
 
 def _settings(file: Path, journal: str | None, streams: Streams) -> Settings:
     with redirect_stdout(streams.err):
-        return config.load(file, set={} if journal is None else {"journal": journal}, environ=dict(os.environ))
+        over = {} if journal is None else {"journal": journal}
+        return config.load(file, set=over, environ=dict(os.environ), written=lambda _: "--journal")
 
 
 async def _write(settings: Settings, chain: str, order: Order) -> str:
@@ -102,8 +109,7 @@ async def _write(settings: Settings, chain: str, order: Order) -> str:
         if not durable.left(chain) and not (of_conversation and order.do == "add-budget"):
             if of_conversation:
                 raise ConfigurationError([f"no turn of conversation {one_line(thread)} is under way"])
-            end = await durable.end_of(thread)
-            raise ConfigurationError([f"thread {thread} has ended" + (f" ({end.outcome})" if end else "")])
+            raise ConfigurationError([await too_late(durable, thread, order)])
         return await written_down(durable, chain, thread, order)
     finally:
         await durable.close()
@@ -122,4 +128,4 @@ def _told_by_who_waits(_chain: str, _error: JournalError) -> None:
     """The error is raised where the facts are waited for."""
 
 
-__all__ = ["carried_out", "ordered", "told"]
+__all__ = ["asked", "carried_out", "ordered", "told"]

@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
-from organism.cli.journals import OfFile, OfJournal, opened
+from organism.cli.journals import OfFile, OfJournal, opened, place_of
 from organism.cli.moments import moment
+from organism.cli.orders import asked
 from organism.cli.tables import counted, instant, size, table
 from organism.cli.text import cut, one_line
-from organism.errors import ConfigurationError
-from organism.journal.standing import CONVERSATION
+from organism.errors import ConfigurationError, JournalError, JournalHeldError
+from organism.journal.pruning import Mark, Pruned, chosen, outcome
+from organism.works.control import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
-    from organism.journal.contract import Chain
+    from collections.abc import Mapping
+    from pathlib import Path
 
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
 _POWERS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_LISTED: Final = 20
 _WIDEST: Final = 60
 
 
@@ -51,58 +51,65 @@ def prune(
     """
     if before is None and keep_size is None:
         raise ConfigurationError(["organism prune: say which threads: --before DATE, or --keep-size SIZE"])
-    until = None if before is None else moment("--before", before, now=datetime.now(UTC))
-    room = None if keep_size is None else _bytes(keep_size)
-    with opened(file, journal, readonly=dry_run) as found:
-        chains = found.chains()
-        going = chosen(chains, until=until, room=room)
-        staying = set(chains).difference(going)
-        if not dry_run:
-            for chain in going:
-                found.remove(chain.root)
-    streams.result("\n".join(_said(going, staying, dry_run=dry_run)))
-    if room is not None and _size(staying) > room:
-        streams.note(_too_large(staying, room))
+    mark = Mark(
+        until=None if before is None else moment("--before", before, now=datetime.now(UTC)),
+        room=None if keep_size is None else _bytes(keep_size),
+    )
+    pruned = _looked(file, journal, mark) if dry_run else _removed(file, journal, mark)
+    streams.result("\n".join(_said(pruned, dry_run=dry_run)))
+    if mark.room is not None and pruned.stay_size > mark.room:
+        streams.note(_too_large(pruned, mark.room))
     return 0
 
 
-def chosen(chains: Sequence[Chain], *, until: float | None, room: int | None) -> list[Chain]:
-    """The finished chains that go, the oldest first: those that were last written to before ``until`` (seconds since 1970), and
-    as many more as it takes for all that stay to need no more than ``room`` bytes. A conversation between two turns may go on,
-    so it goes by age alone.
-    """
-    left = _size(chains)
-    going: list[Chain] = []
-    for chain in sorted((chain for chain in chains if not chain.open), key=lambda chain: chain.last):
-        lasts = chain.root.startswith(CONVERSATION)
-        if (until is not None and chain.last < until) or (room is not None and left > room and not lasts):
-            going.append(chain)
-            left -= chain.size
-    return going
+def _looked(file: Path, journal: str | None, mark: Mark) -> Pruned:
+    with opened(file, journal) as found:
+        chains = found.chains()
+    going = chosen(chains, mark)
+    return outcome(going, set(chains).difference(going))
 
 
-def _size(chains: Iterable[Chain]) -> int:
-    return sum(chain.size for chain in chains)
+def _removed(file: Path, journal: str | None, mark: Mark) -> Pruned:
+    """Removes them here, or has the process do it that works on the journal."""
+    order = Order(do="prune", until=mark.until, room=mark.room)
+    while True:
+        try:
+            with opened(file, journal, readonly=False) as found:
+                chains = found.chains()
+                going = chosen(chains, mark)
+                for chain in going:
+                    found.remove(chain.root)
+            return outcome(going, set(chains).difference(going))
+        except JournalHeldError as held:
+            done = asked(place_of(file, journal), order)
+            if done is not None:
+                return _understood(done, held)
 
 
-def _said(going: Sequence[Chain], staying: Collection[Chain], *, dry_run: bool) -> list[str]:
+def _understood(done: Mapping[str, Any], held: JournalHeldError) -> Pruned:
+    try:
+        return Pruned.of_json({key: value for key, value in done.items() if key != "ok"})
+    except (TypeError, ValueError):
+        raise JournalError(f"{held}; what it says cannot be understood") from None
+
+
+def _said(pruned: Pruned, *, dry_run: bool) -> list[str]:
     lines: list[str] = []
-    if going:
-        rows = [(cut(one_line(chain.root), _WIDEST), instant(chain.last), size(chain.size)) for chain in going]
-        lines = table([("thread", "last written (UTC)", "size"), *rows[:_LISTED]], right=(2,))
-        if len(rows) > _LISTED:
-            lines.append(f"and {len(rows) - _LISTED:,} more")
+    if pruned.first:
+        rows = [(cut(one_line(root), _WIDEST), instant(last), size(much)) for root, last, much in pruned.first]
+        lines = table([("thread", "last written (UTC)", "size"), *rows], right=(2,))
+        if pruned.gone > len(rows):
+            lines.append(f"and {pruned.gone - len(rows):,} more")
     did = "would remove" if dry_run else "removed"
-    gone, still = (f"{counted(len(those), 'thread')} of {size(_size(those))}" for those in (going, staying))
-    return [*lines, f"{did} {gone}; {still} stay"]
+    gone = f"{counted(pruned.gone, 'thread')} of {size(pruned.gone_size)}"
+    return [*lines, f"{did} {gone}; {counted(pruned.stay, 'thread')} of {size(pruned.stay_size)} stay"]
 
 
-def _too_large(staying: Collection[Chain], room: int) -> str:
+def _too_large(pruned: Pruned, room: int) -> str:
     """Why the journal is larger than was asked for."""
-    lasting = sum(not chain.open for chain in staying)
-    why = {"conversations, which go by --before alone": lasting, "threads that have not ended": len(staying) - lasting}
-    told = "; ".join(f"{what}: {count:,}" for what, count in why.items() if count)
-    return f"note: what stays is more than {size(room)}; {told}"
+    why = {"conversations, which go by --before alone": pruned.lasting, "threads that have not ended": pruned.open}
+    said = "; ".join(f"{what}: {count:,}" for what, count in why.items() if count)
+    return f"note: what stays is more than {size(room)}; {said}"
 
 
 def _bytes(text: str) -> int:

@@ -27,7 +27,7 @@ from organism.record.facts import (
     Spawned,
     ThreadOpened,
 )
-from organism.record.images import Image, ThreadImage
+from organism.record.images import Image, Missed, ThreadImage
 from organism.settings import BudgetSettings, Limits
 from organism.threads.outcomes import Failure
 from organism.usage import Usage
@@ -287,6 +287,7 @@ def _samples(root: str) -> Sequence[Fact]:
             held_at=1.5,
             at=3.0, thread=root, hold=1, seq=1, handler="h", alias="default", backend="b",
             charge=Charge(input_tokens=4, cost=7, estimated=True, unpriced=True), tags=("ä\n", "draft"),
+            missed=Missed(kind="server", text="HTTP 503: \0"),
             steps=(Resolved(ask=(root, 1), answer=forecast),),
         ),
     )  # fmt: skip

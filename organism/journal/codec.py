@@ -32,11 +32,7 @@ if TYPE_CHECKING:
 FORMAT: Final = 2
 """The version of what is written. It changes with every change that a reader of the last one would misunderstand."""
 
-FACTS: Final[tuple[type[Fact], ...]] = tuple(
-    value
-    for value in vars(facts).values()
-    if isinstance(value, type) and issubclass(value, facts.Fact) and value is not facts.Fact
-)
+FACTS: Final = facts.FACTS
 """Every fact there is."""
 STEPS: Final[tuple[type, ...]] = get_args(facts.Step)
 """Every step there is."""

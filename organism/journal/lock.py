@@ -82,7 +82,7 @@ class Lock:
 
     def _claim(self, handle: int) -> None:
         if not any(_locked(handle, shared=False) or _wait() for _ in range(_TRIES)):
-            raise JournalHeldError(str(self._journal), _spoken(_identity(self._path)))
+            raise JournalHeldError(str(self._journal), spoken(_identity(self._path)))
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(self._identity).encode(), 0)
 
@@ -189,7 +189,7 @@ def _identity(lock: Path) -> dict[str, str]:
     )
 
 
-def _spoken(identity: Mapping[str, str]) -> str:
+def spoken(identity: Mapping[str, str]) -> str:
     """An owner in words: ``process 4711 on mars (organism demo, since 2026-11-21T06:00:00Z)``."""
     if not identity:
         return "another process"

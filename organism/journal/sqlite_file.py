@@ -179,6 +179,8 @@ def _check(path: Path, db: sqlite3.Connection) -> None:
     application, version = _whose(db)
     if application == APPLICATION and version in _READ:
         return
+    if not (application or version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+        raise JournalError(f"{path} is empty: the run that makes it a journal has only begun, or was ended there")
     if application != APPLICATION:
         raise JournalError(f"{path} is no journal of an organism; it is a SQLite database of another program")
     age, way_out = (

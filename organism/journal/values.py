@@ -59,7 +59,7 @@ def amount_of(text: str) -> Decimal | None:
 def failure_of(said: Mapping[str, Any]) -> Failure:
     """The failure with these fields. Raises TypeError where they are others, or do not say what they should."""
     found = Failure(**said)
-    beside = [said[name] for name in ("unit", "scope") if said.get(name) is not None]
+    beside = [said[name] for name in ("unit", "scope", "account") if said.get(name) is not None]
     if (
         found.code not in _CODES
         or type(said.get("retry", False)) is not bool

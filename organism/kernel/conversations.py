@@ -132,6 +132,7 @@ def end_turn(state: Changes, thread: Thread, conversation: Conversation) -> None
     """A turn has ended: what it remembers is the conversation's, and the next one begins."""
     running = conversation.turns[0] is thread
     conversation.turns.remove(thread)
+    thread.waits_turn = False  # nor does one that was cancelled before its turn; its handle may be kept
     _keep_unheard(thread, conversation)
     if not running:
         return

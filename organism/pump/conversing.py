@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from organism.budget.view import BudgetView, Gauge
 from organism.config import budget as parse_budget
 from organism.config.grants import with_decider
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, NotRunningError
 from organism.kernel.times import running_time
 from organism.pump.handles import raised
 from organism.settings import UNITS, laid_over
@@ -37,8 +37,8 @@ class ConversationHandle:
     @property
     def budget(self) -> BudgetView:
         """Its limits and what all its turns have used of them, live, as ``ctx.budget`` of a thread."""
-        conversation = self._conversation
         state, now = self._pump.kernel.state, self._pump.now
+        conversation = state.conversations.get(self.id, self._conversation)
 
         def seconds() -> tuple[float, float | None, tuple[str, ...]]:
             running = sum(running_time(state, turn, now()) for turn in list(conversation.turns)[:1])
@@ -49,23 +49,34 @@ class ConversationHandle:
 
     def add_budget(self, **units: float | str | Decimal) -> None:
         """Raises limits by these amounts: ``add_budget(tokens=1000)``. A unit without a limit stays without. More ``seconds`` count
-        from the next turn on.
+        from the next turn on. Raises NotRunningError where the conversation was let go since: idle for long, or removed.
         """
         if wrong := [unit for unit in units if unit not in _UNITS]:
             raise ConfigurationError(
                 [f"{wrong[0]!r} is no unit of a conversation that can be raised; there is {', '.join(_UNITS)}"]
             )
-        self._set(raised(self._conversation.budget, units))
+        conversation = self._known()
+        self._set(conversation, raised(conversation.budget, units))
 
     def set_budget(self, **keys: Any) -> None:
         """Sets what is named, as in ``conversation:`` but ``on_cap``; ``tokens=None`` is no limit. Lowered below what is spent, nothing
-        more is granted.
+        more is granted. Raises as :meth:`add_budget`.
         """
         if "depth" in keys:
             raise ConfigurationError(["budget.depth: depth is of one turn, and a conversation has none"])
         budget = with_decider(parse_budget(keys), self._pump.handlers)
-        self._set(laid_over(self._conversation.budget, budget, keys))
+        conversation = self._known()
+        self._set(conversation, laid_over(conversation.budget, budget, keys))
 
-    def _set(self, budget: BudgetSettings) -> None:
-        self._pump.kernel.calls.set_conversation_limits(self._conversation, budget, self._pump.now())
+    def _known(self) -> Conversation:
+        # One that was idle for long was let go, and is another object once it is taken up again; or it was removed, and no chain is there.
+        conversation = self._pump.kernel.state.conversations.get(self.id)
+        if conversation is None:
+            raise NotRunningError(
+                f"conversation {self.id!r:.80} was let go while nothing of it ran: find it again with `organism.conversation_of`"
+            )
+        return conversation
+
+    def _set(self, conversation: Conversation, budget: BudgetSettings) -> None:
+        self._pump.kernel.calls.set_conversation_limits(conversation, budget, self._pump.now())
         self._pump.carry_out()

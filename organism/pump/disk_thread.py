@@ -39,8 +39,7 @@ class DiskThread:
             ended.set()
 
         self.begin(work, done)
-        with anyio.CancelScope(shield=True):
-            await ended.wait()
+        await runtime.seen_through(ended)
         result = came.pop()
         if isinstance(result, BaseException):
             raise result
@@ -62,6 +61,12 @@ class DiskThread:
         except RuntimeError as error:
             done(error)
 
+    def rest(self) -> None:
+        """Its thread ends once it has done what was given, and does not wait for more; should more be given, another one starts."""
+        with self._lock:
+            if self._lives:
+                self._work.put(_nothing_more)
+
     def _give(self, carry_out: Callable[[], None]) -> None:
         with self._lock:
             if not self._lives:
@@ -79,3 +84,7 @@ class DiskThread:
                     if self._work.empty():
                         self._lives = False
                         return
+
+
+def _nothing_more() -> None:
+    raise Empty

@@ -27,6 +27,12 @@ class Spoken:
     anew: bool = False
 
 
+def checked(callback: object) -> None:
+    """Raises TypeError for what cannot be called: it would be found, and logged, anew with everything that there is to tell."""
+    if not callable(callback):
+        raise TypeError(f"a callback is a function of what it is told, not {callback!r:.80}")
+
+
 class Ears:
     """Those who listen."""
 
@@ -38,6 +44,7 @@ class Ears:
 
     def listen(self, callback: Callable[[Spoken], object]) -> Callable[[], None]:
         """Adds a listener, which must not wait; gives what takes it out again. One that raises does no harm."""
+        checked(callback)
         self._callbacks.append(callback)
 
         def leave() -> None:

@@ -30,12 +30,25 @@ def _failure_of(error: BaseException) -> Failure:  # noqa: PLR0911 - a case for 
         case Refused():
             return Failure("refused", _said(error))
         case BudgetExhaustedError():
-            return Failure("exhausted", _said(error), unit=_unit(error.unit), scope=_scope(error.scope))
+            return Failure(
+                "exhausted",
+                _said(error),
+                unit=_unit(error.unit),
+                scope=_text(error.scope),
+                account=_text(error.account),
+            )
         case HandlerFailedError():
             code = next((each for each in get_args(FailureCode) if each == error.code), None)
             if code is None:  # the handler made it up: what callers may hear is a closed list
                 return Failure("crashed", _speakable(f"{error.code}: {error.text}"), bool(error.retry))
-            return Failure(code, _speakable(error.text), bool(error.retry), _unit(error.unit), _scope(error.scope))
+            return Failure(
+                code,
+                _speakable(error.text),
+                bool(error.retry),
+                _unit(error.unit),
+                _text(error.scope),
+                _text(error.account),
+            )
         case ModelError():  # it says all there is, and is no fault of the handler's code
             return Failure("crashed", _said(error), retry=True)
         case SystemExit() | GeneratorExit():
@@ -69,7 +82,7 @@ def _unit(given: object) -> str | None:
     return next((each for each in UNITS if each == given), None) if type(given) is str else None
 
 
-def _scope(given: object) -> str | None:
+def _text(given: object) -> str | None:
     return given[:_NAME] if type(given) is str else None
 
 

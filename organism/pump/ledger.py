@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
     from organism.pump.pump import Pump
+    from organism.record.images import Missed
     from organism.settings import Level
     from organism.threads.frames import Message, Thread
     from organism.threads.outcomes import Warned
@@ -128,13 +129,13 @@ class CallLedger:
             self._first = verdict.id
         return Held(id=verdict.id, output_tokens=verdict.output, clamped=verdict.clamped)
 
-    def settle(self, held: Held, charge: Charge) -> tuple[Crossing, ...]:
+    def settle(self, held: Held, charge: Charge, missed: Missed | None = None) -> tuple[Crossing, ...]:
         """See :class:`organism.models.ledger.Ledger`."""
         hold = self._holds.pop(held.id)
         if self._pump.kernel.book.listening:
             self._spent = self._spent or Tally()
             self._spent.add(charge.amounts, charge.details, estimated=charge.estimated, unpriced=bool(charge.unpriced))
-        crossed = self._pump.kernel.calls.settle(hold, charge, self._pump.now())
+        crossed = self._pump.kernel.calls.settle(hold, charge, self._pump.now(), missed)
         for line in overdrafts(hold, charge):
             _log.error("thread %s: %s", self._thread.id, line)
         self._pump.carry_out()

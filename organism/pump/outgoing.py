@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from organism.message import Forward, Reply, Send
 from organism.names import class_name
+from organism.payloads import is_payload
 from organism.pump.failures import failure_of
 from organism.threads.outcomes import Failure
 
@@ -32,8 +33,10 @@ def outgoing_of(result: Any, most: int) -> tuple[Outgoing, ...] | Failure:
             return _read(whole, most)
         except Exception as error:  # noqa: BLE001 - a generator of the handler's may raise anything
             return failure_of(error)
+    name, kind = class_name(whole), cast("object", type(whole))
+    hint = f"; write Reply({name}(...))" if is_payload(kind) else ""
     return Failure(
-        "validation", f"a handler answers with None, Reply, Send, Forward or several of them, not {class_name(whole)}"
+        "validation", f"a handler answers with None, Reply, Send, Forward or several of them, not {name}{hint}"
     )
 
 

@@ -21,6 +21,7 @@ class Room:
         """Those who wait."""
         self._let_in = 0
         """Those who were told to come and have not put in their message yet."""
+        self._closed = False
 
     @property
     def is_full(self) -> bool:
@@ -38,8 +39,8 @@ class Room:
         return bool(self.line)
 
     async def enter(self) -> None:
-        """Waits until there is room, behind those who wait already."""
-        if not self.is_full:
+        """Waits until there is room, behind those who wait already; or until it is closed."""
+        if self._closed or not self.is_full:
             return
         event = anyio.Event()
         self.line.append(event)
@@ -54,8 +55,17 @@ class Room:
     def let_in(self) -> None:
         """There may be room again: as many are let in as there is room for."""
         while self.line and self.is_there:
-            self._let_in += 1
-            self.line.popleft().set()
+            self._let_first_in()
+
+    def close(self) -> None:
+        """There will be no room any more: all are let in, also whoever comes now, to hear so."""
+        self._closed = True
+        while self.line:
+            self._let_first_in()
+
+    def _let_first_in(self) -> None:
+        self._let_in += 1
+        self.line.popleft().set()
 
 
 __all__ = ["Room"]

@@ -67,6 +67,19 @@ def heed() -> Callable[[], Awaitable[object]]:
     )
 
 
+async def seen_through(event: anyio.Event) -> None:
+    """Waits for an event, whoever is cancelled meanwhile. On asyncio what a shield does not keep away, `Task.cancel`, is raised afterwards."""
+    cancelled: BaseException | None = None
+    with anyio.CancelScope(shield=True):
+        while not event.is_set():
+            try:
+                await event.wait()
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
 def current_task() -> object:
     """The running task, to be told from others."""
     return trio.lowlevel.current_task() if trio.lowlevel.in_trio_run() else asyncio.current_task()

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 import anyio
 from attrs import frozen
@@ -85,6 +85,12 @@ def _outcome(roots: Collection[str], came: _Written | BaseException) -> _Written
     return came
 
 
+async def _gone() -> NoReturn:
+    """For whoever waits for what will not be written any more."""
+    await anyio.sleep(_GONE)  # whoever runs in the pump is cancelled meanwhile
+    raise JournalError("the organism was closed before this was written down")
+
+
 def in_place(work: Callable[[], _Written], done: Callable[[_Written | BaseException], None]) -> None:
     """Has it done where it is: for whoever has nothing else to do meanwhile, or no time that may pass."""
     try:
@@ -131,6 +137,8 @@ class Writer:
         self._busy = self._starting = False
         self._crash: BaseException | None = None
         """What ends the process, and came up where no task of ours was running."""
+        self._told = self._runs = False
+        """Whether that was raised; and whether :meth:`run` is there to raise it."""
         self._idle: list[anyio.Event] = []
         self._sealed = False
         self._said = ""
@@ -169,11 +177,12 @@ class Writer:
     async def settled(self, *roots: str) -> None:
         """Waits until all that was recorded so far is durable. Raises JournalError where the facts of one of these root threads are not."""
         if self._sealed:
-            await anyio.sleep(_GONE)  # whoever runs in the pump is cancelled meanwhile
-            raise JournalError("the organism was closed before this was written down")
+            await _gone()
         position = self.next - 1
         frozen: Mapping[str, JournalError] = self._frozen
         while self.durable < position:
+            if self._crash is not None:
+                await _gone()
             group = self._group_of(position)
             self.start()
             await group.over.wait()
@@ -193,12 +202,15 @@ class Writer:
 
     async def run(self) -> None:
         """Writes until it is cancelled what nobody had written before; a write that has begun is finished."""
-        while True:
-            await self._wake.wait()
-            self._wake, self._woken = anyio.Event(), False
-            if self._crash is not None:
-                raise self._crash
-            self.start()
+        self._runs = True
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake, self._woken = anyio.Event(), False
+                self._raise_crash()
+                self.start()
+        finally:
+            self._runs = False
 
     def start(self) -> None:
         """Gives what waits to the disk, where it is free: for those who know that nothing more comes at the moment."""
@@ -213,13 +225,21 @@ class Writer:
             self._starting = False
 
     async def flush(self) -> None:
-        """Writes all that waits."""
+        """Writes all that waits. Raises what that has crashed of, where :meth:`run` does not."""
         self.start()
         while self._busy:
             event = anyio.Event()
             self._idle.append(event)
             await event.wait()
-        if self._crash is not None:
+        if not self._runs:
+            self._raise_crash()
+
+    def _raise_crash(self) -> None:
+        """Raises what it has crashed of, once: whenever KeyboardInterrupt leaves a task, asyncio's loop stops, also in the middle of
+        cleaning up.
+        """
+        if self._crash is not None and not self._told:
+            self._told = True
             raise self._crash
 
     def _begin(self) -> None:
@@ -248,10 +268,19 @@ class Writer:
         except BaseException as error:  # noqa: BLE001 - see above
             self._crash = error
             self._wake.set()
+            self._give_up()
         if not self._busy:
             idle, self._idle = self._idle, []
             for event in idle:
                 event.set()
+
+    def _give_up(self) -> None:
+        """It has crashed: nothing more is written, since what comes next might stand behind a gap; whoever waits for it hears so."""
+        self.seal()
+        self._waiting.clear()
+        for group in (self._written, self._next_written):
+            if group is not None:
+                group.over.set()
 
     def _is_due(self, root: str) -> bool:
         entries, size, snapshot = self.journal.size_since_snapshot(root)

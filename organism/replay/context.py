@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-import anyio
-
 from organism.agent import AgentContext
 from organism.budget.levels import level_of
 from organism.context import Context, payload_of, timed_out
@@ -161,34 +159,36 @@ class Recorded(Context):
         """What the peer answered then."""
         if self._delivery.over:
             await self._turned_away()
-        return payload_of(await self._reply_to(to, payload, timeout), expect)
+        asked = self._asks(to, payload, timeout)
+        if isinstance(asked, Asking):
+            asked = await self._player.ask(asked)
+        return _heard(asked, to, expect, timeout)
 
     async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
-        """What the peers answered then. Each is asked in a task: answers come in the order of the record."""
-        answers: list[Any] = [None] * len(asks)
-
-        async def one(index: int, to: str, payload: Any) -> None:
+        """What the peers answered then."""
+        if self._delivery.over:
+            await self._turned_away()
+        # Named in this order, as then: it tells those apart that are equal.
+        asked = [self._asks(to, payload, None) for to, payload in asks]
+        await self._player.ask_all([each for each in asked if isinstance(each, Asking)])
+        answers: list[Any] = []
+        for (to, _), each in zip(asks, asked, strict=True):
             try:
-                answers[index] = await self.ask(to, payload, expect=expect)
+                answers.append(_heard(each.given if isinstance(each, Asking) else each, to, expect, None))
             except (HandlerFailedError, BudgetExhaustedError, UnexpectedReplyError) as error:
-                answers[index] = error
-
-        async with anyio.create_task_group() as group:
-            for index, (to, payload) in enumerate(asks):
-                group.start_soon(one, index, to, payload)
+                answers.append(error)
         return answers
 
-    async def _reply_to(self, to: str, payload: Any, timeout: float | None) -> Any:
+    def _asks(self, to: str, payload: Any, timeout: float | None) -> Any:
+        """The question, or the answer to it where that is known without waiting."""
         key = self._key("ask", question(to, payload))
-        says = f"asks '{to}': {_short(_said(payload))}"
         known = self._player.part.questions.get(key)
         if known is None:
-            return await self._refused_or_odd(to, payload, says, asks=True)
+            return self._refused_or_odd(to, payload, asks=True)
         if timeout is not None and key in self._player.cut:
             self._player.asked.add(key)
             return timed_out(to)
-        answer = await self._player.ask(Asking(key, says, lambda: self._reply(key, known, timeout)))
-        return timed_out(to, timeout) if answer is None else answer
+        return Asking(key, _says("asks", to, payload), lambda: self._reply(key, known, timeout))
 
     def _reply(self, key: str, known: Question, timeout: float | None) -> tuple[Any] | None:
         ask: Ask | None = (self._message.known or {}).get(key)
@@ -200,17 +200,20 @@ class Recorded(Context):
     async def _spawn(self, to: str, payload: Any, settings: BudgetSettings, key: str) -> ThreadHandle:
         """The handle of the thread that was spawned then."""
         del settings
-        says = f"spawns '{to}': {_short(_said(payload))}"
         known = self._player.part.questions.get(key)
         if known is None:
-            return cast("ThreadHandle", await self._refused_or_odd(to, payload, says, asks=False))
-        return cast("ThreadHandle", await self._player.ask(Asking(key, says, lambda: self._spawned_then(key, known))))
+            asked = self._refused_or_odd(to, payload, asks=False)
+            if isinstance(asked, Exception):
+                raise asked
+            return cast("ThreadHandle", await self._player.ask(asked))
+        asked = Asking(key, _says("spawns", to, payload), lambda: self._spawned_then(key, known))
+        return cast("ThreadHandle", await self._player.ask(asked))
 
     def _spawned_then(self, key: str, known: Question) -> tuple[ThreadHandle] | None:
         id_ = (self._message.known or {}).get(key)
         return None if self._stage.place < known.asked or id_ is None else (self._stage.handle_of(id_),)
 
-    async def _refused_or_odd(self, to: str, payload: Any, says: str, *, asks: bool) -> Any:
+    def _refused_or_odd(self, to: str, payload: Any, *, asks: bool) -> Asking | Exception:
         """A question that may not be asked leaves no trace in the record; one that no limit refused is new."""
         message = self._message
         depth = message.frame.depth + 1
@@ -219,8 +222,8 @@ class Recorded(Context):
         state.occupied[message.thread, message.mailbox] = message
         found = check_target(state, message, to, payload, depth=depth, asks=asks)
         if isinstance(found, Refusal) and found.lack is None:
-            raise refusal_error(found)
-        return await self._player.ask(Asking("", says, lambda: None))
+            return refusal_error(found)
+        return Asking("", _says("asks" if asks else "spawns", to, payload), lambda: None)
 
 
 class RecordedAgent(Recorded, AgentContext):
@@ -278,6 +281,13 @@ class RecordedAgent(Recorded, AgentContext):
         """It was written down then."""
 
 
+def _heard(answer: Any, to: str, expect: type[Any] | None, timeout: float | None) -> Any:
+    """The payload of an answer of the record; ``None``: it was not answered in time. Raises what is none."""
+    if isinstance(answer, Exception):
+        raise answer
+    return payload_of(timed_out(to, timeout) if answer is None else answer, expect)
+
+
 def _is_part(some: Sequence[Any], whole: Sequence[Any]) -> bool:
     """Whether these messages stand among those, in their order."""
     left = iter(whole)
@@ -297,8 +307,9 @@ def _plain(messages: Any) -> list[Any]:
     return cast("list[Any]", json.loads(json.dumps(list(messages), default=dict)))
 
 
-def _said(payload: Any) -> Any:
-    return question("", payload)()[1]
+def _says(verb: str, to: str, payload: Any) -> str:
+    """What is asked, in words. Only for what is a payload: what is none is refused before."""
+    return f"{verb} '{to}': {_short(question(to, payload)()[1])}"
 
 
 def _short(value: Any) -> str:

@@ -28,7 +28,10 @@ _NAMES: Final = {"thread", "node", "under"}
 """Fields that hold the id of a thread, where they hold a text."""
 _PAIRS: Final = {"pending_caller"}
 """Fields that begin with one, besides those of type Ref."""
-_ROOMS: Final = {"organism.record.facts", "organism.record.steps", "organism.record.images", "organism.threads.frames"}
+_ROOMS: Final = {
+    *(f"organism.record.{each}" for each in ("fact", "facts", "images", "model_calls", "steps")),
+    "organism.threads.frames",
+}
 """Where the classes are that name threads; what is in payloads and prompts stays as it was said."""
 
 

@@ -45,6 +45,12 @@ class Asking:
     event: anyio.Event = field(factory=anyio.Event)
     prompt: Prompt | None = None
 
+    @property
+    def given(self) -> Any:
+        """Its answer, once its event is set."""
+        assert self.answer is not None  # noqa: S101 - set before its event
+        return self.answer[0]
+
 
 class Player:
     """Runs a handler in a task of its own; a Delivery to its context. ``result`` is what came of it once it is ``over``."""
@@ -104,17 +110,21 @@ class Player:
 
     async def ask(self, asking: Asking) -> Any:
         """Waits for an answer; one that is an exception is raised."""
-        self.waiting_for.append(asking)
-        self.comes_to(asking.key)
+        await self.ask_all((asking,))
+        if isinstance(asking.given, BaseException):
+            raise asking.given
+        return asking.given
+
+    async def ask_all(self, asked: Sequence[Asking]) -> None:
+        """Asks all of it at once, in this order, and waits until all of it is answered."""
+        for each in asked:
+            self.waiting_for.append(each)
+            self.comes_to(each.key)
         try:
-            await asking.event.wait()
+            for each in asked:
+                await each.event.wait()
         finally:
-            self.waiting_for.remove(asking)
-        assert asking.answer is not None  # noqa: S101 - set before its event
-        (answer,) = asking.answer
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+            self.waiting_for = [each for each in self.waiting_for if each not in asked]
 
     def comes_to(self, key: str) -> None:
         """It asks this now; the record knows nothing of it where it is empty."""
@@ -137,11 +147,11 @@ class Player:
         """Gives the answers that the record has come to; whether there were any."""
         handed = False
         for asking in list(self.waiting_for):
-            if not asking.event.is_set():
-                asking.answer = asking.answer or asking.look()
-                if asking.answer is not None:
-                    asking.event.set()
-                    handed = True
+            asking.answer = asking.look()
+            if asking.answer is not None:
+                self.waiting_for.remove(asking)
+                asking.event.set()
+                handed = True
         return handed
 
     async def moved(self, patience: float) -> bool:

@@ -149,6 +149,8 @@ class Stage:
         async with anyio.create_task_group() as group:
             self._group = group
             for place, fact in enumerate(self._record):
+                if isinstance(fact, facts.Resumed) and fact.crashed:
+                    await self._break_off()  # before the time passes in which no process was there
                 await self._come_to(fact.at)
                 if place in self._due:
                     await self._arrive(place, fact, *self._due[place])
@@ -269,14 +271,18 @@ class Stage:
         message = self._message(part)
         return message is not None and message.thread.waits_turn
 
-    async def _restart(self) -> None:
-        """Their process ended: what was under way is run again from its beginning."""
-        again = [player for player in self._running.values() if player.part.end is None or not player.over]
-        for player in again:
+    async def _break_off(self) -> None:
+        """Their process ends: whatever is under way stops."""
+        for player in self._running.values():
             player.stop()
         await self._settle()
+
+    async def _restart(self) -> None:
+        """What was under way, or was over and not yet written down, is run again from its beginning."""
+        await self._break_off()
+        again = list(self._running.values())
+        self._running.clear()
         for player in again:
-            del self._running[player.part.which]
             self._cut[player.part.which] = _cut_off(player.message)
             if self._early:
                 self._start(player.part)
@@ -377,7 +383,11 @@ def _known(first: Question | None) -> str:
 
 def _refusal(message: Message, fact: facts.CallRefused, hint_of: Callable[[Node], str]) -> BudgetExhaustedError:
     """The error of a refusal, with the figures of its instant."""
-    nodes = [node for node in message.thread.node.path if node.scope == fact.scope] or [message.thread.node]
+    path = message.thread.node.path
+    # Journals of before do not say which account it was; what is told then is what was told then.
+    nodes = [node for node in path if node.scope == fact.scope and fact.account in {None, node.account}] or [
+        message.thread.node
+    ]
     if fact.unit not in VECTOR:
         deepest = nodes[0].caps.depth or 0
         return BudgetExhaustedError(fact.unit, fact.scope, fact.need - 1, 0, deepest, fact.need)
@@ -389,7 +399,9 @@ def _refusal(message: Message, fact: facts.CallRefused, hint_of: Callable[[Node]
 
     node = next((each for each in nodes if lacks(each)), nodes[0])
     used, held, limit = (figure(unit, each) for each in (node.used[unit], node.held[unit], node.caps.limit[unit]))
-    return BudgetExhaustedError(fact.unit, fact.scope, used, held, limit, fact.need, hint=hint_of(node))
+    return BudgetExhaustedError(
+        fact.unit, fact.scope, used, held, limit, fact.need, hint=hint_of(node), account=fact.account
+    )
 
 
 __all__ = ["Stage"]

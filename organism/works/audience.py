@@ -13,7 +13,7 @@ from organism.journal import MemoryJournal, SessionLog
 from organism.journal.secrets import Marked
 from organism.kernel.outcome import final_of
 from organism.names import printable
-from organism.pump.ears import Ears
+from organism.pump.ears import Ears, checked
 from organism.record.metering import Meter
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Audience:
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
         """Adds a subscriber; returns a function that takes it out again."""
+        checked(callback)
         self._subscribers.append(callback)
         self._changed()
 
@@ -75,6 +76,7 @@ class Audience:
 
     def meter(self, listener: Callable[[Metered], object]) -> Callable[[], None]:
         """Tells ``listener`` what attempts and calls cost, in a thread of its own; returns a function that ends that."""
+        checked(listener)
         meter = Meter(listener)
         self._meters.append(meter)
         unsubscribe = self.subscribe(meter.hear)

@@ -131,6 +131,15 @@ class Conversations:
         await self._take_up(f"{CONVERSATION}{id_}")
         return id_ in self._kernel.state.conversations
 
+    def at_rest(self) -> anyio.Lock:
+        """A block in which none is looked for, so that no turn begins."""
+        return self._looking
+
+    def forget(self, chain: str) -> None:
+        """Lets the conversation of a chain go that is to be removed, where there is one; none of its turns is open."""
+        if chain.startswith(CONVERSATION):
+            self._kernel.state.conversations.pop(chain.removeprefix(CONVERSATION), None)
+
     def _forget_idle(self, but: str) -> None:
         """Lets the conversations go that were idle for longest, where the journal has them."""
         known = self._kernel.state.conversations

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from itertools import dropwhile, islice
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-import anyio
-
 from organism.errors import JournalError, NotRunningError
 from organism.functions import FunctionCall, FunctionResult
 from organism.journal import Journal, Lock, open_journal, place_of
@@ -88,15 +86,20 @@ class Durable:
         Raises JournalHeldError where another process has it, and JournalError where it cannot be opened.
         """
         opened: list[_Opened] = []
-        with anyio.CancelScope(shield=True):  # what was opened is to be closed by whoever has it
-            opened.append(await self._offload(self._opened))
-        self._journal, spendings, unfinished, under_way = opened[0]
-        self._left = {each.root: each for each in unfinished}
-        self._since = max((each.last for each in unfinished), default=self._now())
-        recovery.begin(self._kernel, spendings, self._now())
-        for chain, holds in under_way.items():
-            self._kernel.state.pools.expect(chain, holds)
-        self._writer = Writer(self._journal, self._hand_over, failed=failed, due=self._snapshot, moved=moved)
+        try:
+            await self._offload(lambda: opened.append(self._opened()))
+            ((journal, spendings, unfinished, under_way),) = opened
+            self._left = {each.root: each for each in unfinished}
+            self._since = max((each.last for each in unfinished), default=self._now())
+            recovery.begin(self._kernel, spendings, self._now())
+            for chain, holds in under_way.items():
+                self._kernel.state.pools.expect(chain, holds)
+        except BaseException:
+            for journal, *_ in opened:  # whoever was cancelled meanwhile has nothing that would close it
+                await self._give_back(journal)
+            raise
+        self._journal = journal
+        self._writer = Writer(journal, self._hand_over, failed=failed, due=self._snapshot, moved=moved)
         self._kernel.book.listen(self._writer.record)
         return self._writer
 
@@ -246,6 +249,30 @@ class Durable:
         letters: list[Buried] = await self._offload(read)
         return letters
 
+    async def chains(self) -> Sequence[Chain]:
+        """The chains that there are, with all that is recorded by now."""
+        journal, writer = self._owned
+        await writer.flush()
+        found: Sequence[Chain] = await self._offload(journal.chains)
+        return found
+
+    async def unchanged(self, chains: Sequence[Chain]) -> Sequence[Chain]:
+        """Those of these chains to which nothing was written since they were looked at."""
+        journal, writer = self._owned
+        await writer.flush()
+
+        def look() -> list[Chain]:
+            return [each for each in chains if not any(journal.documents(each.root, after=each.entries))]
+
+        found: Sequence[Chain] = await self._offload(look)
+        return found
+
+    async def remove(self, chain: str) -> None:
+        """Removes a chain that is over, and of which nothing is in memory any more; raises JournalError."""
+        journal, writer = self._owned
+        await writer.settled()  # what was recorded of it until now goes with it, and does not begin it anew
+        await self._offload(lambda: journal.remove(chain))
+
     async def chain_of(self, thread: str) -> str | None:
         """The chain that a thread is recorded in; ``None`` where it is not known."""
         journal, writer = self._owned
@@ -275,6 +302,11 @@ class Durable:
         journal, self._journal = self._journal, None
         try:
             await self._writer.flush()
+        finally:
+            await self._give_back(journal)
+
+    async def _give_back(self, journal: Journal) -> None:
+        try:
             await self._offload(journal.close)
         finally:
             self._lock.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 import anyio
 
@@ -35,17 +36,35 @@ class Histories:
     def __init__(self, audience: Audience, durable: Durable | None) -> None:
         self.audience = audience
         self._durable = durable
+        self._queues: WeakSet[_Queue] = WeakSet()
+        self._closed = False
+
+    def queue(self) -> _Queue:
+        """What another reader has not read yet."""
+        queue = _Queue()
+        if self._closed:
+            queue.close()
+        self._queues.add(queue)
+        return queue
+
+    def close(self) -> None:
+        """The organism is closed: its readers hear that no more will come."""
+        self._closed = True
+        for queue in tuple(self._queues):
+            queue.close()
 
     def all(self) -> Facts:
         """Every fact from now on."""
-        return Facts(self.audience)
+        return Facts(self)
 
     def of(self, thread: Thread, *, after: int = 0) -> Events:
         """The facts of a root thread and of what is below it behind number ``after``, up to the one that ends it."""
         return Events(self, root_of(thread), after)
 
     async def so_far(self, thread: Thread, *, after: int = 0) -> tuple[Event, ...]:
-        """The facts of a root thread and of what is below it behind number ``after`` until now."""
+        """The facts of a root thread and of what is below it behind number ``after`` until now. Raises NotRunningError where nothing is
+        recorded of it, or not any more.
+        """
         root = root_of(thread)
         chain = chain_of(root)
         if self._durable is not None:
@@ -54,7 +73,10 @@ class Histories:
             found = list(enumerate(self.audience.history.read(chain), 1))[after:]
         else:
             raise NotRunningError("journal 'memory:' keeps no facts: call keep_history() before the thread begins")
-        return tuple(Event(seq=seq, fact=fact) for seq, fact in found if _is_of(fact, root))
+        events = tuple(Event(seq=seq, fact=fact) for seq, fact in found if _is_of(fact, root))
+        if not events and self._durable is not None and await self._durable.chain_of(root.id) is None:
+            raise NotRunningError(_not_there(root.id))
+        return events
 
     async def calls(self, thread: str) -> tuple[CallRow, ...]:
         """The calls of a thread and of those below it (of all turns, of ``conversation:ID``), also of one that has ended where the
@@ -71,9 +93,9 @@ class Histories:
             found = () if chain is None else tuple(enumerate(self.audience.history.read(chain), 1))
         if not found:
             raise NotRunningError(
-                f"nothing is kept of thread {thread!r:.80}: journal 'memory:' keeps facts of live threads, from keep_history() on"
+                f"nothing is kept of thread {thread!r:.80}: with journal 'memory:' call keep_history() before it begins, and ask while it lives"
                 if self._durable is None
-                else f"there is no thread {thread!r:.80} in the journal"
+                else _not_there(thread)
             )
         below = f"{thread}."
         every = call_rows(found)
@@ -88,24 +110,31 @@ class Histories:
 
 
 class Facts:
-    """An async iterator of facts as they become durable. Raises QueueFullError where its reader falls too far behind."""
+    """An async iterator of facts as they become durable; it ends when the organism is closed. Raises QueueFullError where its reader
+    falls too far behind.
+    """
 
-    def __init__(self, audience: Audience) -> None:
-        queue = self._queue = _Queue()
-        self._unsubscribe = audience.subscribe(queue.put)
+    def __init__(self, histories: Histories) -> None:
+        queue = self._queue = histories.queue()
+        self._unsubscribe = histories.audience.subscribe(queue.put)
 
     def __aiter__(self) -> Facts:
         return self
 
     async def __anext__(self) -> Fact:
-        return await self._queue.next()
+        fact = await self._queue.next()
+        if fact is None:
+            raise StopAsyncIteration
+        return fact
 
     def __del__(self) -> None:
         self._unsubscribe()
 
 
 class Events:
-    """An async iterator of a thread's events, up to its end. Raises as :class:`Facts` and :meth:`Histories.so_far` do."""
+    """An async iterator of a thread's events, up to its end. Raises as :class:`Facts` and :meth:`Histories.so_far` do, and
+    NotRunningError where the organism is closed before that end.
+    """
 
     def __init__(self, histories: Histories, root: Thread, after: int) -> None:
         self._histories = histories
@@ -114,7 +143,7 @@ class Events:
         self._read: deque[Event] = deque()
         self._begun = False
         self._over = False
-        queue = self._queue = _Queue()
+        queue = self._queue = histories.queue()
         self._unsubscribe = histories.audience.subscribe(lambda fact: queue.put(fact) if _is_of(fact, root) else None)
 
     def __aiter__(self) -> Events:
@@ -138,6 +167,8 @@ class Events:
             self._read.extend(await self._histories.so_far(self._root, after=self._seq))
             return
         fact = await self._queue.next()
+        if fact is None:
+            raise NotRunningError(f"thread {self._root.id} had not ended when its organism was closed")
         if self._histories.lasting:
             self._queue.clear()  # all that has come is read with it
             self._read.extend(await self._histories.so_far(self._root, after=self._seq))
@@ -154,7 +185,7 @@ class _Queue:
     def __init__(self) -> None:
         self._facts: deque[Fact] = deque()
         self._come = anyio.Event()
-        self._lost = False
+        self._lost = self._closed = False
 
     def put(self, fact: Fact) -> None:
         """Takes a fact, if there is room."""
@@ -163,11 +194,18 @@ class _Queue:
             self._facts.append(fact)
         self._come.set()
 
-    async def next(self) -> Fact:
-        """The next fact; waits for it."""
+    def close(self) -> None:
+        """No more will come."""
+        self._closed = True
+        self._come.set()
+
+    async def next(self) -> Fact | None:
+        """The next fact; waits for it. ``None``: there will be none."""
         while not self._facts:
             if self._lost:
                 raise QueueFullError(f"its reader is more than {_MOST} facts behind: read on with events(after=...)")
+            if self._closed:
+                return None
             self._come = anyio.Event()
             await self._come.wait()
         return self._facts.popleft()
@@ -176,6 +214,10 @@ class _Queue:
         """What came is read from the journal."""
         self._facts.clear()
         self._lost = False
+
+
+def _not_there(thread: str) -> str:
+    return f"there is no thread {thread!r:.80} in the journal"
 
 
 def _is_of(fact: Fact, root: Thread) -> bool:

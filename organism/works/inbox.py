@@ -11,7 +11,8 @@ from organism.errors import (
     NoQuestionError,
     UnexpectedReplyError,
 )
-from organism.payloads import Vocabulary, description, flaw
+from organism.kernel.failures import failed_by
+from organism.payloads import Vocabulary, flaw, takes_lines
 from organism.results import Question
 from organism.threads.frames import descendants, root_of
 from organism.threads.routing import answer_names, answers_to
@@ -53,8 +54,10 @@ def _question(kernel: Kernel, message: Message, asked_at: float) -> Question:
 
 
 async def answer(pump: Pump, id_: str, payload: Any, refuse: str | None) -> None:
-    """Answers a question, or refuses to, and waits until that is written down. Raises as :func:`carried_out`."""
+    """Answers a question, or refuses to, and waits until that is written down. Raises as :func:`carried_out`, and TypeError for both."""
     message = waiting(pump.kernel, id_)
+    if payload is not None and refuse is not None:
+        raise TypeError(f"question {id_} is answered or refused, and not both")
     try:
         carried_out(pump.kernel, message, payload, refuse, pump.now())
     finally:
@@ -89,7 +92,7 @@ def carried_out(kernel: Kernel, message: Message, payload: Any, refuse: str | No
         raise UnexpectedReplyError(payload, f"{_any(answers)} of '{message.to}' that is whole ({wrong})")
     failure: Failure | None = kernel.people.answer(message, payload, at)
     if failure is not None:
-        raise HandlerFailedError(failure.code, failure.text, unit=failure.unit, scope=failure.scope)
+        raise failed_by(failure)
 
 
 def read(handler: HandlerSettings, asked: object, text: str, *, said: str) -> Any:
@@ -101,9 +104,8 @@ def read(handler: HandlerSettings, asked: object, text: str, *, said: str) -> An
     try:
         return Vocabulary(expect).decode_text(text, expect)
     except InvalidPayloadError as error:
-        takes = [f"  {line}".rstrip() for cls in expect for line in description(cls).splitlines()]
         head = f"{said}: {' '.join(str(error).split())}"
-        raise ConfigurationError([head, f"'{handler.name}' answers with:", *takes]) from error
+        raise ConfigurationError([head, f"'{handler.name}' answers with:", *takes_lines(expect)]) from error
 
 
 def typed(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
@@ -16,10 +17,12 @@ from organism.pump.conversing import ConversationHandle
 from organism.pump.handles import ThreadHandle
 from organism.settings import laid_over
 from organism.works.conversations import Conversations
+from organism.works.pruning import pruned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
+    from organism.journal.pruning import Mark, Pruned
     from organism.kernel.conversations import Beginning
     from organism.pump.pump import Pump
     from organism.pump.register import Register
@@ -52,7 +55,7 @@ class Ingress:
         self._durable = durable
         self._new_id = new_id
         self._taking_in = taking_in
-        self._looking = anyio.Lock()
+        self._looking, self._pruning = anyio.Lock(), anyio.Lock()
         self.handles = handles
         self._conversations = Conversations(settings, pump.kernel, durable, self.take_up)
 
@@ -77,7 +80,7 @@ class Ingress:
             turn_of = None
             if id_ is not None or conversation is not None or self._pump.waits.room.is_full:
                 turn_of = await self._room(conversation, under if accounts else None)
-                self._taking_in()  # while it waited, the organism may have been closed, or another have sent it
+                self._taking_in()  # meanwhile, too, or another may have sent it
                 live = self._live(id_)
                 if live is not None:
                     return live
@@ -93,6 +96,7 @@ class Ingress:
         while True:
             if self._settings.on_full == "wait":
                 await room.enter()
+                self._taking_in()  # while it waited, the organism may have been closed
             elif room.is_full:
                 raise QueueFullError(f"{self._settings.queue} messages wait already (`queue`), and `on_full` is refuse")
             if conversation is None:
@@ -164,6 +168,13 @@ class Ingress:
         """See :meth:`organism.organism.Organism.conversation_of`."""
         found = await self._conversations.find(id_)
         return None if found is None else ConversationHandle(self._pump, found)
+
+    async def prune(self, mark: Mark) -> Pruned:
+        """Removes finished threads from the journal; raises JournalError, also where it ends with the process."""
+        if self._durable is None:
+            raise JournalError("memory: ends with the process, and keeps no finished threads")
+        async with self._pruning:
+            return await pruned(self._durable, self._conversations, mark)
 
     def budget(self, over: Mapping[str, Any] | None) -> BudgetSettings:
         """The budget of a thread, with what was given for it over what the file says."""
@@ -243,6 +254,8 @@ def checked_labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
     """Labels as a mapping of their own, that may be shared; raises TypeError for what is no text."""
     if not labels:
         return _NO_LABELS
+    if not isinstance(cast("object", labels), Mapping):
+        raise TypeError(f"labels are texts by name, as in {{'arm': 'blind'}}, not {labels!r:.80}")
     given: Mapping[Any, Any] = labels
     for key, value in given.items():
         if not isinstance(key, str) or not isinstance(value, str):

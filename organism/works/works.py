@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -156,7 +157,7 @@ class Works:
             self.pump.beside = Control(settings, self.pump, self.durable, self.ingress).serve
         if settings.session_log is not None:
             self._audience.write_session_log(settings.session_log)
-        self._background = Background(self.pump, self._handles.close)
+        self._background = Background(self.pump, self._over)
         if settings.watchdog is not None:
             self._watchdog = Watchdog(settings.watchdog, self.pump.running, self.pump.aside)
 
@@ -197,23 +198,32 @@ class Works:
         """
         self._closing = True
         with anyio.CancelScope(shield=True):
-            if self._background.running and self.durable is None:
-                for thread in [each for each in self._kernel.state.threads.values() if each.owner is None]:
-                    self._kernel.ends.stop(thread, Failure("cancelled", "the organism was closed"), self._now())
-                self.pump.carry_out()
-                await self.pump.waits.drained()
-            await self._background.stop()
-            if self._watchdog is not None:
-                self._watchdog.stop()
-            with provider_closing("a provider"):  # the journal is still to be given back
-                await self._router.aclose()
-            try:
+            # From the last to the first; whatever fails of it, the rest is done.
+            async with AsyncExitStack() as closing:
+                closing.callback(self._background.raise_crash)
+                closing.callback(self._redaction.stop)
+                closing.push_async_callback(self._audience.close)
+                closing.callback(self.histories.close)
+                closing.callback(self._disk.rest)
                 if self.durable is not None:
-                    await self.durable.close()
-            finally:
-                await self._audience.close()
-        self._redaction.stop()
-        self._background.raise_crash()
+                    closing.push_async_callback(self.durable.close)
+                closing.push_async_callback(self._close_providers)
+                if self._watchdog is not None:
+                    closing.callback(self._watchdog.stop)
+                closing.push_async_callback(self._background.stop)
+                if self._background.running and self.durable is None:
+                    await self._end_all()
+
+    async def _end_all(self) -> None:
+        """Cancels what still runs: of what is in memory, nothing goes on another time."""
+        for thread in [each for each in self._kernel.state.threads.values() if each.owner is None]:
+            self._kernel.ends.stop(thread, Failure("cancelled", "the organism was closed"), self._now())
+        self.pump.carry_out()
+        await self.pump.waits.drained()
+
+    async def _close_providers(self) -> None:
+        with provider_closing("a provider"):
+            await self._router.aclose()
 
     async def _opened(self) -> Writer | None:
         """The writer of the journal that is owned from now on; ``None`` where none is kept on a disk."""
@@ -250,6 +260,11 @@ class Works:
 
     def _release(self) -> None:
         self.pump.release()
+
+    def _over(self) -> None:
+        """The pump does not run any more: whoever waits for what it would do hears so."""
+        self._handles.close()
+        self.pump.waits.room.close()
 
     def _on_end(self, thread: Thread) -> None:
         self._handles.end(thread)

@@ -191,6 +191,19 @@ async def test_only_the_turn_that_runs_is_paused(journal: str) -> None:
         assert [(await each.result()).reply.text for each in (first, second)] == ["a", "b"]
 
 
+async def test_a_turn_that_ended_before_its_time_waits_for_none(journal: str) -> None:
+    async def slow(say: Say, ctx: Context) -> Reply[Heard]:
+        await anyio.sleep(5)
+        return Reply(Heard(say.text))
+
+    async with running(made(journal, handlers={"slow": code(slow)})) as organism:
+        first, second = [await organism.send("slow", Say(text), conversation="c") for text in ("a", "b")]
+        second.cancel()
+        outcomes = [(await each.result()).outcome for each in (first, second)]
+        second.pause()  # as any thread that has ended: nothing happens
+        assert (outcomes, second.waits_turn) == (["completed", "cancelled"], False)
+
+
 async def test_a_sub_thread_begins_with_nothing_and_knows_its_conversation(journal: str) -> None:
     async def front(say: Say, ctx: Context) -> Reply[Heard]:
         ctx.state["n"] = ctx.state.get("n", 0) + 1

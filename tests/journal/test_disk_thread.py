@@ -90,6 +90,20 @@ async def test_a_thread_without_work_ends_and_the_next_work_starts_another(monke
     second.join()
 
 
+async def test_a_thread_that_is_to_rest_does_what_it_was_given_and_does_not_wait_for_more() -> None:
+    disk, gate = DiskThread(), threading.Event()
+    disk.rest()  # there is none yet
+    first = await disk.run(threading.current_thread)
+    disk.begin(gate.wait, lambda _: None)
+    disk.rest()
+    gate.set()
+    first.join()
+    second = await disk.run(threading.current_thread)
+    assert second is not first
+    disk.rest()
+    second.join()
+
+
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_work_that_outlives_its_loop_says_nothing(backend: str) -> None:
     disk, gate, came = DiskThread(), threading.Event(), list[object]()

@@ -143,7 +143,7 @@ def test_an_amount_that_nobody_can_count_with_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "failure",
     [{}, {"code": [], "text": "x"}, {"code": "crashed", "text": 5}, {"code": "crashed", "text": "x", "retry": "no"},
-     {"code": "crashed", "text": "x", "unit": []}, {"code": "strange", "text": "x"}, {"code": "crashed", "text": "x", "more": 1}],
+     {"code": "crashed", "text": "x", "unit": []}, {"code": "exhausted", "text": "x", "account": 1}, {"code": "strange", "text": "x"}, {"code": "crashed", "text": "x", "more": 1}],
 )  # fmt: skip
 def test_a_kept_failure_is_one_or_is_refused(failure: Any) -> None:
     with pytest.raises(Misread, match=r"^'\$failure' does not say what it should: "):

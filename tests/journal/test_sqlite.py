@@ -251,6 +251,17 @@ def test_readers_see_whole_writes_while_the_owner_writes(tmp_path: Path) -> None
     owner.close()
 
 
+def test_a_file_that_a_run_has_only_begun_to_make_is_not_said_to_be_anothers(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.touch()
+    for _ in range(2):  # first nothing at all, then a database without a table
+        with pytest.raises(JournalError, match=r"x.db is empty: the run that makes it a journal has only begun"):
+            SqliteJournal(path, readonly=True)
+        sqlite3.connect(path).execute("PRAGMA journal_mode = WAL").connection.close()
+    SqliteJournal(path).close()
+    SqliteJournal(path, readonly=True).close()
+
+
 def test_files_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     with pytest.raises(JournalError, match="is a folder; a sqlite journal is a file"):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from attrs import evolve
 
-from organism import BudgetExhaustedError, Context, ModelError, Reply
+from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, Reply
 from organism.hooks import Abort, CallEvent, Change
 from organism.payloads import Vocabulary
+from organism.replay import replay
 from organism.testing import Says, ScriptedModel
 from tests.hard.budget_world import Done, agent, asks, code, models, peer, replies, spend
 from tests.hard.budget_world import Task as Job
@@ -19,7 +21,7 @@ from tests.replay.replay_world import Note, Recorded, Task, late
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from organism import ThreadResult
+    from organism import Organism, ThreadResult
 
 
 async def read_late(ctx: Context) -> str:
@@ -139,3 +141,92 @@ def test_what_a_hook_does_to_a_last_call_is_no_difference(tmp_path: Path, what: 
     result = world.send("writer", Job("go"))
     assert (result.outcome, len(result.replies)) == (("exhausted", 1) if what == "change" else ("failed", 0))
     assert world.replay().differences == ()
+
+
+async def told_whose_limit_it_is(task: Task, ctx: Context) -> Reply[Note]:
+    try:
+        await ctx.complete("and now?", max_output_tokens=5_000)
+    except BudgetExhaustedError as error:
+        return Reply(Note(str(error)))
+    return Reply(Note("it was not refused"))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_handler_is_told_of_an_account_what_it_was_told_then(tmp_path: Path, named: bool) -> None:
+    accounts = {"tenant": {"tokens": 9_000}, "team": {"tokens": 1_000}}
+    world = Recorded(tmp_path, handlers={"told": code(told_whose_limit_it_is)}, accounts=accounts)
+
+    async def work(organism: Organism) -> ThreadResult:
+        under = {"tenant": "acme", "team": "x"}
+        return await (await organism.send("told", Task("x"), id="t", accounts=under)).result()
+
+    said = world.run(work).reply.text
+    assert said.startswith("tokens of the account team:x: 0 used, 0 held, limit 1,000")
+    text = json.dumps(world.documents())
+    if not named:  # as journals of before have it
+        text = text.replace('"account": "team:x", ', "").replace("the account team:x:", "the account:")
+    settings = world.organism().settings
+    replayed = replay(json.loads(text), settings, Vocabulary([Task, Note]), patience=0.001)
+    assert (replayed.differences, replayed.unsure) == ((), ())
+
+
+async def counts(task: Task, ctx: Context) -> Reply[Note]:
+    ctx.state["count"] = ctx.state.get("count", 0) + 1
+    return Reply(Note(str(ctx.state["count"])))
+
+
+async def asks_the_same(task: Task, ctx: Context) -> Reply[Note]:
+    answers = await ctx.ask_all([("counts", Task("and now?"))] * 3, expect=Note)
+    return Reply(Note(" ".join(each.text for each in answers)))
+
+
+def test_equal_questions_at_once_have_their_answers_in_the_order_in_which_they_were_asked(tmp_path: Path) -> None:
+    handlers = {"same": code(asks_the_same, peers=("counts",)), "counts": code(counts)}
+    world = Recorded(tmp_path, handlers=handlers)
+    assert world.send("same", Task("x")).reply == Note("1 2 3")
+    # Trio lets tasks begin in this order or in that one, by chance.
+    assert [world.replay().differences for _ in range(8)] == [()] * 8
+
+
+async def impatient(task: Task, ctx: Context) -> Reply[Note]:
+    said = "it took too long"
+    with anyio.move_on_after(2):
+        said = (await ctx.complete("and now?", max_output_tokens=10)).text
+    return Reply(Note(said))
+
+
+def test_the_time_in_which_no_process_was_there_is_nobodys(tmp_path: Path) -> None:
+    model = ScriptedModel([Says(text="in time", seconds=1.5)])
+    world = Recorded(tmp_path, handlers={"impatient": code(impatient)}, models=models(model))
+
+    async def begin(organism: Organism) -> None:
+        await organism.send("impatient", Task("x"), id="t")
+        await anyio.sleep(1)
+
+    async def go_on(organism: Organism) -> Any:
+        await anyio.sleep(60)
+        return [(await handle.result()).reply for handle in await organism.resume()]
+
+    world.run(begin)
+    assert world.run(go_on) == [Note("in time")]
+    replayed = world.replay()
+    assert (replayed.differences, replayed.unsure) == ((), ())
+
+
+async def asks_nonsense(task: Task, ctx: Context) -> Reply[Note]:
+    codes: list[str] = []
+    for ask in (ctx.ask, ctx.spawn):
+        try:
+            await ask("other", object())
+        except HandlerFailedError as error:
+            codes.append(error.code)
+    codes += [each.code for each in await ctx.ask_all([("other", object()), ("nobody", task)])]
+    return Reply(Note(" ".join(codes)))
+
+
+def test_what_is_no_payload_is_refused_again(tmp_path: Path) -> None:
+    world = Recorded(tmp_path, handlers={"nonsense": code(asks_nonsense, peers=("other",)), "other": code(other)})
+    said = world.send("nonsense", Task("x")).reply.text
+    assert said == "validation validation validation routing"
+    replayed = world.replay()
+    assert (replayed.differences, replayed.unsure) == ((), ())

@@ -8,9 +8,9 @@ Reading order: ``orders`` (what is asked), ``lines`` (how it travels), ``changes
 
 from __future__ import annotations
 
-from organism.works.control.changes import written_down
+from organism.works.control.changes import too_late, written_down
 from organism.works.control.lines import tell
 from organism.works.control.orders import Order
 from organism.works.control.server import Control
 
-__all__ = ["Control", "Order", "tell", "written_down"]
+__all__ = ["Control", "Order", "tell", "too_late", "written_down"]

@@ -42,17 +42,21 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
             return
         thread = _thread_in(kernel, chain, id_)
         if order.do == "answer":
-            done = inbox.typed(kernel, durable.settings.handlers, order.question, order.text, order.refuse, at)
+            said.append(inbox.typed(kernel, durable.settings.handlers, order.question, order.text, order.refuse, at))
             inbox.unrest(kernel, thread, at)
-            said.append(f"{done}; {GO_ON}")
         else:
             said.append(_changed(kernel, thread, order, at))
 
     try:
         await durable.note(chain, change)
     except LookupError:
-        raise ConfigurationError([await over(durable, id_)]) from None
-    return said[0]
+        raise ConfigurationError([await too_late(durable, id_, order)]) from None
+    if order.do != "answer":
+        return said[0]
+    if await durable.end_of(id_) is None:
+        return f"{said[0]}; {GO_ON}"
+    # What a person was asked from outside is replied to with the answer: nothing of it is left to go on.
+    return f"{said[0]}; {await over(durable, id_)}; 'organism show {id_}' tells how"
 
 
 def _thread_in(kernel: Kernel, chain: str, id_: str) -> Thread:
@@ -108,6 +112,15 @@ def raised_to(name: str, before: BudgetSettings, after: BudgetSettings) -> str:
 
 def _figure(value: Any) -> str:
     return f"{value:,}".removesuffix(".0")
+
+
+async def too_late(durable: Durable, id_: str, order: Order) -> str:
+    """What is said of an order to a thread that is over, with the way out where there is one."""
+    said = await over(durable, id_)
+    if order.do != "add-budget":
+        return said
+    unit = next(iter(order.units or {}), UNITS[0])
+    return f"{said}; a copy of it may go on with a higher limit: organism fork {id_} --set budget.{unit}=LIMIT"
 
 
 async def over(durable: Durable, id_: str) -> str:

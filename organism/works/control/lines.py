@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 5.0
 """Seconds in which a request must have come, and in which what is said to it must have been read."""
-_ANSWERED_IN: Final = 60.0
-"""Seconds that a request waits for what is said to it: the owner may be writing much to a slow disk."""
+_ANSWERED_IN: Final = {"prune": 3600.0}
+"""Seconds that a request waits for what is said to it, by what is asked."""
+_USUALLY_IN: Final = 60.0
+"""The same for others: the owner may be writing much to a slow disk."""
 
 
 async def tell(path: Path, order: Order) -> Mapping[str, Any]:
     """Sends an order to the process that listens at ``path``, and gives what it says: ``said``, and more by what was asked.
 
-    Raises ConfigurationError with what it says where it does not do it, ConnectionError where nobody listens there, and
-    JournalError where it says nothing that can be understood.
+    Raises ConfigurationError with what it says where it does not do it, JournalError where its journal is what prevents it, or where it
+    says nothing that can be understood, and ConnectionError where nobody listens there.
     """
     try:
-        with anyio.fail_after(_ANSWERED_IN):
+        with anyio.fail_after(_ANSWERED_IN.get(order.do, _USUALLY_IN)):
             async with await anyio.connect_unix(path) as stream:
                 await stream.send(order.as_line())
                 answer = await _whole_line(stream)
@@ -46,7 +48,8 @@ async def tell(path: Path, order: Order) -> Mapping[str, Any]:
         raise JournalError(f"what listens at {path} says nothing that can be understood")
     found = cast("dict[str, Any]", said)
     if found.get("ok") is not True:
-        raise ConfigurationError([str(found.get("error", "it was not done"))])
+        why = str(found.get("error", "it was not done"))
+        raise JournalError(why) if found.get("journal") is True else ConfigurationError([why])
     return found
 
 

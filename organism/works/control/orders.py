@@ -14,18 +14,21 @@ from organism.names import suggestion
 from organism.settings import UNITS
 from organism.usage import adds
 
-DO: Final = ("pause", "resume", "cancel", "add-budget", "answer", "retry", "status")
+DO: Final = ("pause", "resume", "cancel", "add-budget", "answer", "retry", "prune", "status")
 LONGEST: Final = 4 * 1024 * 1024
 """Bytes of a request."""
 _TEXTS: Final = ("do", "thread", "question", "text", "refuse")
 """What is a text in a request."""
+_NUMBERS: Final = ("until", "room")
+"""What is a number in it."""
 
 
 @frozen(kw_only=True)
 class Order:
     """What is asked for: ``do`` is one of DO. ``thread`` is the id of a root thread, or as much of its beginning as tells it;
     ``units`` are amounts by unit. ``question`` is the one in that thread that is answered: by ``text``, as a person types it,
-    or not at all, for the reason in ``refuse``; or the dead letter that is sent again (``retry``).
+    or not at all, for the reason in ``refuse``; or the dead letter that is sent again (``retry``). ``until`` and ``room`` are as in
+    :class:`organism.journal.pruning.Mark`.
     """
 
     do: str
@@ -34,11 +37,13 @@ class Order:
     question: str | None = None
     text: str | None = None
     refuse: str | None = None
+    until: float | None = None
+    room: int | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.do not in DO:
             raise ConfigurationError([f"{self.do!r:.80} cannot be done; there are: {', '.join(DO)}"])
-        if self.thread is None and self.do not in {"resume", "status"}:
+        if self.thread is None and self.do not in {"resume", "prune", "status"}:
             raise ConfigurationError([f"{self.do}: name the thread"])
         if self.do == "add-budget":
             _check_units(self.units)
@@ -46,10 +51,12 @@ class Order:
             raise ConfigurationError(["answer: name the question, and what its answer is, or why there is none"])
         if self.do == "retry" and self.question is None:
             raise ConfigurationError(["retry: name the dead letter"])
+        if self.do == "prune" and self.until is None and self.room is None:
+            raise ConfigurationError(["prune: say until when, or to how many bytes"])
 
     def as_line(self) -> bytes:
         """The line of JSON that is sent."""
-        given = {key: getattr(self, key) for key in _TEXTS} | {
+        given = {key: getattr(self, key) for key in (*_TEXTS, *_NUMBERS)} | {
             "units": None if self.units is None else dict(self.units)
         }
         line = json.dumps({key: value for key, value in given.items() if value is not None}).encode() + b"\n"
@@ -67,14 +74,22 @@ class Order:
         if not isinstance(given, dict):
             raise ConfigurationError(['a request is a line with a JSON object, as {"do": "status"}'])
         fields = cast("dict[str, Any]", given)
-        texts, units = {key: fields[key] for key in _TEXTS if fields.get(key) is not None}, fields.get("units")
+        texts, numbers = (
+            {key: fields[key] for key in keys if fields.get(key) is not None} for keys in (_TEXTS, _NUMBERS)
+        )
+        units = fields.get("units")
         if (
             "do" not in texts
             or not all(isinstance(each, str) for each in texts.values())
+            or not all(type(each) in {int, float} for each in numbers.values())
             or not isinstance(units, dict | None)
         ):
-            raise ConfigurationError(["a request has the texts `do` and `thread`, and amounts by unit in `units`"])
-        return cls(**texts, units=cast("dict[str, Any] | None", units))
+            raise ConfigurationError(
+                [
+                    "a request has the texts `do` and `thread`, amounts by unit in `units`, and the numbers `until` and `room`"
+                ]
+            )
+        return cls(**texts, **numbers, units=cast("dict[str, Any] | None", units))
 
 
 def _check_units(units: Mapping[str, Any] | None) -> None:

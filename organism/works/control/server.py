@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from organism.errors import ConfigurationError, OrganismError
+from organism.errors import ConfigurationError, JournalError, OrganismError
 from organism.journal import place_of, socket_path
+from organism.journal.pruning import Mark
 from organism.names import CONVERSATION
 from organism.threads.frames import root_of
 from organism.works import dead, inbox
-from organism.works.control.changes import REASON, more, named, over, raised_to, sub_thread, written_down
+from organism.works.control.changes import REASON, more, named, raised_to, sub_thread, too_late, written_down
 from organism.works.control.lines import PATIENCE, line_of
 from organism.works.control.orders import Order
 
@@ -93,7 +94,7 @@ class Control:
         try:
             return {"ok": True, **await self._do(Order.of_line(line))}
         except OrganismError as error:
-            return {"ok": False, "error": str(error)}
+            return {"ok": False, "error": str(error), "journal": isinstance(error, JournalError)}
         except Exception as error:  # noqa: BLE001 - whatever was asked, the organism works on
             _log.exception("a request could not be carried out")
             return {"ok": False, "error": f"unexpected {type(error).__name__}"}
@@ -101,6 +102,8 @@ class Control:
     async def _do(self, order: Order) -> dict[str, Any]:
         if order.do == "status":
             return self._status()
+        if order.do == "prune":
+            return (await self._ingress.prune(Mark(until=order.until, room=order.room))).as_json()
         if order.thread is None:
             return await self._resume_all()
         if order.do == "add-budget" and (done := await self._add_to_conversation(order)) is not None:
@@ -173,7 +176,7 @@ class Control:
         whole = f"{CONVERSATION}{id_}"  # what is left of a conversation may be meant by its own name
         chain = whole if self._durable.left(whole) else await self._durable.chain_of(id_)
         if chain is None or not self._durable.left(chain):
-            raise ConfigurationError([await over(self._durable, id_)])
+            raise ConfigurationError([await too_late(self._durable, id_, order)])
         if order.do != "resume":
             return await written_down(self._durable, chain, id_, order)
         for handle in await self._ingress.take_up(chain):
