@@ -9,6 +9,7 @@ import logging
 import random
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from math import isnan
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
@@ -22,6 +23,7 @@ from organism.errors import (
     UnexpectedReplyError,
 )
 from organism.kernel.answers import Refusal, refusal_error
+from organism.kernel.failures import failed_by
 from organism.kernel.grants import request_problem
 from organism.kernel.recall import CLOCK, Times
 from organism.kernel.sameness import key_of
@@ -197,6 +199,8 @@ class Context(Calling):
         """
         if self._delivery.over:
             await self._turned_away()
+        if timeout is not None:
+            _check_seconds(timeout)
         ask = self._asked(to, payload, timeout)
         if isinstance(ask, Refusal):
             self._pump.carry_out()
@@ -361,10 +365,18 @@ def _answer_of(ask: Ask, to: str, expect: type | None) -> Any:
 def payload_of(answer: Any, expect: type | None) -> Any:
     """The payload of an answer. Raises HandlerFailedError where it is a Failure, UnexpectedReplyError where it is no ``expect``."""
     if isinstance(answer, Failure):
-        raise HandlerFailedError(answer.code, answer.text, retry=answer.retry, unit=answer.unit, scope=answer.scope)
+        raise failed_by(answer)
     if expect is not None and not isinstance(answer, expect):
         raise UnexpectedReplyError(answer, getattr(expect, "__name__", str(expect)))
     return answer
+
+
+def _check_seconds(timeout: object) -> None:
+    """Raises TypeError or ValueError for what is no number of seconds, before anything is asked."""
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is a number of seconds, not {timeout!r:.80}")
+    if isnan(timeout):
+        raise ValueError(f"timeout is a number of seconds, not {timeout!r}")
 
 
 def timed_out(to: str, timeout: float | None = None) -> Failure:

@@ -59,12 +59,14 @@ class PayloadTypeError(PayloadError, TypeError):
 class InvalidPayloadError(PayloadError, ValueError):
     """A value or a document does not fit its payload class.
 
-    ``where`` is the path of the field (``Question.tags[2]``, empty for the whole), ``problem`` the reason.
+    ``where`` is the path of the field (``Question.tags[2]``, empty for the whole), ``problem`` the reason. Where several things are
+    wrong, ``parts`` has an error for each of the first 20.
     """
 
-    def __init__(self, problem: str, *, where: str = "") -> None:
+    def __init__(self, problem: str, *, where: str = "", parts: Sequence[InvalidPayloadError] = ()) -> None:
         self.problem = problem
         self.where = where
+        self.parts = tuple(parts)
         super().__init__(f"{where}: {problem}" if where else problem)
 
 
@@ -87,17 +89,26 @@ class Refused(OrganismError):  # noqa: N818 - a verdict that handlers raise; the
 class HandlerFailedError(OrganismError):
     """A callee failed. ``code`` is one of the codes of ``HandlerFailed``, ``retry`` whether trying again could help.
 
-    ``unit`` and ``scope`` name the limit where the code is ``exhausted``.
+    ``unit`` and ``scope`` name the limit where the code is ``exhausted``, ``account`` (``kind:name``) whose it is where that is an
+    account.
     """
 
     def __init__(
-        self, code: str, text: str, *, retry: bool = False, unit: str | None = None, scope: str | None = None
+        self,
+        code: str,
+        text: str,
+        *,
+        retry: bool = False,
+        unit: str | None = None,
+        scope: str | None = None,
+        account: str | None = None,
     ) -> None:
         self.code = code
         self.text = text
         self.retry = retry
         self.unit = unit
         self.scope = scope
+        self.account = account
         super().__init__(f"{code}: {text}" if text else code)
 
 
@@ -127,11 +138,17 @@ class UnexpectedReplyError(OrganismError):
         super().__init__(f"expected {expected}, got {type(reply).__name__}")
 
 
+def titled(scope: str, account: str | None) -> str:
+    """What whoever limits something is called: its scope, and which one where it is an account (``kind:name``)."""
+    return scope if account is None else f"{scope} {account}"
+
+
 class BudgetExhaustedError(OrganismError):
     """A limit refuses a call or a message before anything was spent.
 
-    ``unit`` is the unit that lacks, ``scope`` the kind of node whose limit it is (``thread``, ``organism``, ...).
-    ``used``, ``held``, ``limit`` and ``need`` are in that unit: int, or Decimal for ``cost_usd``.
+    ``unit`` is the unit that lacks, ``scope`` the kind of node whose limit it is (``thread``, ``organism``, ...);
+    ``account`` (``kind:name``) says which one where that is an account. ``used``, ``held``, ``limit`` and ``need`` are in that unit: int, or Decimal for
+    ``cost_usd``.
     """
 
     def __init__(
@@ -144,15 +161,17 @@ class BudgetExhaustedError(OrganismError):
         need: int | Decimal,
         *,
         hint: str = "",
+        account: str | None = None,
     ) -> None:
         self.unit = unit
         self.scope = scope
+        self.account = account
         self.used = used
         self.held = held
         self.limit = limit
         self.need = need
         self.hint = hint
-        text = f"{unit} of the {scope}: {used:,} used, {held:,} held, limit {limit:,}, needed {need:,}"
+        text = f"{unit} of the {titled(scope, account)}: {used:,} used, {held:,} held, limit {limit:,}, needed {need:,}"
         super().__init__(f"{text}; {hint}" if hint else text)
 
 

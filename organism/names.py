@@ -113,13 +113,17 @@ def printable(text: str, *, at_most: int) -> str:
     )
 
 
-def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest of the known names, or nothing; nothing also where they are so many that programs must
-    have made them.
-    """
+def nearest(wrong: str, known: Iterable[str]) -> str | None:
+    """The nearest of the known names, where one is near; ``None`` also where they are so many that programs must have made them."""
     names = list(known)
     near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6) if len(names) <= MOST_LOOKED_AT else []
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return near[0] if near else None
+
+
+def suggestion(wrong: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the :func:`nearest` of the known names, or nothing."""
+    near = nearest(wrong, known)
+    return "" if near is None else f"; did you mean '{near}'?"
 
 
 def successor_of(id_: str) -> str:

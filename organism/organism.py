@@ -25,8 +25,8 @@ from organism.errors import ConfigurationError, NotRunningError, OrganismError
 from organism.hooks import POINTS
 from organism.kernel import Kernel
 from organism.kernel.sums import ALL
+from organism.models.checks import BackendChecks
 from organism.models.factories import check_backends
-from organism.models.prices import check_prices
 from organism.models.sellers import with_sellers
 from organism.models.windows import look_up_all
 from organism.names import ORGANISM
@@ -83,7 +83,7 @@ class Organism:
         seed: int | None = None,
         **document: Any,
     ) -> None:
-        settings = config.build({"organism": name, **document}, set=set or {}, environ={}, folder=folder)
+        settings = config.build({"organism": name, **document}, set=set or {}, folder=folder, checks=_checks())
         self._setup(settings, seed)
 
     @classmethod
@@ -95,7 +95,7 @@ class Organism:
         seed: int | None = None,
     ) -> Self:
         """The organism of a file. The environment's ``ORGANISM_...`` override what it says, and ``set`` overrides both."""
-        return cls.of(config.load(Path(path), set=set or {}, environ=dict(os.environ)), seed=seed)
+        return cls.of(config.load(Path(path), set=set or {}, environ=dict(os.environ), checks=_checks()), seed=seed)
 
     @classmethod
     def of(cls, settings: Settings, *, seed: int | None = None) -> Self:
@@ -106,11 +106,7 @@ class Organism:
 
     def _setup(self, settings: Settings, seed: int | None) -> None:
         self._now: Callable[[], float] = time.time
-        settings = with_sellers(settings)
-        problems = check_prices(settings.models, cost_limited=settings.limits_cost, at=self._wall())
-        if problems and settings.budget.on_unpriced != "ignore":
-            raise ConfigurationError(problems)
-        self.settings = settings
+        self.settings = settings = with_sellers(settings)
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
         names = _names() if seed is None else (f"{self._random.getrandbits(64):016x}" for _ in count())
         self._new_id: Callable[[], str] = names.__next__
@@ -426,7 +422,7 @@ class Organism:
         return await self._running().histories.calls(thread)
 
     def events(self) -> AsyncIterator[Fact]:
-        """Every fact from now on, once it is durable. Raises QueueFullError where its reader falls too far behind."""
+        """Every fact until the organism closes, once it is durable. Raises QueueFullError where its reader falls too far behind."""
         return self._running().histories.all()
 
     def keep_history(self) -> MemoryJournal:
@@ -440,6 +436,10 @@ class Organism:
 
     def _wall(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
+
+
+def _checks() -> BackendChecks:
+    return BackendChecks(dict(os.environ), datetime.now(UTC), late=True)
 
 
 def _names() -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import pkgutil
 import re
 import runpy
 import shlex
@@ -19,12 +20,26 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import yaml
-from attrs import frozen
+from attrs import fields, frozen
 
 import organism
+from organism import (
+    Context,
+    DeadMessage,
+    Organism,
+    Question,
+    Statistics,
+    ThreadHandle,
+    ThreadResult,
+    Usage,
+    facts,
+    record,
+)
 from organism.cli.main import COMMANDS, execute
 from organism.cli.streams import Streams
 from organism.config import backends, budgets, compaction, document, handlers
+from organism.models.completion import Completion
+from organism.testing import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,9 +209,66 @@ def test_two_handlers_need_ten_lines_of_python_and_twelve_of_yaml() -> None:
 
 def test_the_reference_names_what_there_is() -> None:
     python = (ROOT / "docs/reference/python.md").read_text("utf-8")
-    assert set(re.findall(r"^\| `(\w+)` \|", python, re.MULTILINE)) == set(organism.__all__)
+    exported, _, _ = python.partition("\n## ")
+    assert set(re.findall(r"^\| `(\w+)` \|", exported, re.MULTILINE)) == set(organism.__all__)
     line = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
     assert set(re.findall(r"^## `organism ([\w-]+)", line, re.MULTILINE)) == set(COMMANDS)
+
+
+OTHERS: Final = {"db", "md", "yaml"}
+"""What stands behind `organism.` in names of files."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_of_the_package_are_there(page: Path) -> None:
+    """Modules and what is in them, and what an organism of a test has."""
+    text = FENCE.sub("", page.read_text("utf-8"))
+    named = {
+        name for name in re.findall(r"`(?:await )?organism\.([\w.]*\w)", text) if name.partition(".")[0] not in OTHERS
+    }
+    there = {*dir(Watched), *Watched.__annotations__}
+    assert sorted(name for name in named if name.partition(".")[0] not in there and not _imported(name)) == []
+
+
+def _imported(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(f"organism.{name}")
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def test_every_fact_has_its_public_name() -> None:
+    every = {
+        name for name, each in vars(record.facts).items() if isinstance(each, type) and issubclass(each, facts.Fact)
+    }
+    assert set(facts.__all__) == every
+    assert {each.__name__ for each in record.facts.FACTS} == every - {"Fact"}, "the schema lists what stands there"
+
+
+@pytest.mark.parametrize("given", [Completion, DeadMessage, Question, Statistics, ThreadResult, Usage])
+def test_the_reference_has_every_field_of_what_users_are_given(given: type) -> None:
+    python = (ROOT / "docs/reference/python.md").read_text("utf-8")
+    assert {field.name for field in fields(given)} - set(re.findall(r"`(\w+)`", python)) == set()
+
+
+INSIDE: Final = {
+    Organism: {"kernel", "of", "settings"},
+    ThreadHandle: {"end", "fail", "go_on", "held_by", "of_record", "over", "rest", "waits_turn", "when_over"},
+    Context: {"call_model", "changes", "hold_up", "recall", "unasked"},
+}
+"""What rooms of the package use, and users are not told of."""
+
+
+@pytest.mark.parametrize("given", INSIDE)
+def test_the_reference_has_every_method_of_what_users_are_given(given: type) -> None:
+    python = (ROOT / "docs/reference/python.md").read_text("utf-8")
+    said = set(re.findall(r"(?:organism|handle|ctx|Organism)\.(\w+)|`(?=\w+\()(\w+)", python))
+    there = {name for name in dir(given) if not name.startswith("_")}
+    assert there - INSIDE[given] - {name for pair in said for name in pair} == set()
+    assert (
+        sorted(name for name in INSIDE[given] if not hasattr(given, name) and name not in {"kernel", "settings"}) == []
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -157,7 +157,7 @@ class AgentContext(Context):
         missing = lack(path, need)
         if missing is None:
             return ""
-        return f"{VECTOR[missing.unit]} of the {missing.node.scope} would not bear it and the next turn"
+        return f"{VECTOR[missing.unit]} of the {missing.node.title} would not bear it and the next turn"
 
     def cut_before(self, key: str) -> CutShort | None:
         """How this delivery cut its history short at this place before its process ended."""

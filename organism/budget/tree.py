@@ -16,6 +16,8 @@ from attrs import frozen
 from organism.budget.caps import FAR, NO_LIMIT, Caps, Mark, figure, figure_of
 from organism.budget.claims import CALLS, MESSAGES, NOTHING, VECTOR, Claim, Vector
 from organism.budget.crowd import Crowd, bears
+from organism.errors import titled
+from organism.names import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -88,6 +90,16 @@ class Node:
     def path(self) -> tuple[Node, ...]:
         """The node and those above it. Made anew each time: a node that knew itself would be left to the collector of cycles."""
         return (self, *self.above)
+
+    @property
+    def account(self) -> str | None:
+        """``kind:name`` of an account; ``None`` of any other node."""
+        return self.thread.removeprefix(ACCOUNT) if self.scope == "account" else None
+
+    @property
+    def title(self) -> str:
+        """What it is called in words: its scope, and which one of the accounts it is."""
+        return titled(self.scope, self.account)
 
     def free(self, unit: int, *, grace: bool = False) -> int:
         """What may still be held of a unit; negative where it is overdrawn."""

@@ -17,6 +17,7 @@ from organism.cli.board import Board
 from organism.cli.codes import EXHAUSTED, FAILED, PAUSED
 from organism.cli.conduct import interrupted, keep_drawing
 from organism.cli.interrupts import Interrupts, end_now, exit_code
+from organism.cli.journals import is_there, opened, place_of
 from organism.cli.live import LiveAnswer
 from organism.cli.logs import logging_to
 from organism.cli.people import People, waits
@@ -26,6 +27,7 @@ from organism.cli.sending import handler_of, payload_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunningError, OrganismError
+from organism.names import CONVERSATION
 from organism.organism import Organism
 from organism.payloads import encode_fields
 from organism.record.facts import Ended
@@ -34,11 +36,13 @@ from organism.settings import HandlerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
+    from pathlib import Path
 
     from organism.cli.streams import Streams
     from organism.pump.handles import ThreadHandle
     from organism.record.facts import Fact
     from organism.results import ThreadResult
+    from organism.settings import Settings
 
 PROMPT: Final = "> "
 _REASON: Final = "Ctrl-C"
@@ -64,7 +68,12 @@ def chat(
     file: File = DEFAULT_FILE,
     /,
     *,
-    to: Annotated[str | None, Parameter(metavar="HANDLER", help="The handler that is talked to.")] = None,
+    to: Annotated[
+        str | None,
+        Parameter(
+            metavar="HANDLER", help="The handler that is talked to; else the one that the conversation was begun with."
+        ),
+    ] = None,
     conversation: Annotated[
         str | None,
         Parameter(allow_leading_hyphen=True, metavar="ID", help="The conversation to go on with; else a new one."),
@@ -82,9 +91,9 @@ def chat(
     """
     options.check()
     settings = options.settings(file, streams)
-    handler = handler_of(settings, to)
     if conversation is not None and not conversation.strip():
         raise ConfigurationError(["--conversation: names none; give it an id, or leave it out for a new one"])
+    handler = _handler(settings, to, conversation, file)
     id_ = secrets.token_hex(8) if conversation is None else conversation
     lasts = settings.journal != "memory:"
     talk = Talk(
@@ -111,6 +120,37 @@ def chat(
         held = _Chat(organism, talk, streams)
         interrupts = stack.enter_context(Interrupts(held.leave))
         return anyio.run(held.hold, interrupts, backend=settings.runtime)
+
+
+def _handler(settings: Settings, to: str | None, conversation: str | None, file: Path) -> HandlerSettings:
+    """Who is talked to. Raises ConfigurationError where neither the command line, the journal nor the file tells that."""
+    begun_with = None if to is not None or conversation is None else _begun_with(settings, conversation, file)
+    if begun_with is not None and begun_with not in settings.handlers:
+        begun = f"conversation {one_line(conversation or '')} was begun with '{one_line(begun_with)}', which is no handler any more"
+        there = ", ".join(settings.handlers)
+        raise ConfigurationError([f"{begun}: say with --to who goes on with it; there are: {there}"])
+    try:
+        return handler_of(settings, begun_with if to is None else to)
+    except ConfigurationError as error:
+        if to is not None or conversation is None:
+            raise
+        raise ConfigurationError(
+            [f"conversation {one_line(conversation)} has not begun yet: {each}" for each in error.mistakes]
+        ) from None
+
+
+def _begun_with(settings: Settings, conversation: str, file: Path) -> str | None:
+    """The handler of the first turn of a conversation; ``None`` where the journal has none of this name."""
+    if settings.journal == "memory:" or not is_there(place_of(file, settings.journal).path):
+        return None
+    with opened(file, settings.journal) as journal:
+        if journal.root_of(f"{CONVERSATION}{conversation}") is None:
+            return None
+        for document in journal.documents(f"{CONVERSATION}{conversation}", kinds=("Accepted",)):
+            for step in document.get("steps", ()):
+                if step["step"] == "ThreadOpened" and step["owner"] is None:
+                    return str(step["handler"])
+    return None
 
 
 class _Chat:

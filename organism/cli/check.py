@@ -13,17 +13,16 @@ from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.codes import WRONG
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
-from organism.models.factories import check_backends
-from organism.models.prices import check_prices
-from organism.models.sellers import with_sellers
+from organism.models.checks import BackendChecks
 from organism.names import called_as
 from organism.settings import Limits, OnFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from organism.cli.streams import Streams
+    from organism.config.backends import Checks
     from organism.settings import BackendSettings, HandlerSettings, ModelSettings, Settings
 
 
@@ -43,33 +42,30 @@ def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False,
     return 0
 
 
-def loaded(file: Path, over: Mapping[str, str], streams: Streams) -> Settings:
-    """The settings of a file with ``--set`` and the environment over it; its models may lack keys, libraries and prices.
+def loaded(
+    file: Path,
+    over: Mapping[str, str],
+    streams: Streams,
+    *,
+    written: Callable[[str], str] = "--set {}".format,
+    checks: Checks | None = None,
+) -> Settings:
+    """The settings of a file with ``--set`` and the environment over it; without ``checks`` its models may lack keys, libraries and
+    prices. ``written`` is how a key of what is over it stands on the command line.
 
     What the user's modules print while they are imported goes to standard error. Raises ConfigurationError with every
     mistake.
     """
     with redirect_stdout(streams.err):
-        return config.load(file, set=over, environ=dict(os.environ))
+        return config.load(file, set=over, environ=dict(os.environ), written=written, checks=checks)
 
 
-def checked(file: Path, over: Mapping[str, str], streams: Streams) -> Settings:
-    """The settings of a file with ``--set`` and the environment over it, their models checked as well.
-
-    What the user's modules print while they are imported goes to standard error. Raises ConfigurationError with every
-    mistake.
-    """
-    environ = dict(os.environ)
-    settings = loaded(file, over, streams)
-    with redirect_stdout(streams.err):
-        mistakes = check_backends(settings.models, environ=environ)
-        if settings.budget.on_unpriced != "ignore":
-            mistakes += check_prices(
-                with_sellers(settings).models, cost_limited=settings.limits_cost, at=datetime.now(UTC)
-            )
-    if mistakes:
-        raise ConfigurationError(mistakes)
-    return settings
+def checked(
+    file: Path, over: Mapping[str, str], streams: Streams, *, written: Callable[[str], str] = "--set {}".format
+) -> Settings:
+    """As :func:`loaded`, the models checked as well. Raises ConfigurationError with every mistake."""
+    checks = BackendChecks(dict(os.environ), datetime.now(UTC))
+    return loaded(file, over, streams, written=written, checks=checks)
 
 
 def _summary(file: Path, settings: Settings) -> Iterator[str]:

@@ -324,7 +324,7 @@ class _Run:
         if self._asked:
             inbox = self._orders.inbox
             answer = inbox.replace("inbox", "answer ID --send X", 1)
-            how = f"answer with '{answer}'; '{inbox}' lists the questions"
+            how = f"'{inbox}' shows what is asked, '{answer}' answers it"
             self._streams.note(how if self._lasts else "nobody can answer any more: 'journal: memory:' keeps nothing")
         if left and self._lasts:
             paused = all(result.outcome == "paused" for result in self._results[-left:]) and len(self._results) >= left

@@ -10,8 +10,9 @@ from cyclopts import Parameter
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.orders import carried_out
-from organism.cli.phrases import short
+from organism.cli.phrases import parts, short
 from organism.cli.questions import inbox_of
+from organism.cli.report import field_lines
 from organism.cli.sending import text_of
 from organism.cli.tables import instant, table
 from organism.cli.text import cut, one_line
@@ -19,13 +20,21 @@ from organism.errors import ConfigurationError
 from organism.works.control import Order
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from organism.cli.questions import Waiting
+    from organism.results import Question
 
 _HEAD: Final = ("question", "asked (UTC)", "of", "by", "what", "answers with")
 _WIDEST: Final = 60
 
 
 def inbox(
+    question: Annotated[
+        str | None,
+        Parameter(name="ID", help="Only this question, whole: its id, or as much of its beginning as tells it."),
+    ] = None,
+    /,
     *,
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
@@ -39,14 +48,25 @@ def inbox(
     """
     with opened(file, journal) as found:
         asked = inbox_of(found)
+    one = None if question is None else asked.named(question)
     if json:
-        for each in asked.waiting:
+        for each in asked.waiting if one is None else [one]:
             streams.result(jsons.dumps(each.as_json()))
+    elif one is not None:
+        streams.result("\n".join(_whole(one.question, streams.width)))
     elif asked.waiting:
         streams.result("\n".join(table([_HEAD, *map(_row, asked.waiting)])))
     elif not asked.damage:
         streams.note("nobody is asked anything")
     return asked.damage.told(streams)
+
+
+def _whole(asked: Question, width: int) -> Iterator[str]:
+    name, fields = parts(asked.payload)
+    yield f"{asked.sender or 'outside'} asks {asked.handler} [question {one_line(asked.id)}]"
+    yield name
+    yield from field_lines(fields, 2, width)
+    yield f"answers with: {' or '.join(map(one_line, asked.answers))}"
 
 
 def _row(waiting: Waiting) -> tuple[str, ...]:

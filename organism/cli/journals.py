@@ -111,14 +111,14 @@ def _check(place: Place, *, new: bool) -> None:
         )
     elif kind not in {"sqlite", "jsonl"} or not path:
         problem = "is no journal; there are sqlite:PATH and jsonl:DIR"
-    elif new or _is_there(place.path):
+    elif new or is_there(place.path):
         return
     else:
         problem = f"is not there yet: {one_line(str(place.path))} is missing; 'organism run' makes it"
     raise ConfigurationError([f"{one_line(place.said)}: journal '{place}' {problem}"])
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
     """Whether anything is there, or nobody may look: opening it says so."""
     try:
         return path.exists()

@@ -12,7 +12,7 @@ from organism.cli.sending import text_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import ConfigurationError, NoQuestionError, NotRunningError, OrganismError
-from organism.payloads import description, encode_fields
+from organism.payloads import encode_fields, takes_lines, takes_text
 from organism.threads.routing import answers_to
 from organism.works import inbox
 
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from organism.results import Question
 
 REFUSE: Final = "/refuse"
-_HOW: Final = (
-    f"type it as plain text, JSON or XML, or @FILE; '{REFUSE} WHY' says why not; an empty line leaves it in the inbox"
-)
+_HOW: Final = f"JSON or XML, or @FILE; '{REFUSE} WHY' says why not; an empty line leaves it in the inbox"
 
 
 class People:
@@ -142,10 +140,10 @@ def _lines(question: Question, organism: Organism, width: int) -> Iterator[str]:
     yield from field_lines(encode_fields(question.payload), 2, width)
     human = organism.settings.handlers[question.handler].human
     if human is not None:
+        answers = answers_to(question.payload, human.replies)
         yield "the answer:"
-        for cls in answers_to(question.payload, human.replies):
-            yield from (f"  {line}".rstrip() for line in description(cls).splitlines())
-    yield _HOW
+        yield from takes_lines(answers)
+        yield f"type it as {'plain text, ' if takes_text(answers) else ''}{_HOW}"
 
 
 def waits(question: Question) -> str:

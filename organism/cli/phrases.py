@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from organism.budget.claims import Charge
     from organism.journal.prompts import Prompt
     from organism.record.facts import CallHeld, Granted
-    from organism.record.images import CutShort
+    from organism.record.images import CutShort, Missed
     from organism.usage import Estimate
 
 SHORT: Final = 160
@@ -94,18 +94,23 @@ def _content(message: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def missed_text(missed: Missed) -> str:
+    """Why an attempt failed: ``rate_limited: 429 Too Many Requests``."""
+    return one_line(f"{missed.kind}: {missed.text}" if missed.text else missed.kind)
+
+
 def failure_text(failure: Any) -> str:
     """A failure's code and text in a line."""
     return one_line(f"{failure.code}: {failure.text}" if failure.text else failure.code)
 
 
 def charge_text(charge: Charge) -> str:
-    """What an attempt cost: ``120 in, 54 out, 0.0021 USD``; ``~`` where it is an estimate."""
+    """What an attempt cost: ``120 in, 54 out, 0.0021 USD``; ``~`` where it is an estimate. What has no price is not said to cost nothing."""
     if not any(charge.amounts[:4]):
         return "nothing charged"
     about = "~" if charge.estimated else ""
-    cost = money(usd(charge.cost))
-    return f"{about}{charge.input_tokens:,} in, {about}{charge.output_tokens:,} out, {cost} USD"
+    cost = "price unknown" if charge.unpriced else f"{money(usd(charge.cost))} USD"
+    return f"{about}{charge.input_tokens:,} in, {about}{charge.output_tokens:,} out, {cost}"
 
 
 def held_text(held: CallHeld) -> str:

@@ -51,6 +51,6 @@ def run(
     labels = pairs("--label", label)
     settings = options.settings(file, streams)
     accounts = accounts_of(account, settings)
-    sent = messages(settings, to=to, send=send, stdin=streams.input)
+    sent = messages(settings, to=to, send=send, stdin=streams.input, needed=not resume)
     orders = options.orders(file, messages=sent, labels=labels, accounts=accounts, resume=resume)
     return options.run(Organism.of(settings, seed=seed), orders, streams, debug=debug)

@@ -82,10 +82,7 @@ class Options:
         """The settings of a file with what the command line says over it. Raises ConfigurationError with every mistake."""
         if self.journal is None:
             return checked(file, self.pairs, streams)
-        try:
-            return checked(file, {**self.pairs, "journal": self.journal}, streams)
-        except ConfigurationError as error:
-            raise ConfigurationError([_as_typed(mistake) for mistake in error.mistakes]) from error
+        return checked(file, {**self.pairs, "journal": self.journal}, streams, written=by_journal)
 
     @property
     def journal_words(self) -> tuple[str, ...]:
@@ -157,8 +154,9 @@ def accounts_of(given: tuple[str, ...], settings: Settings) -> dict[str, str]:
     return accounts
 
 
-def _as_typed(mistake: str) -> str:
-    return f"--journal{rest}" if (rest := mistake.removeprefix("--set journal")) != mistake else mistake
+def by_journal(key: str) -> str:
+    """How a key stands on a command line that has ``--journal``."""
+    return "--journal" if key == "journal" else f"--set {key}"
 
 
 def typed(command: str, file: Path, *words: str) -> str:

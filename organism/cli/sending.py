@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, InvalidPayloadError
 from organism.names import suggestion
-from organism.payloads import Vocabulary, description
+from organism.payloads import Vocabulary, takes_lines
 from organism.payloads.faults import OtherPayloadError
 from organism.payloads.primitives import ORGANISM_ONLY
 from organism.settings import StartMessage
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 _WAYS: Final = "give it as XML, JSON, @FILE, - (standard input), or plain text"
 
 
-def messages(settings: Settings, *, to: str | None, send: str | None, stdin: TextIO) -> tuple[StartMessage, ...]:
+def messages(
+    settings: Settings, *, to: str | None, send: str | None, stdin: TextIO, needed: bool = True
+) -> tuple[StartMessage, ...]:
     """The messages of a run. ``send`` is XML, JSON, ``@FILE``, ``-``, or plain text where one required str takes it.
 
     Without ``to`` it goes to the only handler that takes it, else to the only one that ``start:`` sends to. Raises
-    ConfigurationError where there is nothing to send, or it is not clear to whom, or no payload of that handler.
+    ConfigurationError where there is nothing to send though that is ``needed``, or it is not clear to whom, or no payload of that handler.
     """
     if send is None:
         if to is not None:
             raise ConfigurationError([f"--to {to}: nothing is sent to it; add --send, and {_WAYS}"])
-        if not settings.start:
+        if needed and not settings.start:
             raise ConfigurationError(["there is nothing to do: use --to and --send, or write 'start:' into the file"])
         return settings.start
     named = None if to is None else handler_of(settings, to)
@@ -94,9 +96,8 @@ def payload_of(handler: HandlerSettings, text: str, *, said: str) -> Any:
     try:
         return Vocabulary(handler.accepts).decode_text(text, expect)
     except InvalidPayloadError as error:
-        takes = [f"  {line}".rstrip() for cls in expect for line in description(cls).splitlines()]
         head = f"{said}: {one_line(str(error))}"
-        raise ConfigurationError([head, f"'{handler.name}' takes:", *takes]) from error
+        raise ConfigurationError([head, f"'{handler.name}' takes:", *takes_lines(expect)]) from error
 
 
 def _taker(settings: Settings, text: str) -> HandlerSettings:

@@ -20,6 +20,7 @@ from organism.cli.phrases import (
     grant_text,
     held_text,
     message_text,
+    missed_text,
     parts,
     prompt_lines,
     said,
@@ -30,6 +31,7 @@ from organism.cli.report import field_lines
 from organism.cli.tables import counted
 from organism.cli.text import one_line, wrapped
 from organism.cli.waits import Waits
+from organism.errors import titled
 from organism.names import CONVERSATION
 from organism.record import facts
 from organism.threads.outcomes import Failure
@@ -71,12 +73,13 @@ class How:
 @define(eq=False)
 class _Call:
     """A model call that is out, or whose answer is yet to be told. ``line`` is the number of the line that says what it ``cost``,
-    and ``lost`` that it was out when its process ended.
+    and ``why`` it failed; ``lost`` that it was out when its process ended.
     """
 
     held: facts.CallHeld
     line: int | None = None
     cost: str = ""
+    why: str = ""
     settled: bool = False
     lost: bool = False
 
@@ -102,6 +105,8 @@ class Story:
         self._owners: dict[str, Ref] = {}
         """The frames that opened sub-threads."""
         self._calls: dict[int, _Call] = {}
+        self._settled_at: dict[int, float] = {}
+        """When the last attempt of a call was over, by the hold of its first."""
         self._queued: dict[Ref, Posted] = {}
         self._waits = Waits()
         self._tries: dict[Ref, int] = {}
@@ -179,8 +184,10 @@ class Story:
             case facts.CallRefused():
                 need = figure_text(fact.unit, fact.need)
                 who = fact.handler or "the call"
-                under = f" ({', '.join(map(one_line, fact.accounts))})" if fact.scope == "account" else ""
-                return f"{who} is refused: {fact.unit} of the {fact.scope}{under} would not bear {need} more"
+                # Journals of before say under which accounts it was, and not which of them refused it.
+                under = f" ({', '.join(fact.accounts)})" if fact.scope == "account" and fact.account is None else ""
+                whose = one_line(f"{titled(fact.scope, fact.account)}{under}")
+                return f"{who} is refused: {fact.unit} of the {whose} would not bear {need} more"
             case facts.Compacted(handler=handler, cut=cut):
                 return f"{handler}{cut_text(cut)}"
             case facts.Noticed(handler=handler):
@@ -239,7 +246,9 @@ class Story:
         return f"{'turn' if turn else 'sub-thread'} {one_line(self._thread(thread))}: "
 
     def _end(self, fact: facts.Ended) -> str:
-        why = f": {one_line(fact.error)}" if fact.error else ""
+        # What has just been told at length need not be told again; below it stands a third time, as `run` prints it.
+        known = self.lines and one_line(fact.error or "") in self.lines[-1].text
+        why = f": {one_line(fact.error)}" if fact.error and not known else ""
         outcome = f"{fact.outcome} ({fact.unit})" if fact.unit else fact.outcome
         return f"{self._of_thread(fact.thread)}ended {outcome} after {fact.usage.seconds:.2f} s{why}"
 
@@ -285,7 +294,7 @@ class Story:
     def _asks_model(self, held: facts.CallHeld, depth: int) -> None:
         prompt = self._prompts.get(held.hold)
         who = self._handler((held.thread, held.seq)) if held.seq else "the thread"
-        again = f", attempt {held.attempt}" if held.attempt > 1 else ""
+        again = f", attempt {held.attempt}{self._waited(held)}" if held.attempt > 1 else ""
         grace = ", on grace" if held.grace else ""
         text = f"{who} calls {one_line(held.alias)} ({one_line(held.backend)}), call {held.hold}{again}{grace}"
         if prompt is None:
@@ -299,14 +308,21 @@ class Story:
         last = f": {message_text(new[-1])}" if new and held.attempt == 1 else ""
         self._add(held.at, depth, f"{text}: {counted(len(prompt.messages), 'message')}, {len(new)} new{last}")
 
+    def _waited(self, held: facts.CallHeld) -> str:
+        """How long after the attempt before it a further one was made."""
+        before = self._settled_at.get(held.call or 0)
+        return "" if before is None else f" after {max(0.0, held.at - before):.2f} s"
+
     def _settles(self, fact: facts.CallSettled, depth: int) -> None:
         """Says what a call cost, as one without an answer: the line is another one once that has come."""
         cost = f"{charge_text(fact.charge)}, {max(0.0, fact.at - fact.held_at):.2f} s"
         call = self._calls.get(fact.hold)
+        why = "" if fact.missed is None else f": {missed_text(fact.missed)}"
         if call is not None:
-            call.line, call.cost, call.settled = len(self.lines), cost, True
+            call.line, call.cost, call.why, call.settled = len(self.lines), cost, why, True
+            self._settled_at[call.held.call or fact.hold] = fact.at
         what = "was out when its process ended" if call is not None and call.lost else "gets no answer"
-        self._add(fact.at, depth, f"call {fact.hold} {what} [{cost}]")
+        self._add(fact.at, depth, f"call {fact.hold} {what} [{cost}]{why}")
 
     def _completes(self, fact: facts.CallCompleted, depth: int) -> None:
         """Says in the line of what it cost what the model said."""
@@ -320,7 +336,8 @@ class Story:
         if call is None or call.line is None or call.line >= len(self.lines):
             self._add(fact.at, depth, f"the model answers{answer}")
             return
-        text = f"call {call.held.hold} answers [{call.cost}]{answer}"
+        does = f"breaks off [{call.cost}]{call.why}; it said" if call.why else f"answers [{call.cost}]"
+        text = f"call {call.held.hold} {does}{answer}"
         self.lines[call.line] = evolve(self.lines[call.line], text=text)
         del self._calls[call.held.hold]
 

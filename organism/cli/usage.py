@@ -17,6 +17,7 @@ from organism.cli.calls import tell_calls
 from organism.cli.damage import Damage
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.moments import moment
+from organism.cli.quotas import ALL, limits_of, limits_table
 from organism.cli.reading import facts_of, threads_of
 from organism.cli.report import ESTIMATE, money
 from organism.cli.tables import table
@@ -27,8 +28,9 @@ from organism.names import suggestion
 from organism.usage import Tally, pico
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
+    from organism.cli.quotas import AccountLimits
     from organism.cli.streams import Streams
     from organism.journal import Journal
     from organism.journal.contract import Chain
@@ -93,25 +95,35 @@ def usage(
         return 0
     way = None if by == "thread" else _way(by)
     with opened(file, journal) as found:
-        spent = [row for row in found.spendings() if row.hour >= first]
+        every = list(found.spendings())
+        spent = [row for row in every if row.hour >= first]
         whole = _sum(spent)
         damage = Damage()
         rows = _by_thread(found, damage) if way is None else by_key(spent, way)
-    _tell(rows, whole, by, streams, json=json)
+        limits = limits_of(file, every, streams) if by == "account" else ()
+    _tell(rows, whole, by, streams, limits, json=json)
     return damage.told(streams)
 
 
-def _tell(rows: Mapping[str, Tally], whole: Tally, by: str, streams: Streams, *, json: bool) -> None:
+def _tell(
+    rows: Mapping[str, Tally], whole: Tally, by: str, streams: Streams, limits: Sequence[AccountLimits], *, json: bool
+) -> None:
     if json:
-        for name, used in rows.items():
-            streams.result(jsons.dumps({by: None if name == _NONE else name, "usage": _figures(used)}))
+        by_name = {each.account: each for each in limits if each.account is not None}
+        for name in dict.fromkeys((*rows, *by_name)):
+            stands = by_name[name].as_json() if name in by_name else {}
+            used = _figures(rows.get(name, Tally()))
+            streams.result(jsons.dumps({by: None if name == _NONE else name, "usage": used, **stands}))
         return
     lines = [(cut(one_line(by), _WIDEST), *_HEAD), *(_row(name, used) for name, used in rows.items())]
     if by == "thread":
         lines += _beside([tally.usage() for tally in rows.values()], whole.usage())
-    streams.result("\n".join(table([*lines, _row("all", whole)], right=range(1, 6))))
+    streams.result("\n".join(table([*lines, _row(ALL, whole)], right=range(1, 6))))
     for note in _notes(rows.values(), whole, by):
         streams.result(note)
+    if limits:
+        streams.result("")
+        streams.result("\n".join(limits_table(limits)))
 
 
 def _check(thread: str | None, by: str | None, since: str | None, *, calls: bool, json: bool, csv: bool) -> None:
@@ -208,7 +220,7 @@ def _beside(those: Iterable[Usage], whole: Usage) -> list[tuple[str, ...]]:
             messages=rest.messages - used.messages,
         )
     left = (rest.input_tokens, rest.output_tokens, rest.cost_usd, rest.model_calls, rest.messages)
-    return [_row("(removed, or after the end)", _tally(evolve(rest, estimated=False)))] if any(left) else []
+    return [_row("(removed, damaged, or after the end)", _tally(evolve(rest, estimated=False)))] if any(left) else []
 
 
 def _row(name: str, spent: Tally) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.tree import Lack, Node, bears_depth, lack_of_one
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.kernel.crowding import too_crowded, too_nested
+from organism.kernel.failures import failed_by, limited_by
 from organism.kernel.sendable import remember_met, whom_before, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
@@ -144,7 +145,7 @@ def closed(thread: Thread) -> Refusal | None:
     while thread.exhausted is None and thread.owner is not None:
         thread = thread.owner.thread
     failure = thread.exhausted or Failure("exhausted", "the thread hands in its last answer")
-    node = next((each for each in thread.node.path if each.scope == failure.scope), thread.node)
+    node = limited_by(failure, thread.node)
     return Refusal(failure, Lack(node, MESSAGES, 1, for_good=True) if failure.unit == VECTOR[MESSAGES] else None)
 
 
@@ -212,19 +213,17 @@ def too_many_messages(missing: Lack) -> Refusal:
     """The refusal of what needs more messages than there are."""
     node = missing.node
     text = (
-        f"messages of the {node.scope}: {node.used[MESSAGES]:,} used, limit {node.caps.limit[MESSAGES]:,}, "
+        f"messages of the {node.title}: {node.used[MESSAGES]:,} used, limit {node.caps.limit[MESSAGES]:,}, "
         f"needed {missing.need:,}"
     )
-    return Refusal(Failure("exhausted", text, unit="messages", scope=node.scope), missing)
+    return Refusal(Failure("exhausted", text, unit="messages", scope=node.scope, account=node.account), missing)
 
 
 def refusal_error(refusal: Refusal, *, hint: str = "") -> BudgetExhaustedError | HandlerFailedError:
     """The exception of a refusal, as whoever asked gets it."""
     lack, failure = refusal.lack, refusal.failure
     if lack is None or failure.code != "exhausted":
-        return HandlerFailedError(
-            failure.code, failure.text, retry=failure.retry, unit=failure.unit, scope=failure.scope
-        )
+        return failed_by(failure)
     return exhausted_error(lack, hint)
 
 
@@ -241,6 +240,7 @@ def exhausted_error(lack: Lack, hint: str) -> BudgetExhaustedError:
         figure(unit, node.caps.limit[unit]),
         figure(unit, lack.need),
         hint=hint,
+        account=node.account,
     )
 
 

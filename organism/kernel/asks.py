@@ -115,6 +115,7 @@ class Asks:
             handler=message.to,
             unit=refusal.failure.unit or "",
             scope=refusal.failure.scope or "",
+            account=refusal.failure.account,
             need=lack.need,
         )
         exhausted = self._ends.exhausted_by(message.thread, refusal)

@@ -11,7 +11,7 @@ from organism.budget.tree import Lack, Node
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
 from organism.kernel.answers import exhausted_error
-from organism.kernel.charges import abandoned_charge, add_hold, apply_charge, note_text
+from organism.kernel.charges import abandoned_charge, add_hold, apply_charge, graced, note_text
 from organism.kernel.conversations import SCOPE, apply_conversation_limits
 from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
@@ -27,7 +27,7 @@ from organism.threads.frames import Message, Thread, root_of
 if TYPE_CHECKING:
     from organism.kernel.book import Book
     from organism.kernel.state import State
-    from organism.record.images import Kept
+    from organism.record.images import Kept, Missed
     from organism.settings import BudgetSettings
     from organism.threads.frames import Conversation
     from organism.usage import Tally
@@ -141,7 +141,8 @@ class Calls:
             chain=root.id if root.conversation is None else root.conversation.chain,
             tags=call.tags,
         )
-        add_hold(state, hold)
+        why = thread.outlay.refused if call.grace and thread.outlay is not None else None
+        add_hold(state, hold, why=why)
         note_clock(state, call.message)
         if hold.streamed:
             state.line.opened(thread.node)
@@ -166,6 +167,7 @@ class Calls:
             call=call.call,
             clamped=hold.clamped or None,
             nearest=nearest(hold.path, hold.need),
+            why=why,
         )
         return hold
 
@@ -175,6 +177,7 @@ class Calls:
         self._book.begin(state.now)
         fire_rest(state, thread, message, lack.node, lack.unit)
         error = self._error(lack)
+        thread.have_outlay().refused = graced(lack.node, lack.unit, hint=roll_hint(lack.node))
         self._book.write(
             facts.CallRefused,
             thread,
@@ -182,6 +185,7 @@ class Calls:
             handler=call.handler,
             unit=error.unit,
             scope=error.scope,
+            account=error.account,
             need=error.need,
             alias=call.alias,
             backend=call.backend,
@@ -202,8 +206,10 @@ class Calls:
         for hold in [each for each in self._state.streams.get(thread, ()) if each.message is message]:
             self.settle(hold, abandoned_charge(hold), at)
 
-    def settle(self, hold: Hold, charge: Charge, at: float) -> tuple[Crossing, ...]:
-        """Replaces a hold by what was spent, also after its thread has ended (R18); then those who wait are tried."""
+    def settle(self, hold: Hold, charge: Charge, at: float, missed: Missed | None = None) -> tuple[Crossing, ...]:
+        """Replaces a hold by what was spent, also after its thread has ended (R18); then those who wait are tried. ``missed`` is why
+        the attempt failed.
+        """
         state, thread = self._state, hold.thread
         if (hold.chain, hold.id) not in state.holds:
             return ()  # its delivery left it behind, and it was charged then
@@ -214,14 +220,14 @@ class Calls:
             path = _crossing(state, path)
         crossed = note_crossings(state, thread, hold.message, amounts, path=path)
         if self._book.listening:
-            self._write_settled(hold, charge)
+            self._write_settled(hold, charge, missed)
         else:
             self._book.unheard(thread)
         if state.line:
             self._try_waiting(hold.path)
         return crossed
 
-    def _write_settled(self, hold: Hold, charge: Charge) -> None:
+    def _write_settled(self, hold: Hold, charge: Charge, missed: Missed | None) -> None:
         self._book.write(
             facts.CallSettled,
             hold.thread,
@@ -233,6 +239,7 @@ class Calls:
             held_at=hold.held_at,
             charge=charge,
             attempt=hold.attempt,
+            missed=missed,
             **self._marks(hold.thread, hold.tags),
         )
 

@@ -27,8 +27,8 @@ def abandoned_charge(hold: Hold) -> Charge:
     return Charge(input_tokens=given, output_tokens=said, cost=cost, model_calls=calls, estimated=True)
 
 
-def add_hold(state: State, hold: Hold) -> None:
-    """Enters a hold whose amounts have been taken."""
+def add_hold(state: State, hold: Hold, *, why: Failure | None = None) -> None:
+    """Enters a hold whose amounts have been taken. ``why``: of a call on grace, what was refused before it."""
     state.holds[hold.chain, hold.id] = hold
     root = root_of(hold.thread)
     counting = root.conversation or root
@@ -39,12 +39,22 @@ def add_hold(state: State, hold: Hold) -> None:
         ending = hold.thread.have_ending()
         ending.graced = True
         if ending.exhausted is None:
-            ending.exhausted = _graced(hold)
+            ending.exhausted = why or _graced(hold)
+
+
+def graced(node: Node, unit: int, *, hint: str = "") -> Failure:
+    """Why a thread answered on grace: this limit."""
+    text = "answered on what was kept back"
+    if node.remaining(unit) is not None:
+        said = f"{figure(unit, node.used[unit]):,} used, limit {figure(unit, node.caps.limit[unit]):,}"
+        text = f"{text}: {VECTOR[unit]} of the {node.title}: {said}"
+    text = f"{text}; {hint}" if hint else text
+    return Failure("exhausted", text, unit=VECTOR[unit], scope=node.scope, account=node.account)
 
 
 def _graced(hold: Hold) -> Failure:
-    """Why a call is on grace: of the limits on its path whose working part would not bear it alone, else of all, the one that is nearest
-    to its end. Those that many threads share keep nothing back.
+    """Why a call is on grace before which none was refused: of the limits on its path whose working part would not bear it alone, else
+    of all, the one that is nearest to its end. Those that many threads share keep nothing back.
 
     Other calls that are out do not matter: several may be granted at once, and a fold sees one after the other.
     """
@@ -58,12 +68,7 @@ def _graced(hold: Hold) -> Failure:
             tight = (need > 0 and used + need > working, used / working if working > 0 else 1.0)
             if unit < MESSAGES and tight > tightest:
                 tightest, found = tight, (node, unit)
-    node, unit = found
-    text = "answered on what was kept back"
-    if node.remaining(unit) is not None:
-        said = f"{figure(unit, node.used[unit]):,} used, limit {figure(unit, node.caps.limit[unit]):,}"
-        text = f"{text}: {VECTOR[unit]} of the {node.scope}: {said}"
-    return Failure("exhausted", text, unit=VECTOR[unit], scope=node.scope)
+    return graced(*found)
 
 
 def apply_charge(state: State, hold: Hold, charge: Charge, amounts: Vector) -> tuple[Node, ...]:
@@ -103,7 +108,7 @@ def overdrafts(hold: Hold, charge: Charge) -> Sequence[str]:
     if not any(map(gt, charge.amounts, hold.need)):
         return ()
     return [
-        f"{VECTOR[unit]} of the {node.scope} are overdrawn: {figure(unit, node.used[unit])} used, "
+        f"{VECTOR[unit]} of the {node.title} are overdrawn: {figure(unit, node.used[unit])} used, "
         f"limit {figure(unit, node.caps.limit[unit])}; a call to {hold.backend} was charged {figure(unit, spent)} "
         f"where {figure(unit, held)} were held"
         for node in hold.path

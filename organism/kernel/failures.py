@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from organism.errors import HandlerFailedError
 from organism.names import ORGANISM
 from organism.payloads.primitives import HandlerFailed
 
 if TYPE_CHECKING:
+    from organism.budget.tree import Node
     from organism.threads.frames import Ask, Frame, Thread
     from organism.threads.outcomes import Failure
 
@@ -30,6 +32,20 @@ class Changes(Protocol):
     def post(self, frame: Frame, payload: Any, sender: str, kind: str, *, charged: bool = True) -> None:
         """Whoever sent hears of it."""
         ...
+
+
+def failed_by(failure: Failure) -> HandlerFailedError:
+    """A failure as whoever asked gets it raised."""
+    return HandlerFailedError(
+        failure.code, failure.text, retry=failure.retry, unit=failure.unit, scope=failure.scope, account=failure.account
+    )
+
+
+def limited_by(failure: Failure, node: Node) -> Node:
+    """Whose limit it was, of a node and those above it; the node where none of them is named."""
+    # Failures of journals of before do not say which account it was: it is taken for the nearest.
+    said = (each for each in node.path if each.scope == failure.scope and failure.account in {None, each.account})
+    return next(said, node)
 
 
 def climb(state: Changes, frame: Frame, failure: Failure) -> None:

@@ -215,7 +215,7 @@ class Fold:
             streamed=fact.streamed, held_at=fact.at, chain=chain_of(thread), tags=fact.tags,
         )  # fmt: skip
         take(path_of(hold), fact.need)
-        add_hold(self.state, hold)
+        add_hold(self.state, hold, why=fact.why)
 
     def _step(self, step: Step, message: Message | None) -> None:
         match step:

@@ -233,7 +233,7 @@ def _may_spend(node: Node, unit: int) -> Decimal:
 def _free_above(node: Node, unit: int) -> Iterator[tuple[str, Decimal]]:
     for each in node.path[1:]:
         if each.caps.limit[unit] < NO_LIMIT:
-            yield each.scope, Decimal(figure(unit, each.free(unit)))
+            yield each.title, Decimal(figure(unit, each.free(unit)))
 
 
 def _seconds_left(state: State, thread: Thread, at: float) -> Decimal:

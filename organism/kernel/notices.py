@@ -10,6 +10,7 @@ from attrs import evolve
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
 from organism.budget.levels import URGENCY
+from organism.kernel.failures import limited_by
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
 from organism.usage import written
 
@@ -96,7 +97,7 @@ def _node_of(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> No
 def exhausted_payload(node: Node, failure: Failure, *, grace: bool = True) -> BudgetExhausted:
     """What the handler of an exhausted thread is told. ``grace``: one last answer is possible."""
     unit = failure.unit or "tokens"
-    node = next((each for each in node.path if each.scope == failure.scope), node)  # whose limit it is
+    node = limited_by(failure, node)
     used: Decimal = Decimal(0)
     limit: Decimal = Decimal(0)
     if unit in VECTOR:

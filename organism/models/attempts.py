@@ -22,7 +22,8 @@ from organism.models.needs import bound_of
 from organism.models.overflow import Output
 from organism.models.pacing import Taken
 from organism.models.prices import UNKNOWN, Rates
-from organism.models.seats import Seat
+from organism.models.seats import Seat, one_line
+from organism.record.images import Missed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -95,6 +96,8 @@ class Attempt:
     """When it was settled."""
     touched: bool = False
     charge: Charge | None = None
+    missed: Missed | None = None
+    """Why it failed, where its backend said so."""
 
     @property
     def request(self) -> Request:
@@ -206,6 +209,7 @@ class Attempt:
 
     def failed(self, error: BackendError) -> None:
         """Settles a failure: nothing where the provider says that it bills nothing, and has sent nothing yet."""
+        self.missed = Missed(kind=error.kind, text=one_line(str(error)))
         if self.touched and (error.billed or self.received):
             self.received = [error.received or "".join(self.received)]
             self.settle(usage_of(error) or self.reported)
@@ -300,4 +304,4 @@ class Attempt:
             pace.correct(self.taken, charge.input_tokens + charge.output_tokens, now)
         else:
             pace.give_back(self.taken, now)
-        self.run.charged(charge, self.run.ledger.settle(self.held, charge))
+        self.run.charged(charge, self.run.ledger.settle(self.held, charge, self.missed))

@@ -15,10 +15,10 @@ from organism.payloads.json_schema import json_schema, json_schema_of_all
 from organism.payloads.json_values import parse_json
 from organism.payloads.json_writer import encode_fields, encode_json
 from organism.payloads.limits import Limits
-from organism.payloads.prose import description
+from organism.payloads.prose import description, takes_lines
 from organism.payloads.soundness import flaw
 from organism.payloads.types import Field, FieldType, PayloadType
-from organism.payloads.vocabulary import Vocabulary
+from organism.payloads.vocabulary import Vocabulary, takes_text
 from organism.payloads.xml_writer import encode_xml
 from organism.payloads.xsd import xsd, xsd_of_all
 
@@ -41,6 +41,8 @@ __all__ = [
     "json_schema_of_all",
     "parse_json",
     "payload",
+    "takes_lines",
+    "takes_text",
     "xsd",
     "xsd_of_all",
 ]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Any, Final
+
 import attrs
 
 from organism.payloads.definition import describe, within
 from organism.payloads.json_writer import json_value
-from organism.payloads.types import MADE, Field, spelled
+from organism.payloads.types import MADE, Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 
 def description(cls: type) -> str:
@@ -36,3 +42,61 @@ def _field(field: Field) -> str:
     elif field.default is not attrs.NOTHING:
         about += f", {json_value(field.default, field.type)!r} if left out"
     return f"- {field.name} ({about}): {field.doc}" if field.doc else f"- {field.name} ({about})"
+
+
+def takes_lines(classes: Collection[type]) -> Iterator[str]:
+    """What somebody who is to write one of these classes reads: each of them, and what it may look like."""
+    for cls in classes:
+        yield from (f"  {line}".rstrip() for line in description(cls).splitlines())
+        yield f"  as in {example(cls)}"
+
+
+def example(cls: type) -> str:
+    """A JSON document of the class with all that it must have: ``{"Greeting": {"name": "..."}}``."""
+    return json.dumps({describe(cls).name: _example_fields(cls, ())}, ensure_ascii=False)
+
+
+def _example_fields(cls: type, above: tuple[type, ...]) -> dict[str, Any]:
+    if cls in above:  # no value of such a class can be made
+        return {}
+    return {field.name: _example(field.type, (*above, cls)) for field in describe(cls).fields if field.required}
+
+
+def _example(type_: FieldType, above: tuple[type, ...]) -> Any:  # noqa: PLR0911 - a case for each type
+    match type_:
+        case Scalar():
+            return _EXAMPLES[type_]
+        case Choice():
+            return type_.options[0][0] if type_.enum else type_.options[0][1]
+        case Nested():
+            return _example_fields(type_.cls, above)
+        case OneOf():
+            return {describe(type_.classes[0]).name: _example_fields(type_.classes[0], above)}
+        case Many():
+            return [] if _comes_back(type_.item, above) else [_example(type_.item, above)]
+        case Table():
+            return {} if _comes_back(type_.value, above) else {"...": _example(type_.value, above)}
+        case Maybe():
+            return None
+
+
+def _comes_back(type_: FieldType, above: tuple[type, ...]) -> bool:
+    """Whether a value of it would hold a class that it stands in, and so on without end."""
+    match type_:
+        case Nested():
+            return type_.cls in above
+        case OneOf():
+            return type_.classes[0] in above
+        case Many() | Table() | Maybe() | Scalar() | Choice():
+            return False
+
+
+_EXAMPLES: Final = {
+    Scalar.TEXT: "...",
+    Scalar.INTEGER: 0,
+    Scalar.FLOAT: 0.0,
+    Scalar.BOOLEAN: True,
+    Scalar.DECIMAL: "0",
+    Scalar.DATETIME: "2026-01-31T12:00:00Z",
+    Scalar.BYTES: "",
+}

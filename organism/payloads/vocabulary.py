@@ -85,13 +85,12 @@ class Vocabulary:
             if len(text.encode("utf-8", "surrogatepass")) > self._limits.size:
                 raise InvalidPayloadError(f"is longer than {self._limits.size} bytes")
             return self.decode_json(parse_json(text), expect)
-        takers = [(cls, field) for cls in expect if (field := _only_text(cls)) is not None]
+        takers = _text_takers(expect)
         if len(takers) != 1:
             names = " or ".join(sorted(cls.__name__ for cls in expect)) or "no payload"
-            why = "none of them takes" if not takers else "more than one of them takes"
-            raise InvalidPayloadError(
-                f'plain text cannot become {names}: {why} one text alone; write XML or JSON, as {{"Name": {{...}}}}'
-            )
+            none = "it does not take" if len(expect) == 1 else "none of them takes"
+            why = f"{'more than one of them takes' if takers else none} one text alone"
+            raise InvalidPayloadError(f"plain text cannot become {names}: {why}; write XML or JSON")
         cls, field = takers[0]
         return cls(**{field.argument: text})
 
@@ -102,6 +101,15 @@ class Vocabulary:
 
             self._xml = XmlDecoder(self._classes, self._limits)
         return self._xml
+
+
+def takes_text(expect: Collection[type[Any]]) -> bool:
+    """Whether plain text becomes one of these classes."""
+    return len(_text_takers(expect)) == 1
+
+
+def _text_takers(expect: Collection[type[T]]) -> list[tuple[type[T], Field]]:
+    return [(cls, field) for cls in expect if (field := _only_text(cls)) is not None]
 
 
 def _only_text(cls: type) -> Field | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import frozen
 
-from organism.budget.claims import Charge, Six
 from organism.quick import quick
-from organism.record.images import CutShort, Image, Kept, Nearest, Prompted, Ref
+from organism.record.fact import Fact
+from organism.record.images import CutShort, Image, Ref
+from organism.record.model_calls import CallCompleted, CallFailed, CallHeld, CallRefused, CallSettled
 from organism.record.steps import (
     CameLate,
     ClockRead,
@@ -33,16 +34,6 @@ from organism.record.steps import (
 from organism.settings import BudgetSettings
 from organism.threads.restart import Attempt
 from organism.usage import Estimate, Usage
-
-
-@quick
-@frozen(kw_only=True)
-class Fact:
-    """What all facts have. ``steps`` are the changes it consists of."""
-
-    at: float
-    thread: str
-    steps: tuple[Step, ...] = field(default=(), repr=False)
 
 
 @quick
@@ -145,121 +136,6 @@ class Abandoned(Fact):
     """An ask is no longer waited for."""
 
     seq: int
-
-
-@quick
-@frozen(kw_only=True)
-class CallHeld(Fact):
-    """A model call's worst case is held. ``seq`` is its delivery, 0 for a thread without handlers.
-
-    ``key`` names the call among those of its delivery (R21). ``prompt`` is what the model is asked, at the first attempt of a
-    call: further ones ask the same, and ``call`` is the hold of the first. ``clamped``: the wish for output was lowered.
-    ``nearest`` is what was left, before this, where a limit was nearest.
-    """
-
-    hold: int
-    seq: int
-    need: Six
-    output: int
-    alias: str
-    backend: str
-    attempt: int
-    grace: bool
-    streamed: bool
-    key: str = ""
-    prompt: Prompted | None = None
-    tags: tuple[str, ...] = ()
-    call: int | None = None
-    clamped: bool | None = None
-    nearest: Nearest | None = None
-
-
-@quick
-@frozen(kw_only=True)
-class CallSettled(Fact):
-    """What was held has become what was spent; a charge of nothing releases it. ``held_at`` is when it was held, since windows
-    count it there. What is said of the ``attempt``, the call's ``tags``, and the ``labels`` and ``accounts`` of its thread is for
-    those who meter (:mod:`organism.record.metering`).
-    """
-
-    hold: int
-    seq: int
-    handler: str
-    alias: str
-    backend: str
-    held_at: float
-    charge: Charge
-    attempt: int | None = None
-    tags: tuple[str, ...] = ()
-    labels: Mapping[str, str] | None = None
-    accounts: tuple[str, ...] = ()
-
-
-@quick
-@frozen(kw_only=True)
-class CallRefused(Fact):
-    """A limit refused a call before any backend was touched; without an ``alias`` it was no call but an ask or a spawn.
-
-    ``call`` is the hold of its first attempt, where it is a further one that was refused. ``nearest`` is what was left there.
-    """
-
-    seq: int
-    handler: str
-    unit: str
-    scope: str
-    need: Any
-    alias: str | None = None
-    backend: str | None = None
-    attempt: int | None = None
-    call: int | None = None
-    nearest: Nearest | None = None
-    tags: tuple[str, ...] = ()
-    labels: Mapping[str, str] | None = None
-    accounts: tuple[str, ...] = ()
-
-
-@quick
-@frozen(kw_only=True)
-class CallCompleted(Fact):
-    """A model answered; the text is what a thread hands in as ``partial`` when nothing better comes.
-
-    ``key`` names the call among those of its delivery (R21), ``kept`` is the rest of the answer: a delivery that is run again
-    after a crash gets it without paying. ``call`` is the hold of its first attempt.
-    """
-
-    seq: int
-    handler: str
-    text: str
-    key: str = ""
-    kept: Kept | None = None
-    alias: str | None = None
-    call: int | None = None
-    tags: tuple[str, ...] = ()
-    labels: Mapping[str, str] | None = None
-    accounts: tuple[str, ...] = ()
-
-
-@quick
-@frozen(kw_only=True)
-class CallFailed(Fact):
-    """A call ended without an answer: no backend gave one (``failed``), or nobody waited for it any more (``cut``).
-
-    ``usage`` is what its ``attempts`` did cost, ``call`` the hold of the first, where there was one.
-    """
-
-    seq: int
-    handler: str
-    alias: str
-    outcome: str
-    text: str
-    attempts: int
-    usage: Usage
-    key: str = ""
-    call: int | None = None
-    unpriced: bool | None = None
-    tags: tuple[str, ...] = ()
-    labels: Mapping[str, str] | None = None
-    accounts: tuple[str, ...] = ()
 
 
 @quick
@@ -436,8 +312,15 @@ class Ended(Fact):
     """What its own handlers forecast, and what came; those of sub-threads stand with theirs."""
 
 
+FACTS: Final[tuple[type[Fact], ...]] = (
+    Accepted, Closed, Answered, Failed, Retried, Buried, Dropped, Asked, Spawned, Abandoned, CallHeld, CallSettled,
+    CallRefused, CallCompleted, CallFailed, Compacted, CrossedByTime, Noticed, Exhausted, Stopped, Paused, Resumed,
+    StoodStill, WentOn, Diverged, Forked, Snapshot, LimitsSet, Granted, Forecast, Ended,
+)  # fmt: skip
+"""Every fact there is, in the order in which the schema and the documentation list them."""
+
 __all__ = [
-    "Abandoned", "Accepted", "Answered", "Asked", "Buried", "CallCompleted", "CallFailed", "CallHeld",
+    "FACTS", "Abandoned", "Accepted", "Answered", "Asked", "Buried", "CallCompleted", "CallFailed", "CallHeld",
     "CallRefused", "CallSettled", "CameLate", "ClockRead", "Closed", "Compacted", "ConversationOpened",
     "CrossedByTime", "Cut", "Diverged", "Dropped", "Ended", "Exhausted", "Fact", "Failed", "Forecast", "Forked",
     "Granted", "Handed", "Left", "LimitsSet", "Noticed", "Paused", "Posted", "Resolved", "Resumed", "Retried",

@@ -94,6 +94,16 @@ class CutShort:
 
 
 @frozen(kw_only=True)
+class Missed:
+    """Why an attempt at a backend gave no answer. ``kind`` is one of those of :class:`organism.models.contract.BackendError`, ``text``
+    what the backend said, on a line.
+    """
+
+    kind: str
+    text: str
+
+
+@frozen(kw_only=True)
 class Nearest:
     """What is left of a unit where a limit is nearest: on the node of the path with the least share of its working limit left."""
 

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 @final
 @frozen
 class Failure:
-    """Why a branch has no answer. ``code`` as in ``HandlerFailed``; ``unit`` and ``scope`` are set where it is ``exhausted``."""
+    """Why a branch has no answer. ``code`` as in ``HandlerFailed``; ``unit`` and ``scope`` are set where it is ``exhausted``,
+    ``account`` (``kind:name``) where the limit is that of an account.
+    """
 
     code: FailureCode
     text: str
     retry: bool = False
     unit: str | None = None
     scope: str | None = None
+    account: str | None = None
 
 
 @define
@@ -72,6 +75,8 @@ class Outlay:
     granted: dict[str, Decimal] | None = None
     """What was granted so far by unit, of a root thread with all below it."""
     estimates: list[Estimate] | None = None
+    refused: Failure | None = None
+    """Why its last refused call was, for the call on grace that may follow at once: the fact of that has it, and a restart forgets it."""
 
 
 @define(weakref_slot=False)

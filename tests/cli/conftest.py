@@ -20,6 +20,7 @@ from tests.config.conftest import Project
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from types import TracebackType
 
 WORK = '''
     """Small handlers that do one thing each."""
@@ -173,6 +174,17 @@ class Ran:
         return one
 
 
+class Started(subprocess.Popen[str]):
+    """A process that is not waited for where what is done with it fails: it may be waiting for the rest of that."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, where)
+
+
 class Desk(Project):
     """A project with handlers in ``work.py`` and an organism.yaml, and the command line in its folder."""
 
@@ -193,9 +205,9 @@ class Desk(Project):
         environ: Mapping[str, str] | None = None,
         program: Sequence[str] = ("-m", "organism.cli"),
         **how: Any,
-    ) -> subprocess.Popen[str]:
+    ) -> Started:
         """In a process of its own."""
-        return subprocess.Popen(  # noqa: S603 - this very program
+        return Started(
             [sys.executable, *program, *arguments],
             cwd=self.folder,
             env={**os.environ, **(environ or {})},

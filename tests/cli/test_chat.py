@@ -194,6 +194,45 @@ def test_what_the_command_line_says_is_checked(talk: Desk) -> None:
     assert ran.err.endswith("--conversation: names none; give it an id, or leave it out for a new one\n")
 
 
+@pytest.mark.parametrize("url", ["sqlite:organism.db", "jsonl:journal"])
+def test_a_conversation_goes_on_with_whom_it_was_begun_with(talk: Desk, url: str) -> None:
+    on = ("--conversation", "my talk", "--journal", url, "--quiet")
+    ran = talk.organism("chat", *on, stdin="a\n")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "conversation my talk has not begun yet: --to is missing: say which handler is meant; there are: counter, adder, spender\n"
+    )
+    assert talk.organism("chat", "--to", "counter", *on, stdin="a\n").out == "1 a\n"
+    assert talk.organism("chat", *on, stdin="b\n").out == "2 b\n"
+    # Another one may be talked to in it; that is a word for this time.
+    assert "Sum" in talk.organism("chat", "--to", "adder", *on, stdin="c\n").out
+    ran = talk.organism("chat", *on[:-1], stdin="d\n")
+    assert ran.out == "3 d\n"
+    assert "to come back to it: organism chat --to counter " in ran.err
+    ran = talk.organism("chat", "--conversation", "my", *on[2:], stdin="e\n")
+    assert (ran.code, ran.out) == (2, "")
+
+
+def test_whom_a_conversation_was_begun_with_goes_before_whom_the_file_would_have(talk: Desk) -> None:
+    on = ("--conversation", "c", "--quiet", "--set", "start=[{to: adder, payload: {Say: {text: x}}}]")
+    assert talk.organism("chat", "--to", "counter", *on, stdin="a\n").out == "1 a\n"
+    assert talk.organism("chat", *on, stdin="b\n").out == "2 b\n"
+    assert "Sum" in talk.organism("chat", "--conversation", "other", *on[2:], stdin="b\n").out
+
+
+def test_a_conversation_that_was_begun_with_a_handler_that_is_no_more_wants_another(talk: Desk) -> None:
+    on = ("--conversation", "c", "--quiet")
+    assert talk.organism("chat", "--to", "counter", *on, stdin="a\n").code == 0
+    talk.write("organism.yaml", FILE.replace("counter:", "clerk:"))
+    ran = talk.organism("chat", *on, stdin="b\n")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "conversation c was begun with 'counter', which is no handler any more: say with --to who goes on with it; "
+        "there are: clerk, adder, spender\n"
+    )
+    assert talk.organism("chat", "--to", "clerk", *on, stdin="b\n").out == "1 b\n"
+
+
 def test_between_two_turns_there_is_none_to_be_cancelled(talk: Desk) -> None:
     assert talk.organism("chat", "--to", "counter", "--conversation", "c-42", "--quiet", stdin="a\n").code == 0
     for order in ("cancel", "pause"):

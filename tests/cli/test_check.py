@@ -135,7 +135,11 @@ def test_what_is_set_over_the_file_is_checked(desk: Desk, monkeypatch: pytest.Mo
 
 def test_a_file_that_is_not_there_is_one_line(desk: Desk) -> None:
     ran = desk.organism("check", "gone.yaml")
-    assert (ran.code, ran.out, ran.err) == (2, "gone.yaml: there is no such file\n", "")
+    assert (ran.code, ran.out, ran.err) == (
+        2,
+        "gone.yaml: there is no such file; 'organism init DIR' makes a project\n",
+        "",
+    )
 
 
 def test_a_path_is_written_as_it_was_given(desk: Desk) -> None:

@@ -186,7 +186,7 @@ def test_a_process_that_takes_no_orders_is_named(shop: Shop) -> None:
     finally:
         lock.release()
     assert ran.code == 5
-    assert "is held by a process that takes no orders" in ran.err
+    assert "is held by process 1 on elsewhere, which takes no orders (" in ran.err
 
 
 def test_an_organism_that_escalates_says_so_in_a_line_and_exits_with_1(shop: Shop) -> None:

@@ -126,7 +126,7 @@ def test_old_threads_are_removed_and_what_they_spent_stays(desk: Desk) -> None:
     assert desk.organism("usage").out == spent
     rest = desk.organism("usage", "--by", "thread").out.splitlines()[-2]
     assert rest.split()[-5:] == ["1", "100", "50", "0.0002", "3"]
-    assert rest.startswith("(removed, or after the end)")
+    assert rest.startswith("(removed, damaged, or after the end)")
 
 
 def test_a_thread_that_has_not_ended_is_never_removed(desk: Desk) -> None:

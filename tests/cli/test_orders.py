@@ -224,6 +224,12 @@ def test_what_was_left_is_cancelled(walking: Walking) -> None:
     assert "Ended" in walking.desk.organism("log", thread, "--jsonl").out
     again = walking.desk.organism("cancel", thread)
     assert (again.code, again.err) == (2, f"thread {thread} has ended (cancelled)\n")
+    more = walking.desk.organism("add-budget", thread, "messages=5")
+    assert (more.code, more.out) == (2, "")
+    assert more.err == (
+        f"thread {thread} has ended (cancelled); a copy of it may go on with a higher limit: "
+        f"organism fork {thread} --set budget.messages=LIMIT\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -299,6 +305,27 @@ def test_a_process_is_told_to_give_more_and_to_go_on(walking: Walking) -> None:
     assert (process.returncode, out) == (0, DONE)
 
 
+def test_what_has_ended_is_removed_by_the_process_that_works_on_the_journal(walking: Walking) -> None:
+    walking.go()
+    assert walking.desk.organism("run", "--quiet").code == 0
+    done = walking.thread
+    (walking.desk.folder / "go").unlink()
+    with walking.started("--quiet") as process:
+        dry = walking.desk.organism("prune", "--keep-size", "0", "--dry-run")
+        pruned = walking.desk.organism("prune", "--keep-size", "0")
+        assert (dry.code, pruned.code) == (0, 0)
+        assert pruned.out == dry.out.replace("would remove", "removed")
+        assert pruned.out.splitlines()[2].startswith(done)
+        assert pruned.out.splitlines()[-1].startswith("removed 1 thread of ")
+        assert pruned.err == "note: what stays is more than 0 B; threads that have not ended: 1\n"
+        assert walking.thread != done
+        walking.go()
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, DONE)
+    assert walking.desk.organism("verify").code == 0
+    assert walking.desk.organism("prune", "--keep-size", "0").out.splitlines()[-1].startswith("removed 1 thread of ")
+
+
 def test_a_run_waits_for_what_it_was_told_to_go_on_with(walking: Walking) -> None:
     walking.killed()
     with walking.started("--quiet") as process:
@@ -342,7 +369,7 @@ def test_an_owner_that_takes_no_orders_is_named(walking: Walking, monkeypatch: p
     ran = walking.desk.organism("pause", thread)
     lock.release()
     assert (ran.code, ran.out) == (5, "")
-    assert "is held by a process that takes no orders" in ran.err
+    assert "is held by process 1 on ?, which takes no orders (" in ran.err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

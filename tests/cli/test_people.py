@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
@@ -96,7 +97,7 @@ def test_a_run_without_a_terminal_leaves_the_question_and_says_how_to_answer(off
         in lines
     )
     assert f"boss is asked by clerk [question {question['id']}]" in lines
-    assert "answer with 'organism answer ID --send X'; 'organism inbox' lists the questions" in lines
+    assert "'organism inbox' shows what is asked, 'organism answer ID --send X' answers it" in lines
     assert "1 thread is paused; go on with it: organism resume" in lines
     assert question["payload"] == {"Trip": {"to": "Rome"}}
     assert question["xml"] == '<Trip xmlns="urn:organism:payloads"><to>Rome</to></Trip>'
@@ -114,6 +115,21 @@ def test_the_inbox_is_a_table_for_people(office: Desk) -> None:
     assert thread["outcome"] == "paused"
     office.organism("cancel", thread["thread"])
     assert office.organism("inbox") == type(ran)(0, "", "nobody is asked anything\n")
+
+
+def test_a_question_can_be_read_whole(office: Desk) -> None:
+    where = "a town so far away that no table has the room for all that would have to be said of it, nor of the way"
+    id_ = left(office, "--send", json.dumps({"Trip": {"to": where}}))
+    assert "nor of the way" not in office.organism("inbox").out
+    ran = office.organism("inbox", id_[:4])
+    head, name, *fields, last = ran.out.splitlines()
+    assert (head, name, last) == (f"clerk asks boss [question {id_}]", "Trip", "answers with: Granted or Denied")
+    assert " ".join(" ".join(fields).split()) == f"to: {where}"
+    ran = office.organism("inbox", id_, "--json")
+    assert [each["payload"] for each in ran.objects] == [{"Trip": {"to": where}}]
+    ran = office.organism("inbox", "no-such-question")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "there is no question 'no-such-question'; 'organism inbox' lists those that wait\n"
 
 
 def test_json_ends_with_the_thread_paused(office: Desk) -> None:
@@ -139,6 +155,32 @@ def test_what_was_answered_while_nobody_ran_is_gone_on_with(office: Desk, said: 
     assert thread["outcome"] == "unfinished"
     ran = office.organism("resume", "--json")
     assert (ran.code, ran.object["replies"][0]["payload"]) == (0, {"Told": {"text": told}})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome"),
+    [(("--send", '{"Granted": {"why": "sun"}}'), "completed"), (("--refuse", "rain"), "failed")],
+)
+def test_what_was_sent_to_a_person_ends_with_the_answer(office: Desk, arguments: tuple[str, ...], outcome: str) -> None:
+    id_ = left(office, "--to", "boss", "--send", "Rome")
+    thread, _, _ = id_.partition("/")
+    ran = office.organism("answer", id_, *arguments)
+    what = "refused" if outcome == "failed" else "answered"
+    told = f"question {id_} is {what}; thread {thread} has ended ({outcome}); 'organism show {thread}' tells how\n"
+    assert (ran.code, ran.out) == (0, told)
+    assert f"ended {outcome}" in office.organism("show", thread).out
+    assert "nothing to go on with" in office.organism("resume").err
+
+
+def test_a_run_that_goes_on_with_what_was_left_needs_nothing_to_send(office: Desk) -> None:
+    office.write("organism.yaml", FILE.partition("start:")[0])
+    assert office.organism("run").code == 2
+    office.organism("answer", left(office, "--to", "clerk", "--send", "Rome"), "--send", '{"Granted": {"why": "sun"}}')
+    ran = office.organism("run", "--resume", "--json")
+    assert (ran.code, ran.object["outcome"]) == (0, "completed")
+    ran = office.organism("run", "--resume", "--json")
+    assert (ran.code, ran.out) == (0, "")
+    assert "there is nothing to go on with" in ran.err
 
 
 def test_an_answer_comes_from_a_file_or_standard_input(office: Desk) -> None:
@@ -173,6 +215,7 @@ def test_what_is_no_answer_says_what_is_and_changes_nothing(office: Desk) -> Non
         assert ran.code == 2
         assert f"question {id_}: " in ran.err
         assert "'boss' answers with:\n  Granted: The boss's word.\n" in ran.err
+        assert '  - days (int)\n  as in {"Denied": {"reason": "...", "days": 0}}\n' in ran.err
     for arguments in ((), ("--send", "x", "--refuse", "y")):
         ran = office.organism("answer", id_, *arguments)
         assert (ran.code, ran.err) == (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
@@ -305,6 +306,92 @@ def test_usage_adds_up_by_anything(desk: Desk, by: str, rows: dict[str, tuple[in
     objects = desk.organism("usage", "--by", by, "--json").objects
     assert [each[by] for each in objects] == [None if name == "-" else name for name in rows if name != "all"]
     assert sum(each["usage"]["tokens"] for each in objects) == 150
+
+
+ACCOUNTS = """
+    organism: demo
+    accounts:
+      tenant: {tokens: 200, cost_usd: 0.5, window: total}
+      "tenant:idle": {messages: 7, window: day}
+      team: {model_calls: 3}
+      group: {window: day}
+    ceiling: {model_calls: 9, window: total}
+"""
+
+
+def under(*accounts: str) -> list[tuple[str, Fact]]:
+    """The record, with the thread that called its model under these accounts."""
+
+    def opened(fact: Fact) -> Fact:
+        steps = tuple(
+            evolve(step, accounts=accounts) if isinstance(step, ThreadOpened) and step.thread == "apple" else step
+            for step in fact.steps
+        )
+        fact = evolve(fact, accounts=accounts) if isinstance(fact, CallSettled) else fact
+        return evolve(fact, steps=steps)
+
+    return [(root, opened(fact)) for root, fact in record().facts]
+
+
+def test_usage_by_account_says_what_is_left_of_its_limits(desk: Desk) -> None:
+    desk.write("organism.yaml", ACCOUNTS)
+    journal = ("--journal", "sqlite:under.db")
+    written(desk.folder, "sqlite:under.db", under("group:g", "team:x", "tenant:a"))
+    ran = desk.organism("usage", "--by", "account", *journal)
+    assert (ran.code, ran.err) == (0, "")
+    _, _, *lines, note = ran.out.partition("\n\n")[2].splitlines()
+    assert [line.split() for line in lines] == [
+        ["team:x", "model_calls", "?", "3", "?", "run"],
+        ["tenant:a", "tokens", "150", "200", "50", "total"],
+        ["tenant:a", "cost_usd", "0.0002", "USD", "0.5", "USD", "0.4998", "USD", "total"],
+        ["tenant:idle", "messages", "0", "7", "7", "day"],
+        ["all", "model_calls", "1", "9", "8", "total"],
+    ]
+    assert note == "? is counted by the process that runs alone: a window of `run` begins with it"
+    rows = {each["account"]: each for each in desk.organism("usage", "--by", "account", "--json", *journal).objects}
+    assert set(rows) == {None, "group:g", "team:x", "tenant:a", "tenant:idle"}
+    assert rows["tenant:a"]["limits"] == {
+        "tokens": {"used": 150, "limit": 200, "left": 50},
+        "cost_usd": {"used": "0.0002", "limit": "0.5", "left": "0.4998"},
+    }
+    assert (rows["tenant:a"]["window"], rows["tenant:a"]["ends"]) == ("total", None)
+    assert rows["team:x"]["limits"] == {"model_calls": {"used": None, "limit": 3, "left": None}}
+    idle = rows["tenant:idle"]
+    assert (idle["window"], idle["usage"]["tokens"], idle["limits"]["messages"]["left"]) == ("day", 0, 7)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT00:00:00Z", idle["ends"])
+    assert rows["group:g"].keys() == rows[None].keys() == {"account", "usage"}
+    assert "limits" not in desk.organism("usage", "--by", "handler", "--json", *journal).out
+
+
+def test_what_is_left_is_of_the_window_of_now_whatever_since_says(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.write("organism.yaml", ACCOUNTS)
+    journal = ("--journal", "sqlite:under.db", "--json")
+    written(desk.folder, "sqlite:under.db", under("tenant:a"))
+
+    def left(*more: str) -> dict[str, Any]:
+        rows = desk.organism("usage", "--by", "account", *journal, *more).objects
+        found: dict[str, Any] = next(each for each in rows if each["account"] == "tenant:a")
+        return found
+
+    assert left("--since", "2999-01-01")["usage"]["tokens"] == 0
+    assert left("--since", "2999-01-01")["limits"]["tokens"]["left"] == 50
+    monkeypatch.setenv("ORGANISM_ACCOUNTS__TENANT__WINDOW", "hour")
+    monkeypatch.setenv("ORGANISM_ACCOUNTS__TENANT__TOKENS", "100")
+    assert left()["limits"]["tokens"] == {"used": 0, "limit": 100, "left": 100}
+
+
+def test_usage_by_account_does_without_a_file_and_says_where_it_cannot_be_read(desk: Desk) -> None:
+    written(desk.folder, "sqlite:under.db", under("tenant:a"))
+    those = ("usage", "--by", "account", "--journal", "sqlite:under.db")
+    plain = desk.organism(*those, "--file", "none.yaml")
+    assert (plain.code, plain.err) == (0, "")
+    desk.write("organism.yaml", ACCOUNTS.replace("200", "many"))
+    ran = desk.organism(*those)
+    assert (ran.code, ran.out) == (0, plain.out)
+    assert re.fullmatch(
+        r"note: no limits are told, for they cannot be read: organism.yaml:\d+:\d+ accounts.tenant.tokens: 'many' is no whole number.*\n",
+        ran.err,
+    )
 
 
 def test_usage_by_what_is_not_known_is_refused(desk: Desk) -> None:

@@ -181,22 +181,31 @@ def warning(**fields: Any) -> WarningRaised:
     [
         (
             {},
-            "reader: tokens critical, 1,830 of 2,000 used, 50 held, 20 left (about 1 call like the last), of the sub-thread",
+            "reader: tokens critical, 1,830 of 2,000 used, 50 held, 100 kept back, 20 left (about 1 call like the last), of the sub-thread",
+        ),
+        # Where nothing is left to work with, what was kept back may be used in part as well.
+        (
+            {"used": 1950, "held": 0, "remaining": 0, "calls_left": 0},
+            "reader: tokens critical, 1,950 of 2,000 used, 0 left (not one more call like the last), of the sub-thread",
         ),
         (
             {"to": None, "pending_for": "agent", "held": 0, "calls_left": None, "level": "runway"},
-            "agent: tokens runway, 1,830 of 2,000 used, 20 left, of the sub-thread",
+            "agent: tokens runway, 1,830 of 2,000 used, 150 kept back, 20 left, of the sub-thread",
         ),
         (
             {
                 "to": None, "unit": "cost_usd", "used": Decimal("0.75"), "held": Decimal(0), "limit": Decimal(1),
                 "remaining": Decimal("0.15"), "calls_left": 3, "scope": "organism",
             },
-            "boss: cost_usd critical, 0.75 USD of 1.00 USD used, 0.15 USD left (about 3 calls like the last), of the organism",
+            "boss: cost_usd critical, 0.75 USD of 1.00 USD used, 0.1 USD kept back, 0.15 USD left (about 3 calls like the last), of the organism",
         ),
         (
             {"unit": "seconds", "used": 7.5, "held": 0, "limit": 10.0, "remaining": 2.5, "calls_left": None},
             "reader: seconds critical, 7.5 s of 10.0 s used, 2.5 s left, of the sub-thread",
+        ),
+        (
+            {"scope": "account", "node": "account:tenant:acme", "held": 0, "remaining": 170, "calls_left": None},
+            "reader: tokens critical, 1,830 of 2,000 used, 170 left, of the account tenant:acme",
         ),
     ],
 )  # fmt: skip

@@ -255,7 +255,7 @@ def test_what_is_set_goes_over_the_file_the_last_one_wins(desk: Desk) -> None:
             ("--set", "journal=nowhere"),
             "imported\n--set journal: 'nowhere' is no journal; use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'\n",
         ),
-        (("gone.yaml",), "gone.yaml: there is no such file\n"),
+        (("gone.yaml",), "gone.yaml: there is no such file; 'organism init DIR' makes a project\n"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_runs(desk: Desk, arguments: tuple[str, ...], said: str) -> None:

@@ -127,6 +127,21 @@ def test_attempts_are_told_one_by_one() -> None:
     ]
 
 
+def test_what_has_no_price_is_not_said_to_cost_nothing() -> None:
+    lines = told([opened(), held(1), settled(1, Charge(input_tokens=9, output_tokens=5, unpriced=True))])
+    assert lines[1:] == ["  call 1 gets no answer [9 in, 5 out, price unknown, 2.50 s]"]
+
+
+@pytest.mark.parametrize(("error", "end"), [("boom x", ""), ("another", ": another"), (None, "")])
+def test_the_end_does_not_say_again_what_has_just_been_said(error: str | None, end: str) -> None:
+    failed = facts.Failed(at=1.0, thread="t", seq=1, handler="desk", failure=Failure("crashed", "boom x"))
+    ended = facts.Ended(
+        at=1.5, thread="t", kind="root", handler="desk", outcome="failed", unit=None, partial=None,
+        usage=Usage(seconds=1.5), own=Usage(), replies=(), warnings=(), labels={}, error=error, code="crashed", threads=(),
+    )  # fmt: skip
+    assert told([opened(), failed, ended]) == ["  desk fails: crashed: boom x", f"ended failed after 1.50 s{end}"]
+
+
 def test_a_call_that_was_out_when_its_process_ended_is_told_as_such() -> None:
     charge = Charge(input_tokens=9, output_tokens=5, estimated=True)
     lines = told(
@@ -149,16 +164,20 @@ def test_a_call_that_was_out_when_its_process_ended_is_told_as_such() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scope", "accounts", "said"),
+    ("scope", "account", "said"),
     [
-        ("account", ("tenant:a", "team:b"), "tokens of the account (tenant:a, team:b) would"),
-        ("thread", ("tenant:a",), "tokens of the thread would"),
+        ("account", "team:b", "tokens of the account team:b would"),
+        ("account", None, "tokens of the account (tenant:a, team:b) would"),  # as journals of before have it
+        ("thread", None, "tokens of the thread would"),
     ],
 )
-def test_a_refusal_names_the_accounts_that_it_may_be_of(scope: str, accounts: tuple[str, ...], said: str) -> None:
+def test_a_refusal_names_the_account_that_it_is_of_or_those_that_it_may_be_of(
+    scope: str, account: str | None, said: str
+) -> None:
     fact = facts.CallRefused(
-        at=1.0, thread="t", seq=1, handler="desk", unit="tokens", scope=scope, need=447, accounts=accounts
-    )
+        at=1.0, thread="t", seq=1, handler="desk", unit="tokens", scope=scope, need=447, account=account,
+        accounts=("tenant:a", "team:b"),
+    )  # fmt: skip
     assert told([opened(), fact]) == [f"  desk is refused: {said} not bear 447 more"]
 
 

@@ -12,13 +12,14 @@ from organism import (
     BudgetExhaustedError,
     ConfigurationError,
     Context,
+    HandlerFailedError,
     Organism,
     Reply,
     ThreadResult,
     Usage,
 )
 from organism.errors import RoutingError
-from organism.record.facts import CallHeld, ThreadOpened
+from organism.record.facts import CallHeld, CallRefused, ThreadOpened
 from organism.testing import running
 from tests.hard.budget_world import NO_GRACE, PROMPT, Done, Task, code, models, spend, spender
 
@@ -94,7 +95,7 @@ async def test_threads_of_one_tenant_never_pass_its_limit_and_others_are_undistu
     assert [level for level in said if level != "runway"] == ["critical", "final", "warning"]
 
 
-async def test_a_refusal_names_the_account_as_a_kind_and_when_its_window_ends() -> None:
+async def test_a_refusal_names_the_account_and_when_its_window_ends() -> None:
     refusals: list[BudgetExhaustedError] = []
 
     async def worker(task: Task, ctx: Context) -> Reply[Done]:
@@ -115,7 +116,49 @@ async def test_a_refusal_names_the_account_as_a_kind_and_when_its_window_ends() 
     [error] = refusals
     assert (error.unit, error.scope, error.used, error.limit, error.need) == ("tokens", "account", 600, 1000, 600)
     assert re.search(r"its hour ends \d{4}-\d\d-\d\d \d\d:00 UTC", str(error))
-    assert "acme" not in str(error)
+    assert error.account == "tenant:acme"
+    assert "tokens of the account tenant:acme: 600 used, 0 held, limit 1,000, needed 600" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "team", "account", "used"),
+    [
+        ({"tokens": 1000}, {"tokens": 5000}, "tenant:acme", 600),
+        ({"tokens": 5000}, {"tokens": 1000}, "team:x", 600),
+    ],
+)
+async def test_of_several_accounts_the_one_is_named_that_refuses(
+    tenant: dict[str, int], team: dict[str, int], account: str, used: int
+) -> None:
+    async def worker(task: Task, ctx: Context) -> None:
+        await spend(ctx, 600)
+        await spend(ctx, 600)
+
+    async def lead(task: Task, ctx: Context) -> Reply[Done]:
+        return Reply(await ctx.ask("worker", task, expect=Done))
+
+    async def boss(task: Task, ctx: Context) -> Reply[Done]:
+        try:
+            await ctx.ask("lead", task)
+        except HandlerFailedError as error:
+            heard.append(error)
+        return Reply(Done("done"))
+
+    heard: list[HandlerFailedError] = []
+    async with running(
+        handlers={
+            "worker": code(worker),
+            "lead": code(lead, peers=("worker",)),
+            "boss": code(boss, peers=("lead",)),
+        },
+        models=models(spender()),
+        accounts={"tenant": tenant, "team": team},
+    ) as organism:
+        await _result(organism, to="boss", accounts={"tenant": "acme", "team": "x"})
+        [refused] = organism.watch.of(CallRefused)
+    assert (refused.scope, refused.account) == ("account", account)
+    assert [(each.code, each.scope, each.account) for each in heard] == [("exhausted", "account", account)]
+    assert f"tokens of the account {account}: {used} used" in str(heard[0])
 
 
 async def test_a_thread_under_two_accounts_is_held_on_both_or_on_none() -> None:
@@ -215,6 +258,7 @@ async def test_an_accounts_messages_run_out_for_all_of_its_threads() -> None:
         with pytest.raises(BudgetExhaustedError) as refused:
             await organism.send("worker", Task("one too many"), accounts={"tenant": "acme"})
         assert (refused.value.unit, refused.value.scope, refused.value.used) == ("messages", "account", 3)
+        assert str(refused.value).startswith("messages of the account tenant:acme: 3 used")
         assert (await _result(organism, accounts={"tenant": "other"})).outcome == "completed"
 
 

@@ -342,7 +342,7 @@ async def test_in_memory_rows_are_there_while_the_thread_lives() -> None:
         organism.keep_history()
         handle = await organism.send("root", Task("x"))
         await handle.result()
-        with pytest.raises(NotRunningError, match="facts of live threads"):
+        with pytest.raises(NotRunningError, match=r"call keep_history\(\) before it begins"):
             await handle.calls()
     assert [row.tokens for row in seen] == [40]
 

@@ -265,7 +265,10 @@ async def test_nothing_of_an_answer_happens_where_one_part_may_not() -> None:
         ([Send("echo", Go()), None], "validation: 'root' answered with NoneType; a handler answers with None, Reply, Send or Forward"),
         ([Send("echo", Go()), Send(cast("Any", None), Go())], "routing: an address is the name of a handler, not None"),
         ([Send("echo", Go()), Send(cast("Any", ["echo"]), Go())], "routing: an address is the name of a handler, not ['echo']"),
-        (Go(), "validation: a handler answers with None, Reply, Send, Forward or several of them, not Go"),
+        (
+            Go(),
+            "validation: a handler answers with None, Reply, Send, Forward or several of them, not Go; write Reply(Go(...))",
+        ),
         ("done", "validation: a handler answers with None, Reply, Send, Forward or several of them, not str"),
         (True, "validation: a handler answers with None, Reply, Send, Forward or several of them, not bool"),
         ({"to": "echo"}, "validation: a handler answers with None, Reply, Send, Forward or several of them, not dict"),

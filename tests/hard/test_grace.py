@@ -77,19 +77,30 @@ async def test_ask_from_outside_gets_an_answer_made_on_grace() -> None:
         assert await organism.ask("writer", Task("go"), expect=Done) == Done("what I have")
 
 
-@pytest.mark.parametrize("whose", ["thread", "conversation"])
+@pytest.mark.parametrize("whose", ["thread", "conversation", "account tenant:acme", "organism"])
 async def test_an_answer_on_grace_comes_with_the_limit_that_made_it_the_last(whose: str) -> None:
     # What it has written is too long to be sent once more, and is cut from its last prompt.
     model = ScriptedModel(
         [asks("peer", text="word " * 3000, usage=(300, 3900)), replies("what I have", usage=(300, 20))]
     )
     handlers = {"writer": agent(peers=("peer",)), "peer": code(peer)}
-    limits: dict[str, Any] = {"budget": {"tokens": 100_000}, "conversation": {"tokens": 100_000}}
-    limits["budget" if whose == "thread" else whose] = {"tokens": 6000}
+    keys = {
+        "thread": "budget",
+        "conversation": "conversation",
+        "account tenant:acme": "accounts",
+        "organism": "ceiling",
+    }
+    limits: dict[str, Any] = {key: {"tokens": 100_000} for key in keys.values()}
+    limits[keys[whose]] = {"tokens": 6000}
+    limits["accounts"] = {"tenant": limits["accounts"]}
     async with running(handlers=handlers, models=models(model), **limits) as organism:
-        result = await outcome(organism, "writer", conversation="c")
+        result = await outcome(organism, "writer", conversation="c", accounts={"tenant": "acme"})
     assert (result.outcome, result.unit, result.reply) == ("exhausted", "tokens", Done("what I have"))
     assert result.error == f"answered on what was kept back: tokens of the {whose}: 4,200 used, limit 6,000"
+    (held,) = grace_calls(organism.watch.facts)
+    assert held.why is not None
+    # The fact of the call has it: whoever reads it later finds a limit that others share changed.
+    assert held.why.text == result.error
 
 
 async def test_a_grace_answer_in_plain_text_is_an_answer_where_one_text_is_asked_for() -> None:

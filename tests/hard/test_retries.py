@@ -194,6 +194,36 @@ async def test_nothing_of_the_failed_attempt_is_reused() -> None:
     assert keys[0][1] == keys[1][1]
 
 
+async def test_a_reply_that_comes_back_is_the_same_work_in_every_attempt() -> None:
+    keys: list[tuple[str, str]] = []
+
+    async def deep(message: Go, ctx: Context) -> Reply[Said]:
+        return Reply(Said("deep"))
+
+    async def middle(message: Go | Said, ctx: Context) -> Send[Go] | Reply[Said]:
+        if isinstance(message, Go):
+            return Send("deep", message)
+        keys.append((ctx.message_id, ctx.idempotency_key))
+        return Reply(message)
+
+    async def work(message: Go, ctx: Context) -> Reply[Said]:
+        answer = await ctx.ask("middle", message, expect=Said)
+        if len(keys) < 2:
+            raise ValueError("not now")
+        return Reply(answer)
+
+    handlers = {
+        "work": code(work, "middle", on_failure={"attempts": 2}),
+        "middle": code(middle, "deep"),
+        "deep": code(deep),
+    }
+    async with running(handlers=handlers) as organism:
+        assert await organism.ask("work", Go()) == Said("deep")
+    (first, key), (second, same) = keys
+    assert first != second
+    assert key == same
+
+
 async def test_the_same_work_has_the_same_key_however_deep_and_other_work_another() -> None:
     keys: dict[str, list[str]] = {}
 

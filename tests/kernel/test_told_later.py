@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, Charge, Claim
+from organism.budget.tree import Node
 from organism.errors import BudgetExhaustedError
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
@@ -15,7 +17,7 @@ from organism.kernel.notices import exhausted_payload, live
 from organism.message import Reply, Send
 from organism.primitives import BudgetWarning, HandlerFailed
 from organism.record import facts
-from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, Notices, OnFailure, Quota
+from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, Notices, OnFailure, Policy, Quota
 from organism.threads.frames import Thread
 from organism.threads.outcomes import Failure
 from tests.durable.cut_world import KeptWorld, Recovered
@@ -313,6 +315,23 @@ def test_what_the_handler_of_an_exhausted_thread_is_told_has_the_figures_of_whos
     assert told("seconds", "thread") == ("seconds", Decimal("9.5"), Decimal("9.5"), "thread", True, "why")
     assert told("seconds", "organism") == ("seconds", 0, 0, "organism", True, "why")
     assert told("depth", "thread") == ("depth", 0, 0, "thread", True, "why")
+
+
+def test_of_several_accounts_the_figures_are_of_the_one_whose_limit_it_was() -> None:
+    policy = Policy()
+    free = caps(Limits(), policy, keeps_back=False)
+    tenant = Node("account", free, policy, thread="account:tenant:acme")
+    team = Node("account", free, policy, thread="account:team:x")
+    tenant.used, team.used = [1] * 6, [2] * 6
+    node = Node("thread", free, policy, thread="t", above=(tenant, team))
+
+    def told(account: str | None) -> Any:
+        return exhausted_payload(
+            node, Failure("exhausted", "why", unit="tokens", scope="account", account=account)
+        ).used
+
+    assert (told("tenant:acme"), told("team:x")) == (1, 2)
+    assert told(None) == 1  # as journals of before have it
 
 
 def test_a_delivery_that_was_cancelled_and_has_stopped_is_dropped() -> None:

@@ -40,7 +40,7 @@ FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
     Dealings: frozenset({"ask", "more", "awaits", "clock_reads"}),
     Below: frozenset(),
     Troubles: frozenset(),
-    Outlay: frozenset(),
+    Outlay: frozenset({"refused"}),
     Ending: frozenset(),
     Frame: frozenset(),
     Ask: frozenset({"answer", "message"}),

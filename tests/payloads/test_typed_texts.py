@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from decimal import Decimal
+from enum import Enum
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.errors import InvalidPayloadError
-from organism.payloads import Limits, Vocabulary, payload
+from organism.payloads import Limits, Vocabulary, payload, takes_lines, takes_text
 
 
 @payload
@@ -22,6 +25,35 @@ class Note:
 class Price:
     amount: Decimal
     share: float = 0.0
+
+
+class Tone(Enum):
+    LOUD = "loud"
+
+
+@payload
+class Tree:
+    """A thing that may hold others of its kind."""
+
+    name: str
+    below: list[Tree]
+    named: dict[str, Tree]
+
+
+@payload
+class Everything:
+    yes: bool
+    count: int
+    share: float
+    when: datetime
+    data: bytes
+    tone: Tone
+    how: Literal[1, 2]
+    prices: list[Price]
+    tree: Tree
+    either: Note | Price
+    may: str | None
+    left: str = ""
 
 
 VOCABULARY = Vocabulary([Note, Price], limits=Limits(size=100))
@@ -61,3 +93,34 @@ def test_a_number_that_its_field_cannot_hold_is_refused_with_its_place() -> None
 def test_a_number_keeps_its_digits() -> None:
     price = VOCABULARY.decode_text('{"Price": {"amount": 0.10000000000000000000000001}}', [Price])
     assert price == Price(Decimal("0.10000000000000000000000001"))
+
+
+@pytest.mark.parametrize("cls", [Note, Price, Tree, Everything])
+def test_whoever_is_to_write_a_payload_is_shown_a_document_that_is_one(cls: type) -> None:
+    *_, last = takes_lines([cls])
+    shown = last.removeprefix("  as in ")
+    assert shown.startswith(f'{{"{cls.__name__}": ')
+    assert type(Vocabulary([cls, Note]).decode_text(shown, [cls])) is cls
+
+
+def test_the_document_has_what_must_be_there_and_no_more() -> None:
+    assert list(takes_lines([Price])) == [
+        "  Price",
+        "  - amount (Decimal)",
+        "  - share (float, 0.0 if left out)",
+        '  as in {"Price": {"amount": "0"}}',
+    ]
+
+
+def test_plain_text_is_taken_where_one_class_needs_one_text() -> None:
+    assert [takes_text(classes) for classes in ([Note], [Note, Price], [Price], [Note, Note], [])] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    with pytest.raises(
+        InvalidPayloadError, match="plain text cannot become Price: it does not take one text alone; write XML or JSON"
+    ):
+        VOCABULARY.decode_text("ten", [Price])

@@ -80,7 +80,8 @@ def test_a_text_that_could_be_several_payloads_or_none_is_refused() -> None:
     ):
         both.decode_text("hello", [Question, Note])
     with pytest.raises(
-        InvalidPayloadError, match=r"^plain text cannot become Answer: none of them takes .* write XML or JSON"
+        InvalidPayloadError,
+        match=r"^plain text cannot become Answer: it does not take one text alone; write XML or JSON",
     ):
         words.decode_text("hello", [Answer])
     with pytest.raises(InvalidPayloadError, match="cannot become no payload"):

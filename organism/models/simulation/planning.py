@@ -183,7 +183,7 @@ class Planner:
         fitting: dict[str, tuple[float, Record]] = {}
         for record in (*self._situation.records, *self._situation.given_records):
             called = reference_of(record.fields)
-            texts = [v for k, v in record.fields.items() if isinstance(v, str) and role_of(k) == "text"]
+            texts = [v for k, v in record.fields.items() if isinstance(v, str) and v.strip() and role_of(k) == "text"]
             ready = {"reference": bool(called), "text": bool(texts)}
             if not all(need.key in record.fields or (not exactly and ready[need.role]) for need, exactly in needs):
                 continue

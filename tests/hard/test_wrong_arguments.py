@@ -1,0 +1,78 @@
+"""What programs give that is nothing of the kind: it is said at once, by name and value, and nothing has happened then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from organism import ConfigurationError, Context, Reply, payload
+from organism.testing import running
+
+pytestmark = pytest.mark.anyio
+
+
+@payload
+class Text:
+    text: str
+
+
+async def echo(message: Text, ctx: Context) -> Reply[Text]:
+    """Says it again."""
+    return Reply(message)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"labels": ["arm"]}, r"labels are texts by name, as in \{'arm': 'blind'\}, not \['arm'\]"),
+        ({"labels": {"arm": 1}}, "labels are texts by name, not 'arm': 1"),
+        ({"accounts": "tenant"}, r"accounts are names by kind, as in \{'tenant': 'acme'\}, not 'tenant'"),
+        ({"accounts": {"tenant": 1}}, "accounts are names by kind, not 'tenant': 1"),
+    ],
+)
+async def test_labels_and_accounts_are_mappings_of_texts(keywords: Any, said: str) -> None:
+    async with running(handlers={"echo": {"code": echo}}, accounts={"tenant": {"tokens": 5}}) as organism:
+        with pytest.raises(TypeError, match=f"^{said}$"):
+            await organism.send("echo", Text("x"), **keywords)
+        assert organism.statistics().threads == 0
+
+
+async def test_an_account_of_no_kind_is_told_of_those_that_there_are() -> None:
+    accounts = {"tenant": {"tokens": 5}, "team:blue": {"tokens": 5}}
+    async with running(handlers={"echo": {"code": echo}}, accounts=accounts) as organism:
+        with pytest.raises(ConfigurationError, match=r"is configured; there is 'team:blue' or 'tenant'$"):
+            await organism.send("echo", Text("x"), accounts={"club": "chess"})
+
+
+@pytest.mark.parametrize("of", ["subscribe", "meter", "overhear"])
+async def test_a_callback_that_cannot_be_called_is_refused_at_once(of: str) -> None:
+    async with running(handlers={"echo": {"code": echo}}) as organism:
+        with pytest.raises(TypeError, match="a callback is a function of what it is told, not None"):
+            getattr(organism, of)(None)
+        assert await organism.ask("echo", Text("x")) == Text("x")
+
+
+async def test_a_question_is_answered_or_refused() -> None:
+    boss = {"description": "Decides.", "human": {"accepts": Text, "replies": Text}}
+    async with running(handlers={"boss": boss}) as organism:
+        thread = await organism.send("boss", Text("May I?"))
+        assert (await thread.result()).outcome == "paused"
+        (question,) = organism.inbox()
+        with pytest.raises(TypeError, match=f"question {question.id} is answered or refused, and not both"):
+            await organism.answer(question.id, Text("yes"), refuse="no")
+        assert organism.inbox() == (question,)
+        await organism.answer(question.id, Text("yes"))
+        assert (await thread.result()).reply == Text("yes")
+
+
+@pytest.mark.parametrize("timeout", ["5", float("nan"), [5]])
+async def test_the_timeout_of_an_ask_is_a_number_and_nothing_is_asked_else(timeout: Any) -> None:
+    async def asks(message: Text, ctx: Context) -> Reply[Text]:
+        with pytest.raises((TypeError, ValueError), match="timeout is a number of seconds, not "):
+            await ctx.ask("echo", message, timeout=timeout)
+        return Reply(Text(str(ctx.budget.messages.used)))
+
+    handlers = {"asks": {"code": asks, "description": "Asks.", "peers": ["echo"]}, "echo": {"code": echo}}
+    async with running(handlers=handlers) as organism:
+        assert await organism.ask("asks", Text("x")) == Text("1")
