@@ -1,4 +1,4 @@
-"""What other processes ask of the one that works on a journal: pause, resume, cancel, add budget, answer for a person (R24).
+"""What other processes ask of the one that works on a journal: pause, resume, cancel, add budget, answer for a person, prune (R24).
 
 The owner listens on a socket beside its journal; a request is a line of JSON, and so is what it says to it. Where nobody works on the
 journal, the same changes are written behind its threads, and whoever goes on with them finds them made.
