@@ -21,6 +21,7 @@ from organism.cli.journals import is_there, opened, place_of
 from organism.cli.live import LiveAnswer
 from organism.cli.logs import logging_to
 from organism.cli.people import People, waits
+from organism.cli.reading import facts_of
 from organism.cli.report import partial_text, problem_line, reply_text
 from organism.cli.running import Accounts, Options, accounts_of, teller, typed
 from organism.cli.sending import handler_of, payload_of
@@ -30,7 +31,7 @@ from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunning
 from organism.names import CONVERSATION
 from organism.organism import Organism
 from organism.payloads import encode_fields
-from organism.record.facts import Ended
+from organism.record.facts import Ended, ThreadOpened
 from organism.results import result_of
 from organism.settings import HandlerSettings
 
@@ -144,13 +145,9 @@ def _begun_with(settings: Settings, conversation: str, file: Path) -> str | None
     if settings.journal == "memory:" or not is_there(place_of(file, settings.journal).path):
         return None
     with opened(file, settings.journal) as journal:
-        if journal.root_of(f"{CONVERSATION}{conversation}") is None:
-            return None
-        for document in journal.documents(f"{CONVERSATION}{conversation}", kinds=("Accepted",)):
-            for step in document.get("steps", ()):
-                if step["step"] == "ThreadOpened" and step["owner"] is None:
-                    return str(step["handler"])
-    return None
+        begun = facts_of(journal.documents(f"{CONVERSATION}{conversation}", kinds=("Accepted",)))
+        steps = (step for fact in begun for step in fact.steps)
+        return next((step.handler for step in steps if isinstance(step, ThreadOpened) and step.owner is None), None)
 
 
 class _Chat:

@@ -55,18 +55,11 @@ def prune(
         until=None if before is None else moment("--before", before, now=datetime.now(UTC)),
         room=None if keep_size is None else _bytes(keep_size),
     )
-    pruned = _looked(file, journal, mark) if dry_run else _removed(file, journal, mark)
+    pruned = _here(file, journal, mark, dry_run=True) if dry_run else _removed(file, journal, mark)
     streams.result("\n".join(_said(pruned, dry_run=dry_run)))
     if mark.room is not None and pruned.stay_size > mark.room:
         streams.note(_too_large(pruned, mark.room))
     return 0
-
-
-def _looked(file: Path, journal: str | None, mark: Mark) -> Pruned:
-    with opened(file, journal) as found:
-        chains = found.chains()
-    going = chosen(chains, mark)
-    return outcome(going, set(chains).difference(going))
 
 
 def _removed(file: Path, journal: str | None, mark: Mark) -> Pruned:
@@ -74,16 +67,20 @@ def _removed(file: Path, journal: str | None, mark: Mark) -> Pruned:
     order = Order(do="prune", until=mark.until, room=mark.room)
     while True:
         try:
-            with opened(file, journal, readonly=False) as found:
-                chains = found.chains()
-                going = chosen(chains, mark)
-                for chain in going:
-                    found.remove(chain.root)
-            return outcome(going, set(chains).difference(going))
+            return _here(file, journal, mark)
         except JournalHeldError as held:
             done = asked(place_of(file, journal), order)
             if done is not None:
                 return _understood(done, held)
+
+
+def _here(file: Path, journal: str | None, mark: Mark, *, dry_run: bool = False) -> Pruned:
+    with opened(file, journal, readonly=dry_run) as found:
+        chains = found.chains()
+        going = chosen(chains, mark)
+        for chain in () if dry_run else going:
+            found.remove(chain.root)
+    return outcome(going, set(chains).difference(going))
 
 
 def _understood(done: Mapping[str, Any], held: JournalHeldError) -> Pruned:

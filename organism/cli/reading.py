@@ -13,9 +13,8 @@ from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
 from organism.journal.contract import Chain
-from organism.journal.standing import CONVERSATION
 from organism.journal.values import PlainPayload
-from organism.names import suggestion
+from organism.names import CONVERSATION, suggestion
 from organism.payloads import encode_json, encode_xml
 from organism.record import facts
 from organism.results import ThreadResult, result_of

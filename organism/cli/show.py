@@ -18,8 +18,7 @@ from organism.cli.tables import instant
 from organism.cli.text import one_line, wrapped
 from organism.errors import JournalError
 from organism.journal.prompts import requests
-from organism.journal.standing import CONVERSATION
-from organism.names import successor_of
+from organism.names import CONVERSATION, successor_of
 from organism.record import facts
 from organism.results import result_of
 

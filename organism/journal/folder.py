@@ -18,7 +18,8 @@ from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
 from organism.journal.presence import Presence, barred
 from organism.journal.room import make_folder
-from organism.journal.standing import CONVERSATION, Ledger, Standing
+from organism.journal.standing import Ledger, Standing
+from organism.names import CONVERSATION
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:

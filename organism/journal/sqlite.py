@@ -21,8 +21,9 @@ from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
 from organism.journal.sqlite_file import closed_on_failure, concerns_all, said, short
 from organism.journal.sqlite_flaws import SUMS, SqliteFlaws
 from organism.journal.sqlite_reader import blob, text_of
-from organism.journal.standing import CONVERSATION, Ledger, Standing
+from organism.journal.standing import Ledger, Standing
 from organism.journal.texts import marked_bytes, root_mark
+from organism.names import CONVERSATION
 from organism.record.facts import Forked
 
 if TYPE_CHECKING:

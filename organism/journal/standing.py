@@ -12,7 +12,7 @@ from attrs import fields
 
 from organism.budget.claims import MESSAGES, VECTOR
 from organism.journal.writers import json_text
-from organism.names import ACCOUNT
+from organism.names import ACCOUNT, CONVERSATION
 from organism.record import facts
 from organism.usage import Reached, Spending
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from organism.record.facts import Fact
 
-CONVERSATION: Final = "conversation:"
-"""How the ids of chains begin that hold a conversation: it lasts, and is over while none of its turns is open."""
 NO_MARKS: Final = "{}"
 """What is counted under nothing."""
 

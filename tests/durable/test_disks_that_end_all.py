@@ -11,6 +11,7 @@ from organism.errors import OrganismError
 from organism.journal import MemoryJournal
 from organism.pump.writer import Writer, in_place
 from organism.record.facts import Closed
+from organism.testing import FailAfter
 from tests.durable.test_failing_disk import Clients, goes_on, make
 from tests.hard.pump_world import Go
 
@@ -52,17 +53,9 @@ async def test_every_write_ends_the_process_once_in_turn(kind: str, tmp_path: Pa
     for number in range(1, 100)[half]:
         scene = make(tmp_path / f"{number}", "a", "b", journal=kind)
         organism = scene.organism()
-        writes = 0
-
-        def breaks() -> None:
-            nonlocal writes
-            writes += 1
-            if writes == number:  # noqa: B023 - called in this round
-                raise Gone
-
-        organism.breaks = breaks
+        disk = organism.breaks = FailAfter(number - 1, Gone())
         gone = await ends(scene, organism, Clients(scene))
-        assert writes <= number, "something was written behind the gap"
+        assert disk.made <= number, "something was written behind the gap"
         await goes_on(scene)
         if not gone:
             assert number > 8

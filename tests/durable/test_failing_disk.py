@@ -13,7 +13,7 @@ import pytest
 from organism import Context, Reply
 from organism.errors import JournalError
 from organism.journal import open_journal
-from organism.testing import Says, ScriptedModel
+from organism.testing import FailAfter, Says, ScriptedModel
 from tests.durable.mortal import Mortal, Scene, check_whole
 from tests.hard.budget_world import models
 from tests.hard.pump_world import Go, Said, code
@@ -157,17 +157,9 @@ async def test_every_write_fails_once_in_turn_and_nothing_is_damaged(kind: str, 
         scene = make(tmp_path / f"{number}", "a", "b", journal=kind)
         clients = Clients(scene)
         organism = scene.organism()
-        writes = 0
-
-        def breaks() -> None:
-            nonlocal writes
-            writes += 1
-            if writes == number:  # noqa: B023 - called in this round
-                raise FULL
-
-        organism.breaks = breaks
+        disk = organism.breaks = FailAfter(number - 1, FULL)
         await scene.live(organism, clients)
-        if writes < number:
+        if disk.made < number:
             break
         for heard in clients.heard.values():
             if isinstance(heard, JournalError):

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 5.0
 """Seconds in which a request must have come, and in which what is said to it must have been read."""
-_ANSWERED_IN: Final = {"prune": 3600.0}
-"""Seconds that a request waits for what is said to it, by what is asked."""
-_USUALLY_IN: Final = 60.0
-"""The same for others: the owner may be writing much to a slow disk."""
+_ANSWERED_IN: Final = 60.0
+"""Seconds that a request waits for what is said to it: the owner may be writing much to a slow disk."""
+_PRUNED_IN: Final = 3600.0
+"""The same where it is to remove threads."""
 
 
 async def tell(path: Path, order: Order) -> Mapping[str, Any]:
@@ -34,7 +34,7 @@ async def tell(path: Path, order: Order) -> Mapping[str, Any]:
     says nothing that can be understood, and ConnectionError where nobody listens there.
     """
     try:
-        with anyio.fail_after(_ANSWERED_IN.get(order.do, _USUALLY_IN)):
+        with anyio.fail_after(_PRUNED_IN if order.do == "prune" else _ANSWERED_IN):
             async with await anyio.connect_unix(path) as stream:
                 await stream.send(order.as_line())
                 answer = await _whole_line(stream)
