@@ -28,7 +28,8 @@ from attrs import define, field
 
 from organism import Context, Organism, Reply, payload
 from organism.budget.claims import Charge, Claim
-from organism.budget.tree import crossings, note_details, put_back
+from organism.budget.crossings import crossings
+from organism.budget.tree import note_details, put_back
 from organism.budget.waiting import Granted, Line, Waiter
 from organism.kernel import Kernel
 from organism.kernel.calls import CallFor

@@ -34,7 +34,8 @@ import anyio
 
 from organism import Context, Forward, Organism, Reply
 from organism.budget.claims import Charge, Claim
-from organism.budget.tree import crossings, note_details, put_back
+from organism.budget.crossings import crossings
+from organism.budget.tree import note_details, put_back
 from organism.budget.waiting import Granted, Line
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold

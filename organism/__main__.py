@@ -1,5 +1,5 @@
 """``python -m organism`` is ``organism``."""
 
-from organism.cli.main import main
+from organism.cli.entry import main
 
 main()

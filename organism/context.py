@@ -39,7 +39,8 @@ from organism.pump.memory import HandlerState, copied
 from organism.pump.threads import run_from_thread
 from organism.results import result_of
 from organism.settings import BudgetSettings, laid_over
-from organism.threads.frames import Ask, root_of
+from organism.threads.frames import Ask
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:

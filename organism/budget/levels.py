@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, get_args
 
-from organism.budget.caps import figure
-from organism.budget.claims import CALLS, COST, INPUT, OUTPUT, TOKENS, VECTOR, Crossing
+from organism.budget.claims import CALLS, COST, INPUT, OUTPUT, TOKENS
 from organism.settings import Level
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.budget.caps import Mark
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
 
 URGENCY: Final = ("warning", "critical", "runway", "final")
 """What warnings may have as their level, the most urgent last: a message for several of them carries that."""
@@ -34,18 +32,3 @@ def level_of(path: Sequence[Node]) -> Level | None:
 def has_reached(level: Level | None, at: Level) -> bool:
     """Whether ``level`` is ``at`` or beyond it."""
     return level is not None and _LEVELS.index(level) >= _LEVELS.index(at)
-
-
-def crossing(node: Node, unit: int, mark: Mark) -> Crossing:
-    """What is said of a crossing: live figures, as users read them."""
-    return Crossing(
-        unit=VECTOR[unit],
-        level=mark.level,
-        threshold=mark.threshold,
-        used=figure(unit, node.used[unit]),
-        held=figure(unit, node.held[unit]),
-        limit=figure(unit, node.caps.limit[unit]),
-        remaining=figure(unit, max(0, node.free(unit))),
-        scope=node.scope,
-        thread=node.thread,
-    )

@@ -9,7 +9,7 @@ from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, OUTPUT, TOKENS,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.budget.tree import Amount, Node
+    from organism.budget.node import Amount, Node
 
 
 class UnitView:

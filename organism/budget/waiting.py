@@ -15,7 +15,8 @@ from attrs import define, evolve
 
 from organism.budget.claims import Claim, Vector
 from organism.budget.crowd import Crowd, Measure, bears
-from organism.budget.tree import NOWHERE, Lack, Node, fits, lack, output_of, output_room, take
+from organism.budget.node import Node
+from organism.budget.tree import NOWHERE, Lack, fits, lack, output_of, output_room, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -328,7 +329,7 @@ def _cap(node: Node, unit: int, *, by_limit: bool) -> int:
 
 
 def _free(node: Node, unit: int, held: Sequence[int], *, by_limit: bool) -> int:
-    """As :meth:`Node.free <organism.budget.tree.Node.free>` would have it beside so much."""
+    """As :meth:`Node.free <organism.budget.node.Node.free>` would have it beside so much."""
     return _cap(node, unit, by_limit=by_limit) - node.used[unit] - held[unit]
 
 

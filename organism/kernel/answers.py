@@ -8,7 +8,8 @@ from attrs import define, frozen
 
 from organism.budget.caps import caps, figure
 from organism.budget.claims import MESSAGES, VECTOR
-from organism.budget.tree import Lack, Node, bears_depth, lack_of_one
+from organism.budget.node import Node
+from organism.budget.tree import Lack, bears_depth, lack_of_one
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.kernel.crowding import too_crowded, too_nested
 from organism.kernel.failures import failed_by, limited_by
@@ -17,7 +18,8 @@ from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
 from organism.settings import BudgetSettings
 from organism.threads.dependence import would_wait_for_ever
-from organism.threads.frames import Frame, Message, Thread, shared_by
+from organism.threads.frames import Frame, Message, Thread
+from organism.threads.lineage import shared_by
 from organism.threads.outcomes import Failure
 from organism.threads.routing import Misdirected, Route, check_address
 

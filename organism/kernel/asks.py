@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from organism.budget.tree import has_reached, lack_of_one
+from organism.budget.crossings import has_reached
+from organism.budget.tree import lack_of_one
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, too_many_messages
 from organism.kernel.carrying import open_at
 from organism.kernel.crowding import too_crowded
@@ -15,7 +16,7 @@ from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
 from organism.names import ORGANISM
 from organism.record import facts
 from organism.threads.dependence import is_below, unanswered
-from organism.threads.frames import descendants, root_of
+from organism.threads.lineage import descendants, root_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:

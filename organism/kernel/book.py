@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 from organism.kernel.outcome import final_of
-from organism.threads.frames import Conversation, chain_of
+from organism.threads.frames import Conversation
+from organism.threads.lineage import chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.kernel.state import State
     from organism.record.facts import Fact
     from organism.threads.frames import Thread

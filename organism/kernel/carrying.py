@@ -9,7 +9,8 @@ from organism.kernel.opening import open_thread
 from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.message import Send
 from organism.threads.dependence import unanswered
-from organism.threads.frames import Frame, Message, ThreadKind, shared_by
+from organism.threads.frames import Frame, Message, ThreadKind
+from organism.threads.lineage import shared_by
 from organism.threads.outcomes import Failure
 from organism.threads.routing import Route
 

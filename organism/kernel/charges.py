@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 from organism.budget.caps import figure
 from organism.budget.claims import CALLS, MESSAGES, TOKENS, VECTOR, Charge
-from organism.budget.tree import Node, note_details, put_back
+from organism.budget.tree import note_details, put_back
 from organism.kernel.outcome import amend, seal
 from organism.kernel.windows import path_of
-from organism.threads.frames import Thread, root_of
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from organism.budget.claims import Vector
+    from organism.budget.node import Node
     from organism.kernel.holds import Hold
     from organism.kernel.state import State
+    from organism.threads.frames import Thread
 
 
 def abandoned_charge(hold: Hold) -> Charge:

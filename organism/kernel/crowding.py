@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from organism.threads.frames import root_of
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.kernel.state import State
     from organism.threads.frames import Message
 

@@ -9,7 +9,7 @@ from organism.kernel.opening import open_thread
 from organism.names import ORGANISM
 from organism.payloads.primitives import DeadLetter
 from organism.record import facts
-from organism.threads.frames import root_of
+from organism.threads.lineage import root_of
 
 if TYPE_CHECKING:
     from organism.kernel.book import Book

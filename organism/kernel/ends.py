@@ -9,7 +9,7 @@ from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.failures import climb
 from organism.kernel.steps import ref_of
 from organism.record import facts
-from organism.threads.frames import descendants, root_of
+from organism.threads.lineage import descendants, root_of
 
 if TYPE_CHECKING:
     from organism.kernel.answers import Refusal

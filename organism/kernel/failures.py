@@ -9,7 +9,7 @@ from organism.names import ORGANISM
 from organism.payloads.primitives import HandlerFailed
 
 if TYPE_CHECKING:
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.threads.frames import Ask, Frame, Thread
     from organism.threads.outcomes import Failure
 

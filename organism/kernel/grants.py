@@ -20,14 +20,15 @@ from organism.kernel.times import running_time
 from organism.names import ORGANISM, suggestion
 from organism.record import facts
 from organism.settings import UNITS
-from organism.threads.frames import Thread, root_of
+from organism.threads.frames import Thread
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Outlay
 from organism.usage import PICO_PER_USD, Estimate, added, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.kernel.book import Book
     from organism.kernel.calls import Calls
     from organism.kernel.state import State

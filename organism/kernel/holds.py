@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from organism.budget.claims import Vector
-from organism.budget.tree import Node
+from organism.budget.node import Node
 from organism.threads.frames import Message, Thread
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.budget.tree import bears_one, charge_messages, has_reached
+from organism.budget.crossings import has_reached
+from organism.budget.tree import bears_one, charge_messages
 from organism.kernel.sendable import is_plain, whom_before
 from organism.kernel.steps import posted, ref
 from organism.kernel.warnings import note_crossings, post_notices

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.threads.frames import root_of
+from organism.threads.lineage import root_of
 
 if TYPE_CHECKING:
     from organism.threads.frames import Message, Thread

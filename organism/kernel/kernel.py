@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 from organism.budget.claims import MESSAGES
-from organism.budget.tree import bears_depth, has_reached
+from organism.budget.crossings import has_reached
+from organism.budget.tree import bears_depth
 from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
 from organism.kernel.answers import (
     Goal,
@@ -39,7 +40,7 @@ from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, po
 from organism.kernel.windows import roll_hint
 from organism.payloads.primitives import ALL as PRIMITIVES
 from organism.record import facts
-from organism.threads.frames import Thread, root_of
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 from organism.threads.routing import Misdirected, check_address, routes
 
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from organism.record.facts import Fact
     from organism.record.images import CutShort
     from organism.settings import BudgetSettings, Settings
-    from organism.threads.frames import Message
+    from organism.threads.frames import Message, Thread
     from organism.threads.outcomes import Warned
     from organism.threads.routing import Route
 

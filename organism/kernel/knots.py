@@ -14,13 +14,14 @@ from organism.budget.tree import Lack
 from organism.budget.waiting import lacking
 from organism.kernel.streams import held_by
 from organism.threads.dependence import is_below, needed_by, needed_in
-from organism.threads.frames import Message, descendants, pending
+from organism.threads.frames import Message, pending
+from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from organism.budget.claims import Vector
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.budget.waiting import Waiter
     from organism.kernel.holds import Hold
     from organism.kernel.state import State

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from organism.budget.caps import caps
-from organism.budget.tree import set_caps
+from organism.budget.node import set_caps
 from organism.kernel.conversations import turn_policy
 
 if TYPE_CHECKING:

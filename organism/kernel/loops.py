@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from organism.budget.claims import Crossing
 from organism.kernel.warnings import raise_crossing
-from organism.threads.frames import root_of
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:

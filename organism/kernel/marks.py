@@ -10,7 +10,7 @@ from organism.record.images import Nearest
 
 if TYPE_CHECKING:
     from organism.budget.claims import Vector
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.threads.frames import Thread
 
 

@@ -17,7 +17,7 @@ from organism.usage import written
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.threads.frames import Thread
     from organism.threads.outcomes import Failure, Warned
 

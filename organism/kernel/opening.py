@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from organism.budget.caps import caps
-from organism.budget.tree import Node
+from organism.budget.node import Node
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.conversations import join, turn_policy
 from organism.kernel.steps import ref

@@ -14,7 +14,7 @@ from organism.threads.outcomes import Outlay
 from organism.usage import usage_of
 
 if TYPE_CHECKING:
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.threads.frames import Thread
     from organism.threads.outcomes import Failure, Warned
     from organism.usage import Usage

@@ -9,7 +9,7 @@ from organism.kernel.later import put_back
 from organism.kernel.recall import note_clock
 from organism.kernel.steps import ref_of
 from organism.record import facts
-from organism.threads.frames import root_of
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 from organism.threads.restart import Attempt, again_at, draw_of, is_dead
 

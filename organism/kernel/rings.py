@@ -17,7 +17,8 @@ from organism.errors import OrganismError
 from organism.names import ORGANISM
 from organism.payloads import encode_xml
 from organism.record.images import RingImage
-from organism.threads.frames import Message, Thread, root_of
+from organism.threads.frames import Message, Thread
+from organism.threads.lineage import root_of
 
 if TYPE_CHECKING:
     from organism.settings import Loops

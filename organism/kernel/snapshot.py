@@ -13,7 +13,7 @@ from organism.threads.outcomes import Ending, Outlay, Troubles
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.kernel.state import State
     from organism.threads.frames import Conversation, Frame, Message, Thread
 

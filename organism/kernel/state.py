@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
-from organism.budget.tree import Node, charge_messages
+from organism.budget.tree import charge_messages
 from organism.budget.waiting import Line
 from organism.kernel.conversations import end_turn, pass_up
 from organism.kernel.failures import climb
@@ -26,7 +26,8 @@ from organism.names import CONVERSATION, ORGANISM
 from organism.record import facts
 from organism.settings import Policy
 from organism.threads.dependence import leaving, unanswered
-from organism.threads.frames import Ask, Conversation, Frame, Message, Thread, descendants, pending, root_of
+from organism.threads.frames import Ask, Conversation, Frame, Message, Thread, pending
+from organism.threads.lineage import descendants, root_of
 from organism.threads.outcomes import Failure, Memory
 from organism.threads.scheduling import Schedule
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from organism.budget.caps import Caps
+    from organism.budget.node import Node
     from organism.kernel.holds import Hold
     from organism.kernel.index import Index
     from organism.payloads.construction import Check

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from organism.budget.claims import Vector
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.kernel.holds import Hold
     from organism.threads.frames import Thread
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from organism.budget.claims import NOTHING, VECTOR, Crossing, Vector
-from organism.budget.levels import crossing
-from organism.budget.tree import Node, crossings, fire, has_reached, unfired
+from organism.budget.crossings import crossing, crossings, has_reached
+from organism.budget.node import Node, fire, unfired
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.conversations import wait_to_hear
 from organism.kernel.notices import calls_left, warning_payload
 from organism.kernel.steps import raised
 from organism.names import ORGANISM
 from organism.record import facts
-from organism.threads.frames import Thread, root_of
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Warned
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from organism.budget.caps import Mark
     from organism.kernel.state import State
-    from organism.threads.frames import Frame, Message
+    from organism.threads.frames import Frame, Message, Thread
 
 
 def note_crossings(

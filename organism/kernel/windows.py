@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.kernel.holds import Hold
 
 

@@ -150,11 +150,6 @@ def _packed(figures: Sequence[int]) -> int:
     return int.from_bytes(_LANES.pack(*figures), "little")
 
 
-def shares_of(profile: Profile) -> tuple[float, ...]:
-    """The shares in a profile, group by group."""
-    return tuple(share / ONE for share in _LANES.unpack(profile.to_bytes(_LANES.size, "little")))
-
-
 def _profile(counts: int) -> Profile:
     found = _LANES.unpack(counts.to_bytes(_LANES.size, "little"))
     size = sum(found) or 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, fields
 
 from organism.budget.caps import caps
-from organism.budget.tree import Node
+from organism.budget.node import Node
 from organism.config import budget as parse_budget
 from organism.config.grants import with_decider
 from organism.errors import ConfigurationError, NotRunningError, OrganismError

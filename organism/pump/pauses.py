@@ -9,7 +9,8 @@ import anyio
 
 from organism.kernel.outcome import record_of
 from organism.pump.meanwhile import Waiting
-from organism.threads.frames import Message, root_of
+from organism.threads.frames import Message
+from organism.threads.lineage import root_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

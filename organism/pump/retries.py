@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from organism.pump.waits import drained
-from organism.threads.frames import root_of
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 from organism.threads.restart import Circuit, counts
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.record.facts import Fact
     from organism.replay.script import Part, Question, Which
     from organism.settings import HandlerSettings, Settings

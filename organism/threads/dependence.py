@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.threads.frames import descendants, pending
+from organism.threads.frames import pending
+from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 from attrs import define
 
 from organism.names import CONVERSATION
-from organism.threads.outcomes import Ending, Failure, Memory, Outlay, Troubles, Warned
+from organism.threads.outcomes import Ending, Failure, LastCall, Memory, Outlay, Troubles, Warned
 from organism.threads.restart import Past
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.settings import BudgetSettings
     from organism.threads.restart import Attempt
     from organism.threads.routing import Route
@@ -224,13 +224,13 @@ class Ask:
 
 @final
 class Conversation:
-    """What lasts over several threads, its turns: limits, state, and the prompts that the next ones are told by (R6).
+    """What lasts over several threads, its turns: limits, state, and the calls that the next ones go on from (R6).
 
     ``turns`` are those that have not ended: the first one runs, the others wait. ``before`` is the conversation that it goes on from.
     """
 
     __slots__ = (
-        "accounts", "before", "budget", "calls", "id", "node", "prompts", "seconds", "state", "turns", "unheard",
+        "accounts", "asked", "before", "budget", "calls", "id", "node", "seconds", "state", "turns", "unheard",
     )  # fmt: skip
 
     def __init__(
@@ -242,7 +242,7 @@ class Conversation:
         self.budget = budget
         self.before = before
         self.state: dict[str, Memory] | None = None
-        self.prompts: dict[str, tuple[int, Any]] | None = None
+        self.asked: dict[str, LastCall] | None = None
         self.calls = 0
         """Holds so far, over all turns: they number its calls."""
         self.seconds = 0.0
@@ -271,9 +271,9 @@ class Thread:
     """One chain of handling: its budget, its frames by count, its mailboxes, and what it has come to so far."""
 
     __slots__ = (
-        "accounts", "below", "budget", "busy", "calls", "conversation", "ended_at", "ending", "final", "handler",
+        "accounts", "asked", "below", "budget", "busy", "calls", "conversation", "ended_at", "ending", "final", "handler",
         "head", "id", "in_ready", "kind", "labels", "letter", "more", "node", "open", "opened_at", "outlay", "owner",
-        "paused_at", "prompts", "replies", "seq", "state", "time_fired", "troubles", "undone", "waits_turn",
+        "paused_at", "replies", "seq", "state", "time_fired", "troubles", "undone", "waits_turn",
     )  # fmt: skip
 
     def __init__(
@@ -321,8 +321,8 @@ class Thread:
         self.state: dict[str, Memory] | None = None
         self.calls = 0
         """Holds so far, of a root thread with all below it: they number its calls."""
-        self.prompts: dict[str, tuple[int, Any]] | None = None
-        """The last call of each handler, and what it asked; kept while facts are recorded."""
+        self.asked: dict[str, LastCall] | None = None
+        """The last call of each handler; kept while facts are recorded."""
         # Most threads have nothing below them, no trouble and no calls, and end since all is done.
         self.below: Below | None = None
         self.troubles: Troubles | None = None
@@ -419,32 +419,7 @@ def pending(thread: Thread) -> Iterator[Message]:
         yield from holder.behind or ()
 
 
-def descendants(thread: Thread) -> Iterator[Thread]:
-    """The thread and its live sub-threads, all the way down."""
-    yield thread
-    for sub in (thread.subs or {}).values():
-        yield from descendants(sub)
-
-
-def shared_by(thread: Thread, handler: str) -> Thread | None:
-    """The live sub-thread that the calls of a thread to this handler share."""
-    return None if thread.below is None else (thread.below.shared or {}).get(handler)
-
-
-def root_of(thread: Thread) -> Thread:
-    """The root thread that a thread belongs to."""
-    while thread.owner is not None:
-        thread = thread.owner.thread
-    return thread
-
-
-def chain_of(thread: Thread) -> str:
-    """The chain that a thread is recorded in: that of its conversation, or of its root thread."""
-    root = root_of(thread)
-    return root.id if root.conversation is None else root.conversation.chain
-
-
 __all__ = [
     "IN_LINE", "MAILBOX", "PLACE", "Ask", "Below", "Conversation", "Dealings", "Frame", "Message", "Thread", "ThreadKind",
-    "chain_of", "descendants", "pending", "root_of", "shared_by",
+    "pending",
 ]  # fmt: skip

@@ -11,7 +11,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 from organism.threads.dependence import is_awaited
-from organism.threads.frames import IN_LINE, MAILBOX, PLACE, pending, root_of
+from organism.threads.frames import IN_LINE, MAILBOX, PLACE, pending
+from organism.threads.lineage import root_of
 from organism.threads.turns import Turns
 
 if TYPE_CHECKING:

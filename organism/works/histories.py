@@ -13,7 +13,7 @@ from organism.names import CONVERSATION
 from organism.record.calls import call_rows
 from organism.record.facts import Ended
 from organism.results import Event
-from organism.threads.frames import chain_of, root_of
+from organism.threads.lineage import chain_of, root_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from organism.errors import (
 from organism.kernel.failures import failed_by
 from organism.payloads import Vocabulary, flaw, takes_lines
 from organism.results import Question
-from organism.threads.frames import descendants, root_of
+from organism.threads.lineage import descendants, root_of
 from organism.threads.routing import answer_names, answers_to
 
 if TYPE_CHECKING:

@@ -8,7 +8,9 @@ from typing import Any
 
 from organism.budget.caps import Caps, caps
 from organism.budget.claims import NOTHING, Charge, Claim, Vector
-from organism.budget.tree import Node, crossings, fire, put_back, take
+from organism.budget.crossings import crossings
+from organism.budget.node import Node, fire
+from organism.budget.tree import put_back, take
 from organism.budget.waiting import Granted, Line, MustWait, TooMuch, Verdict, Waiter
 from organism.settings import UNITS, Grace, Limits, Policy
 

@@ -17,7 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from organism.budget.caps import caps
 from organism.budget.claims import CALLS, MESSAGES, NOTHING, VECTOR, Charge, Claim, Vector
-from organism.budget.tree import Node, charge_messages, crossings, fire, put_back, set_caps, unfired
+from organism.budget.crossings import crossings
+from organism.budget.node import Node, fire, set_caps, unfired
+from organism.budget.tree import charge_messages, put_back
 from organism.budget.waiting import Granted, Line, MustWait, TooMuch, Waiter
 from organism.settings import Grace, Limits, Policy
 from tests.budget.naive_budget import UNITS, Amounts, Naive, Purse, Wanting, nothing

@@ -10,21 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, OUTPUT, TOKENS, VECTOR, Charge, Claim
+from organism.budget.crossings import crossings
+from organism.budget.node import Node, fire, set_caps
 from organism.budget.tree import (
     Lack,
-    Node,
     bears_depth,
     bears_one,
     charge_messages,
-    crossings,
-    fire,
     lack,
     lack_of_one,
     note_details,
     output_of,
     output_room,
     put_back,
-    set_caps,
 )
 from organism.budget.waiting import Granted, Line, MustWait, TooMuch, decide
 from organism.settings import Grace

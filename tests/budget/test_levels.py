@@ -10,8 +10,9 @@ import pytest
 
 from organism.budget.caps import NO_LIMIT, caps, level_names
 from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, TOKENS, VECTOR
-from organism.budget.levels import crossing
-from organism.budget.tree import Node, charge_messages, crossings, fire, set_caps, unfired
+from organism.budget.crossings import crossing, crossings
+from organism.budget.node import Node, fire, set_caps, unfired
+from organism.budget.tree import charge_messages
 from organism.budget.view import BudgetView, Gauge
 from organism.settings import Grace, Limits, Policy
 from tests.budget.budget_tree import PLAIN, made, node, spend, thread, warning

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism.budget.claims import TOKENS, Charge, Claim, Vector
-from organism.budget.tree import Lack, set_caps
+from organism.budget.node import set_caps
+from organism.budget.tree import Lack
 from organism.budget.waiting import PATIENCE, Granted, Line, MustWait, TooMuch
 from organism.settings import Grace
 from tests.budget.budget_tree import (
@@ -32,7 +33,7 @@ from tests.budget.budget_tree import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
 
 
 # Who waits, and who goes

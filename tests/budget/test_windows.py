@@ -12,7 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from organism.budget.claims import CALLS, COST, MESSAGES, NOTHING, TOKENS, VECTOR, Charge, Vector
-from organism.budget.tree import Node, begin_with, crossings, fire, note_details, put_back, roll, take, unfired
+from organism.budget.crossings import crossings
+from organism.budget.node import Node, begin_with, fire, roll, unfired
+from organism.budget.tree import note_details, put_back, take
 from organism.budget.waiting import Line
 from organism.budget.windows import HOUR, Used, Window, used_in, window_of
 from organism.settings import WindowKind

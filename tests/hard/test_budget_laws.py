@@ -19,7 +19,7 @@ from tests.hard.budget_world import PROMPT, Done, Task, agent, code, models
 
 if TYPE_CHECKING:
     from organism import Organism
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.record.facts import Fact
 
 CODE = ("h0", "h1", "h2", "h3")

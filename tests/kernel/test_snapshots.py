@@ -18,7 +18,7 @@ from tests.kernel.kernel_world import World, handler, organism_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
 
 
 def _mark(node: Node) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, Charge, Claim
-from organism.budget.tree import Node
+from organism.budget.node import Node
 from organism.errors import BudgetExhaustedError
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold

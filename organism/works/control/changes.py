@@ -8,7 +8,8 @@ from organism.errors import ConfigurationError
 from organism.kernel.charges import abandoned_charge
 from organism.pump.handles import raised
 from organism.settings import UNITS
-from organism.threads.frames import Conversation, root_of
+from organism.threads.frames import Conversation
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 from organism.works import inbox
 from organism.works.dead import GO_ON

@@ -14,7 +14,7 @@ from organism.errors import ConfigurationError, JournalError, OrganismError
 from organism.journal import place_of, socket_path
 from organism.journal.pruning import Mark
 from organism.names import CONVERSATION
-from organism.threads.frames import root_of
+from organism.threads.lineage import root_of
 from organism.works import dead, inbox
 from organism.works.control.changes import REASON, more, named, raised_to, sub_thread, too_late, written_down
 from organism.works.control.lines import PATIENCE, line_of
