@@ -260,10 +260,10 @@ def document(accounting: str, calls: int, provider: Provider, dice: random.Rando
         "models": {"default": {"retries": 0, "backends": [{**backend, "price": {"input": "1", "output": "2"}}]}},
         "budget": {"tokens": int(own * 5), "accounting": accounting, "messages": None, "grace": grace},
         "accounts": {
-            name: {"tokens": int(whole / ACCOUNTS * part), "window": "day"}
+            name: {"tokens": int(whole / ACCOUNTS * part), "window": "total"}
             for name, part in {"tenant": 0.95, "tenant:t0": 0.6, "tenant:t1": 0.4}.items()
         },
-        "ceiling": {"tokens": int(whole * (0.7 if accounting == "strict" else 0.9)), "window": "day"},
+        "ceiling": {"tokens": int(whole * (0.7 if accounting == "strict" else 0.9)), "window": "total"},
         "max_handlers": 10**6,
         "journal": f"sqlite:{folder / 'soak.db'}",
         "durability": "normal",

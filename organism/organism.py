@@ -32,6 +32,7 @@ from organism.models.windows import look_up_all
 from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.bare import BareThread, bare
+from organism.pump.clock import Clock
 from organism.pump.register import Register
 from organism.results import Statistics
 from organism.usage import sums_by
@@ -123,16 +124,15 @@ class Organism:
         """Starts the pump in the background of the running event loop. Any task may close it again."""
         if self._works is not None:
             raise NotRunningError(f"organism '{self.settings.name}' was started already; make a new one to start again")
-        loop_clock = runtime.clock()
-        offset = time.time() - loop_clock()
-        self._now = lambda: offset + loop_clock()
+        clock = Clock(runtime.clock(), wall=time.time, steady=time.monotonic)
+        self._now = clock.now
         environ = dict(os.environ)
         if problems := check_backends(self.settings.models, environ=environ):
             raise ConfigurationError(problems)
         look_up_all(self.settings.models, self._wall())
         variables = copy_context()
         variables.run(_inside.set, self)
-        works = self._assembled(environ, variables)
+        works = self._assembled(environ, variables, clock)
         await works.open()
         self._works = works
         self._listen()
@@ -142,7 +142,7 @@ class Organism:
             await self.close()  # whoever was cancelled here has nothing that would close it
             raise
 
-    def _assembled(self, environ: Mapping[str, str], variables: Context) -> Works:
+    def _assembled(self, environ: Mapping[str, str], variables: Context, clock: Clock) -> Works:
         return self._parts(
             self.settings,
             self.kernel,
@@ -152,7 +152,7 @@ class Organism:
             environ=environ,
             variables=variables,
             dice=self._random,
-            now=self._now,
+            clock=clock,
             new_id=self._new_id,
         )
 
@@ -364,7 +364,7 @@ class Organism:
         settings = works.ingress.budget(budget)
         under = config.account_names(accounts, self.settings)
         labels_of = checked_labels(labels)
-        thread = self.kernel.open_bare(self._new_id(), settings, labels_of, self._now(), accounts=under)
+        thread = self.kernel.open_bare(self._new_id(), settings, labels_of, works.pump.look(), accounts=under)
         async with bare(works.pump, thread, works.ingress.handle(thread)) as opened:
             yield opened
 

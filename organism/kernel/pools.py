@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from organism.budget.caps import Mark, caps, figure
 from organism.budget.claims import NOTHING, VECTOR
-from organism.budget.tree import Node, aim, begin_with, fire, roll
+from organism.budget.node import Node, aim, begin_with, fire, roll
 from organism.budget.windows import HOUR, Used, Window, used_in, window_of
-from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, ORGANISM
 from organism.settings import Quota
 
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
 
     from organism.budget.claims import Vector
     from organism.kernel.holds import Hold
-    from organism.settings import Policy, Settings
+    from organism.settings import Policy, Settings, WindowKind
     from organism.usage import Reached, Spending
 
 SCOPE: Final = "account"
 
 
 class Spent(NamedTuple):
-    """What a node has spent, and which of its levels and runways have fired; as :class:`~organism.budget.tree.Node` has them."""
+    """What a node has spent, and which of its levels and runways have fired; as :class:`~organism.budget.node.Node` has them."""
 
     used: list[int]
     own: list[int]
@@ -51,8 +50,13 @@ class Pools(dict[str, Node]):
         self._quotas = settings.accounts
         self._now = 0.0
         self._spent_before: dict[str, tuple[Window, Used]] = {}
+        self._spent_ahead: dict[str, tuple[Spending, ...]] = {}
+        """What earlier processes spent in windows that are still to come: their clock was ahead."""
         self._reached: dict[str, list[tuple[int, Reached]]] = {}
-        self._expected: dict[str, list[tuple[Node, Window, Vector]]] = {}
+        self._expected: dict[str, tuple[tuple[str, float, Vector], ...]] = {}
+        """By chain: the node, the instant and the amounts of each call that was left under way."""
+        self._expecting: dict[str, dict[str, None]] = {}
+        """The chains of those calls, by node."""
         window = window_of(settings.ceiling.window, self._now)
         self.root = Node(ORGANISM, caps(settings.ceiling.limits, policy, keeps_back=False), policy, window=window)
         self[""] = self.root
@@ -68,14 +72,20 @@ class Pools(dict[str, Node]):
                 self._reached.setdefault(each.reached.node, []).append((each.hour, each.reached))
             for name in each.accounts:
                 by_account.setdefault(name, []).append(each)
-        window = window_of(settings.ceiling.window, at)
-        self._spent_before[""] = (window, used_in(window, spendings))
+        self._know("", settings.ceiling.window, spendings)
         self._take_up(self.root)
         for name, rows in by_account.items():
             quota = quota_of(self._quotas, name)
             if quota is not None:
-                window = window_of(quota.window, at)
-                self._spent_before[f"{ACCOUNT}{name}"] = (window, used_in(window, rows))
+                self._know(f"{ACCOUNT}{name}", quota.window, rows)
+
+    def _know(self, name: str, kind: WindowKind, rows: Sequence[Spending]) -> None:
+        """Keeps of a node what was spent in its window before, and in later ones."""
+        window = window_of(kind, self._now)
+        self._spent_before[name] = (window, used_in(window, rows))
+        ahead = tuple(each for each in rows if each.hour * HOUR >= window.ends)
+        if ahead:
+            self._spent_ahead[name] = ahead
 
     @property
     def are_limited(self) -> bool:
@@ -87,18 +97,20 @@ class Pools(dict[str, Node]):
         until then nobody else may spend that.
         """
         self.expect_no_more(chain)
-        for hold in holds:
-            for node in path_of(hold):
-                if node.window is not None:
-                    here = self.account(node.thread.removeprefix(ACCOUNT), self._now) if node.thread else self.root
-                    if here.window == node.window:
-                        self._expected.setdefault(chain, []).append((here, node.window, hold.need))
-                        _count(here, hold.need, 1)
+        expected = tuple((node.thread, hold.held_at, hold.need) for hold in holds for node in hold.path if node.window)
+        for name, at, need in expected:
+            node = self.account(name.removeprefix(ACCOUNT), self._now) if name else self.root
+            if at in _window(node):
+                _count(node, need, 1)
+            self._expecting.setdefault(name, {})[chain] = None
+        self._expected[chain] = expected
 
     def expect_no_more(self, chain: str) -> None:
         """The calls of a chain are charged by whoever has it now."""
-        for node, window, need in self._expected.pop(chain, ()):
-            if node.window == window:
+        for name, at, need in self._expected.pop(chain, ()):
+            self._expecting[name].pop(chain, None)
+            node = self.get(name)
+            if node is not None and at in _window(node):
                 _count(node, need, -1)
 
     def come_to(self, at: float) -> None:
@@ -176,10 +188,17 @@ class Pools(dict[str, Node]):
     def _take_up(self, node: Node, *, always: bool = False) -> None:
         """A node whose window has begun counts what earlier processes spent in it."""
         window, used = self._spent_before.get(node.thread, (None, None))
+        if window != node.window and node.thread in self._spent_ahead:
+            used = used_in(_window(node), self._spent_ahead[node.thread])
+            window = node.window
         if used is not None and window == node.window:
             begin_with(node, used.amounts, used.details, estimated=used.estimated)
         elif always:
             begin_with(node, NOTHING)
+        for chain in self._expecting.get(node.thread, ()):
+            for name, at, need in self._expected[chain]:
+                if name == node.thread and at in _window(node):
+                    _count(node, need, 1)
         for hour, reached in self._reached.get(node.thread, ()):
             unit = VECTOR.index(reached.unit)
             counts = _window(node).kind != "run" and hour * HOUR in _window(node)

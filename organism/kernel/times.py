@@ -15,7 +15,7 @@ from organism.threads.outcomes import Failure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.kernel.book import Book
     from organism.kernel.ends import Ends
     from organism.kernel.state import State
@@ -35,6 +35,17 @@ class Times:
     def start(self, at: float) -> None:
         """The organism runs from now on; its ceiling's seconds count from here."""
         self._started = at
+
+    def leap(self, since: float, at: float) -> None:
+        """The clock has leapt: the machine slept, or its clock was set. What lies between is nobody's running time."""
+        self._started += at - since
+        state = self._state
+        for root in state.roots:
+            if root.paused_at is None and root not in state.inbox.resting:
+                self._book.begin(at)
+                state.resume(root, since)
+                self._book.write(facts.Resumed, root, since=since)
+                state.inbox.stir(root)
 
     def due(self, thread: Thread) -> float | None:
         """When :meth:`reach` is to be called for a thread next."""

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from organism.pump.timers import Timer, Timers
-from organism.threads.frames import descendants
+from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from organism.kernel import Kernel
+    from organism.pump.clock import Clock
     from organism.threads.frames import Thread
 
 LAST_SECONDS: Final = 10.0
@@ -28,10 +29,10 @@ class Deadlines:
     for the first of them. Those that become due before the last in line have timers of their own.
     """
 
-    def __init__(self, kernel: Kernel, now: Callable[[], float], carry_out: Callable[[], None]) -> None:
+    def __init__(self, kernel: Kernel, clock: Clock, carry_out: Callable[[], None]) -> None:
         self.timers = Timers(self._moved)
         self._kernel = kernel
-        self._now = now
+        self._now, self._look = clock.now, clock.look
         self._carry_out = carry_out
         self._line: dict[Thread, float] = {}
         """When each becomes due; the first is the nearest."""
@@ -40,6 +41,8 @@ class Deadlines:
         self._first: Timer | None = None
         """Comes when the first in line is due, or one that has left the line was; there is none where nobody stands there."""
         self._of_threads: dict[Thread, Timer] = {}
+        self._roll: tuple[float, Timer] | None = None
+        """Comes when a window is over, since the last call that had to wait."""
         self._alarm: anyio.Event | None = None
 
     def __len__(self) -> int:
@@ -98,10 +101,31 @@ class Deadlines:
         if at is not None:
             self.timers.add(at, self._ceiling_reached)
 
+    def watch_windows(self) -> None:
+        """Sees that calls that wait are tried as soon as a window is over: what others hold from it is no hindrance any more."""
+        at = self._kernel.state.pools.rolls_at
+        if at == math.inf or (self._roll is not None and self._roll[0] <= at):
+            return
+        if self._roll is not None:
+            self.timers.cancel(self._roll[1])
+        self._roll = at, self.timers.add(at, self._rolled)
+
+    def _rolled(self) -> None:
+        self._roll = None
+        self._kernel.calls.come_to(self._now())
+        if self._kernel.state.line:
+            self.watch_windows()
+        self._carry_out()
+
+    def leap(self) -> None:
+        """The clock has leapt: what comes next comes sooner."""
+        self._carry_out()
+        self._moved()
+
     async def keep(self) -> None:
         """Calls what is due, for as long as it is not cancelled."""
         while True:
-            for call in self.timers.due(self._now()):
+            for call in self.timers.due(self._look()):
                 call()
             at = self.timers.next()
             self._alarm = anyio.Event()

@@ -125,9 +125,21 @@ class Delivery:
             if self._patience is None:
                 self.wait_for_end()
 
+    def leap(self, seconds: float) -> None:
+        """The clock has leapt so far: it has not run meanwhile. Its timers may come too early now, and are set again then."""
+        self.started += seconds
+        if self._deadline is not None:
+            self._deadline += seconds
+        if self._patience is not None:
+            self._host.timers.cancel(self._patience)
+            self._be_patient()
+
     def wait_for_end(self) -> None:
         """Gives it some time to end, once more."""
         self.waited += 1
+        self._be_patient()
+
+    def _be_patient(self) -> None:
         self._patience = self._host.timers.add(self._host.now() + PATIENCE, lambda: self._host.leave_behind(self))
 
     @property

@@ -20,7 +20,8 @@ from organism.pump.stepper import Stepper
 from organism.pump.threads import Threads
 from organism.pump.waits import Waits
 from organism.pump.workers import Workers
-from organism.threads.frames import Message, Thread, chain_of
+from organism.threads.frames import Message, Thread
+from organism.threads.lineage import chain_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from organism.errors import JournalError
     from organism.kernel import Kernel
     from organism.models.router import Router
+    from organism.pump.clock import Clock
     from organism.pump.delivery import Delivery
     from organism.pump.hooking import Hooks
     from organism.pump.past import Histories
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Pump:
-    """Carries out what ``kernel`` decides. ``now`` is the organism's clock, ``variables`` what every delivery starts with a copy
+    """Carries out what ``kernel`` decides. ``clock`` is the organism's, ``variables`` what every delivery starts with a copy
     of, ``contexts`` are by handler what makes what it sees.
 
     ``on_end`` is told of every thread that ended, ``on_lost`` of one whose end could not be written, ``on_rest``
@@ -53,7 +55,7 @@ class Pump:
         handlers: Mapping[str, HandlerSettings],
         router: Router,
         *,
-        now: Callable[[], float],
+        clock: Clock,
         variables: contextvars.Context,
         contexts: Mapping[str, Callable[[Any, Delivery], Any]],
         on_end: Callable[[Thread], None],
@@ -67,13 +69,14 @@ class Pump:
         self.kernel = kernel
         self.handlers = handlers
         self.router = router
-        self.now = now
+        self.now, self.look = clock.now, clock.look
+        clock.leapt = self._leapt
         self.event, self.heed = runtime.event, runtime.heed()
         """The event loop's own, for handles: a file is checked without loading one."""
         self._orders = Orders(self)
         self.carry_out = self._orders.carry_out
         """Does what the kernel has asked for, and sees that a worker is there for what is ready."""
-        self.deadlines = Deadlines(kernel, now, self.carry_out)
+        self.deadlines = Deadlines(kernel, clock, self.carry_out)
         self.timers = self.deadlines.timers
         self.on_end, self.on_lost = on_end, on_lost
         self.histories = histories
@@ -169,6 +172,13 @@ class Pump:
         """Waits until all that was recorded so far is durable. Raises JournalError where one of the threads could not be written."""
         if self.writer is not None:
             await self.writer.settled(*map(chain_of, threads))
+
+    def _leapt(self, since: float, at: float) -> None:
+        """What lies between two instants has passed for nobody."""
+        for delivery in self.running.values():
+            delivery.leap(at - since)
+        self.kernel.times.leap(since, at)
+        self.deadlines.leap()
 
     def release(self) -> None:
         """More is durable: what waited for it goes on."""

@@ -41,6 +41,7 @@ class Host(DeliveryHost, Protocol):
     aside: Aside
     running: dict[Message, Delivery]
     hooks: Hooks | None
+    look: Callable[[], float]
 
     @property
     def stopped(self) -> bool:
@@ -63,7 +64,7 @@ class Stepper:
         self._handlers = pump.handlers
         self._retries, self._circuits = pump.retries, pump.retries.circuits
         self._running = pump.running
-        self._now = pump.now
+        self._now, self._look = pump.now, pump.look
         self._carry_out = pump.carry_out
         self._aside = pump.aside
         self._hooks = pump.hooks
@@ -115,7 +116,7 @@ class Stepper:
 
     def look(self) -> None:
         """Looks at the clock: a worker has waited."""
-        self._at = self._now()
+        self._at = self._look()
 
     def begin_slice(self) -> None:
         """Deliveries may follow one another for a while from now on."""

@@ -200,8 +200,8 @@ class Paused(Fact):
 @quick
 @frozen(kw_only=True)
 class Resumed(Fact):
-    """A thread goes on that was paused, or that its process left unfinished. What passed after ``since`` does not count as running
-    time.
+    """A thread goes on that was paused, that its process left unfinished, or whose machine slept (or found its clock set forward). What
+    passed after ``since`` does not count as running time.
 
     ``crashed``: its process had ended; deliveries that were under way are run again.
     """

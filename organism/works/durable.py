@@ -15,6 +15,7 @@ from organism.functions import FunctionCall, FunctionResult
 from organism.journal import Journal, Lock, open_journal, place_of
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
+from organism.journal.standing import opens_nothing
 from organism.kernel import Kernel, recovery
 from organism.kernel.fold import Fold
 from organism.loader import payloads_beside
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from organism.journal.secrets import Marked
     from organism.kernel.holds import Hold
     from organism.record.facts import Buried, Ended, Fact
+    from organism.record.images import Report
     from organism.settings import Settings
     from organism.threads.frames import Thread
     from organism.usage import Spending
@@ -47,7 +49,9 @@ class Offload(Protocol):
 
 
 class Durable:
-    """The journal on a disk of one running organism. ``now`` is the organism's clock; what is ``marked`` is not written."""
+    """The journal on a disk of one running organism. ``now`` is the organism's clock; what is ``marked`` is not written. ``recall`` is told
+    what backends had reported for the calls of what is taken up.
+    """
 
     def __init__(
         self,
@@ -55,8 +59,10 @@ class Durable:
         kernel: Kernel,
         *,
         now: Callable[[], float],
+        catch_up: Callable[[float], None] = lambda _: None,
         offload: Offload,
         hand_over: HandOver,
+        recall: Callable[[Report], None] = lambda _: None,
         marked: Marked | None = None,
     ) -> None:
         self._marked = marked
@@ -66,8 +72,10 @@ class Durable:
         self.settings = settings
         self._kernel = kernel
         self._now = now
+        self._catch_up = catch_up
         self._offload = offload
         self._hand_over = hand_over
+        self._recall = recall
         since = datetime.fromtimestamp(now(), UTC)
         identity = {"pid": str(os.getpid()), "host": platform.node(), "organism": settings.name}
         self._lock = Lock(place, {**identity, "since": f"{since:%Y-%m-%dT%H:%M:%SZ}"})
@@ -132,6 +140,18 @@ class Durable:
                 found[each.root] = tuple(state.holds.values())
         return found
 
+    def _sound(self, journal: Journal, chain: str) -> tuple[Fact, ...]:
+        """The facts of a chain, as far as they must be known, each of which follows from those before it; raises JournalError.
+
+        One that does not would leave half of a thread behind in the live state. Here, in the disk's thread, nobody waits for the look.
+        """
+        record = tuple(journal.recall(chain))
+        odd = opens_nothing(record[0]) if record else None
+        if odd is not None:
+            raise JournalError(f"thread {chain!r:.80}: {odd}")
+        self._apart(record)
+        return record
+
     def _apart(self, record: Iterable[Fact]) -> Kernel:
         """A kernel that holds what this record tells, and nothing else."""
         kernel = Kernel(self.settings)
@@ -161,11 +181,16 @@ class Durable:
             await writer.flush()
         record = self._ahead.pop(chain, None)
         if record is None:
-            record = await self._offload(lambda: tuple(journal.recall(chain)))
+            record = await self._offload(lambda: self._sound(journal, chain))
+        last = max((fact.at for fact in record), default=0.0)
         # What this process could not write stood still since its last entry.
-        since = self._since if self._left.pop(chain, None) else max((fact.at for fact in record), default=0.0)
+        since = self._since if self._left.pop(chain, None) else last
+        self._catch_up(last)
         writer.thaw(chain)
-        return recovery.recover(self._kernel, chain, record, self._now(), since=since)
+        threads = recovery.recover(self._kernel, chain, record, now := self._now(), since=min(since, now))
+        for report in recovery.reports(self._kernel, chain):
+            self._recall(report)
+        return threads
 
     async def read_ahead(self, chain: str) -> None:
         """Reads the records of this chain, which was left, and of some behind it: for whoever takes up one after the other."""
@@ -178,7 +203,7 @@ class Durable:
             found: dict[str, tuple[Fact, ...]] = {}
             for each in following:
                 with suppress(JournalError):  # said when that one is taken up
-                    found[each] = tuple(journal.recall(each))
+                    found[each] = self._sound(journal, each)
             return found
 
         self._ahead = await self._offload(read)

@@ -142,7 +142,7 @@ class Ingress:
         pump, id_ = self._pump, self._new_id() if id_ is None else checked_id(id_)
         try:
             thread = pump.kernel.accept(
-                id_, to, payload, budget, labels, pump.now(), turn_of=turn_of, accounts=accounts
+                id_, to, payload, budget, labels, pump.look(), turn_of=turn_of, accounts=accounts
             )
         except BudgetExhaustedError as refused:
             following = None if turn_of is None else self._conversations.rotated(turn_of, refused)

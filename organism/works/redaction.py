@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from organism.models.hiding import Hiding
 
 _OURS: Final = (
-    "organism", "organism.agent", "organism.budget", "organism.handlers", "organism.hooks", "organism.journal", "organism.models",
+    "organism", "organism.agent", "organism.budget", "organism.clock", "organism.handlers", "organism.hooks", "organism.journal", "organism.models",
     "organism.threads",
 )  # fmt: skip
 _THEIRS: Final = (

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from organism.errors import JournalError
     from organism.kernel import Kernel
     from organism.models.router import Dice
+    from organism.pump.clock import Clock
     from organism.pump.register import Register
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings, Settings
@@ -55,7 +56,7 @@ _LOOK: Final = 0.05
 class Works:
     """The router, the pump with what keeps it running, the way in, and the journal of one organism while it runs.
 
-    ``now`` is the organism's clock (seconds since 1970), ``new_id`` names threads, ``dice`` spreads retries, and ``variables`` are the
+    ``clock`` is the organism's, ``new_id`` names threads, ``dice`` spreads retries, and ``variables`` are the
     context variables that every delivery gets a copy of.
     """
 
@@ -70,7 +71,7 @@ class Works:
         environ: Mapping[str, str],
         variables: contextvars.Context,
         dice: Dice,
-        now: Callable[[], float],
+        clock: Clock,
         new_id: Callable[[], str],
     ) -> None:
         self._settings = settings
@@ -79,7 +80,7 @@ class Works:
         self._audience = audience
         self._handles = handles
         self._variables = variables
-        self._now = now
+        self._clock, self._now = clock, clock.now
         self._new_id = new_id
         self._router = Router(
             settings.models,
@@ -131,7 +132,7 @@ class Works:
             self._kernel,
             self._handlers,
             self._router,
-            now=self._now,
+            clock=self._clock,
             variables=self._variables,
             contexts=self._contexts,
             on_end=self._on_end,
@@ -233,8 +234,10 @@ class Works:
             self._settings,
             self._kernel,
             now=self._now,
+            catch_up=self._clock.catch_up,
             offload=self._offload,
             hand_over=self._hand_over,
+            recall=self._router.recall,
             marked=self._audience.marked,
         )
         return await self.durable.open(failed=self._freeze, moved=self._release)

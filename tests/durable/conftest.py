@@ -19,15 +19,17 @@ class Clock:
         self.ahead = 1800.0
 
     def time(self) -> float:
+        return NOON + self.ahead + self.monotonic()
+
+    def monotonic(self) -> float:
         try:
-            passed = runtime.clock()()
+            return runtime.clock()()
         except RuntimeError:  # outside of a loop
-            passed = 0.0
-        return NOON + self.ahead + passed
+            return 0.0
 
 
 @pytest.fixture(autouse=True)
 def wall(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("organism.organism.time", SimpleNamespace(time=clock.time))
+    monkeypatch.setattr("organism.organism.time", SimpleNamespace(time=clock.time, monotonic=clock.monotonic))
     return clock

@@ -83,7 +83,7 @@ def test_what_came_of_a_thread_that_was_killed_anywhere_is_replayed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("organism.organism.time", SimpleNamespace(time=clock.time))
+    monkeypatch.setattr("organism.organism.time", SimpleNamespace(time=clock.time, monotonic=clock.monotonic))
 
     def process(work: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         clock.ahead += 1000

@@ -1,0 +1,197 @@
+"""Journals from processes whose clocks were ahead: no window has more than its limit, no chain goes back in time, and time goes on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from organism import Context, Reply
+from organism.record.facts import CallHeld, CallSettled, Resumed
+from tests.durable.mortal import Mortal, Scene, behind, check_whole, every, facts_of
+from tests.hard.budget_world import models, spend, spender
+from tests.hard.pump_world import Go, Said, code
+from tests.hard.time_of_day import HOUR, NOON, TimeOfDay, ascending, set_clock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+ACME: Any = {"accounts": {"tenant": "acme"}}
+
+
+@pytest.fixture
+def day(monkeypatch: pytest.MonkeyPatch) -> TimeOfDay:
+    return set_clock(monkeypatch, NOON + 1800)
+
+
+async def _worker(message: Go, ctx: Context) -> Reply[Said]:
+    return Reply(Said((await spend(ctx, 400)).text))
+
+
+def _scene(path: Path, journal: str = "sqlite", **keys: Any) -> Scene:
+    model = spender(seconds=10)
+    document = {
+        "handlers": {"worker": code(_worker)},
+        "models": models(model, retries=0, timeout=10**6),
+        "accounts": {"tenant": {"tokens": 1000, "window": "hour"}},
+        "ceiling": {"tokens": 5000, "window": "hour"},
+        **keys,
+    }
+    return Scene(path / ("j" if journal == "jsonl" else "j.db"), model, document, [], journal=journal)
+
+
+def _spent(path: Path) -> dict[int, int]:
+    """Tokens by hours since noon."""
+    found: Counter[int] = Counter()
+    for fact in every(path, CallSettled):
+        found[int((fact.held_at - NOON) // HOUR)] += fact.charge.amounts[0]
+    return dict(found)
+
+
+def _check(path: Path) -> None:
+    assert max(_spent(path).values()) <= 1000
+    for facts in facts_of(path).values():
+        assert ascending(facts)
+
+
+@pytest.mark.parametrize("journal", ["sqlite", "jsonl"])
+async def test_what_was_spent_in_a_window_to_come_counts_when_it_comes(
+    tmp_path: Path, day: TimeOfDay, journal: str
+) -> None:
+    made = _scene(tmp_path, journal)
+    day.ahead = 2 * HOUR
+    made.sends = [(f"a{number}", "worker", Go("x"), ACME) for number in range(2)]
+    await made.play()
+    day.ahead = 0
+    made.sends = [(f"b{number}", "worker", Go("x"), ACME) for number in range(3)]
+
+    async def later(organism: Mortal) -> None:
+        await made.send_all(organism)
+        await anyio.sleep(2 * HOUR)
+        made.sends = [("c", "worker", Go("x"), ACME)]
+        await made.send_all(organism)
+        await anyio.sleep(HOUR)
+        made.sends = [("d", "worker", Go("x"), ACME)]
+        await made.send_all(organism)
+
+    await made.live(made.organism(), later)
+    assert Counter(result.outcome for result in made.results.values()) == {"completed": 5, "exhausted": 2}
+    assert _spent(tmp_path / made.path.name) == {2: 800, 0: 800, 3: 400}
+    _check(made.path)
+
+
+@pytest.mark.parametrize("back", [60, HOUR, 5 * HOUR, 24 * HOUR])
+async def test_a_chain_that_is_taken_up_does_not_go_back(tmp_path: Path, day: TimeOfDay, back: float) -> None:
+    made = _scene(tmp_path)
+    made.sends = [("a", "worker", Go("x"), ACME)]
+    dying = made.organism()
+    dying.dies_at = behind(1, CallHeld)
+    await made.live(dying, made.send_all)
+    day.ahead = -back
+    organism = await made.resume()
+    assert made.results["a"].outcome == "completed"
+    assert made.results["a"].usage.seconds < 60
+    assert organism.kernel.state.pools["account:tenant:acme"].used[0] == 800
+    # It is charged where it was held, and what follows counts beside it.
+    assert _spent(made.path) == {0: 800}
+    _check(made.path)
+    check_whole(organism, made.path)
+
+    day.ahead = -back
+    made.sends = [("b", "worker", Go("x"), ACME)]
+    after = await made.play()
+    assert made.results["b"].outcome == ("completed" if back >= HOUR else "exhausted")
+    assert after.kernel.state.pools["account:tenant:acme"].held[0] == 0
+    _check(made.path)
+
+
+async def test_time_goes_on_from_what_was_taken_up(tmp_path: Path, day: TimeOfDay) -> None:
+    made = _scene(tmp_path)
+    made.sends = [("a", "worker", Go("x"), ACME)]
+    dying = made.organism()
+    dying.dies_at = behind(1, CallHeld)
+    await made.live(dying, made.send_all)
+    day.ahead = -24 * HOUR
+
+    async def client(organism: Mortal) -> None:
+        made.sends = [("before", "worker", Go("x"), {})]
+        await made.send_all(organism)  # it runs while the clock leaps
+        await organism.resume()
+        await anyio.sleep(100)
+        made.sends = [("refused", "worker", Go("x"), ACME)]
+        await made.send_all(organism)
+        await anyio.sleep(HOUR)
+        made.sends = [("next", "worker", Go("x"), ACME)]
+        await made.send_all(organism)
+
+    await made.live(made.organism(), client)
+    outcomes = {name: result.outcome for name, result in made.results.items()}
+    assert outcomes == {"before": "completed", "refused": "exhausted", "next": "completed"}
+    _check(made.path)
+
+
+async def test_others_that_run_when_the_clock_catches_up_lose_no_time(tmp_path: Path, day: TimeOfDay) -> None:
+    made = _scene(tmp_path, budget={"seconds": 30})
+    made.sends = [("a", "worker", Go("x"), {})]
+    dying = made.organism()
+    dying.dies_at = behind(1, CallHeld)
+    await made.live(dying, made.send_all)
+    day.ahead = -24 * HOUR
+
+    async def client(organism: Mortal) -> None:
+        handle = await organism.send("worker", Go("x"), id="b")
+        await anyio.sleep(5)
+        await organism.resume()
+        result = await handle.result()
+        assert result.outcome == "completed"
+        assert 10 <= result.usage.seconds <= 11
+
+    await made.live(made.organism(), client)
+    _check(made.path)
+
+
+async def test_nobody_goes_on_from_an_instant_that_is_still_to_come(tmp_path: Path, day: TimeOfDay) -> None:
+    """The process lived on while another thread of it was at work; the clock only catches up with the one that is taken up."""
+    made = _scene(tmp_path)
+    made.sends = [("a", "worker", Go("x"), {}), ("b", "worker", Go("x"), {})]
+    dying = made.organism()
+    dying.dies_at = behind(2, CallHeld)
+
+    async def apart(organism: Mortal) -> None:
+        await organism.send("worker", Go("x"), id="a")
+        await anyio.sleep(5)
+        await made.send_all(organism)
+
+    await made.live(dying, apart)
+    day.ahead = -24 * HOUR
+    made.sends = made.sends[:1]
+    await made.play()
+    (resumed,) = every(made.path, Resumed)
+    assert (resumed.thread, resumed.since) == ("a", resumed.at)
+    assert 10 <= made.results["a"].usage.seconds <= 11
+    _check(made.path)
+
+
+async def test_calls_left_in_a_window_to_come_count_when_it_comes(tmp_path: Path, day: TimeOfDay) -> None:
+    """Sending under an id again takes up that chain alone; it brings the window before the one whose call was under way there."""
+    made = _scene(tmp_path, accounts={"tenant": {"tokens": 1700, "window": "hour"}})
+    made.sends = [(name, "worker", Go("x"), ACME) for name in "ab"]
+    dying = made.organism()
+    dying.dies_at = behind(2, CallHeld)
+    await made.live(dying, made.send_all)
+    day.ahead = -24 * HOUR
+
+    async def client(organism: Mortal) -> None:
+        for name in "acd":
+            handle = await organism.send("worker", Go("x"), id=name, **ACME)
+            made.results[name] = await handle.result()
+        made.results["b"] = await (await organism.send("worker", Go("x"), id="b", **ACME)).result()
+
+    await made.live(made.organism(), client)
+    outcomes = {name: result.outcome for name, result in made.results.items()}
+    assert outcomes == {"a": "completed", "c": "completed", "d": "exhausted", "b": "exhausted"}
+    assert _spent(made.path) == {0: 1600}
