@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 
 from organism.budget.claims import CALLS, Charge, Claim, Crossing
-from organism.budget.tree import Lack, Node
+from organism.budget.tree import Lack
 from organism.budget.waiting import Granted, TooMuch, Waiter
 from organism.errors import BudgetExhaustedError
 from organism.kernel.answers import exhausted_error
@@ -17,14 +17,16 @@ from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
 from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.marks import left_at, marks, nearest
-from organism.kernel.prompts import Prompt, prompted
+from organism.kernel.prompts import Prompt, note_report, prompted
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.warnings import fire_rest, note_crossings
 from organism.kernel.windows import held_at, roll_hint
 from organism.record import facts
-from organism.threads.frames import Message, Thread, root_of
+from organism.threads.frames import Message, Thread
+from organism.threads.lineage import root_of
 
 if TYPE_CHECKING:
+    from organism.budget.node import Node
     from organism.kernel.book import Book
     from organism.kernel.state import State
     from organism.record.images import Kept, Missed
@@ -206,9 +208,11 @@ class Calls:
         for hold in [each for each in self._state.streams.get(thread, ()) if each.message is message]:
             self.settle(hold, abandoned_charge(hold), at)
 
-    def settle(self, hold: Hold, charge: Charge, at: float, missed: Missed | None = None) -> tuple[Crossing, ...]:
+    def settle(
+        self, hold: Hold, charge: Charge, at: float, missed: Missed | None = None, digests: tuple[str, ...] = ()
+    ) -> tuple[Crossing, ...]:
         """Replaces a hold by what was spent, also after its thread has ended (R18); then those who wait are tried. ``missed`` is why
-        the attempt failed.
+        the attempt failed, ``digests`` stand for the prompt whose input was reported.
         """
         state, thread = self._state, hold.thread
         if (hold.chain, hold.id) not in state.holds:
@@ -220,14 +224,15 @@ class Calls:
             path = _crossing(state, path)
         crossed = note_crossings(state, thread, hold.message, amounts, path=path)
         if self._book.listening:
-            self._write_settled(hold, charge, missed)
+            note_report(hold, digests, charge.input_tokens)
+            self._write_settled(hold, charge, missed, digests)
         else:
             self._book.unheard(thread)
         if state.line:
             self._try_waiting(hold.path)
         return crossed
 
-    def _write_settled(self, hold: Hold, charge: Charge, missed: Missed | None) -> None:
+    def _write_settled(self, hold: Hold, charge: Charge, missed: Missed | None, digests: tuple[str, ...]) -> None:
         self._book.write(
             facts.CallSettled,
             hold.thread,
@@ -240,6 +245,7 @@ class Calls:
             charge=charge,
             attempt=hold.attempt,
             missed=missed,
+            digests=digests,
             **self._marks(hold.thread, hold.tags),
         )
 
@@ -254,6 +260,11 @@ class Calls:
                     self.answered.append((waiter, self._grant(call, verdict, waiter.path)))
                 else:
                     self.answered.append((waiter, self._refuse(call, verdict.lack)))
+
+    def come_to(self, at: float) -> None:
+        """It is this instant now: the windows that are over by it roll, though nothing else happens."""
+        self._book.begin(at)
+        self._book.give_up()
 
     def after_roll(self) -> None:
         """A new window has begun: those who wait for what was held in the old one are tried."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import evolve, frozen
 
 from organism.budget.caps import caps
-from organism.budget.tree import Node, set_caps
+from organism.budget.node import Node, set_caps
 from organism.errors import BudgetExhaustedError
 from organism.record import facts
 from organism.settings import NOTHING, BudgetSettings, Policy
-from organism.threads.frames import Conversation, root_of
+from organism.threads.frames import Conversation
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Memory
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def end_turn(state: Changes, thread: Thread, conversation: Conversation) -> None
     _keep_unheard(thread, conversation)
     if not running:
         return
-    conversation.state, conversation.prompts = thread.state, thread.prompts
+    conversation.state, conversation.asked = thread.state, thread.asked
     conversation.seconds += max(0.0, state.now - thread.opened_at)
     if conversation.turns:
         follower = conversation.turns[0]
@@ -215,7 +216,7 @@ def heard_before(thread: Thread, handler: str, seq: int) -> Warned:
 
 
 def _begin(state: Changes, thread: Thread, conversation: Conversation) -> None:
-    thread.state, thread.prompts = conversation.state, conversation.prompts
+    thread.state, thread.asked = conversation.state, conversation.asked
     # It may have crossed levels by coming in, while it waited for its turn.
     for handler, queue in (thread.pending or {}).items():
         conversation.unheard = conversation.unheard or {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from organism.budget.claims import six
+from organism.kernel.prompts import reports_of
 from organism.kernel.recall import Done, Times
 from organism.kernel.steps import ref, ref_of
 from organism.record.images import (
@@ -21,13 +22,14 @@ from organism.record.images import (
     Recalled,
     ThreadImage,
 )
-from organism.threads.frames import Ask, Conversation, Frame, Message, Thread, descendants
+from organism.threads.frames import Ask, Conversation, Frame, Message, Thread
+from organism.threads.lineage import descendants
 from organism.threads.outcomes import Ending, Outlay, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.kernel.holds import Hold
     from organism.kernel.state import State
     from organism.threads.outcomes import Warned
@@ -78,6 +80,7 @@ def _of_conversation(conversation: Conversation) -> ConversationImage:
         turns=tuple(turn.id for turn in conversation.turns),
         accounts=conversation.accounts,
         unheard={handler: tuple(warned) for handler, warned in (conversation.unheard or {}).items()},
+        reports=() if conversation.turns else reports_of(conversation),
     )
 
 
@@ -115,6 +118,7 @@ def _of_thread(state: State, thread: Thread) -> ThreadImage:
         granted=tuple((outlay.granted or {}).items()),
         estimates=tuple(outlay.estimates or ()),
         letter=thread.letter or None,
+        reports=reports_of(thread),
         ring=None if state.rings is None else state.rings.image(thread),
     )
 

@@ -1,4 +1,7 @@
-"""What models are asked, told by what they were asked before: a conversation of n turns takes O(n) bytes, not O(n^2)."""
+"""What models are asked, told by what they were asked before: a conversation of n turns takes O(n) bytes, not O(n^2).
+
+What backends reported of it outlives a process: what was held by it there can be held by it where the conversation is taken up.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from organism.record.images import Prompted
+from organism.record.images import Prompted, Report
+from organism.threads.outcomes import LastCall
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from organism.kernel.holds import Hold
+    from organism.threads.frames import Conversation, Thread
 
 
 @frozen(eq=False, kw_only=True)
@@ -27,11 +34,9 @@ class Prompt:
 
 def prompted(hold: Hold, prompt: Prompt) -> Prompted:
     """How a prompt is written down; the next one of its handler in its thread is told by it."""
-    thread, handler = hold.thread, hold.handler
-    if thread.prompts is None:
-        thread.prompts = {}
-    after, before = thread.prompts.get(handler, (None, None))
-    thread.prompts[handler] = (hold.id, prompt)
+    last = _last_call(hold.thread, hold.handler)
+    after, before = last.hold, last.prompt
+    last.hold, last.prompt = hold.id, prompt
     if before is None:
         return Prompted(after=None, kept=0, messages=tuple(prompt.messages), asked=prompt.asked)
     kept = _common(before.messages, prompt.messages)
@@ -41,6 +46,33 @@ def prompted(hold: Hold, prompt: Prompt) -> Prompted:
         messages=tuple(prompt.messages[kept:]),
         asked=None if prompt.asked == before.asked else prompt.asked,
     )
+
+
+def note_report(hold: Hold, digests: tuple[str, ...], tokens: int) -> None:
+    """A backend reported so many tokens for the prompt of these digests."""
+    if digests and not hold.thread.ended:
+        report = Report(handler=hold.handler, backend=hold.backend, digests=digests, tokens=tokens)
+        _last_call(hold.thread, hold.handler).report = report
+
+
+def reports_of(whole: Thread | Conversation) -> tuple[Report, ...]:
+    """The last reports for the calls of each handler there."""
+    return tuple(each.report for each in (whole.asked or {}).values() if each.report is not None)
+
+
+def recalled(reports: Iterable[Report]) -> dict[str, LastCall] | None:
+    """The last calls of handlers of which nothing but these is known."""
+    return {each.handler: LastCall(report=each) for each in reports} or None
+
+
+def _last_call(thread: Thread, handler: str) -> LastCall:
+    """The last call of a handler, to be changed."""
+    if thread.asked is None:
+        thread.asked = {}
+    found = thread.asked.get(handler)
+    if found is None:
+        found = thread.asked[handler] = LastCall()
+    return found
 
 
 def _common(one: Sequence[Any], other: Sequence[Any]) -> int:

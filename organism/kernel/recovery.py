@@ -8,18 +8,21 @@ from attrs import evolve
 
 from organism.kernel.charges import abandoned_charge
 from organism.kernel.fold import Fold
+from organism.kernel.prompts import reports_of
 from organism.kernel.sums import ALL
 from organism.record import facts
-from organism.threads.frames import Thread, descendants
+from organism.threads.frames import Conversation, Thread
+from organism.threads.lineage import descendants
 from organism.threads.outcomes import Failure
 from organism.threads.restart import Past
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from organism.kernel.kernel import Kernel
     from organism.kernel.state import State
     from organism.record.facts import Fact
+    from organism.record.images import Report
     from organism.threads.frames import Message
     from organism.usage import Spending, Tally
 
@@ -78,6 +81,16 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
     return [thread for thread in roots if not thread.ended]
 
 
+def reports(kernel: Kernel, chain: str) -> Iterator[Report]:
+    """What backends reported last, in whatever process, for the calls of a chain that was taken up."""
+    whole = kernel.state.chain(chain)
+    if isinstance(whole, Conversation):
+        yield from reports_of(whole)
+    for root in _roots(kernel.state, chain):
+        for thread in descendants(root):
+            yield from reports_of(thread)
+
+
 def _roots(state: State, chain: str) -> list[Thread]:
     whole = state.chain(chain)
     if whole is None:
@@ -116,4 +129,4 @@ def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:
             kernel.retries.take_up(message, at)
 
 
-__all__ = ["begin", "recover"]
+__all__ = ["begin", "recover", "reports"]

@@ -9,16 +9,18 @@ from attrs import evolve
 
 from organism.budget.caps import caps
 from organism.budget.claims import NOTHING
-from organism.budget.tree import Node, aim
+from organism.budget.node import Node, aim
 from organism.kernel.charges import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
 from organism.kernel.later import take_back
 from organism.kernel.opening import enter_thread
+from organism.kernel.prompts import recalled
 from organism.kernel.recall import Done, Times
 from organism.kernel.windows import path_of
 from organism.settings import BudgetSettings
-from organism.threads.frames import Ask, Conversation, Frame, Message, Thread, chain_of, root_of
+from organism.threads.frames import Ask, Conversation, Frame, Message, Thread
+from organism.threads.lineage import chain_of, root_of
 from organism.threads.outcomes import Ending, Memory, Outlay, Troubles
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def _restore_threads(
 def _restore_conversation(state: State, image: ConversationImage) -> Conversation:
     conversation = enter_conversation(state, image.conversation, image.budget, image.before, image.accounts)
     conversation.state = {handler: Memory(kept) for handler, kept in image.state.items()} or None
+    conversation.asked = recalled(image.reports)
     conversation.calls, conversation.seconds = image.calls, image.seconds
     conversation.unheard = {handler: list(warned) for handler, warned in image.unheard.items()} or None
     _restore_figures(conversation.node, image.node)
@@ -114,6 +117,7 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
     thread.seq, thread.calls = image.seq, image.calls
     thread.replies = [(handler, payload) for handler, payload in image.replies] or ()
     thread.state = {handler: Memory(kept) for handler, kept in image.state.items()} or None
+    thread.asked = recalled(image.reports)
     _restore_rest(thread, image)
     thread.time_fired, thread.letter = image.time_fired, bool(image.letter)
     if image.stands_since is not None:

@@ -96,6 +96,8 @@ class Attempt:
     """When it was settled."""
     touched: bool = False
     charge: Charge | None = None
+    learned: bool = False
+    """Its prompt is known by what was reported for it."""
     missed: Missed | None = None
     """Why it failed, where its backend said so."""
 
@@ -274,7 +276,7 @@ class Attempt:
     def _learn(self, used: Measured) -> None:
         """Takes in a report: for estimates, and to see whether strict calls could rely on this backend."""
         prompt = self.run.prompt
-        self.seat.estimates.learn(prompt, used.input_tokens)
+        self.learned = self.seat.estimates.learn(prompt, used.input_tokens)
         # Whoever is charged beyond the bound, under whatever accounting: the next strict call would be, too.
         most = math.inf if prompt.unbounded else bound_of(self.run.call, self.seat, prompt)
         excess = max(0, used.input_tokens - most) + max(0, used.output_tokens - self.held.output_tokens)
@@ -304,4 +306,5 @@ class Attempt:
             pace.correct(self.taken, charge.input_tokens + charge.output_tokens, now)
         else:
             pace.give_back(self.taken, now)
-        self.run.charged(charge, self.run.ledger.settle(self.held, charge, self.missed))
+        reported = self.run.prompt if self.learned else None
+        self.run.charged(charge, self.run.ledger.settle(self.held, charge, self.missed, reported))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from attrs import define
 
 from organism.models.profiles import Text
+from organism.models.prompt import digest_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.models.prompt import Prompt
 
 Offer = frozenset[bytes]
@@ -34,6 +38,19 @@ class Base:
     new: tuple[Text, ...]
 
 
+def digests_of(prompt: Prompt) -> tuple[str, ...]:
+    """By what another process knows a prompt again: the digests of what was sent beside the messages, of these, and of all but the last.
+
+    What an agent is told of its budget is the last, and is never sent again.
+    """
+    return (_name_of(prompt.offer), *(digest.hex() for digest in prompt.digests[:-3:-1]))
+
+
+@lru_cache(maxsize=64)
+def _name_of(offer: Offer) -> str:
+    return digest_of(b"".join(sorted(offer))).hex()
+
+
 class Beginnings:
     """The last ``most`` beginnings that were used, each by the digest of its messages."""
 
@@ -41,6 +58,8 @@ class Beginnings:
         self._most = most
         self._known: OrderedDict[bytes, dict[Offer, tuple[int, bool]]] = OrderedDict()
         self._offers: dict[Offer, Offer] = {}
+        self._recalled: OrderedDict[str, tuple[str, int, bool]] = OrderedDict()
+        """What another process was told, by the digest of a beginning: the digest of the offer, the report, and whether it was whole."""
 
     def of(self, prompt: Prompt) -> list[Base]:
         """The longest known beginning of a prompt, and the longest that was reported whole, by what was sent beside."""
@@ -48,6 +67,8 @@ class Beginnings:
         complete = False
         for end in range(len(prompt.digests), 0, -1):
             digest = prompt.digests[end - 1]
+            if self._recalled:
+                self._know_again(digest, prompt.offer)
             known = self._known.get(digest)
             if known is None:
                 continue
@@ -79,6 +100,25 @@ class Beginnings:
             self._put(digest, offer, reported, whole=False)
         while len(self._known) > self._most:
             self._known.popitem(last=False)
+
+    def recall(self, digests: Sequence[str], reported: int) -> None:
+        """Takes in what was reported in another process for the prompt of these :func:`digests_of`. What it was for is known once it is
+        asked again.
+        """
+        offer, *ends = digests
+        for less, digest in enumerate(ends):
+            self._recalled[digest] = (offer, reported, not less)
+            self._recalled.move_to_end(digest)
+        while len(self._recalled) > self._most:
+            self._recalled.popitem(last=False)
+
+    def _know_again(self, digest: bytes, offer: Offer) -> None:
+        name = digest.hex()
+        recalled = self._recalled.get(name)
+        if recalled is not None and recalled[0] == _name_of(offer):
+            del self._recalled[name]
+            if offer not in self._known.get(digest, {}):  # this process has its own word for it
+                self._put(digest, offer, recalled[1], whole=recalled[2])
 
     def _put(self, digest: bytes, offer: Offer, reported: int, *, whole: bool) -> None:
         known = self._known.setdefault(digest, {})

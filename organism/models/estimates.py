@@ -77,14 +77,20 @@ class Estimates:
         """The estimate for new text, rounded up."""
         return math.ceil(self._witnesses.tokens(texts)) if texts else 0
 
-    def learn(self, prompt: Prompt, reported: int) -> None:
-        """Takes in what the provider reported as the input of this prompt (validated; 0 says nothing)."""
+    def learn(self, prompt: Prompt, reported: int) -> bool:
+        """Takes in what the provider reported as the input of this prompt (validated; 0 says nothing); whether it was believed."""
         if not 0 < reported <= ABSURD * prompt.size + _GARBLED:
-            return
+            return False
         # Parts that are no text say nothing of how this model cuts text.
         if not prompt.unbounded:
             self._learn_text(prompt, reported)
         self._beginnings.remember(prompt, reported)
+        self._latest = None
+        return True
+
+    def recall(self, digests: Sequence[str], reported: int) -> None:
+        """Takes in what another process learned of a prompt, by its :func:`~organism.models.beginnings.digests_of`."""
+        self._beginnings.recall(digests, reported)
         self._latest = None
 
     def _looked(self, prompt: Prompt) -> _Looked:

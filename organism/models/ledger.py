@@ -10,6 +10,7 @@ from organism.quick import quick
 
 if TYPE_CHECKING:
     from organism.budget.claims import Charge, Claim, Crossing
+    from organism.models.prompt import Prompt
     from organism.record.images import Missed
     from organism.settings import Level
 
@@ -51,8 +52,10 @@ class Ledger(Protocol):
         """Holds the claim, waiting where R14 says so. Raises BudgetExhaustedError; then nothing is held."""
         ...
 
-    def settle(self, held: Held, charge: Charge, missed: Missed | None = None) -> tuple[Crossing, ...]:
+    def settle(
+        self, held: Held, charge: Charge, missed: Missed | None = None, reported: Prompt | None = None
+    ) -> tuple[Crossing, ...]:
         """Replaces the hold by what was spent (nothing: releases it); never fails, also after the thread's end. ``missed`` is why the
-        attempt failed, where its backend said so.
+        attempt failed, where its backend said so; ``reported`` is the prompt, where the input that is charged is its report for it.
         """
         ...

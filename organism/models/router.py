@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from organism.models.contract import Backend
     from organism.models.ledger import Ledger
     from organism.models.streams import CompletionStream, Hearer
+    from organism.record.images import Report
     from organism.settings import BackendSettings, Level, ModelSettings
 
 
@@ -148,6 +149,12 @@ class Router:
         if model.name not in self._windows:
             self._windows[model.name] = least_window(self._models, model.name, self._clock())
         return self._windows[model.name]
+
+    def recall(self, report: Report) -> None:
+        """Takes in what a backend reported in another process."""
+        for seat in self._seats.values():
+            if seat.name == report.backend:
+                seat.estimates.recall(report.digests, report.tokens)
 
     async def aclose(self) -> None:
         """Closes every backend that was made, also where closing one fails. No call is taken afterwards."""

@@ -136,8 +136,8 @@ class Calling(Caller[ContextStream]):
         """What a model is asked, while facts are recorded."""
         if not self._pump.kernel.book.listening:
             return None
-        _, before = (self._message.thread.prompts or {}).get(self._message.to, (0, None))
-        return self._keys.prompt(call, kind=kind, tells=tells, before=before)
+        last = (self._message.thread.asked or {}).get(self._message.to)
+        return self._keys.prompt(call, kind=kind, tells=tells, before=None if last is None else last.prompt)
 
     def _key(self, kind: str, says: Callable[[], Any]) -> str:
         kernel = self._pump.kernel

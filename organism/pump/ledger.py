@@ -12,6 +12,7 @@ from organism.errors import BudgetExhaustedError
 from organism.kernel.calls import CallFor
 from organism.kernel.charges import overdrafts
 from organism.kernel.holds import Hold
+from organism.models.beginnings import digests_of
 from organism.models.ledger import Held
 from organism.pump.gauges import seconds_left
 from organism.pump.keys import kept_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from organism.budget.claims import Charge, Claim, Crossing
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
+    from organism.models.prompt import Prompt as Estimated
     from organism.pump.pump import Pump
     from organism.record.images import Missed
     from organism.settings import Level
@@ -107,8 +109,9 @@ class CallLedger:
         """See :class:`organism.models.ledger.Ledger`."""
         self._alias = alias
         call = self._latest = self._call(alias, backend, attempt)
-        verdict = self._pump.kernel.calls.hold(claim, call, self._pump.now())
+        verdict = self._pump.kernel.calls.hold(claim, call, self._pump.look())
         if not isinstance(verdict, (Hold, BudgetExhaustedError)):
+            self._pump.deadlines.watch_windows()
             verdict = await self._pump.waits.turn_of(verdict)
         if self._pump.kernel.calls.answered or isinstance(verdict, BudgetExhaustedError):
             self._pump.carry_out()
@@ -129,13 +132,17 @@ class CallLedger:
             self._first = verdict.id
         return Held(id=verdict.id, output_tokens=verdict.output, clamped=verdict.clamped)
 
-    def settle(self, held: Held, charge: Charge, missed: Missed | None = None) -> tuple[Crossing, ...]:
+    def settle(
+        self, held: Held, charge: Charge, missed: Missed | None = None, reported: Estimated | None = None
+    ) -> tuple[Crossing, ...]:
         """See :class:`organism.models.ledger.Ledger`."""
         hold = self._holds.pop(held.id)
+        digests: tuple[str, ...] = ()
         if self._pump.kernel.book.listening:
+            digests = () if reported is None else digests_of(reported)
             self._spent = self._spent or Tally()
             self._spent.add(charge.amounts, charge.details, estimated=charge.estimated, unpriced=bool(charge.unpriced))
-        crossed = self._pump.kernel.calls.settle(hold, charge, self._pump.now(), missed)
+        crossed = self._pump.kernel.calls.settle(hold, charge, self._pump.now(), missed, digests)
         for line in overdrafts(hold, charge):
             _log.error("thread %s: %s", self._thread.id, line)
         self._pump.carry_out()

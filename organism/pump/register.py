@@ -57,7 +57,7 @@ def _remembers(thread: Thread) -> bool:
     """Whether a thread that has ended keeps what may be large, or others that do. A result that nobody has read keeps its thread, and would
     keep that as well.
     """
-    kept = (thread.state, thread.prompts, thread.outlay, thread.conversation, thread.below, thread.owner)
+    kept = (thread.state, thread.asked, thread.outlay, thread.conversation, thread.below, thread.owner)
     return any(each is not None for each in kept)
 
 

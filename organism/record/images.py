@@ -114,6 +114,18 @@ class Nearest:
 
 
 @frozen(kw_only=True)
+class Report:
+    """What a ``backend`` reported as the input of a handler's last call; whoever asks it on in another process holds no more for that
+    than it did cost. ``digests`` are as in ``CallSettled``.
+    """
+
+    handler: str
+    backend: str
+    digests: tuple[str, ...]
+    tokens: int
+
+
+@frozen(kw_only=True)
 class NodeImage:
     """The figures of a budget node; its limits follow from the settings of its thread."""
 
@@ -179,6 +191,7 @@ class ThreadImage:
     estimates: tuple[Estimate, ...] = ()
     letter: bool | None = None
     """It was opened by a dead letter; ``None`` for no."""
+    reports: tuple[Report, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -276,6 +289,7 @@ class ConversationImage:
     turns: tuple[str, ...]
     unheard: Mapping[str, tuple[Warned, ...]] = NOTHING
     accounts: tuple[str, ...] = ()
+    reports: tuple[Report, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -46,8 +46,10 @@ class CallHeld(Fact):
 @frozen(kw_only=True)
 class CallSettled(Fact):
     """What was held has become what was spent; a charge of nothing releases it. ``held_at`` is when it was held, since windows
-    count it there. ``missed`` is why its backend gave no answer. What is said of the ``attempt``, the call's ``tags``, and the
-    ``labels`` and ``accounts`` of its thread is for those who meter (:mod:`organism.record.metering`).
+    count it there. ``missed`` is why its backend gave no answer. ``digests`` are those of the tools, of the messages, and of all
+    messages but the last that the backend's report was for: in another process, what is sent again is known by them.
+    What is said of the ``attempt``, the call's ``tags``, and the ``labels`` and ``accounts`` of its thread is for those who
+    meter (:mod:`organism.record.metering`).
     """
 
     hold: int
@@ -59,6 +61,7 @@ class CallSettled(Fact):
     charge: Charge
     attempt: int | None = None
     missed: Missed | None = None
+    digests: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     labels: Mapping[str, str] | None = None
     accounts: tuple[str, ...] = ()

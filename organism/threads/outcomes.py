@@ -79,6 +79,17 @@ class Outlay:
     """Why its last refused call was, for the call on grace that may follow at once: the fact of that has it, and a restart forgets it."""
 
 
+@define(eq=False, weakref_slot=False)
+class LastCall:
+    """The last model call of a handler in a thread or conversation: its ``hold`` and ``prompt``, by which the next one is told while facts
+    are recorded, and the last ``report`` of a backend (:class:`organism.record.images.Report`).
+    """
+
+    hold: int = 0
+    prompt: Any = None
+    report: Any = None
+
+
 @define(weakref_slot=False)
 class Ending:
     """Why a thread does not go on until all is done."""

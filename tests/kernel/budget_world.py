@@ -19,17 +19,19 @@ from organism.kernel.holds import Hold
 from organism.kernel.snapshot import snapshot
 from organism.record import facts
 from organism.testing import differences
-from organism.threads.frames import Ask, Message, chain_of, root_of
+from organism.threads.frames import Ask, Message
+from organism.threads.lineage import chain_of, root_of
 from tests.budget.naive_budget import UNITS, Amounts, Purse, Wanting, nothing
 from tests.durable.cut_world import KeptWorld
 from tests.kernel.budget_books import Books
 from tests.kernel.budget_pockets import summed
+from tests.kernel.kernel_world import reported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from organism.budget.claims import Claim
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.record.facts import Fact
     from organism.settings import BudgetSettings, Settings
     from organism.threads.frames import Thread
@@ -280,7 +282,7 @@ class BudgetWorld(KeptWorld):
         self.bare[thread].remove(call)
         if isinstance(call, Hold):
             self.books.expected[call.key] = charge
-            self.kernel.calls.settle(call, charge, self.now)
+            self.kernel.calls.settle(call, charge, self.now, digests=reported(call, charge))
         else:
             self.books.waiting.remove(self.wanting.pop(call))
             self.kernel.calls.leave_line(call)
@@ -310,7 +312,7 @@ class BudgetWorld(KeptWorld):
         """A call whose delivery is over has come back."""
         self.late.remove(hold)
         self.books.expected[hold.key] = charge
-        self.kernel.calls.settle(hold, charge, self.now)
+        self.kernel.calls.settle(hold, charge, self.now, digests=reported(hold, charge))
         self.carry_out()
 
     # Crashes

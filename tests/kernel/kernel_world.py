@@ -36,13 +36,14 @@ from organism.record.facts import (
 )
 from organism.settings import BudgetSettings, HandlerSettings, Limits, Settings
 from organism.testing import differences
-from organism.threads.frames import PLACE, Ask, Frame, Message, Thread, pending, root_of
+from organism.threads.frames import PLACE, Ask, Frame, Message, Thread, pending
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.kernel.answers import Refusal
     from organism.message import Outgoing
     from organism.record.facts import Fact
@@ -80,6 +81,11 @@ class Delivery:
     def waits(self) -> bool:
         """Whether it can do nothing by itself."""
         return self.in_line or bool(self.asks) or any(isinstance(call, Waiter) for call in self.calls)
+
+
+def reported(hold: Hold, charge: Charge) -> tuple[str, ...]:
+    """What stands for the prompt of a call: every other backend reports on it."""
+    return ("tools", f"prompt {hold.id}", "prompt") if charge.input_tokens and hold.id % 2 else ()
 
 
 def _call_for(delivery: Delivery, *, wait: bool = True, grace: bool = False, streamed: bool = False) -> CallFor:
@@ -294,7 +300,7 @@ class World:
     def settle(self, delivery: Delivery, hold: Hold, charge: Charge, text: str = "") -> None:
         """A call has come back."""
         delivery.calls.remove(hold)
-        self.kernel.calls.settle(hold, charge, self.now)
+        self.kernel.calls.settle(hold, charge, self.now, digests=reported(hold, charge))
         if text:
             self.kernel.calls.completed(_call_for(delivery), text, self.now)
         self.carry_out()

@@ -129,6 +129,8 @@ def busy_world() -> tuple[Peopled, Thread]:
     thread, kernel = first.message.thread, world.kernel
     hold = held(world, first, 240)
     kernel.calls.settle(hold, spent(hold, estimated=True), world.now)
+    asked = held(world, first, 10)
+    kernel.calls.settle(asked, spent(asked), world.now, digests=("tools", "prompt"))
     world.forecast(first, "tokens", 40)
     world.grant(first, "tokens", 70)
     world.now += 30.0
@@ -184,6 +186,7 @@ def test_nothing_of_a_thread_in_which_much_goes_on_is_lost() -> None:
         "time_fired",
         "ring",
         "accounts",
+        "reports",
     } <= is_set(root)
     assert any("pending" in is_set(each) and each.pending for each in image.threads)
     asked = [each for each in image.messages if each.recalled]
@@ -212,14 +215,14 @@ def test_nothing_of_a_conversation_between_its_turns_is_lost() -> None:
     first = turn(world)
     thread = first.message.thread
     hold = held(world, first, 200)
-    world.kernel.calls.settle(hold, spent(hold), world.now)
+    world.kernel.calls.settle(hold, spent(hold), world.now, digests=("tools", "prompt"))
     world.now += 2.5
     late = held(world, first, 50)
     world.answer(first, state={"seen": (["x"],), "n": (1,)})
     assert thread.ended
     image = checked(world, "conversation:c").conversation
     assert image is not None
-    assert {"state", "calls", "seconds", "accounts", "node", "before", "unheard"} <= is_set(image)
+    assert {"state", "calls", "seconds", "accounts", "node", "before", "unheard", "reports"} <= is_set(image)
     assert image.state == {"b": {"seen": ["x"], "n": 1}, "e": {"old": 1}}
     assert (image.calls, image.seconds, image.turns) == (2, 2.5, ())
     assert [(each.hold, each.handler, each.under) for each in checked(world, "conversation:c").holds] == [

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from organism.budget.tree import Node
+from organism.budget.node import Node
 from organism.kernel.holds import Hold
 from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
+from organism.kernel.prompts import reports_of
 from organism.kernel.restoring import restore
 from organism.kernel.state import State
-from organism.threads.frames import Ask, Below, Conversation, Dealings, Frame, Message, Thread, chain_of
+from organism.threads.frames import Ask, Below, Conversation, Dealings, Frame, Message, Thread
+from organism.threads.lineage import chain_of
 from organism.threads.outcomes import Ending, Outlay, Troubles, Warned
 from organism.threads.restart import Past
 from organism.threads.routing import Route, routes
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
-    Thread: frozenset({"busy", "head", "in_ready", "more", "prompts", "conversation"}),
+    Thread: frozenset({"busy", "head", "in_ready", "more", "asked", "conversation"}),
     Message: frozenset(
         {
             "behind",
@@ -45,7 +47,7 @@ FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
     Frame: frozenset(),
     Ask: frozenset({"answer", "message"}),
     Node: frozenset({"crowd", "window", "above"}),
-    Conversation: frozenset({"prompts", "state"}),
+    Conversation: frozenset({"asked", "state"}),
     Hold: frozenset({"clamped", "message", "path", "thread"}),
     Warned: frozenset(),
 }
@@ -111,7 +113,8 @@ def _named(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a case for each cla
     match value:
         case Thread():
             # A sub-thread has its turn's conversation.
-            return {"conversation": None if value.conversation is None else value.conversation.id}
+            conversation = None if value.conversation is None else value.conversation.id
+            return {"conversation": conversation, "reports": reports_of(value)}
         case Message():
             asks = [ask for ask in value.asks if ask.frame is not None]
             known = [(key, ask) for key, ask in (value.known or {}).items() if isinstance(ask, Ask)]
@@ -124,7 +127,10 @@ def _named(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a case for each cla
         case Ask():
             return {"message": (value.message.thread.id, value.message.seq)}
         case Conversation():
-            return {"state": {} if value.turns else value.state}  # while a turn runs, what is remembered is that turn's
+            # While a turn runs, what is remembered is that turn's.
+            if value.turns:
+                return {"state": {}, "reports": ()}
+            return {"state": value.state, "reports": reports_of(value)}
         case Node():
             return {"above": [(each.scope, each.thread) for each in value.above], "windowed": value.window is not None}
         case Hold():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from organism.models.contract import Failure
+    from organism.models.prompt import Prompt
     from organism.record.images import Missed
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -149,8 +150,10 @@ class Purse:
         self.most_held = max(self.most_held, len(self.held))
         return held
 
-    def settle(self, held: Held, charge: Charge, missed: Missed | None = None) -> tuple[Crossing, ...]:
-        del missed
+    def settle(
+        self, held: Held, charge: Charge, missed: Missed | None = None, reported: Prompt | None = None
+    ) -> tuple[Crossing, ...]:
+        del missed, reported
         del self.held[held.id]
         self.charges.append(charge)
         before = self.used[TOKENS]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from organism.models.beginnings import digests_of
 from organism.models.chat import body_of
 from organism.models.contract import Message, Request, ToolSpec
 from organism.models.estimates import RATIO, Estimates, Text, bound
@@ -344,3 +345,53 @@ def test_an_estimate_of_known_and_new_never_falls_below_the_known(texts: list[st
     assert known == reported
     assert estimates.input_tokens(prompt_of([*messages, _user("more")])) > known
     assert bound(prompt_of([*messages, _user("more")])) >= sum(len(text.encode()) for text in texts)
+
+
+def _elsewhere(*prompts: tuple[Prompt, int]) -> Estimates:
+    """What a process knows that was told of reports in another one."""
+    estimates = Estimates()
+    for prompt, reported in prompts:
+        estimates.recall(digests_of(prompt), reported)
+    return estimates
+
+
+def test_what_another_process_was_told_is_known_again() -> None:
+    first, second = _user("What is a lighthouse? " * 20), _user("And a lightship?")
+    asked = prompt_of([first])
+    estimates = _elsewhere((asked, 55))
+    assert estimates.input_tokens(asked) == 55
+    longer = prompt_of([first, second])
+    assert estimates.input_tokens(longer) == 55 + estimates.tokens(longer.parts[2:])
+    assert estimates.input_tokens(prompt_of([second])) == Estimates().input_tokens(prompt_of([second]))
+
+
+def test_what_was_said_only_once_at_the_end_of_a_prompt_is_left_out_of_what_another_process_knows() -> None:
+    first, notice, second = _user("What is a lighthouse? " * 20), _user("75 % are used."), _user("And a lightship?")
+    longer = prompt_of([first, second])
+    estimates = _elsewhere((prompt_of([first, notice]), 70))
+    assert estimates.input_tokens(longer) == 70 + estimates.tokens(longer.parts[2:])
+
+
+def test_a_report_for_other_tools_says_nothing_in_another_process() -> None:
+    messages = [_user("What is a lighthouse? " * 20)]
+    estimates = _elsewhere((prompt_of(messages), 55))
+    assert estimates.input_tokens(prompt_of(messages, tools=[_TOOL])) > 200
+    assert estimates.input_tokens(prompt_of(messages)) == 55
+
+
+def test_what_this_process_was_told_itself_counts_more() -> None:
+    asked = prompt_of([_user("What is a lighthouse? " * 20)])
+    estimates = Estimates()
+    estimates.learn(asked, 60)
+    estimates.recall(digests_of(asked), 900)
+    assert estimates.input_tokens(asked) == 60
+
+
+def test_the_latest_report_of_another_process_counts_and_those_of_long_ago_are_forgotten() -> None:
+    prompts = [prompt_of([_user(str(number) * 300)]) for number in range(5)]
+    estimates = Estimates(prefixes=4)
+    for prompt in (*prompts, prompts[1]):
+        estimates.recall(digests_of(prompt), 9 if prompt is prompts[1] else 7)
+    estimates.recall(digests_of(prompts[1]), 8)
+    # Each has two beginnings, and that of nothing at all is one of each.
+    assert [estimates.input_tokens(prompt) for prompt in prompts[1:]] == [8, Estimates().input_tokens(prompts[2]), 7, 7]

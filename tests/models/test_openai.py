@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from anyio.abc import SocketStream
 
     from organism.budget.claims import Charge, Claim
+    from organism.models.prompt import Prompt
     from organism.record.images import Missed
 
 KEY = "sk-never-to-be-seen"
@@ -384,8 +385,10 @@ class Purse:
         self.held.add(attempt)
         return Held(id=attempt, output_tokens=claim.wish)
 
-    def settle(self, held: Held, charge: Charge, missed: Missed | None = None) -> tuple[()]:
-        del missed
+    def settle(
+        self, held: Held, charge: Charge, missed: Missed | None = None, reported: Prompt | None = None
+    ) -> tuple[()]:
+        del missed, reported
         self.held.remove(held.id)
         self.charges.append(charge)
         return ()
