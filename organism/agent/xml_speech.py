@@ -17,7 +17,7 @@ from organism.payloads import Vocabulary
 from organism.payloads.primitives import NO_TOOL, ORGANISM_ONLY, BudgetRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from organism.agent.speech import Cut, Message, Said
     from organism.agent.tools import Toolbox
@@ -38,6 +38,10 @@ into <![CDATA[ ]]>."""
 _ONLY_REPLY: Final = "Write your reply now, as {names}: nothing else is carried out any more."
 _EXCERPT: Final = 160
 """Characters of what it wrote that a model is shown again."""
+_MISTAKES: Final = 100
+"""So many of one answer are told of; a model that makes more writes no messages."""
+_GUESSES: Final = 100
+"""So many names of elements in one answer are looked at for whether they are misspelled."""
 _PRIMITIVES: Final = {cls.__name__ for cls in ORGANISM_ONLY}
 
 
@@ -130,28 +134,45 @@ class XmlSpeech:
     # Reading
 
     def _written(self, completion: Completion, offer: Offer) -> Iterator[Said]:
-        """What the elements in an answer mean."""
+        """What the elements in an answer mean: all of them, or those up to the last mistake that is told of."""
         whole = completion.finish_reason != "length"
-        for found in found_in(completion.text, self._is_meant):
-            element = self._addressed(found, offer)
-            if isinstance(element, str):
-                yield Mistaken(None, f"{element}. You wrote: {_excerpt(found)}")
-                continue
-            try:
-                document = repaired(found, whole=whole)
-                payload = self._vocabulary.decode_xml(document, (element.payload,))
-            except (InvalidPayloadError, NotRepairedError) as error:
-                rest = "" if found.closed else f" <{found.name}> does not end, and nothing after it was read."
-                said = f"{found.name}: {error}." if isinstance(error, NotRepairedError) else f"{error}."
-                yield Mistaken(None, f"{said}{rest} You wrote: {_excerpt(found)}")
-            else:
-                yield Wanted(None, payload, element.peer)
+        mistakes = 0
+        for found in found_in(completion.text, self._meant()):
+            said = self._said(found, offer, whole=whole)
+            mistakes += isinstance(said, Mistaken)
+            if mistakes == _MISTAKES:
+                yield Mistaken(None, f"so much is wrong that nothing after <{_short(found.name)}> was read")
+                return
+            yield said
 
-    def _is_meant(self, name: str) -> bool:
-        """Whether an element of this name is a message where it does not say so: one of ours, or meant to be."""
-        return (
-            name in self._every or name in _PRIMITIVES or (name[:1].isupper() and bool(suggestion(name, self._every)))
-        )
+    def _said(self, found: Found, offer: Offer, *, whole: bool) -> Said:
+        element = self._addressed(found, offer)
+        if isinstance(element, str):
+            return Mistaken(None, f"{element}. You wrote: {_excerpt(found)}")
+        try:
+            document = repaired(found, whole=whole)
+            payload = self._vocabulary.decode_xml(document, (element.payload,))
+        except (InvalidPayloadError, NotRepairedError) as error:
+            rest = "" if found.closed else f" <{found.name}> does not end, and nothing after it was read."
+            said = f"{found.name}: {error}." if isinstance(error, NotRepairedError) else f"{error}."
+            return Mistaken(None, f"{said}{rest} You wrote: {_excerpt(found)}")
+        return Wanted(None, payload, element.peer)
+
+    def _meant(self) -> Callable[[str], bool]:
+        """Tells of the names in one answer whether an element of each is a message where it does not say so: one of ours, or meant to be.
+        To look for what a name is like takes time, so the answer has so many guesses.
+        """
+        known = self._every | _PRIMITIVES
+        guesses: dict[str, bool] = {}
+
+        def is_meant(name: str) -> bool:
+            if name in known or not name[:1].isupper():
+                return name in known
+            if name not in guesses and len(guesses) < _GUESSES:
+                guesses[name] = bool(suggestion(name, self._every))
+            return guesses.get(name, False)
+
+        return is_meant
 
     def _addressed(self, found: Found, offer: Offer) -> Element | str:
         """Which of the elements on offer it is, or why it is none."""

@@ -6,11 +6,13 @@ What the record does not hold is what a restart forgets on purpose: who runs, wh
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from organism.budget.caps import Mark
 from organism.budget.claims import VECTOR
-from organism.budget.tree import fire, take
+from organism.budget.node import fire
+from organism.budget.tree import take
+from organism.errors import JournalError
 from organism.kernel.carrying import above_new
 from organism.kernel.charges import add_hold, apply_charge, note_text
 from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
@@ -20,6 +22,7 @@ from organism.kernel.index import Index
 from organism.kernel.later import take_back
 from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.opening import open_thread
+from organism.kernel.prompts import note_report
 from organism.kernel.recall import Done, read_clock, remember
 from organism.kernel.restoring import restore
 from organism.kernel.state import State
@@ -28,7 +31,7 @@ from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, CONVERSATION
 from organism.record import facts
 from organism.threads.dependence import is_below
-from organism.threads.frames import Ask, Frame, Thread, chain_of, descendants, root_of
+from organism.threads.lineage import chain_of, descendants, root_of
 from organism.threads.outcomes import Failure, Warned
 from organism.threads.restart import Attempt
 from organism.threads.routing import routes
@@ -36,11 +39,15 @@ from organism.threads.routing import routes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from organism.budget.tree import Node
+    from organism.budget.node import Node
     from organism.record.facts import Fact, Step
     from organism.record.images import Ref
     from organism.settings import Settings
-    from organism.threads.frames import Message
+    from organism.threads.frames import Ask, Frame, Message, Thread
+
+
+_SENSELESS: Final = (LookupError, AttributeError, TypeError, ValueError, AssertionError, StopIteration)
+"""What changes raise whose facts speak of what is not there, or is otherwise: they were checked when they were made, and are not again."""
 
 
 class Fold:
@@ -55,9 +62,24 @@ class Fold:
         """Threads that ended by a fact, and of whose end the record does not tell yet: it was cut right behind that fact."""
         self._parted: dict[str, Thread] = {}
         self._warned: dict[Ref, Warned] = {}
+        self._count = 0
+        self._since = ""
 
     def apply(self, fact: Fact) -> None:
-        """Makes the changes of one fact."""
+        """Makes the changes of one fact. Raises JournalError where it does not follow from those before it: somebody has written to the
+        journal, or lost a part of it, and made the hashes anew. The state is of no use then.
+        """
+        self._count += 1
+        try:
+            self._apply(fact)
+        except _SENSELESS as error:
+            what = f"thread {fact.thread!r:.80}: entry {self._count}{self._since}, {type(fact).__name__}"
+            said = error if isinstance(error, LookupError) and not isinstance(error, KeyError) else repr(error)
+            raise JournalError(f"{what}: does not follow from the entries before it: {said}") from error
+        if isinstance(fact, facts.Snapshot) and self._count == 1:
+            self._since = " from its last snapshot on"
+
+    def _apply(self, fact: Fact) -> None:
         state = self.state
         state.come_to(fact.at)
         if isinstance(fact, facts.Ended):
@@ -108,9 +130,10 @@ class Fold:
         match fact:
             case facts.Answered(state=dict() as changes) if message is not None and changes:
                 self.state.set_state(message.thread, message.to, changes)
-            case facts.CallSettled(hold=id_, charge=charge):
-                chain = chain_of(self._thread(fact.thread))
-                apply_charge(self.state, self.state.holds[chain, id_], charge, charge.amounts)
+            case facts.CallSettled(hold=id_, charge=charge, digests=digests):
+                hold = self.state.holds[chain_of(self._thread(fact.thread)), id_]
+                apply_charge(self.state, hold, charge, charge.amounts)
+                note_report(hold, digests, charge.input_tokens)
             case facts.Stopped(failure=failure):
                 self._halt(self._thread(fact.thread), failure)
             case facts.Buried(stops=failure) if failure is not None:

@@ -16,6 +16,7 @@ from attrs import evolve
 
 from organism.models.allowances import allowance_in
 from organism.models.blocks import Gathering, error_of, response_of
+from organism.models.bounded import bound_stream
 from organism.models.chat import mapping
 from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, Response
@@ -99,6 +100,7 @@ class AnthropicBackend:
                 stream=True,
                 stream_cls=_Events,
             )
+        bound_stream(events.response, request.max_output_tokens)
         # Without this block a stream that is left half-way goes on, and is billed, behind everybody's back.
         async with aclosing(Pieces(events, Gathering(answer_tool(request)), self._failures)) as pieces:
             yield pieces

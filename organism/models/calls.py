@@ -32,7 +32,7 @@ _WHY: Final = {
     "length": "the answer was cut at its `max_output_tokens`: ",
     "content_filter": "the model would not answer: ",
 }
-_FENCED: Final = re.compile(r"```[A-Za-z]*[ \t]*\n(?P<inside>.*?)\n?[ \t]*```", re.DOTALL)
+_FENCE: Final = re.compile(r"```[A-Za-z]*[ \t]*\n")
 _LONG: Final = 200
 """Characters of an answer that an error shows."""
 
@@ -179,8 +179,12 @@ def value_of(completion: Completion, returns: type | None) -> Completion:
 
 def _unfenced(text: str) -> str:
     """The text without the fence that models like to put around JSON where their server does not hold them to it."""
-    found = _FENCED.fullmatch(text.strip())
-    return text if found is None else found["inside"]
+    whole = text.strip()
+    fence = _FENCE.match(whole)
+    if fence is None or not whole.endswith("```", fence.end()):
+        return text
+    # Not by one pattern over all: in front of a text of blanks it would look at each of them once for each.
+    return whole[fence.end() : -3].rstrip(" \t").removesuffix("\n")
 
 
 def _shortened(text: str) -> str:

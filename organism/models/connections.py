@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import httpx2
 
+from organism.models.bounded import PACKED, bound
 from organism.models.endings import run_out
 from organism.models.leftovers import close_stale, sweeping
 from organism.models.wire import hear_reasons
@@ -41,12 +42,14 @@ def client_of(make: Callable[..., httpx2.AsyncClient], *, most: int) -> httpx2.A
         return made
 
     client = plain(most)
-    hears: dict[str, list[Callable[..., Any]]] = {"response": [hear_reasons]}
+    hears: dict[str, list[Callable[..., Any]]] = {"response": [bound, hear_reasons]}
     # Where it can no longer be seen whether there are proxies, the plain client is the safe answer.
     if getattr(client, "_mounts", True):
         client.event_hooks = {"request": [sweeping(client)], **hears}
-        return client
-    return make(transport=Connections(connection, most=most), event_hooks=hears)
+    else:
+        client = make(transport=Connections(connection, most=most), event_hooks=hears)
+    client.headers["accept-encoding"] = PACKED
+    return client
 
 
 class Connections(httpx2.AsyncBaseTransport):

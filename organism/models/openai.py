@@ -14,6 +14,7 @@ import openai
 from attrs import evolve
 
 from organism.models.allowances import allowance_in
+from organism.models.bounded import bound_stream
 from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of, usage_of
 from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, RawUsage, Response
@@ -85,6 +86,7 @@ class OpenAIBackend:
                 stream=True,
                 stream_cls=_Chunks,
             )
+        bound_stream(chunks.response, request.max_output_tokens)
         # Without this block a stream that is left half-way goes on, and is billed, behind everybody's back.
         async with aclosing(Pieces(chunks, Gathering(), self._failures)) as pieces:
             yield pieces

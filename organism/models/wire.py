@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -29,6 +30,8 @@ _SECONDS_FOR_REASONS: Final = 1.0
 """A refusal is known by its status; longer than this its text is not waited for."""
 NO_KEY: Final = "none"
 """What is sent to servers that want no key; without any an SDK insists on one, or looks for one in the environment."""
+_SLOW: Final = frozenset({"punycode", "idna"})
+"""Encodings of names: one megabyte of them may take minutes, in which nothing else goes on."""
 _NEVER_SENT: Final = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -49,8 +52,10 @@ async def hear_reasons(response: httpx2.Response) -> None:
     try:
         with anyio.move_on_after(_SECONDS_FOR_REASONS):
             await response.aread()
-            str(response.text)  # as the SDKs read it, in whatever encoding the server names
+            _read_text(response)
             return
+    except BackendError as error:
+        text = str(error)
     except httpx2.HTTPError:
         text = "what it said was cut off"
     except Exception:  # noqa: BLE001 - encodings of Python that are none of texts raise what they like
@@ -59,6 +64,14 @@ async def hear_reasons(response: httpx2.Response) -> None:
     raise BackendError(
         kind_of(status, "", ""), f"{status}: {text}", retry_after=retry_after(headers), allowance=allowance_in(headers)
     )
+
+
+def _read_text(response: httpx2.Response) -> None:
+    """Reads the text as the SDKs do, in whatever encoding the server names. Raises what encodings raise."""
+    name = response.charset_encoding
+    if name is not None and codecs.lookup(name).name in _SLOW:
+        raise LookupError(name)
+    str(response.text)
 
 
 class Wired:
@@ -146,7 +159,7 @@ def no_mappings(options: Mapping[str, Any], *names: str) -> list[str]:
 def content_of(answer: httpx2.Response) -> object:
     """The document of an answer, or its text where it says that it is none. Raises ValueError for JSON that is broken."""
     kind, *_ = answer.headers.get("content-type", "*").split(";")
-    return answer.json() if kind.endswith("json") else answer.text
+    return answer.json() if kind.endswith("json") else answer.content.decode("utf-8", "replace")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

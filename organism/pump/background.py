@@ -56,8 +56,13 @@ class Background:
     def raise_crash(self) -> None:
         """Raises what the pump crashed of, the first time."""
         crash, self._crash = self._crash, None
-        if crash is not None and not isinstance(crash, anyio.get_cancelled_exc_class()):
-            raise runtime.foremost(crash)
+        if crash is None or isinstance(crash, anyio.get_cancelled_exc_class()):
+            return
+        first = runtime.foremost(crash)
+        # On asyncio what ends the process has left its loop by then, which cancels all that is left. Raised in there once more, it would
+        # end the cancelling half-way, and threads that are told at its end would keep the process for ever.
+        if isinstance(first, Exception) or not runtime.cancellings():
+            raise first
 
     async def _host(self, started: anyio.Event) -> None:
         try:

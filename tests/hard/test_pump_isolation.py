@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import gc
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -21,6 +22,7 @@ from tests.hard.pump_world import Go, Said, code, echo, slow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from organism import Organism
 
@@ -404,6 +406,27 @@ def test_what_ends_the_process_ends_it(backend: str) -> None:
 
     with pytest.raises(type(error)):
         anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_what_ends_the_process_leaves_no_thread_that_keeps_it(backend: str, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+
+    async def wild(message: Go, ctx: Context) -> None:
+        await anyio.to_thread.run_sync(str)
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        journal = f"sqlite:{tmp_path / 'j.db'}"
+        async with running(handlers={"wild": code(wild)}, journal=journal, check=False) as organism:
+            await (await organism.send("wild", Go())).result()
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, backend=backend)
+    for thread in set(threading.enumerate()) - before:
+        if not thread.daemon:
+            thread.join(10)
+            assert not thread.is_alive(), thread.name
 
 
 async def test_a_handler_cannot_close_its_own_organism() -> None:

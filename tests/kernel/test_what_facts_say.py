@@ -10,8 +10,9 @@ import pytest
 from organism.budget.caps import caps
 from organism.budget.claims import CALLS, MESSAGES, TOKENS, Charge, Claim
 from organism.budget.crowd import Ranking
-from organism.budget.tree import Lack, Node, begin_with
-from organism.errors import BudgetExhaustedError
+from organism.budget.node import Node, begin_with
+from organism.budget.tree import Lack
+from organism.errors import BudgetExhaustedError, JournalError
 from organism.kernel.answers import closed
 from organism.kernel.calls import CallFor
 from organism.kernel.conversations import Beginning
@@ -281,7 +282,8 @@ def test_a_record_that_answers_a_message_which_it_never_posted_is_named_as_that(
     answered = facts.Answered(
         at=1.0, thread="t0", seq=9, handler="a", steps=(facts.Left(thread="t0", sender="a", payload=Said("x")),)
     )
-    with pytest.raises(LookupError, match="the record holds an answer of a message that it never posted"):
+    said = "entry 2, Answered: does not follow from the entries before it: the record holds an answer of a message that it never posted"
+    with pytest.raises(JournalError, match=said):
         world.fold.apply(answered)
 
 

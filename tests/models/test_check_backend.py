@@ -19,7 +19,7 @@ from organism.testing import Scenario, Stand, check_backend
 from tests.models.check_worlds import KEY, chat_way, messages_way, over_http, scripted, scripted_backend
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -29,12 +29,11 @@ pytestmark = pytest.mark.anyio
 ALL = tuple(Scenario)
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+real_clocks = pytest.mark.parametrize("anyio_backend", [("trio", {}), ("asyncio", {})], ids=["trio", "asyncio"])
+"""A virtual one jumps while a socket or a file is waited for."""
 
 
+@real_clocks
 @pytest.mark.parametrize(("provider", "way"), [("openai", chat_way), ("anthropic", messages_way)])
 async def test_the_providers_of_real_models_keep_the_contract(provider: str, way: Any) -> None:
     assert await check_backend(over_http(provider, way)) == ALL
@@ -54,6 +53,7 @@ async def test_the_simulated_model_keeps_it() -> None:
     assert await check_backend(world) == known
 
 
+@real_clocks
 async def test_a_backend_that_is_recorded_keeps_it_and_so_does_its_recording(tmp_path: Path) -> None:
     def file(scenario: Scenario) -> Path:
         return tmp_path / f"{scenario.name}.jsonl"
@@ -211,6 +211,7 @@ async def test_retries_of_its_own_are_told() -> None:
     assert line.startswith("FAILING, complete: it tried again by itself; that is the router's")
 
 
+@real_clocks
 async def test_errors_of_the_wrong_kind_are_told() -> None:
     whole, stream = await _told(Loose, Scenario.RATE_LIMITED)
     assert whole.startswith("RATE_LIMITED, complete: it raised ValueError: with ")
@@ -236,9 +237,7 @@ async def test_crossed_answers_are_told() -> None:
     assert line.startswith("ANSWERS, many at once: it raised ") or "alone" in line
 
 
-async def test_what_goes_on_when_nobody_waits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("organism.models.check._PATIENCE", 0.2)
-
+async def test_what_goes_on_when_nobody_waits_is_told() -> None:
     @asynccontextmanager
     async def world(scenario: Scenario) -> AsyncGenerator[Stand]:
         async with scripted(scenario) as stand:

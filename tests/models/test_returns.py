@@ -104,11 +104,25 @@ async def test_an_answer_that_was_cut_or_refused_is_told_as_that() -> None:
     assert str(refused).startswith("Verdict: the model would not answer: ")
 
 
-@pytest.mark.parametrize("text", [f"```json\n{GOOD}\n```", f"```\n{GOOD}```\n", f"  {GOOD}\n"])
+@pytest.mark.parametrize(
+    "text", [f"```json\n{GOOD}\n```", f"```\n{GOOD}```\n", f"```json  \n{GOOD} \n\n \t```", f"  {GOOD}\n"]
+)
 async def test_a_fence_around_the_answer_is_no_part_of_it(text: str) -> None:
     async with running(models=ScriptedModel([Says(text=text)]).models()) as organism, organism.thread() as thread:
         done = await thread.complete("judge", returns=Verdict)
     assert (done.value, done.text) == (VERDICT, text)
+
+
+@pytest.mark.parametrize("text", ["```\n```", "```", "``````", "```json\n``", "```json {}```"])
+async def test_what_only_begins_like_a_fence_is_none(text: str) -> None:
+    assert "is not JSON" in str(await _said(text))
+
+
+async def test_blanks_behind_a_fence_are_looked_at_once() -> None:
+    text = "```\n" + " " * 1_000_000 + "x"  # each of them for each of them, they take an hour
+    async with running(models=ScriptedModel([Says(text=text)]).models()) as organism, organism.thread() as thread:
+        with pytest.raises(InvalidPayloadError, match="is not JSON"):
+            await thread.complete("judge", returns=Verdict)
 
 
 async def test_one_that_calls_a_tool_first_has_no_value_yet() -> None:
