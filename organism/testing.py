@@ -20,7 +20,18 @@ from organism.models.check import Scenario, Stand, check_backend
 from organism.models.contract import Backend, BackendError, Piece, RawUsage, Request, Response, ToolCall
 from organism.organism import Organism
 from organism.payloads import encode_json
-from organism.record.facts import Accepted, Answered, Dropped, Failed, Retried
+from organism.record.facts import (
+    Accepted,
+    Answered,
+    CallCompleted,
+    CallSettled,
+    Dropped,
+    Ended,
+    Failed,
+    Resumed,
+    Retried,
+    ThreadOpened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -199,6 +210,7 @@ class Watch:
         self._fold = Fold(organism.settings)
         self.facts: list[Fact] = []
         self.broken: list[str] = []
+        self._ended: set[str] = set()
         self._looked = 0
         self._begun = False
         self._whole = True
@@ -213,6 +225,7 @@ class Watch:
     def see(self, fact: Fact) -> None:
         """Takes a fact as it is recorded: told to subscribers it is once it is durable, when the state may have moved on."""
         self.facts.append(fact)
+        self._see_ends(fact)
         if not self._whole:
             return
         try:
@@ -225,6 +238,17 @@ class Watch:
         if self._looked < 2000 and isinstance(fact, (Accepted, Answered, Failed, Retried, Dropped)):
             self._looked += 1 + len(self.organism.kernel.state.threads)
             self.compare(f"after fact {len(self.facts)}, {type(fact).__name__}")
+
+    def _see_ends(self, fact: Fact) -> None:
+        """A thread ends once, and behind its end comes only what became of calls that it left behind (R5, R18)."""
+        # A name may come again, and what could not be written down is taken up from before.
+        self._ended.difference_update(step.thread for step in fact.steps if isinstance(step, ThreadOpened))
+        if isinstance(fact, Resumed) and fact.crashed:
+            self._ended.discard(fact.thread)
+        if fact.thread in self._ended and not isinstance(fact, (CallSettled, CallCompleted)):
+            self.broken.append(f"fact {len(self.facts)} is of a thread that has ended: {fact}")
+        if isinstance(fact, Ended):
+            self._ended.add(fact.thread)
 
     def compare(self, when: str) -> None:
         """Compares now."""

@@ -17,6 +17,7 @@ from organism.primitives import BudgetEstimate
 from organism.record.facts import (
     Accepted,
     Answered,
+    CallCompleted,
     CallHeld,
     CallSettled,
     Dropped,
@@ -223,7 +224,7 @@ def _check_imports(journal: Journal, documents: Mapping[str, list[Mapping[str, A
 
 
 def _check_removal(make: Callable[[], Journal]) -> None:
-    """What was removed is gone, but for what it spent."""
+    """What was removed is gone, but for what it spent; and what is told behind its end begins nothing."""
     journal = make()
     spent = _spent(journal)
     _refused("remove() of a chain that is not there", lambda: journal.remove("nobody"))
@@ -238,8 +239,16 @@ def _check_removal(make: Callable[[], Journal]) -> None:
             _same("flaws() after chains were removed", tuple(journal.flaws()), ())
             journal.close()
             journal = make()
-        _write(journal, ("a", _samples("a")[0]))
-        _same("read() of a chain that came again", tuple(journal.read("a")), (_samples("a")[0],))
+        _write(journal, ("a", late := _answered("a")))
+        _same("read() of what was removed, behind its end", tuple(journal.read("a")), ())
+        _write(journal, ("a", late), ("a", _samples("a")[0]))
+        _write(journal, ("a", late))
+        _same("read() of a chain that came again", tuple(journal.read("a")), (_samples("a")[0], late))
+    else:
+        _write(journal, ("a", _answered("a")))
+        _same(
+            "chains() with what was over, behind its end", [each for each in journal.chains() if each.root == "a"], []
+        )
     journal.close()
 
 
@@ -287,10 +296,15 @@ def _samples(root: str) -> Sequence[Fact]:
             held_at=1.5,
             at=3.0, thread=root, hold=1, seq=1, handler="h", alias="default", backend="b",
             charge=Charge(input_tokens=4, cost=7, estimated=True, unpriced=True), tags=("ä\n", "draft"),
-            missed=Missed(kind="server", text="HTTP 503: \0"),
+            missed=Missed(kind="server", text="HTTP 503: \0"), digests=("", "ä"),
             steps=(Resolved(ask=(root, 1), answer=forecast),),
         ),
     )  # fmt: skip
+
+
+def _answered(root: str) -> Fact:
+    """What may come behind the end: a model answered whom a thread had left behind."""
+    return CallCompleted(at=5.0, thread=root, seq=1, handler="h", text="late")
 
 
 def _ended(root: str) -> Fact:

@@ -46,7 +46,8 @@ class Journal(Protocol):
         """Writes facts, each to the end of the chain of its root thread, in order; what is written is durable.
 
         Gives the chains that could not be written, or are damaged, with the reason: of those nothing is written, and a later
-        write goes on where the chain ended. All others are.
+        write goes on where the chain ended. All others are. A fact that no chain begins with
+        (:func:`organism.journal.standing.begins_chain`) is passed over where there is none.
         """
         ...
 

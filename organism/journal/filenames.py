@@ -19,6 +19,7 @@ _CUT: Final = "__"
 """Stands before the hash of a long id, and nowhere else: after ``_`` come hex digits."""
 
 _SAFE: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
+_WRITTEN: Final = {byte: chr(byte) if byte in _SAFE else f"_{byte:02x}" for byte in range(256)}
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])")
 """What Windows takes for a device, whatever the suffix."""
 _ENCODED: Final = re.compile(r"(?:[a-z0-9-]|_[0-9a-f]{2})+")
@@ -28,7 +29,7 @@ _HASHED: Final = re.compile(rf"[a-z0-9_-]{{{_KEPT}}}{_CUT}[0-9a-f]{{64}}")
 def file_name(root: str) -> str:
     """The name of the file that holds the chain of a root thread: ``a_2fb.jsonl`` for ``a/b``."""
     data = root.encode("utf-8", "surrogatepass")
-    text = "".join(chr(byte) if byte in _SAFE else f"_{byte:02x}" for byte in data)
+    text = data.decode("latin-1").translate(_WRITTEN)  # a folder has many names
     if not text:
         text = "_"
     elif _RESERVED.fullmatch(text):

@@ -6,6 +6,7 @@ import logging
 import os
 from contextlib import suppress
 from io import FileIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
@@ -18,7 +19,7 @@ from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
 from organism.journal.presence import Presence, barred
 from organism.journal.room import make_folder
-from organism.journal.standing import Ledger, Standing
+from organism.journal.standing import Ledger, Standing, begins_chain
 from organism.names import CONVERSATION
 from organism.record.facts import Snapshot
 
@@ -73,6 +74,10 @@ class LinesJournal:
         """What is sound of damaged chains, each with the size and the time of its file when it was read."""
         self._sound: set[str] = set()
         """The last hashes of chains that are over and were seen to end so."""
+        self._names: set[int] | None = None
+        """The hashes of the ids of all that was ever opened in a chain, but of root threads, once all were looked through: what is not
+        among them need not be looked for.
+        """
         self._closed = False
         self._followed: tuple[str | None, End] = (None, End())
         """The last line that was given as a document: whoever asks for more goes on there."""
@@ -104,8 +109,15 @@ class LinesJournal:
         contents: dict[str, list[bytes]] = {}
         for root, facts in chains.items():
             try:
-                contents[root] = [content(fact, root, self._marked) for fact in facts]
+                written = [content(fact, root, self._marked) for fact in facts]
                 self._load(root)
+                if not self._known[root].end.size:
+                    late = next((count for count, fact in enumerate(facts) if begins_chain(fact)), len(facts))
+                    del facts[:late], written[:late]
+                if facts:
+                    contents[root] = written
+                else:
+                    self._let_go(root)
             except JournalError as error:
                 failed[root] = error
         summaries: list[Summary] = []
@@ -126,7 +138,11 @@ class LinesJournal:
             if isinstance(fact, Snapshot) and not known.standing.copies:  # else what follows would count as spent
                 self._snapshots[root] = known.summary(SNAPSHOT)
                 yield self._snapshots[root]
+            opened = len(known.standing.threads)
             known.take_in(fact, end)
+            if self._names is not None:
+                opened = len(known.standing.threads) - opened
+                self._names.update(map(hash, islice(reversed(known.standing.threads), opened)))
         if known.standing.over:
             yield known.summary(OVER)
             self._snapshots.pop(root, None)
@@ -187,9 +203,15 @@ class LinesJournal:
         for known in self._known.values():
             if thread in known.standing.threads:
                 return known.standing.root
+        if self._names is not None and hash(thread) not in self._names:
+            return None
+        names = set[int]()
         for summary in self._summaries():
             if thread in summary.threads:
                 return summary.root
+            names.update(map(hash, summary.threads))
+        if not self._readonly:  # else another process may open more
+            self._names = names
         return None
 
     def spendings(self) -> tuple[Spending, ...]:

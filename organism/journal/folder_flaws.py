@@ -9,7 +9,7 @@ from attrs import asdict
 from organism.errors import JournalError
 from organism.journal.folder_index import NAME, OVER, REMOVED
 from organism.journal.folder_known import Known
-from organism.journal.standing import Standing
+from organism.journal.standing import Standing, opens_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,6 +48,7 @@ def _flaw_of(root: str, facts: Iterable[tuple[Fact, End]], said: Sequence[Summar
     flaw = _first_otherwise(known, said)
     try:
         for fact, end in facts:
+            flaw = flaw or (opens_nothing(fact) if known.end.head.number == 0 else None)
             known.take_in(fact, end)
             flaw = flaw or _first_otherwise(known, said)
     except (JournalError, ValueError, OverflowError) as error:

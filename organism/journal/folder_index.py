@@ -17,9 +17,10 @@ from attrs import asdict, frozen
 
 from organism.errors import JournalError
 from organism.journal.chain import canonical
+from organism.journal.standing import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from organism.journal.disk import Disk
@@ -114,13 +115,19 @@ class Index:
             self.add(lacking)
 
     def shrink(self, chains: int) -> None:
-        """Writes it anew where most of it is out of date, by how many chains there are; raises OSError."""
+        """Writes it anew where most of it is out of date, by how many chains there are; raises OSError.
+
+        The files of removed chains are to be gone: of all of them one line stays.
+        """
         if sum(1 for _ in self._raw()) <= _ENOUGH + 2 * chains:
             return
-        self._anew()
+        self._anew(gone=True)
 
-    def _anew(self) -> None:
-        found = self.read().values()
+    def _anew(self, *, gone: bool = False) -> None:
+        found = list(self.read().values())
+        removed = [summary for summary in found if gone and summary.kind == REMOVED]
+        if removed:
+            found = [_together(removed), *(summary for summary in found if summary.kind != REMOVED)]
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
         data = b"".join(map(_line, found))
@@ -158,6 +165,18 @@ class Index:
                         self._path,
                         number,
                     )
+
+
+def _together(removed: Sequence[Summary]) -> Summary:
+    """What these chains spent, as of one chain that has no file. It stands before all others, so that it takes none of them out."""
+    spent = Ledger()
+    for summary in removed:
+        spent.take_in(Ledger.from_json(summary.spent))
+    return Summary(
+        kind=REMOVED, root="", entries=sum(each.entries for each in removed), size=0, hash=None,
+        began=min(each.began for each in removed), last=max(each.last for each in removed),
+        spent=tuple(tuple(row) for row in spent.as_json()), threads=(),
+    )  # fmt: skip
 
 
 def _line(summary: Summary) -> bytes:

@@ -10,7 +10,7 @@ from organism.journal.chain import Head, content_of, seal
 from organism.journal.codec import content, decode
 from organism.journal.contract import Chain
 from organism.journal.imported import checked
-from organism.journal.standing import Ledger, Standing
+from organism.journal.standing import Ledger, Standing, begins_chain
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class MemoryJournal:
     def _append(self, root: str, fact: Fact) -> None:
         chain = self._chains.get(root)
         if chain is None:
+            if not begins_chain(fact):
+                return
             chain = self._chains[root] = ([], Standing(root))
         kept, standing = chain
         kept.append(fact)

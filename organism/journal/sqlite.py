@@ -21,7 +21,7 @@ from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
 from organism.journal.sqlite_file import closed_on_failure, concerns_all, said, short
 from organism.journal.sqlite_flaws import SUMS, SqliteFlaws
 from organism.journal.sqlite_reader import blob, text_of
-from organism.journal.standing import Ledger, Standing
+from organism.journal.standing import Ledger, Standing, begins_chain
 from organism.journal.texts import marked_bytes, root_mark
 from organism.names import CONVERSATION
 from organism.record.facts import Forked
@@ -235,6 +235,8 @@ class SqliteJournal(SqliteFlaws):
             try:
                 end = ends.get(root)
                 if end is None:
+                    if not (root in there or root in self._ends or begins_chain(fact)):
+                        continue
                     end = self._end(root, fact, work, there=root in there, own=root in forked)
                 extend(work, end, root, fact, *contents(fact, root, end.mark, marked))
             except JournalError as error:

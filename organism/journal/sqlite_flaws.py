@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
 from organism.journal.sqlite_reader import COLUMNS, WAY_OUT, Row, SqliteReader, blob, text_of
-from organism.journal.standing import Ledger, Standing
+from organism.journal.standing import Ledger, Standing, opens_nothing
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ class SqliteFlaws(SqliteReader):
         began = last = row.began
         number = snapshot = 0
         for number, fact in enumerate(self._facts(root, whole, 0, None), 1):
+            odd = opens_nothing(fact) if number == 1 else None
+            if odd is not None:
+                raise JournalError(f"{self.path}: thread {root!r:.80}: {odd}")
             standing.apply(fact)
             began = fact.at if number == 1 else began
             if number <= row.entries:  # the row of an open chain may know of no more

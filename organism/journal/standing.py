@@ -121,6 +121,24 @@ _CHANGING: Final = frozenset({facts.CallHeld, facts.CallSettled, facts.Ended})
 """Facts that change more than their steps do."""
 
 
+def begins_chain(fact: Fact) -> bool:
+    """Whether a chain may begin with this fact. What a model answered to a call that a thread left behind comes when the thread has ended
+    and the call is settled: where the chain was let go or removed by then, nobody would ever end the one that it began.
+    """
+    return fact.__class__ is not facts.CallCompleted
+
+
+def opens_nothing(fact: Fact) -> str | None:
+    """Why a chain cannot be sound that has this fact as its first; ``None`` where it may be."""
+    if isinstance(fact, (facts.Forked, facts.Snapshot)):
+        return None
+    if any(isinstance(step, (facts.ThreadOpened, facts.ConversationOpened)) for step in fact.steps):
+        return None
+    return (
+        f"entry 1, {type(fact).__name__}: opens neither a thread nor a conversation; the entries before it are missing"
+    )
+
+
 class Standing:
     """What the facts of one chain come to, up to the last that was applied.
 
@@ -265,4 +283,4 @@ def _with_those_below(fact: facts.Ended) -> Iterator[str]:
         yield from _with_those_below(below)
 
 
-__all__ = ["CONVERSATION", "Key", "Ledger", "Standing", "Sums", "marks", "spending"]
+__all__ = ["CONVERSATION", "Key", "Ledger", "Standing", "Sums", "begins_chain", "marks", "opens_nothing", "spending"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -15,6 +15,7 @@ from organism.kernel.answers import Refusal, check_target, refusal_error
 from organism.kernel.pools import SCOPE
 from organism.models.windows import least_window
 from organism.names import ORGANISM
+from organism.pump import runtime
 from organism.pump.keys import GRACE, completion_of, question
 from organism.pump.streaming import ContextStream, KeptStream
 from organism.replay.player import Asking, Odd
@@ -22,6 +23,7 @@ from organism.replay.verdict import both
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
+    from random import Random
 
     from organism.kernel import Kernel
     from organism.kernel.prompts import Prompt
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from organism.threads.outcomes import Warned
 
 _LONGEST: Final = 300
+DRAWN: Final = (
+    "tasks of it read ctx.random or ctx.now() side by side, and the record does not say which of them read what"
+)
 
 
 class World(Protocol):
@@ -71,6 +76,8 @@ class Recorded(Context):
         self._player = player
         self._begun = stage.place
         self._clock = iter(player.part.times)
+        self._drawing = set[object]()
+        """The tasks that have drawn from what all of them share."""
 
     @property
     def thread(self) -> str:
@@ -87,10 +94,26 @@ class Recorded(Context):
         """As it was."""
         return self._message.idempotency or self.message_id
 
+    @property
+    def random(self) -> Random:
+        """The same numbers as then, in the same order."""
+        self._draws()
+        return super().random
+
     def now(self) -> datetime:
         """What was read then."""
+        self._draws()
         at = next(self._clock, None)
         return datetime.fromtimestamp(self._stage.at if at is None else at, UTC)
+
+    def _draws(self) -> None:
+        """Tasks that run side by side may draw in another order than then: loops let them go on in this one or that, by chance, and what is
+        drawn says nothing by which it could be told for whom it was.
+        """
+        with suppress(RuntimeError):  # a plain function, in a thread: it does one thing after the other
+            self._drawing.add(runtime.current_task())
+        if len(self._drawing) > 1:
+            self._player.unsure = self._player.unsure or DRAWN
 
     # Models
 
@@ -317,4 +340,4 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-__all__ = ["Recorded", "RecordedAgent"]
+__all__ = ["DRAWN", "Recorded", "RecordedAgent"]

@@ -11,6 +11,8 @@ from organism import Context, Reply
 from organism.errors import ConfigurationError, JournalError, NotRunningError
 from organism.journal import Chain, open_journal
 from organism.journal.pruning import Mark, Pruned, chosen, outcome
+from organism.record.facts import CallCompleted, Ended
+from organism.testing import Says, ScriptedModel
 from organism.works import pruning
 from organism.works.control import Order, tell
 from organism.works.conversations import Conversations
@@ -21,6 +23,8 @@ from tests.durable.turns_world import Heard, Say, Talking, code, count
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from organism.record.facts import Fact
 
 ALL: Final = 1e12
 """An instant behind every other one."""
@@ -114,6 +118,46 @@ async def test_limits_of_a_conversation_that_was_removed_are_not_set(tmp_path: P
         found = await organism.conversation_of("c")
         assert found is not None
         assert (found.budget.messages.limit, found.budget.messages.used) == (10, 1)
+
+
+@pytest.mark.parametrize("conversation", [None, "c"])
+@pytest.mark.parametrize("url", [*URLS, "memory:"])
+async def test_what_comes_behind_the_end_of_a_chain_that_is_gone_begins_none(
+    tmp_path: Path, url: str, conversation: str | None
+) -> None:
+    """A stream that a delivery has left behind is charged when that is over, and answers when somebody has read it."""
+
+    async def leave(say: Say, ctx: Context) -> Reply[Heard]:
+        async def read() -> None:
+            async with ctx.stream("and now?") as stream:
+                async for _ in stream:
+                    await anyio.sleep(2)
+
+        left.start_soon(read)
+        await anyio.sleep(1)
+        return Reply(Heard(say.text))
+
+    model = ScriptedModel([Says(text="late", usage=(9, 2))])
+    handlers = {"leave": code(leave)}
+    async with (
+        anyio.create_task_group() as left,
+        Talking(name="test", folder=tmp_path, journal=url, handlers=handlers, models=model.models()) as organism,
+    ):
+        facts: list[Fact] = []
+        organism.subscribe(facts.append)
+        history = organism.keep_history()
+        for number, pruned in enumerate((False, True)):
+            thread = await organism.send("leave", Say(), id=f"t{number}", conversation=conversation)
+            assert (await thread.result()).usage.model_calls == 1
+            if pruned and url in URLS:
+                await prune(organism, until=ALL)
+            await anyio.sleep(10)
+            assert [type(fact) for fact in facts[-2:]] == [Ended, CallCompleted]
+            assert not history.chains()
+            if url in URLS:
+                there = set[str]() if pruned else {f"conversation:{conversation}" if conversation else "t0"}
+                assert {each.root for each in chains(tmp_path, url)} == there
+                assert not any(each.open for each in chains(tmp_path, url))
 
 
 async def test_conversations_go_by_age_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from organism.errors import JournalError
 from organism.journal import LinesJournal
 from organism.journal.check import _thread_image
 from organism.journal.disk import Disk
-from organism.journal.folder_index import NAME
+from organism.journal.folder_index import NAME, Index
 from organism.record.facts import Dropped, Snapshot
 from organism.record.images import Image
 from tests.journal.fact_values import ended
@@ -191,6 +191,42 @@ def test_an_index_that_grew_is_written_anew(tmp_path: Path) -> None:
     again = LinesJournal(tmp_path, durable=False)
     assert (tmp_path / NAME).read_bytes().count(b"\n") == 2
     assert again.spendings() == before
+
+
+def test_of_all_that_was_removed_one_line_stays(tmp_path: Path) -> None:
+    one = journal_of(tmp_path)
+    for root in ("", "stays", *map(str, range(600))):
+        facts = accepted(opened(root), posted(root)), held(1, thread=root), settled(1, 3, thread=root), ended(root)
+        assert not one.write([(root, fact) for fact in facts])
+    for number in range(600):
+        one.remove(str(number))
+    there = (one.chains(), one.spendings())
+    one.close()
+    assert (tmp_path / NAME).read_bytes().count(b"\n") == 1_202
+    for _ in range(2):
+        again = LinesJournal(tmp_path, durable=False)
+        assert (tmp_path / NAME).read_bytes().count(b"\n") == 3
+        assert (again.chains(), again.spendings(), again.flaws()) == (*there, ())
+        again.close()
+
+
+def test_what_is_not_there_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal_of(tmp_path, STORY, [ended("r"), ended("r.2")]).close()
+    one = LinesJournal(tmp_path, durable=False)
+    assert one.root_of("nobody") is None
+    story = [accepted(opened("s"), opened("s.2")), accepted(opened("s.3")), ended("s.2"), ended("s.3"), ended("s")]
+    for fact in story:
+        assert not one.write([("s", fact)])
+    assert [one.root_of(each) for each in ("r.2", "s.2", "s.3", "s")] == ["r", "s", "s", "s"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "read", lambda *_, **__: pytest.fail("all chains were looked through"))
+        assert [one.root_of(each) for each in ("nobody", "r.4")] == [None, None]
+    one.remove("s")
+    assert [one.root_of(each) for each in ("s.2", "s")] == [None, None]
+    reader = LinesJournal(tmp_path, readonly=True)
+    assert reader.root_of("t.2") is None
+    assert not one.write([("t", accepted(opened("t"), opened("t.2")))])
+    assert (reader.root_of("t.2"), one.root_of("t.2")) == ("t", "t")
 
 
 class _NoIndex(Disk):

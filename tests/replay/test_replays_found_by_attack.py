@@ -13,6 +13,7 @@ from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelErr
 from organism.hooks import Abort, CallEvent, Change
 from organism.payloads import Vocabulary
 from organism.replay import replay
+from organism.replay.context import DRAWN
 from organism.testing import Says, ScriptedModel
 from tests.hard.budget_world import Done, agent, asks, code, models, peer, replies, spend
 from tests.hard.budget_world import Task as Job
@@ -186,6 +187,52 @@ def test_equal_questions_at_once_have_their_answers_in_the_order_in_which_they_w
     assert world.send("same", Task("x")).reply == Note("1 2 3")
     # Trio lets tasks begin in this order or in that one, by chance.
     assert [world.replay().differences for _ in range(8)] == [()] * 8
+
+
+async def draws_side_by_side(task: Task, ctx: Context) -> Reply[Note]:
+    heard: dict[int, str] = {}
+
+    async def draw(number: int) -> None:
+        await anyio.lowlevel.checkpoint()
+        heard[number] = (await ctx.ask("repeats", Task(f"{number}: {ctx.random.random()}"), expect=Note)).text
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(4):
+            tasks.start_soon(draw, number)
+    return Reply(Note(" ".join(heard[number] for number in sorted(heard))))
+
+
+async def repeats(task: Task, ctx: Context) -> Reply[Note]:
+    return Reply(Note(task.text))
+
+
+def test_what_tasks_drew_side_by_side_is_not_sure(tmp_path: Path) -> None:
+    handlers = {"draws": code(draws_side_by_side, peers=("repeats",)), "repeats": code(repeats)}
+    world = Recorded(tmp_path, handlers=handlers)
+    assert world.send("draws", Task("x")).outcome == "completed"
+    # Trio lets tasks begin in this order or in that one, by chance.
+    found = [world.replay() for _ in range(8)]
+    assert [each.differences for each in found] == [()] * 8
+    assert {each.unsure for each in found} <= {(), (("draws", DRAWN),)}
+
+
+async def draws_alone(task: Task, ctx: Context) -> Reply[Note]:
+    first = ctx.random.random()
+    return Reply(Note(f"{first} {ctx.random.random()} {ctx.now()}"))
+
+
+async def draws_once_more(task: Task, ctx: Context) -> Reply[Note]:
+    ctx.random.random()
+    return await draws_alone(task, ctx)
+
+
+def test_what_a_handler_draws_alone_is_compared(tmp_path: Path) -> None:
+    world = Recorded(tmp_path, handlers={"draws": code(draws_alone)})
+    world.send("draws", Task("x"))
+    replayed = world.replay()
+    assert (replayed.differences, replayed.unsure) == ((), ())
+    changed = world.replay(handlers={"draws": code(draws_once_more)})
+    assert ([each.what for each in changed.differences], changed.unsure) == (["it answered"], ())
 
 
 async def impatient(task: Task, ctx: Context) -> Reply[Note]:
