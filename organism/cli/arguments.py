@@ -48,8 +48,10 @@ def _whole(_type: object, tokens: Sequence[Token]) -> int:
 WHOLE: Final = Parameter(metavar="N", converter=_whole)
 
 
-def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
-    """``KEY=VALUE`` texts as a mapping, the last of one key wins. Raises ConfigurationError for every text that is none."""
+def pairs(option: str, texts: Iterable[str], *, form: str = "KEY=VALUE") -> dict[str, str]:
+    """``KEY=VALUE`` texts as a mapping, the last of one key wins. Raises ConfigurationError for every text that is none; ``form`` is
+    what it is called there.
+    """
     found: dict[str, str] = {}
     wrong: list[str] = []
     for text in texts:
@@ -57,7 +59,7 @@ def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
         if equals and key:
             found[key] = value
         else:
-            wrong.append(f"{option} {one_line(text)}: is no KEY=VALUE")
+            wrong.append(f"{option} {one_line(text)}: is no {form}")
     if wrong:
         raise ConfigurationError(wrong)
     return found

@@ -21,7 +21,7 @@ from organism.cli.journals import is_there, opened, place_of
 from organism.cli.live import LiveAnswer
 from organism.cli.logs import logging_to
 from organism.cli.people import People, waits
-from organism.cli.reading import facts_of
+from organism.cli.reading import facts_of, successor_in
 from organism.cli.report import partial_text, problem_line, reply_text
 from organism.cli.running import Accounts, Options, accounts_of, teller, typed
 from organism.cli.sending import handler_of, payload_of
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.cli.streams import Streams
+    from organism.journal import Journal
     from organism.pump.handles import ThreadHandle
     from organism.record.facts import Fact
     from organism.results import ThreadResult
@@ -141,13 +142,20 @@ def _handler(settings: Settings, to: str | None, conversation: str | None, file:
 
 
 def _begun_with(settings: Settings, conversation: str, file: Path) -> str | None:
-    """The handler of the first turn of a conversation; ``None`` where the journal has none of this name."""
+    """The handler of the first turn of a conversation, or of the one in which it goes on where only that is left; ``None`` where the
+    journal has neither.
+    """
     if settings.journal == "memory:" or not is_there(place_of(file, settings.journal).path):
         return None
     with opened(file, settings.journal) as journal:
-        begun = facts_of(journal.documents(f"{CONVERSATION}{conversation}", kinds=("Accepted",)))
-        steps = (step for fact in begun for step in fact.steps)
-        return next((step.handler for step in steps if isinstance(step, ThreadOpened) and step.owner is None), None)
+        names = (conversation, successor_in(journal, conversation))
+        return next((handler for name in names if name is not None and (handler := _first_in(journal, name))), None)
+
+
+def _first_in(journal: Journal, conversation: str) -> str | None:
+    begun = facts_of(journal.documents(f"{CONVERSATION}{conversation}", kinds=("Accepted",)))
+    steps = (step for fact in begun for step in fact.steps)
+    return next((step.handler for step in steps if isinstance(step, ThreadOpened) and step.owner is None), None)
 
 
 class _Chat:
@@ -334,7 +342,7 @@ class _Chat:
             handle.cancel(_REASON)
             return
         lasts = self._talk.again is not None
-        self._streams.note(interrupted(self._talk.grace, lasts=lasts))
+        self._people.note_aside(interrupted(self._talk.grace, lasts=lasts))
         await self._organism.drain(self._talk.grace)
         if lasts:
             waiting.cancel()

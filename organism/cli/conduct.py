@@ -18,6 +18,7 @@ from organism.cli.report import partial_text, problem_line, reply_text, usage_ta
 from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.errors import BudgetExhaustedError, JournalError, NotRunningError, OrganismError
+from organism.pump import runtime
 from organism.record.facts import Resumed
 from organism.settings import StartMessage
 
@@ -87,15 +88,14 @@ async def conduct(
             await run.all_threads()
             beside.cancel_scope.cancel()
             close_display()
-    except KeyboardInterrupt:
-        # A handler raised it. It goes no further: asyncio, which has ended its loop for it already, would do so once more before
-        # all is put away, and the process would wait for threads for ever.
+    except BaseException as error:
         close_display()
+        if not _by_a_handler(error):
+            run.say_what_is_left()
+            raise
+        # It goes no further: asyncio, which has ended its loop for it already, would do so once more before all is put away, and the
+        # process would wait for threads for ever.
         interrupts.number = signal.SIGINT
-    except BaseException:
-        close_display()
-        run.say_what_is_left()
-        raise
     await run.say_what_ended_late()
     run.say_what_it_cost()
     run.say_what_is_left()
@@ -103,6 +103,12 @@ async def conduct(
     if organism.left_behind:
         end_now(code, streams)
     return code
+
+
+def _by_a_handler(error: BaseException) -> bool:
+    """Whether a handler has interrupted the run. On asyncio this task hears of it by being cancelled, as nobody else cancels it there."""
+    cancelled = isinstance(error, anyio.get_cancelled_exc_class()) and runtime.cancellings()
+    return bool(cancelled) or isinstance(error, KeyboardInterrupt)
 
 
 async def keep_drawing(display: LiveBoard) -> None:
@@ -284,7 +290,7 @@ class _Run:
     async def stop_on_signal(self, interrupts: Interrupts) -> None:
         """Once a signal comes: lets what runs end in the grace time, and leaves the rest where the journal has it, else cancels it."""
         await interrupts.wait()
-        self._streams.note(interrupted(self._orders.grace, lasts=self._lasts))
+        self._people.note_aside(interrupted(self._orders.grace, lasts=self._lasts))
         with suppress(NotRunningError):  # it crashed just now
             await self._organism.drain(self._orders.grace)
         if self._lasts:
@@ -295,7 +301,7 @@ class _Run:
     async def stop_after(self, seconds: float) -> None:
         """Cancels everything after so many seconds."""
         await anyio.sleep(seconds)
-        self._streams.note(f"timeout: cancelling what runs after {seconds:g} s")
+        self._people.note_aside(f"timeout: cancelling what runs after {seconds:g} s")
         self._codes.add(FAILED)
         self._stop(f"the run's timeout of {seconds:g} s is over")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import inspect
 import os
 import signal
 import sys
@@ -197,10 +198,18 @@ def _application(arguments: Sequence[str], streams: Streams) -> App:
             # In full, as the command itself says it, where it is asked for: the others are not loaded for that.
             short = None if name in arguments[:1] else about
             app.command(place, name=name, help=short, usage=usage, group=group, sort_key=number_in)
+            if helps and short is None:
+                app[name].help = _flowing(app[name].default_command)
     last = Group("Options", sort_key=len(GROUPS))
     for flag in (*app.help_flags, *app.version_flags):
         app[flag].group = last
     return app
+
+
+def _flowing(command: object) -> str:
+    """What a command says of itself, a line for each paragraph: where lines of the code end, none ends on a terminal."""
+    said = inspect.getdoc(command) or ""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in said.split("\n\n"))
 
 
 def _usage_problem(error: CycloptsError) -> str:

@@ -44,6 +44,8 @@ class People:
         self.there = there and streams.input.isatty() and streams.err.isatty()
         self.change = anyio.Event()
         """Set when the next thing has happened."""
+        self._prompts = False
+        """A prompt stands on the terminal, and nothing behind it yet."""
 
     def next(self, thread: str | None = None) -> Question | None:
         """The oldest question that somebody at the terminal is still to be asked, of one thread where that is named."""
@@ -56,6 +58,11 @@ class People:
         """Something has happened: there may be another question, or the one that is asked was answered elsewhere."""
         self.change.set()
         self.change = anyio.Event()
+
+    def note_aside(self, text: str) -> None:
+        """Writes a line that is not about what is asked: below a prompt, where one stands there."""
+        self._streams.note(f"\n{text}" if self._prompts else text)
+        self._prompts = False
 
     async def ask(self, question: Question) -> None:
         """Asks until there is an answer, or the question is left, or waits no more."""
@@ -73,6 +80,7 @@ class People:
         self._streams.err.flush()
         line: str | None = None
         came = garbled = False
+        self._prompts = True
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._watch, question, beside.cancel_scope)
             try:
@@ -80,10 +88,10 @@ class People:
             except UnicodeDecodeError as error:
                 garbled = True
                 self._streams.note(f"not taken: the line is no UTF-8: {error.reason}")
-            came = True
+            came, self._prompts = True, False
             beside.cancel_scope.cancel()
         if not came:
-            self._streams.note(f"\nquestion {one_line(question.id)} waits no more")
+            self.note_aside(f"question {one_line(question.id)} waits no more")
             return None
         if garbled:
             return ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
-from organism.cli.journals import OfFile, OfJournal, opened, place_of
+from organism.cli.journals import OfFile, OfJournal, check_there, opened, place_of
 from organism.cli.moments import moment
 from organism.cli.orders import asked
 from organism.cli.tables import counted, instant, size, table
@@ -75,6 +75,7 @@ def _removed(file: Path, journal: str | None, mark: Mark) -> Pruned:
 
 
 def _here(file: Path, journal: str | None, mark: Mark, *, dry_run: bool = False) -> Pruned:
+    check_there(file, journal)  # to be changed, it would be made
     with opened(file, journal, readonly=dry_run) as found:
         chains = found.chains()
         going = chosen(chains, mark)

@@ -13,8 +13,9 @@ from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
 from organism.journal.contract import Chain
+from organism.journal.standing import opens_nothing
 from organism.journal.values import PlainPayload
-from organism.names import CONVERSATION, suggestion
+from organism.names import CONVERSATION, successor_of, suggestion
 from organism.payloads import encode_json, encode_xml
 from organism.record import facts
 from organism.results import ThreadResult, result_of
@@ -91,9 +92,12 @@ def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow
     if not chain.open:
         return list(_over(journal, chain))
     so_far = _SoFar(chain, owned=owned)
-    for document in journal.documents(chain.root):
+    for number, document in enumerate(journal.documents(chain.root), 1):
         so_far.terms.take(document)
         (fact,) = facts_of([document])
+        odd = opens_nothing(fact) if number == 1 else None
+        if odd is not None:
+            raise JournalError(f"thread {chain.root!r:.80}: {odd}")
         so_far.take(fact)
     return so_far.rows()
 
@@ -313,6 +317,17 @@ def meant(journal: Journal, text: str) -> Meant:
     )
 
 
+def successor_in(journal: Journal, conversation: str) -> str | None:
+    """The conversation that one goes on in, also where that one itself was removed; ``None`` where there is none."""
+    name, there = conversation, {chain.root for chain in journal.chains()}
+    while CONVERSATION + (name := successor_of(name)) in there:  # one of that name may be no successor
+        with suppress(JournalError):
+            for document in journal.documents(CONVERSATION + name, kinds=("Accepted",)):
+                if any(step.get("before") == conversation for step in document.get("steps", ())):
+                    return name
+    return None
+
+
 def _turns(journal: Journal, chains: Mapping[str, Chain]) -> Iterator[tuple[str, Chain]]:
     """The turns of all conversations: what is not damaged of them."""
     for root, chain in chains.items():
@@ -322,4 +337,4 @@ def _turns(journal: Journal, chains: Mapping[str, Chain]) -> Iterator[tuple[str,
                     yield document["thread"], chain
 
 
-__all__ = ["Meant", "ThreadRow", "facts_of", "json_of", "meant", "payload_json", "threads_of"]
+__all__ = ["Meant", "ThreadRow", "facts_of", "json_of", "meant", "payload_json", "successor_in", "threads_of"]

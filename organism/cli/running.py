@@ -16,14 +16,13 @@ from organism.cli.arguments import DEFAULT_FILE, Sets, pairs
 from organism.cli.board import Board
 from organism.cli.check import checked
 from organism.cli.conduct import GRACE, LAST, Orders, conduct
-from organism.cli.crossings import warning_line
+from organism.cli.crossings import warning_lines
 from organism.cli.interrupts import Interrupts
 from organism.cli.live import LiveBoard
 from organism.cli.logs import logging_to
 from organism.cli.text import one_line
 from organism.config import account_names
 from organism.errors import ConfigurationError
-from organism.record.facts import WarningRaised
 from organism.settings import NOTHING
 
 if TYPE_CHECKING:
@@ -200,9 +199,8 @@ def teller(board: Board, streams: Streams) -> Callable[[Fact], None]:
 
     def tell(fact: Fact) -> None:
         board.apply(fact)
-        for step in fact.steps:
-            if isinstance(step, WarningRaised):
-                streams.note(warning_line(step, board.handler_of(step.thread)))
+        for line in warning_lines(fact.steps, board.handler_of):
+            streams.note(line)
 
     return tell
 

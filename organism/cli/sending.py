@@ -60,7 +60,17 @@ def handler_of(settings: Settings, to: str | None) -> HandlerSettings:
 
 
 def text_of(send: str, stdin: TextIO) -> str:
-    """The text itself, or what the file or standard input holds."""
+    """The text itself, or what the file or standard input holds. Raises ConfigurationError where that is nothing but blanks: of a
+    variable that nothing was set to, or a program that has failed, nobody wants to pay for an answer.
+    """
+    text = _said(send, stdin)
+    if not text.strip():
+        said = "--send" if send == text else f"--send {one_line(send)}"
+        raise ConfigurationError([f"{said}: is empty; a text that is meant to be can be written as JSON"])
+    return text
+
+
+def _said(send: str, stdin: TextIO) -> str:
     if send == "-":
         try:
             return _unended(stdin.read())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -11,14 +10,13 @@ from organism.cli.amounts import limits_text
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, OfThread, is_owned, opened
 from organism.cli.phrases import forecast_text
-from organism.cli.reading import facts_of, meant, threads_of
+from organism.cli.reading import facts_of, meant, successor_in, threads_of
 from organism.cli.report import partial_text, problem_line, usage_table
 from organism.cli.story import How, Story
 from organism.cli.tables import instant
 from organism.cli.text import one_line, wrapped
-from organism.errors import JournalError
 from organism.journal.prompts import requests
-from organism.names import CONVERSATION, successor_of
+from organism.names import CONVERSATION
 from organism.record import facts
 from organism.results import result_of
 
@@ -73,14 +71,7 @@ def _successor(journal: Journal, those: Meant) -> str | None:
     root = those.chain.root
     if those.thread != root or not root.startswith(CONVERSATION):
         return None
-    before = name = root.removeprefix(CONVERSATION)
-    there = {chain.root for chain in journal.chains()}
-    while CONVERSATION + (name := successor_of(name)) in there:  # one of that name may be no successor
-        with suppress(JournalError):
-            for document in journal.documents(CONVERSATION + name, kinds=("Accepted",)):
-                if any(step.get("before") == before for step in document.get("steps", ())):
-                    return name
-    return None
+    return successor_in(journal, root.removeprefix(CONVERSATION))
 
 
 def _told(

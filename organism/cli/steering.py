@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import math
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -10,6 +10,8 @@ from cyclopts import Parameter
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given, pairs
 from organism.cli.journals import OfFile, OfJournal, OfThread  # noqa: TC001 - cyclopts reads annotations
 from organism.cli.orders import ordered
+from organism.cli.text import one_line
+from organism.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,15 +68,30 @@ def add_budget(
 
 
 def _amounts(units: Iterable[str]) -> dict[str, int | float | str]:
-    """``tokens=1000`` as amounts by unit; money stays a text, since it is exact."""
-    return {unit: text if unit == "cost_usd" else _number(text) for unit, text in pairs("add-budget", units).items()}
+    """``tokens=1000`` as amounts by unit; money stays a text, since it is exact. Raises ConfigurationError for what is no amount."""
+    given = {unit: text.replace(",", "") for unit, text in pairs("add-budget", units, form="UNIT=AMOUNT").items()}
+    wrong = [
+        f"add-budget {one_line(unit)}={one_line(text)}: is no amount; write a number, as in {one_line(unit)}=1000"
+        for unit, text in given.items()
+        if not _is_number(text)
+    ]
+    if wrong:
+        raise ConfigurationError(wrong)
+    return {unit: text if unit == "cost_usd" else _number(text) for unit, text in given.items()}
 
 
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text.replace(",", ""))
-    return text
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 __all__ = ["add_budget", "cancel", "pause"]

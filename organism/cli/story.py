@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, evolve, frozen
 
 from organism.cli.amounts import limits_text
-from organism.cli.crossings import figure_text, warning_line
+from organism.cli.crossings import figure_text, warning_lines
 from organism.cli.phrases import (
     charge_text,
     cut_text,
@@ -104,6 +104,7 @@ class Story:
         """How deep the deliveries of a frame stand."""
         self._owners: dict[str, Ref] = {}
         """The frames that opened sub-threads."""
+        self._paused: set[str] = set()
         self._calls: dict[int, _Call] = {}
         self._settled_at: dict[int, float] = {}
         """When the last attempt of a call was over, by the hold of its first."""
@@ -126,6 +127,9 @@ class Story:
         self._of_calls(fact, depth)
         for step in fact.steps:
             self._step(step, fact, depth)
+        who = self._handler((fact.thread, getattr(fact, "seq", 0)))
+        for line in warning_lines(fact.steps, lambda _: who):
+            self._add(fact.at, depth, line.partition(" [thread ")[0])
         if text and last:
             self._add(fact.at, depth, text)
         for ask in self._waits.vain(fact):
@@ -199,9 +203,12 @@ class Story:
             case facts.Stopped():
                 return f"{self._of_thread(fact.thread)}{failure_text(fact.failure)}"
             case facts.Paused():
+                self._paused.add(fact.thread)
                 return f"{self._of_thread(fact.thread)}paused"
             case facts.Resumed():
-                why = "its process had ended; what was under way is run again" if fact.crashed else "it was paused"
+                slept = "it was paused" if fact.thread in self._paused else "the machine slept, or its clock was set"
+                why = "its process had ended; what was under way is run again" if fact.crashed else slept
+                self._paused.discard(fact.thread)
                 return (
                     f"{self._of_thread(fact.thread)}goes on after {fact.at - fact.since:.2f} s that do not count: {why}"
                 )
@@ -372,9 +379,6 @@ class Story:
                 self._add(fact.at, depth, f"{self._asker(ask)} waits no longer for {self._handler(ask)}")
             case facts.Unhandled() if not isinstance(fact, facts.Failed):
                 self._add(fact.at, depth, f"nobody handles it: {failure_text(step.failure)}")
-            case facts.WarningRaised():
-                who = self._handler((fact.thread, getattr(fact, "seq", 0)))
-                self._add(fact.at, depth, warning_line(step, who).partition(" [thread ")[0])
             case _:
                 pass
         if isinstance(fact, facts.Stopped | facts.Exhausted | facts.Buried):

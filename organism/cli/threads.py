@@ -14,14 +14,15 @@ from organism.cli.journals import OfFile, OfJournal, is_owned, opened
 from organism.cli.reading import threads_of
 from organism.cli.report import money
 from organism.cli.separated import separated
-from organism.cli.tables import instant, table
+from organism.cli.tables import counted, instant, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
+from organism.names import suggestion
 from organism.settings import UNITS
 from organism.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from organism.cli.reading import ThreadRow
     from organism.journal import Journal
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HEAD: Final = ("thread", "outcome", "began (UTC)", "handler", "tokens", "cost USD", "labels")
 _SOME: Final = {"accounts": "accounts", "conversation": "conversation", "origin": "forked from"}
 _WIDEST: Final = 60
+_OUTCOMES: Final = ("completed", "exhausted", "failed", "stopped", "cancelled", "paused", "running", "unfinished")
 
 COLUMNS: Final = (
     "thread", "conversation", "forked_from", "handler", "outcome", "unit", "code", "error", "began_at", "ended_at",
@@ -41,6 +43,23 @@ COLUMNS: Final = (
 
 def threads(
     *,
+    label: Annotated[
+        tuple[str, ...],
+        Parameter(
+            allow_leading_hyphen=True,
+            json_list=False,
+            metavar="KEY[=VALUE]",
+            help="Only those that have this label; may be repeated: all of them.",
+        ),
+    ] = (),
+    outcome: Annotated[
+        tuple[str, ...],
+        Parameter(
+            json_list=False,
+            metavar="WORD",
+            help=f"Only those that are so: {', '.join(_OUTCOMES)}; may be repeated: any of them.",
+        ),
+    ] = (),
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
     json: Annotated[bool, Parameter(help="One JSON object a thread, in a line.")] = False,
@@ -55,11 +74,13 @@ def threads(
     """
     if csv and json:
         raise ConfigurationError(["organism threads: one of --json and --csv"])
+    wanted = _wanted(label, outcome)
     with opened(file, journal) as found:
         owned = is_owned(file, journal)
         damage = Damage()
         # A journal has them as they came to it: a fork, or one that was imported, began before others.
-        rows = sorted(_rows(found, damage, owned=owned), key=lambda row: (row.began, row.result.thread))
+        every = sorted(_rows(found, damage, owned=owned), key=lambda row: (row.began, row.result.thread))
+        rows = [row for row in every if wanted(row.result)]
         if json:
             for row in rows:
                 streams.result(jsons.dumps(row.as_json()))
@@ -69,9 +90,35 @@ def threads(
                 streams.result(separated(flat(row).values()))
         elif rows:
             streams.result("\n".join(_table(rows)))
+        elif every:
+            streams.note(f"of {counted(len(every), 'thread')} none is so")
         elif not damage:
             streams.note("the journal holds no threads yet")
     return damage.told(streams)
+
+
+def _wanted(labels: Sequence[str], outcomes: Sequence[str]) -> Callable[[ThreadResult], bool]:
+    """Whether a thread has all these labels, ``KEY`` or ``KEY=VALUE``, and one of these outcomes, where any is named. Raises
+    ConfigurationError for a label without a key, and for an outcome that there is none of.
+    """
+    wrong = [
+        f"--label {one_line(text)}: names no label: write KEY or KEY=VALUE"
+        for text in labels
+        if not text.partition("=")[0]
+    ]
+    for text in outcomes:
+        if text not in _OUTCOMES:
+            hint = suggestion(text, _OUTCOMES)
+            wrong.append(f"--outcome {one_line(text)}: is no outcome{hint}; there are: {', '.join(_OUTCOMES)}")
+    if wrong:
+        raise ConfigurationError(wrong)
+    pairs = [text.partition("=") for text in labels]
+
+    def wanted(result: ThreadResult) -> bool:
+        has = all(key in result.labels and (not equals or result.labels[key] == value) for key, equals, value in pairs)
+        return has and (not outcomes or result.outcome in outcomes)
+
+    return wanted
 
 
 def _rows(journal: Journal, damage: Damage, *, owned: bool) -> Iterator[ThreadRow]:

@@ -165,7 +165,7 @@ def test_at_its_cap_the_conversation_ends_and_says_so(talk: Desk) -> None:
     assert (ran.code, ran.out) == (3, "1 a\n2 b\n")
     last = ran.err.splitlines()[-1]
     assert re.match(r"exhausted: conversation \w+ takes no further turn: messages of the conversation: 2 used", last)
-    assert "budget warning: counter: messages final, 2 of 2 used" in ran.err
+    assert "budget warning: counter: messages warning, critical and final, 2 of 2 used" in ran.err
 
 
 def test_at_its_cap_it_says_that_it_goes_on(talk: Desk) -> None:
@@ -218,6 +218,21 @@ def test_whom_a_conversation_was_begun_with_goes_before_whom_the_file_would_have
     assert talk.organism("chat", "--to", "counter", *on, stdin="a\n").out == "1 a\n"
     assert talk.organism("chat", *on, stdin="b\n").out == "2 b\n"
     assert "Sum" in talk.organism("chat", "--conversation", "other", *on[2:], stdin="b\n").out
+
+
+@pytest.mark.parametrize("url", ["sqlite:organism.db", "jsonl:journal"])
+def test_a_conversation_of_which_only_a_successor_is_left_goes_on_with_whom_that_was_begun_with(
+    talk: Desk, url: str
+) -> None:
+    cap = ("--set", "conversation.messages=2", "--set", "conversation.on_cap=rotate")
+    on = ("--conversation", "c", "--journal", url, "--quiet", *cap)
+    assert talk.organism("chat", "--to", "counter", *on, stdin="a\nb\nc\n").out == "1 a\n2 b\n3 c\n"
+    journal = open_journal(url, folder=talk.folder)
+    journal.remove("conversation:c")
+    journal.close()
+    ran = talk.organism("chat", *on, stdin="d\n")
+    assert (ran.code, ran.out) == (0, "4 d\n"), ran.err
+    assert ran.err.endswith("conversation c has come to its end; it goes on in c~2\n")
 
 
 def test_a_conversation_that_was_begun_with_a_handler_that_is_no_more_wants_another(talk: Desk) -> None:

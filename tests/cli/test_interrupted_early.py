@@ -1,4 +1,4 @@
-"""A signal that comes while an event loop starts ends the process as one that comes later does: no traceback, no message half sent."""
+"""A signal that comes while Python loads what it needs, or an event loop starts, ends the process as one that comes later does: no traceback, no message half sent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ INTERRUPTING = '''
 import signal
 import sys
 
-from organism.cli.main import main
-
 moment = sys.argv.pop(1)
 
 
@@ -27,22 +25,26 @@ def interrupt(frame, event, arg):
 
 
 sys.setprofile(interrupt)
+from organism.cli.entry import main
+
 main()
 '''
 LOOP = "asyncio/base_events.py:__init__"
+LOADING = "organism/cli/helps.py:<module>"
 SERVER = "organism.server.http.Server>:__init__"
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
+        (LOADING, "run"),
         (LOOP, "run", "--set", "runtime=asyncio"),
         (LOOP, "chat", "--to", "shouter", "--set", "runtime=asyncio", "--quiet"),
         ("trio/_core/_run.py:spawn_impl", "run"),
         (SERVER, "simulate", "--port", "0"),
     ],
 )
-def test_an_interrupt_while_the_loop_starts_is_no_crash(desk: Desk, arguments: tuple[str, ...]) -> None:
+def test_an_interrupt_before_anything_runs_is_no_crash(desk: Desk, arguments: tuple[str, ...]) -> None:
     desk.write("interrupting.py", INTERRUPTING)
     ran = desk.process(*arguments, program=["interrupting.py"])
     assert ran.code == 130

@@ -135,6 +135,14 @@ def test_a_thread_that_has_not_ended_is_never_removed(desk: Desk) -> None:
     assert roots(desk) == ["berry"]
 
 
+def test_a_journal_that_is_not_there_is_not_made_to_remove_from_it(desk: Desk) -> None:
+    for journal in ("sqlite:typo.db", "jsonl:typo"):
+        ran = desk.organism("prune", "--before", "30d", "--journal", journal)
+        assert (ran.code, ran.out) == (2, "")
+        assert "is not there yet" in ran.err
+    assert not list(desk.folder.glob("typo*"))
+
+
 def test_a_dry_run_removes_nothing(desk: Desk) -> None:
     ran = desk.organism("prune", "--keep-size", "0B", "--dry-run")
     assert ran.out.splitlines()[-1].startswith("would remove 2 threads of ")

@@ -237,7 +237,15 @@ def test_what_was_left_is_cancelled(walking: Walking) -> None:
     [
         (("pause", "zzz"), "there is no thread 'zzz'; 'organism threads' lists those there are\n"),
         (("add-budget", "THREAD"), "add-budget: say how much of what, as in tokens=1000\n"),
-        (("add-budget", "THREAD", "tokens"), "add-budget tokens: is no KEY=VALUE\n"),
+        (("add-budget", "THREAD", "tokens"), "add-budget tokens: is no UNIT=AMOUNT\n"),
+        (
+            ("add-budget", "THREAD", "tokens=many", "cost_usd=nan", "seconds=1e400"),
+            (
+                "add-budget tokens=many: is no amount; write a number, as in tokens=1000\n"
+                "add-budget cost_usd=nan: is no amount; write a number, as in cost_usd=1000\n"
+                "add-budget seconds=1e400: is no amount; write a number, as in seconds=1000\n"
+            ),
+        ),
         (("add-budget", "THREAD", "tokns=1"), "add-budget: 'tokns' is no unit; did you mean 'tokens'?\n"),
         (
             ("add-budget", "THREAD", "tokens=-1"),

@@ -422,6 +422,14 @@ def test_interrupting_while_somebody_is_asked_leaves_the_question(office: Desk) 
     assert len(waiting(office)) == 1
 
 
+def test_what_is_said_of_an_interrupt_stands_below_the_prompt(office: Desk) -> None:
+    on = Terminal(office, "run", "--grace", "0")
+    on.until(lambda shown: shown.endswith("boss> "))
+    on.process.send_signal(signal.SIGTERM)
+    assert on.finish() == 143
+    assert "boss> \r\ninterrupted: leaving what runs" in on.shown
+
+
 def test_a_chat_at_a_terminal_asks_in_between(office: Desk) -> None:
     on = Terminal(office, "chat", "--to", "clerk", "--quiet")
     on.until(lambda shown: shown.endswith("> "))

@@ -55,6 +55,39 @@ def test_threads_are_listed_with_how_they_ended(desk: Desk) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("--label", "arm"), ["apple", "apricot"]),
+        (("--label", "arm=b"), ["apricot"]),
+        (("--label", "arm=b", "--outcome", "completed"), []),
+        (("--label", "arm", "--label", "arm=a"), ["apple"]),
+        (("--label", "arm="), []),
+        (("--outcome", "cancelled", "--outcome", "unfinished"), ["apricot", "berry"]),
+    ],
+)
+def test_threads_can_be_asked_for_by_label_and_outcome(desk: Desk, words: tuple[str, ...], found: list[str]) -> None:
+    every = {each["thread"]: each for each in desk.organism("threads", "--json").objects}
+    assert desk.organism("threads", "--json", *words).objects == [every[name] for name in found]
+    rows = list(csv.DictReader(desk.organism("threads", "--csv", *words).out.splitlines()))
+    assert [each["thread"] for each in rows] == found
+    ran = desk.organism("threads", *words)
+    assert [line.split()[0] for line in ran.out.splitlines()[2:]] == found
+    assert (ran.code, ran.err) == (0, "" if found else "of 3 threads none is so\n")
+
+
+def test_a_label_without_a_name_and_an_unknown_outcome_are_mistakes(desk: Desk) -> None:
+    ran = desk.organism("threads", "--label", "=a", "--outcome", "canceled")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines() == [
+        "--label =a: names no label: write KEY or KEY=VALUE",
+        (
+            "--outcome canceled: is no outcome; did you mean 'cancelled'?; there are: "
+            "completed, exhausted, failed, stopped, cancelled, paused, running, unfinished"
+        ),
+    ]
+
+
 def test_threads_as_json_are_what_run_printed(desk: Desk) -> None:
     apple, apricot, berry = desk.organism("threads", "--json").objects
     kept = {"began_at", "ended_at", "limits", "accounts", "forked_from"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from organism import Usage, payload
-from organism.cli.crossings import warning_line
+from organism.cli.crossings import warning_lines
 from organism.cli.report import SHOWN_THREADS, money, partial_text, problem_line, reply_text, usage_table
 from organism.record.facts import WarningRaised
 from organism.results import ThreadResult
@@ -204,10 +204,37 @@ def warning(**fields: Any) -> WarningRaised:
             "reader: seconds critical, 7.5 s of 10.0 s used, 2.5 s left, of the sub-thread",
         ),
         (
+            {"thread": "t1.2.5", "held": 0, "remaining": 170, "calls_left": None},
+            "reader: tokens critical, 1,830 of 2,000 used, 170 left, of the sub-thread t1.2",
+        ),
+        (
             {"scope": "account", "node": "account:tenant:acme", "held": 0, "remaining": 170, "calls_left": None},
             "reader: tokens critical, 1,830 of 2,000 used, 170 left, of the account tenant:acme",
         ),
     ],
 )  # fmt: skip
 def test_a_warning_says_who_is_near_which_limit(fields: dict[str, Any], line: str) -> None:
-    assert warning_line(warning(**fields), "boss") == f"budget warning: {line} [thread t1.2]"
+    assert list(warning_lines([warning(**fields)], lambda _: "boss")) == [
+        f"budget warning: {line} [thread {fields.get('thread', 't1.2')}]"
+    ]
+
+
+def test_the_levels_of_one_limit_that_are_reached_at_once_share_a_line() -> None:
+    def reached(level: str, **fields: Any) -> WarningRaised:
+        return warning(level=level, held=0, remaining=170, calls_left=None, **fields)
+
+    account: dict[str, Any] = {"scope": "account", "node": "account:tenant:acme"}
+    steps = [
+        reached("warning"), reached("critical"), reached("critical", unit="input_tokens"), reached("final"),
+        reached("warning", **account), reached("runway", **account), reached("warning", scope="thread", node="t1"),
+    ]  # fmt: skip
+    figures = "1,830 of 2,000 used, 170 left"
+    assert list(warning_lines(steps, lambda _: "boss")) == [
+        f"budget warning: reader: {line} [thread t1.2]"
+        for line in (
+            f"tokens warning, critical and final, {figures}, of the sub-thread",
+            f"input_tokens critical, {figures}, of the sub-thread",
+            f"tokens warning and runway, {figures}, of the account tenant:acme",
+            f"tokens warning, {figures}, of the thread",
+        )
+    ]

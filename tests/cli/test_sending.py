@@ -121,6 +121,19 @@ def test_what_cannot_be_sent_is_said_and_nothing_runs(desk: Desk, arguments: tup
         assert line.startswith(begin)
 
 
+@pytest.mark.parametrize(
+    ("send", "said"),
+    [("", "--send"), (" \t\n", "--send"), ("-", "--send -"), ("@empty.txt", "--send @empty.txt")],
+)
+def test_nothing_but_blanks_is_not_sent(desk: Desk, send: str, said: str) -> None:
+    desk.write("empty.txt", "\n")
+    ran = desk.organism("run", "--to", "shouter", "--send", send)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines()[-1] == f"{said}: is empty; a text that is meant to be can be written as JSON"
+    ran = desk.organism("run", "--to", "shouter", "--send", '{"Job": {"text": ""}}')
+    assert ran.code == 0, ran.err
+
+
 def test_with_nothing_to_send_nothing_runs(desk: Desk) -> None:
     desk.write("organism.yaml", "organism: demo\n")
     ran = desk.organism("run")

@@ -215,7 +215,7 @@ ENDED: dict[str, Any] = {
         (facts.Paused(at=5.0, thread="t"), ["paused"]),
         (
             facts.Resumed(at=9.0, thread="t", since=5.0),
-            ["goes on after 4.00 s that do not count: it was paused"],
+            ["goes on after 4.00 s that do not count: the machine slept, or its clock was set"],
         ),
         (
             facts.Resumed(at=9.0, thread="t", since=5.0, crashed=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import select
@@ -181,3 +182,14 @@ def test_json_on_a_terminal_is_one_line_between_the_drawings(slow: Desk) -> None
     assert HIDE in terminal.shown
     (line,) = [line for line in terminal.shown.split("\n") if '"outcome": "completed"' in line]
     assert '{"thread": ' in line
+
+
+def test_help_is_as_wide_as_the_terminal(slow: Desk) -> None:
+    terminal = Terminal(slow, "run", "--help")
+    assert terminal.finish() == 0
+    said = re.sub(r"\x1b\[[0-9;]*m", "", terminal.shown).replace("\r", "").partition("╭")[0]
+    _, _, details = said.strip().rpartition("\n\n")
+    lines = details.splitlines()
+    assert len(lines) > 3
+    for above, below in itertools.pairwise(lines):
+        assert len(above.rstrip()) + 1 + len(below.split()[0]) > 120, above
