@@ -9,6 +9,8 @@ scope    a cancel scope is entered and left, and two trio tasks give way to each
 sync     4,000 bytes are written and synced (`fdatasync`) by a thread that a trio task waits for: the least that a durable step consists of
 commit   the same with one row and one commit in SQLite (WAL, `synchronous = FULL`)
 rows     rows of 600 bytes go into a table of SQLite with an index, 500 in one transaction: what the disk's part of many facts consists of
+turn     one turn of an agent: a request with a system prompt is made and written as JSON, a model in this process answers with a tool call, whose
+         arguments are read; the call is held and settled on three nodes, and whoever asked waits for another task. Nothing else
 nodes    hold, settle and look for crossed levels on the lists of four nodes, in one function
 
 Prints ``RESULT {"rate": ..., "cpu_us": ...}``. Ours beside them: docs/performance.md.
@@ -251,6 +253,66 @@ async def nodes(count: int) -> None:
     await measured(count, all_of_them)
 
 
+SYSTEM: Final = "You are the handler 'desk' of an organism. Answer with the tool 'reply'. " * 4
+TOOL: Final[dict[str, Any]] = {
+    "type": "function",
+    "function": {
+        "name": "reply",
+        "description": "Answers.",
+        "parameters": {
+            "type": "object",
+            "properties": {"text": {"type": "string"}, "n": {"type": "integer"}},
+            "required": ["text", "n"],
+        },
+    },
+}
+
+
+async def complete(request: dict[str, Any]) -> dict[str, Any]:
+    """A model that answers at once."""
+    given = sum(len(each["content"]) for each in request["messages"]) // 4 + 1
+    made = {
+        "id": "call_0",
+        "type": "function",
+        "function": {"name": "reply", "arguments": '{"text": "Very well.", "n": 1}'},
+    }
+    message = {"role": "assistant", "content": "", "tool_calls": [made]}
+    return {"message": message, "usage": {"prompt_tokens": given, "completion_tokens": 9}}
+
+
+async def turn(count: int) -> None:
+    path = tuple(Node(limited) for limited in ((0, 3, 5), (0, 3), (0, 3)))
+    there, came = trio.open_memory_channel[tuple[Ping, trio.Event, list[Ping]]](1)
+
+    async def agent() -> None:
+        async for asked, done, replies in came:
+            said = {"role": "user", "content": json.dumps({"Ping": {"text": asked.text, "n": asked.n}})}
+            request = {"model": "m", "messages": [{"role": "system", "content": SYSTEM}, said], "tools": [TOOL]}
+            size = len(json.dumps(request, sort_keys=True, separators=(",", ":")))
+            answer = await complete(request)
+            used = answer["usage"]
+            call(
+                path,
+                (size, size, 100, size, 1, 0),
+                (used["prompt_tokens"], used["prompt_tokens"], used["completion_tokens"], 5, 1, 0),
+            )
+            for made in answer["message"]["tool_calls"]:
+                replies.append(Ping(**json.loads(made["function"]["arguments"])))
+            done.set()
+
+    async def all_of_them() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(agent)
+            for number in range(count):
+                done, replies = trio.Event(), list[Ping]()
+                await there.send((Ping("hi", number), done, replies))
+                await done.wait()
+                assert replies[0].n == 1
+            there.close()
+
+    await measured(count, all_of_them)
+
+
 CASES: Final[dict[str, tuple[Callable[[int], Awaitable[None]], int]]] = {
     "hop": (hop, 300_000),
     "wait": (wait, 50),
@@ -259,6 +321,7 @@ CASES: Final[dict[str, tuple[Callable[[int], Awaitable[None]], int]]] = {
     "commit": (commit, 2000),
     "rows": (rows, 50_000),
     "nodes": (nodes, 50_000),
+    "turn": (turn, 10_000),
 }
 
 

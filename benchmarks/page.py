@@ -74,6 +74,10 @@ FLOORS: Final = {
         "scope", "a cancel scope, and two tasks that give way to each other",
         "A handler with a scope open is tied to its task: trio must switch to the other handler's and back.",
     ),
+    "bare-turn": (
+        "turns", "a request is made and written as JSON, a model answers in this process, its tool call is read; held and settled on three nodes; one task waits for another",
+        "The rest: the prompt is named by its digest, estimated, held and settled with prices; the answer is checked, validated and kept in a history; warnings, deadlines, retries and failover stand ready; two messages are hops.",
+    ),
     "bare-sync": (
         "durable-serial", "4,000 bytes are written and synced by a thread that a task waits for",
         "Less than this is not to be had where a step is on the disk before its effects leave, and the loop is not blocked meanwhile.",
@@ -90,11 +94,18 @@ FLOORS: Final = {
 """What of ours a bare prototype stands beside, what it does, and what the difference is."""
 
 
+SHARES: Final = {
+    "rules": "kernel, budgets, threads", "pump": "pump", "models": "router and models", "agents": "agents", "payloads": "payloads",
+    "journal": "journal", "loop": "trio, anyio", "libraries": "other libraries", "benchmark": "the benchmark's own",
+}  # fmt: skip
+"""What `where.py` tells apart."""
+
+
 def page(kept: dict[str, Any]) -> str:
     """The whole page; what was not measured is not there."""
     parts = [HEAD]
     parts += [_peers(kept["peers"])] if "peers" in kept else []
-    parts += [_own(kept["own"]), _floors(kept["own"])] if "own" in kept else []
+    parts += [_own(kept["own"]), _floors(kept["own"]), *_where(kept["own"])] if "own" in kept else []
     parts += [_compiled(kept["compiled"])] if kept.get("compiled", {}).get("rows") else []
     parts += [_growth(kept["growth"])] if "growth" in kept else []
     return "\n".join([*parts, CLAIMS])
@@ -173,6 +184,26 @@ def _floors(part: dict[str, Any]) -> str:
         " such a piece of work consists of.\n"),
         _table(["work", "bare", "us of CPU", "a second", "ours, us of CPU", "a second", "what is between them"], rows),
     ])  # fmt: skip
+
+
+def _where(part: dict[str, Any]) -> list[str]:
+    """Nothing where nobody has looked."""
+    found = part.get("where", {})
+    rows = [
+        [what, *(f"{shares[name]:.0%}" for name in SHARES), _count(shares["looks"])]
+        for work, (what, _) in NAMES.items()
+        if (shares := found.get(work)) is not None
+    ]
+    if not rows:
+        return []
+    return [
+        "\n".join([
+            "## Where it goes\n",
+            ("Shares of the CPU time, by who runs every few milliseconds (`benchmarks/where.py`); what Python imports is left out. Functions of the standard"
+            " library count for whoever calls them. *Looks*: at how many instants.\n"),
+            _table(["work", *SHARES.values(), "looks"], rows),
+        ])
+    ]  # fmt: skip
 
 
 def _compiled(part: dict[str, Any]) -> str:

@@ -60,8 +60,13 @@ WORKLOADS: Final = {
 SINGLES: Final = (
     "ask", "scope", "held", "helds", "waits", "latency", "memory", "nodes", "import", "check",
 )  # fmt: skip
-FLOORS: Final = ("hop", "wait", "scope", "sync", "commit", "rows", "nodes")
+FLOORS: Final = ("hop", "wait", "scope", "turn", "sync", "commit", "rows", "nodes")
 """The bare prototypes."""
+LOOKED_AT: Final = {
+    "W1": (300_000, 20_000), "W2C": (40, 4), "ask": (80_000, 5000), "scope": (40_000, 5000), "durable-serial": (4000, 500),
+    "durable-many": (30, 3), "held": (3000, 200), "helds": (10, 2), "turns": (8000, 300), "waits": (20, 5),
+}  # fmt: skip
+"""How much of each is done where it is looked at what has the processor; and where it is to be quick."""
 OTHERS: Final = (
     "trio", "uvloop", "autogen-core", "pykka", "thespian", "xoscar", "langgraph", "langgraph-checkpoint-sqlite",
     "openai-agents", "pydantic-ai-slim", "openai", "litellm", "httpx",
@@ -159,7 +164,11 @@ def own(options: Options) -> dict[str, Any]:
     work = WORKLOADS | {name: ["single.py", name] for name in SINGLES} | bare
     short = {name: [str(SHORT[name])] if options.quick and name in SHORT else [] for name in work}
     found = {name: medians([*words, *short[name]], options.runs) for name, words in work.items()}
-    return {"rows": {name: figures for name, figures in found.items() if figures is not None}}
+    looked = {name: medians(["where.py", *work[name], str(much[options.quick])], 1) for name, much in LOOKED_AT.items()}
+    return {
+        "where": {name: shares for name, shares in looked.items() if shares is not None},
+        "rows": {name: figures for name, figures in found.items() if figures is not None},
+    }
 
 
 def both(options: Options) -> dict[str, Any]:

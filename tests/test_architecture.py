@@ -80,6 +80,7 @@ LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
         "models.openai",
         "models.anthropic",
         "models.wire",
+        "models.bounded",
         "models.leftovers",
         "models.connections",
         "models.endings",

@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 
 from benchmarks.growth_laws import LAWS, said, slope
-from benchmarks.page import page
+from benchmarks.page import SHARES, page
+from benchmarks.where import NAMES, name_of
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 FIGURES: Final = DOCS / "performance" / "figures.json"
@@ -38,6 +39,34 @@ def test_it_says_on_what_machine_and_under_what_load() -> None:
     assert "a CPU" in text
     assert "began: 0.5, and before it ended: 2.0" in text
     assert "## What is not claimed" in text
+
+
+def test_it_says_where_the_time_goes() -> None:
+    shares = dict.fromkeys(SHARES, 0.0) | {"rules": 0.44, "pump": 0.56, "looks": 1234.0}
+    text = page({"own": {**AROUND, "rows": {}, "where": {"W1": shares}}})
+    assert "| 44% | 56% | 0% |" in text
+    assert "| 1,234 |" in text
+    assert "Where it goes" not in page({"own": {**AROUND, "rows": {}}})
+
+
+def test_what_is_told_apart_is_what_the_page_tells() -> None:
+    assert set(SHARES) == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("/x/organism/kernel/hop.py", "rules"),
+        ("/x/organism/organism.py", "pump"),
+        ("<constructor of organism.record.facts.Ended>", "journal"),
+        ("<constructor of __main__.Ping>", "payloads"),
+        ("/x/site-packages/trio/_core/_run.py", "loop"),
+        ("/x/site-packages/attr/_make.py", None),
+        ("/usr/lib/python3.11/json/encoder.py", None),
+    ],
+)
+def test_each_file_is_somebodys_but_for_those_of_python(file: str, name: str | None) -> None:
+    assert name_of(file) == name
 
 
 @pytest.mark.parametrize(
