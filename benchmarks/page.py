@@ -94,6 +94,10 @@ FLOORS: Final = {
 """What of ours a bare prototype stands beside, what it does, and what the difference is."""
 
 
+BARE: Final = {
+    "W1": "hop", "waits": "wait", "scope": "scope", "turns": "turn", "durable-serial": "commit", "durable-many": "rows",
+}  # fmt: skip
+"""The prototype that does the least of each."""
 SHARES: Final = {
     "rules": "kernel, budgets, threads", "pump": "pump", "models": "router and models", "agents": "agents", "payloads": "payloads",
     "journal": "journal", "loop": "trio, anyio", "libraries": "other libraries", "benchmark": "the benchmark's own",
@@ -105,7 +109,8 @@ def page(kept: dict[str, Any]) -> str:
     """The whole page; what was not measured is not there."""
     parts = [HEAD]
     parts += [_peers(kept["peers"])] if "peers" in kept else []
-    parts += [_own(kept["own"]), _floors(kept["own"]), *_where(kept["own"])] if "own" in kept else []
+    parts += [_own(kept["own"]), _floors(kept["own"])] if "own" in kept else []
+    parts += [_where(kept["where"])] if "where" in kept else []
     parts += [_compiled(kept["compiled"])] if kept.get("compiled", {}).get("rows") else []
     parts += [_growth(kept["growth"])] if "growth" in kept else []
     return "\n".join([*parts, CLAIMS])
@@ -186,24 +191,25 @@ def _floors(part: dict[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def _where(part: dict[str, Any]) -> list[str]:
-    """Nothing where nobody has looked."""
-    found = part.get("where", {})
+def _where(part: dict[str, Any]) -> str:
+    bare = part["bare"]
     rows = [
-        [what, *(f"{shares[name]:.0%}" for name in SHARES), _count(shares["looks"])]
+        [
+            what,
+            f"{shares['cpu_us']:.1f}",
+            f"{bare[least]:.1f}" if (least := BARE.get(work)) in bare else "",
+            *(f"{shares[name]:.0%}" for name in SHARES),
+        ]
         for work, (what, _) in NAMES.items()
-        if (shares := found.get(work)) is not None
+        if (shares := part["rows"].get(work)) is not None
     ]
-    if not rows:
-        return []
-    return [
-        "\n".join([
-            "## Where it goes\n",
-            ("Shares of the CPU time, by who runs every few milliseconds (`benchmarks/where.py`); what Python imports is left out. Functions of the standard"
-            " library count for whoever calls them. *Looks*: at how many instants.\n"),
-            _table(["work", *SHARES.values(), "looks"], rows),
-        ])
-    ]  # fmt: skip
+    return "\n".join([
+        "## Where it goes\n",
+        ("Shares of the CPU time of a run, by which function runs at every few milliseconds of it (`benchmarks/where.py`); what Python imports is left out, and"
+        " functions of the standard library count for whoever calls them. *Bare* is the prototype without any rule that does the least of the same, as above.\n"),
+        _circumstances(part),
+        _table(["work", "us of CPU", "bare", *SHARES.values()], rows),
+    ])  # fmt: skip
 
 
 def _compiled(part: dict[str, Any]) -> str:

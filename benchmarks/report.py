@@ -6,6 +6,7 @@ peers    our rates beside those of others, in turn; needs ``--peers``, a folder 
 own      rates, latency, memory and starting up: medians of N runs (5)
 compiled the same with the kernel, the budget rules and what steps handlers compiled to C, beside them as they are and, with ``--peers``,
          beside others: medians of N runs
+where    which part of the product has the processor in some of them, beside bare prototypes: one run of each
 growth   what each of them comes to as something grows: medians of N runs, too
 page     nothing is measured: the page is written anew from the last figures
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).resolve().parent
 DOCS: Final = HERE.parent / "docs"
 KEPT: Final = DOCS / "performance" / "figures.json"
-PARTS: Final = ("peers", "own", "compiled", "growth", "page")
+PARTS: Final = ("peers", "own", "where", "compiled", "growth", "page")
 WORKLOADS: Final = {
     "W1": ["pump.py", "W1"],
     "W2F": ["pump.py", "W2F"],
@@ -164,10 +165,17 @@ def own(options: Options) -> dict[str, Any]:
     work = WORKLOADS | {name: ["single.py", name] for name in SINGLES} | bare
     short = {name: [str(SHORT[name])] if options.quick and name in SHORT else [] for name in work}
     found = {name: medians([*words, *short[name]], options.runs) for name, words in work.items()}
-    looked = {name: medians(["where.py", *work[name], str(much[options.quick])], 1) for name, much in LOOKED_AT.items()}
+    return {"rows": {name: figures for name, figures in found.items() if figures is not None}}
+
+
+def where(options: Options) -> dict[str, Any]:
+    """The shares of each part by what is done, and the bare prototypes."""
+    words = {name: WORKLOADS.get(name, ["single.py", name]) for name in LOOKED_AT}
+    found = {name: medians(["where.py", *words[name], str(much[options.quick])], 1) for name, much in LOOKED_AT.items()}
+    bare = {name: medians(["floors.py", name], options.runs) for name in FLOORS}
     return {
-        "where": {name: shares for name, shares in looked.items() if shares is not None},
-        "rows": {name: figures for name, figures in found.items() if figures is not None},
+        "rows": {name: shares for name, shares in found.items() if shares is not None},
+        "bare": {name: figures["cpu_us"] for name, figures in bare.items() if figures is not None},
     }
 
 
@@ -224,7 +232,7 @@ def main() -> None:
     options, parts = wanted(sys.argv[1:])
     kept: dict[str, Any] = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
     KEPT.parent.mkdir(exist_ok=True)
-    for part, measure in {"peers": peers, "own": own, "compiled": both, "growth": growth}.items():
+    for part, measure in {"peers": peers, "own": own, "where": where, "compiled": both, "growth": growth}.items():
         if part in parts:
             before = load()
             figures = measure(options)

@@ -42,11 +42,10 @@ def test_it_says_on_what_machine_and_under_what_load() -> None:
 
 
 def test_it_says_where_the_time_goes() -> None:
-    shares = dict.fromkeys(SHARES, 0.0) | {"rules": 0.44, "pump": 0.56, "looks": 1234.0}
-    text = page({"own": {**AROUND, "rows": {}, "where": {"W1": shares}}})
-    assert "| 44% | 56% | 0% |" in text
-    assert "| 1,234 |" in text
-    assert "Where it goes" not in page({"own": {**AROUND, "rows": {}}})
+    shares = dict.fromkeys(SHARES, 0.0) | {"rules": 0.44, "pump": 0.56, "looks": 1234.0, "cpu_us": 12.34}
+    text = page({"where": {**AROUND, "rows": {"W1": shares, "W4": shares}, "bare": {"hop": 1.25}}})
+    assert "hops | 12.3 | 1.2 | 44% | 56% | 0% |" in text
+    assert "one token: hops | 12.3 |  | 44% | 56% | 0% |" in text
 
 
 def test_what_is_told_apart_is_what_the_page_tells() -> None:
