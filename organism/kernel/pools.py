@@ -13,7 +13,7 @@ from organism.names import ACCOUNT, ORGANISM
 from organism.settings import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from organism.budget.claims import Vector
     from organism.kernel.holds import Hold
@@ -52,6 +52,8 @@ class Pools(dict[str, Node]):
         self._spent_before: dict[str, tuple[Window, Used]] = {}
         self._spent_ahead: dict[str, tuple[Spending, ...]] = {}
         """What earlier processes spent in windows that are still to come: their clock was ahead."""
+        self._charged_ahead: dict[str, list[tuple[float, Sequence[int]]]] = {}
+        """What this process charged to such windows, by node, with an instant of each: to threads that it has not taken up."""
         self._reached: dict[str, list[tuple[int, Reached]]] = {}
         self._expected: dict[str, tuple[tuple[str, float, Vector], ...]] = {}
         """By chain: the node, the instant and the amounts of each call that was left under way."""
@@ -176,14 +178,18 @@ class Pools(dict[str, Node]):
             for unit in range(len(node.used)):
                 aim(node, unit)
 
-    def add(self, other: Pools, before: Before, at: float) -> None:
-        """Counts here what was spent on other pools since they stood as ``before``, where the windows are the same."""
+    def add(self, other: Pools, before: Before) -> None:
+        """Counts here what was spent on other pools since they stood as ``before``, now or when that window comes."""
         for name, node in other.items():
-            here = self.account(name.removeprefix(ACCOUNT), at) if name else self.root
+            # Of now, and not of the other ones' instant: their clock may have been ahead.
+            here = self.account(name.removeprefix(ACCOUNT), self._now) if name else self.root
+            window, known = before.get(node, (None, None))
+            then = known.used if known is not None and window == node.window else NOTHING
+            spent = [now - was for now, was in zip(node.used, then, strict=True)]
             if here.window == node.window:
-                window, known = before.get(node, (None, None))
-                then = known.used if known is not None and window == node.window else NOTHING
-                here.used = [have + now - was for have, now, was in zip(here.used, node.used, then, strict=True)]
+                here.used = [have + more for have, more in zip(here.used, spent, strict=True)]
+            elif any(spent):
+                self._charged_ahead.setdefault(name, []).append((_window(node).begins, spent))
 
     def _take_up(self, node: Node, *, always: bool = False) -> None:
         """A node whose window has begun counts what earlier processes spent in it."""
@@ -195,15 +201,20 @@ class Pools(dict[str, Node]):
             begin_with(node, used.amounts, used.details, estimated=used.estimated)
         elif always:
             begin_with(node, NOTHING)
-        for chain in self._expecting.get(node.thread, ()):
-            for name, at, need in self._expected[chain]:
-                if name == node.thread and at in _window(node):
-                    _count(node, need, 1)
+        for at, amounts in self._known_beside(node.thread):
+            if at in _window(node):
+                _count(node, amounts, 1)
         for hour, reached in self._reached.get(node.thread, ()):
             unit = VECTOR.index(reached.unit)
             counts = _window(node).kind != "run" and hour * HOUR in _window(node)
             if counts and str(figure(unit, node.caps.limit[unit])) == reached.limit:
                 fire(node, unit, Mark(0, reached.level, Decimal(reached.threshold)))
+
+    def _known_beside(self, name: str) -> Iterator[tuple[float, Sequence[int]]]:
+        """What counts at a node beside what earlier processes spent: the instant and the amounts."""
+        for chain in self._expecting.get(name, ()):
+            yield from ((at, need) for node, at, need in self._expected[chain] if node == name)
+        yield from self._charged_ahead.get(name, ())
 
 
 def quota_of(accounts: Mapping[str, Quota], name: str) -> Quota | None:
@@ -211,7 +222,7 @@ def quota_of(accounts: Mapping[str, Quota], name: str) -> Quota | None:
     return accounts.get(name) or accounts.get(name.partition(":")[0])
 
 
-def _count(node: Node, need: Vector, times: int) -> None:
+def _count(node: Node, need: Sequence[int], times: int) -> None:
     node.used = [have + times * more for have, more in zip(node.used, need, strict=True)]
     for unit in range(len(need)):
         aim(node, unit)

@@ -78,13 +78,16 @@ class Times:
         if root.caps.seconds is None:
             return
         said = tuple(_crossed(root, self._fired, self._started, at))
+        over = at >= self._started + root.caps.seconds
+        if not (said or over):
+            return  # the clock has leapt since it was said when this would be
         self._fired += len(said)
         for thread in self._state.roots:
             self._book.begin(at)
             for each in said:
                 self._tell(thread, each)
             self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
-            if at >= self._started + root.caps.seconds:
+            if over:
                 self._ends.exhaust(thread, _run_out(root), at, cancel=True)
 
     def left(self, at: float) -> float | None:

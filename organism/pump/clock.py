@@ -15,6 +15,12 @@ LEAST: Final = 1.0
 """Seconds by which the time of day has to be ahead. Clocks are always being set by less, and each leap is written down in every thread."""
 
 
+MOST: Final = 26 * 3600.0
+"""Seconds that a journal may be ahead and is followed: no wrong time zone is further off. A clock that was wrong by days would carry all that
+its thread meets along, into windows that do not end before the calendar has come there.
+"""
+
+
 def _nobody(_since: float, _at: float) -> None:
     pass
 
@@ -65,9 +71,17 @@ class Clock:
         return self.now()
 
     def catch_up(self, at: float) -> None:
-        """Leaps to an instant that has been, where that is still to come: a process before this one found another time of day."""
+        """Leaps to an instant that has been, where that is still to come: a process before this one found another time of day.
+
+        One beyond :data:`MOST` stays where it is.
+        """
         ahead = at - self.now()
-        if ahead > 0:
+        if ahead > MOST:
+            log.error(
+                "the journal is %.0f s ahead of the time of day, and is not followed: the clock was wrong then, or is now",
+                ahead,
+            )
+        elif ahead > 0:
             if ahead >= LEAST:
                 log.warning("the journal is %.0f s ahead of the time of day: time goes on from there", ahead)
             self._leap(ahead)

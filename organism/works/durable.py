@@ -223,7 +223,7 @@ class Durable:
         before = kernel.state.pools.sums()
         change(kernel, self._since)
         pools = self._kernel.state.pools
-        pools.add(kernel.state.pools, before, self._since)
+        pools.add(kernel.state.pools, before)
         pools.expect(chain, kernel.state.holds.values())
         if kernel.state.chain(chain) is None:
             self._left.pop(chain, None)

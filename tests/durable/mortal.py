@@ -16,6 +16,8 @@ from organism.kernel.fold import Fold
 from organism.payloads import Vocabulary
 from organism.record.facts import CallCompleted, CallHeld, Ended, Fact, ThreadOpened
 from organism.testing import ScriptedModel
+from organism.works.control.changes import written_down
+from organism.works.control.orders import Order
 from tests.durable.inline import Inline, InlineWorks
 from tests.hard.budget_world import Done, Task
 from tests.hard.pump_world import Go, Odd, Said
@@ -83,6 +85,12 @@ class Mortal(Inline):
         assert isinstance(works, MortalWorks)
         works.mortal = self
         return works
+
+    async def cancel_left(self, thread: str) -> None:
+        """Cancels a thread that an earlier process left, without taking it up."""
+        assert self._works is not None
+        assert self._works.durable is not None
+        await written_down(self._works.durable, thread, thread, Order(do="cancel", thread=thread))
 
     def bury(self) -> None:
         """Lets go of what the system lets go of when a process ends."""

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from organism import Context, Reply
-from organism.record.facts import CallHeld, CallSettled, Resumed
+from organism.pump.clock import MOST
+from organism.record.facts import Accepted, CallHeld, CallSettled, Resumed
 from tests.durable.mortal import Mortal, Scene, behind, check_whole, every, facts_of
 from tests.hard.budget_world import models, spend, spender
 from tests.hard.pump_world import Go, Said, code
@@ -195,3 +196,73 @@ async def test_calls_left_in_a_window_to_come_count_when_it_comes(tmp_path: Path
     outcomes = {name: result.outcome for name, result in made.results.items()}
     assert outcomes == {"a": "completed", "c": "completed", "d": "exhausted", "b": "exhausted"}
     assert _spent(made.path) == {0: 1600}
+
+
+async def test_a_thread_of_a_clock_that_was_ahead_may_be_cancelled_and_no_window_is_left_for_that(
+    tmp_path: Path, day: TimeOfDay
+) -> None:
+    made = _scene(tmp_path)
+    made.sends = [(name, "worker", Go("x"), ACME) for name in "ab"]
+    await made.play()
+    day.ahead = 2 * HOUR
+    made.sends = [("left", "worker", Go("x"), ACME)]
+    dying = made.organism()
+    dying.dies_at = behind(1, Accepted)
+    await made.live(dying, made.send_all)
+    day.ahead = 0
+
+    async def client(organism: Mortal) -> None:
+        await organism.cancel_left("left")
+        made.sends = [("c", "worker", Go("x"), ACME)]
+        await made.send_all(organism)
+
+    await made.live(made.organism(), client)
+    assert made.results["c"].outcome == "exhausted"
+    _check(made.path)
+
+
+async def test_what_is_charged_to_a_window_to_come_by_hand_counts_when_it_comes(tmp_path: Path, day: TimeOfDay) -> None:
+    made = _scene(tmp_path)
+    day.ahead = 2 * HOUR
+    made.sends = [("left", "worker", Go("x"), ACME)]
+    dying = made.organism()
+    dying.dies_at = behind(1, CallHeld)
+    await made.live(dying, made.send_all)
+    day.ahead = 0
+
+    async def client(organism: Mortal) -> None:
+        await organism.cancel_left("left")
+        await anyio.sleep(2 * HOUR)
+        for name in "ab":
+            made.sends = [(name, "worker", Go("x"), ACME)]
+            await made.send_all(organism)
+
+    await made.live(made.organism(), client)
+    assert [made.results[name].outcome for name in "ab"] == ["completed", "exhausted"]
+    assert _spent(made.path) == {2: 800}
+    _check(made.path)
+
+
+async def test_a_clock_that_was_wrong_by_days_is_not_followed(
+    tmp_path: Path, day: TimeOfDay, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = _scene(tmp_path)
+    made.sends = [("a", "worker", Go("x"), ACME)]
+    day.ahead = 2 * MOST
+    dying = made.organism()
+    dying.dies_at = behind(1, CallHeld)
+    await made.live(dying, made.send_all)
+    day.ahead = 0
+    caplog.clear()
+    await made.resume()
+    assert made.results["a"].outcome == "completed"
+    assert "is not followed: the clock was wrong then, or is now" in caplog.text
+    # Whoever comes beside it, or after, has the time of day, and the windows of that.
+    for number, hour in enumerate((0, 0, 0, 24), 1):
+        day.ahead = hour * HOUR
+        made.sends = [(f"b{number}", "worker", Go("x"), ACME)]
+        await made.play()
+        assert facts_of(made.path)[f"b{number}"][0].at < NOON + day.ahead + HOUR
+    outcomes = [made.results[f"b{number}"].outcome for number in range(1, 5)]
+    assert outcomes == ["completed", "completed", "exhausted", "completed"]
+    assert max(_spent(made.path).values()) <= 1000

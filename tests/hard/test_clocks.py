@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from organism import Context, Organism, Reply
-from organism.record.facts import Resumed
+from organism.record.facts import CrossedByTime, Resumed
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import NO_GRACE, Done, Task, code, models, spend, spender
 from tests.hard.time_of_day import HOUR, NOON, TimeOfDay, ascending, set_clock
@@ -125,6 +125,19 @@ async def test_seconds_end_when_they_are_over_though_the_machine_slept(day: Time
         assert (result.outcome, result.unit) == ("exhausted", "seconds")
         assert 20 <= anyio.current_time() - began <= 21
         assert 20 <= result.usage.seconds <= 21
+
+
+async def test_a_machine_that_slept_brings_the_organisms_own_time_no_nearer(day: TimeOfDay) -> None:
+    async def worker(task: Task, ctx: Context) -> None:
+        await anyio.sleep(5)
+        day.ahead += HOUR
+        await anyio.sleep(5)
+
+    async with running(handlers={"worker": code(worker, timeout=None)}, ceiling={"seconds": 60}) as organism:
+        result = await (await organism.send("worker", Task("go"))).result()
+        await (await organism.send("worker", Task("go"))).result()
+        assert result.outcome == "completed"
+        assert organism.watch.of(CrossedByTime) == []
 
 
 async def test_a_clock_that_is_set_back_opens_no_window_again_and_stops_no_time(day: TimeOfDay) -> None:
