@@ -21,26 +21,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.errors import (
-    BudgetExhaustedError,
-    ConfigurationError,
-    EscalatedError,
-    HandlerFailedError,
-    InvalidPayloadError,
-    ModelError,
-    NoQuestionError,
-    NotRunningError,
-    OrganismError,
-    Refused,
-    UnexpectedReplyError,
-)
 from organism.late import late
-from organism.message import Forward, Outgoing, Reply, Send
-from organism.payloads import payload
 
 if TYPE_CHECKING:
     from organism.context import Context
+    from organism.errors import (
+        BudgetExhaustedError,
+        ConfigurationError,
+        EscalatedError,
+        HandlerFailedError,
+        InvalidPayloadError,
+        ModelError,
+        NoQuestionError,
+        NotRunningError,
+        OrganismError,
+        Refused,
+        UnexpectedReplyError,
+    )
+    from organism.message import Forward, Outgoing, Reply, Send
     from organism.organism import Organism
+    from organism.payloads import payload
     from organism.pump.handles import ThreadHandle
     from organism.results import DeadMessage, Question, Statistics, ThreadResult
     from organism.usage import Usage
@@ -77,14 +77,31 @@ __all__ = [
 __getattr__ = late(
     __name__,
     {
+        "BudgetExhaustedError": "organism.errors",
+        "ConfigurationError": "organism.errors",
         "Context": "organism.context",
         "DeadMessage": "organism.results",
+        "EscalatedError": "organism.errors",
+        "Forward": "organism.message",
+        "HandlerFailedError": "organism.errors",
+        "InvalidPayloadError": "organism.errors",
+        "ModelError": "organism.errors",
+        "NoQuestionError": "organism.errors",
+        "NotRunningError": "organism.errors",
         "Organism": "organism.organism",
+        "OrganismError": "organism.errors",
+        "Outgoing": "organism.message",
         "Question": "organism.results",
+        "Refused": "organism.errors",
+        "Reply": "organism.message",
+        "Send": "organism.message",
         "Statistics": "organism.results",
         "ThreadHandle": "organism.pump.handles",
         "ThreadResult": "organism.results",
+        "UnexpectedReplyError": "organism.errors",
         "Usage": "organism.usage",
+        "payload": "organism.payloads",
     },
 )
-# What needs an event loop or SDKs: modules that only declare payloads and handlers import fast.
+# What needs an event loop or SDKs: modules that only declare payloads and handlers import fast. And next to nothing is loaded before the
+# first line of the command line, which sees to it that Ctrl-C is no crash.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+import re
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
@@ -15,6 +16,8 @@ from organism.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_GROUPED: Final = re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3})+")
 
 
 def pause(
@@ -69,7 +72,8 @@ def add_budget(
 
 def _amounts(units: Iterable[str]) -> dict[str, int | float | str]:
     """``tokens=1000`` as amounts by unit; money stays a text, since it is exact. Raises ConfigurationError for what is no amount."""
-    given = {unit: text.replace(",", "") for unit, text in pairs("add-budget", units, form="UNIT=AMOUNT").items()}
+    typed = pairs("add-budget", units, form="UNIT=AMOUNT")
+    given = {unit: text if unit == "cost_usd" else _ungrouped(text) for unit, text in typed.items()}
     wrong = [
         f"add-budget {one_line(unit)}={one_line(text)}: is no amount; write a number, as in {one_line(unit)}=1000"
         for unit, text in given.items()
@@ -78,6 +82,11 @@ def _amounts(units: Iterable[str]) -> dict[str, int | float | str]:
     if wrong:
         raise ConfigurationError(wrong)
     return {unit: text if unit == "cost_usd" else _number(text) for unit, text in given.items()}
+
+
+def _ungrouped(text: str) -> str:
+    """The text without the commas of thousands; any other comma may be meant as a point, as each may in an amount of money."""
+    return text.replace(",", "") if _GROUPED.fullmatch(text) else text
 
 
 def _is_number(text: str) -> bool:

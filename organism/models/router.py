@@ -151,10 +151,10 @@ class Router:
         return self._windows[model.name]
 
     def recall(self, report: Report) -> None:
-        """Takes in what a backend reported in another process."""
-        for seat in self._seats.values():
-            if seat.name == report.backend:
-                seat.estimates.recall(report.digests, report.tokens)
+        """Takes in what a backend reported in another process. Where several models go by its name, nobody knows which of them it was."""
+        named = {seat.estimates for seat in self._seats.values() if seat.name == report.backend}
+        if len(named) == 1:
+            named.pop().recall(report.digests, report.tokens)
 
     async def aclose(self) -> None:
         """Closes every backend that was made, also where closing one fails. No call is taken afterwards."""

@@ -482,4 +482,4 @@ def test_a_limit_that_is_lowered_while_the_working_limit_stays_leaves_what_is_he
 
 
 TestBudgets = Budgets.TestCase
-TestBudgets.settings = settings(max_examples=100, stateful_step_count=60)
+TestBudgets.settings = settings(max_examples=60, stateful_step_count=60)

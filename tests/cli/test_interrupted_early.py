@@ -30,6 +30,8 @@ from organism.cli.entry import main
 main()
 '''
 LOOP = "asyncio/base_events.py:__init__"
+FIRST = "organism/errors.py:<module>"
+"""What the package itself loads before any command line would keep that from hearing of it."""
 LOADING = "organism/cli/helps.py:<module>"
 SERVER = "organism.server.http.Server>:__init__"
 
@@ -37,6 +39,7 @@ SERVER = "organism.server.http.Server>:__init__"
 @pytest.mark.parametrize(
     "arguments",
     [
+        (FIRST, "run"),
         (LOADING, "run"),
         (LOOP, "run", "--set", "runtime=asyncio"),
         (LOOP, "chat", "--to", "shouter", "--set", "runtime=asyncio", "--quiet"),

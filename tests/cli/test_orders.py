@@ -246,6 +246,13 @@ def test_what_was_left_is_cancelled(walking: Walking) -> None:
                 "add-budget seconds=1e400: is no amount; write a number, as in seconds=1000\n"
             ),
         ),
+        (
+            ("add-budget", "THREAD", "cost_usd=0,50", "seconds=1,5"),
+            (
+                "add-budget cost_usd=0,50: is no amount; write a number, as in cost_usd=1000\n"
+                "add-budget seconds=1,5: is no amount; write a number, as in seconds=1000\n"
+            ),
+        ),
         (("add-budget", "THREAD", "tokns=1"), "add-budget: 'tokns' is no unit; did you mean 'tokens'?\n"),
         (
             ("add-budget", "THREAD", "tokens=-1"),

@@ -10,9 +10,11 @@ import pytest
 
 from organism.budget.claims import Charge
 from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError, NotRunningError
+from organism.models.beginnings import digests_of
 from organism.models.contract import BackendError, RawUsage, ToolSpec
 from organism.models.prompt import prompt_of
 from organism.models.router import Router
+from organism.record.images import Report
 from organism.settings import BackendSettings, ModelSettings, Price
 from tests.models.router_world import NOON, Purse, Say, Script, World, ask, fail, usage
 
@@ -84,6 +86,22 @@ async def test_the_need_of_a_call(said: dict[str, Any], wish: int, least: int, e
     assert (claim.wish, claim.min_output, claim.exact, claim.model_calls) == (wish, least, exact, 1)
     assert claim.input_cost == claim.input_tokens * 3_000_000
     assert claim.output_price == 15_000_000
+
+
+@pytest.mark.parametrize(("other", "known"), [("https://gpu/two/v1", False), ("https://gpu/one/v1", True)])
+async def test_what_was_reported_in_another_process_is_only_recalled_where_one_model_has_the_name(
+    other: str, known: bool
+) -> None:
+    """The name shows the server, and not its path, behind which another model may be."""
+    each = [{"model": "m", "base_url": url} for url in ("https://gpu/one/v1", other)]
+    world, call = World(Script(), Script(), each=each), ask("What is a lighthouse? " * 20)
+    before = world.router.claim(call, strict=False)
+    assert before is not None
+    digests = digests_of(prompt_of(call.messages))
+    world.router.recall(Report(handler="h", backend="scripted/m@gpu", digests=digests, tokens=55))
+    after = world.router.claim(call, strict=False)
+    assert after is not None
+    assert after.input_tokens == (55 if known else before.input_tokens)
 
 
 async def test_the_need_of_a_call_can_be_asked_for_beforehand() -> None:
