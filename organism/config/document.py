@@ -13,7 +13,7 @@ from organism.config.failures import dead_letters_of
 from organism.config.grants import check_deciders
 from organism.config.handlers import CODE_TIMEOUT, DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
 from organism.config.hooks import HOOKS
-from organism.config.ignored import ignored
+from organism.config.ignored import ignored, never_at_cap
 from organism.config.journals import JournalUrl
 from organism.config.layers import from_python
 from organism.config.loops import LOOPS
@@ -118,7 +118,12 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Ch
         start=start,
         dead_letters=dead_letters,
         folder=folder,
-        notes=(*_notes(top, models), *ignored(handlers, models), *notes),
+        notes=(
+            *_notes(top, models),
+            *never_at_cap(top.values.get("conversation")),
+            *ignored(handlers, models),
+            *notes,
+        ),
         **{key: value for key, value in top.values.items() if key not in built},
     )
 

@@ -1,4 +1,4 @@
-"""What a file says and a provider of its alias ignores: no mistake, since the alias may have others, but worth a line."""
+"""What a file says and nothing comes of: no mistake, since another layer or backend may make something of it, but worth a line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from organism.settings import HandlerSettings, ModelSettings
+    from organism.settings import ConversationSettings, HandlerSettings, ModelSettings
 
 _WITHOUT_SEED: Final = frozenset({"anthropic"})
 """Providers whose protocol has no seed."""
+
+
+def never_at_cap(conversation: ConversationSettings | None) -> Iterator[str]:
+    """A line where conversations are to go on in fresh ones at a limit that they do not have."""
+    if conversation is not None and conversation.on_cap == "rotate" and conversation.budget.limits.messages is None:
+        yield (
+            "conversation: `on_cap: rotate` is for a limit of `messages`, and there is none: at any other limit the turns of a conversation"
+            " are refused; say `messages`, or leave `on_cap` out"
+        )
 
 
 def ignored(handlers: Mapping[str, HandlerSettings], models: Mapping[str, ModelSettings]) -> Iterator[str]:

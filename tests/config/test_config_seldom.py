@@ -139,6 +139,19 @@ def test_a_seed_that_a_protocol_has_no_place_for_is_said() -> None:
     assert line.startswith("handler 'writer': its seed is not sent to anthropic/claude-x")
 
 
+@pytest.mark.parametrize(
+    ("conversation", "said"),
+    [
+        ({"tokens": 6000, "on_cap": "rotate"}, True),
+        ({"messages": 6, "on_cap": "rotate"}, False),
+        ({"tokens": 6000, "on_cap": "end"}, False),
+    ],
+)
+def test_conversations_that_are_to_rotate_at_no_limit_are_said(conversation: dict[str, Any], said: bool) -> None:
+    settings = config.build({"organism": "demo", "conversation": conversation, "handlers": {}})
+    assert any("is for a limit of `messages`, and there is none" in note for note in settings.notes) == said
+
+
 async def test_a_budget_in_python_names_a_handler_that_decides() -> None:
     async with Organism(name="demo", handlers={"keeper": keep}) as organism:
         with pytest.raises(ConfigurationError, match=r"budget\.grants_by: "):
