@@ -17,7 +17,10 @@ from tests.hard.pump_world import Go, Said, code
 from tests.hard.time_of_day import HOUR, NOON, TimeOfDay, ascending, set_clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from organism.record.facts import Fact
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +46,13 @@ def _scene(path: Path, journal: str = "sqlite", **keys: Any) -> Scene:
         **keys,
     }
     return Scene(path / ("j" if journal == "jsonl" else "j.db"), model, document, [], journal=journal)
+
+
+async def _die(made: Scene, when: Callable[[Fact], bool]) -> None:
+    """A process sends what is to be sent, and dies at this fact."""
+    dying = made.organism()
+    dying.dies_at = when
+    await made.live(dying, made.send_all)
 
 
 def _spent(path: Path) -> dict[int, int]:
@@ -89,9 +99,7 @@ async def test_what_was_spent_in_a_window_to_come_counts_when_it_comes(
 async def test_a_chain_that_is_taken_up_does_not_go_back(tmp_path: Path, day: TimeOfDay, back: float) -> None:
     made = _scene(tmp_path)
     made.sends = [("a", "worker", Go("x"), ACME)]
-    dying = made.organism()
-    dying.dies_at = behind(1, CallHeld)
-    await made.live(dying, made.send_all)
+    await _die(made, behind(1, CallHeld))
     day.ahead = -back
     organism = await made.resume()
     assert made.results["a"].outcome == "completed"
@@ -113,9 +121,7 @@ async def test_a_chain_that_is_taken_up_does_not_go_back(tmp_path: Path, day: Ti
 async def test_time_goes_on_from_what_was_taken_up(tmp_path: Path, day: TimeOfDay) -> None:
     made = _scene(tmp_path)
     made.sends = [("a", "worker", Go("x"), ACME)]
-    dying = made.organism()
-    dying.dies_at = behind(1, CallHeld)
-    await made.live(dying, made.send_all)
+    await _die(made, behind(1, CallHeld))
     day.ahead = -24 * HOUR
 
     async def client(organism: Mortal) -> None:
@@ -138,9 +144,7 @@ async def test_time_goes_on_from_what_was_taken_up(tmp_path: Path, day: TimeOfDa
 async def test_others_that_run_when_the_clock_catches_up_lose_no_time(tmp_path: Path, day: TimeOfDay) -> None:
     made = _scene(tmp_path, budget={"seconds": 30})
     made.sends = [("a", "worker", Go("x"), {})]
-    dying = made.organism()
-    dying.dies_at = behind(1, CallHeld)
-    await made.live(dying, made.send_all)
+    await _die(made, behind(1, CallHeld))
     day.ahead = -24 * HOUR
 
     async def client(organism: Mortal) -> None:
@@ -181,9 +185,7 @@ async def test_calls_left_in_a_window_to_come_count_when_it_comes(tmp_path: Path
     """Sending under an id again takes up that chain alone; it brings the window before the one whose call was under way there."""
     made = _scene(tmp_path, accounts={"tenant": {"tokens": 1700, "window": "hour"}})
     made.sends = [(name, "worker", Go("x"), ACME) for name in "ab"]
-    dying = made.organism()
-    dying.dies_at = behind(2, CallHeld)
-    await made.live(dying, made.send_all)
+    await _die(made, behind(2, CallHeld))
     day.ahead = -24 * HOUR
 
     async def client(organism: Mortal) -> None:
@@ -206,9 +208,7 @@ async def test_a_thread_of_a_clock_that_was_ahead_may_be_cancelled_and_no_window
     await made.play()
     day.ahead = 2 * HOUR
     made.sends = [("left", "worker", Go("x"), ACME)]
-    dying = made.organism()
-    dying.dies_at = behind(1, Accepted)
-    await made.live(dying, made.send_all)
+    await _die(made, behind(1, Accepted))
     day.ahead = 0
 
     async def client(organism: Mortal) -> None:
@@ -225,9 +225,7 @@ async def test_what_is_charged_to_a_window_to_come_by_hand_counts_when_it_comes(
     made = _scene(tmp_path)
     day.ahead = 2 * HOUR
     made.sends = [("left", "worker", Go("x"), ACME)]
-    dying = made.organism()
-    dying.dies_at = behind(1, CallHeld)
-    await made.live(dying, made.send_all)
+    await _die(made, behind(1, CallHeld))
     day.ahead = 0
 
     async def client(organism: Mortal) -> None:
@@ -249,9 +247,7 @@ async def test_a_clock_that_was_wrong_by_days_is_not_followed(
     made = _scene(tmp_path)
     made.sends = [("a", "worker", Go("x"), ACME)]
     day.ahead = 2 * MOST
-    dying = made.organism()
-    dying.dies_at = behind(1, CallHeld)
-    await made.live(dying, made.send_all)
+    await _die(made, behind(1, CallHeld))
     day.ahead = 0
     caplog.clear()
     await made.resume()
