@@ -4,11 +4,16 @@
 
 hop      a payload and an answer are made, a coroutine is begun in a copy of the context variables and ends, a message and a frame are made, queued
          and taken: what no pump in Python can leave out
+thread   the same for a thread of three messages that opens and ends, 1,000 at once, each with its id and a result that somebody waits for
+ask      the coroutine of a handler is stepped until it asks, that of another one until it answers, and the first gets the answer
+xml      a document of two elements is written, parsed by lxml, checked against its schema and read
 wait     bare trio tasks that sleep 10 ms, 1,000 at once
 scope    a cancel scope is entered and left, and two trio tasks give way to each other: what an ask below a scope consists of
 sync     4,000 bytes are written and synced (`fdatasync`) by a thread that a trio task waits for: the least that a durable step consists of
 commit   the same with one row and one commit in SQLite (WAL, `synchronous = FULL`)
 rows     rows of 600 bytes go into a table of SQLite with an index, 500 in one transaction: what the disk's part of many facts consists of
+calls    1,000 trio tasks, each of which twice puts a row of 600 bytes into a group that a thread writes and syncs, and waits for that: what a
+         call whose hold and whose answer are on the disk before anything follows consists of
 turn     one turn of an agent: a request with a system prompt is made and written as JSON, a model in this process answers with a tool call, whose
          arguments are read; the call is held and settled on three nodes, and whoever asked waits for another task. Nothing else
 nodes    hold, settle and look for crossed levels on the lists of four nodes, in one function
@@ -21,18 +26,22 @@ from __future__ import annotations
 import contextvars
 import json
 import os
+import secrets
 import sqlite3
 import sys
 import time
+import types
 from collections import deque
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
+from lxml import etree
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
 
 
 def say(**figures: float) -> None:
@@ -107,6 +116,114 @@ async def hop(count: int) -> None:
                 message.frame.open -= 1
                 ready.append(Message(number, sent.to, message.to, sent.payload, Frame(sent.to, message.frame)))
                 message.frame.parent = None
+
+    await measured(count, all_of_them)
+
+
+class Conversation:
+    """A thread and what it comes to."""
+
+    __slots__ = ("id", "result", "waits")
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(8)
+        self.result: Ping | None = None
+        self.waits: trio.Event | None = None
+
+
+async def thread(rounds: int) -> None:
+    onward = {"greeter": "worker", "worker": "collector"}
+
+    async def handler(message: Ping, ctx: Seen) -> Send | None:
+        to = onward.get(ctx.message.to)
+        return None if to is None else Send(to, Ping(message.text, message.n + 1))
+
+    async def all_of_them() -> None:
+        variables, known, ready = (
+            contextvars.copy_context(),
+            dict[str, Conversation](),
+            deque[tuple[Conversation, Message]](),
+        )
+        for _ in range(rounds):
+            opened = [Conversation() for _ in range(1000)]
+            for each in opened:
+                known[each.id] = each
+                ready.append((each, Message(0, "greeter", "", Ping("hi", 0), Frame("greeter", None))))
+            while ready:
+                of, message = ready.popleft()
+                coro: Any = handler(message.payload, Seen(message))
+                try:
+                    variables.copy().run(coro.send, None)
+                except StopIteration as finished:
+                    sent: Send | None = finished.value
+                    if sent is None:
+                        message.frame.open -= 1
+                        of.result = message.payload
+                        del known[of.id]
+                    else:
+                        ready.append((of, Message(message.seq + 1, sent.to, message.to, sent.payload, message.frame)))
+            for each in opened:
+                if each.result is None:
+                    each.waits = trio.Event()
+                    await each.waits.wait()
+
+    await measured(3000 * rounds, all_of_them)
+
+
+@types.coroutine
+def asked(of: str, payload: Ping) -> Generator[Send, Ping, Ping]:
+    """What another one answers."""
+    answer = yield Send(of, payload)
+    return answer
+
+
+async def ask(count: int) -> None:
+    async def asker(message: Ping, ctx: Seen) -> Ping:
+        for _ in range(count):
+            message = await asked("echo", message)
+        return message
+
+    async def echo(message: Ping, ctx: Seen) -> Ping:
+        return message
+
+    async def all_of_them() -> None:
+        variables = contextvars.copy_context()
+        first = Message(0, "asker", "", Ping("hi", 0), Frame("asker", None))
+        asking: Any = asker(first.payload, Seen(first))
+        within, answer = variables.copy(), None
+        ready = deque[Message]()
+        for number in range(count):
+            wish: Send = within.run(asking.send, answer)
+            ready.append(Message(number, wish.to, "asker", wish.payload, Frame(wish.to, first.frame)))
+            message = ready.popleft()
+            coro: Any = echo(message.payload, Seen(message))
+            try:
+                variables.copy().run(coro.send, None)
+            except StopIteration as finished:
+                answer = finished.value
+                message.frame.open -= 1
+        asking.close()
+
+    await measured(count, all_of_them)
+
+
+SCHEMA: Final = """<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:bare" elementFormDefault="qualified">
+<xs:element name="Ping"><xs:complexType><xs:sequence>
+<xs:element name="text" type="xs:string"/><xs:element name="n" type="xs:integer"/>
+</xs:sequence></xs:complexType></xs:element></xs:schema>"""
+
+
+async def xml(count: int) -> None:
+    schema, message = etree.XMLSchema(etree.fromstring(SCHEMA)), Ping("hi", 0)
+
+    async def all_of_them() -> None:
+        read = message
+        for _ in range(count):
+            text = escape(read.text, quote=False)
+            root = etree.fromstring(f'<Ping xmlns="urn:bare"><text>{text}</text><n>{read.n + 1}</n></Ping>'.encode())
+            assert schema.validate(root)
+            one, other = root
+            read = Ping(one.text or "", int(other.text or ""))
 
     await measured(count, all_of_them)
 
@@ -197,6 +314,55 @@ async def rows(count: int) -> None:
                 put(start, start + 500)
 
         await measured(count, all_of_them)
+
+
+class Group:
+    """Rows that are written together while others gather, and those who wait for them."""
+
+    def __init__(self, put: Callable[[int, int], None]) -> None:
+        self.put = put
+        self.waiting = list[trio.Event]()
+        self.written = 0
+        self.more = trio.Event()
+
+    async def add(self) -> None:
+        """Puts a row in, and waits until it is written."""
+        done = trio.Event()
+        self.waiting.append(done)
+        self.more.set()
+        await done.wait()
+
+    async def write(self) -> None:
+        """Writes, as long as it is not cancelled."""
+        while True:
+            await self.more.wait()
+            some, self.waiting, self.more = self.waiting, [], trio.Event()
+            await trio.to_thread.run_sync(self.put, self.written, self.written + len(some))
+            self.written += len(some)
+            for each in some:
+                each.set()
+
+
+async def calls(rounds: int) -> None:
+    with TemporaryDirectory() as folder:
+        group = Group(table(folder))
+
+        async def caller(nursery: trio.Nursery) -> None:
+            for _ in range(2 * rounds):
+                await group.add()
+            left.pop()
+            if not left:
+                nursery.cancel_scope.cancel()
+
+        left = list(range(1000))
+
+        async def all_of_them() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(group.write)
+                for _ in range(1000):
+                    nursery.start_soon(caller, nursery)
+
+        await measured(1000 * rounds, all_of_them)
 
 
 class Node:
@@ -315,12 +481,16 @@ async def turn(count: int) -> None:
 
 CASES: Final[dict[str, tuple[Callable[[int], Awaitable[None]], int]]] = {
     "hop": (hop, 300_000),
+    "thread": (thread, 50),
+    "ask": (ask, 300_000),
+    "xml": (xml, 50_000),
     "wait": (wait, 50),
     "scope": (scope, 20_000),
     "sync": (sync, 2000),
     "commit": (commit, 2000),
     "rows": (rows, 50_000),
     "nodes": (nodes, 50_000),
+    "calls": (calls, 20),
     "turn": (turn, 10_000),
 }
 

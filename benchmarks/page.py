@@ -52,8 +52,10 @@ NAMES: Final = {
     "W4": ("a ring of 100 handlers, one token: hops", 260_000),
     "ask": ("a handler that asks another one: asks", 300_000),
     "scope": ("the same below a cancel scope of the handler's own: asks", 100_000),
+    "xml": ("W1, and on every hop the message is written as XML, read and checked against its schema: hops", 60_000),
     "durable-serial": ("W1, each step on the disk before its effects (`full`, SQLite): hops", 2_200),
     "durable-many": ("W2C, the same way: messages", 65_000),
+    "durable-steps": ("1,000 conversations with messages of 400 bytes to and fro, the same way: steps", None),
     "held": ("`complete` with its hold on the disk before, one thread: calls", 2_000),
     "helds": ("the same, 1,000 threads: calls", 30_000),
     "turns": ("turns of an agent on a model that answers at once", 6_000),
@@ -65,6 +67,18 @@ FLOORS: Final = {
     "bare-hop": (
         "W1", "a payload, an answer, a coroutine in a copy of the context variables, a message and a frame that are queued and taken",
         "The rest is what the rules ask: who may send what to whom, the budgets of two nodes, who is still open, deadlines, handlers that wait, the journal.",
+    ),
+    "bare-thread": (
+        "W2C", "the same for a thread of three messages that opens and ends, with its id and a result that somebody waits for: a third of it",
+        "The rest is that of W1, and a thread's budget, labels, accounts, the mailboxes of its handlers, its usage and its outcome.",
+    ),
+    "bare-ask": (
+        "ask", "one coroutine is stepped until it asks, another one until it answers, and the first gets the answer",
+        "The rest is that of two hops, and: whether the ask closes a circle or waits for itself, the place among running handlers that is given back and taken again, a timeout that stands still meanwhile, a handler that has a scope open.",
+    ),
+    "bare-xml": (
+        "xml", "a document of two elements is written, parsed by lxml, checked against its schema and read",
+        "The rest is a hop, and to keep from the parser whatever a stranger may have written: names, depths, references, lengths.",
     ),
     "bare-wait": (
         "waits", "trio tasks that sleep 10 ms, 1,000 at once",
@@ -86,6 +100,10 @@ FLOORS: Final = {
         "durable-serial", "one row and one commit in SQLite, by a thread that a task waits for",
         "So most of a durable step is SQLite, the disk, and the way to the thread and back.",
     ),
+    "bare-calls": (
+        "helds", "1,000 tasks, each of which twice puts a row of 600 bytes into a group that a thread writes and syncs, and waits for that",
+        "The rest is the call itself, as in a turn: estimated, held, asked, settled; and the facts of it, each as JSON in its chain of hashes.",
+    ),
     "bare-rows": (
         "durable-many", "one row of 600 bytes in a group of 500, in SQLite",
         "A message of this work is five thirds of a row. The rest is the hop, and to write each fact down as JSON, without secrets, in its chain of hashes.",
@@ -95,7 +113,8 @@ FLOORS: Final = {
 
 
 BARE: Final = {
-    "W1": "hop", "waits": "wait", "scope": "scope", "turns": "turn", "durable-serial": "commit", "durable-many": "rows",
+    "W1": "hop", "W2C": "thread", "ask": "ask", "xml": "xml", "waits": "wait", "scope": "scope", "turns": "turn", "durable-serial": "commit",
+    "durable-many": "rows", "helds": "calls",
 }  # fmt: skip
 """The prototype that does the least of each."""
 SHARES: Final = {
@@ -243,6 +262,9 @@ def _single(found: dict[str, Any]) -> Iterator[list[str]]:
             "1 ms",
         ]
         yield ["the same: median", f"{late['p50_ms']:.3f} ms", ""]
+    if step := found.get("durable-steps"):
+        yield ["a journaled step, of CPU", f"{step['cpu_us']:.0f} us", "40 us"]
+        yield ["the same, on the disk", f"{step['disk'] / 1000:.2f} KB", "1.5 KB"]
     if kept := found.get("memory"):
         for name, what, aim in (
             ("queued", "a queued thread", "1.1 KB"),

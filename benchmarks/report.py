@@ -58,14 +58,17 @@ WORKLOADS: Final = {
     "gateway": ["gateway.py", "http"],
 }
 """What the peers are measured with, and what of ours does the same."""
+STEPS: Final = {"durable-steps": ["durable.py", "durable-steps"]}
 SINGLES: Final = (
-    "ask", "scope", "held", "helds", "waits", "latency", "memory", "nodes", "import", "check",
+    "ask", "scope", "xml", "held", "helds", "waits", "latency", "memory", "nodes", "import", "check",
 )  # fmt: skip
-FLOORS: Final = ("hop", "wait", "scope", "turn", "sync", "commit", "rows", "nodes")
+FLOORS: Final = (
+    "hop", "thread", "ask", "xml", "wait", "scope", "turn", "sync", "commit", "rows", "calls", "nodes",
+)  # fmt: skip
 """The bare prototypes."""
 LOOKED_AT: Final = {
-    "W1": (300_000, 20_000), "W2C": (40, 4), "ask": (80_000, 5000), "scope": (40_000, 5000), "durable-serial": (4000, 500),
-    "durable-many": (30, 3), "held": (3000, 200), "helds": (10, 2), "turns": (8000, 300), "waits": (20, 5),
+    "W1": (300_000, 20_000), "W2C": (40, 4), "ask": (80_000, 5000), "scope": (40_000, 5000), "xml": (100_000, 10_000),
+    "durable-serial": (4000, 500), "durable-many": (30, 3), "durable-steps": (30, 5), "held": (3000, 200), "helds": (10, 2), "turns": (8000, 300), "waits": (20, 5),
 }  # fmt: skip
 """How much of each is done where it is looked at what has the processor; and where it is to be quick."""
 OTHERS: Final = (
@@ -73,8 +76,8 @@ OTHERS: Final = (
     "openai-agents", "pydantic-ai-slim", "openai", "litellm", "httpx",
 )  # fmt: skip
 SHORT: Final = {
-    "W1": 20_000, "W2F": 5, "W2C": 4, "W4": 20_000, "durable-serial": 500, "durable-many": 3, "turns": 100, "ask": 5000,
-    "scope": 5000, "held": 200, "helds": 2, "waits": 5, "latency": 3000, "memory": 1000, "nodes": 300, "bare-wait": 20,
+    "W1": 20_000, "W2F": 5, "W2C": 4, "W4": 20_000, "durable-serial": 500, "durable-many": 3, "durable-steps": 5, "turns": 100, "ask": 5000,
+    "scope": 5000, "xml": 10_000, "held": 200, "helds": 2, "waits": 5, "latency": 3000, "memory": 1000, "nodes": 300, "bare-wait": 20,
 }  # fmt: skip
 """How much of each is done where it is to be quick; the others take no number."""
 COMPARED: Final = re.compile(
@@ -162,7 +165,7 @@ def versions() -> dict[str, str]:
 def own(options: Options) -> dict[str, Any]:
     """Our figures by name."""
     bare = {f"bare-{name}": ["floors.py", name] for name in FLOORS}
-    work = WORKLOADS | {name: ["single.py", name] for name in SINGLES} | bare
+    work = WORKLOADS | STEPS | {name: ["single.py", name] for name in SINGLES} | bare
     short = {name: [str(SHORT[name])] if options.quick and name in SHORT else [] for name in work}
     found = {name: medians([*words, *short[name]], options.runs) for name, words in work.items()}
     return {"rows": {name: figures for name, figures in found.items() if figures is not None}}
@@ -170,7 +173,7 @@ def own(options: Options) -> dict[str, Any]:
 
 def where(options: Options) -> dict[str, Any]:
     """The shares of each part by what is done, and the bare prototypes."""
-    words = {name: WORKLOADS.get(name, ["single.py", name]) for name in LOOKED_AT}
+    words = {name: (WORKLOADS | STEPS).get(name, ["single.py", name]) for name in LOOKED_AT}
     found = {name: medians(["where.py", *words[name], str(much[options.quick])], 1) for name, much in LOOKED_AT.items()}
     bare = {name: medians(["floors.py", name], options.runs) for name in FLOORS}
     return {

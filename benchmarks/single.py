@@ -4,6 +4,7 @@
 
 ask      a handler that asks another one, again and again: asks a second
 scope    the same from within a cancel scope of the handler's own
+xml      W1 of `pump.py`, and on every hop the message is written as XML, read and checked against its schema: hops a second
 turns    an agent whose model answers at once in this process, one turn after the other: turns a second
 latency  a message sent from outside at half of the highest rate: from then until its handler has it, median and p99 in ms
 waits    1,000 threads whose handlers wait 10 ms, again and again: waits a second
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from organism import Context, Forward, Organism, Reply
+from organism import Context, Forward, Organism, Reply, Send
 from organism.budget.claims import Charge, Claim
 from organism.budget.crossings import crossings
 from organism.budget.tree import note_details, put_back
@@ -40,6 +41,7 @@ from organism.budget.waiting import Granted, Line
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
 from organism.models.contract import RawUsage, Response, ToolCall
+from organism.payloads import Vocabulary, encode_xml
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
@@ -76,6 +78,24 @@ async def ask(count: int, *, scope: bool = False) -> None:
     handlers = {"asker": {"code": asker, "peers": ["echo"]}, "echo": echo}
     async with Organism(name="bench", handlers=handlers, budget=FREE) as made:
         await measured(count, lambda: made.ask("asker", Ping("hi", 0)))
+
+
+async def xml(hops: int) -> None:
+    words = Vocabulary([Ping])
+
+    async def ping(message: Ping, ctx: Context) -> Send[Ping] | Reply[Ping]:
+        """Reads it, and sends it on until it has gone to and fro often enough."""
+        read: Any = words.decode_xml(encode_xml(message))
+        return Reply(read) if read.n >= hops else Send("pong", Ping(read.text, read.n + 1))
+
+    async def pong(message: Ping, ctx: Context) -> Reply[Ping]:
+        """Reads it, and answers."""
+        read: Any = words.decode_xml(encode_xml(message))
+        return Reply(Ping(read.text, read.n + 1))
+
+    handlers: dict[str, Any] = {"ping": {"code": ping, "peers": ["pong"]}, "pong": pong}
+    async with Organism(name="bench", handlers=handlers, budget=FREE) as made:
+        await measured(hops, lambda: made.ask("ping", Ping("hi", 0)))
 
 
 class Replying(Instant):
@@ -286,6 +306,7 @@ async def checking(count: int) -> None:
 CASES: Final[dict[str, tuple[Callable[[int], Awaitable[None]], int]]] = {
     "ask": (ask, 50_000),
     "scope": (lambda count: ask(count, scope=True), 20_000),
+    "xml": (xml, 50_000),
     "turns": (turns, 500),
     "latency": (latency, 20_000),
     "waits": (waits, 50),
