@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from organism.late import late
 
 if TYPE_CHECKING:
-    from organism.context import Context
+    from organism.context.interface import Context
     from organism.errors import (
         BudgetExhaustedError,
         ConfigurationError,
@@ -79,7 +79,7 @@ __getattr__ = late(
     {
         "BudgetExhaustedError": "organism.errors",
         "ConfigurationError": "organism.errors",
-        "Context": "organism.context",
+        "Context": "organism.context.interface",
         "DeadMessage": "organism.results",
         "EscalatedError": "organism.errors",
         "Forward": "organism.message",

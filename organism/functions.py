@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What all providers take as the name of a tool."""
-_CONTEXT: Final = "organism.context.Context"
+_CONTEXT: Final = "organism.context.interface.Context"
 _SHAPE: Final = (
     "a tool is 'async def search(query: str, most: int = 3) -> str', or a plain 'def', which runs in a thread"
 )

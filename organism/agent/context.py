@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from organism.budget.claims import VECTOR
 from organism.budget.levels import level_of
 from organism.budget.tree import lack, output_room
-from organism.context import Context
+from organism.context import DeliveryContext
 from organism.kernel.notices import exhausted_payload, live
 from organism.kernel.recall import CLOCK
 from organism.models.contract import BackendError
@@ -33,7 +33,7 @@ _OF_CUTS: Final = ("cut:", "prune:", "summary:", CLOCK)
 """With what keys begin that say nothing of how far a delivery had come, since what they stand for comes before a call."""
 
 
-class AgentContext(Context):
+class AgentContext(DeliveryContext):
     """The context of a handler that is an agent."""
 
     def unheard(self) -> tuple[Warned, ...]:

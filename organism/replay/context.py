@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from organism.agent import AgentContext
 from organism.budget.levels import level_of
-from organism.context import Context, payload_of, timed_out
+from organism.context import DeliveryContext, payload_of, timed_out
 from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, UnexpectedReplyError
 from organism.kernel.answers import Refusal, check_target, refusal_error
 from organism.kernel.pools import SCOPE
@@ -66,7 +66,7 @@ class World(Protocol):
         ...
 
 
-class Recorded(Context):
+class Recorded(DeliveryContext):
     """A context whose questions are answered by ``stage`` from its record."""
 
     def __init__(self, stage: World, player: Player) -> None:

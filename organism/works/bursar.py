@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from organism.context import Context
+from organism.context import DeliveryContext
 from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused, UnexpectedReplyError
 from organism.kernel.answers import Goal, check_messages
 from organism.kernel.recall import Done
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from organism.kernel.grants import Room
 
 
-class BursarContext(Context):
+class BursarContext(DeliveryContext):
     """The context of the organism's own handler. Who asks is the sender of its message."""
 
     def report(self) -> BudgetReport:

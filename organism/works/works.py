@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism.agent import AgentContext
-from organism.context import Context
+from organism.context import DeliveryContext
 from organism.errors import NotRunningError
 from organism.models.checked import provider_closing
 from organism.models.factories import known_secrets
@@ -246,7 +246,7 @@ class Works:
         """Runs what waits for the disk in a worker thread; begun, it is finished."""
         return await self._disk.run(work)
 
-    async def _held(self, ctx: Context, reason: str) -> bool:
+    async def _held(self, ctx: DeliveryContext, reason: str) -> bool:
         """A hook holds up a delivery."""
         _log.info("thread %s is paused by a hook: %s", ctx.thread, reason)
         await ctx.hold_up()
@@ -274,8 +274,8 @@ class Works:
         log_end(thread)
 
 
-def _context_class(name: str, handler: HandlerSettings) -> type[Context]:
+def _context_class(name: str, handler: HandlerSettings) -> type[DeliveryContext]:
     """What a handler sees its deliveries by."""
     if name == ORGANISM:
         return BursarContext
-    return Context if handler.agent is None else AgentContext
+    return DeliveryContext if handler.agent is None else AgentContext

@@ -1,7 +1,4 @@
-"""What a handler sees: its message's surroundings, its budget, its state, and the ways to ask the world for something.
-
-Everything here acts for one delivery. Who it is (sender, thread, frame) was fixed by the pump before the handler was called.
-"""
+"""What a handler sees, for one delivery of the pump: who it is (sender, thread, frame) was fixed before the handler was called."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ import anyio
 
 from organism.config import budget as parse_budget
 from organism.config.grants import with_decider
+from organism.context.interface import Context
 from organism.errors import (
     ConfigurationError,
     HandlerFailedError,
@@ -55,10 +53,8 @@ T = TypeVar("T")
 _NO_BUDGET: Final = BudgetSettings()
 
 
-class Context(Calling):
-    """What a handler sees of its delivery. ``thread`` and ``message_id`` are opaque ids; ``sender`` is who sent the message,
-    empty from outside; ``options`` and ``labels`` are what was configured for the handler and given to the thread.
-    """
+class DeliveryContext(Calling, Context):
+    """The context of one delivery. What is not said here is said of the :class:`~organism.context.interface.Context` that it is."""
 
     _options: Mapping[str, Any] | None = None
     _random: random.Random | None = None
@@ -74,61 +70,56 @@ class Context(Calling):
 
     @property
     def thread(self) -> str:
-        """The id of the thread the message belongs to."""
+        """See :class:`~organism.context.interface.Context`."""
         return self._message.thread.id
 
     @property
     def conversation(self) -> str | None:
-        """The id of the lasting conversation, ``None`` outside of one."""
+        """See :class:`~organism.context.interface.Context`."""
         conversation = root_of(self._message.thread).conversation
         return None if conversation is None else conversation.id
 
     @property
     def message_id(self) -> str:
-        """The id of the message."""
+        """See :class:`~organism.context.interface.Context`."""
         return self._message.id
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt at this work: give it to services that must not do a thing twice.
-
-        A handler above that is tried again (``on_failure``) sends other messages, with the same keys.
-        """
+        """See :class:`~organism.context.interface.Context`."""
         return key_of(self._message)
 
     @property
     def name(self) -> str:
-        """The handler's own name."""
+        """See :class:`~organism.context.interface.Context`."""
         return self._message.to
 
     @property
     def sender(self) -> str:
-        """The handler that sent the message; ``organism`` for primitives, empty from outside."""
+        """See :class:`~organism.context.interface.Context`."""
         return self._message.sender
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """``options`` of the handler in organism.yaml: a copy, this delivery's own."""
+        """See :class:`~organism.context.interface.Context`."""
         if self._options is None:
             self._options = MappingProxyType(copied(dict(self._pump.handlers[self.name].options)))
         return self._options
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """The labels that the thread was given."""
+        """See :class:`~organism.context.interface.Context`."""
         return MappingProxyType(dict(self._message.thread.labels))
 
     @property
     def budget(self) -> BudgetView:
-        """The thread's budget, live: ``ctx.budget.tokens.used``, ``held``, ``limit``, ``remaining``, ``crossed``; ``seconds`` are
-        those that it has run, ``depth`` is how deep this call stands.
-        """
+        """See :class:`~organism.context.interface.Context`."""
         frame, thread = self._message.frame, self._message.thread
         return budget_view(self._pump.kernel.state, thread, self._pump.now, depth=frame.depth)
 
     @property
     def state(self) -> HandlerState:
-        """This handler's memory in this thread (R7)."""
+        """See :class:`~organism.context.interface.Context`."""
         if self._state is None:
             stored: Mapping[str, Any] = (self._message.thread.state or {}).get(self.name, {})
             self._state = HandlerState(stored, self._delivery)
@@ -140,13 +131,13 @@ class Context(Calling):
 
     @property
     def random(self) -> random.Random:
-        """A generator seeded from the message's id: a message that is handled again draws the same numbers."""
+        """See :class:`~organism.context.interface.Context`."""
         if self._random is None:
             self._random = random.Random(self.message_id)  # noqa: S311 - repeatable on purpose
         return self._random
 
     def now(self) -> datetime:
-        """The time, in UTC. A delivery that is run again after a crash reads what it read before."""
+        """See :class:`~organism.context.interface.Context`."""
         if not self._pump.kernel.book.listening:
             return datetime.fromtimestamp(self._pump.now(), UTC)
         if self._times is None:
@@ -163,26 +154,19 @@ class Context(Calling):
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger named after the handler; its records have the thread as ``thread_id``."""
+        """See :class:`~organism.context.interface.Context`."""
         return logging.LoggerAdapter(logging.getLogger(f"organism.handlers.{self.name}"), {"thread_id": self.thread})
 
     # Threads
 
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
-        """Runs a plain function in a worker thread, where it may block without stopping the event loop; returns what it returns.
-        Handlers that are a plain ``def`` are called like this.
-
-        Where the delivery is cancelled or runs out of time, it ends at once; the function cannot be stopped, and its result is dropped.
-        """
+        """See :class:`~organism.context.interface.Context`."""
         if self._delivery.over:
             await self._turned_away()
         return await self._pump.threads.run(self._message, function, *args)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """For plain functions, which run in a thread: awaits ``work`` in the delivery, and returns its result, as in
-        ``answer = ctx.run(ctx.ask("shouter", greeting))``. Raises what ``work`` raises; and OrganismError in a coroutine, which is to
-        use ``await``.
-        """
+        """See :class:`~organism.context.interface.Context`."""
         return run_from_thread(work)
 
     # Handlers
@@ -193,11 +177,7 @@ class Context(Calling):
     async def ask(self, to: str, payload: Any, *, expect: None = None, timeout: float | None = None) -> Any: ...
 
     async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, timeout: float | None = None) -> Any:
-        """Asks a peer and waits for its first reply, ``timeout`` seconds at most.
-
-        Raises HandlerFailedError where the peer fails or may not be asked, BudgetExhaustedError where the budget cannot
-        bear the message, UnexpectedReplyError where the reply is no ``expect``.
-        """
+        """See :class:`~organism.context.interface.Context`."""
         if self._delivery.over:
             await self._turned_away()
         if timeout is not None:
@@ -215,12 +195,7 @@ class Context(Calling):
         return _answer_of(ask, to, expect)
 
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
-        """Asks for more of a unit; the handler that ``grants_by`` names decides. Returns whether anything was granted; ``ctx.budget`` has
-        the limit as it is then.
-
-        It costs a message, and one more for the decision. Raises ConfigurationError for what is no unit or amount, and as
-        :meth:`ask` where the budget cannot bear the question.
-        """
+        """See :class:`~organism.context.interface.Context`."""
         try:
             asked = Decimal(str(amount))
         except InvalidOperation:
@@ -237,7 +212,7 @@ class Context(Calling):
         return isinstance(answer, BudgetGranted)
 
     async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
-        """Asks several peers at once. The answers come in the order of the questions; failures are values among them."""
+        """See :class:`~organism.context.interface.Context`."""
         if self._delivery.over:
             await self._turned_away()
         asked = [(to, self._asked(to, payload, None)) for to, payload in asks]
@@ -305,10 +280,7 @@ class Context(Calling):
         ask.answer = cancelled if timeout is None else timed_out(to, timeout)
 
     async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
-        """Opens a sub-thread that runs beside this handler, with a budget inside this thread's.
-
-        Its replies come by ``await handle.result()``, not as messages. Raises like :meth:`ask`.
-        """
+        """See :class:`~organism.context.interface.Context`."""
         if self._delivery.over:
             await self._turned_away()
         settings = self._limits_of(to, budget)
