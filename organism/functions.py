@@ -74,7 +74,7 @@ class Function:
     call: Callable[..., Any]
     name: str
     description: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...] = field(eq=False)
     context: str | None
     arguments: type[Any] = field(eq=False)
 
@@ -229,9 +229,8 @@ def _code(function: Function) -> Callable[[FunctionCall, Any], Coroutine[Any, An
 
 def _as_annotated(annotation: Any, value: Any) -> Any:
     """A field's value as the annotation has it: payloads keep lists as tuples and dicts as frozen ones."""
+    annotation = _unnamed(annotation)
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return _as_annotated(inner[0], value)
     if origin in {typing.Union, types.UnionType}:
         one = next((each for each in inner if each is not types.NoneType), None)
         return value if value is None else _as_annotated(one, value)
@@ -241,6 +240,19 @@ def _as_annotated(annotation: Any, value: Any) -> Any:
     if origin is dict:
         return {key: _as_annotated(inner[1], each) for key, each in value.items()}
     return value
+
+
+def _unnamed(annotation: Any) -> Any:
+    """What an annotation stands for, without the names and texts around it."""
+    while True:
+        if isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":  # ``type X = ...`` of Python 3.12
+            annotation = annotation.__value__
+        elif typing.get_origin(annotation) is Annotated:
+            annotation = typing.get_args(annotation)[0]
+        else:
+            return annotation
 
 
 def text_of(result: Any, name: str) -> str:

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from organism.agent.voice import Voice
 from organism.errors import BudgetExhaustedError, HandlerFailedError
-from organism.models.completion import Call
+from organism.models.completion import new_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from organism.agent.context import AgentContext
     from organism.agent.history import History
     from organism.agent.speech import Offer, Speech
-    from organism.models.completion import Completion
+    from organism.models.completion import Call, Completion
     from organism.settings import AgentSettings
     from organism.threads.outcomes import Warned
 
@@ -81,7 +81,7 @@ class Asking:
     def call(self, prompt: Sequence[Mapping[str, Any]], offer: Offer) -> Call:
         """The call that asks for a turn."""
         agent = self._agent
-        return Call(
+        return new_call(
             messages=offer.told(prompt, by_xml=self._history.has_xml),
             model=agent.model,
             wish=agent.max_output_tokens,

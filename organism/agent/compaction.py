@@ -19,9 +19,9 @@ from organism.agent.history import NO_NUMBER, SHORTEST, length_of
 from organism.agent.recaps import EXTRACT, is_recap, recapped, summed_up
 from organism.agent.speech import Offer
 from organism.agent.summary import Summaries, Summary
-from organism.agent.window import Bounds, Extent, bounds, fits_anyway, surely_beyond, tokens_of
+from organism.agent.window import Bounds, Extent, bounds, fits_anyway, new_extent, surely_beyond, tokens_of
 from organism.errors import HandlerFailedError, ModelError
-from organism.quick import quick
+from organism.quick import maker
 from organism.record.images import CutShort
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ Told = tuple["Sequence[Warned]", "Sequence[Mapping[str, Any]]"]
 """The warnings that a prompt tells of, and the messages that do."""
 
 
-@quick
 @frozen
 class _Turn:
     """A turn that is to be taken: its number in the delivery, what it offers, and what is said only this time."""
@@ -46,6 +45,9 @@ class _Turn:
     number: int
     offer: Offer
     after: Sequence[Mapping[str, Any]]
+
+
+_new_turn: Final = maker(_Turn)
 
 
 @frozen
@@ -81,7 +83,7 @@ class Compacting:
         """
         number = 1 if self._turn is None else self._turn.number + 1
         tells, after = told()
-        turn = _Turn(number, offer, after)
+        turn = _new_turn(number, offer, after)
         self._prune(turn)
         if await self._before(turn, f"cut:{number}"):
             tells, after = told()  # a summary may have crossed a level: that is told in this very prompt
@@ -200,7 +202,7 @@ class Compacting:
         """What a prompt says at most: with all that is left out of it."""
         history = self._history
         beside = len(history.system or "") + _characters(after) + offer.characters
-        return Extent(history.characters + beside, len(history.messages) + len(after) + 1)
+        return new_extent(history.characters + beside, len(history.messages) + len(after) + 1)
 
     # How
 

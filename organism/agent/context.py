@@ -13,12 +13,14 @@ from organism.kernel.notices import exhausted_payload, live
 from organism.kernel.recall import CLOCK
 from organism.models.contract import BackendError
 from organism.pump.failures import failure_of
+from organism.pump.gauges import is_strict, needs_price
 from organism.pump.keys import GRACE, completion_of
 from organism.record.images import CutShort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from organism.budget.claims import Claim
     from organism.errors import BudgetExhaustedError, ModelError
     from organism.models.completion import Call, Completion
     from organism.models.streams import Hearer
@@ -118,9 +120,7 @@ class AgentContext(DeliveryContext):
 
     def fits_grace(self, call: Call, *, answer: float = 0.0) -> bool:
         """Whether a call could be made on what is kept back, with ``answer`` of the room left for what it answers."""
-        path = self._message.thread.node.path
-        strict = any(node.policy.accounting == "strict" for node in path)
-        claim = self._pump.router.claim(call, strict=strict, level=self._level)
+        path, claim = self._message.thread.node.path, self._claim(call)
         if claim is None:
             return False
         room = output_room(path, claim, grace=True)
@@ -133,6 +133,11 @@ class AgentContext(DeliveryContext):
     def window(self, alias: str) -> int | None:
         """The tokens of prompt and answer that an alias takes at once; ``None`` where that is not known."""
         return self._pump.router.window(alias, level=self._level)
+
+    def _claim(self, call: Call) -> Claim | None:
+        """What a call would hold if it were made now; ``None`` where no backend would be asked."""
+        node = self._message.thread.node
+        return self._pump.router.claim(call, strict=is_strict(node), needs_price=needs_price(node), level=self._level)
 
     def _level(self) -> Level | None:
         """The highest level that was reached on its thread's path."""
@@ -148,9 +153,7 @@ class AgentContext(DeliveryContext):
 
         Nothing is refused by that, and nobody warned: it is asked for what can be done without.
         """
-        path = self._message.thread.node.path
-        strict = any(node.policy.accounting == "strict" for node in path)
-        claim = self._pump.router.claim(call, strict=strict, level=self._level)
+        path, claim = self._message.thread.node.path, self._claim(call)
         if claim is None:
             return f"no backend of model '{call.model}' may be asked"
         need: Any = tuple(2 * amount for amount in claim.need(claim.wish))

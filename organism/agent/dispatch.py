@@ -16,7 +16,7 @@ from organism.functions import FunctionResult
 from organism.message import Reply
 from organism.names import called_as
 from organism.payloads.primitives import HandlerFailed, InvalidPayload
-from organism.quick import quick
+from organism.quick import maker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +33,15 @@ _HOOK_FAILED: Final = (HandlerFailedError, Refused, BudgetExhaustedError)
 """What a hook may end a call of a tool with; the model is told."""
 
 
-@quick
 @frozen
 class Carried:
     """What came of a turn: a result for each thing that was asked for, as the model reads it, and the reply, if there is one."""
 
     results: tuple[str, ...]
     reply: Reply[Any] | None
+
+
+_new_carried: Final = maker(Carried)
 
 
 class Dispatch:
@@ -58,9 +60,10 @@ class Dispatch:
         answers = await self._ask_peers(said) if asks else {}
         reply: Reply[Any] | None = None
         results: list[str] = []
+        # Once a turn: of several mistakes that are made together none could be corrected before the next.
+        self._attempt += any(isinstance(each, Mistaken) for each in said)
         for number, each in enumerate(said):
             if isinstance(each, Mistaken):
-                self._attempt += 1
                 results.append(_text(InvalidPayload(each.error, self._attempt), each))
             elif each.peer is not None:
                 results.append(answers[number])
@@ -68,10 +71,10 @@ class Dispatch:
                 reply = Reply(each.payload)
                 results.append(SENT)
             else:
-                results.append(_text(InvalidPayload("you have replied already in this turn", self._attempt), each))
+                results.append(_text(InvalidPayload("you have replied already in this turn", self._attempt or 1), each))
         if reply is None and all(isinstance(each, Mistaken) for each in said):
             self._check_patience()
-        return Carried(tuple(results), reply)
+        return _new_carried(tuple(results), reply)
 
     def correction(self, error: str) -> InvalidPayload:
         """What a model is told that asked for nothing. Raises HandlerFailedError where it did so once too often."""

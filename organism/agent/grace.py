@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.agent.history import shortened
+from organism.agent.speech import last_told
 from organism.errors import BudgetExhaustedError
 from organism.message import Reply
+from organism.models.fixed import Fixed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 FOR_THE_ANSWER: Final = 0.1
 """Share of what is kept back that the messages of a grace call leave to its answer, beyond those that it must have."""
+
+_ASKED: Final = Fixed({"role": "user", "content": "Answer now."})
 
 
 class LastWord:
@@ -42,11 +46,15 @@ class LastWord:
             if error is not None:
                 raise error
             return None
+        if error is None:  # nothing that it remembers has asked for this answer
+            self._history.add(_ASKED)
         self._history.add(completion.message)
         reply = self._speech.reply_in(completion)
         if reply is None and error is not None:
             raise error
-        return None if reply is None else Reply(reply)
+        for message in last_told(completion, reply):
+            self._history.add(message)
+        return None if reply is None else Reply(reply.payload)
 
     async def _last_answer(self, exhausted: BudgetExhausted) -> Completion | None:
         """What the model says on grace; ``None`` where that cannot be borne."""
@@ -72,7 +80,7 @@ class LastWord:
         notice = self._telling.last_call(exhausted)
         system, *_ = self._history.prompt()
         # Models want to be asked something: a delivery that was cancelled has left nothing that it could be.
-        first = self._history.messages[:1] or (() if notice else ({"role": "user", "content": "Answer now."},))
+        first = self._history.messages[:1] or (() if notice else (_ASKED,))
 
         def call_with(newest: Sequence[Mapping[str, Any]], *, answer: float = FOR_THE_ANSWER) -> Call | None:
             prompt = (system, *first, *newest, *told, *notice)

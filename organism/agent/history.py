@@ -19,6 +19,7 @@ from attrs import frozen
 from organism.agent.pruning import Boundary, pruned
 from organism.agent.recaps import recapped
 from organism.agent.speech import is_by_xml
+from organism.models.chat import KEPT, THINKING
 from organism.models.fixed import Fixed
 from organism.pump.memory import HandlerState, fixed_copy
 
@@ -347,6 +348,9 @@ def length_of(message: Mapping[str, Any]) -> int:
     """Characters of a message, with what it calls."""
     content, calls = message.get("content"), message.get("tool_calls")
     length = len(content) if type(content) is str else len(str(content or ""))
+    kept = message.get(KEPT) or message.get(THINKING)
+    if kept:  # what was thought is sent again, too
+        length += len(str(kept))
     return length + sum([len(str(call)) for call in calls]) if calls else length
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from attrs import frozen
 
 from organism.agent.elements import Element
-from organism.agent.tools import Mistaken, Wanted, as_reply
+from organism.agent.tools import SENT, Mistaken, Wanted, as_reply
 from organism.agent.wording import as_json, message_from
 from organism.models.contract import ToolSpec
 
@@ -32,6 +32,7 @@ Cut = Literal["text", "call"]
 
 _SILENT: Final = "answer by calling the reply tool; text alone is seen by nobody"
 CUT_BY_BUDGET: Final = "your answer was cut by your budget as you wrote it: hand in your reply now, as short as you can"
+_UNHEARD: Final = "Not carried out: nothing but a reply was."
 _BY_XML: Final = "xml:"
 """How the ids of results begin that answer no tool call; who gave them follows."""
 _CUT: Final = "your answer was cut for length: write this again, shorter"
@@ -86,7 +87,7 @@ class Speech(Protocol):
         """What it asked for, in order; or, where it neither called nor replied, what it is told so that it does."""
         ...
 
-    def reply_in(self, completion: Completion) -> Any:
+    def reply_in(self, completion: Completion) -> Wanted | None:
         """The reply in its last answer, however it was put; ``None`` where there is none."""
         ...
 
@@ -129,20 +130,20 @@ class ToolSpeech:
             return CUT_BY_BUDGET
         if completion.tool_calls:
             return calls_read(completion, self._toolbox, offer)
-        text = as_reply(completion.text, self._agent.replies)
-        if text is not None:
-            return [Wanted(None, text, None)]
+        reply = reply_of(completion.text, self._agent.replies)
+        if reply is not None:
+            return [reply]
         return _CUT if completion.finish_reason == "length" else _SILENT
 
-    def reply_in(self, completion: Completion) -> Any:
+    def reply_in(self, completion: Completion) -> Wanted | None:
         """See :class:`Speech`."""
         if completion.finish_reason == "budget":
             return None
         offered = self._toolbox.reply_only
         for each in (self._toolbox.read(call, offered=offered) for call in completion.tool_calls):
             if isinstance(each, Wanted):
-                return each.payload
-        return as_reply(completion.text, self._agent.replies)
+                return each
+        return reply_of(completion.text, self._agent.replies)
 
     def cut(self, completion: Completion) -> Cut | None:
         """See :class:`Speech`. Text is worth going on with where it can be the reply."""
@@ -161,6 +162,12 @@ class ToolSpeech:
         return {"role": "user", "content": as_json(invalid)}
 
 
+def reply_of(text: str, replies: tuple[type, ...]) -> Wanted | None:
+    """Plain text as the reply, where it can be one."""
+    payload = as_reply(text, replies)
+    return None if payload is None else Wanted(None, payload, None)
+
+
 def calls_read(completion: Completion, toolbox: Toolbox, offer: Offer) -> list[Said]:
     """What the tool calls of an answer mean. One that was cut for length says nothing of what it was to be."""
     said: list[Said] = [toolbox.read(call, offered=offer.tools) for call in completion.tool_calls]
@@ -171,11 +178,19 @@ def calls_read(completion: Completion, toolbox: Toolbox, offer: Offer) -> list[S
 
 def calls_told(said: Sequence[Said], results: Sequence[str]) -> list[Message]:
     """The results of tool calls, each as its own message."""
-    return [
-        {"role": "tool", "tool_call_id": each.call.id, "content": result}
-        for each, result in zip(said, results, strict=True)
-        if each.call is not None
-    ]
+    return [_result(each.call, result) for each, result in zip(said, results, strict=True) if each.call is not None]
+
+
+def last_told(completion: Completion, reply: Wanted | None) -> list[Message]:
+    """The results of the calls in a last answer, of which a ``reply`` was all that was heard: in a conversation it is followed by others,
+    and no provider takes a call without its result.
+    """
+    sent = None if reply is None else reply.call
+    return [_result(call, SENT if call is sent else _UNHEARD) for call in completion.tool_calls]
+
+
+def _result(call: ToolCall, text: str) -> Message:
+    return {"role": "tool", "tool_call_id": call.id, "content": text}
 
 
 def answer_from(sender: str, text: str) -> Message:

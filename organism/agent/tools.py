@@ -13,7 +13,7 @@ from organism.models.fixed import fixed
 from organism.names import LONGEST_TOOL, ORGANISM, REPLY, called_as, printable, suggestion, tool_for
 from organism.payloads import decode_fields, describe, json_schema, parse_json
 from organism.payloads.primitives import NO_TOOL, BudgetEstimate, BudgetQuery, BudgetRequest
-from organism.quick import quick
+from organism.quick import maker, quick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +44,9 @@ class Wanted:
     call: ToolCall | None
     payload: Any
     peer: str | None
+
+
+_new_wanted: Final = maker(Wanted)
 
 
 @frozen
@@ -103,7 +106,7 @@ class Toolbox:
             return Mistaken(call, f"{what}{suggestion(called, names)}; tools: {known}")
         try:
             said: Any = decode_fields(tool.payload, _arguments(call))
-            return Wanted(call, call_of(said) if tool.function else said, tool.peer)
+            return _new_wanted(call, call_of(said) if tool.function else said, tool.peer)
         except PayloadError as error:
             return Mistaken(call, str(error))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve, frozen
 
 from organism.models.overflow import Output
-from organism.quick import quick
+from organism.quick import maker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,8 +73,11 @@ class Bounds:
         return min(_MOST_LINES, max(_LEAST_LINES, fit))
 
     def pins(self, message: Mapping[str, Any]) -> bool:
-        """Whether the first message is small enough to stay for good."""
-        return len(str(message.get("content") or "")) <= _RECAP * (self.mark or _UNKNOWN) * _CHARACTERS
+        """Whether the first message is small enough to stay for good. One that calls tools goes with its results."""
+        return (
+            not message.get("tool_calls")
+            and len(str(message.get("content") or "")) <= _RECAP * (self.mark or _UNKNOWN) * _CHARACTERS
+        )
 
 
 def bounds(settings: Compaction, window: int | None, output: int) -> Bounds:
@@ -93,7 +96,6 @@ def tokens_of(characters: int) -> int:
     return characters // _CHARACTERS
 
 
-@quick
 @frozen
 class Extent:
     """How much a prompt says: its ``characters``, and in how many ``messages``."""
@@ -108,7 +110,10 @@ class Extent:
 
     def beyond(self, other: Extent) -> Extent:
         """What it says more than another one that it begins with."""
-        return Extent(max(0, self.characters - other.characters), max(0, self.messages - other.messages))
+        return new_extent(max(0, self.characters - other.characters), max(0, self.messages - other.messages))
+
+
+new_extent: Final = maker(Extent)
 
 
 def fits_anyway(tokens: int, settings: Compaction, window: int) -> bool:
@@ -126,4 +131,4 @@ def surely_beyond(prompt: Sequence[Mapping[str, Any]], window: int | None) -> bo
     return counted.tokens > window
 
 
-__all__ = ["Bounds", "Extent", "bounds", "fits_anyway", "surely_beyond", "tokens_of"]
+__all__ = ["Bounds", "Extent", "bounds", "fits_anyway", "new_extent", "surely_beyond", "tokens_of"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
 from organism.agent.elements import TO, Element
-from organism.agent.speech import CUT_BY_BUDGET, Offer, answer_from, calls_read, calls_told, is_broken
-from organism.agent.tools import SENT, Mistaken, Wanted, as_reply, asked_of_organism
+from organism.agent.speech import CUT_BY_BUDGET, Offer, answer_from, calls_read, calls_told, is_broken, reply_of
+from organism.agent.tools import SENT, Mistaken, Wanted, asked_of_organism
 from organism.agent.wording import incoming
 from organism.agent.xml_reading import NotRepairedError, found_in, repaired
 from organism.errors import InvalidPayloadError
@@ -94,21 +94,17 @@ class XmlSpeech:
         names = " or ".join(f"<{each.name}>" for each in offer.elements if each.peer is None)
         if completion.finish_reason == "length":
             return f"your answer was cut for length: write it again, shorter, and hand it in as {names}"
-        text = None if "<" in completion.text else as_reply(completion.text, self._agent.replies)
-        return (
-            f"nothing that you wrote is a message: hand in your reply as {names}"
-            if text is None
-            else [Wanted(None, text, None)]
-        )
+        reply = None if "<" in completion.text else reply_of(completion.text, self._agent.replies)
+        return f"nothing that you wrote is a message: hand in your reply as {names}" if reply is None else [reply]
 
-    def reply_in(self, completion: Completion) -> Any:
+    def reply_in(self, completion: Completion) -> Wanted | None:
         """See :class:`~organism.agent.speech.Speech`."""
         if completion.finish_reason == "budget":
             return None
         for each in self._written(completion, self._reply_only):
             if isinstance(each, Wanted):
-                return each.payload
-        return None if "<" in completion.text else as_reply(completion.text, self._agent.replies)
+                return each
+        return None if "<" in completion.text else reply_of(completion.text, self._agent.replies)
 
     def cut(self, completion: Completion) -> Cut | None:
         """See :class:`~organism.agent.speech.Speech`."""

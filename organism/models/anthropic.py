@@ -134,8 +134,14 @@ class AnthropicBackend:
 
     def _refusal(self, error: anthropic.APIStatusError) -> BackendError:
         """The error of a status, or of an event within a stream, whose status is that of a success."""
-        status = error.status_code if error.status_code >= 400 else 0
-        found = error_of(mapping(mapping(error.body).get("error")), status=status, unknown="cut")
+        status = error.status_code if error.status_code >= 300 else 0
+        otherwise = self._wired.said_in(error.response) if status else error.body
+        found = error_of(
+            mapping(mapping(error.body).get("error")),
+            status=status,
+            unknown="cut",
+            otherwise=otherwise if isinstance(otherwise, str) else "",
+        )
         text = "401: the key was refused" if status == 401 else self._wired.clean(str(found))
         headers = error.response.headers
         return BackendError(found.kind, text, retry_after=retry_after(headers), allowance=allowance_in(headers))

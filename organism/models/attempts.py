@@ -23,6 +23,7 @@ from organism.models.overflow import Output
 from organism.models.pacing import Taken
 from organism.models.prices import UNKNOWN, Rates
 from organism.models.seats import Seat, one_line
+from organism.quick import maker
 from organism.record.images import Missed
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from organism.models.prompt import Prompt
 
 log: Final = logging.getLogger("organism.models")
+_new_request: Final = maker(Request)
+_new_charge: Final = maker(Charge)
 
 
 class Whole(Protocol):
@@ -105,7 +108,7 @@ class Attempt:
     def request(self) -> Request:
         """What the backend is asked."""
         call = self.run.call
-        return Request(
+        return _new_request(
             model=self.seat.settings.model,
             messages=call.messages,
             max_output_tokens=self.held.output_tokens,
@@ -256,7 +259,7 @@ class Attempt:
 
     def _charge_for(self, used: Measured, *, estimated: bool) -> None:
         self._charge(
-            Charge(
+            _new_charge(
                 input_tokens=used.input_tokens,
                 output_tokens=used.output_tokens,
                 cost=self._cost(used),

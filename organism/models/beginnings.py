@@ -10,6 +10,7 @@ from attrs import define
 
 from organism.models.profiles import Text
 from organism.models.prompt import digest_of
+from organism.quick import maker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,9 @@ class Base:
     whole: bool
     offer: Offer
     new: tuple[Text, ...]
+
+
+_new_base: Final = maker(Base)
 
 
 def digests_of(prompt: Prompt) -> tuple[str, ...]:
@@ -65,10 +69,10 @@ class Beginnings:
         """The longest known beginning of a prompt, and the longest that was reported whole, by what was sent beside."""
         found: list[Base] = []
         complete = False
+        if self._recalled:
+            self._know_again(prompt)
         for end in range(len(prompt.digests), 0, -1):
             digest = prompt.digests[end - 1]
-            if self._recalled:
-                self._know_again(digest, prompt.offer)
             known = self._known.get(digest)
             if known is None:
                 continue
@@ -81,7 +85,7 @@ class Beginnings:
                 new = prompt.parts[end:]
                 if offer != prompt.offer:
                     new = (*new, *(text for digest, text in prompt.beside if digest not in offer))
-                found.append(Base(reported=reported, whole=whole, offer=offer, new=new))
+                found.append(_new_base(reported=reported, whole=whole, offer=offer, new=new))
                 complete = complete or whole
             if complete:
                 break
@@ -107,18 +111,28 @@ class Beginnings:
         """
         offer, *ends = digests
         for less, digest in enumerate(ends):
-            self._recalled[digest] = (offer, reported, not less)
+            known = self._recalled.get(digest)
+            if not less or known is None or known[0] != offer or known[1] > reported:  # else that one bounds it as well
+                self._recalled[digest] = (offer, reported, not less)
             self._recalled.move_to_end(digest)
         while len(self._recalled) > self._most:
             self._recalled.popitem(last=False)
 
-    def _know_again(self, digest: bytes, offer: Offer) -> None:
-        name = digest.hex()
-        recalled = self._recalled.get(name)
-        if recalled is not None and recalled[0] == _name_of(offer):
-            del self._recalled[name]
-            if offer not in self._known.get(digest, {}):  # this process has its own word for it
-                self._put(digest, offer, recalled[1], whole=recalled[2])
+    def _know_again(self, prompt: Prompt) -> None:
+        """Takes over what was recalled of the beginnings of a prompt, also those shorter than the longest: it may be cut to them next, and
+        be sent beside less. Each report bounds all that comes before, as in :meth:`remember`.
+        """
+        offer, name = prompt.offer, _name_of(prompt.offer)
+        bound: int | None = None
+        for digest in reversed(prompt.digests):
+            at = digest.hex()
+            recalled = self._recalled.get(at)
+            whole = False
+            if recalled is not None and recalled[0] == name:
+                del self._recalled[at]
+                _, bound, whole = recalled
+            if bound is not None and offer not in self._known.get(digest, {}):  # this process has its own word for it
+                self._put(digest, offer, bound, whole=whole)
 
     def _put(self, digest: bytes, offer: Offer, reported: int, *, whole: bool) -> None:
         known = self._known.setdefault(digest, {})

@@ -50,7 +50,8 @@ def response_of(body: object, *, answer: str = "") -> Response:
     usage = usage_of(document.get("usage"))
     if not isinstance(content, Sequence) or isinstance(content, str):
         if "error" in document:
-            raise error_of(mapping(document["error"]), unknown="broken", usage=usage)
+            error = document["error"]
+            raise error_of(mapping(error), unknown="broken", usage=usage, otherwise=_text(error))
         raise BackendError("broken", f"the answer has no content: {str(body)[:200]}", usage=usage)
     blocks = (_Block.of(mapping(block)) for block in cast("Sequence[object]", content))
     return _response(blocks, document, usage, _text(document.get("model")), answer)
@@ -84,17 +85,24 @@ def _sum(*figures: object) -> object:
 
 
 def error_of(
-    error: Mapping[str, Any], *, status: int = 0, unknown: Failure, usage: RawUsage | None = None
+    error: Mapping[str, Any],
+    *,
+    status: int = 0,
+    unknown: Failure,
+    usage: RawUsage | None = None,
+    otherwise: str = "",
 ) -> BackendError:
-    """What an error object means; ``status`` 0 where none came with it, ``unknown`` what it is where its type says nothing."""
+    """What an error object means; ``status`` 0 where none came with it, ``unknown`` what it is where its type says nothing, ``otherwise``
+    what was said where it is none.
+    """
     kind, text = _text(error.get("type")), _text(error.get("message"))
     meant = status or _STATUSES.get(kind, 0)
-    said = text or kind or "it said no more"
+    said = text or kind or otherwise or "it said no more"
     if not meant:
         return BackendError(unknown, said, usage=usage)
     # The prompt and the answer that is wished for, together.
     too_long = meant == 400 and "context limit" in text
-    return BackendError("context" if too_long else kind_of(meant, kind, text), f"{meant}: {said}", usage=usage)
+    return BackendError("context" if too_long else kind_of(meant, kind, said), f"{meant}: {said}", usage=usage)
 
 
 @define

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import evolve
 
 from organism.errors import InvalidPayloadError
-from organism.models.completion import Call, Completion
+from organism.models.completion import Call, Completion, new_call
 from organism.models.contract import ToolSpec
 from organism.models.prompt import canonical
 from organism.payloads import decode_fields, describe, is_payload, json_schema, parse_json
@@ -64,7 +64,7 @@ def asked_for(
         _check("extra", extra, _is(Mapping), "a mapping")
     if extra:
         canonical(extra, "extra")
-    return Call(
+    return new_call(
         messages=messages_of(messages),
         model=model,
         max_output_tokens=max_output_tokens,

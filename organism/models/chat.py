@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import define, field
@@ -15,6 +15,8 @@ from attrs import define, field
 from organism.models.contract import BackendError, Piece, RawUsage, Response, ToolCall
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from organism.models.contract import Failure, FinishReason, Message, Request, ToolSpec
 
 OWNED: Final = frozenset({
@@ -29,6 +31,10 @@ OWNED: Final = frozenset({
 """What options may not say: the router holds budget for exactly one answer of the length that it asks for."""
 THINKING: Final = "thinking_blocks"
 """What an assistant message keeps of reasoning, for the provider that wants it back; servers of this dialect refuse it."""
+KEPT: Final = "kept_for_server"
+"""What an assistant message that calls tools keeps for the ``server`` that has said it, and wants it back; others refuse it. What was
+``said`` is JSON in a text: nothing looks into it.
+"""
 
 _REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
@@ -37,11 +43,13 @@ _REASONS: Final[Mapping[str, FinishReason]] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
+_EXTRA: Final = "extra_content"
+"""What a call has beside its arguments, by whatever maker: Google's signatures of thoughts."""
 _TOO_LONG: Final = re.compile(r"context.?(length|size|window)|too many tokens|prompt is too long", re.IGNORECASE)
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
-def body_of(request: Request, *, limit: str) -> dict[str, Any]:
+def body_of(request: Request, *, limit: str, server: str = "") -> dict[str, Any]:
     """The body of a request; ``limit`` is what the server calls the most tokens that it may answer.
 
     Options of the backend give way to what the call says, and both to its ``extra``. Raises BackendError where these say
@@ -51,9 +59,21 @@ def body_of(request: Request, *, limit: str) -> dict[str, Any]:
     if wrong := sorted(OWNED.intersection(passed)):
         text = f"'{wrong[0]}' cannot be passed through: the budget is held for what the call itself says"
         raise BackendError("rejected", text)
-    messages = [{name: part for name, part in each.items() if name != THINKING} for each in request.messages]
+    messages = [_as_sent(each, server) if KEPT in each or THINKING in each else each for each in request.messages]
     body = passed | {"model": request.model, "messages": messages, limit: request.max_output_tokens}
     return cast("dict[str, Any]", plain(body))
+
+
+def _as_sent(message: Message, server: str) -> dict[str, Any]:
+    """A message with what is kept for this server, where it wants it, and without what is kept for others."""
+    sent = {name: part for name, part in message.items() if name not in {THINKING, KEPT}}
+    kept, calls = mapping(message.get(KEPT)), sent.get("tool_calls")
+    if not calls or kept.get("server") != server:
+        return sent
+    said: dict[str, Any] = json.loads(kept["said"])
+    beside = mapping(said.pop(_EXTRA, None))
+    called = [{**call, _EXTRA: beside[call["id"]]} if call.get("id") in beside else call for call in calls]
+    return {**sent, **said, "tool_calls": called}
 
 
 def _said(request: Request) -> dict[str, Any]:
@@ -97,15 +117,15 @@ def plain(value: object) -> object:
     return value
 
 
-def response_of(body: object) -> Response:
-    """The response in a body. Raises BackendError where there is no choice in it."""
+def response_of(body: object, *, server: str = "") -> Response:
+    """The response in a body of this server. Raises BackendError where there is no choice in it."""
     document = mapping(body)
     choices = document.get("choices")
     if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
         error, text = mapping(document.get("error")), f"the answer has no choices: {str(body)[:200]}"
         raise error_of(error, text, unknown="broken", usage=usage_of(document))
     choice = mapping(cast("Sequence[object]", choices)[0])
-    answer = _Answer()
+    answer = _Answer(server)
     answer.add(mapping(choice.get("message")))
     answer.reason = _text(choice.get("finish_reason"))
     return answer.response(usage_of(document), _text(document.get("model")))
@@ -140,7 +160,7 @@ def error_of(error: Mapping[str, Any], text: str, *, unknown: Failure, usage: Ra
 
 def usage_of(document: Mapping[str, Any]) -> RawUsage | None:
     """What a body or chunk reports, unchecked; cached input is part of ``prompt_tokens``."""
-    if document.get("usage") is None:
+    if document.get("usage") in (None, {}):
         return None
     usage = mapping(document["usage"])
     given = mapping(usage.get("prompt_tokens_details"))
@@ -155,11 +175,11 @@ def usage_of(document: Mapping[str, Any]) -> RawUsage | None:
 
 
 class Gathering:
-    """The chunks of a stream on their way to a response."""
+    """The chunks of a stream of one server on their way to a response."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: str = "") -> None:
         self.usage: RawUsage | None = None
-        self._answer = _Answer()
+        self._answer = _Answer(server)
         self._model = ""
 
     def add(self, chunk: object) -> list[Piece]:
@@ -186,52 +206,92 @@ class _Call:
     id: str = ""
     name: str = ""
     arguments: str = ""
+    extra: Mapping[str, Any] | None = None
 
 
 @define
 class _Answer:
     """An assistant's message, whole or in the making."""
 
+    server: str
     text: str = ""
+    thought: str = ""
+    details: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
     refusal: str = ""
     reason: str = ""
-    calls: dict[int, _Call] = field(factory=dict[int, _Call])
+    calls: list[_Call] = field(factory=list[_Call])
+    _at: dict[int, int] = field(factory=dict[int, int], init=False)
+    """The place of the call that an index stands for now: some servers give every call of a turn the index 0."""
 
     def add(self, delta: Mapping[str, Any]) -> list[Piece]:
-        text, refusal = _text(delta.get("content")), _text(delta.get("refusal"))
+        text, thought = _said_in(delta.get("content"))
+        refusal = _text(delta.get("refusal"))
         self.text += text
         self.refusal += refusal
         # Reasoning is billed as output, and never part of the answer.
-        other = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+        named = _text(delta.get("reasoning_content"))
+        self.thought += named
+        self._add_details(delta.get("reasoning_details"))
+        other = thought or named or _text(delta.get("reasoning"))
         pieces = [Piece(text=text + refusal)] if text or refusal else []
         if other:
             pieces.append(Piece(text=other, kind="other"))
         calls = delta.get("tool_calls")
         if isinstance(calls, Sequence):
+            told = set[int]()
             for position, call in enumerate(cast("Sequence[object]", calls)):
-                pieces += self._add_call(mapping(call), position)
+                pieces += self._add_call(mapping(call), position, told)
         return pieces
 
-    def _add_call(self, call: Mapping[str, Any], position: int) -> list[Piece]:
-        index = call.get("index")
-        number = index if isinstance(index, int) else position
-        named, function = _text(call.get("id")), mapping(call.get("function"))
-        if (known := self.calls.get(number)) and named and known.id and named != known.id:
-            number = len(self.calls)  # some servers give every call of a turn the index 0
-        gathered = self.calls.setdefault(number, _Call())
-        gathered.id = gathered.id or named
+    def _add_details(self, details: object) -> None:
+        """Takes in what a router of models tells of their reasoning: of a stream, each piece of a text is one of its own."""
+        if not isinstance(details, Sequence) or isinstance(details, str):
+            return
+        for detail in map(mapping, cast("Sequence[object]", details)):
+            last = self.details[-1] if self.details else {}
+            texts = [name for name in ("text", "summary") if isinstance(detail.get(name), str)]
+            goes_on = isinstance(detail.get("index"), int) and last.get("index") == detail["index"]
+            if texts and goes_on and last.get("type") == detail.get("type"):
+                told = {name: part for name, part in detail.items() if part is not None}
+                last |= told | {name: _text(last.get(name)) + detail[name] for name in texts}
+            else:
+                self.details.append(dict(detail))
+
+    def _add_call(self, call: Mapping[str, Any], position: int, told: set[int]) -> list[Piece]:
+        """Takes in a call, or a piece of one; ``told`` are the places of those that this delta has told of already."""
+        index, named, function = call.get("index"), _text(call.get("id")), mapping(call.get("function"))
         name, arguments = _text(function.get("name")), function.get("arguments")
         written = arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else ""
-        gathered.name += name
+        place = self._place(index if isinstance(index, int) else position, named, name, told)
+        told.add(place)
+        gathered = self.calls[place]
+        if not (name == gathered.name and named and named == gathered.id):  # some servers say both with each piece
+            gathered.name += name
+        gathered.id = gathered.id or named
+        gathered.extra = mapping(call.get(_EXTRA)) or gathered.extra
         gathered.arguments += written
         head = [Piece(text=name, kind="other")] if name else []
-        return [*head, Piece(text=written, kind="other", tool=gathered.name, call=number)] if written else head
+        return [*head, Piece(text=written, kind="other", tool=gathered.name, call=place)] if written else head
+
+    def _place(self, index: int, named: str, name: str, told: Container[int]) -> int:
+        """The place of the call that is told of. It is another one than the index stood for until now where its id is another, or, without
+        one, where its name comes when the arguments have begun, or there are two of them in one delta.
+        """
+        place = self._at.get(index)
+        if place is not None:
+            known = self.calls[place]
+            begun = bool(known.arguments) or place in told
+            if not (named != known.id if named and known.id else name and begun):
+                return place
+        self._at[index] = len(self.calls)
+        self.calls.append(_Call())
+        return self._at[index]
 
     def response(self, usage: RawUsage | None, model: str) -> Response:
+        made = [call for call in self.calls if call.name]
         calls = tuple(
-            ToolCall(id=call.id or f"call_{number}", name=call.name, arguments=call.arguments)
-            for number, call in sorted(self.calls.items())
-            if call.name
+            ToolCall(id=named, name=call.name, arguments=call.arguments)
+            for named, call in zip(_ids_of(made), made, strict=True)
         )
         reason: FinishReason = _REASONS.get(self.reason, "other")
         if calls and reason == "stop":
@@ -254,7 +314,47 @@ class _Answer:
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
                 for call in calls
             ]
+            if said := self._kept(calls):
+                message[KEPT] = {"server": self.server, "said": said}
         return message
+
+    def _kept(self, calls: Sequence[ToolCall]) -> str:
+        """What the server wants back with the results of these calls, as JSON; empty where that is nothing."""
+        made = [call for call in self.calls if call.name]
+        beside = {call.id: each.extra for call, each in zip(calls, made, strict=True) if each.extra}
+        said = {"reasoning_content": self.thought, "reasoning_details": self.details, _EXTRA: beside}
+        try:
+            kept = {name: part for name, part in said.items() if part}
+            return json.dumps(kept, allow_nan=False) if kept and self.server else ""
+        except ValueError:  # figures that JSON has no form for
+            return ""
+
+
+def _ids_of(calls: Sequence[_Call]) -> Iterator[str]:
+    """An id for each call of an answer. Some servers give none, or one to several, of which none could tell whose a result is."""
+    used: set[str] = set()
+    for number, call in enumerate(calls):
+        named = call.id or f"call_{number}"
+        while named in used:
+            named = f"{named}_{number}"
+        used.add(named)
+        yield named
+
+
+def _said_in(content: object) -> tuple[str, str]:
+    """What a content says, and what was thought for it: it is a text, or a list of parts where models think aloud."""
+    if not isinstance(content, Sequence) or isinstance(content, str):
+        return _text(content), ""
+    said = thought = ""
+    for part in map(mapping, cast("Sequence[object]", content)):
+        match part.get("type"):
+            case "text":
+                said += _text(part.get("text"))
+            case "thinking":
+                thought += "".join(_said_in(part.get("thinking")))
+            case _:
+                pass
+    return said, thought
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
-from attrs import evolve, fields_dict
+from attrs import fields_dict
 
 from organism.models.contract import Allowance, BackendError, Failure, Piece, RawUsage, Response, ToolCall
 from organism.models.fixed import OTHER, fixed, fixed_texts
 from organism.models.halves import all_joined, joined
 from organism.models.prompt import canonical
+from organism.quick import maker
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("organism.models")
 
 _FAILURES: Final = frozenset(get_args(Failure))
+_new_response: Final = maker(Response)
 
 
 class _AtWork:
@@ -70,15 +72,20 @@ def response_of(given: object) -> Response:
 def _in_whole_characters(given: Response, message: Mapping[str, Any]) -> Response:
     """The response without halves of characters: what is remembered of it could not be sent again."""
     whole = all_joined(message)
-    return evolve(
-        given,
+    return _new_response(
         text=joined(given.text),
         message=message if whole is message else fixed(whole),
-        tool_calls=tuple(map(_whole_call, given.tool_calls)),
+        tool_calls=tuple([_whole_call(call) for call in given.tool_calls]) if given.tool_calls else (),
+        finish_reason=given.finish_reason,
+        usage=given.usage,
+        model=given.model,
+        allowance=given.allowance,
     )
 
 
 def _whole_call(call: ToolCall) -> ToolCall:
+    if call.id.isascii() and call.name.isascii() and call.arguments.isascii():  # so are most
+        return call
     parts = (call.id, call.name, call.arguments)
     whole = tuple(map(joined, parts))
     return call if whole == parts else ToolCall(id=whole[0], name=whole[1], arguments=whole[2])
@@ -133,7 +140,7 @@ def _wrong_response(given: Any) -> str:
             value: object = getattr(given, name)
             if not _is_text(value):
                 return f"a Response whose {name} is {_kind(value)}"
-    if not isinstance(cast("object", given.message), Mapping):
+    if type(given.message) is not dict and not isinstance(cast("object", given.message), Mapping):
         return f"a Response whose message is {_kind(given.message)}"
     if given.tool_calls != () and not _are_tool_calls(given.tool_calls):
         return "a Response whose tool_calls is no tuple of ToolCall with texts"

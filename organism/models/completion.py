@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from organism.budget.claims import Crossing
 from organism.models.contract import Message, ToolCall, ToolSpec
-from organism.quick import quick
+from organism.quick import maker
 from organism.settings import NOTHING
 from organism.usage import Usage
 
 
-@quick
 @frozen(kw_only=True)
 class Call:
     """One ``complete``. ``max_output_tokens`` is an argument that is honoured or refused; ``wish`` is an agent's, and may
@@ -38,7 +37,9 @@ class Call:
     tags: tuple[str, ...] = ()
 
 
-@quick
+new_call: Final = maker(Call)
+
+
 @frozen(kw_only=True)
 class Completion:
     """An answer of a model.
@@ -62,3 +63,27 @@ class Completion:
     attempts: int = 1
     warnings: tuple[Crossing, ...] = ()
     clamped: bool = False
+
+
+def agreeing(completion: Completion, before: Completion) -> Completion:
+    """A completion that was changed from what it was ``before``, with a message that says the same as it: an agent reads the text of the one
+    and carries out its calls, and remembers the other, in which each call has to have its result.
+    """
+    message = dict(completion.message)
+    if completion.text != before.text and completion.message == before.message:
+        message["content"] = completion.text
+    known = {_key(call): call for call in message.get("tool_calls") or ()}
+    called = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in completion.tool_calls
+    ]
+    if called:
+        message["tool_calls"] = [known.get(_key(call), call) for call in called]
+    elif message.pop("tool_calls", None):
+        message["content"] = message.get("content") or ""
+    return completion if message == completion.message else evolve(completion, message=message)
+
+
+def _key(call: Mapping[str, Any]) -> tuple[Any, ...]:
+    function: Mapping[str, Any] = call.get("function") or {}
+    return call.get("id"), function.get("name"), function.get("arguments")

@@ -42,7 +42,6 @@ class ToolCall:
     arguments: str
 
 
-@quick
 @frozen(kw_only=True)
 class Request:
     """One attempt at one backend. ``tool_choice`` is ``auto``, ``required``, ``none`` or a tool's name; ``returns`` is the

@@ -31,14 +31,14 @@ async def run_out(*left: AsyncIterator[object]) -> None:
 
 
 class Body:
-    """The bytes of a streamed answer. Iterating raises UnicodeDecodeError at what is no UTF-8: those who read through this all
-    hear of it, where a reader above would leave them half-way.
+    """The bytes of a streamed answer, without a byte order mark, which readers above take for a part of the first name. Iterating raises
+    UnicodeDecodeError at what is no UTF-8: those who read through this all hear of it, where a reader above would leave them half-way.
     """
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
         self._chunks = response.aiter_bytes()
-        self._text = codecs.getincrementaldecoder("utf-8")()
+        self._text = codecs.getincrementaldecoder("utf-8-sig")()
 
     def __aiter__(self) -> Body:
         return self
@@ -46,9 +46,8 @@ class Body:
     async def __anext__(self) -> bytes:
         chunk = await anext(self._chunks)
         try:
-            self._text.decode(chunk)
+            return self._text.decode(chunk).encode()
         except UnicodeDecodeError:
             await self._response.aclose()
             await run_out(self._chunks)
             raise
-        return chunk

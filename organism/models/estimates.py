@@ -19,6 +19,7 @@ from organism.models.overheads import OfferOverhead, Overhead
 from organism.models.profiles import RATIO, Text
 from organism.models.prompt import Prompt, canonical
 from organism.models.witnesses import ABSURD, SAID_FROM, Witnesses
+from organism.quick import maker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +37,9 @@ class _Looked:
     prompt: Prompt
     bases: list[Base]
     tokens: int | None = None
+
+
+_new_looked: Final = maker(_Looked)
 
 
 class Estimates:
@@ -96,7 +100,7 @@ class Estimates:
     def _looked(self, prompt: Prompt) -> _Looked:
         latest = self._latest
         if latest is None or latest.prompt is not prompt:
-            latest = self._latest = _Looked(prompt, self._beginnings.of(prompt))
+            latest = self._latest = _new_looked(prompt, self._beginnings.of(prompt))
         return latest
 
     def _whole(self, looked: _Looked) -> int:

@@ -21,12 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
 
-E_co = TypeVar("E_co", covariant=True)
-"""An event, as its SDK has it."""
+
+class Event(Protocol):
+    """An event, as its SDK has it."""
+
+    @property
+    def data(self) -> str:
+        """What it says."""
+        ...
+
+
+E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 
 class Events(Generic[E_co]):
-    """The events that were ``sent`` before the last one. What comes behind it is read, so that the connection can serve the next call.
+    """The events that were ``sent`` before the last one, less those that say nothing, as of a server that says only how long to wait before
+    one connects again. What comes behind the last one is read, so that the connection can serve the next call.
 
     ``late`` is the usage that was reported there, where SDKs read no more.
     """
@@ -47,7 +57,8 @@ class Events(Generic[E_co]):
         return self
 
     async def __anext__(self) -> E_co:
-        event = await anext(self._sent)
+        while not (event := await anext(self._sent)).data.strip():
+            pass
         if not self._is_last(event):
             return event
         with suppress(httpx2.HTTPError, ValueError), anyio.move_on_after(SECONDS_FOR_LEFTOVERS):
@@ -66,7 +77,7 @@ class Opened(Protocol):
     response: httpx2.Response
 
     @property
-    def events(self) -> Events[object]:
+    def events(self) -> Events[Event]:
         """What it reads."""
         ...
 

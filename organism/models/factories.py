@@ -5,6 +5,7 @@ The environment comes in as a mapping: keys are looked up here, and handed to no
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
@@ -27,6 +28,7 @@ def _simulated(settings: BackendSettings, _: str | None) -> Backend:
     return make(settings)
 
 
+_SIMULATION: Final = "organism.models.simulated"
 _SIMULATED: Final = BackendFactory(make=_simulated, check=lambda settings: check_options(settings.options))
 _MODULES: Final[Mapping[str, str]] = {
     "openai": "organism.models.openai",
@@ -38,13 +40,18 @@ _OF_KEYS: Final = frozenset({"model", "base_url", "api_key_env", "api_key_file"}
 """What it depends on whether a key is there, and what is said of it."""
 
 
-def check_backends(models: Mapping[str, ModelSettings], *, environ: Mapping[str, str]) -> list[str]:
-    """One placed line for each mistake that would keep a backend from being made; nothing is started."""
+def check_backends(
+    models: Mapping[str, ModelSettings], *, environ: Mapping[str, str], known: Mapping[int, Sequence[str]] | None = None
+) -> list[str]:
+    """One placed line for each mistake that would keep a backend from being made; nothing is started. ``known`` are the mistakes of those
+    that were checked, by the ``id`` of their settings.
+    """
+    found = known or {}
     return [
         f"{settings.place or f'models.{alias}.backends[{index}]'}: {problem}"
         for alias, model in models.items()
         for index, settings in enumerate(model.backends)
-        for problem in check_backend(settings, environ=environ)
+        for problem in (found[id(settings)] if id(settings) in found else check_backend(settings, environ=environ))
     ]
 
 
@@ -101,6 +108,22 @@ def factory_of(settings: BackendSettings) -> BackendFactory:
         line = f"needs '{error.name}', which is not installed; pip install organism[{settings.provider}]"
         raise ConfigurationError([f"provider '{settings.provider}' {line}"]) from error
     return provider
+
+
+def is_checked_quickly(settings: BackendSettings) -> bool:
+    """Whether nothing is loaded, and no recording read, to check these."""
+    module = _MODULES.get(settings.provider)
+    if settings.factory is not None or module is None:
+        return True
+    return not is_recorded(settings) and hasattr(sys.modules.get(module), "PROVIDER")
+
+
+def is_made_quickly(settings: BackendSettings) -> bool:
+    """Whether nothing is loaded or read to make these, as far as it is known: what the user's own do is for them to say."""
+    # What is still being loaded has the name of the module, and not yet what it is loaded for.
+    return settings.factory is not None or (
+        settings.provider == "simulated" and hasattr(sys.modules.get(_SIMULATION), "make")
+    )
 
 
 def is_recorded(settings: BackendSettings) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define
 
+from organism.quick import maker
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -27,6 +29,9 @@ class Turn:
 
     backend: int
     at: float
+
+
+_new_turn: Final = maker(Turn)
 
 
 class Way:
@@ -57,7 +62,7 @@ class Way:
             return None
         first = self._line[0]
         if not self._ready and passes(first) <= now:
-            return Turn(backend=first, at=now)
+            return _new_turn(backend=first, at=now)
         ready = {backend: max(self._ready.get(backend, now), passes(backend)) for backend in self._line}
         backend = next((each for each in self._line if passes(each) <= now), None)
         if backend is None:

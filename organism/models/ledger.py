@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from organism.quick import quick
-
 if TYPE_CHECKING:
     from organism.budget.claims import Charge, Claim, Crossing
     from organism.models.prompt import Prompt
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
     from organism.settings import Level
 
 
-@quick
 @frozen(kw_only=True)
 class Held:
     """A granted hold. ``output_tokens`` is how much output may come back; ``clamped`` that the wish was lowered."""

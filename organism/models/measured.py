@@ -7,14 +7,13 @@ from typing import Any, Final
 from attrs import frozen
 
 from organism.models.contract import RawUsage
-from organism.quick import quick
+from organism.quick import maker
 
 LARGEST: Final = 10**9
 """The most tokens that a report may name: more is a garbled number, and no call."""
 _PLAIN: Final = frozenset({int})
 
 
-@quick
 @frozen(kw_only=True)
 class Measured:
     """Tokens of one attempt. ``input_tokens`` includes cached input, ``output_tokens`` includes reasoning."""
@@ -24,6 +23,9 @@ class Measured:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+
+
+_new: Final = maker(Measured)
 
 
 def measured(report: object) -> Measured | None:
@@ -46,7 +48,7 @@ def measured(report: object) -> Measured | None:
         figures = [_number(each) for each in figures]
     if min(figures) < 0 or max(figures) > LARGEST:
         return None
-    return Measured(
+    return _new(
         input_tokens=figures[0],
         output_tokens=figures[1],
         cache_read_tokens=figures[2],

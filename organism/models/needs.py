@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from organism.budget.claims import Claim
 from organism.models.estimates import bound
+from organism.quick import maker
 
 if TYPE_CHECKING:
     from organism.models.completion import Call
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from organism.models.prompt import Prompt
     from organism.models.seats import Seat
     from organism.settings import ModelSettings
+
+
+_new_claim: Final = maker(Claim)
 
 
 def bound_of(call: Call, seat: Seat, prompt: Prompt) -> int:
@@ -29,7 +33,7 @@ def claim_of(
         given = bound_of(call, seat, prompt)
     else:
         given = seat.estimates.input_tokens(prompt, overhead=seat.settings.overhead)
-    return Claim(
+    return _new_claim(
         input_tokens=given,
         wish=wish,
         exact=call.max_output_tokens is not None,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from organism.settings import BackendSettings
 
 _SERVER: Final = "https://api.openai.com/v1"
-_BESIDE: Final = frozenset({"max_tokens_parameter", "extra_headers", "extra_query"})
+_BESIDE: Final = frozenset({"max_tokens_parameter", "send_thoughts_back", "extra_headers", "extra_query"})
 """Options that are not part of the body."""
 
 
@@ -64,13 +64,16 @@ class OpenAIBackend:
         self._client.organization = None
         self._client.project = None
         self._wired = Wired(key, self._client.base_url, settings.options)
+        # Without a name nothing is kept for it.
+        self._server = self._wired.server if settings.options.get("send_thoughts_back", True) else ""
 
     async def complete(self, request: Request) -> Response:
         """See :class:`~organism.models.contract.Backend`."""
         body, options = self._prepared(request)
         with self._failures():
             answer = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body, options=options)
-            return evolve(response_of(content_of(answer)), allowance=allowance_in(answer.headers))
+            response = response_of(content_of(answer), server=self._server)
+            return evolve(response, allowance=allowance_in(answer.headers))
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[Pieces]:
@@ -88,7 +91,7 @@ class OpenAIBackend:
             )
         bound_stream(chunks.response, request.max_output_tokens)
         # Without this block a stream that is left half-way goes on, and is billed, behind everybody's back.
-        async with aclosing(Pieces(chunks, Gathering(), self._failures)) as pieces:
+        async with aclosing(Pieces(chunks, Gathering(self._server), self._failures)) as pieces:
             yield pieces
 
     async def aclose(self) -> None:
@@ -99,7 +102,7 @@ class OpenAIBackend:
         """The body, and what goes beside it."""
         beside = cast("openai.RequestOptions", {"security": {"bearer_auth": True}, **beside_body(request)})
         inside = without(request, _BESIDE)
-        return body_of(inside, limit=self._limit), beside
+        return body_of(inside, limit=self._limit, server=self._server), beside
 
     @contextmanager
     def _failures(self) -> Generator[None]:
@@ -114,10 +117,12 @@ class OpenAIBackend:
                     error.__cause__ or error, late=isinstance(error, openai.APITimeoutError)
                 ) from None
             except openai.APIError as error:  # one that came as a chunk of a stream
-                raise error_of(mapping(error.body), self._wired.clean(error.message), unknown="cut") from None
+                said = error.body if isinstance(error.body, str) else error.message
+                raise error_of(mapping(error.body), said, unknown="cut") from None
 
     def _refusal(self, error: openai.APIStatusError) -> BackendError:
-        said = str(mapping(error.body).get("message") or error.message)
+        message = mapping(error.body).get("message")
+        said = message if isinstance(message, str) and message else self._wired.said_in(error.response)
         kind = kind_of(error.status_code, error.code or "", said)
         # OpenAI quotes most of a wrong key in its answer to it.
         text = "the key was refused" if error.status_code == 401 else self._wired.clean(said)
@@ -154,6 +159,8 @@ def check(settings: BackendSettings) -> Sequence[str]:
     wrong = said_by_the_router(settings.options, OWNED)
     if not isinstance(settings.options.get("max_tokens_parameter", ""), str):
         wrong.append("options.max_tokens_parameter: must be the name of a parameter, such as max_completion_tokens")
+    if not isinstance(settings.options.get("send_thoughts_back", True), bool):
+        wrong.append("options.send_thoughts_back: must be true or false")
     return wrong + no_mappings(settings.options, "extra_headers", "extra_query")
 
 

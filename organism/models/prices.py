@@ -6,6 +6,7 @@ integer of 10^-12 USD, rounded up. A handler may set the precision of its decima
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from decimal import Context, localcontext
 from functools import cached_property, lru_cache
@@ -304,6 +305,11 @@ class ListedRates:
             return calc_price(
                 usage, self.model, provider_id=self.provider, genai_request_timestamp=self.at, price_context=context
             )
+
+
+def list_is_loaded() -> bool:
+    """Whether the bundled list is there already."""
+    return hasattr(sys.modules.get("genai_prices.data"), "providers")
 
 
 def _sellers(settings: BackendSettings) -> tuple[tuple[str | None, str | None], ...]:

@@ -18,6 +18,7 @@ from organism.models.fixed import Fixed, FixedList
 from organism.models.profiles import Text
 from organism.models.prompt import Prompt, beside_of, canonical, canonical_text, digest_of, unbounded_in
 from organism.models.prompts_said import LONG, Beginning, PromptsSaid, stays_until
+from organism.quick import maker
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -60,6 +61,8 @@ def _beside_of(texts: tuple[tuple[bytes, Text], ...]) -> _Beside:
     return _Beside(texts, frozenset([digest for digest, _ in texts]), sum([text.size + 1 for _, text in texts]))
 
 
+_new_said: Final = maker(_Said)
+_new_prompt: Final = maker(Prompt)
 _NOTHING_BESIDE: Final = _beside_of(())
 _NOTHING: Final = _Said(Text(b""), digest_of(b""), 0, "")
 
@@ -109,7 +112,7 @@ class PromptCache:
             digests.append(last.digest)
             if index < stay:
                 end = last
-        told = Prompt(
+        told = _new_prompt(
             parts=tuple(parts),
             digests=tuple(digests),
             beside=beside.texts,
@@ -134,7 +137,7 @@ class PromptCache:
             known: object = None if place is None else place[1]
             body = known if type(known) is bytes else canonical(message, f"messages[{index}]")
             unbounded = unbounded or next(unbounded_in(message, index), "")
-        said = _Said(Text(body), digest_of(last.digest + body), last.size + len(body), unbounded)
+        said = _new_said(Text(body), digest_of(last.digest + body), last.size + len(body), unbounded)
         if place is not None:
             self._keep(place, said)
         return said

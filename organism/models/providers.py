@@ -6,12 +6,14 @@ The environment comes in as a mapping: keys are looked up here, and handed to no
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from organism.errors import ConfigurationError
 from organism.models.discreet import Discreet
-from organism.models.factories import factory_of, is_recorded, key_of
+from organism.models.factories import factory_of, is_made_quickly, is_recorded, key_of
 from organism.models.hiding import Hiding
+from organism.models.lengthy import Lengthy
 from organism.models.recorded import recorded_from
 from organism.models.recording import Recording
 
@@ -44,15 +46,33 @@ class Providers:
         self._environ = environ
         self._marked = marked
         self._tapes: dict[Path, Tape] = {}
+        self._begun: dict[int, Lengthy[Backend]] = {}
+        """Those that are made in threads, and not yet used."""
         self._recording = None if settings.record is None else Recording(settings.record, clock=clock, marked=marked)
 
     def __call__(self, settings: BackendSettings) -> Backend:
         """The provider of these settings. Raises ConfigurationError like :func:`make_backend`."""
+        begun = self._begun.pop(id(settings), None)
+        backend = self._made(settings) if begun is None else begun.result()
         if is_recorded(settings):
-            # Its answers stand in a file already.
-            return make_backend(settings, environ=self._environ, tapes=self._tapes, marked=self._marked)
-        backend = self._discreet(make_backend(settings, environ=self._environ), settings)
+            return backend  # its answers stand in a file already
+        backend = self._discreet(backend, settings)
         return backend if self._recording is None else self._recording.of(backend, settings)
+
+    def begin(self, settings: BackendSettings) -> Lengthy[Backend] | None:
+        """What makes the provider of these settings in a thread, as long as that lasts; then it can be had.
+
+        Those that are no work are made where they are used; so are the user's own, which may need to be made on the event loop.
+        """
+        begun = self._begun.get(id(settings))
+        if begun is None:
+            if is_made_quickly(settings) or settings.recording in self._tapes:
+                return None
+            begun = self._begun[id(settings)] = Lengthy(partial(self._made, settings))
+        return None if begun.over else begun
+
+    def _made(self, settings: BackendSettings) -> Backend:
+        return make_backend(settings, environ=self._environ, tapes=self._tapes, marked=self._marked)
 
     def _discreet(self, backend: Backend, settings: BackendSettings) -> Backend:
         """A backend whose failures quote none of its secrets. The built-in ones see to that themselves."""

@@ -212,9 +212,10 @@ def recorded_from(
     assert path is not None  # noqa: S101 - it was checked
     if path not in tapes:
         try:
-            tapes[path] = Tape.of(path)
+            tape = Tape.of(path)
         except ConfigurationError as error:
             raise ConfigurationError([f"{place}: {mistake}" for mistake in error.mistakes]) from None
+        tapes.setdefault(path, tape)  # another thread may have read it meanwhile
     return RecordedBackend(tapes[path], settings, marked=marked)
 
 

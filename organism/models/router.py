@@ -25,7 +25,7 @@ from organism.models.estimates import Estimates
 from organism.models.failover import Way, order_of
 from organism.models.needs import claim_of
 from organism.models.pacing import Bell, Pace
-from organism.models.prices import FREE, lasting_rates, rates
+from organism.models.prices import FREE, Rates, lasting_rates, rates
 from organism.models.prompt_cache import PromptCache
 from organism.models.runs import Run
 from organism.models.seats import Seat
@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from organism.models.completion import Call, Completion
     from organism.models.contract import Backend
     from organism.models.ledger import Ledger
+    from organism.models.lengthy import Lengthy
     from organism.models.streams import CompletionStream, Hearer
     from organism.record.images import Report
     from organism.settings import BackendSettings, Level, ModelSettings
 
 
 log: Final = logging.getLogger("organism.models")
+_CLOSED: Final = "the router is closed; its organism has ended"
 
 
 class Dice(Protocol):
@@ -61,7 +63,8 @@ class Dice(Protocol):
 class Router:
     """Sends calls to the backends of their alias, in order of priority, and accounts for every attempt.
 
-    ``backends`` makes the provider for a backend's settings, when it is first needed; it may raise ConfigurationError.
+    ``backends`` makes the provider for a backend's settings, when it is first needed; it may raise ConfigurationError. Where that takes
+    long, ``begin`` has it done in a thread before, and gives what to wait for.
     ``random`` spreads the backoff, ``clock`` (aware) dates the prices. Waiting goes by anyio's clock, which ``time`` reads;
     ``within`` makes blocks that are cancelled after so many seconds of it, and ``heed`` raises where the task is cancelled already.
     """
@@ -71,6 +74,7 @@ class Router:
         models: Mapping[str, ModelSettings],
         *,
         backends: Callable[[BackendSettings], Backend],
+        begin: Callable[[BackendSettings], Lengthy[Backend] | None] = lambda _: None,
         random: Dice,
         clock: Callable[[], datetime],
         time: Callable[[], float] = anyio.current_time,
@@ -78,14 +82,13 @@ class Router:
         heed: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint_if_cancelled,
     ) -> None:
         self._models = models
-        self._make = backends
+        self._make, self._begin = backends, begin
         self._random = random
         self._clock = clock
         self._time = time
         self._within = within
         self._heed = heed
         self._closed = False
-        self._made: dict[int, Backend] = {}
         self._estimates: dict[tuple[str, str | None, str], Estimates] = {}
         self._seats: dict[int, Seat] = {}
         self._prompts = PromptCache()
@@ -123,9 +126,11 @@ class Router:
         async with opened:
             yield stream
 
-    def claim(self, call: Call, *, strict: bool, level: Callable[[], Level | None] = lambda: None) -> Claim | None:
+    def claim(
+        self, call: Call, *, strict: bool, needs_price: bool = False, level: Callable[[], Level | None] = lambda: None
+    ) -> Claim | None:
         """What the first attempt of a call would hold if it were made now; ``None`` where no backend would be asked. ``level`` gives
-        the highest that its budget has reached.
+        the highest that its budget has reached; the rest is as :class:`organism.models.ledger.Ledger` has it.
 
         Nothing is held, made or waited for: it is for those who must know beforehand whether a call fits.
         """
@@ -133,11 +138,16 @@ class Router:
         prompt = self._prompts.of(call.messages, tools=call.tools, returns=call.returns)
         if alias is None or (strict and prompt.unbounded):
             return None
-        for seat in self._order[alias.name]:
-            if not (strict and seat.closed):
-                price = seat.rates or rates(seat.settings, self._clock(), extra=call.extra) or FREE
-                return claim_of(call, alias, seat, price, prompt=prompt, strict=strict)
-        return None
+        seats, at, now = self._order[alias.name], self._clock(), self._time()
+        able: list[tuple[Seat, Rates]] = []
+        for seat in [seats[index] for index in self._order_of(alias, seats)]:
+            price = seat.rates or rates(seat.settings, at, extra=call.extra)
+            if not (strict and seat.closed) and not (needs_price and price is None):
+                able.append((seat, price or FREE))
+        if not able:
+            return None
+        seat, price = min(able, key=lambda each: each[0].circuit.passes_at(now))
+        return claim_of(call, alias, seat, price, prompt=prompt, strict=strict)
 
     def window(self, alias: str, *, level: Callable[[], Level | None] = lambda: None) -> int | None:
         """The tokens of prompt and answer that an alias takes at once, at this level of its budget: the least that is known of its
@@ -160,12 +170,14 @@ class Router:
         """Closes every backend that was made, also where closing one fails. No call is taken afterwards."""
         self._closed = True
         async with AsyncExitStack() as stack:
-            while self._made:
-                stack.push_async_callback(self._made.popitem()[1].aclose)
+            for seat in self._seats.values():
+                made, seat.backend = seat.backend, None
+                if made is not None:
+                    stack.push_async_callback(made.aclose)
 
     def _run(self, call: Call, ledger: Ledger) -> Run:
         if self._closed:
-            raise NotRunningError("the router is closed; its organism has ended")
+            raise NotRunningError(_CLOSED)
         alias = self._alias_of(call.model, lambda: ledger.level)
         if alias is None:
             known = ", ".join(self._models) or "none"
@@ -180,6 +192,8 @@ class Router:
             raise ModelError(call.model, [f"{cause}; send text, or say `accounting: estimate`"])
         seats = self._order[alias.name]
         order = self._order_of(alias, seats)
+        if alias.strategy == "round-robin":
+            self._turns[alias.name] += 1
         way = Way(order, retries=alias.retries, backoff=alias.backoff, dice=self._random.random)
         instead_of = call.model if alias.name != call.model else ""
         return Run(
@@ -193,7 +207,6 @@ class Router:
         if alias.strategy == "failover":
             return range(len(seats))
         turn = self._turns[alias.name]
-        self._turns[alias.name] += 1
         return order_of([(seat.settings.priority, seat.load) for seat in seats], alias.strategy, turn=turn)
 
     def _alias_of(self, asked: str, level: Callable[[], Level | None]) -> ModelSettings | None:
@@ -214,7 +227,9 @@ class Router:
         return sorted(seats, key=lambda seat: seat.settings.priority)
 
     def _seat(self, settings: BackendSettings, place: str) -> Seat:
-        """The one seat of these settings: aliases that share a backend share its limits."""
+        """The one seat of these settings: aliases that share a backend share its limits. ``id`` is a safe key: the settings live as long as
+        the router.
+        """
         if id(settings) not in self._seats:
             server = f"@{urlsplit(settings.base_url).netloc or settings.base_url}" if settings.base_url else ""
             # What was measured of a model holds for every alias and priority under which it is used.
@@ -225,6 +240,7 @@ class Router:
                 name=name,
                 place=place,
                 make=partial(self._backend, settings),
+                begin=partial(self._begin, settings),
                 estimates=self._estimates.setdefault(model, Estimates()),
                 slots=anyio.Semaphore(settings.max_concurrent, fast_acquire=True),
                 pace=Pace(
@@ -237,10 +253,12 @@ class Router:
         return self._seats[id(settings)]
 
     def _backend(self, settings: BackendSettings) -> Backend:
-        """The provider, made once. ``id`` is a safe key: the settings live as long as the router."""
-        if id(settings) not in self._made:
-            self._made[id(settings)] = self._make(settings)
-        return self._made[id(settings)]
+        """The provider, made once."""
+        if self._closed:
+            raise NotRunningError(_CLOSED)
+        seat = self._seats[id(settings)]
+        seat.backend = self._make(settings)
+        return seat.backend
 
 
 async def _open(run: Run) -> tuple[CompletionStream, AsyncExitStack]:

@@ -20,11 +20,13 @@ from organism.models.attempts import Attempt
 from organism.models.completion import Completion
 from organism.models.contract import Backend, BackendError, Response
 from organism.models.failover import Turn
+from organism.models.lengthy import Lengthy
 from organism.models.needs import claim_of, weight_of
 from organism.models.pacing import UNTAKEN, Taken, TooLateError
 from organism.models.prices import UNKNOWN, Rates, counts_as_nothing, rates, unpriced
 from organism.models.seats import Seat, one_line
-from organism.usage import Usage, usd
+from organism.quick import maker
+from organism.usage import Usage, new_usage, usd
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from organism.settings import ModelSettings
 
 log: Final = logging.getLogger("organism.models")
+_FULL: Final = "all its places are taken by streams that are open around this call; leave them before it, or raise `max_concurrent`"
 
 
 @define
@@ -50,6 +53,11 @@ class _Start:
     backend: Backend
     taken: Taken
     probe: bool
+
+
+_new_start: Final = maker(_Start)
+_new_attempt: Final = maker(Attempt)
+_new_completion: Final = maker(Completion)
 
 
 class Run:
@@ -103,19 +111,24 @@ class Run:
 
     async def begin(self) -> Attempt:
         """The next attempt, held, at its place: whoever ends it gives the place back. Raises as :meth:`attempt` does."""
-        # The place first, then the hold: whoever waits for a place has nothing held that others could use.
-        start = await self._start()
-        if self._untold:
-            self._tell()
-        seat = start.seat
-        try:
-            return await self._held(start)
-        except BaseException:
-            # Where its hold is refused it was no attempt, and gives back what it took.
-            seat.circuit.left(probe=start.probe)
-            seat.pace.give_back(start.taken, self.time())
-            seat.slots.release()
-            raise
+        while True:
+            # The place first, then the hold: whoever waits for a place has nothing held that others could use.
+            start = await self._start()
+            if self._untold:
+                self._tell()
+            seat = start.seat
+            try:
+                attempt = await self._held(start)
+            except BaseException:
+                # Where its hold is refused it was no attempt, and gives back what it took.
+                seat.circuit.left(probe=start.probe)
+                seat.pace.give_back(start.taken, self.time())
+                seat.slots.release()
+                raise
+            # While it waited, for its place or its hold, another call may have found one.
+            if not self._obstacle(seat):
+                return attempt
+            attempt.left()
 
     def note(self, attempt: Attempt, error: BackendError) -> None:
         """Takes down why an attempt failed, and decides by it where the next one goes."""
@@ -141,7 +154,7 @@ class Run:
     def completion(self, attempt: Attempt, response: Response, *, finish_reason: str | None = None) -> Completion:
         """What the caller gets, with the figures of all attempts."""
         usage = _sum(self._charges)
-        return Completion(
+        return _new_completion(
             text=response.text,
             message=response.message,
             model=response.model or attempt.seat.settings.model,
@@ -161,14 +174,20 @@ class Run:
     async def _start(self) -> _Start:
         """Waits until an attempt may be made, and takes its place. Raises ModelError when there is none to make."""
         while True:
-            turn, seat, backend = self._turn()
-            if backend is None:
+            turn, seat, ready = self._turn()
+            if ready is None:
                 await seat.bell.heard(min(turn.at, self._deadline()))
+                continue
+            if isinstance(ready, Lengthy):
+                await ready.wait()
+                continue
+            if seat.is_full_of_own:
+                self._pass_over(turn, seat, _FULL)
                 continue
             await seat.slots.acquire()  # whoever is cancelled already hears of it here
             try:
                 taken = UNTAKEN if seat.pace.unlimited else await self._paced(turn, seat)
-                start = None if taken is None else self._tried(turn, seat, backend, taken)
+                start = None if taken is None else self._tried(turn, seat, ready, taken)
             except BaseException:
                 seat.slots.release()
                 raise
@@ -179,12 +198,12 @@ class Run:
     def _tried(self, turn: Turn, seat: Seat, backend: Backend, taken: Taken) -> _Start | None:
         """The attempt, now that the rate of its backend allows it; ``None`` where it is not to be made any more."""
         if seat.circuit.state == "closed":  # so are most
-            return _Start(turn, seat, backend, taken, probe=False)
+            return _new_start(turn, seat, backend, taken, probe=False)
         now = self.time()
         if seat.circuit.passes_at(now) > now:  # it opened meanwhile, or another call is the probe
             seat.pace.give_back(taken, now)
             return None
-        return _Start(turn, seat, backend, taken, seat.circuit.begin(now))
+        return _new_start(turn, seat, backend, taken, seat.circuit.begin(now))
 
     async def _paced(self, turn: Turn, seat: Seat) -> Taken | None:
         """Waits for what the backend may get in a minute; ``None`` where that comes after the deadline."""
@@ -195,8 +214,10 @@ class Run:
             self._pass_over(turn, seat, f"its rate allows the call in {late.seconds:.3g} s only, after its deadline")
             return None
 
-    def _turn(self) -> tuple[Turn, Seat, Backend | None]:
-        """The next turn at a backend that may be used; without the backend where it has not come yet. Raises ModelError when there is none."""
+    def _turn(self) -> tuple[Turn, Seat, Backend | Lengthy[Backend] | None]:
+        """The next turn at a backend that may be used, and the backend or what makes it; ``None`` instead where the turn has not come yet.
+        Raises ModelError when there is none.
+        """
         while True:
             now = self.time()
             turn = self._way.next(now, partial(self._passes_at, now))
@@ -207,7 +228,7 @@ class Run:
                 obstacle = self._obstacle(seat)
                 if not obstacle:
                     if turn.at <= now:
-                        return turn, seat, seat.make()
+                        return turn, seat, seat.backend if seat.backend is not None else seat.begin() or seat.make()
                     obstacle = self._in_vain(turn, seat, now)
             except ConfigurationError as error:
                 obstacle = one_line("; ".join(error.mistakes))
@@ -274,7 +295,7 @@ class Run:
                 refused.add_note(f"before: {cause}")
             raise
         self._attempts = number
-        return Attempt(
+        return _new_attempt(
             run=self,
             turn=start.turn,
             seat=seat,
@@ -349,7 +370,7 @@ def _sum(charges: Sequence[Charge]) -> Usage:
 
 
 def _usage_of(charge: Charge) -> Usage:
-    return Usage(
+    return new_usage(
         input_tokens=charge.input_tokens,
         output_tokens=charge.output_tokens,
         cache_read_tokens=charge.cache_read_tokens,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from attrs import define
+from attrs import define, field
 
 from organism.models.circuits import Circuit
 from organism.models.contract import Backend
 from organism.models.estimates import Estimates
+from organism.models.lengthy import Lengthy
 from organism.models.pacing import Bell, Pace
 from organism.models.prices import Rates
 from organism.settings import BackendSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from organism.models.contract import BackendError, Failure
 
@@ -46,19 +49,43 @@ class Seat:
     name: str
     place: str
     make: Callable[[], Backend]
+    """Makes the backend, once."""
+    begin: Callable[[], Lengthy[Backend] | None]
+    """Begins to make one that takes long; ``None`` where it can be had at once, or as soon as that is over."""
     estimates: Estimates
     slots: anyio.Semaphore
     pace: Pace
     circuit: Circuit
     bell: Bell
     """It rings for all who wait for a circuit, whichever has changed."""
+    streams: Counter[int] = field(factory=Counter[int])
+    """How many streams each task has open here."""
     excess: int = 0
     """The most tokens that the provider charged beyond the bound of a strict budget; while it did not, strict calls may come."""
+
+    backend: Backend | None = None
+    """There once it was made."""
 
     rates: Rates | None = None
     """Its prices, where they are always the same."""
     said_unpriced: bool = False
     """It was said that nobody knows its price."""
+
+    @property
+    def is_full_of_own(self) -> bool:
+        """Whether all its places are those of streams that the present task has open: a call that waited for one would wait for itself."""
+        return self.slots.value == 0 and self.streams[anyio.get_current_task().id] == self.settings.max_concurrent
+
+    @contextmanager
+    def streaming(self) -> Generator[None]:
+        """A stream is open in the block: no other task can give its place back."""
+        task = anyio.get_current_task().id
+        self.streams[task] += 1
+        try:
+            yield
+        finally:
+            self.streams[task] -= 1
+            self.streams += Counter()  # keeps only what is above 0
 
     @property
     def closed(self) -> str:

@@ -45,7 +45,8 @@ async def reading(attempt: Attempt) -> AsyncGenerator[CompletionStream]:
         attempt.hear(raw)
         await stream.prime()
         try:
-            yield stream
+            with attempt.seat.streaming():
+                yield stream
         finally:
             stream.leave()
             await stream.aclose()

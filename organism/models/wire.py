@@ -30,6 +30,8 @@ _SECONDS_FOR_REASONS: Final = 1.0
 """A refusal is known by its status; longer than this its text is not waited for."""
 NO_KEY: Final = "none"
 """What is sent to servers that want no key; without any an SDK insists on one, or looks for one in the environment."""
+_SAID: Final = 200
+"""Characters of a refusal that are told where it is not written as its dialect has it."""
 _SLOW: Final = frozenset({"punycode", "idna"})
 """Encodings of names: one megabyte of them may take minutes, in which nothing else goes on."""
 _NEVER_SENT: Final = (
@@ -46,7 +48,7 @@ async def hear_reasons(response: httpx2.Response) -> None:
     cut, cannot be read or never comes. Raises BackendError then. A hook for responses.
     """
     status = response.status_code
-    if status < 400:
+    if response.is_success or response.has_redirect_location:
         return
     text = "it said no more"
     try:
@@ -79,11 +81,18 @@ class Wired:
 
     def __init__(self, key: str | None, server: object, options: Mapping[str, Any]) -> None:
         self._hiding = Hiding(key, options)
-        self._server = server_shown(server)
+        self.server: Final = server_shown(server)
+        """Its address, without what may be secret in it."""
 
     def clean(self, text: str) -> str:
         """The text without the key, and without what the options send beside a request."""
         return self._hiding.clean(text)
+
+    def said_in(self, refusal: httpx2.Response) -> str:
+        """What a refusal says that is not written as its dialect has it, in one line."""
+        # Cleaned first: half a key would not be known as one.
+        text = " ".join(self.clean(refusal.text).split())
+        return f"{text[:_SAID]}..." if len(text) > _SAID else text or "it said no more"
 
     def lost(self, cause: BaseException, *, late: bool) -> BackendError:
         """The error of a request that did not get its answer: ``late`` where it only took too long."""
@@ -91,10 +100,10 @@ class Wired:
             return cause
         said = self.clean(str(cause) or type(cause).__name__)
         if isinstance(cause, _NEVER_SENT):
-            return BackendError("connection", f"no connection to {self._server}: {said}")
+            return BackendError("connection", f"no connection to {self.server}: {said}")
         if isinstance(cause, httpx2.TooManyRedirects):
-            return BackendError("rejected", f"{self._server} sends its callers in a circle: {said}")
-        return BackendError("timeout" if late else "cut", f"the connection to {self._server} broke: {said}")
+            return BackendError("rejected", f"{self.server} sends its callers in a circle: {said}")
+        return BackendError("timeout" if late else "cut", f"the connection to {self.server} broke: {said}")
 
     @contextmanager
     def failures(self) -> Generator[None]:
@@ -157,9 +166,16 @@ def no_mappings(options: Mapping[str, Any], *names: str) -> list[str]:
 
 
 def content_of(answer: httpx2.Response) -> object:
-    """The document of an answer, or its text where it says that it is none. Raises ValueError for JSON that is broken."""
-    kind, *_ = answer.headers.get("content-type", "*").split(";")
-    return answer.json() if kind.endswith("json") else answer.content.decode("utf-8", "replace")
+    """The document of an answer, or its text where it is none and does not say that it is one: some servers do not say what they send.
+    Raises ValueError and RecursionError for JSON that is broken.
+    """
+    try:
+        return answer.json()
+    except (ValueError, RecursionError):
+        kind, *_ = answer.headers.get("content-type", "").split(";")
+        if kind.strip().lower().endswith("json"):
+            raise
+        return answer.content.decode("utf-8", "replace")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

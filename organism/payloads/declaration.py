@@ -148,8 +148,9 @@ def _made(cls: type[T]) -> type[T]:
         setattr(cls, _HOOK, _go_on)
     try:
         made = quick(attrs.frozen(cls, slots=True))
-    except (TypeError, ValueError, attrs.exceptions.UnannotatedAttributeError) as error:
-        raise PayloadTypeError(f"{cls.__qualname__}: {error}") from error
+    except (TypeError, ValueError, SyntaxError, attrs.exceptions.UnannotatedAttributeError) as error:
+        said = error.msg if isinstance(error, SyntaxError) else error  # of a field that is named 'self'
+        raise PayloadTypeError(f"{cls.__qualname__}: {said}") from error
     if not own:
         delattr(made, _HOOK)
     return made

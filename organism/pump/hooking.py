@@ -28,7 +28,7 @@ from organism.hooks import (
     ToolResultEvent,
     TurnEvent,
 )
-from organism.models.completion import Call, Completion
+from organism.models.completion import Call, Completion, agreeing
 from organism.names import ORGANISM, is_tool
 from organism.payloads import is_payload
 from organism.pump.failures import failure_of
@@ -122,7 +122,8 @@ class Hooks:
             return completion
         event = CompletionEvent(call=call, completion=completion, skipped=skipped)
         event, _ = await self._ask("after_model_call", event, ctx, lambda new: _a(Completion, new))
-        return event.completion
+        changed = event.completion
+        return changed if changed is completion else agreeing(changed, completion)
 
     async def again(self, call: Call, completion: Completion, ctx: Any) -> Completion:
         """What the caller gets of an answer that was given to an earlier run of its delivery."""
@@ -240,7 +241,7 @@ def _taken(handler: HandlerSettings, payload: Any) -> Any:
 def _said(call: Call, result: Any) -> Completion:
     """What a hook says in a model's place: it cost nothing."""
     if isinstance(result, Completion):
-        return result
+        return agreeing(result, result)
     if not isinstance(result, str):
         kind = _kind(result)
         raise HandlerFailedError("crashed", f"a hook skipped a model call with {kind}: give a text, or a completion")

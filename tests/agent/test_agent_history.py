@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from organism.agent.history import SHORTEST, History, shortened
 from organism.agent.speech import Offer, answer_from
+from organism.agent.window import Bounds
 
 CALL = {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}
 VALUES = st.recursive(
@@ -49,6 +50,19 @@ def test_calls_are_not_parted_from_their_results() -> None:
         ["user"],
         ["assistant", "tool"],
     ]
+
+
+def test_a_first_message_that_calls_tools_does_not_stay_behind_without_its_results() -> None:
+    assert Bounds().pins({"role": "user", "content": "one"})
+    assert not Bounds().pins(CALL)
+
+
+def test_what_was_thought_counts_where_it_is_sent_again() -> None:
+    thought = "hmm " * 1000
+    for kept in ({"kept_for_server": {"server": "a", "said": thought}}, {"thinking_blocks": [{"thinking": thought}]}):
+        history = History({})
+        history.add({**CALL, **kept})
+        assert history.characters > len(thought)
 
 
 def test_what_is_short_is_left_as_it_is() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,7 +63,6 @@ def test_a_recap_is_bounded_and_changes_nothing_of_what_it_was_made_of(messages:
         assert [each["content"] for each in History(made).messages][1:] == ["next"]
 
 
-@pytest.mark.anyio
 async def test_an_agent_goes_on_with_a_recap_in_the_fresh_conversation() -> None:
     model = ScriptedModel([Says(text="thinking", calls=(("reply", Heard("yes")),))])
     agent = {"agent": {"accepts": Say, "replies": Heard, "prompt": "You listen."}, "description": "Listens."}

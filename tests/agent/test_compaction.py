@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@pytest.mark.anyio
 async def test_an_agent_of_200_turns_in_a_small_window_finishes_and_every_prompt_fits() -> None:
     reader = Reader(pages=200)
     async with running(**organism_of(reader)) as organism:
@@ -40,7 +39,6 @@ def parted(messages: Sequence[Any]) -> list[str]:
     return [*(set(called) ^ set(told)), *(["order"] if called != told else [])]
 
 
-@pytest.mark.anyio
 async def test_the_instructions_the_task_and_the_last_turns_stay_and_no_call_is_parted_from_its_result() -> None:
     reader = Reader(pages=60)
     model = ScriptedModel(reader)
@@ -62,7 +60,6 @@ async def test_the_instructions_the_task_and_the_last_turns_stay_and_no_call_is_
     assert 'shelf: {"number": 1}' in str(first[2]["content"])
 
 
-@pytest.mark.anyio
 async def test_what_is_handled_now_stays_however_long_ago_it_came() -> None:
     reader = Reader(pages=3)
     model = ScriptedModel(reader)
@@ -77,7 +74,6 @@ async def test_what_is_handled_now_stays_however_long_ago_it_came() -> None:
         assert sum(str(each["content"]).startswith("Message:") for each in messages) == 2
 
 
-@pytest.mark.anyio
 async def test_nothing_is_cut_where_it_is_turned_off_or_far_from_the_mark() -> None:
     for keys, pages in (({"compaction": None, "prune": None}, 30), ({}, 5)):
         reader = Reader(pages=pages)
@@ -87,7 +83,6 @@ async def test_nothing_is_cut_where_it_is_turned_off_or_far_from_the_mark() -> N
             assert organism.watch.of(Compacted) == []
 
 
-@pytest.mark.anyio
 async def test_without_compaction_a_window_that_is_full_fails_the_agent() -> None:
     reader = Reader(pages=200)
     async with running(**organism_of(reader, compaction=None)) as organism:
@@ -96,7 +91,6 @@ async def test_without_compaction_a_window_that_is_full_fails_the_agent() -> Non
         assert "8000 is the most" in (result.error or "")
 
 
-@pytest.mark.anyio
 async def test_where_no_window_is_known_the_provider_refuses_once_and_what_it_refused_is_the_window_then() -> None:
     reader = Reader(pages=100)
     async with running(**organism_of(reader, window=None, prune=None)) as organism:
@@ -111,7 +105,6 @@ async def test_where_no_window_is_known_the_provider_refuses_once_and_what_it_re
         assert result.usage.model_calls == len(reader.sizes)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("reports", [NO_USAGE, (0, 20)])
 async def test_a_provider_that_reports_no_usage_is_measured_all_the_same(reports: Any) -> None:
     reader = Reader(pages=100, reports=reports)
@@ -122,7 +115,6 @@ async def test_a_provider_that_reports_no_usage_is_measured_all_the_same(reports
         assert max(reader.sizes) < WINDOW
 
 
-@pytest.mark.anyio
 async def test_a_window_that_is_smaller_than_was_said_is_met_once() -> None:
     reader = Reader(pages=100)
     async with running(**organism_of(reader, window=60_000, prune=None)) as organism:
@@ -132,7 +124,6 @@ async def test_a_window_that_is_smaller_than_was_said_is_met_once() -> None:
         assert {cut.why for cut in cuts(organism.watch)} == {"context", "mark"}
 
 
-@pytest.mark.anyio
 async def test_a_delivery_that_fails_leaves_the_history_as_it_was() -> None:
     reader = Reader(pages=30)
     fails = False
@@ -158,7 +149,6 @@ async def test_a_delivery_that_fails_leaves_the_history_as_it_was() -> None:
         assert again.outcome == "completed"
 
 
-@pytest.mark.anyio
 async def test_what_is_replaced_leaves_the_state_and_its_numbers_lead_to_it_in_the_record() -> None:
     reader = Reader(pages=60)
     async with running(**organism_of(reader)) as organism:
@@ -176,7 +166,6 @@ async def test_what_is_replaced_leaves_the_state_and_its_numbers_lead_to_it_in_t
         assert len(answered.state) < 40
 
 
-@pytest.mark.anyio
 async def test_what_is_written_down_grows_with_the_turns_and_not_with_their_square() -> None:
     async def written(pages: int) -> int:
         reader = Reader(pages=pages)

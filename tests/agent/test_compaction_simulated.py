@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from organism import Context, Reply
 from organism.testing import running
 from tests.agent.compaction_world import Job, Page, Result, Text, cuts, fits, kept
 
-pytestmark = pytest.mark.anyio
 WINDOW = 8_000
 TURNS = 200
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from organism.models.contract import BackendError
 from organism.record.calls import call_rows
 from organism.record.facts import CallRefused, CallSettled, WarningRaised
 from organism.testing import ScriptedModel, running
 from tests.agent.compaction_world import WINDOW, Job, Reader, Result, cuts, handlers
-
-pytestmark = pytest.mark.anyio
 
 
 def keys(reader: Reader, small: Reader, *, budget: dict[str, Any] | None = None, **compaction: Any) -> dict[str, Any]:

@@ -104,7 +104,6 @@ def test_what_was_said_cannot_be_changed_and_a_copy_can() -> None:
     assert json.loads(json.dumps(said)) == said
 
 
-@pytest.mark.anyio
 async def test_a_delivery_that_failed_leaves_nothing_in_the_next_prompt() -> None:
     def says(request: Request) -> Says:
         if said_to(request)[-1].endswith("<text>fail</text></Task>"):
@@ -122,7 +121,6 @@ async def test_a_delivery_that_failed_leaves_nothing_in_the_next_prompt() -> Non
     assert [text.partition("<text>")[2].partition("<")[0] for text in tasks] == ["one", "two", "three"]
 
 
-@pytest.mark.anyio
 async def test_a_hook_that_changes_what_was_said_changes_a_copy_or_fails_loudly() -> None:
     def hook(event: CallEvent, ctx: Context) -> Change | None:
         first: Any = event.call.messages[1]

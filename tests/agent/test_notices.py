@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from organism import ThreadResult
     from organism.models.contract import Request
 
-pytestmark = pytest.mark.anyio
 BIG = {"tokens": 100_000, "runway": 0}
 """A budget with a working limit of 98,000 tokens and levels at 73,500, 88,200 and 93,100."""
 SMALL = {"tokens": 10_000, "grace": {"share": 0.4, "tokens": 4000}, "runway": 0}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,7 +81,6 @@ def test_what_was_left_out_stays_so_and_the_protected_turns_never_are(
         assert saved >= 4 * least
 
 
-@pytest.mark.anyio
 async def test_an_agent_is_sent_less_of_what_it_was_told_long_ago_and_remembers_all_of_it() -> None:
     reader = Reader(pages=30, window=60_000)
     model = ScriptedModel(reader)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType
 
 import anyio
 import pytest
@@ -135,6 +135,29 @@ async def test_a_function_is_a_tool_with_the_schema_of_its_signature() -> None:
     }
     assert "ctx" not in first.tools[1].parameters["properties"]
     assert json.loads(results(second)[0]) == [f"pumps {n} new ['a']" for n in range(3)]
+
+
+async def test_mistakes_that_are_made_together_are_corrected_together() -> None:
+    wrong = Says(
+        calls=(("search", {"q": "a"}), ("search", {"q": "b"}), ("nothing", {}), ("reply", {}), ("reply", {"t": 1}))
+    )
+    right = Says(calls=(("search", {"query": "a", "most": 1}),))
+    model = ScriptedModel([wrong, wrong, wrong, right, REPLY])
+    async with running(handlers=desk(search), models=model.models()) as organism:
+        assert await organism.ask("desk", Question("?")) == Answer("done")
+    told = [json.loads(each)["InvalidPayload"]["attempt"] for each in results(model.requests[3])]
+    assert told == [1] * 5 + [2] * 5 + [3] * 5
+
+
+Shelves = NewType("Shelves", list[int])
+
+
+async def test_a_tool_may_have_defaults_that_can_be_changed_and_types_with_names_of_their_own() -> None:
+    async def sort(shelves: Shelves, empty: Annotated[Shelves | None, "None but these."], notes: list[str] = []) -> str:  # noqa: B006
+        """Sorts them."""
+        return f"{shelves} {empty} {list(notes)}"
+
+    assert await told(("sort", {"shelves": [2, 1], "empty": [3]}), tools=(sort,)) == ["[2, 1] [3] []"]
 
 
 async def test_a_tool_gets_the_context_and_payloads() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,12 +104,90 @@ async def test_an_answer_on_grace_comes_with_the_limit_that_made_it_the_last(who
     assert held.why.text == result.error
 
 
+@pytest.mark.parametrize("limits", [{"model_calls": 3}, {"tokens": 6000}, {"cost_usd": "0.01"}])
+async def test_a_turn_answers_on_what_its_conversation_kept_back(limits: dict[str, Any]) -> None:
+    """Its thread has no such limit, and nobody else could ever spend that; the next turn has what is left of it."""
+    model = ScriptedModel(
+        lambda request: (
+            replies("what I have", usage=(300, 20))
+            if _is_last(request)
+            else asks("peer", text="so far", usage=(800, 50))
+        )
+    )
+    handlers = {"writer": agent(peers=("peer",), max_output_tokens=600, min_output_tokens=300), "peer": code(peer)}
+    async with running(handlers=handlers, models=models(model), conversation={**limits, "runway": 0}) as organism:
+        first = await outcome(organism, "writer", conversation="c")
+        second = await outcome(organism, "writer", conversation="c")
+        (unit,) = limits
+        used = getattr(first.usage, unit) + getattr(second.usage, unit)
+        assert Decimal(used) <= Decimal(limits[unit])
+    assert (first.outcome, first.unit, first.reply) == ("exhausted", unit, Done("what I have"))
+    assert (first.error or "").startswith(f"answered on what was kept back: {unit} of the conversation: ")
+    assert (second.outcome, second.reply) == ("exhausted", None if unit == "model_calls" else Done("what I have"))
+
+
+async def test_what_a_conversation_kept_back_is_for_its_turns_and_nobody_below_them() -> None:
+    model = ScriptedModel([asks("reader"), asks("peer", text="notes"), replies("without the reader")])
+    handlers = {
+        "desk": agent(peers=("reader",)),
+        "reader": agent(peers=("peer",), budget={"model_calls": 2}),
+        "peer": code(peer),
+    }
+    async with running(handlers=handlers, models=models(model), conversation={"model_calls": 3}) as organism:
+        result = await outcome(organism, "desk", conversation="c")
+    assert (result.outcome, result.reply) == ("exhausted", Done("without the reader"))
+    assert [fact.thread for fact in grace_calls(organism.watch.facts)] == [result.thread]
+    assert [sub.outcome for sub in result.threads] == ["exhausted"]
+
+
+def _is_last(request: Request) -> bool:
+    return "exhausted" in said_to(request)[-1]
+
+
 async def test_a_grace_answer_in_plain_text_is_an_answer_where_one_text_is_asked_for() -> None:
     model = ScriptedModel([asks("peer"), asks("peer"), Says(text="in plain words")])
     handlers = {"writer": agent(peers=("peer",)), "peer": code(peer)}
     async with running(handlers=handlers, models=models(model), budget=CALLS) as organism:
         result = await outcome(organism, "writer")
     assert (result.outcome, result.reply) == ("exhausted", Done("in plain words"))
+
+
+@pytest.mark.parametrize("peers_as", ["tools", "xml"])
+async def test_a_conversation_goes_on_behind_an_answer_on_grace_with_a_result_for_each_of_its_calls(
+    peers_as: str,
+) -> None:
+    """Providers refuse a history in which a call has no result."""
+    last = Says(
+        text="<Done><text>what I have</text></Done>" if peers_as == "xml" else "",
+        calls=(("peer", Task("late")), *((("reply", Done("what I have")),) if peers_as == "tools" else ())),
+    )
+    again = Says(text="<Done><text>again</text></Done>") if peers_as == "xml" else replies("again")
+    model = ScriptedModel([asks("none"), asks("none"), last, again])
+    handlers = {"writer": agent(peers=("peer",), peers_as=peers_as), "peer": code(peer)}
+    async with running(handlers=handlers, models=models(model), budget=CALLS) as organism:
+        first = await outcome(organism, "writer", conversation="c")
+        second = await outcome(organism, "writer", conversation="c")
+    assert (first.outcome, first.reply, second.reply) == ("exhausted", Done("what I have"), Done("again"))
+    messages = model.requests[3].messages
+    (at,) = [
+        place for place, each in enumerate(messages) if any("late" in str(call) for call in each.get("tool_calls", ()))
+    ]
+    calls = messages[at]["tool_calls"]
+    told = messages[at + 1 : at + 1 + len(calls)]
+    assert [each.get("tool_call_id") for each in told] == [call["id"] for call in calls]
+    assert [each["content"] for each in told][1:] == ["Sent."] * (len(calls) - 1)
+    assert "Not carried out" in told[0]["content"]
+
+
+async def test_a_conversation_that_begins_with_an_answer_on_grace_begins_with_somebody_who_asks() -> None:
+    """Nothing is left of a delivery that was cancelled, and some providers refuse a history that begins with an answer."""
+    model = ScriptedModel([Says(seconds=100), replies("nothing yet"), replies("again")])
+    async with running(handlers={"writer": agent()}, models=models(model), budget={"seconds": 10}) as organism:
+        first = await outcome(organism, "writer", conversation="c")
+        second = await outcome(organism, "writer", conversation="c")
+    assert (first.outcome, first.reply, second.reply) == ("exhausted", Done("nothing yet"), Done("again"))
+    roles = [each["role"] for each in model.requests[2].messages]
+    assert roles == ["system", "user", "assistant", "tool", "user"]
 
 
 async def test_what_the_last_answer_said_is_partial_where_no_grace_answer_came() -> None:
@@ -226,6 +305,24 @@ async def test_the_grace_call_takes_from_what_is_kept_back_and_no_more() -> None
     assert held.output == model.requests[-1].max_output_tokens > 1000
     assert result.reply == Done("all")
     assert result.usage.tokens == 7900 + 100 + held.output <= 10_000
+
+
+async def test_the_prompt_of_the_grace_call_is_cut_for_the_backend_that_is_asked() -> None:
+    """Behind the cheap one, which has failed too often, stands one that is dear."""
+    dear = ScriptedModel(
+        lambda request: (
+            replies("what I have") if _is_last(request) else asks("peer", usage=(50 * len(request.messages), 60))
+        )
+    )
+    broken = ScriptedModel([Says(error=BackendError("server", "no luck"))])
+    alias = models(broken, price={"input": "1", "output": "1"})["default"]
+    alias["backends"] += models(dear, price={"input": "100", "output": "100"}, priority=2)["default"]["backends"]
+    handlers = {"writer": agent(peers=("peer",), max_output_tokens=60, min_output_tokens=40), "peer": code(peer)}
+    budget = {"cost_usd": "0.5", "runway": 0, "grace": {"share": 0.05}}
+    async with running(handlers=handlers, models={"default": alias}, budget=budget) as organism:
+        result = await outcome(organism, "writer")
+    assert (result.outcome, result.unit, result.reply) == ("exhausted", "cost_usd", Done("what I have"))
+    assert len(dear.requests[-1].messages) < len(dear.requests[-2].messages)
 
 
 async def test_wordings_of_the_last_call_are_files_too(tmp_path: Path) -> None:

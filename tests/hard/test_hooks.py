@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -25,7 +26,10 @@ from organism.hooks import (
     ToolResultEvent,
     TurnEvent,
 )
+from organism.models.completion import Completion, agreeing
+from organism.models.contract import ToolCall
 from organism.testing import Says, ScriptedModel, running
+from organism.usage import Usage
 from tests.hard.budget_world import Done, Task, agent, asks, code, models, outcome, peer, replies, said_to
 
 if TYPE_CHECKING:
@@ -126,6 +130,60 @@ async def test_a_call_is_changed_before_the_model_sees_it_and_the_answer_before_
     async with running(handlers={"worker": code(caller)}, models=models(model), hooks=hooks) as organism:
         assert await organism.ask("worker", Task("my number is 4711")) == Done("FROM THE MODEL")
     assert said_to(model.requests[0]) == ["my number is #"]
+
+
+async def test_an_agent_remembers_of_an_answer_what_a_hook_has_made_of_it() -> None:
+    """A call that a hook has taken away has no result, and no provider takes a history with such a call."""
+
+    def censor(event: CompletionEvent, ctx: Context) -> Change:
+        calls = tuple(call for call in event.completion.tool_calls if call.name != "second")
+        return Change(evolve(event.completion, text=event.completion.text.replace("secret", "word"), tool_calls=calls))
+
+    both = asks("first", "second", text="the secret plan")
+    only = asks("second", text="")
+    model = scripted(both, only, replies("done"))
+    handlers = {"worker": agent(peers=("first", "second")), "first": code(peer), "second": code(peer)}
+    async with running(handlers=handlers, models=models(model), hooks={"after_model_call": censor}) as organism:
+        assert (await outcome(organism)).reply == Done("done")
+    last = model.requests[2].messages
+    assert [each["role"] for each in last] == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert (last[2]["content"], [call["function"]["name"] for call in last[2]["tool_calls"]]) == (
+        "the word plan",
+        ["first"],
+    )
+    assert (last[4]["content"], "tool_calls" in last[4]) == ("", False)
+
+
+def test_a_completion_that_agrees_with_its_message_stays_as_it_is() -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra": 1}
+    message = {"role": "assistant", "content": None, "tool_calls": [call], "kept": "x"}
+    made = (ToolCall(id="a", name="f", arguments="{}"), ToolCall(id="b", name="g", arguments="{}"))
+    whole: dict[str, Any] = {"model": "m", "backend": "b", "usage": Usage(), "cost_usd": Decimal(0)}
+    given = Completion(text="", message=message, tool_calls=made[:1], **whole)
+    assert agreeing(given, given) is given
+    # What a server has said beside a call stays with it.
+    longer = agreeing(evolve(given, tool_calls=made), given).message
+    assert (longer["tool_calls"][0], longer["tool_calls"][1]["id"], longer["kept"]) == (call, "b", "x")
+
+
+async def test_an_agent_remembers_the_calls_of_an_answer_that_a_hook_gave() -> None:
+    def plan(event: CallEvent, ctx: Context) -> Skip | None:
+        if len(event.call.messages) > 2:
+            return None
+        call = ToolCall(id="a", name="first", arguments='{"text": "x"}')
+        message = {"role": "assistant", "content": None}
+        return Skip(
+            Completion(
+                text="", message=message, model="m", backend="b", usage=Usage(), cost_usd=Decimal(0), tool_calls=(call,)
+            )
+        )
+
+    model = scripted(replies("done"))
+    handlers = {"worker": agent(peers=("first",)), "first": code(peer)}
+    async with running(handlers=handlers, models=models(model), hooks={"before_model_call": plan}) as organism:
+        assert (await outcome(organism)).reply == Done("done")
+    asked, told = model.requests[0].messages[2:4]
+    assert [call["id"] for call in asked["tool_calls"]] == [told["tool_call_id"]]
 
 
 async def test_a_skipped_call_costs_nothing_and_is_written_down_as_an_answer() -> None:

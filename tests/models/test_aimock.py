@@ -45,17 +45,12 @@ FIXTURES: Final = [
 ]  # fmt: skip
 
 pytestmark = [
+    pytest.mark.real_clocks,
     pytest.mark.skipif(NODE is None, reason="node is not here: aimock cannot be run"),
     pytest.mark.skipif(
         not PROGRAM.exists(), reason="aimock is not installed: `make test` does it where npm can fetch it"
     ),
 ]
-
-
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ from tests.models.hostile import END, models, says, serving, whole
 from tests.models.hostile import answer as chat_answer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
 
     from tests.models.hostile import Hostile, Way
 
@@ -49,10 +49,7 @@ KEY = "sk-ant-never-to-be-seen"
 SEARCH = ToolSpec(name="search", description="Searches.", parameters={"type": "object"})
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 @payload
@@ -191,7 +188,9 @@ async def test_a_seed_is_not_sent_and_that_is_said_once(caplog: pytest.LogCaptur
         (403, failure("permission_error", f"not for {KEY}"), "auth", "403: not for [key]"),
         (500, failure("api_error"), "server", "500: no luck"),
         (529, failure("overloaded_error", "Overloaded"), "server", "529: Overloaded"),
-        (502, b"<html>bad gateway</html>", "server", "502: it said no more"),
+        (502, b"<html>bad gateway</html>", "server", "502: <html>bad gateway</html>"),
+        (404, {"detail": f"not for {KEY}"}, "rejected", '404: {"detail": "not for [key]"}'),
+        (302, b"", "rejected", "302: it said no more"),
         (413, b"", "context", "413: it said no more"),
     ],
 )  # fmt: skip

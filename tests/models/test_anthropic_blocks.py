@@ -166,6 +166,11 @@ def test_what_an_error_means(status: int, kind: str, text: str, meant: str) -> N
     assert (text or kind) in str(error)
 
 
+def test_an_error_in_a_body_may_be_a_text() -> None:
+    with pytest.raises(BackendError, match="overloaded"):
+        response_of({"error": "overloaded"})
+
+
 def test_an_error_in_a_body_of_a_success() -> None:
     with pytest.raises(BackendError, match="529: busy") as caught:
         response_of({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from organism.models.contract import Backend, Request, Response
 
-pytestmark = pytest.mark.anyio
 ALL = tuple(Scenario)
 
 

@@ -19,7 +19,7 @@ from organism.models.openai import OpenAIBackend
 from organism.settings import BackendSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
 
     from anyio.abc import SocketStream
 
@@ -30,10 +30,7 @@ ANSWERS = {
 }
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 @define

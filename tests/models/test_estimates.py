@@ -372,6 +372,22 @@ def test_what_was_said_only_once_at_the_end_of_a_prompt_is_left_out_of_what_anot
     assert estimates.input_tokens(longer) == 70 + estimates.tokens(longer.parts[2:])
 
 
+def test_a_prompt_that_is_cut_and_offers_less_is_known_again_by_its_first_report() -> None:
+    first, answer, last = _user("What is a lighthouse? " * 20), _user("It is a tower. " * 200), _user("Answer now.")
+    estimates = _elsewhere((prompt_of([first], tools=[_TOOL]), 85), (prompt_of([first, answer], tools=[_TOOL]), 900))
+    assert estimates.input_tokens(prompt_of([first, answer], tools=[_TOOL])) == 900
+    cut = prompt_of([first, last])
+    assert estimates.input_tokens(cut) == 85 + estimates.tokens(cut.parts[2:])
+
+
+def test_a_report_of_another_process_bounds_what_comes_before_its_end() -> None:
+    first, answer, last = _user("What is a lighthouse? " * 200), _user("It is a tower."), _user("Answer now.")
+    estimates = _elsewhere((prompt_of([first, answer, answer]), 500))
+    assert estimates.input_tokens(prompt_of([first, answer, answer])) == 500
+    cut = prompt_of([first, last])
+    assert estimates.input_tokens(cut) == 500 + estimates.tokens(cut.parts[2:])
+
+
 def test_a_report_for_other_tools_says_nothing_in_another_process() -> None:
     messages = [_user("What is a lighthouse? " * 20)]
     estimates = _elsewhere((prompt_of(messages), 55))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from attrs import asdict, fields
 from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.models.checked import response_of
-from organism.models.contract import Response, ToolCall
+from organism.models.contract import Allowance, RawUsage, Response, ToolCall
 from organism.models.halves import Halves, joined
 
 UNITS = st.lists(st.sampled_from(["a", "é", "\ud83d", "\ude00", "\U0001f600", "\ufffd"]), max_size=8)
@@ -43,3 +44,18 @@ def test_a_response_holds_whole_characters_everywhere() -> None:
         assert json.dumps([got.text, got.message, [*map(str, got.tool_calls)]], ensure_ascii=False).encode()
         assert (got.text, got.tool_calls) == ("\U0001f600", (ToolCall(id="\ufffd", name="\ufffd", arguments="\ufffd"),))
         assert (got.message["content"], got.message["tool_calls"][0]["function"]["arguments"]) == ("\ufffd", "\ufffd")
+
+
+def test_a_response_in_whole_characters_keeps_all_that_it_says() -> None:
+    said = Response(
+        text="é",
+        message={"role": "assistant", "content": "é"},
+        tool_calls=(ToolCall(id="1", name="é", arguments="{}"),),
+        finish_reason="tool_calls",
+        usage=RawUsage(input_tokens=1),
+        model="m",
+        allowance=Allowance(requests=3),
+    )
+    bare = Response(text="", message={})
+    assert [each.name for each in fields(Response) if getattr(said, each.name) == getattr(bare, each.name)] == []
+    assert asdict(response_of(said)) == asdict(said)

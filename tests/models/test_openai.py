@@ -42,10 +42,7 @@ ANSWER = {
 }
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 @frozen
@@ -160,6 +157,29 @@ async def test_an_answer() -> None:
     assert body == {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.5}
 
 
+@pytest.mark.parametrize("send_back", [True, False])
+async def test_what_was_thought_of_a_call_comes_back_with_its_result(send_back: bool) -> None:
+    options = {} if send_back else {"send_thoughts_back": False}
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "reasoning_content": "hmm", "tool_calls": [call]}
+    thought = {**ANSWER, "choices": [{"message": message, "finish_reason": "tool_calls"}]}
+    delta = {**message, "tool_calls": [{**call, "index": 0}]}
+    stream = Reply.events({"choices": [{"delta": delta, "finish_reason": "tool_calls"}]})
+    async with (
+        serving(Reply.of(thought), stream, Reply.of(ANSWER)) as server,
+        provider(server, options=options) as backend,
+    ):
+        whole = await backend.complete(ask())
+        async with backend.stream(ask()) as pieces:
+            assert [piece.kind async for piece in pieces] == ["other"] * 3
+        assert pieces.response is not None
+        result = {"role": "tool", "tool_call_id": "a", "content": "found"}
+        await backend.complete(ask(messages=(whole.message, result, pieces.response.message, result)))
+    back = message if send_back else {name: part for name, part in message.items() if name != "reasoning_content"}
+    assert server.asked[2][2]["messages"] == [back, result, back, result]
+    assert "send_thoughts_back" not in server.asked[2][2]
+
+
 async def test_options_reach_the_server_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_ORG_ID", "org-of-somebody")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "project-of-somebody")
@@ -199,6 +219,34 @@ async def test_a_status_is_told_with_what_the_server_said_and_never_tried_again(
     assert error.kind == "server"
     error = await refused(Reply.of({"error": {"message": "too long", "code": "context_length_exceeded"}}, status=400))
     assert error.kind == "context"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"detail": "no  such\n model"}, '404: {"detail": "no such\\n model"}'),
+        ({"error": "Model is loading"}, '404: {"error": "Model is loading"}'),
+        (b"<html>\nnot here</html>", "404: <html> not here</html>"),
+        (f"unknown key {KEY} ".encode() * 99, "404: " + "unknown key [key] " * 11 + "un..."),
+        (b"", "404: it said no more"),
+    ],
+)
+async def test_a_refusal_that_is_not_written_as_such_is_told_too(body: object, said: str) -> None:
+    error = await refused(Reply.of(body, status=404))
+    assert (error.kind, str(error)) == ("rejected", said)
+
+
+async def test_a_prompt_that_is_too_long_is_known_however_that_is_said() -> None:
+    assert (await refused(Reply.of({"detail": "maximum context length exceeded"}, status=422))).kind == "context"
+
+
+@pytest.mark.parametrize("kind", ["application/json ; charset=utf-8", "Application/JSON", "text/plain", ""])
+async def test_an_answer_is_read_whatever_it_says_that_it_is(kind: str) -> None:
+    async with (
+        serving(Reply.of(ANSWER, headers={"content-type": kind})) as server,
+        provider(server) as backend,
+    ):
+        assert (await backend.complete(ask())).text == "Hello"
 
 
 async def test_rate_limits_say_how_long() -> None:
@@ -294,6 +342,27 @@ async def test_a_stream() -> None:
     assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
 
 
+@pytest.mark.parametrize("cut", [1, 2, 64])
+async def test_a_stream_may_begin_with_a_mark_and_hold_events_that_say_nothing(cut: int) -> None:
+    said = [f"data: {json.dumps(each)}\n\n" for each in (*WORDS, USAGE)]
+    text = "".join(["\ufeff", said[0], "retry: 3000\n\n", ": here\n\n", "event: ping\ndata:\n\n", *said[1:]]).encode()
+    parts = [text[place : place + cut] for place in range(0, len(text), cut)]
+    async with (
+        serving(Reply(parts, headers={"content-type": "text/event-stream"})) as server,
+        provider(server) as backend,
+        backend.stream(ask()) as stream,
+    ):
+        assert [piece.text async for piece in stream] == ["Hel", "lo"]
+    assert stream.usage is not None
+
+
+async def test_a_stream_that_breaks_says_why() -> None:
+    async with serving(Reply.events(WORDS[0], {"error": "out of memory"})) as server, provider(server) as backend:
+        with pytest.raises(BackendError, match="out of memory"):
+            async with backend.stream(ask()) as stream:
+                [piece async for piece in stream]
+
+
 async def test_a_stream_that_is_left_hangs_up() -> None:
     async with serving(Reply.events(*WORDS, silence=5)) as server, provider(server) as backend:
         async with backend.stream(ask()) as stream:
@@ -356,12 +425,14 @@ def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> Non
 
 
 def test_options_are_checked() -> None:
-    options = {"n": 5, "max_tokens": 7, "max_tokens_parameter": 3, "extra_headers": "X: y", "top_k": 5}
+    options: dict[str, Any] = {"n": 5, "max_tokens": 7, "max_tokens_parameter": 3, "extra_headers": "X: y", "top_k": 5}
+    options["send_thoughts_back"] = "no"
     lines = check(BackendSettings(provider="openai", model="m", options=options))
     assert [line.split(":")[0] for line in lines] == [
         "options.max_tokens",
         "options.n",
         "options.max_tokens_parameter",
+        "options.send_thoughts_back",
         "options.extra_headers",
     ]
     assert not check(BackendSettings(provider="openai", model="m"))

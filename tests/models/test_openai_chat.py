@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from organism.models.chat import OWNED, Gathering, body_of, kind_of, response_of, usage_of
 from organism.models.contract import BackendError, Piece, RawUsage, Request, ToolCall, ToolSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def _request(**said: Any) -> Request:
@@ -249,6 +252,135 @@ def test_calls_that_all_have_the_same_index_or_none_are_told_apart_by_their_ids(
             gathering.add(_chunk({"tool_calls": [call]}))
         gathering.add(_chunk({}, "stop"))
         assert [call.name for call in gathering.response().tool_calls] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param([[(0, "a", "f", "")], [(0, None, None, "[1]")], [(0, "b", "g", "")], [(0, None, None, "[2]")]], id="0"),
+        pytest.param([[(None, "a", "f", "")], [(None, "a", None, "[1]")], [(None, "b", "g", "")], [(None, "b", None, "[2]")]], id="no index"),
+        pytest.param([[(0, "a", "f", "[")], [(0, "a", "f", "1]")], [(1, "b", "g", "[")], [(1, "b", "g", "2]")]], id="said again"),
+        pytest.param([[(0, "a", "f", "[1]")], [(0, "b", "g", "[")], [(1, "c", "h", "[3]")], [(0, None, None, "2]")]], id="mixed"),
+        pytest.param([[(0, "", "f", "[1]")], [(0, "", "g", "[2]")]], id="no ids"),
+        pytest.param([[(0, None, "f", "[1]"), (0, None, "g", "[2]")]], id="at once"),
+        pytest.param([[(0, None, "f", ""), (0, None, "g", "")]], id="at once, without arguments"),
+    ],
+)  # fmt: skip
+def test_each_call_of_a_stream_gets_its_own_arguments_however_the_server_counts(
+    told: list[list[tuple[Any, ...]]],
+) -> None:
+    gathering, heard = Gathering(), dict[int, str]()
+    for calls in told:
+        said = [
+            {"index": index, "id": named, "function": {"name": name, "arguments": arguments}}
+            for index, named, name, arguments in calls
+        ]
+        for piece in gathering.add(_chunk({"tool_calls": said})):
+            if piece.tool:
+                heard[piece.call] = heard.get(piece.call, "") + piece.text
+    gathering.add(_chunk({}, "tool_calls"))
+    made = gathering.response().tool_calls
+    assert [call.name for call in made] == ["f", "g", "h"][: len(made)]
+    assert len({call.id for call in made}) == len(made) >= 2
+    assert [call.arguments for call in made] in (["[1]", "[2]"], ["[1]", "[2]", "[3]"], ["", ""])
+    assert [heard.get(number, "") for number in range(len(made))] == [call.arguments for call in made]
+
+
+SIGNED: Mapping[str, Any] = {"google": {"thought_signature": "c2ln"}}
+
+
+def _thinking_pieces() -> list[dict[str, Any]]:
+    """A turn of calls that was thought about, piece by piece."""
+
+    def call(index: int, **said: Any) -> dict[str, Any]:
+        return {"tool_calls": [{"index": index, **said}]}
+
+    def detail(text: str | None = None, **said: Any) -> dict[str, Any]:
+        return {"reasoning_details": [{"type": "reasoning.text", "index": 0, "text": text} | said]}
+
+    return [
+        {"reasoning_content": "hm"},
+        {"reasoning_content": "m", **detail("a")},
+        detail("b", signature=None),
+        detail("", signature="s"),
+        {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x", "index": 1}]},
+        call(0, id="one", function={"name": "f", "arguments": ""}, extra_content=SIGNED),
+        call(0, function={"arguments": "{}"}),
+        call(1, id="two", function={"name": "g", "arguments": "{}"}),
+    ]
+
+
+WANTED_BACK: Mapping[str, Any] = {
+    "reasoning_content": "hmm",
+    "reasoning_details": [
+        {"type": "reasoning.text", "index": 0, "text": "ab", "signature": "s"},
+        {"type": "reasoning.encrypted", "data": "x", "index": 1},
+    ],
+}
+
+
+def _sent(message: Mapping[str, Any], server: str) -> Any:
+    return body_of(_request(messages=(message,)), limit="max_tokens", server=server)["messages"][0]
+
+
+def test_each_call_of_an_answer_has_an_id_of_its_own() -> None:
+    given = ["a", "a", "", "call_2", "a"]
+    calls = [{"id": named, "function": {"name": "f", "arguments": "{}"}} for named in given]
+    response = response_of(_body({"tool_calls": calls}))
+    ids = [call.id for call in response.tool_calls]
+    assert (ids[0], len(set(ids))) == ("a", 5)
+    assert [call["id"] for call in response.message["tool_calls"]] == ids
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_what_was_thought_of_calls_goes_back_to_the_server_that_said_it_and_to_no_other(streamed: bool) -> None:
+    gathering = Gathering("https://a")
+    for delta in _thinking_pieces():
+        gathering.add(_chunk(delta))
+    gathering.add(_chunk({}, "tool_calls"))
+    response = gathering.response()
+    if not streamed:
+        calls = [{**call, "index": None} for call in _sent(response.message, "https://a")["tool_calls"]]
+        whole = {"content": None, "tool_calls": calls, **WANTED_BACK}
+        response = response_of({"choices": [{"message": whole, "finish_reason": "stop"}]}, server="https://a")
+    first, second = (
+        {"id": named, "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for named, name in (("one", "f"), ("two", "g"))
+    )
+    plain = {"role": "assistant", "content": None, "tool_calls": [first, second]}
+    assert _sent(response.message, "https://b") == plain
+    thought = {**plain, "tool_calls": [{**first, "extra_content": SIGNED}, second], **WANTED_BACK}
+    assert _sent(response.message, "https://a") == thought
+    # A text can be kept whatever it says, and nothing of it stands in the way where its calls are gone.
+    assert set(map(type, response.message["kept_for_server"].values())) == {str}
+    alone = {name: part for name, part in response.message.items() if name != "tool_calls"}
+    assert _sent(alone, "https://a") == {"role": "assistant", "content": None}
+
+
+def test_thoughts_of_an_answer_without_calls_are_not_kept() -> None:
+    gathering = Gathering("https://a")
+    gathering.add(_chunk({"reasoning_content": "hmm", "content": "A"}, "stop"))
+    assert gathering.response().message == {"role": "assistant", "content": "A"}
+
+
+def test_content_may_come_in_parts() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hmm"}]}
+    content = [thought, {"type": "text", "text": "Hel"}, {"type": "reference", "reference_ids": [1]}, "odd"]
+    choice = {"message": {"content": [*content, {"type": "text", "text": "lo"}]}, "finish_reason": "stop"}
+    response = response_of({"choices": [choice]})
+    assert (response.text, response.message) == ("Hello", {"role": "assistant", "content": "Hello"})
+    gathering = Gathering()
+    assert gathering.add(_chunk({"content": content})) == [Piece(text="Hel"), Piece(text="hmm", kind="other")]
+    gathering.add(_chunk({"content": "lo"}, "stop"))
+    assert gathering.response().text == "Hello"
+
+
+def test_a_report_that_says_nothing_takes_none_back() -> None:
+    gathering = Gathering()
+    gathering.add(_chunk({"content": "A"}, "stop", usage={"prompt_tokens": 9, "completion_tokens": 2}))
+    gathering.add({"choices": [], "usage": {}})
+    assert gathering.usage is not None
+    assert gathering.usage.input_tokens == 9
 
 
 def test_reasoning_is_output_that_is_not_shown() -> None:

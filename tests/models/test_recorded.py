@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
 KEY = "sk-" + "Ab1" * 12
 
 

@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from organism.models.contract import Backend
 
-pytestmark = pytest.mark.anyio
 EACH: Any = {"timeout": TIMEOUT, "price": Price(input=Decimal(1), output=Decimal(2))}
 WHOLE = 99
 """Pieces after which a stream is left that is read to its end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -17,6 +17,10 @@ from organism.models.router import Router
 from organism.record.images import Report
 from organism.settings import BackendSettings, ModelSettings, Price
 from tests.models.router_world import NOON, Purse, Say, Script, World, ask, fail, usage
+
+if TYPE_CHECKING:
+    from organism.budget.claims import Claim
+    from organism.models.ledger import Held
 
 PRICE = Price(input=Decimal(3), output=Decimal(15))
 
@@ -120,6 +124,26 @@ async def test_the_need_of_a_call_can_be_asked_for_beforehand() -> None:
     assert world.router.claim(ask(model="other"), strict=False) is None
     picture = ({"role": "user", "content": [{"type": "image_url"}]},)
     assert World(script).router.claim(type(ask())(messages=picture), strict=True) is None
+
+
+@pytest.mark.parametrize("why", ["its circuit is open", "it was asked before", "nobody knows its price"])
+async def test_the_need_that_is_told_beforehand_is_that_of_the_backend_which_is_asked(why: str) -> None:
+    """The first backend costs nothing that is known, and the second has a price: a prompt that is cut to fit the one may not fit the other."""
+    first = Script(fail("server")) if why == "its circuit is open" else Script()
+    round_robin = why == "it was asked before"
+    each: list[dict[str, Any]] = [
+        {"priority": 1},
+        {"price": PRICE, "overhead": 300, "priority": 1 if round_robin else 2},
+    ]
+    world = World(first, Script(), each=each, retries=1, strategy="round-robin" if round_robin else "failover")
+    purse = Purse(needs_price=why == "nobody knows its price")
+    for _ in range({"its circuit is open": 5, "it was asked before": 1}.get(why, 0)):
+        await world.router.complete(ask(), Purse())
+    beforehand = world.router.claim(ask(), strict=False, needs_price=purse.needs_price)
+    await world.router.complete(ask(), purse)
+    assert purse.claims == [beforehand]
+    assert beforehand is not None
+    assert beforehand.output_price > 0
 
 
 async def test_a_wish_that_was_lowered_is_what_the_backend_is_told_and_the_caller_sees() -> None:
@@ -454,6 +478,32 @@ async def test_a_report_to_whoever_estimates_closes_it_before_a_strict_call_is_o
     await world.router.complete(ask(), careless)
     assert (await _fails(world, Purse(strict=True))).causes == first.causes  # what it once charged, it may charge again
     assert len(script.requests) == 2
+
+
+class _Late(Purse):
+    """One whose holds are granted late."""
+
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
+        await anyio.sleep(5)
+        return await super().hold(claim, alias=alias, backend=backend, attempt=attempt)
+
+
+@pytest.mark.parametrize("waits_for", ["a place", "budget"])
+async def test_a_strict_call_that_waits_while_its_backend_is_closed_is_not_made(waits_for: str) -> None:
+    script, second = Script(Say("fine", usage(5000, 10), seconds=1)), _Late(strict=True)
+    world = World(script, each=[{"max_concurrent": 1 if waits_for == "a place" else 20}])
+    errors: list[ModelError] = []
+
+    async def wait() -> None:
+        errors.append(await _fails(world, second))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.router.complete, ask(), Purse(strict=True))
+        await anyio.sleep(0.5)
+        group.start_soon(wait)
+    assert "is closed to strict calls" in errors[0].causes[0]
+    assert len(script.requests) == 1
+    assert (second.held, sum(second.used)) == ({}, 0)
 
 
 async def test_the_overhead_that_is_asked_for_opens_it_again() -> None:

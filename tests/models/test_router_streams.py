@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import Any, Self
 
@@ -211,7 +212,8 @@ async def test_a_stream_keeps_its_place_until_it_is_left() -> None:
     world = World(script, each=[{"max_concurrent": 1}])
     async with world.router.stream(ask(), Purse()):
         with anyio.move_on_after(10) as scope:
-            await world.router.complete(ask(), Purse())
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(world.router.complete, ask(), Purse())
         assert scope.cancelled_caught
     await world.router.complete(ask(), Purse())
 
@@ -259,3 +261,40 @@ class _Mute:
 
     async def __anext__(self) -> None:
         raise StopAsyncIteration
+
+
+@pytest.mark.parametrize("places", [1, 2])
+async def test_a_call_inside_of_streams_that_have_all_places_waits_for_none_of_them(places: int) -> None:
+    """It would wait for itself."""
+    world, purse = World(Script(), each=[{"max_concurrent": places}]), Purse()
+    async with AsyncExitStack() as streams:
+        for _ in range(places):
+            await streams.enter_async_context(world.router.stream(ask(), purse))
+        with pytest.raises(ModelError, match="its places are taken by streams that are open around this call"):
+            await world.router.complete(ask(), purse)
+        with pytest.raises(ModelError, match="its places are taken"):
+            async with world.router.stream(ask(), purse):
+                pass
+    assert (await world.router.complete(ask(), purse)).text == "fine"
+
+
+async def test_a_call_inside_of_streams_that_have_all_places_goes_to_the_next_backend() -> None:
+    first, second = Script(), Script()
+    world, purse = World(first, second, each=[{"max_concurrent": 1}, {}]), Purse()
+    async with world.router.stream(ask(), purse):
+        assert (await world.router.complete(ask(), purse)).model == "m-1"
+
+
+async def test_a_call_beside_a_stream_that_has_the_only_place_waits_for_it() -> None:
+    world, purse = World(Script(Say("a b", pace=1)), each=[{"max_concurrent": 1}]), Purse()
+    said: list[str] = []
+
+    async def beside() -> None:
+        said.append((await world.router.complete(ask(), purse)).text)
+
+    async with anyio.create_task_group() as group:
+        async with world.router.stream(ask(), purse) as stream:
+            group.start_soon(beside)
+            async for piece in stream:
+                said.append(piece)  # noqa: PERF401 - they come one by one
+    assert said == ["a ", "b ", "a b"]

@@ -434,6 +434,11 @@ def test_field_names_that_cannot_be_sent(name: str) -> None:
         payload(type("Bad", (), {"__annotations__": {name: int}, "__module__": __name__}))
 
 
+def test_a_field_cannot_have_the_name_of_the_object_itself() -> None:
+    with pytest.raises(PayloadTypeError, match=r"^Odd: duplicate argument 'self' in function definition$"):
+        payload(type("Odd", (), {"__annotations__": {"self": str}}))
+
+
 def test_a_default_is_checked_with_the_class() -> None:
     with pytest.raises(PayloadTypeError, match=r"Bad\.tags\[1\]: the default does not fit: expected str, got int 2$"):
 
