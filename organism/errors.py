@@ -26,10 +26,10 @@ Errors build their text from their fields, so that a program can read what a per
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from decimal import Decimal
 
 
@@ -136,6 +136,29 @@ class UnexpectedReplyError(OrganismError):
         self.reply = reply
         self.expected = expected
         super().__init__(f"expected {expected}, got {type(reply).__name__}")
+
+
+def check_expect(expect: Any) -> None:
+    """Raises TypeError for what is no class (or union of classes), before anything is asked. ``None``: anything is expected."""
+    try:
+        isinstance(None, object if expect is None else expect)
+    except TypeError:
+        raise TypeError(f"expect is a payload class, not {expect!r:.80}") from None
+
+
+def pairs_of(function: str, given: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """What goes to whom. Raises TypeError where what a function of this name was given does not say that, before anything is sent."""
+    try:
+        return [(to, payload) for to, payload in given]
+    except (TypeError, ValueError):
+        raise TypeError(f"{function} takes a list of (handler, payload), not {given!r:.80}") from None
+
+
+def as_expected(reply: Any, expect: Any) -> Any:
+    """The reply; raises UnexpectedReplyError where it is no ``expect``. ``None``: anything is expected."""
+    if expect is not None and not isinstance(reply, expect):
+        raise UnexpectedReplyError(reply, getattr(expect, "__name__", str(expect)))
+    return reply
 
 
 def titled(scope: str, account: str | None) -> str:

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
 ORGANISM: Final = "organism"
 """The sender of the organism's own primitives; no handler may be called so."""
@@ -34,6 +34,10 @@ LINES: Final = "lines"
 LONGEST_TOOL: Final = 64
 """Characters of a tool's name that all providers take."""
 _DIGITS: Final = 8
+_SHOWN: Final = 5
+"""Names that begin alike and are told."""
+_LONGEST: Final = 200
+"""Characters of a name that are told."""
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
 _TELLING: Final = re.compile(r"auth|key|token|secret|passw|credential|cookie|sig(?!n)|signature", re.IGNORECASE)
@@ -124,6 +128,20 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the :func:`nearest` of the known names, or nothing."""
     near = nearest(wrong, known)
     return "" if near is None else f"; did you mean '{near}'?"
+
+
+def begun(text: str, known: Collection[str]) -> list[str]:
+    """The known name that a text is, else those that begin with it."""
+    return [text] if text in known else [each for each in known if text and each.startswith(text)]
+
+
+def ambiguous(text: str, names: Sequence[str], what: str) -> str:
+    """What is said of the beginning of several names; ``what`` are those that have them."""
+    some = ", ".join(printable(each, at_most=_LONGEST) for each in names[:_SHOWN])
+    more = ", ..." if len(names) > _SHOWN else ""
+    return (
+        f"'{printable(text, at_most=_LONGEST)}' is the beginning of {len(names)} {what}: {some}{more}; write more of it"
+    )
 
 
 def successor_of(id_: str) -> str:

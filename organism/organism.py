@@ -21,14 +21,13 @@ from attrs import evolve
 from organism import config
 from organism.agent import ready
 from organism.config.hooks import hook_problem
-from organism.errors import ConfigurationError, NotRunningError, OrganismError
+from organism.errors import ConfigurationError, NotRunningError, OrganismError, check_expect
 from organism.hooks import POINTS
 from organism.kernel import Kernel
 from organism.kernel.sums import ALL
 from organism.models.checks import BackendChecks
-from organism.models.factories import check_backends
+from organism.models.readiness import made_ready
 from organism.models.sellers import with_sellers
-from organism.models.windows import look_up_all
 from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.bare import BareThread, bare
@@ -39,7 +38,8 @@ from organism.usage import sums_by
 from organism.works import dead, inbox
 from organism.works.audience import Audience
 from organism.works.bursar import BURSAR
-from organism.works.ingress import checked_labels
+from organism.works.ingress import Names, checked_labels
+from organism.works.starting import Starting
 from organism.works.works import Works
 
 if TYPE_CHECKING:
@@ -110,37 +110,33 @@ class Organism:
         self.settings = settings = with_sellers(settings)
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
         names = _names() if seed is None else (f"{self._random.getrandbits(64):016x}" for _ in count())
-        self._new_id: Callable[[], str] = names.__next__
+        self._names = Names(names.__next__, may_be_taken=seed is not None)
         self._audience = Audience(self._listen, clock=perf_counter)
         self._handlers = {name: ready(handler, settings.handlers) for name, handler in settings.everyone.items()}
         self._handlers[ORGANISM] = BURSAR
         self._handles = Register()
         self._works: Works | None = None
+        self._starting = Starting()
         self.kernel = Kernel(settings)
 
     # Starting and closing
 
     async def start(self) -> None:
         """Starts the pump in the background of the running event loop. Any task may close it again."""
-        if self._works is not None:
+        if self._works is not None or self._starting.goes_on:
             raise NotRunningError(f"organism '{self.settings.name}' was started already; make a new one to start again")
-        clock = Clock(runtime.clock(), wall=time.time, steady=time.monotonic)
-        self._now = clock.now
-        environ = dict(os.environ)
-        if problems := check_backends(self.settings.models, environ=environ):
-            raise ConfigurationError(problems)
-        look_up_all(self.settings.models, self._wall())
-        variables = copy_context()
-        variables.run(_inside.set, self)
-        works = self._assembled(environ, variables, clock)
-        await works.open()
-        self._works = works
-        self._listen()
-        try:
+        with self._starting:
+            clock = Clock(runtime.clock(), wall=time.time, steady=time.monotonic)
+            self._now = clock.now
+            environ = dict(os.environ)
+            await made_ready(self.settings.models, environ=environ, at=self._wall())
+            variables = copy_context()
+            variables.run(_inside.set, self)
+            works = self._assembled(environ, variables, clock)
+            await works.open()
+            self._works = works
+            self._listen()
             await works.run()
-        except BaseException:
-            await self.close()  # whoever was cancelled here has nothing that would close it
-            raise
 
     def _assembled(self, environ: Mapping[str, str], variables: Context, clock: Clock) -> Works:
         return self._parts(
@@ -153,7 +149,7 @@ class Organism:
             variables=variables,
             dice=self._random,
             clock=clock,
-            new_id=self._new_id,
+            names=self._names,
         )
 
     async def drain(self, grace: float) -> None:
@@ -177,7 +173,9 @@ class Organism:
             raise OrganismError(
                 "a handler cannot close its own organism: closing waits for the handler; cancel threads, or close from outside"
             )
+        await self._starting.over()
         if self._works is not None:
+            self._works.pump.home.check()
             try:
                 if grace > 0 and self._works.running:
                     await self._works.drain(grace)
@@ -201,6 +199,7 @@ class Organism:
     def _running(self) -> Works:
         if self._works is None or not self._works.running:
             raise NotRunningError(f"organism '{self.settings.name}' does not run; use it inside `async with`")
+        self._works.pump.home.check()
         return self._works
 
     def _taking_in(self) -> Works:
@@ -324,6 +323,7 @@ class Organism:
         Raises HandlerFailedError with the code of what went wrong where the thread ended without a reply, and
         UnexpectedReplyError where the reply is no ``expect``. An answer made on grace is an answer.
         """
+        check_expect(expect)
         handle = await self.send(to, payload, **how)
         try:
             result = await handle.result()
@@ -338,15 +338,13 @@ class Organism:
 
     def run_sync(self, to: str, payload: Any, *, expect: type | None = None, **how: Any) -> Any:
         """For scripts: starts the organism, asks, and closes it. Raises as :meth:`ask`; with code ``paused`` rather than wait for people."""
-        answers: list[Any] = []
 
-        async def main() -> None:
+        async def main() -> Any:
+            check_expect(expect)
             async with self:
-                result = await (await self.send(to, payload, **how)).result()
-                answers.append(result.reply_as(expect))
+                return (await (await self.send(to, payload, **how)).result()).reply_as(expect)
 
-        anyio.run(main, backend=self.settings.runtime)
-        return answers[0]
+        return anyio.run(main, backend=self.settings.runtime)
 
     @asynccontextmanager
     async def thread(
@@ -364,7 +362,8 @@ class Organism:
         settings = works.ingress.budget(budget)
         under = config.account_names(accounts, self.settings)
         labels_of = checked_labels(labels)
-        thread = self.kernel.open_bare(self._new_id(), settings, labels_of, works.pump.look(), accounts=under)
+        id_ = await works.ingress.name()
+        thread = self.kernel.open_bare(id_, settings, labels_of, works.pump.look(), accounts=under)
         async with bare(works.pump, thread, works.ingress.handle(thread)) as opened:
             yield opened
 

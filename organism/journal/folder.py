@@ -13,10 +13,11 @@ from organism.errors import JournalError
 from organism.journal.chain import canonical, content_of, head_of
 from organism.journal.codec import content, decode
 from organism.journal.folder_flaws import flaws_of
-from organism.journal.folder_index import OVER, REMOVED, SNAPSHOT, Index, Summary
+from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Index, Summary
 from organism.journal.folder_known import Known, chain_of, end_of
 from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
+from organism.journal.lock import lock_path
 from organism.journal.presence import Presence, barred
 from organism.journal.room import make_folder
 from organism.journal.standing import Ledger, Standing, begins_chain
@@ -85,6 +86,8 @@ class LinesJournal:
             raise JournalError(f"{folder} is a file; a journal of JSON lines is a folder (sqlite:PATH is a file)")
         if readonly and not folder.is_dir():
             raise JournalError(f"{folder} is not there; a run makes it, or say which journal with --journal")
+        if readonly and not (self._index.is_there() or self._files.are_there() or lock_path(folder).exists()):
+            raise JournalError(f"{folder} holds no journal: neither {NAME} nor a file of a thread is in there")
         self._presence.began()
         self._snapshots = self._tidied()
 
@@ -216,11 +219,17 @@ class LinesJournal:
 
     def spendings(self) -> tuple[Spending, ...]:
         """All that was ever spent."""
-        ledger = Ledger()
-        removed = (summary for (kind, _), summary in self._index.read().items() if kind == REMOVED)
-        for summary in (*self._summaries(), *removed):
-            ledger.take_in(Ledger.from_json(summary.spent))
-        return ledger.rows()
+        while True:
+            ledger, removed = Ledger(), self._removed()
+            # One whose file still stands is counted there.
+            for summary in (*self._summaries(), *(each for each in removed.values() if not self._is(each))):
+                ledger.take_in(Ledger.from_json(summary.spent))
+            if not self._readonly or self._removed().keys() == removed.keys():
+                return ledger.rows()  # else its owner has removed some since they were listed
+
+    def _removed(self) -> dict[str, Summary]:
+        """What chains spent that were removed, by the numbers of the lines that say so."""
+        return {name: summary for (kind, name), summary in self._index.read(but=OVER).items() if kind == REMOVED}
 
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """(entries, bytes) behind the last snapshot, and that one's bytes."""
@@ -263,7 +272,12 @@ class LinesJournal:
             raise JournalError(f"{self.path(root)}: is not finished; only a chain that is over can be removed")
         try:
             self._index.add([known.summary(REMOVED)])
-            self.path(root).unlink()
+            try:
+                self.path(root).unlink()
+            except OSError:
+                with suppress(OSError):
+                    self._index.take_back()  # it goes on, and what it spends is counted with the rest
+                raise
         except OSError as error:
             raise JournalError(f"{self.path(root)} cannot be removed: {error.strerror or error}") from error
         self._snapshots.pop(root, None)

@@ -66,8 +66,14 @@ class Index:
         self._path = folder / NAME
         self._disk = disk
         self._size: int | None = None
+        self._last = 0
+        """Where what was added last begins."""
         self._flawed: set[int] = set()
         """Numbers of the lines that were changed."""
+
+    def is_there(self) -> bool:
+        """Whether anything was ever written to it."""
+        return self._path.exists()
 
     def read(self, *, but: str | None = None) -> dict[tuple[str, str], Summary]:
         """The last summary of each chain by (kind, root); those of removed chains under their number, since names come again.
@@ -105,7 +111,12 @@ class Index:
                 )
             self._size = sum(len(raw) for raw in self._raw())
         self._disk.append(self._path, data, at=self._size)
-        self._size += len(data)
+        self._last, self._size = self._size, self._size + len(data)
+
+    def take_back(self) -> None:
+        """Cuts off what was added last; raises OSError."""
+        self._disk.append(self._path, b"", at=self._last)
+        self._size = self._last
 
     def mend(self, lacking: Collection[Summary]) -> None:
         """Leaves damaged lines out, and adds what was found in the chains instead; raises OSError."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -164,14 +165,21 @@ class LineFiles:
 
     def roots(self) -> tuple[str, ...]:
         """The root threads that there are files of, in the order of their names."""
+        found = (self._root(name) for name in sorted(self._names()))
+        return tuple(root for root in found if root is not None)
+
+    def are_there(self) -> bool:
+        """Whether there is any file that may be ours."""
+        return any(True for _ in self._names())
+
+    def _names(self) -> Iterator[str]:
         try:
-            names = sorted(path.name for path in self.folder.iterdir() if is_file_name(path.name))
+            with os.scandir(self.folder) as found:
+                yield from (each.name for each in found if is_file_name(each.name))
         except FileNotFoundError:
-            return ()
+            return
         except OSError as error:
             raise JournalError(f"{self.folder} cannot be read: {error.strerror or error}") from error
-        found = (self._root(name) for name in names)
-        return tuple(root for root in found if root is not None)
 
     def _root(self, name: str) -> str | None:
         """The thread of a file; nothing for what is no file of ours. One with a long id stands in its lines, and where none says so

@@ -335,7 +335,8 @@ class SqliteJournal(SqliteFlaws):
             (blob(thread), end.id) for end in work.opening for thread in list(end.standing.threads)[end.threads :]
         ]
         if threads:
-            self._db.executemany("INSERT OR REPLACE INTO threads VALUES (?, ?)", threads)
+            # In files that earlier versions made, an id stands for one chain alone: there the first one stays.
+            self._db.executemany("INSERT OR IGNORE INTO threads VALUES (?, ?)", threads)
         self._sum(_SPEND, work.spent)
 
     def _sum(self, statement: str, spent: Ledger) -> None:

@@ -44,7 +44,7 @@ CREATE TABLE chains (
 CREATE INDEX open_chains ON chains (id) WHERE open;
 CREATE TABLE entries (id INTEGER PRIMARY KEY, chain INTEGER NOT NULL, n INTEGER NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL);
 CREATE UNIQUE INDEX entries_of ON entries (chain, n);
-CREATE TABLE threads (thread BLOB PRIMARY KEY, chain INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE threads (thread BLOB NOT NULL, chain INTEGER NOT NULL, PRIMARY KEY (thread, chain)) WITHOUT ROWID;
 CREATE INDEX threads_of ON threads (chain);
 {_LEDGER.format(name="ledger")}{_LEDGER.format(name="removed")}"""
 

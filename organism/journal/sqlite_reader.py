@@ -163,7 +163,9 @@ class SqliteReader:
         name = blob(thread)
         if self._ask("SELECT 1 FROM chains WHERE root = ?", name):
             return thread
-        found = self._ask("SELECT root FROM chains JOIN threads ON chains.id = threads.chain WHERE thread = ?", name)
+        # A turn and a sub-thread elsewhere may have one id: the chain that was begun first is meant.
+        chains = "SELECT root FROM threads JOIN chains ON chains.id = chain WHERE thread = ? ORDER BY chain LIMIT 1"
+        found = self._ask(chains, name)
         return text_of(found[0][0]) if found else None
 
     def spendings(self) -> tuple[Spending, ...]:

@@ -18,7 +18,7 @@ from organism.kernel.charges import add_hold, apply_charge, note_text
 from organism.kernel.conversations import apply_conversation_limits, heard_before, open_conversation
 from organism.kernel.grants import apply_grant, note_estimate
 from organism.kernel.holds import Hold
-from organism.kernel.index import Index
+from organism.kernel.index import Index, SenselessError
 from organism.kernel.later import take_back
 from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.opening import open_thread
@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from organism.record.facts import Fact, Step
     from organism.record.images import Ref
     from organism.settings import Settings
-    from organism.threads.frames import Ask, Frame, Message, Thread
+    from organism.threads.frames import Ask, Conversation, Frame, Message, Thread
 
 
-_SENSELESS: Final = (LookupError, AttributeError, TypeError, ValueError, AssertionError, StopIteration)
-"""What changes raise whose facts speak of what is not there, or is otherwise: they were checked when they were made, and are not again."""
+_AMISS: Final = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, AssertionError)
+"""What changes may raise whose facts do not fit what is there: they were checked when they were made, and are not again. A fault of ours
+may raise the same.
+"""
 
 
 class Fold:
@@ -72,10 +74,12 @@ class Fold:
         self._count += 1
         try:
             self._apply(fact)
-        except _SENSELESS as error:
-            what = f"thread {fact.thread!r:.80}: entry {self._count}{self._since}, {type(fact).__name__}"
-            said = error if isinstance(error, LookupError) and not isinstance(error, KeyError) else repr(error)
-            raise JournalError(f"{what}: does not follow from the entries before it: {said}") from error
+        except _AMISS as error:
+            place = f"thread {fact.thread!r:.80}: entry {self._count}{self._since}, {type(fact).__name__}"
+            if isinstance(error, SenselessError):
+                raise JournalError(f"{place}: does not follow from the entries before it: {error}") from error
+            why = "it does not follow from the entries before it, or this version of organism is wrong there"
+            raise JournalError(f"{place}: cannot be applied ({error!r:.200}): {why}") from error
         if isinstance(fact, facts.Snapshot) and self._count == 1:
             self._since = " from its last snapshot on"
 
@@ -122,8 +126,13 @@ class Fold:
     def _thread(self, id_: str) -> Thread:
         found = self.state.threads.get(id_) or self._parted.get(id_)
         if found is None:
-            msg = f"the record speaks of thread {id_}, which it never opened"
-            raise LookupError(msg)
+            raise SenselessError(f"it speaks of thread {id_!r:.80}, which is not open")
+        return found
+
+    def _conversation(self, id_: str) -> Conversation:
+        found = self.state.conversations.get(id_)
+        if found is None:
+            raise SenselessError(f"it speaks of conversation {id_!r:.80}, which is not open")
         return found
 
     def _before(self, fact: Fact, message: Message | None) -> None:
@@ -131,7 +140,9 @@ class Fold:
             case facts.Answered(state=dict() as changes) if message is not None and changes:
                 self.state.set_state(message.thread, message.to, changes)
             case facts.CallSettled(hold=id_, charge=charge, digests=digests):
-                hold = self.state.holds[chain_of(self._thread(fact.thread)), id_]
+                hold = self.state.holds.get((chain_of(self._thread(fact.thread)), id_))
+                if hold is None:
+                    raise SenselessError(f"it settles call {id_}, which is not open")
                 apply_charge(self.state, hold, charge, charge.amounts)
                 note_report(hold, digests, charge.input_tokens)
             case facts.Stopped(failure=failure):
@@ -174,7 +185,7 @@ class Fold:
     def _after_of_budget(self, fact: Fact, message: Message | None) -> None:
         match fact:
             case facts.LimitsSet(budget=budget) if fact.thread.startswith(CONVERSATION):
-                conversation = self.state.conversations[fact.thread.removeprefix(CONVERSATION)]
+                conversation = self._conversation(fact.thread.removeprefix(CONVERSATION))
                 apply_conversation_limits(conversation, budget)
                 pass_on_policy(conversation, fact.at)
             case facts.LimitsSet(budget=budget):
@@ -227,7 +238,10 @@ class Fold:
             self.state.drop(self._index.messages[ref])
 
     def _asked(self, fact: Fact) -> Ask | None:
-        step = next(step for step in fact.steps if isinstance(step, facts.Posted))  # what it crosses comes behind it
+        # The first: what it crosses comes behind it.
+        step = next((step for step in fact.steps if isinstance(step, facts.Posted)), None)
+        if step is None:
+            raise SenselessError("it asks, and posts no message")
         return self._index.frames[step.frame].asker
 
     def _hold(self, fact: facts.CallHeld, message: Message | None) -> None:
@@ -243,21 +257,7 @@ class Fold:
     def _step(self, step: Step, message: Message | None) -> None:
         match step:
             case facts.ThreadOpened():
-                owner = None if step.owner is None else self._index.frames[step.owner]
-                self.threads.add(step.thread)
-                conversation = None if step.conversation is None else self.state.conversations[step.conversation]
-                kind: Any = step.kind
-                open_thread(
-                    self.state,
-                    step.thread,
-                    kind,
-                    step.handler,
-                    step.budget,
-                    owner,
-                    step.labels,
-                    conversation=conversation,
-                    accounts=step.accounts,
-                )
+                self._open(step)
             case facts.ConversationOpened(
                 conversation=id_, budget=budget, before=before, state=kept, accounts=accounts
             ):
@@ -280,6 +280,23 @@ class Fold:
                 read_clock(self.state, self._index.messages[ref], times)
             case _:
                 self._step_of_frame(step)
+
+    def _open(self, step: facts.ThreadOpened) -> None:
+        if step.thread in self.state.threads:
+            raise SenselessError(f"it opens thread {step.thread!r:.80}, which is open already")
+        self.threads.add(step.thread)
+        kind: Any = step.kind
+        open_thread(
+            self.state,
+            step.thread,
+            kind,
+            step.handler,
+            step.budget,
+            None if step.owner is None else self._index.frames[step.owner],
+            step.labels,
+            conversation=None if step.conversation is None else self._conversation(step.conversation),
+            accounts=step.accounts,
+        )
 
     def _step_of_frame(self, step: facts.Resolved | facts.Handed | facts.Cut) -> None:
         match step:
@@ -320,14 +337,13 @@ class Fold:
     def _ask(self, ref: Ref) -> Ask:
         ask = self._index.frames[ref].asker
         if ask is None:
-            msg = f"the record answers frame {ref}, which nobody asks"
-            raise LookupError(msg)
+            raise SenselessError(f"it answers message {ref[1]} of thread {ref[0]!r:.80}, which nobody asked")
         return ask
 
     def _node(self, name: str) -> Node:
         """The node that a thread's id stands for, a conversation's chain or an account's name; the organism's for none."""
         if name.startswith(CONVERSATION):
-            return self.state.conversations[name.removeprefix(CONVERSATION)].node
+            return self._conversation(name.removeprefix(CONVERSATION)).node
         if name.startswith(ACCOUNT):
             return self.state.pools.account(name.removeprefix(ACCOUNT), self.state.now)
         return self._thread(name).node if name else self.state.root
@@ -351,13 +367,15 @@ class Fold:
 
 def _of(message: Message | None) -> Frame:
     if message is None:
-        msg = "the record holds an answer of a message that it never posted"
-        raise LookupError(msg)
+        raise SenselessError("it holds an answer of a message that is not open")
     return message.frame
 
 
 def _spawned(fact: Fact) -> str:
-    return next(step.thread for step in fact.steps if isinstance(step, facts.ThreadOpened))
+    opened = next((step.thread for step in fact.steps if isinstance(step, facts.ThreadOpened)), None)
+    if opened is None:
+        raise SenselessError("it spawns, and opens no thread")
+    return opened
 
 
 def _mark(step: facts.WarningRaised) -> Mark:

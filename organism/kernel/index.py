@@ -9,12 +9,28 @@ if TYPE_CHECKING:
     from organism.threads.frames import Frame, Message
 
 
+class SenselessError(ValueError):
+    """A record does not follow from what was before: what it speaks of was never opened, or is over, or is there already."""
+
+
+class _Messages(dict["Ref", "Message"]):
+    def __missing__(self, name: Ref) -> Message:
+        raise SenselessError(f"it speaks of message {name[1]} of thread {name[0]!r:.80}, which is not open")
+
+
+class _Frames(dict["Ref", "Frame"]):
+    def __missing__(self, name: Ref) -> Frame:
+        raise SenselessError(
+            f"it speaks of the frame of message {name[1]} of thread {name[0]!r:.80}, which is not open"
+        )
+
+
 class Index:
-    """What is open, by (thread, seq)."""
+    """What is open, by (thread, seq). Asking for another one raises SenselessError."""
 
     def __init__(self) -> None:
-        self.messages: dict[Ref, Message] = {}
-        self.frames: dict[Ref, Frame] = {}
+        self.messages: dict[Ref, Message] = _Messages()
+        self.frames: dict[Ref, Frame] = _Frames()
 
     def posted(self, message: Message) -> None:
         """A message was put in a mailbox."""

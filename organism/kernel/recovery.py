@@ -78,11 +78,16 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
         else:
             kernel.ends.stop(thread, Failure("cancelled", "the program that opened it has ended"), at)
             kernel.ends.close_bare(thread, at)  # one that was stopped before, while its last call was out
-    return [thread for thread in roots if not thread.ended]
+    return unfinished(kernel, chain)
+
+
+def unfinished(kernel: Kernel, chain: str) -> list[Thread]:
+    """The root threads of a chain that lives here and have not ended."""
+    return [thread for thread in _roots(kernel.state, chain) if not thread.ended]
 
 
 def reports(kernel: Kernel, chain: str) -> Iterator[Report]:
-    """What backends reported last, in whatever process, for the calls of a chain that was taken up."""
+    """What backends reported first and last, in whatever process, for the calls of a chain that was taken up."""
     whole = kernel.state.chain(chain)
     if isinstance(whole, Conversation):
         yield from reports_of(whole)
@@ -129,4 +134,4 @@ def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:
             kernel.retries.take_up(message, at)
 
 
-__all__ = ["begin", "recover", "reports"]
+__all__ = ["begin", "recover", "reports", "unfinished"]

@@ -23,6 +23,7 @@ from organism.pump import runtime
 from organism.pump.delivery import TOO_LONG
 from organism.pump.ears import Ears
 from organism.pump.handles import ThreadHandle
+from organism.pump.home import Home
 from organism.pump.hooking import Hooks
 from organism.pump.threads import Threads
 from organism.record import facts
@@ -80,6 +81,7 @@ class Stage:
         self.hooks = Hooks(named, held=_happened, mark=lambda _: None) if any(named.values()) else None
         self.kernel = Kernel(settings, lambda _root, _fact: None)
         self.ears = Ears()
+        self.home: Home
         self.threads = Threads(settings.max_handlers, runtime.caller)
         self._thread_moved = ThreadEvent()
         self.place = -1
@@ -146,6 +148,7 @@ class Stage:
 
     async def run(self) -> None:
         """Goes through the whole record. What deliveries did otherwise is in ``odd`` then."""
+        self.home = Home(self.settings.name)
         async with anyio.create_task_group() as group:
             self._group = group
             for place, fact in enumerate(self._record):

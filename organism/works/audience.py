@@ -49,8 +49,9 @@ class Audience:
         """What hooks have said are secrets."""
         self.ears = Ears()
         """Those who hear what agents write while they write it: no facts, and written down nowhere."""
-        self._subscribers: list[Callable[[Fact], None]] = []
-        self._untold: deque[Fact] = deque()
+        self._subscribers: list[tuple[str | None, Callable[[Fact], None]]] = []
+        """Those who hear of facts as they come, each with the chain whose facts these are; ``None``: all."""
+        self._untold: deque[tuple[str, Fact]] = deque()
         """What subscribers are yet to be told; the first is being told."""
         self.writer: Writer | None = None
         """Writes the journal, where it stands on a disk."""
@@ -61,15 +62,16 @@ class Audience:
         others = self._history is not None or self._session_log is not None or bool(self._subscribers)
         return self.record if others else None if self.writer is None else self.writer.record
 
-    def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
-        """Adds a subscriber; returns a function that takes it out again."""
+    def subscribe(self, callback: Callable[[Fact], None], *, of: str | None = None) -> Callable[[], None]:
+        """Adds a subscriber, to all facts or to those ``of`` one chain; returns a function that takes it out again."""
         checked(callback)
-        self._subscribers.append(callback)
+        subscriber = (of, callback)
+        self._subscribers.append(subscriber)
         self._changed()
 
         def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
+            if subscriber in self._subscribers:
+                self._subscribers.remove(subscriber)
             self._changed()
 
         return unsubscribe
@@ -119,19 +121,21 @@ class Audience:
         if not self._subscribers:
             return
         if writer is None:
-            self.tell(fact)
+            self.tell(root, fact)
         else:
-            writer.when_durable(root, partial(self.tell, fact))
+            writer.when_durable(root, partial(self.tell, root, fact))
 
-    def tell(self, fact: Fact) -> None:
-        """Tells the subscribers; one that raises does no harm."""
-        self._untold.append(fact)
+    def tell(self, root: str, fact: Fact) -> None:
+        """Tells the subscribers of a fact in the chain ``root``; one that raises does no harm."""
+        self._untold.append((root, fact))
         if len(self._untold) > 1:
             return  # a subscriber caused it: the others first hear of what came before
         while self._untold:
+            chain, first = self._untold[0]
             try:
-                for callback in tuple(self._subscribers):
-                    self._call(callback, self._untold[0])
+                for of, callback in tuple(self._subscribers):
+                    if of is None or of == chain:
+                        self._call(callback, first)
             finally:
                 self._untold.popleft()
 

@@ -48,13 +48,17 @@ async def dead_messages(kernel: Kernel, durable: Durable | None) -> tuple[DeadMe
     return tuple(sorted(map(dead_message, found), key=lambda each: each.died_at))
 
 
-async def retried(kernel: Kernel, durable: Durable | None, ingress: Ingress, id_: str) -> ThreadHandle:
+async def retried(
+    kernel: Kernel, durable: Durable | None, ingress: Ingress, id_: str, *, anew: bool = False
+) -> ThreadHandle:
     """Sends a dead letter again, from outside and in a new thread; one that was sent again before is not sent twice.
 
     Raises RoutingError where there is no such dead letter, or what it holds cannot be sent any more, and as
-    :meth:`organism.organism.Organism.send`.
+    :meth:`organism.organism.Organism.send`; with ``anew`` ConfigurationError where it was sent again before.
     """
     letter = _named(id_, await dead_messages(kernel, durable))
+    if anew and durable is not None:
+        await _check_unsent(letter, durable)
     return await ingress.send(
         letter.handler,
         letter.payload,
@@ -64,6 +68,12 @@ async def retried(kernel: Kernel, durable: Durable | None, ingress: Ingress, id_
         accounts=None if letter.conversation else dict(each.split(":", 1) for each in letter.accounts),
         id_=letter.retry,
     )
+
+
+async def _check_unsent(letter: DeadMessage, durable: Durable) -> None:
+    """Raises ConfigurationError where a dead letter was sent again before."""
+    if await durable.chain_of(letter.retry) is not None:
+        raise ConfigurationError([f"dead letter {letter.id} was sent again before, in thread {letter.retry}"])
 
 
 async def retry_written_down(durable: Durable, id_: str) -> str:
@@ -76,8 +86,7 @@ async def retry_written_down(durable: Durable, id_: str) -> str:
         letter = _named(id_, [dead_message(each) for each in await durable.buried()])
     except RoutingError as error:
         raise ConfigurationError([str(error)]) from None
-    if await durable.chain_of(letter.retry) is not None:
-        raise ConfigurationError([f"dead letter {letter.id} was sent again before, in thread {letter.retry}"])
+    await _check_unsent(letter, durable)
     turn_of = None
     if letter.conversation is not None:
         turn_of = Beginning(id=letter.conversation, budget=settings.conversation.budget)

@@ -8,7 +8,9 @@ import platform
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import dropwhile, islice
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+
+import anyio
 
 from organism.errors import JournalError, NotRunningError
 from organism.functions import FunctionCall, FunctionResult
@@ -19,8 +21,10 @@ from organism.journal.standing import opens_nothing
 from organism.kernel import Kernel, recovery
 from organism.kernel.fold import Fold
 from organism.loader import payloads_beside
+from organism.names import CONVERSATION
 from organism.payloads import Vocabulary
 from organism.pump.writer import HandOver, Writer
+from organism.threads.frames import Thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,13 +35,19 @@ if TYPE_CHECKING:
     from organism.record.facts import Buried, Ended, Fact
     from organism.record.images import Report
     from organism.settings import Settings
-    from organism.threads.frames import Thread
     from organism.usage import Spending
 
 _Opened = tuple[Journal, "Sequence[Spending]", "Sequence[Chain]", "Mapping[str, Sequence[Hold]]"]
 _log: Final = logging.getLogger("organism.journal")
 _AHEAD: Final = 50
 """Chains that are read at once where all are taken up."""
+
+
+class _Record(NamedTuple):
+    """What is read of a chain to take it up, and the ids of all threads in there."""
+
+    facts: tuple[Fact, ...]
+    threads: set[str]
 
 
 class Offload(Protocol):
@@ -83,8 +93,10 @@ class Durable:
         self._journal: Journal | None = None
         self._writer: Writer | None = None
         self._left: dict[str, Chain] = {}
-        self._ahead: dict[str, tuple[Fact, ...]] = {}
+        self._ahead: dict[str, _Record] = {}
         """Records of some of them that were read already."""
+        self._taking = anyio.Lock()
+        """Held by whoever reads what was left of a chain and goes on from there: while it reads, another one may come for the same."""
         self._since = 0.0
         """When the process that left them was last known to live."""
 
@@ -135,12 +147,12 @@ class Durable:
         found: dict[str, Sequence[Hold]] = {}
         for each in unfinished if self._kernel.state.pools.are_limited else ():
             with suppress(JournalError):  # said when that one is taken up
-                state = self._apart(journal.recall(each.root)).state
+                state = self._apart(journal.recall(each.root))[0].state
                 state.come_to(self._now())
                 found[each.root] = tuple(state.holds.values())
         return found
 
-    def _sound(self, journal: Journal, chain: str) -> tuple[Fact, ...]:
+    def _sound(self, journal: Journal, chain: str) -> _Record:
         """The facts of a chain, as far as they must be known, each of which follows from those before it; raises JournalError.
 
         One that does not would leave half of a thread behind in the live state. Here, in the disk's thread, nobody waits for the look.
@@ -149,17 +161,17 @@ class Durable:
         odd = opens_nothing(record[0]) if record else None
         if odd is not None:
             raise JournalError(f"thread {chain!r:.80}: {odd}")
-        self._apart(record)
-        return record
+        _, folding = self._apart(record)
+        return _Record(record, folding.threads)
 
-    def _apart(self, record: Iterable[Fact]) -> Kernel:
+    def _apart(self, record: Iterable[Fact]) -> tuple[Kernel, Fold]:
         """A kernel that holds what this record tells, and nothing else."""
         kernel = Kernel(self.settings)
         folding = Fold(self.settings, kernel.state)
         for fact in record:
             folding.apply(fact)
         kernel.state.index = None
-        return kernel
+        return kernel, folding
 
     def _snapshot(self, chain: str) -> None:
         self._kernel.snapshot(chain, self._now())
@@ -174,14 +186,29 @@ class Durable:
         """Takes up a chain that an earlier process left, or whose writing failed: the root threads of it that are unfinished. A
         conversation is there afterwards, whether any of its turns is or not; of one that is not known nothing is.
 
-        Raises JournalError where it is damaged; then it stays as it is.
+        Raises JournalError where it is damaged, or one of its threads has the id of one that runs; then it stays as it is.
         """
+        async with self._taking:
+            if self._lives(chain):  # somebody else has taken it up since it was looked for
+                return recovery.unfinished(self._kernel, chain)
+            if not (self.left(chain) or chain.startswith(CONVERSATION)):
+                return []
+            return await self._recover(chain)
+
+    async def _recover(self, chain: str) -> list[Thread]:
         journal, writer = self._owned
         if chain not in self._left:  # else nobody has written to it since
             await writer.flush()
-        record = self._ahead.pop(chain, None)
-        if record is None:
-            record = await self._offload(lambda: self._sound(journal, chain))
+        found = self._ahead.pop(chain, None)
+        if found is None:
+            found = await self._offload(lambda: self._sound(journal, chain))
+        record = found.facts
+        # Sub-threads are named after the one above them, and nobody else has looked yet for what is left.
+        double = next((each for each in found.threads if each in self._kernel.state.threads), None)
+        if double is not None:
+            raise JournalError(
+                f"a thread runs that has the id {double!r:.80} as well; resume this one once that has ended"
+            )
         last = max((fact.at for fact in record), default=0.0)
         # What this process could not write stood still since its last entry.
         since = self._since if self._left.pop(chain, None) else last
@@ -194,13 +221,16 @@ class Durable:
 
     async def read_ahead(self, chain: str) -> None:
         """Reads the records of this chain, which was left, and of some behind it: for whoever takes up one after the other."""
+        async with self._taking:
+            if chain in self._left and chain not in self._ahead:
+                await self._read_ahead(chain)
+
+    async def _read_ahead(self, chain: str) -> None:
         journal, _ = self._owned
-        if chain in self._ahead:
-            return
         following = tuple(islice(dropwhile(lambda each: each != chain, self._left), _AHEAD))
 
-        def read() -> dict[str, tuple[Fact, ...]]:
-            found: dict[str, tuple[Fact, ...]] = {}
+        def read() -> dict[str, _Record]:
+            found: dict[str, _Record] = {}
             for each in following:
                 with suppress(JournalError):  # said when that one is taken up
                     found[each] = self._sound(journal, each)
@@ -214,10 +244,16 @@ class Durable:
         ``change`` gets a kernel that holds that chain alone, and the instant at which that process was last known to live: what
         has passed since is nobody's running time. Raises what it raises, and JournalError.
         """
+        async with self._taking:
+            if self._lives(chain):
+                raise JournalError(f"{chain!r:.80} was taken up just now, and nothing was changed; say it once more")
+            await self._note(chain, change)
+
+    async def _note(self, chain: str, change: Callable[[Kernel, float], None]) -> None:
         journal, writer = self._owned
         await writer.flush()
         record = await self._offload(lambda: tuple(journal.recall(chain)))
-        kernel = self._apart(record)
+        kernel, _ = self._apart(record)
         kernel.book.listen(writer.record)
         kernel.state.come_to(self._since)
         before = kernel.state.pools.sums()
@@ -309,7 +345,12 @@ class Durable:
         """Whether this chain is unfinished and nobody works on it: an earlier process left it, or its writing failed and it has
         stopped since.
         """
-        return chain in self._left or (self._owned[1].is_frozen(chain) and self._kernel.state.chain(chain) is None)
+        return chain in self._left or (self._owned[1].is_frozen(chain) and not self._lives(chain))
+
+    def _lives(self, chain: str) -> bool:
+        """Whether it is in memory. What lives there under the id of a root thread may be a sub-thread of another one."""
+        whole = self._kernel.state.chain(chain)
+        return whole is not None and (not isinstance(whole, Thread) or whole.owner is None)
 
     @property
     def unfinished(self) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -16,7 +17,7 @@ from organism.results import Event
 from organism.threads.lineage import chain_of, root_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from organism.record.calls import CallRow
     from organism.record.facts import Fact
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from organism.works.audience import Audience
     from organism.works.durable import Durable
 
+T = TypeVar("T")
 _MOST: Final = 10_000
 """Facts that wait for a reader; one that falls further behind is told so."""
 
@@ -36,12 +38,12 @@ class Histories:
     def __init__(self, audience: Audience, durable: Durable | None) -> None:
         self.audience = audience
         self._durable = durable
-        self._queues: WeakSet[_Queue] = WeakSet()
+        self._queues: WeakSet[_Queue[Any]] = WeakSet()
         self._closed = False
 
-    def queue(self) -> _Queue:
+    def queue(self) -> _Queue[Any]:
         """What another reader has not read yet."""
-        queue = _Queue()
+        queue = _Queue[Any]()
         if self._closed:
             queue.close()
         self._queues.add(queue)
@@ -58,25 +60,29 @@ class Histories:
         return Facts(self)
 
     def of(self, thread: Thread, *, after: int = 0) -> Events:
-        """The facts of a root thread and of what is below it behind number ``after``, up to the one that ends it."""
-        return Events(self, root_of(thread), after)
+        """The facts of a root thread and of what is below it behind number ``after``, up to the one that ends it. Raises
+        NotRunningError where nothing is recorded of it.
+        """
+        root = root_of(thread)
+        return Events(self, root, after, self._kept(root) if self._durable is None else None)
 
     async def so_far(self, thread: Thread, *, after: int = 0) -> tuple[Event, ...]:
         """The facts of a root thread and of what is below it behind number ``after`` until now. Raises NotRunningError where nothing is
         recorded of it, or not any more.
         """
         root = root_of(thread)
-        chain = chain_of(root)
-        if self._durable is not None:
-            found = await self._durable.facts_of(chain, after=after)
-        elif self.audience.history is not None:
-            found = list(enumerate(self.audience.history.read(chain), 1))[after:]
-        else:
-            raise NotRunningError("journal 'memory:' keeps no facts: call keep_history() before the thread begins")
-        events = tuple(Event(seq=seq, fact=fact) for seq, fact in found if _is_of(fact, root))
-        if not events and self._durable is not None and await self._durable.chain_of(root.id) is None:
+        if self._durable is None:
+            return _events(self._kept(root)[after:], root)
+        events = _events(await self._durable.facts_of(chain_of(root), after=after), root)
+        if not events and await self._durable.chain_of(root.id) is None:
             raise NotRunningError(_not_there(root.id))
         return events
+
+    def _kept(self, root: Thread) -> Sequence[tuple[int, Fact]]:
+        """What is kept in memory of the chain of a root thread. Raises NotRunningError where nothing is."""
+        if self.audience.history is None:
+            raise NotRunningError("journal 'memory:' keeps no facts: call keep_history() before the thread begins")
+        return tuple(enumerate(self.audience.history.read(chain_of(root)), 1))
 
     async def calls(self, thread: str) -> tuple[CallRow, ...]:
         """The calls of a thread and of those below it (of all turns, of ``conversation:ID``), also of one that has ended where the
@@ -103,11 +109,6 @@ class Histories:
             return every
         return tuple(row for row in every if row.thread == thread or row.thread.startswith(below))
 
-    @property
-    def lasting(self) -> bool:
-        """Whether facts can be read again after their thread has ended."""
-        return self._durable is not None
-
 
 class Facts:
     """An async iterator of facts as they become durable; it ends when the organism is closed. Raises QueueFullError where its reader
@@ -115,7 +116,8 @@ class Facts:
     """
 
     def __init__(self, histories: Histories) -> None:
-        queue = self._queue = histories.queue()
+        queue: _Queue[Fact] = histories.queue()
+        self._queue = queue
         self._unsubscribe = histories.audience.subscribe(queue.put)
 
     def __aiter__(self) -> Facts:
@@ -133,18 +135,26 @@ class Facts:
 
 class Events:
     """An async iterator of a thread's events, up to its end. Raises as :class:`Facts` and :meth:`Histories.so_far` do, and
-    NotRunningError where the organism is closed before that end.
+    NotRunningError where the organism is closed before that end. ``kept`` is what memory has of its chain by now; ``None``: it is
+    read from the journal, also what comes.
     """
 
-    def __init__(self, histories: Histories, root: Thread, after: int) -> None:
+    def __init__(self, histories: Histories, root: Thread, after: int, kept: Sequence[tuple[int, Fact]] | None) -> None:
         self._histories = histories
         self._root = root
         self._seq = after
-        self._read: deque[Event] = deque()
-        self._begun = False
+        self._read = deque(_events((kept or ())[after:], root))
+        self._in_memory = self._begun = kept is not None
         self._over = False
-        queue = self._queue = histories.queue()
-        self._unsubscribe = histories.audience.subscribe(lambda fact: queue.put(fact) if _is_of(fact, root) else None)
+        queue: _Queue[Event] = histories.queue()
+        numbers = count(len(kept or ()) + 1)
+
+        def hear(fact: Fact) -> None:  # knows nothing of this reader: else nobody would see that it has gone
+            for event in _events([(next(numbers), fact)], root):
+                queue.put(event)
+
+        self._queue = queue
+        self._unsubscribe = histories.audience.subscribe(hear, of=chain_of(root))
 
     def __aiter__(self) -> Events:
         return self
@@ -162,32 +172,30 @@ class Events:
         return event
 
     async def _read_on(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self._read.extend(await self._histories.so_far(self._root, after=self._seq))
-            return
-        fact = await self._queue.next()
-        if fact is None:
-            raise NotRunningError(f"thread {self._root.id} had not ended when its organism was closed")
-        if self._histories.lasting:
-            self._queue.clear()  # all that has come is read with it
-            self._read.extend(await self._histories.so_far(self._root, after=self._seq))
-        else:
-            self._read.append(Event(seq=self._seq + 1, fact=fact))
+        if self._begun:
+            event = await self._queue.next()
+            if event is None:
+                raise NotRunningError(f"thread {self._root.id} had not ended when its organism was closed")
+            if self._in_memory:
+                self._read.append(event)
+                return
+        self._begun = True
+        self._queue.clear()  # all that has come is read with it
+        self._read.extend(await self._histories.so_far(self._root, after=self._seq))
 
     def __del__(self) -> None:
         self._unsubscribe()
 
 
-class _Queue:
-    """What one reader has not read yet."""
+class _Queue(Generic[T]):
+    """What one reader has not read yet: facts, or events."""
 
     def __init__(self) -> None:
-        self._facts: deque[Fact] = deque()
+        self._facts: deque[T] = deque()
         self._come = anyio.Event()
         self._lost = self._closed = False
 
-    def put(self, fact: Fact) -> None:
+    def put(self, fact: T) -> None:
         """Takes a fact, if there is room."""
         self._lost = self._lost or len(self._facts) >= _MOST
         if not self._lost:
@@ -199,7 +207,7 @@ class _Queue:
         self._closed = True
         self._come.set()
 
-    async def next(self) -> Fact | None:
+    async def next(self) -> T | None:
         """The next fact; waits for it. ``None``: there will be none."""
         while not self._facts:
             if self._lost:
@@ -220,5 +228,9 @@ def _not_there(thread: str) -> str:
     return f"there is no thread {thread!r:.80} in the journal"
 
 
-def _is_of(fact: Fact, root: Thread) -> bool:
-    return fact.thread == root.id or fact.thread.startswith(f"{root.id}.")
+def _events(found: Iterable[tuple[int, Fact]], root: Thread) -> tuple[Event, ...]:
+    """Those facts of a chain that are of this root thread, or of what is below it: a chain may have other turns."""
+    below = f"{root.id}."
+    return tuple(
+        Event(seq=seq, fact=fact) for seq, fact in found if fact.thread == root.id or fact.thread.startswith(below)
+    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
+from attrs import frozen
 
 from organism import config
 from organism.config.grants import with_decider
-from organism.errors import BudgetExhaustedError, JournalError, OrganismError, QueueFullError, RoutingError
+from organism.errors import BudgetExhaustedError, JournalError, OrganismError, QueueFullError, RoutingError, pairs_of
 from organism.names import CONVERSATION
 from organism.payloads.frozendict import FrozenDict
 from organism.pump.conversing import ConversationHandle
@@ -20,7 +21,7 @@ from organism.works.conversations import Conversations
 from organism.works.pruning import pruned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from organism.journal.pruning import Mark, Pruned
     from organism.kernel.conversations import Beginning
@@ -34,8 +35,18 @@ _log: Final = logging.getLogger("organism.journal")
 _NO_LABELS: Final[Mapping[str, str]] = FrozenDict()
 
 
+@frozen
+class Names:
+    """Names for threads that are sent without one. ``may_be_taken``: an earlier process may have drawn the same, since dice of one seed fall
+    alike.
+    """
+
+    draw: Callable[[], str]
+    may_be_taken: bool
+
+
 class Ingress:
-    """Takes messages in for a running organism. ``new_id`` names threads, ``taking_in`` raises once nothing more is taken in.
+    """Takes messages in for a running organism. ``names`` are for threads, ``taking_in`` raises once nothing more is taken in.
 
     ``handles`` are those of the threads that live.
     """
@@ -46,16 +57,18 @@ class Ingress:
         pump: Pump,
         durable: Durable | None,
         *,
-        new_id: Callable[[], str],
+        names: Names,
         taking_in: Callable[[], object],
         handles: Register,
     ) -> None:
         self._settings = settings
         self._pump = pump
         self._durable = durable
-        self._new_id = new_id
+        self._names = names
         self._taking_in = taking_in
         self._looking, self._pruning = anyio.Lock(), anyio.Lock()
+        self._coming: dict[str, anyio.Event] = {}
+        """Ids under which something is sent that has not been taken in yet."""
         self.handles = handles
         self._conversations = Conversations(settings, pump.kernel, durable, self.take_up)
 
@@ -73,22 +86,35 @@ class Ingress:
         """See :meth:`organism.organism.Organism.send`."""
         settings = self.budget(budget)
         under = config.account_names(accounts, self._settings)
-        known = None if id_ is None else await self._known(id_)
-        if known is not None:
-            return known
+        if id_ is None:
+            name = await self.name()
+        else:
+            name = checked_id(id_)
+            await self._comes_alone(name)
         try:
+            known = None if id_ is None else await self._known(name)
+            if known is not None:
+                return known
             turn_of = None
             if id_ is not None or conversation is not None or self._pump.waits.room.is_full:
                 turn_of = await self._room(conversation, under if accounts else None)
-                self._taking_in()  # meanwhile, too, or another may have sent it
+                self._taking_in()  # meanwhile, too, or it may have been taken up, or a sub-thread have got that id
                 live = self._live(id_)
                 if live is not None:
                     return live
-            thread, handle = self._accept(to, payload, settings, labels, id_, turn_of, under)
+            thread, handle = self._accept(name, to, payload, settings, labels, turn_of, under)
         finally:
+            if id_ is not None:
+                self._coming.pop(name).set()
             self._pump.carry_out()  # where it has not taken its room, whoever waits behind it does
         await self._pump.settled(thread)
         return handle
+
+    async def _comes_alone(self, name: str) -> None:
+        """Waits until nothing else is on its way in under this id: what that comes to is to be known before, also where it ends at once."""
+        while (other := self._coming.get(name)) is not None:
+            await other.wait()
+        self._coming[name] = anyio.Event()
 
     async def _room(self, conversation: str | None, accounts: tuple[str, ...] | None) -> Beginning | None:
         """Waits for room in the queue, or raises QueueFullError; and for the conversation, whose turn the message is then."""
@@ -116,10 +142,11 @@ class Ingress:
         """Takes several messages in at once, each in a thread of its own: all of them, before any is delivered (R23)."""
         under = config.account_names(accounts, self._settings)
         opened: list[tuple[Thread, ThreadHandle]] = []
+        named = [(await self.name(), to, payload) for to, payload in pairs_of("send_all", messages)]
         try:
-            for number, (to, payload) in enumerate(messages):
+            for number, (name, to, payload) in enumerate(named):
                 try:
-                    opened.append(self._accept(to, payload, self._settings.budget, labels, None, accounts=under))
+                    opened.append(self._accept(name, to, payload, self._settings.budget, labels, accounts=under))
                 except OrganismError as error:
                     if refused is None:
                         raise
@@ -131,24 +158,24 @@ class Ingress:
 
     def _accept(
         self,
+        name: str,
         to: str,
         payload: Any,
         budget: BudgetSettings,
         labels: Mapping[str, str],
-        id_: str | None,
         turn_of: Beginning | None = None,
         accounts: tuple[str, ...] = (),
     ) -> tuple[Thread, ThreadHandle]:
-        pump, id_ = self._pump, self._new_id() if id_ is None else checked_id(id_)
+        pump = self._pump
         try:
             thread = pump.kernel.accept(
-                id_, to, payload, budget, labels, pump.look(), turn_of=turn_of, accounts=accounts
+                name, to, payload, budget, labels, pump.look(), turn_of=turn_of, accounts=accounts
             )
         except BudgetExhaustedError as refused:
             following = None if turn_of is None else self._conversations.rotated(turn_of, refused)
             if following is None:
                 raise
-            thread = pump.kernel.accept(id_, to, payload, budget, labels, pump.now(), turn_of=following)
+            thread = pump.kernel.accept(name, to, payload, budget, labels, pump.now(), turn_of=following)
         handle = self.handles[thread] = ThreadHandle(pump, thread)
         return thread, handle
 
@@ -203,7 +230,23 @@ class Ingress:
                 if (live := self._live(id_)) is not None:
                     return live
             record = await self._durable.end_of(id_)
+        if record is not None and record.kind != "root":
+            raise RoutingError(f"thread id {id_!r:.80} is that of a sub-thread that has run: choose another one")
         return None if record is None else ThreadHandle.of_record(self._pump, record)
+
+    async def name(self) -> str:
+        """A name for a thread, that none has or had: two threads under one would be read as one. Raises once nothing is taken in."""
+        name = self._names.draw()
+        while self._names.may_be_taken and await self._is_taken(name):
+            name = self._names.draw()
+        return name
+
+    async def _is_taken(self, name: str) -> bool:
+        taken = name in self._pump.kernel.state.threads
+        if not taken and self._durable is not None:
+            taken = await self._durable.chain_of(name) is not None
+            self._taking_in()  # meanwhile, too
+        return taken
 
     def _live(self, id_: str | None) -> ThreadHandle | None:
         """The live thread that was sent under this id; raises RoutingError where the id is that of a sub-thread."""
@@ -220,12 +263,12 @@ class Ingress:
         durable = self._durable
         for chain in () if durable is None else durable.unfinished:
             async with self._looking:
-                if durable is not None and durable.left(chain):
+                if durable is not None:
                     await durable.read_ahead(chain)
-                    try:
-                        taken += await self.take_up(chain)
-                    except JournalError as error:
-                        _log.error("%s cannot be taken up: %s", chain, error)
+                try:
+                    taken += await self.take_up(chain)
+                except JournalError as error:
+                    _log.error("%s cannot be taken up: %s", chain, error)
         return taken
 
     async def take_up(self, chain: str) -> list[ThreadHandle]:

@@ -33,6 +33,8 @@ _NAMED: Final = re.compile(
     r"""(b?(['"])([\w-]{1,100})\2(?:: |, ))b?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL
 )
 """A header or an option and its value, as they stand in a dictionary or a list that an SDK tells of."""
+_SAYS: Final = logging.Handler()
+"""Says on standard error what is wrong with logging itself."""
 _LONGEST: Final = 100
 """Exceptions that one came of."""
 
@@ -51,7 +53,10 @@ class Redaction(logging.Filter):
     def start(self) -> None:
         """From now on."""
         for name in self.names:
-            logging.getLogger(name).addFilter(self)
+            logger = logging.getLogger(name)
+            logger.addFilter(self)
+            if name not in _THEIRS:
+                _shelter(logger)
 
     def stop(self) -> None:
         """No longer."""
@@ -92,6 +97,23 @@ class Redaction(logging.Filter):
             "type[BaseException]", type(class_name(error), (Exception,), {"__module__": type(error).__module__})
         )
         record.exc_info = (kind, kind(text).with_traceback(error.__traceback__), error.__traceback__)
+
+
+def _shelter(logger: logging.Logger) -> None:
+    """Has what the program's handlers and filters of log records raise said as logging says what it catches itself: where we log, nothing
+    is wrong, and whatever is half done there would stay so.
+    """
+    if "handle" in vars(logger):  # as set by another organism, or by somebody else
+        return
+    handle = logger.handle
+
+    def sheltered(record: logging.LogRecord) -> None:
+        try:
+            handle(record)
+        except Exception:  # noqa: BLE001 - they are not ours
+            _SAYS.handleError(record)
+
+    vars(logger)["handle"] = sheltered
 
 
 def _unnamed(found: re.Match[str]) -> str:

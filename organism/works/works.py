@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from organism.settings import HandlerSettings, Settings
     from organism.threads.frames import Thread
     from organism.works.audience import Audience
+    from organism.works.ingress import Names
 
 _log: Final = logging.getLogger("organism.hooks")
 _LOOK: Final = 0.05
@@ -56,7 +57,7 @@ _LOOK: Final = 0.05
 class Works:
     """The router, the pump with what keeps it running, the way in, and the journal of one organism while it runs.
 
-    ``clock`` is the organism's, ``new_id`` names threads, ``dice`` spreads retries, and ``variables`` are the
+    ``clock`` is the organism's, ``names`` are those of threads, ``dice`` spreads retries, and ``variables`` are the
     context variables that every delivery gets a copy of.
     """
 
@@ -72,7 +73,7 @@ class Works:
         variables: contextvars.Context,
         dice: Dice,
         clock: Clock,
-        new_id: Callable[[], str],
+        names: Names,
     ) -> None:
         self._settings = settings
         self._kernel = kernel
@@ -81,10 +82,12 @@ class Works:
         self._handles = handles
         self._variables = variables
         self._clock, self._now = clock, clock.now
-        self._new_id = new_id
+        self._names = names
+        providers = Providers(settings, environ=environ, clock=self.wall, marked=audience.marked)
         self._router = Router(
             settings.models,
-            backends=Providers(settings, environ=environ, clock=self.wall, marked=audience.marked),
+            backends=providers,
+            begin=providers.begin,
             random=dice,
             clock=self.wall,
             time=runtime.clock(),
@@ -120,6 +123,7 @@ class Works:
             raise NotRunningError(f"organism '{self._settings.name}' does not run; use it inside `async with`")
         if self._closing or self.pump.escalation.why:
             raise NotRunningError(f"organism '{self._settings.name}' is being closed; it takes nothing more in")
+        self.pump.home.check()
         return self.pump
 
     async def open(self) -> None:
@@ -149,7 +153,7 @@ class Works:
             settings,
             self.pump,
             self.durable,
-            new_id=self._new_id,
+            names=self._names,
             taking_in=self.taking_in,
             handles=self._handles,
         )
@@ -168,11 +172,15 @@ class Works:
         return Hooks(hooks, held=self._held, mark=self._audience.marked.mark) if any(hooks.values()) else None
 
     async def run(self) -> None:
-        """Runs the pump in the background, and returns once it takes work."""
-        self._redaction.start()
-        await self._background.start()
-        if self._watchdog is not None:
-            self._watchdog.start()
+        """Runs the pump in the background, and returns once it takes work. Where it raises, all is closed."""
+        try:
+            self._redaction.start()
+            await self._background.start()
+            if self._watchdog is not None:
+                self._watchdog.start()
+        except BaseException:
+            await self.close()  # whoever was cancelled here has nothing that would close it
+            raise
 
     async def drain(self, grace: float) -> None:
         """Takes nothing more in, and waits until what runs has come to its end, ``grace`` seconds at most.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-pytestmark = pytest.mark.anyio
-
 
 class Failing:
     """A connection that may fail whatever is asked of it."""

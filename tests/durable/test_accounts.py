@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
 
 ACME: Mapping[str, Any] = {"accounts": {"tenant": "acme"}}
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import pytest
 from attrs import define, field
 
 from organism import BudgetExhaustedError, Context, Reply
@@ -25,9 +24,10 @@ from tests.hard.time_of_day import HOUR, NOON, TimeOfDay, ascending, set_clock
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from organism.models.contract import Request
 
-pytestmark = pytest.mark.anyio
 
 SEEDS: Final = 12
 LENGTHS: Final = {"hour": HOUR, "day": 24 * HOUR}

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from organism.models.contract import Request
     from organism.record.facts import Fact
 
-pytestmark = pytest.mark.anyio
-
 
 async def echo(message: Go, ctx: Context) -> Reply[Said]:
     times = ctx.state[message.text] = ctx.state.get(message.text, 0) + 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import pytest
 
 from organism import Context, Reply
 from organism.journal import open_journal
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.durable.conftest import Clock
 
-pytestmark = pytest.mark.anyio
 
 HOUR = 3600
 ACME: Mapping[str, Any] = {"accounts": {"tenant": "acme"}}

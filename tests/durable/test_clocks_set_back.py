@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from organism.record.facts import Fact
 
-pytestmark = pytest.mark.anyio
 
 ACME: Any = {"accounts": {"tenant": "acme"}}
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from organism.pump.writer import Writer
     from organism.testing import Watched
 
-pytestmark = pytest.mark.anyio
 LEVELS = ["warning", "critical", "final"]
 AGENT = {
     "agent": {"accepts": Say, "replies": Heard, "prompt": "You count.", "max_output_tokens": 100},

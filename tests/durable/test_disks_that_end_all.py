@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from organism.record.facts import Fact
     from tests.durable.mortal import Mortal, Scene
 
-pytestmark = pytest.mark.anyio
-
 
 class Gone(BaseException):
     """Nothing that anybody handles, as SystemExit is not."""

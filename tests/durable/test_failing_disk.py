@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from organism import ThreadResult
     from organism.record.facts import Fact
 
-pytestmark = pytest.mark.anyio
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 

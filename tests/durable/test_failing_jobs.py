@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from tests.durable.mortal import Scene
 
-pytestmark = pytest.mark.anyio
-
 
 class Works(MortalWorks):
     """The parts of an organism whose disk fails a job."""

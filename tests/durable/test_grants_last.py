@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import pytest
 
 from organism import Context, Reply
 from organism.journal.codec import content, decode
@@ -27,8 +26,6 @@ from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = pytest.mark.anyio
 
 
 async def worker(message: Go, ctx: Context) -> Reply[Said]:

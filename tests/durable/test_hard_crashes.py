@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply
 from organism.journal import open_journal
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from organism.models.contract import Request
     from organism.record.facts import Fact
     from tests.durable.conftest import Clock
-
-pytestmark = pytest.mark.anyio
 
 
 def scene(path: Path, handlers: Mapping[str, Any], model: ScriptedModel | None = None, **document: Any) -> Scene:

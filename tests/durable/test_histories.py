@@ -10,7 +10,7 @@ import pytest
 
 from organism import Context, Reply, Send
 from organism.errors import NotRunningError
-from organism.record.facts import Accepted, Answered, Ended
+from organism.record.facts import Accepted, Answered, Ended, Paused
 from organism.testing import Says, ScriptedModel
 from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from organism.record.facts import Fact
     from organism.results import Event
 
 
@@ -97,3 +98,43 @@ async def test_without_a_record_there_is_no_history() -> None:
         handle = await running.send("second", Go("hello"))
         with pytest.raises(NotRunningError, match=r"keep_history\(\) before the thread begins"):
             await handle.history()
+
+
+async def test_events_tell_nothing_twice_however_late_their_reading_begins() -> None:
+    async with organism("memory:") as running:
+        running.keep_history()
+        handle = await running.send("first", Go("hello"))
+        events = handle.events()
+        handle.pause()
+        handle.resume()
+        found = await read(events)
+        assert [event.seq for event in found] == list(range(1, len(found) + 1))
+        assert len({id(event.fact) for event in found}) == len(found)
+        assert [type(event.fact) for event in found].count(Paused) == 1
+
+
+async def test_events_tell_of_no_thread_whose_name_begins_like_that_of_one_below() -> None:
+    async with organism("memory:") as running:
+        running.keep_history()
+        handle = await running.send("first", Go("hello"), id="a")
+        events = handle.events()
+        assert isinstance((await anext(events)).fact, Accepted)
+        await (await running.send("second", Go("other"), id="a.b")).result()
+        found = await read(events)
+        assert "a.b" not in {event.fact.thread for event in found}
+        assert [event.seq for event in found] == list(range(2, len(found) + 2))
+
+
+async def test_events_of_a_turn_have_the_numbers_that_they_have_in_the_record_of_all_turns() -> None:
+    async with organism("memory:") as running:
+        running.keep_history()
+        record: list[Fact] = []
+        running.subscribe(record.append)
+        handle = await running.send("first", Go("hello"), conversation="c")
+        events = handle.events()
+        found = [await anext(events)]
+        following = await running.send("second", Go("next"), conversation="c")  # stands in the same record
+        found += await read(events)
+        assert [record[event.seq - 1] for event in found] == [event.fact for event in found]
+        assert isinstance(found[-1].fact, Ended)
+        assert any(fact.thread == following.id for fact in record[: found[-1].seq])

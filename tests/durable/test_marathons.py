@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from organism.models.contract import Request
     from organism.testing import Watched
 
-pytestmark = pytest.mark.anyio
-
 
 def agent(*peers: str, **keys: Any) -> dict[str, Any]:
     """An agent that talks. ``budget`` and ``per`` are the handler's keys."""

@@ -20,8 +20,6 @@ from tests.hard.budget_world import NO_GRACE, models, spend, spender
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
-
 
 async def many(say: Say, ctx: Context) -> Reply[Heard]:
     """Spends 400 tokens as often as it is told, and says how often it could."""

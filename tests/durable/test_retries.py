@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from tests.durable.conftest import Clock
 
-pytestmark = pytest.mark.anyio
-
 
 def scene(path: Path, handlers: Mapping[str, Any], model: ScriptedModel | None = None, **document: Any) -> Scene:
     """One thread ``t`` for ``worker``, on a journal of its own."""

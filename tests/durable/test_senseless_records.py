@@ -7,20 +7,38 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from organism import Context, Reply, payload
+from organism.budget.claims import Charge
 from organism.errors import JournalError
 from organism.journal import open_journal
 from organism.kernel.fold import Fold
-from organism.record.facts import Accepted, Answered, Dropped, Paused, Posted, Resolved, Snapshot, Stopped, ThreadOpened
+from organism.kernel.state import State
+from organism.record.facts import (
+    Accepted,
+    Answered,
+    Asked,
+    CallSettled,
+    Dropped,
+    LimitsSet,
+    Paused,
+    Posted,
+    Resolved,
+    Snapshot,
+    Spawned,
+    Stopped,
+    ThreadOpened,
+)
 from organism.record.images import Image
 from organism.settings import BudgetSettings, Settings
 from organism.testing import running
 from organism.threads.outcomes import Failure
+from tests.compiled import interpreted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from organism.record.facts import Fact
+    from organism.threads.frames import Thread
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
 
@@ -100,8 +118,8 @@ async def test_a_fact_of_what_is_not_there_is_named_and_leaves_nothing_behind(
         assert await organism.resume() == []
         assert organism.statistics() == before
         assert (
-            "t cannot be taken up: thread 't': entry 2, Stopped: does not follow from the entries before it"
-            in caplog.text
+            "t cannot be taken up: thread 't': entry 2, Stopped: does not follow from the entries before it: "
+            "it speaks of message 7 of thread 't', which is not open\n" in caplog.text
         )
         assert organism.unfinished == ("t",)
 
@@ -120,4 +138,52 @@ def test_a_fold_says_how_far_from_its_snapshot_it_came(kind: str) -> None:
     fold = Fold(Settings(name="test"))
     fold.apply(Snapshot(at=1.0, thread="t", image=Image(threads=(), frames=(), messages=(), holds=())))
     with pytest.raises(JournalError, match="entry 2 from its last snapshot on, Paused: does not follow"):
+        fold.apply(Paused(at=2.0, thread="t"))
+
+
+def settled(hold: int) -> CallSettled:
+    return CallSettled(
+        at=2.0, thread="t", hold=hold, seq=1, handler="greeter", alias="a", backend="b", held_at=1.0, charge=Charge()
+    )
+
+
+@pytest.mark.parametrize(
+    ("fact", "said"),
+    [
+        (accepted("t"), "it opens thread 't', which is open already"),
+        (settled(3), "it settles call 3, which is not open"),
+        (Paused(at=2.0, thread="u"), "it speaks of thread 'u', which is not open"),
+        (LimitsSet(at=2.0, thread="conversation:c", budget=BudgetSettings()), "it speaks of conversation 'c', which"),
+        (
+            Answered(at=2.0, thread="t", seq=1, handler="greeter", steps=(Resolved(ask=("t", 9), answer=Text("x")),)),
+            "it speaks of the frame of message 9 of thread 't', which is not open",
+        ),
+        (
+            Answered(at=2.0, thread="t", seq=1, handler="greeter", steps=(Resolved(ask=("t", 1), answer=Text("x")),)),
+            "it answers message 1 of thread 't', which nobody asked",
+        ),
+        (Asked(at=2.0, thread="t", seq=1, to="greeter", key="k"), "it asks, and posts no message"),
+        (Spawned(at=2.0, thread="t", seq=1, to="greeter", key="k"), "it spawns, and opens no thread"),
+    ],
+)
+def test_what_is_not_there_is_named(kind: str, fact: Fact, said: str) -> None:
+    fold = Fold(Settings(name="test"))
+    fold.apply(accepted("t"))
+    with pytest.raises(JournalError, match=f"does not follow from the entries before it: {said}"):
+        fold.apply(fact)
+
+
+@interpreted
+def test_what_may_be_a_fault_of_this_version_is_not_laid_to_the_record_alone(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold = Fold(Settings(name="test"))
+    fold.apply(accepted("t"))
+
+    def wrong(_state: State, _thread: Thread) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(State, "pause", wrong)
+    said = r"entry 2, Paused: cannot be applied \(KeyError\('ours'\)\): it does not follow .* or this version of organism is wrong there"
+    with pytest.raises(JournalError, match=said):
         fold.apply(Paused(at=2.0, thread="t"))

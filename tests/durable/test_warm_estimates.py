@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from organism import Context, Reply
 from organism.record.facts import CallHeld
 from organism.testing import Says, ScriptedModel, running
-from tests.durable.turns_world import Heard, Say, killed, sqlite, turn
+from tests.durable.turns_world import Heard, Say, code, killed, sqlite, turn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from organism.models.contract import Request
     from organism.testing import Watched
 
-pytestmark = pytest.mark.anyio
 LONG = "A lighthouse keeper writes down every ship that comes by. " * 10
 
 
@@ -61,3 +62,52 @@ async def test_a_turn_in_another_process_holds_no_more_than_in_the_one_before(tm
     async with running(sqlite(left, **document()), check=False) as organism:
         await turn(organism, "agent", LONG)
         assert held(organism) == expected[3:]
+
+
+def ever_looking(request: Request) -> Says:
+    """Looks something up as long as it may, at a tenth of what its prompt would be held at."""
+    size = sum(len(str(each)) for each in request.messages)
+    called = ("look", Say(LONG)) if len(request.tools) > 1 else ("reply", Heard("What I have."))
+    return Says(calls=(called,), usage=(size // 15, 20))
+
+
+def looking(look: Callable[[], object]) -> dict[str, Any]:
+    """An agent that never has enough. ``look`` is called whenever it looks something up."""
+
+    async def peer(say: Say, ctx: Context) -> Reply[Heard]:
+        look()
+        return Reply(Heard(LONG))
+
+    handlers = document()["handlers"]
+    handlers["agent"]["peers"] = ["look"]
+    return document(
+        handlers={**handlers, "look": code(peer, effects="context")},
+        models=ScriptedModel(ever_looking).models(),
+        budget={"tokens": 3500},
+    )
+
+
+@pytest.mark.parametrize("how", ["killed", "after a snapshot"])
+async def test_a_prompt_that_is_cut_for_an_answer_on_grace_is_known_again(tmp_path: Path, how: str) -> None:
+    async with running(sqlite(tmp_path / "whole", **looking(lambda: None))) as organism:
+        thread = await organism.send("agent", Say(LONG))
+        assert (await thread.result()).reply == Heard("What I have.")
+        turns = len(held(organism)) - 1
+    home = tmp_path / "home"
+    places: list[Path] = []
+    looked: list[int] = []
+
+    def look() -> None:
+        looked.append(len(looked))
+        if len(looked) == turns:
+            if how == "after a snapshot":
+                organism.kernel.snapshot("t", 0.0)
+            places.append(killed(home, "left"))
+
+    async with running(sqlite(home, **looking(look))) as organism:
+        await (await organism.send("agent", Say(LONG), id="t")).result()
+    async with running(sqlite(places[0], **looking(lambda: None)), check=False) as organism:
+        (thread,) = await organism.resume()
+        result = await thread.result()
+    # Its next turn is refused there as it was here, and what is kept back bears the last one as it did here.
+    assert (result.outcome, result.reply) == ("exhausted", Heard("What I have."))

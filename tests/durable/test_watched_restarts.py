@@ -14,8 +14,6 @@ from organism.testing import Says, ScriptedModel, running
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
-
 
 @payload
 class Text:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
-
 
 class SlowWorks(InlineWorks):
     """The parts of an organism whose disk writes a group when it is told to, once its world is there."""

@@ -23,6 +23,8 @@ from tests.journal.fact_values import ended
 from tests.journal.test_cut_tails import opened
 from tests.journal.test_sqlite import fact
 from tests.journal.test_sqlite_ends import change, left
+from tests.journal.test_standing import accepted, posted
+from tests.journal.test_standing import opened as begun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +67,19 @@ def test_what_a_killed_process_left_is_sound_also_after_another_one_has_only_loo
     assert flaws(tmp_path) == ()
     with closing(SqliteJournal(tmp_path / "x.db", readonly=True)) as journal:
         assert journal.chains()[0].last == 4.0
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_two_chains_may_have_threads_of_one_id_and_each_may_go(tmp_path: Path, url: str) -> None:
+    for gone, stays in (("a", "b"), ("b", "a")):
+        with closing(open_journal(f"{url}-{gone}", folder=tmp_path, durable=False)) as journal:
+            for root in ("a", "b"):  # a turn of a conversation, and a sub-thread
+                story = [accepted(begun(root), posted(root), begun("x.2")), ended("x.2"), ended(root)]
+                assert not journal.write([(root, each) for each in story])
+            assert journal.root_of("x.2") == "a"
+            journal.remove(gone)
+            assert journal.root_of("x.2") == stays
+        assert flaws(tmp_path, f"{url}-{gone}") == ()
 
 
 @pytest.mark.parametrize("table", ["chains", "threads", "ledger"])

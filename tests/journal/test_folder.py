@@ -19,9 +19,11 @@ from tests.journal.fact_values import ended
 from tests.journal.test_standing import accepted, held, opened, posted, settled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from io import FileIO
     from pathlib import Path
 
+    from organism.journal.folder_index import Summary
     from organism.record.facts import Fact
 
 STORY: list[Fact] = [accepted(opened("r"), posted("r"), opened("r.2")), held(1), settled(1, 3)]
@@ -86,6 +88,57 @@ def test_what_removed_chains_spent_stays_and_their_names_come_again(tmp_path: Pa
     assert (again.chains(), again.spendings(), again.path("r").exists()) == ((), spent, False)
     assert not again.write([("r", Dropped(at=1.0, thread="r", seq=1))])
     assert (len(LinesJournal(tmp_path).chains()), LinesJournal(tmp_path).spendings()) == (1, spent)
+
+
+def test_a_chain_whose_file_cannot_be_removed_is_counted_once_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    spent = one.spendings()
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.unlink", refused)
+        with pytest.raises(JournalError, match=r"r\.jsonl cannot be removed: Permission denied"):
+            one.remove("r")
+    for journal in (one, LinesJournal(tmp_path, readonly=True)):
+        assert (journal.spendings(), journal.flaws()) == (spent, ())
+    assert [chain.root for chain in LinesJournal(tmp_path).chains()] == ["r"]
+    one.remove("r")
+    assert (one.spendings(), one.chains(), one.flaws()) == (spent, (), ())
+
+
+def refused(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_removal_that_was_killed_halfway_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    spent = one.spendings()
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            one.remove("r")
+    assert LinesJournal(tmp_path, readonly=True).spendings() == spent
+    other = LinesJournal(tmp_path)  # which finishes it
+    assert (other.spendings(), other.chains(), other.flaws()) == (spent, (), ())
+
+
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_reader_counts_what_is_removed_while_it_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    spent = one.spendings()
+    reader = LinesJournal(tmp_path, readonly=True)
+    looked = reader._summaries
+
+    def late() -> Iterator[Summary]:
+        if one.chains():
+            one.remove("r")
+        return looked()
+
+    monkeypatch.setattr(reader, "_summaries", late)
+    assert reader.spendings() == spent
 
 
 @pytest.mark.parametrize("line", [b"{}\n", b"\0\n", None])

@@ -76,7 +76,6 @@ def test_a_file_that_lacks_a_table_is_closed(tmp_path: Path) -> None:
     assert not is_open(path), caught.value
 
 
-@pytest.mark.anyio
 async def test_an_organism_that_cannot_begin_with_a_journal_closes_it(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     with closing(SqliteJournal(path, durable=False)) as journal:

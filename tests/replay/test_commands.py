@@ -105,6 +105,17 @@ def test_a_fork_has_the_limits_that_are_set(desk: Desk) -> None:  # noqa: F811 -
     assert "LimitsSet" in log
 
 
+def test_a_file_that_lacks_a_threads_payloads_is_said_in_a_line(ran: tuple[Desk, str]) -> None:
+    at, thread = ran
+    at.write("other.yaml", "organism: other\njournal: sqlite:organism.db\nhandlers: {}\n")
+    for command in ("replay", "fork"):
+        done = at.organism(command, thread, "other.yaml")
+        assert (done.code, done.out) == (5, "")
+        assert "'Job' is no payload of this organism" in done.err.splitlines()[-1]
+        assert done.err.splitlines()[-1].startswith("error: ")
+        assert "unexpected" not in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

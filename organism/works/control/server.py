@@ -13,7 +13,7 @@ import anyio
 from organism.errors import ConfigurationError, JournalError, OrganismError
 from organism.journal import place_of, socket_path
 from organism.journal.pruning import Mark
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, ambiguous, begun
 from organism.threads.lineage import root_of
 from organism.works import dead, inbox
 from organism.works.control.changes import REASON, more, named, raised_to, sub_thread, too_late, written_down
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _TALKS: Final = 32
 """Requests at a time."""
-_SHOWN: Final = 5
 _log: Final = logging.getLogger("organism.journal")
 
 
@@ -135,8 +134,8 @@ class Control:
         return {"thread": found.id, "said": raised_to(named(conversation), before, conversation.budget)}
 
     async def _sent_again(self, letter: str) -> dict[str, Any]:
-        """Sends a dead letter again. Raises RoutingError where it cannot be."""
-        handle = await dead.retried(self._pump.kernel, self._durable, self._ingress, letter)
+        """Sends a dead letter again. Raises RoutingError or ConfigurationError where it cannot be, or was before."""
+        handle = await dead.retried(self._pump.kernel, self._durable, self._ingress, letter, anew=True)
         return {"thread": handle.id, "said": dead.said_of(letter, handle.id)}
 
     def _done(self, order: Order, thread: Thread) -> str:
@@ -214,15 +213,11 @@ class Control:
             if found is not None and found.owner is not None:
                 raise ConfigurationError([sub_thread(text, root_of(found).id)])
             return text
-        begun = [id_ for id_ in known if text and id_.startswith(text)]
-        if len(begun) == 1:
-            return begun[0]
-        if begun:
-            raise ConfigurationError(
-                [
-                    f"'{text:.80}' is the beginning of {len(begun)} threads: {', '.join(begun[:_SHOWN])}; write more of it"
-                ]
-            )
+        names = begun(text, known)
+        if len(names) == 1:
+            return names[0]
+        if names:
+            raise ConfigurationError([ambiguous(text, names, "threads")])
         raise ConfigurationError([f"there is no thread '{text:.80}' that has not ended"])
 
 

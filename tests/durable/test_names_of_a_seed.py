@@ -1,0 +1,84 @@
+"""Names that are drawn from a seed come again in the next process: a thread is never taken for one that the journal has already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from organism import NotRunningError
+from organism.works.durable import Durable
+from tests.durable.turns_world import COUNTER, Heard, Say, Talking, turn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PERSON: dict[str, Any] = {"human": {"accepts": Say, "replies": Heard}, "description": "Is asked."}
+
+
+def world(journal: str, folder: Path, **document: Any) -> Talking:
+    return Talking(
+        name="test", folder=folder, journal=journal, handlers={**COUNTER, "boss": PERSON}, seed=7, **document
+    )
+
+
+async def names_of_a_process(organism: Talking) -> list[str]:
+    """Threads of each kind: that end, that are left unfinished, of a conversation, several at once, and without handlers."""
+    async with organism:
+        ended = await organism.send("counter", Say())
+        await ended.result()
+        left = await organism.send("boss", Say(f"asked after {ended.id}"))
+        assert (await left.result()).outcome == "paused"
+        said = await turn(organism, "counter")
+        several = await organism.send_all([("counter", Say()), ("counter", Say())])
+        for each in several:
+            await each.result()
+        async with organism.thread() as bare:
+            pass
+        return [ended.id, left.id, said.thread, *(each.id for each in several), bare.id]
+
+
+@pytest.mark.parametrize("journal", ["sqlite:organism.db", "jsonl:organism"])
+async def test_a_process_of_the_same_seed_names_its_threads_otherwise(journal: str, tmp_path: Path) -> None:
+    first = await names_of_a_process(world(journal, tmp_path))
+    again = await names_of_a_process(world(journal, tmp_path))
+    assert len({*first, *again}) == len(first) + len(again)
+    async with world(journal, tmp_path) as organism:
+        await organism.resume()
+        asked = sorted(each.payload.text for each in organism.inbox())
+    assert asked == sorted(f"asked after {names[0]}" for names in (first, again))
+
+
+async def test_the_same_journal_gives_the_same_names(tmp_path: Path) -> None:
+    names: list[list[str]] = []
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        processes = [await names_of_a_process(world("sqlite:o.db", tmp_path / folder)) for _ in range(2)]
+        names.append([name for each in processes for name in each])
+    assert names[0] == names[1]
+
+
+async def test_a_thread_that_lives_under_a_name_of_the_seed_keeps_it(tmp_path: Path) -> None:
+    async with world("memory:", tmp_path) as organism:
+        first = (await organism.send("counter", Say())).id
+    async with world("memory:", tmp_path) as organism:
+        asked = await organism.send("boss", Say(), id=first)
+        other = await organism.send("counter", Say())
+        assert asked.id == first != other.id
+        assert (await other.result()).outcome == "completed"
+
+
+async def test_nothing_is_begun_where_it_closes_while_a_name_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Durable.chain_of
+
+    async def slowly(durable: Durable, thread: str) -> str | None:
+        found = await looked(durable, thread)
+        await organism.close()
+        return found
+
+    monkeypatch.setattr(Durable, "chain_of", slowly)
+    async with world("sqlite:o.db", tmp_path) as organism:
+        with pytest.raises(NotRunningError):
+            await organism.send("counter", Say())
