@@ -103,6 +103,8 @@ class _JumpingLoop(asyncio.SelectorEventLoop):
 
 @pytest.fixture(params=["trio", "asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
+    if request.node.get_closest_marker("real_clocks") is not None:
+        return request.param, {}
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0.0)}
     return "asyncio", {"loop_factory": _JumpingLoop}

@@ -11,6 +11,7 @@ from organism import config
 from organism.cli.amounts import amounts_text, limits_text
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.codes import WRONG
+from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.models.checks import BackendChecks
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from organism.cli.streams import Streams
     from organism.config.backends import Checks
-    from organism.settings import BackendSettings, HandlerSettings, ModelSettings, Settings
+    from organism.settings import BackendSettings, HandlerSettings, ModelSettings, Notices, Settings
 
 
 def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False, streams: Given) -> int:  # noqa: A002, ARG001 - names of options; main reads --debug
@@ -72,7 +73,7 @@ def _summary(file: Path, settings: Settings) -> Iterator[str]:
     handlers, models = settings.handlers, settings.models
     yield f"{one_line(str(file))}: no mistakes"
     yield (
-        f"organism '{settings.name}': {_count(len(handlers), 'handler')}, {_count(len(models), 'model')}, "
+        f"organism '{settings.name}': {counted(len(handlers), 'handler')}, {counted(len(models), 'model')}, "
         f"runtime {settings.runtime}, journal {settings.journal}"
     )
     yield f"budget of a thread: {_limits(settings.budget.limits)}"
@@ -98,6 +99,7 @@ def _handler(handler: HandlerSettings) -> str:
         about = [f"agent, takes {takes}, replies {replies}, model {handler.agent.model}"]
         if handler.agent.tools:
             about.append(f"tools {', '.join(called_as(tool.handler.name) for tool in handler.agent.tools)}")
+        about += _told(handler.agent.notices)
     if handler.human is not None:
         about = [f"a person, takes {takes}, replies {' | '.join(cls.__name__ for cls in handler.human.replies)}"]
     if handler.peers:
@@ -107,6 +109,14 @@ def _handler(handler: HandlerSettings) -> str:
     if handler.on_failure != OnFailure():
         about.append(f"when it fails {_on_failure(handler.on_failure)}")
     return "; ".join(about)
+
+
+def _told(notices: Notices) -> Iterator[str]:
+    """What an agent is told of its budget, where that is not all."""
+    if not notices.deliver:
+        yield "told nothing of budgets"
+    elif notices.figures != "true":
+        yield "told of budgets without figures" if notices.figures == "none" else "told of budgets with placebo figures"
 
 
 def _on_failure(policy: OnFailure) -> str:
@@ -157,7 +167,3 @@ def _limits(limits: Limits) -> str:
 _WINDOWS: Final = {
     "run": "in a run", "hour": "in an hour", "day": "in a day", "month": "in a month", "total": "in all",
 }  # fmt: skip
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

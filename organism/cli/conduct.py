@@ -44,8 +44,9 @@ LAST: Final = 20.0
 @frozen(kw_only=True)
 class Orders:
     """What a run is to do: go on with what earlier runs left (``resume``), send the messages, with labels of their threads, and
-    cancel all of it after so many seconds. ``grace``: seconds that what runs has to end when a signal comes. ``again`` is the command that goes on with what is left, ``inbox`` the one that lists
-    questions, ``only`` the one thread in the journal that is gone on with.
+    cancel all of it after so many seconds. ``grace``: seconds that what runs has to end when a signal comes. ``again`` is the command that goes on
+    with what is left, ``inbox`` the one that lists questions, ``answer`` the one that answers one, ``only`` the one thread in the journal
+    that is gone on with.
     """
 
     messages: tuple[StartMessage, ...]
@@ -53,6 +54,7 @@ class Orders:
     accounts: Mapping[str, str]
     again: str
     inbox: str
+    answer: str
     resume: bool = False
     only: str | None = None
     timeout: float | None = None
@@ -71,11 +73,6 @@ async def conduct(
     if interrupts.number is not None:
         return exit_code(interrupts.number)  # nothing has begun
     run = _Run(organism, orders, streams)
-
-    def close_display() -> None:
-        if display is not None:
-            display.close()
-
     try:
         async with organism, anyio.create_task_group() as beside:
             beside.start_soon(run.stop_on_signal, interrupts)
@@ -87,9 +84,9 @@ async def conduct(
                 beside.start_soon(run.ask_people)
             await run.all_threads()
             beside.cancel_scope.cancel()
-            close_display()
+            streams.clear()
     except BaseException as error:
-        close_display()
+        streams.clear()
         if not _by_a_handler(error):
             run.say_what_is_left()
             raise
@@ -180,17 +177,18 @@ class _Run:
         left = len(self._organism.unfinished)
         if self._orders.only is not None:
             # Sending under the id of a thread that the journal holds sends nothing: it takes that one up.
-            handle = await self._organism.send("", None, id=self._orders.only)
+            try:
+                handle = await self._organism.send("", None, id=self._orders.only)
+            except JournalError as error:
+                self._streams.note(f"error: {self._orders.only} cannot be taken up: {one_line(str(error))}")
+                self._codes.add(DAMAGED)
+                return
             self._follow(handle)
             handle.resume()
             return
         if not self._orders.resume:
             if left:
-                them = "it" if left == 1 else "them"
-                self._streams.note(
-                    f"{counted(left, 'thread')} of earlier runs {'is' if left == 1 else 'are'} unfinished; "
-                    f"go on with {them}: {self._orders.again}"
-                )
+                self._say_left(left, " of earlier runs", "unfinished")
             return
         if not left and not self._orders.messages:
             self._streams.note("there is nothing to go on with: every thread in the journal has ended")
@@ -328,15 +326,15 @@ class _Run:
         for question in self._asked:
             self._streams.note(waits(question))
         if self._asked:
-            inbox = self._orders.inbox
-            answer = inbox.replace("inbox", "answer ID --send X", 1)
-            how = f"'{inbox}' shows what is asked, '{answer}' answers it"
+            how = f"'{self._orders.inbox}' shows what is asked, '{self._orders.answer}' answers it"
             self._streams.note(how if self._lasts else "nobody can answer any more: 'journal: memory:' keeps nothing")
         if left and self._lasts:
             paused = all(result.outcome == "paused" for result in self._results[-left:]) and len(self._results) >= left
-            how = "paused" if paused else "left in the journal"
-            is_, them = ("is", "it") if left == 1 else ("are", "them")
-            self._streams.note(f"{counted(left, 'thread')} {is_} {how}; go on with {them}: {self._orders.again}")
+            self._say_left(left, "", "paused" if paused else "left in the journal")
+
+    def _say_left(self, count: int, whose: str, how: str) -> None:
+        is_, them = ("is", "it") if count == 1 else ("are", "them")
+        self._streams.note(f"{counted(count, 'thread')}{whose} {is_} {how}; go on with {them}: {self._orders.again}")
 
     def _say(self, result: ThreadResult) -> None:
         self._results.append(result)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from organism.cli.report import money
+from organism.cli.tables import counted
 from organism.errors import titled
 from organism.names import ACCOUNT
 from organism.record.facts import WarningRaised
@@ -55,7 +56,7 @@ def _line(warning: WarningRaised, levels: Sequence[str], handler: str) -> str:
     whose = titled(warning.scope, account)
     if warning.scope == "sub-thread" and warning.node != warning.thread:
         whose = f"{whose} {warning.node}"  # there may be several above it
-    about = f"about {calls} {'call' if calls == 1 else 'calls'}" if calls else "not one more call"
+    about = f"about {counted(calls, 'call')}" if calls else "not one more call"
     room = "" if calls is None else f" ({about} like the last)"
     return (
         f"budget warning: {who}: {warning.unit} {_listed(levels)}, "

@@ -16,6 +16,7 @@ from organism.cli.reading import facts_of, payload_json
 from organism.cli.tables import instant, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
+from organism.names import ambiguous, begun
 from organism.record import facts
 from organism.works.control import Order
 from organism.works.dead import dead_message
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _HEAD: Final = ("message", "died (UTC)", "of", "by", "what", "attempts", "why")
 _WIDEST: Final = 60
-_SHOWN: Final = 5
 
 
 def dead(
@@ -82,15 +82,13 @@ def _read(journal: Journal) -> tuple[list[DeadMessage], Damage]:
 
 def _named(text: str, letters: Sequence[DeadMessage]) -> DeadMessage:
     """The one of this id, or the only one whose id begins so. Raises ConfigurationError."""
-    found = [each for each in letters if each.id == text]
-    found = found or [each for each in letters if text and each.id.startswith(text)]
+    known = {each.id: each for each in letters}
+    found = begun(text, known)
     if len(found) == 1:
-        return found[0]
-    shown = one_line(text)
-    if not found:
-        raise ConfigurationError([f"there is no dead letter '{shown}'; 'organism dead' lists those there are"])
-    some = ", ".join(one_line(each.id) for each in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-    raise ConfigurationError([f"'{shown}' is the beginning of {len(found)} dead letters: {some}; write more of it"])
+        return known[found[0]]
+    if found:
+        raise ConfigurationError([ambiguous(text, found, "dead letters")])
+    raise ConfigurationError([f"there is no dead letter '{one_line(text)}'; 'organism dead' lists those there are"])
 
 
 def _row(letter: DeadMessage) -> tuple[str, ...]:

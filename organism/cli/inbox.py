@@ -10,9 +10,8 @@ from cyclopts import Parameter
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.orders import carried_out
-from organism.cli.phrases import parts, short
+from organism.cli.phrases import question_lines, short
 from organism.cli.questions import inbox_of
-from organism.cli.report import field_lines
 from organism.cli.sending import text_of
 from organism.cli.tables import instant, table
 from organism.cli.text import cut, one_line
@@ -62,10 +61,7 @@ def inbox(
 
 
 def _whole(asked: Question, width: int) -> Iterator[str]:
-    name, fields = parts(asked.payload)
-    yield f"{asked.sender or 'outside'} asks {asked.handler} [question {one_line(asked.id)}]"
-    yield name
-    yield from field_lines(fields, 2, width)
+    yield from question_lines(asked, width)
     yield f"answers with: {' or '.join(map(one_line, asked.answers))}"
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from organism.cli.report import money
 from organism.cli.streams import WIDEST
+from organism.cli.tables import counted
 from organism.cli.text import harmless, wrapped
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class LiveBoard:
         running = sum(line.above is None for line in lines)
         counts = [f"{running} running", *(f"{count} {outcome}" for outcome, count in self._board.ended.items())]
         calls = sum(len(line.calls) for line in lines)
-        out = f", {calls} model {'call' if calls == 1 else 'calls'} out" if calls else ""
+        out = f", {counted(calls, 'model call')} out" if calls else ""
         return Text(f"threads: {', '.join(counts)}{out}", style="bold")
 
     def _row(self, line: Line) -> tuple[Text, ...]:

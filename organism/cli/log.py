@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,6 +12,7 @@ from cyclopts import Parameter
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, OfThread, opened
 from organism.cli.reading import meant
+from organism.cli.tables import instant
 from organism.cli.text import cut, one_line
 
 if TYPE_CHECKING:
@@ -85,13 +85,14 @@ def _opened_below(document: Mapping[str, Any], wanted: set[str]) -> Iterator[str
 
 def line_of(document: Mapping[str, Any]) -> str:
     """An entry in a line: its number, when it was, the thread, the fact, what it holds and the steps it consists of."""
+    when = instant(document["at"], "milliseconds")
     if "lost" in document:
         about = f"{document['lost']} facts are missing here"
-        return f"{document['n']:>6}  {_clock(document['at'])}  {about}"
+        return f"{document['n']:>6}  {when}  {about}"
     held = _held(document, _HIDDEN)
     steps = [_step(step, document["thread"]) for step in document.get("steps", ())]
     thread = one_line(str(document["thread"]))
-    text = f"{document['n']:>6}  {_clock(document['at'])}  {thread}  {document['fact']}"
+    text = f"{document['n']:>6}  {when}  {thread}  {document['fact']}"
     return "; ".join([f"{text} {held}".rstrip(), *steps])
 
 
@@ -118,10 +119,3 @@ def _without_xml(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_xml(each) for key, each in inner.items() if key != "$xml"}
     return [_without_xml(each) for each in inner] if isinstance(value, list) else value
-
-
-def _clock(at: float) -> str:
-    try:
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    except (ValueError, OverflowError, OSError):
-        return f"{at:g}"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from organism.cli.report import field_lines
+from organism.cli.phrases import question_lines
 from organism.cli.sending import text_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import ConfigurationError, NoQuestionError, NotRunningError, OrganismError
-from organism.payloads import encode_fields, takes_lines, takes_text
+from organism.payloads import takes_lines, takes_text
 from organism.threads.routing import answers_to
 from organism.works import inbox
 
@@ -68,7 +68,7 @@ class People:
         """Asks until there is an answer, or the question is left, or waits no more."""
         display = self._streams.display
         with display.aside() if display is not None else nullcontext():
-            self._streams.note(shown(question, self._organism, width=self._streams.width))
+            self._streams.note("\n".join(_shown(question, self._organism, self._streams.width)))
             while (line := await self._typed(question)) is not None:
                 if line and await self._taken(question, line):
                     break
@@ -136,16 +136,9 @@ def asked_now(organism: Organism) -> tuple[Question, ...]:
         return ()
 
 
-def shown(question: Question, organism: Organism, *, width: int) -> str:
-    """A question as a person reads it: who asks whom, what, and what an answer looks like."""
-    return "\n".join(_lines(question, organism, width))
-
-
-def _lines(question: Question, organism: Organism, width: int) -> Iterator[str]:
-    who = f"{question.sender} asks {question.handler}" if question.sender else f"{question.handler} is asked"
-    yield f"{who} [question {one_line(question.id)}]"
-    yield f"{type(question.payload).__name__}"
-    yield from field_lines(encode_fields(question.payload), 2, width)
+def _shown(question: Question, organism: Organism, width: int) -> Iterator[str]:
+    """A question, and what an answer to it looks like."""
+    yield from question_lines(question, width)
     human = organism.settings.handlers[question.handler].human
     if human is not None:
         answers = answers_to(question.payload, human.replies)
@@ -159,4 +152,4 @@ def waits(question: Question) -> str:
     return f"{question.handler} is asked by {question.sender or 'the outside'} [question {one_line(question.id)}]"
 
 
-__all__ = ["People", "asked_now", "shown", "waits"]
+__all__ = ["People", "asked_now", "waits"]

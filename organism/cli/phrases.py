@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.cli.report import money
+from organism.cli.report import field_lines, money
 from organism.cli.text import cut, harmless, one_line
 from organism.journal.values import PlainPayload
 from organism.payloads import encode_fields, encode_xml
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from organism.journal.prompts import Prompt
     from organism.record.facts import CallHeld, Granted
     from organism.record.images import CutShort, Missed
+    from organism.results import Question
     from organism.usage import Estimate
 
 SHORT: Final = 160
@@ -40,6 +41,15 @@ def parts(payload: Any) -> tuple[str, Mapping[str, Any]]:
         order = sorted(payload.fields, key=lambda name: _position(name, payload.xml))
         return one_line(payload.name), {name: payload.fields[name] for name in order}
     return type(payload).__name__, encode_fields(payload)
+
+
+def question_lines(asked: Question, width: int) -> Iterator[str]:
+    """A question as a person reads it: who asks whom, and what."""
+    who = f"{asked.sender} asks {asked.handler}" if asked.sender else f"{asked.handler} is asked"
+    yield f"{who} [question {one_line(asked.id)}]"
+    name, fields = parts(asked.payload)
+    yield name
+    yield from field_lines(fields, 2, width)
 
 
 def _position(name: str, xml: str) -> int:
@@ -179,6 +189,7 @@ __all__ = [
     "parts",
     "plain_amount",
     "prompt_lines",
+    "question_lines",
     "said",
     "short",
     "xml_of",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field, frozen
 
@@ -10,7 +10,7 @@ from organism.cli.damage import Damage
 from organism.cli.reading import facts_of, payload_json
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, ambiguous, begun
 from organism.record import facts
 from organism.results import Question
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from organism.journal import Chain, Journal
     from organism.record.facts import Fact, Step
     from organism.record.images import Ref
-
-_SHOWN: Final = 5
 
 
 @frozen
@@ -56,16 +54,13 @@ class Inbox:
 
     def named(self, text: str) -> Waiting:
         """The question of this id, or the only one whose id begins so. Raises ConfigurationError where there is none."""
-        found = [each for each in self.waiting if each.question.id == text]
-        found = found or [each for each in self.waiting if text and each.question.id.startswith(text)]
+        known = {each.question.id: each for each in self.waiting}
+        found = begun(text, known)
         if len(found) == 1:
-            return found[0]
-        shown = one_line(text)
+            return known[found[0]]
         if found:
-            some = ", ".join(one_line(each.question.id) for each in found[:_SHOWN])
-            raise ConfigurationError(
-                [f"'{shown}' is the beginning of {len(found)} questions: {some}; write more of it"]
-            )
+            raise ConfigurationError([ambiguous(text, found, "questions")])
+        shown = one_line(text)
         if text in self.over:
             raise ConfigurationError([f"question '{shown}' was answered already, or is not waited for any more"])
         raise ConfigurationError([f"there is no question '{shown}'; 'organism inbox' lists those that wait"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from attrs import define, evolve, field, frozen
 
+from organism.budget.claims import MESSAGES
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import content_of
@@ -15,7 +16,7 @@ from organism.journal.codec import decode
 from organism.journal.contract import Chain
 from organism.journal.standing import opens_nothing
 from organism.journal.values import PlainPayload
-from organism.names import CONVERSATION, successor_of, suggestion
+from organism.names import CONVERSATION, ambiguous, begun, successor_of, suggestion
 from organism.payloads import encode_json, encode_xml
 from organism.record import facts
 from organism.results import ThreadResult, result_of
@@ -23,12 +24,10 @@ from organism.threads.outcomes import Warned
 from organism.usage import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from organism.journal import Journal
     from organism.record.facts import Fact, Step
-
-_SHOWN: Final = 5
 
 
 @frozen(kw_only=True)
@@ -195,10 +194,8 @@ class _SoFar:
         found.last = max(found.last, fact.at)
         match fact:
             case facts.CallSettled(charge=charge):
-                _add(found.spent, charge.amounts)
-                more = (charge.cache_read_tokens, charge.cache_write_tokens, charge.reasoning_tokens)
-                found.spent.details = [have + one for have, one in zip(found.spent.details, more, strict=True)]
-                found.spent.estimated |= charge.estimated
+                details = (charge.cache_read_tokens, charge.cache_write_tokens, charge.reasoning_tokens)
+                found.spent.add(charge.amounts, details, estimated=charge.estimated)
             case facts.Paused() if fact.thread == found.opened.thread:
                 found.go_on(fact.at)
                 found.paused = True
@@ -222,7 +219,7 @@ class _SoFar:
             case facts.ThreadOpened(owner=(above, _)) if above in self._root_of:
                 self._root_of[step.thread] = self._root_of[above]
             case facts.Posted(charged=True) if step.thread in self._root_of:
-                _add(self._root_of[step.thread].spent, (0, 0, 0, 0, 0, 1))
+                self._root_of[step.thread].spent.amounts[MESSAGES] += 1
             case facts.Left() if step.thread in self._roots:
                 self._roots[step.thread].replies.append((step.sender, step.payload))
             case facts.WarningRaised() if step.thread in self._root_of:
@@ -264,10 +261,6 @@ class _SoFar:
         )
 
 
-def _add(tally: Tally, amounts: Sequence[int]) -> None:
-    tally.amounts = [have + more for have, more in zip(tally.amounts, amounts, strict=True)]
-
-
 def _warned(step: facts.WarningRaised) -> Warned:
     return Warned(
         seq=step.seq, unit=step.unit, level=step.level, threshold=step.threshold, used=step.used, limit=step.limit, held=step.held,
@@ -295,20 +288,16 @@ def meant(journal: Journal, text: str) -> Meant:
     inside = journal.root_of(text)
     if inside is not None and inside in chains:
         return Meant(chains[inside], text)
-    begun = [root for root in chains if text and root.removeprefix(CONVERSATION).startswith(text)]
-    if len(begun) == 1:
-        return Meant(chains[begun[0]], begun[0])
-    turns = (
-        {} if begun or not text else {turn: chain for turn, chain in _turns(journal, chains) if turn.startswith(text)}
-    )
-    if len(turns) == 1:
-        ((turn, chain),) = turns.items()
-        return Meant(chain, turn)
-    begun = begun or list(turns)
+    roots = [root for root in chains if text and root.removeprefix(CONVERSATION).startswith(text)]
+    if len(roots) == 1:
+        return Meant(chains[roots[0]], roots[0])
+    turns = {} if roots else dict(_turns(journal, chains))
+    names = roots or begun(text, turns)
+    if len(names) == 1:
+        return Meant(turns[names[0]], names[0])
+    if names:
+        raise ConfigurationError([ambiguous(text, names, "threads")])
     shown = one_line(text)
-    if begun:
-        some = ", ".join(map(one_line, begun[:_SHOWN])) + (", ..." if len(begun) > _SHOWN else "")
-        raise ConfigurationError([f"'{shown}' is the beginning of {len(begun)} threads: {some}; write more of it"])
     if not chains:
         raise ConfigurationError([f"there is no thread '{shown}': the journal holds none yet"])
     hint = suggestion(text, chains)

@@ -6,7 +6,8 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from organism.cli.text import cut, harmless, one_line, padded, width_of, wrapped
+from organism.cli.tables import table
+from organism.cli.text import cut, harmless, one_line, width_of, wrapped
 from organism.payloads import encode_fields
 from organism.usage import Usage
 
@@ -109,16 +110,8 @@ def usage_table(results: Sequence[ThreadResult]) -> str:
     rows = [_HEAD, *(row for result in results for row in _rows(result, 0))]
     if len(results) > 1:
         rows.append(_row(f"all {len(results)} threads", _tally(results), _sum([result.usage for result in results])))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    lines = [
-        "  ".join(
-            padded(cell, width, right=column > 1) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    rule = "-" * len(lines[0])
     estimated = [ESTIMATE] if any("~" in row[3] for row in rows) else []
-    return "\n".join([lines[0], rule, *lines[1:], *estimated])
+    return "\n".join([*table(rows, right=range(2, len(_HEAD))), *estimated])
 
 
 def _rows(result: ThreadResult, depth: int) -> Iterator[tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
@@ -26,7 +26,7 @@ from organism.errors import ConfigurationError
 from organism.settings import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
     from organism.cli.streams import Streams
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from organism.settings import Settings, StartMessage
 
 
+ANSWERED: Final = ("ID", "--send", "X")
+"""What is typed behind ``answer``."""
 Accounts = Annotated[
     tuple[str, ...],
     Parameter(
@@ -83,9 +85,16 @@ class Options:
             return checked(file, self.pairs, streams)
         return checked(file, {**self.pairs, "journal": self.journal}, streams, written=by_journal)
 
+    def typed(self, command: str, file: Path, *words: str) -> str:
+        """A command that runs the same file on the same journal, as somebody would type it."""
+        return _typed([command, *([] if file == DEFAULT_FILE else [str(file)]), *words, *self._journal])
+
+    def typed_to_read(self, command: str, file: Path, *words: str) -> str:
+        """The same of a command that takes its file by an option, as those do that read a journal."""
+        return _typed([command, *words, *([] if file == DEFAULT_FILE else ["--file", str(file)]), *self._journal])
+
     @property
-    def journal_words(self) -> tuple[str, ...]:
-        """What names that journal in another command."""
+    def _journal(self) -> tuple[str, ...]:
         return ("--journal", self.named) if self.named else ()
 
 
@@ -117,10 +126,9 @@ class RunOptions(Options):
             messages=messages,
             labels=labels,
             accounts=accounts,
-            again=typed("resume", file, *self.journal_words),
-            inbox=typed(
-                "inbox", DEFAULT_FILE, *([] if file == DEFAULT_FILE else ["--file", str(file)]), *self.journal_words
-            ),
+            again=self.typed("resume", file),
+            inbox=self.typed_to_read("inbox", file),
+            answer=self.typed_to_read("answer", file, *ANSWERED),
             resume=resume,
             only=only,
             timeout=self.timeout,
@@ -139,7 +147,7 @@ def accounts_of(given: tuple[str, ...], settings: Settings) -> dict[str, str]:
     """The accounts that ``--account`` names. Raises ConfigurationError for those that the file does not have, and for two of a kind:
     which of them pays is not to be guessed.
     """
-    accounts = pairs("--account", given)
+    accounts = pairs("--account", given, form="KIND=NAME, as in tenant=acme")
     kinds = [text.partition("=")[0] for text in given]
     twice = [kind for kind in accounts if kinds.count(kind) > 1]
     if twice:
@@ -158,30 +166,20 @@ def by_journal(key: str) -> str:
     return "--journal" if key == "journal" else f"--set {key}"
 
 
-def typed(command: str, file: Path, *words: str) -> str:
-    """A command for an organism's file, as somebody would type it."""
-    return one_line(shlex.join(["organism", command, *([] if file == DEFAULT_FILE else [str(file)]), *words]))
+def _typed(words: Sequence[str]) -> str:
+    return one_line(shlex.join(["organism", *words]))
 
 
 def _watched(organism: Organism, orders: Orders, streams: Streams) -> int:
     """Runs it, with its progress and its warnings on standard error unless it is to be quiet."""
     with ExitStack() as stack:
-        # What handlers print is no result.
-        stack.enter_context(redirect_stdout(streams.err))
+        board = stack.enter_context(telling(organism, streams, quiet=orders.quiet, drafts=not orders.json))
         display = None
-        if not orders.quiet:
-            board = Board()
-            for note in organism.settings.notes:
-                streams.note(f"note: {note}")
-            stack.callback(organism.subscribe(teller(board, streams)))
-            if streams.err.isatty():
-                if not orders.json:
-                    stack.callback(organism.overhear(board.hear))
-                display = stack.enter_context(LiveBoard(board, streams.err, now=time.time))
-                streams.display = display
-                stack.callback(setattr, streams, "display", None)
-        last_words = _nothing if display is None else display.close
-        interrupts = stack.enter_context(Interrupts(last_words, at_most=orders.grace + LAST))
+        if board is not None:
+            display = stack.enter_context(LiveBoard(board, streams.err, now=time.time))
+            streams.display = display
+            stack.callback(setattr, streams, "display", None)
+        interrupts = stack.enter_context(Interrupts(streams.clear, at_most=orders.grace + LAST))
         code = anyio.run(conduct, organism, orders, streams, display, interrupts, backend=organism.settings.runtime)
     if streams.failed and organism.settings.journal != "memory:":
         streams.note(
@@ -190,23 +188,36 @@ def _watched(organism: Organism, orders: Orders, streams: Streams) -> int:
     return code
 
 
-def _nothing() -> None:
-    """What is to be put in order where nothing is drawn."""
+@contextmanager
+def telling(organism: Organism, streams: Streams, *, quiet: bool, drafts: bool) -> Generator[Board | None]:
+    """While the block is open, tells on standard error what was assumed and what is warned of, unless it is to be ``quiet``, and what
+    handlers print in any case. Gives the board, where there is a terminal to draw it on; with ``drafts`` it has what agents are writing.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(streams.err))  # what handlers print is no result
+        if quiet:
+            yield None
+            return
+        for note in organism.settings.notes:
+            streams.note(f"note: {note}")
+        board = Board()
 
+        def tell(fact: Fact) -> None:
+            board.apply(fact)
+            # The board has not seen those threads begin that an earlier process left.
+            caller = getattr(fact, "handler", "")
+            for line in warning_lines(fact.steps, lambda thread: board.handler_of(thread) or caller):
+                streams.note(line)
 
-def teller(board: Board, streams: Streams) -> Callable[[Fact], None]:
-    """Keeps a board by the facts it is told, and says warnings as they come."""
-
-    def tell(fact: Fact) -> None:
-        board.apply(fact)
-        for line in warning_lines(fact.steps, board.handler_of):
-            streams.note(line)
-
-    return tell
+        stack.callback(organism.subscribe(tell))
+        drawn = streams.err.isatty()
+        if drawn and drafts:
+            stack.callback(organism.overhear(board.hear))
+        yield board if drawn else None
 
 
 OfRun = Annotated[RunOptions, Parameter(name="*")]
 """The options of a run among those of a command."""
 PLAIN: Final = RunOptions()
 
-__all__ = ["PLAIN", "OfRun", "Options", "RunOptions", "teller", "typed"]
+__all__ = ["ANSWERED", "PLAIN", "OfRun", "Options", "RunOptions", "telling"]

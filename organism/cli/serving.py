@@ -16,8 +16,6 @@ from organism.server.http import listening
 from organism.server.simulated import SimulatedProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from organism.cli.streams import Streams
     from organism.server.http import Server
 
@@ -27,8 +25,8 @@ _SECONDS_TO_END: Final = 2.0
 """What is being answered when Ctrl-C is typed may take so long."""
 
 
-def serve(model: Mapping[str, Any], host: str, port: int, streams: Streams) -> int:
-    """Serves a simulated model, made with these arguments, until Ctrl-C; gives the exit code.
+def serve(host: str, port: int, streams: Streams, **model: Any) -> int:
+    """Serves a simulated provider, made with the arguments that ``model`` has, until Ctrl-C; gives the exit code.
 
     Raises ConfigurationError, in one line, where it cannot listen there.
     """

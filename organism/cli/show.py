@@ -9,10 +9,11 @@ from cyclopts import Parameter
 from organism.cli.amounts import limits_text
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, OfThread, is_owned, opened
+from organism.cli.pages import How
 from organism.cli.phrases import forecast_text
 from organism.cli.reading import facts_of, meant, successor_in, threads_of
 from organism.cli.report import partial_text, problem_line, usage_table
-from organism.cli.story import How, Story
+from organism.cli.story import Story
 from organism.cli.tables import instant
 from organism.cli.text import one_line, wrapped
 from organism.journal.prompts import requests
@@ -23,8 +24,8 @@ from organism.results import result_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from organism.cli.pages import Line
     from organism.cli.reading import Meant, ThreadRow
-    from organism.cli.story import Line
     from organism.journal import Journal
     from organism.record.facts import Fact
     from organism.results import ThreadResult

@@ -13,8 +13,6 @@ from organism.errors import ConfigurationError
 from organism.models.simulated import Options, check_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from organism.cli.streams import Streams
 
 PORT: Final = 8765
@@ -69,26 +67,18 @@ def simulate(
         raise ConfigurationError(mistakes)
     with logging_to(streams, verbose=False, debug=debug):
         return _served(
-            {
-                "models": model,
-                "options": options,
-                "key": key,
-                "requests_per_minute": requests_per_minute,
-                "tokens_per_minute": tokens_per_minute,
-            },
-            host,
-            port,
-            streams,
-        )
+            host, port, streams, models=model, options=options, key=key,
+            requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
+        )  # fmt: skip
 
 
-def _served(model: Mapping[str, Any], host: str, port: int, streams: Streams) -> int:
+def _served(host: str, port: int, streams: Streams, **model: Any) -> int:
     try:
         from organism.cli.serving import serve
     except ModuleNotFoundError as error:
         line = f"organism simulate: needs '{error.name}', which is not installed; pip install organism[simulate]"
         raise ConfigurationError([line]) from error
-    return serve(model, host, port, streams)
+    return serve(host, port, streams, **model)
 
 
 def _options(seed: int | None, given: tuple[str, ...]) -> Options:

@@ -8,28 +8,23 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, evolve, frozen
-
 from organism.cli.amounts import limits_text
+from organism.cli.attempts import Attempts
 from organism.cli.crossings import figure_text, warning_lines
+from organism.cli.pages import Page
 from organism.cli.phrases import (
-    charge_text,
     cut_text,
     failure_text,
     forecast_text,
     grant_text,
     held_text,
-    message_text,
-    missed_text,
     parts,
-    prompt_lines,
-    said,
     short,
     xml_of,
 )
 from organism.cli.report import field_lines
 from organism.cli.tables import counted
-from organism.cli.text import one_line, wrapped
+from organism.cli.text import one_line
 from organism.cli.waits import Waits
 from organism.errors import titled
 from organism.names import CONVERSATION
@@ -39,6 +34,7 @@ from organism.threads.outcomes import Failure
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from organism.cli.pages import How, Line
     from organism.journal.prompts import Prompt
     from organism.record.facts import Fact, Posted, Step
     from organism.record.images import Ref
@@ -50,40 +46,6 @@ _HISTORY: Final = re.compile(r"message \d+")
 """The names under which an agent keeps what was said."""
 
 
-@frozen(kw_only=True)
-class Line:
-    """Something that happened. ``depth`` is how deep it stands, ``more`` are lines below it, told whole."""
-
-    at: float
-    depth: int
-    text: str
-    more: tuple[str, ...] = ()
-
-
-@frozen(kw_only=True)
-class How:
-    """How it is told. ``full``: payloads field by field; ``xml``: their XML; ``prompts``: all that a model was asked."""
-
-    full: bool = False
-    xml: bool = False
-    prompts: bool = False
-    width: int = 80
-
-
-@define(eq=False)
-class _Call:
-    """A model call that is out, or whose answer is yet to be told. ``line`` is the number of the line that says what it ``cost``,
-    and ``why`` it failed; ``lost`` that it was out when its process ended.
-    """
-
-    held: facts.CallHeld
-    line: int | None = None
-    cost: str = ""
-    why: str = ""
-    settled: bool = False
-    lost: bool = False
-
-
 class Story:
     """Folds facts into ``lines``. ``root`` is the thread that is told of, ``prompts`` are what models were asked, by the number
     of the hold. ``only`` are the threads whose lines are wanted, where these are not all.
@@ -92,30 +54,32 @@ class Story:
     def __init__(
         self, root: str, prompts: Mapping[int, Prompt], how: How, *, only: Collection[str] | None = None
     ) -> None:
-        self.lines: list[Line] = []
+        self._page = Page()
         self._root = root
-        self._prompts = prompts
         self._how = how
         self._only = only
-        self._muted = False
-        """What happens right now is not to be told."""
+        self._attempts = Attempts(self._page, prompts, how, self._handler)
         self._posted: dict[Ref, Posted] = {}
         self._depths: dict[Ref, int] = {}
         """How deep the deliveries of a frame stand."""
         self._owners: dict[str, Ref] = {}
         """The frames that opened sub-threads."""
+        self._opened_for: dict[str, str] = {}
+        """The handlers that threads were opened for."""
         self._paused: set[str] = set()
-        self._calls: dict[int, _Call] = {}
-        self._settled_at: dict[int, float] = {}
-        """When the last attempt of a call was over, by the hold of its first."""
         self._queued: dict[Ref, Posted] = {}
         self._waits = Waits()
         self._tries: dict[Ref, int] = {}
         """How many attempts at a message have failed."""
 
+    @property
+    def lines(self) -> list[Line]:
+        """What was told so far."""
+        return self._page.lines
+
     def tell(self, fact: Fact) -> None:
         """Takes in what has happened."""
-        self._muted = not self._wanted(fact.thread)
+        self._page.muted = not self._wanted(fact.thread)
         depth = self._depth_of((fact.thread, getattr(fact, "seq", 0)))
         if isinstance(fact, facts.Answered | facts.Failed | facts.Dropped):
             self._queued.pop((fact.thread, fact.seq), None)
@@ -123,15 +87,16 @@ class Story:
         # What was warned of came before the refusal; what a handler keeps matters less than what it says.
         last = isinstance(fact, facts.Answered | facts.CallRefused)
         if text and not last:
-            self._add(fact.at, depth, text)
-        self._of_calls(fact, depth)
+            self._page.add(fact.at, depth, text)
+        self._attempts.take(fact, depth)
         for step in fact.steps:
             self._step(step, fact, depth)
-        who = self._handler((fact.thread, getattr(fact, "seq", 0)))
+        message = (fact.thread, getattr(fact, "seq", 0))
+        who = self._handler(message) if message in self._posted else self._opened_for.get(fact.thread, "")
         for line in warning_lines(fact.steps, lambda _: who):
-            self._add(fact.at, depth, line.partition(" [thread ")[0])
+            self._page.add(fact.at, depth, line.partition(" [thread ")[0])
         if text and last:
-            self._add(fact.at, depth, text)
+            self._page.add(fact.at, depth, text)
         for ask in self._waits.vain(fact):
             self._hears(ask, f"no_reply: {self._handler(ask)} finished without a reply", fact.at, depth)
 
@@ -140,13 +105,9 @@ class Story:
         for ref, posted in self._queued.items():
             if self._wanted(ref[0]):
                 yield f"{posted.to} has {self._name(ref)}: {short(posted.payload)}"
-        for hold, call in self._calls.items():
-            if not call.settled and self._wanted(call.held.thread):
-                yield f"call {hold} to {one_line(call.held.backend)} is out: {held_text(call.held)} held"
-
-    def _add(self, at: float, depth: int, text: str, more: Iterable[str] = ()) -> None:
-        if not self._muted:
-            self.lines.append(Line(at=at, depth=depth, text=text, more=tuple(more)))
+        for held in self._attempts.out():
+            if self._wanted(held.thread):
+                yield f"call {held.hold} to {one_line(held.backend)} is out: {held_text(held)} held"
 
     def _wanted(self, thread: str) -> bool:
         return self._only is None or thread in self._only
@@ -281,91 +242,14 @@ class Story:
             return "outside"
         return posted.sender if posted.parent is None else self._handler(posted.parent)
 
-    # Calls
-
-    def _of_calls(self, fact: Fact, depth: int) -> None:
-        match fact:
-            case facts.Resumed(crashed=True):
-                for call in self._calls.values():
-                    call.lost = not call.settled
-            case facts.CallHeld():
-                self._calls[fact.hold] = _Call(fact)
-                self._asks_model(fact, depth)
-            case facts.CallSettled():
-                self._settles(fact, depth)
-            case facts.CallCompleted():
-                self._completes(fact, depth)
-            case _:
-                pass
-
-    def _asks_model(self, held: facts.CallHeld, depth: int) -> None:
-        prompt = self._prompts.get(held.hold)
-        who = self._handler((held.thread, held.seq)) if held.seq else "the thread"
-        again = f", attempt {held.attempt}{self._waited(held)}" if held.attempt > 1 else ""
-        grace = ", on grace" if held.grace else ""
-        text = f"{who} calls {one_line(held.alias)} ({one_line(held.backend)}), call {held.hold}{again}{grace}"
-        if prompt is None:
-            self._add(held.at, depth, text)
-            return
-        if self._how.prompts:
-            whole = [part for line in prompt_lines(prompt) for part in wrapped(line, self._how.width - 2 * depth)]
-            self._add(held.at, depth, f"{text}:", whole)
-            return
-        new = prompt.messages[prompt.new :]
-        last = f": {message_text(new[-1])}" if new and held.attempt == 1 else ""
-        self._add(held.at, depth, f"{text}: {counted(len(prompt.messages), 'message')}, {len(new)} new{last}")
-
-    def _waited(self, held: facts.CallHeld) -> str:
-        """How long after the attempt before it a further one was made."""
-        before = self._settled_at.get(held.call or 0)
-        return "" if before is None else f" after {max(0.0, held.at - before):.2f} s"
-
-    def _settles(self, fact: facts.CallSettled, depth: int) -> None:
-        """Says what a call cost, as one without an answer: the line is another one once that has come."""
-        cost = f"{charge_text(fact.charge)}, {max(0.0, fact.at - fact.held_at):.2f} s"
-        call = self._calls.get(fact.hold)
-        why = "" if fact.missed is None else f": {missed_text(fact.missed)}"
-        if call is not None:
-            call.line, call.cost, call.why, call.settled = len(self.lines), cost, why, True
-            self._settled_at[call.held.call or fact.hold] = fact.at
-        what = "was out when its process ended" if call is not None and call.lost else "gets no answer"
-        self._add(fact.at, depth, f"call {fact.hold} {what} [{cost}]{why}")
-
-    def _completes(self, fact: facts.CallCompleted, depth: int) -> None:
-        """Says in the line of what it cost what the model said."""
-        if self._muted:
-            return
-        told = [said(fact.text, whole=self._how.full)] if fact.text else []
-        if fact.kept is not None:
-            told += [f"uses {name} {said(given, whole=self._how.full)}" for _, name, given in fact.kept.tool_calls]
-        answer = f": {'; '.join(told)}" if told else ""
-        call = self._settled(fact)
-        if call is None or call.line is None or call.line >= len(self.lines):
-            self._add(fact.at, depth, f"the model answers{answer}")
-            return
-        does = f"breaks off [{call.cost}]{call.why}; it said" if call.why else f"answers [{call.cost}]"
-        text = f"call {call.held.hold} {does}{answer}"
-        self.lines[call.line] = evolve(self.lines[call.line], text=text)
-        del self._calls[call.held.hold]
-
-    def _settled(self, fact: facts.CallCompleted) -> _Call | None:
-        """The call that was answered: of its delivery, settled, and of its key where that was written down."""
-        mine = [
-            call
-            for call in self._calls.values()
-            if call.settled and (call.held.thread, call.held.seq) == (fact.thread, fact.seq)
-        ]
-        named = [
-            call for call in mine if call.held.hold in self._prompts and self._prompts[call.held.hold].key == fact.key
-        ]
-        return next(reversed(named or mine), None)
-
     # Steps
 
     def _step(self, step: Step, fact: Fact, depth: int) -> None:
         match step:
-            case facts.ThreadOpened(owner=owner) if owner is not None:
-                self._owners[step.thread] = owner
+            case facts.ThreadOpened(owner=owner, handler=handler):
+                self._opened_for[step.thread] = handler
+                if owner is not None:
+                    self._owners[step.thread] = owner
             case facts.Posted():
                 self._post(step, fact, depth)
             case facts.Resolved(ask=ask, answer=answer):
@@ -376,9 +260,9 @@ class Story:
                 self._say(fact.at, depth, f"{self._handler(frame)} replies too late, and is not heard", payload)
             case facts.Cut(ask=ask):
                 self._drop(step.dropped)
-                self._add(fact.at, depth, f"{self._asker(ask)} waits no longer for {self._handler(ask)}")
+                self._page.add(fact.at, depth, f"{self._asker(ask)} waits no longer for {self._handler(ask)}")
             case facts.Unhandled() if not isinstance(fact, facts.Failed):
-                self._add(fact.at, depth, f"nobody handles it: {failure_text(step.failure)}")
+                self._page.add(fact.at, depth, f"nobody handles it: {failure_text(step.failure)}")
             case _:
                 pass
         if isinstance(fact, facts.Stopped | facts.Exhausted | facts.Buried):
@@ -408,9 +292,9 @@ class Story:
             "ingress": f"outside to {step.to}",
         }
         says = verbs.get(step.kind, f"{sender} to {step.to}")
-        self._muted = not (self._wanted(step.thread) or self._wanted(fact.thread))
+        self._page.muted = not (self._wanted(step.thread) or self._wanted(fact.thread))
         self._say(fact.at, depth, f"{says}{apart}, {self._name(ref)}", step.payload)
-        self._muted = not self._wanted(fact.thread)
+        self._page.muted = not self._wanted(fact.thread)
 
     def _resolve(self, ask: Ref, answer: Any, fact: Fact, depth: int) -> None:
         if not isinstance(answer, Failure):
@@ -419,16 +303,16 @@ class Story:
             self._hears(ask, failure_text(answer), fact.at, depth)
 
     def _hears(self, ask: Ref, what: str, at: float, depth: int) -> None:
-        self._add(at, depth, f"{self._asker(ask)} hears of {self._name(ask)}: {what}")
+        self._page.add(at, depth, f"{self._asker(ask)} hears of {self._name(ask)}: {what}")
 
     def _say(self, at: float, depth: int, head: str, payload: Any) -> None:
         if self._how.xml:
-            self._add(at, depth, f"{head}:", [f"  {one_line(xml_of(payload))}"])
+            self._page.add(at, depth, f"{head}:", [f"  {one_line(xml_of(payload))}"])
         elif self._how.full:
             name, fields = parts(payload)
-            self._add(at, depth, f"{head}: {name}", field_lines(fields, 2, self._how.width - 2 * depth))
+            self._page.add(at, depth, f"{head}: {name}", field_lines(fields, 2, self._how.width - 2 * depth))
         else:
-            self._add(at, depth, f"{head}: {short(payload)}")
+            self._page.add(at, depth, f"{head}: {short(payload)}")
 
 
 def _kept(state: Mapping[str, Any]) -> str:
@@ -442,4 +326,4 @@ def _kept(state: Mapping[str, Any]) -> str:
             return f"keeps {len(state)} values"
 
 
-__all__ = ["How", "Line", "Story"]
+__all__ = ["Story"]

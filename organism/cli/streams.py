@@ -23,6 +23,10 @@ class Display(Protocol):
         """Takes it off the terminal while lines are written."""
         ...
 
+    def close(self) -> None:
+        """Takes it off the terminal for good."""
+        ...
+
 
 @define(eq=False)
 class Streams:
@@ -54,6 +58,11 @@ class Streams:
     def note(self, text: str) -> None:
         """Writes one line (or several) about what goes on to standard error, at once."""
         self._write(self.err, text)
+
+    def clear(self) -> None:
+        """Takes what is drawn off the terminal for good, before lines that stay or an end at once."""
+        if self.display is not None:
+            self.display.close()
 
     def finish(self) -> None:
         """Writes out what others have left in standard output, as the help of a command."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from organism.cli.text import padded, width_of
 
@@ -26,10 +26,10 @@ def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list
     return [lines[0].rstrip(), "-" * width_of(lines[0]), *(line.rstrip() for line in lines[1:])]
 
 
-def instant(at: float) -> str:
+def instant(at: float, to_the: Literal["seconds", "milliseconds"] = "seconds") -> str:
     """Seconds since 1970 as a date and a time of day, UTC; as they are where no calendar has them."""
     try:
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(" ", to_the)
     except (ValueError, OverflowError, OSError):
         return f"{at:g} s"
 

@@ -164,15 +164,28 @@ def _checked(lines: TextIO, source: str, journal: Journal) -> dict[str, int]:
 def _chains(lines: TextIO, source: str) -> Iterator[tuple[str, Iterator[Mapping[str, Any]]]]:
     """Every chain in the file with its documents, in the order they stand there."""
     lines.seek(0)
-    documents = (_document(line, f"{source}:{number}") for number, line in enumerate(lines, 1) if line.strip())
-    return groupby(documents, key=lambda document: str(document["root"]))
+    return groupby(_documents(lines, source), key=lambda document: str(document["root"]))
 
 
-def _document(line: str, place: str) -> Mapping[str, Any]:
+def _documents(lines: TextIO, source: str) -> Iterator[Mapping[str, Any]]:
+    """The entries. Raises JournalError for a line that is none, and ConfigurationError where that is the first: then it is no export."""
+    begun = False
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            document = _document(line)
+            if isinstance(document, str):
+                problem = f"{source}:{number}: {document}; nothing was imported"
+                raise JournalError(problem) if begun else ConfigurationError([problem])
+            begun = True
+            yield document
+
+
+def _document(line: str) -> Mapping[str, Any] | str:
+    """The entry, or why a line is none."""
     try:
         document = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise JournalError(f"{place}: is not JSON ({error}); nothing was imported") from None
+        return f"is not JSON ({error})"
     if not isinstance(document, dict) or not isinstance(cast("dict[str, Any]", document).get("root"), str):
-        raise JournalError(f"{place}: is no entry of a journal; nothing was imported")
+        return "is no entry of a journal"
     return cast("dict[str, Any]", document)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
-from attrs import evolve
 from cyclopts import Parameter
 
 from organism.budget.claims import CALLS, MESSAGES
@@ -117,7 +116,7 @@ def _tell(
         return
     lines = [(cut(one_line(by), _WIDEST), *_HEAD), *(_row(name, used) for name, used in rows.items())]
     if by == "thread":
-        lines += _beside([tally.usage() for tally in rows.values()], whole.usage())
+        lines += _beside(rows.values(), whole)
     streams.result("\n".join(table([*lines, _row(ALL, whole)], right=range(1, 6))))
     for note in _notes(rows.values(), whole, by):
         streams.result(note)
@@ -207,20 +206,13 @@ def _sum(spendings: Iterable[Spending]) -> Tally:
     return by_key(spendings, lambda _: ("",)).get("", Tally())
 
 
-def _beside(those: Iterable[Usage], whole: Usage) -> list[tuple[str, ...]]:
+def _beside(those: Iterable[Tally], whole: Tally) -> list[tuple[str, ...]]:
     """A row for what was spent beside the threads that are listed: in those that were removed or are damaged, or after their end."""
-    rest = whole
-    for used in those:
-        rest = evolve(
-            rest,
-            input_tokens=rest.input_tokens - used.input_tokens,
-            output_tokens=rest.output_tokens - used.output_tokens,
-            cost_usd=rest.cost_usd - used.cost_usd,
-            model_calls=rest.model_calls - used.model_calls,
-            messages=rest.messages - used.messages,
-        )
-    left = (rest.input_tokens, rest.output_tokens, rest.cost_usd, rest.model_calls, rest.messages)
-    return [_row("(removed, damaged, or after the end)", _tally(evolve(rest, estimated=False)))] if any(left) else []
+    rest = Tally()
+    rest.amounts = [
+        have - sum(some) for have, *some in zip(whole.amounts, *(each.amounts for each in those), strict=True)
+    ]
+    return [_row("(removed, damaged, or after the end)", rest)] if any(rest.amounts) else []
 
 
 def _row(name: str, spent: Tally) -> tuple[str, ...]:

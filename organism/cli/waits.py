@@ -45,18 +45,14 @@ class Waits:
         """Takes in what has happened; gives the asks, by their frames, whose askers hear now that nobody replied."""
         message = (fact.thread, getattr(fact, "seq", 0))
         sender = self._messages.get(message)
-        if isinstance(fact, facts.Exhausted | facts.Stopped | facts.Buried):
-            self._end(fact)
+        if isinstance(fact, facts.Exhausted | facts.Stopped) or getattr(fact, "stops", None) is not None:
+            self._ending.add(fact.thread)
         found = [ref for step in fact.steps for ref in self._step(step, sender)]
         if isinstance(fact, facts.Exhausted | facts.Stopped | facts.Buried):
             found += self._gone(fact.dropped)
         if isinstance(fact, facts.Answered | facts.Failed | facts.Dropped):
             found += self._gone([message])
         return found
-
-    def _end(self, fact: facts.Exhausted | facts.Stopped | facts.Buried) -> None:
-        if not isinstance(fact, facts.Buried) or fact.stops is not None:
-            self._ending.add(fact.thread)
 
     def _step(self, step: Step, sender: _Frame | None) -> Iterator[Ref]:
         match step:

@@ -65,7 +65,6 @@ def build(
     document: Mapping[str, Any],
     *,
     set: Mapping[str, object] = NOTHING,  # noqa: A002 - as on the command line
-    environ: Mapping[str, str] = NOTHING,
     folder: Path | None = None,
     checks: Checks | None = None,
 ) -> Settings:
@@ -81,8 +80,7 @@ def build(
         document = {**document, "handlers": {name: _as_code(one) for name, one in named.items()}}
     tree = from_python(document, _argument, mistakes, ())
     assert isinstance(tree, Table)  # noqa: S101 - a mapping becomes a table
-    over = [*overlays_of_environ(environ, mistakes), *overlays_of_set(set, mistakes)]
-    return _settings(tree, over, folder, mistakes, checks)
+    return _settings(tree, overlays_of_set(set, mistakes), folder, mistakes, checks)
 
 
 def budget(values: Mapping[str, Any]) -> BudgetSettings:

@@ -14,22 +14,22 @@ from organism.config.grants import check_deciders
 from organism.config.handlers import CODE_TIMEOUT, DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
 from organism.config.hooks import HOOKS
 from organism.config.ignored import ignored, never_at_cap
-from organism.config.journals import JournalUrl
+from organism.config.journals import JournalUrl, check_session_log
 from organism.config.layers import from_python
 from organism.config.loops import LOOPS
 from organism.config.paths import FolderPath, NewFilePath
-from organism.config.places import Mistakes, Place, shown
+from organism.config.places import FILE, Mistakes, Place, shown
 from organism.config.prompts import with_agents_md
 from organism.config.recordings import with_recordings
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import Choice, Located, Number, OrNull, Reading, Text, Whole
+from organism.config.shapes import Choice, Located, Number, OrNull, Reading, Text, Whole, no_handler, no_model
 from organism.config.start import START, message_of
 from organism.config.tools import check_tools
-from organism.config.tree import Entry, Table
+from organism.config.tree import Entry, Items, Table
 from organism.config.yamltext import table_in, unfold
 from organism.errors import PayloadTypeError
 from organism.functions import FunctionCall, FunctionResult
-from organism.names import is_organism_name
+from organism.names import is_organism_name, nearest
 from organism.payloads import Vocabulary
 from organism.settings import ModelSettings, Settings, StartMessage
 
@@ -96,13 +96,14 @@ def with_models(tree: Table, mistakes: Mistakes) -> Table:
 def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Checks | None) -> Settings:
     """The settings; raises ConfigurationError with every mistake there is."""
     reading = Reading(mistakes, folder, TOP)
-    top: Section = TOP.read(_with_defaults(tree, mistakes), reading)
+    top: Section = TOP.read(_with_defaults(_without_slips(tree, mistakes), mistakes), reading)
     names = _names(top, "handlers")
     drafts = _drafts(top, names)
     start = _start(top, drafts, names)
     dead_letters = dead_letters_of(top, drafts, names)
     check_deciders(reading, drafts, names)
     check_tools(drafts)
+    check_session_log(top)
     check_downgrades(top.values.get("models", {}), _names(top, "models"))
     if checks is not None:
         check_backends(top, checks, folder)
@@ -126,6 +127,43 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Ch
         ),
         **{key: value for key, value in top.values.items() if key not in built},
     )
+
+
+def _without_slips(tree: Table, mistakes: Mistakes) -> Table:
+    """The tree without handlers and models that only a misspelt name above the file has brought, after each was noted."""
+    for section, begun, problem in (("handlers", _is_handler, no_handler), ("models", _is_model, no_model)):
+        table = table_in(tree.get(section), mistakes)
+        if table is None:
+            continue
+        known = [name for name, entry in table.entries.items() if entry.key.layer <= FILE]
+        slips: set[str] = set()
+        for name, entry in table.entries.items():
+            if name not in known and nearest(name, known) and not begun(table_in(entry.node, mistakes), mistakes):
+                slips.add(name)
+                mistakes.note(entry.key, entry.key.says or (section, name), problem(name, known))
+        kept = {name: entry for name, entry in table.entries.items() if name not in slips}
+        over = evolve(tree.entries[section], node=evolve(table, entries=kept))
+        tree = evolve(tree, entries={**tree.entries, section: over}) if slips else tree
+    return tree
+
+
+def _is_handler(table: Table | None, mistakes: Mistakes) -> bool:
+    """Whether somebody has begun to say what a handler is, and not only how it is to be another one."""
+    if table is None:
+        return True
+    agent = table_in(table.get("agent"), mistakes)
+    said = set[str]() if agent is None else agent.entries.keys()
+    return not {"code", "human"}.isdisjoint(table.entries) or not {"accepts", "replies"}.isdisjoint(said)
+
+
+def _is_model(table: Table | None, mistakes: Mistakes) -> bool:
+    """The same of the alias of a model."""
+    if table is None:
+        return True
+    backends = table.get("backends")
+    read = None if backends is None else unfold(backends, mistakes)
+    tables = [table_in(one, mistakes) for one in read.items] if isinstance(read, Items) else []
+    return any(one is not None and "provider" in one.entries for one in tables)
 
 
 def _with_defaults(tree: Table, mistakes: Mistakes) -> Table:

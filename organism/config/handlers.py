@@ -20,7 +20,8 @@ from organism.config.references import Reference
 from organism.config.sections import Anything, ListOf, Record, Section
 from organism.config.shapes import Choice, Found, Located, Number, OrNull, Text, Whole, no_handler, no_model
 from organism.config.tools import TOOL_CALLS, TOOL_OUTPUT, TOOLS, with_tools
-from organism.config.tree import Node, Table, merged
+from organism.config.tree import Node, Table
+from organism.config.yamltext import merged
 from organism.errors import ConfigurationError
 from organism.loader import accepts_of, awaitable, description_of
 from organism.names import ORGANISM, REPLY, is_handler_name
@@ -214,42 +215,39 @@ def name_problem(name: str) -> str | None:
 
 
 def under_defaults(handler: Node, defaults: Table) -> Node:
-    """A handler with what ``defaults`` says of all of them below what it says itself."""
-    shared = {name: entry for name, entry in defaults.entries.items() if name in _SHARED}
-    return merged(evolve(defaults, entries=shared), handler) if isinstance(handler, Table) else handler
+    """A handler with what ``defaults`` says of all of them below what it says itself; of agents only where it is one."""
+    if not isinstance(handler, Table):
+        return handler
+    said = {*_SHARED} if handler.get("agent") is None else {*_SHARED, "agent"}
+    shared = {name: entry for name, entry in defaults.entries.items() if name in said}
+    return merged(evolve(defaults, entries=shared), handler)
 
 
-_AGENT: Final = Record(
-    {
-        "accepts": ListOf(_PayloadShape(), filled=True, unique=True, single=True),
-        "replies": ListOf(_PayloadShape(sent=True), filled=True, unique=True, single=True),
-        "model": Located(Text("the name of a model")),
-        "prompt": PromptShape(),
-        "peers_as": Choice(("tools", "xml")),
-        "tools": TOOLS,
-        "max_turns": Whole(least=1),
-        "max_output_tokens": Whole(least=1, nullable=True),
-        "min_output_tokens": Whole(least=1),
-        "temperature": Number(nullable=True),
-        "seed": Whole(least=None, nullable=True),
-        "reasoning_effort": Text(nullable=True),
-        "tool_calls": TOOL_CALLS,
-        "tool_output": TOOL_OUTPUT,
-        "compaction": COMPACTION,
-        "prune": PRUNE,
-        "notices": NOTICES,
-    },
-    required=("accepts", "replies"),
-    tolerant=True,
-)
-_HUMAN: Final = Record(
-    {
-        "accepts": ListOf(_PayloadShape(), filled=True, unique=True, single=True),
-        "replies": ListOf(_PayloadShape(sent=True), filled=True, unique=True, single=True),
-    },
-    required=("accepts", "replies"),
-    tolerant=True,
-)
+_PAYLOADS: Final[Mapping[str, Shape]] = {
+    "accepts": ListOf(_PayloadShape(), filled=True, unique=True, single=True),
+    "replies": ListOf(_PayloadShape(sent=True), filled=True, unique=True, single=True),
+}
+"""What an agent or a person takes, and what it answers with."""
+_OF_AGENTS: Final[Mapping[str, Shape]] = {
+    "model": Located(Text("the name of a model")),
+    "prompt": PromptShape(),
+    "peers_as": Choice(("tools", "xml")),
+    "tools": TOOLS,
+    "max_turns": Whole(least=1),
+    "max_output_tokens": Whole(least=1, nullable=True),
+    "min_output_tokens": Whole(least=1),
+    "temperature": Number(nullable=True),
+    "seed": Whole(least=None, nullable=True),
+    "reasoning_effort": Text(nullable=True),
+    "tool_calls": TOOL_CALLS,
+    "tool_output": TOOL_OUTPUT,
+    "compaction": COMPACTION,
+    "prune": PRUNE,
+    "notices": NOTICES,
+}
+"""What one agent may say, or ``defaults`` of all."""
+_AGENT: Final = Record({**_PAYLOADS, **_OF_AGENTS}, required=tuple(_PAYLOADS), tolerant=True)
+_HUMAN: Final = Record(_PAYLOADS, required=tuple(_PAYLOADS), tolerant=True)
 _NOT_OF_PEOPLE: Final = {
     "peers": "a person is asked and answers, and addresses nobody: leave it out",
     "concurrency": "a person is asked everything at once, and answers in any order: leave it out",
@@ -273,5 +271,10 @@ HANDLER: Final = Record(
     {"code": _CodeShape(), "agent": _AGENT, "human": _HUMAN, "description": Text(), **_SHARED}, tolerant=True
 )
 """One handler, as a section; :func:`handler_of` makes the settings."""
-DEFAULTS: Final = Record(_SHARED, refused=dict.fromkeys(("code", "agent", "human", "description"), _ONE), tolerant=True)
-"""What all handlers have unless they say otherwise."""
+DEFAULTS: Final = Record(
+    {**_SHARED, "agent": Record(_OF_AGENTS, refused=dict.fromkeys(_PAYLOADS, _ONE), tolerant=True)},
+    refused=dict.fromkeys(("code", "human", "description"), _ONE),
+    tolerant=True,
+    again=True,
+)
+"""What all handlers have unless they say otherwise; under ``agent`` what all agents have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -14,11 +15,13 @@ from organism.names import suggestion
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from organism.config.sections import Section
     from organism.config.shapes import Reading
     from organism.config.tree import Node
 
 _MEMORY: Final = "memory:"
-_PATHS: Final = {"sqlite:": "organism.db", "jsonl:": "journal"}
+_LINES: Final = "jsonl:"
+_PATHS: Final = {"sqlite:": "organism.db", _LINES: "journal"}
 """The kinds that need a path, with an example of one."""
 _KINDS: Final = (_MEMORY, *_PATHS)
 
@@ -36,6 +39,19 @@ class JournalUrl(Text):
             return text
         problem = _problem(text, reading.folder)
         return text if problem is None else reading.wrong(node, problem)
+
+
+def check_session_log(top: Section) -> None:
+    """Notes a session log in the folder of the journal: each would write every fact into the other's files."""
+    log, journal = top.values.get("session_log"), top.values.get("journal", _MEMORY)
+    if log is not None and journal.startswith(_LINES):
+        place = located(journal.removeprefix(_LINES), top.reading.folder)
+        if _real(log) == _real(place):
+            top.wrong("session_log", f"is the folder of the journal {shown(journal)}: name another one for either")
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)  # it raises nothing, whatever stands there
 
 
 def _problem(text: str, folder: Path | None) -> str | None:
@@ -71,6 +87,6 @@ def _place_problem(text: str, kind: str, place: Path) -> str | None:
     if kind == "sqlite:" and is_folder(place):
         inside = shown(f"{text.rstrip('/')}/{_PATHS[kind]}")
         return f"{shown(text)} is a folder, and this journal is one file: name a file in it, as in {inside}"
-    if kind == "jsonl:" and is_file(place):
+    if kind == _LINES and is_file(place):
         return f"{shown(text)} is a file, and this journal is a folder: name one, as in {shown(kind + _PATHS[kind])}"
     return None

@@ -13,8 +13,8 @@ from attrs import evolve, frozen
 
 from organism.config.places import ENVIRONMENT, SET, Mistakes, Path, Place, dotted, shown
 from organism.config.scalars import is_null
-from organism.config.tree import MAX_DEPTH, MAX_GIVEN, Entry, Items, Node, Scalar, Table, merged
-from organism.config.yamltext import unfold
+from organism.config.tree import MAX_DEPTH, MAX_GIVEN, Entry, Items, Node, Scalar, Table
+from organism.config.yamltext import merged, unfold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,7 +109,7 @@ class _Laying:
             return merged(below, from_python(value, lambda _: place, self._mistakes, path))
         given = Scalar(value, "given", place, path)
         if not isinstance(below, Table):
-            return given  # its key decides whether it is YAML or a text
+            return merged(below, given)  # unless both are mappings, its key decides whether it is YAML or a text
         above = unfold(given, self._mistakes)
         return below if above is None else merged(below, above)
 

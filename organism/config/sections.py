@@ -135,6 +135,8 @@ class Record:
     meant: tuple[str, ...] = ()
     tolerant: bool = False
     """Whether ``make`` is called although a key is wrong, to look for more mistakes. What it makes then leaves nobody's hands."""
+    again: bool = False
+    """Whether what it holds stands elsewhere too, where somebody who misplaced a key is rather told of it."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """What ``make`` makes of the section."""
@@ -146,7 +148,7 @@ class Record:
         for name, entry in table.entries.items():
             shape = self.keys.get(name)
             if shape is None:
-                problem = self._unknown(name, reading)
+                problem = self._unknown(name, table.path, reading)
                 # The node's own path: what stands in `defaults` is read again below each handler.
                 reading.mistakes.note(entry.key, entry.node.path, problem)
                 wrong |= {name, *self._meant(name, reading)}
@@ -172,10 +174,12 @@ class Record:
         near = None if any(homes_of(name, reading.root)) else nearest(name, self.keys)
         return () if near is None else (near,)
 
-    def _unknown(self, name: str, reading: Reading) -> str:
+    def _unknown(self, name: str, path: Path, reading: Reading) -> str:
         if name in self.refused:
             return self.refused[name]
-        homes = [dotted(home) or "the top of the file" for home in homes_of(name, reading.root)]
+        here = self.keys.items() if self.again else ()
+        below = [(*path, key, *home) for key, shape in here for home in homes_of(name, shape)]
+        homes = [dotted(home) or "the top of the file" for home in (*below, *homes_of(name, reading.root))]
         if homes:
             return f"unknown key here; it belongs in {one_of(homes[:3])}"
         near = suggestion(name, self.keys)
@@ -189,10 +193,10 @@ def homes_of(name: str, shape: Shape | None) -> Iterator[Path]:
     while within:
         path, shape = within.pop(0)
         match shape:
-            case Record(keys=keys):
+            case Record(keys=keys, again=again):
                 if name in keys:
                     yield path
-                within.extend(((*path, key), below) for key, below in keys.items())
+                within.extend(((*path, key), below) for key, below in keys.items() if not again)
             case MapOf(item=item):
                 within.append(((*path, "NAME"), item))
             case ListOf(item=item):

@@ -132,9 +132,8 @@ class Whole(Single):
 
 @frozen
 class Number(Single):
-    """A number from ``least`` on, above ``above``, and not above ``most``."""
+    """A number from 0 on, above ``above``, and not above ``most``."""
 
-    least: float = 0
     above: float | None = None
     most: float | None = None
 
@@ -147,7 +146,7 @@ class Number(Single):
             said = shown(scalar.value).strip("'")
             never = ", and null means never" if self.nullable else ""
             return Wrong(f"{said} is too much: {self.most:g} is the most{never}")
-        return value if isinstance(value, Wrong) else self._bounded(scalar, value, self.least, self.above)
+        return value if isinstance(value, Wrong) else self._bounded(scalar, value, 0, self.above)
 
 
 @frozen

@@ -42,12 +42,10 @@ _LISTS: Final = ("peers", "accepts", "replies")
 
 
 def wrong_in(text: str, names: tuple[str, ...], line: str) -> tuple[Sequence[str], bool]:
-    """What is wrong with a text, and whether it could be understood: its syntax, or all that it names and there is not. Nothing is said
-    of names where ``names``, those that there are, is empty.
-    """
+    """What is wrong with a text, and whether it could be understood: its syntax, or all that it names and is not among ``names``."""
     try:
         tree = _NAMES.parse(text)
-        return [*_unknown_parts(tree, line), *(_unknown_names(tree, text, names, line) if names else ())], True
+        return [*_unknown_parts(tree, line), *_unknown_names(tree, text, names, line)], True
     except TemplateSyntaxError as error:
         return [f"{line}{error.lineno}: {(error.message or '').rstrip('.')}"], False
     except RecursionError:

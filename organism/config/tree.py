@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from organism.config.places import Path, Place, shown
 
@@ -68,17 +68,6 @@ class Table:
 
 
 Node = Scalar | Items | Table
-
-
-def merged(below: Node | None, above: Node) -> Node:
-    """``above`` over ``below``: mappings key by key, so that what is not named stays; anything else is replaced."""
-    if not (isinstance(below, Table) and isinstance(above, Table)):
-        return above
-    entries = dict(below.entries)
-    for name, entry in above.entries.items():
-        old = entries.get(name)
-        entries[name] = entry if old is None else evolve(entry, node=merged(old.node, entry.node))
-    return evolve(above, entries=entries)
 
 
 def kind_of(node: Node) -> str:

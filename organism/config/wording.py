@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from organism.config.paths import is_file, located
 from organism.config.places import shown
@@ -30,8 +30,8 @@ class Wording(Text):
     """
 
     wanted: str = "a text or the path of a file"
-    names: tuple[str, ...] = ()
-    """What it may name; nothing is said of names where this is empty."""
+    names: tuple[str, ...] = field(kw_only=True)
+    """What it may name."""
 
     def before_line(self, node: Node, reading: Reading) -> str:
         """What is written before the number of a line of this wording: its file, where it has one."""

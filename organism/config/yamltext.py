@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import yaml
-from attrs import frozen
+from attrs import evolve, frozen
 from yaml.reader import ReaderError
 
 from organism.config.places import FILE, Mistakes, Path, Place, shown
@@ -127,6 +127,28 @@ def table_in(node: Node | None, mistakes: Mistakes) -> Table | None:
     """The node as a mapping, :func:`unfold`-ed where it has to be; ``None`` where it is none."""
     read = None if node is None else unfold(node, mistakes)
     return read if isinstance(read, Table) else None
+
+
+def merged(below: Node | None, above: Node) -> Node:
+    """``above`` over ``below``: mappings key by key, so that what is not named stays; anything else is replaced.
+
+    It makes no difference whether a mapping is written as a text, by ``--set`` or in the environment.
+    """
+    low, high = _mapping(below), _mapping(above)
+    if low is None or high is None:
+        return above
+    entries = dict(low.entries)
+    for name, entry in high.entries.items():
+        old = entries.get(name)
+        entries[name] = entry if old is None else evolve(entry, node=merged(old.node, entry.node))
+    return evolve(high, entries=entries)
+
+
+def _mapping(node: Node | None) -> Table | None:
+    """The node as a mapping. What is wrong with a text is said where it is read: it may be none, as a prompt in braces is."""
+    mistakes = Mistakes()
+    table = table_in(node, mistakes)
+    return None if len(mistakes) else table
 
 
 class _TooMuchError(Exception):

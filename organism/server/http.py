@@ -26,6 +26,7 @@ MOST_BYTES: Final = 32 * 2**20
 """Of the body of a request, as at the providers; more is refused unread."""
 _MOST_OF_HEAD: Final = 64 * 2**10
 _AT_ONCE: Final = 64 * 2**10
+_EVENTS: Final = "text/event-stream; charset=utf-8"
 _GONE: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
 
@@ -41,20 +42,18 @@ class Asked:
 
 @frozen(kw_only=True)
 class Answer:
-    """A whole answer."""
+    """A whole answer: a JSON document."""
 
     status: int = 200
     body: bytes = b""
-    kind: str = "application/json"
     headers: Mapping[str, str] = NOTHING
 
 
 @frozen(kw_only=True)
 class Streamed:
-    """An answer in pieces. ``pieces`` is called once; what it gives is closed when the caller hangs up."""
+    """A stream of events, in pieces. ``pieces`` is called once; what it gives is closed when the caller hangs up."""
 
     pieces: Callable[[], AsyncGenerator[bytes]]
-    kind: str = "text/event-stream; charset=utf-8"
     headers: Mapping[str, str] = NOTHING
 
 
@@ -205,7 +204,7 @@ class _Connection:
         if isinstance(answer, Answer):
             await self._whole(answer)
             return
-        headers = {"content-type": answer.kind, "transfer-encoding": "chunked", "cache-control": "no-cache"}
+        headers = {"content-type": _EVENTS, "transfer-encoding": "chunked", "cache-control": "no-cache"}
         await self._send(_head(200, headers | dict(answer.headers)))
         async with aclosing(answer.pieces()) as pieces:
             async for piece in pieces:
@@ -218,7 +217,7 @@ class _Connection:
             await self._whole(Answer(status=500, body=b'{"error": {"message": "internal error", "type": "api_error"}}'))
 
     async def _whole(self, answer: Answer) -> None:
-        headers = {"content-type": answer.kind, "content-length": str(len(answer.body))}
+        headers = {"content-type": "application/json", "content-length": str(len(answer.body))}
         sent = [_head(answer.status, headers | dict(answer.headers)), h11.Data(data=answer.body), h11.EndOfMessage()]
         await self._stream.send(b"".join(self._h11.send(event) or b"" for event in sent))
 

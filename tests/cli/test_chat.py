@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio.lowlevel
 
-from organism.cli.chat import PROMPT
 from organism.cli.main import execute
 from organism.cli.streams import Streams
+from organism.cli.talking import PROMPT
 from organism.errors import JournalError
 from organism.journal import open_journal
 from tests.cli.test_terminal import Terminal
@@ -110,7 +110,7 @@ def test_the_way_back_names_all_that_was_typed(talk: Desk) -> None:
     ran = talk.organism(
         "chat", "other.yaml", "--to", "counter", "--conversation", "my talk", "--journal", "sqlite:o.db", stdin=""
     )
-    command = "organism chat other.yaml --to counter --journal sqlite:o.db --conversation 'my talk'"
+    command = "organism chat other.yaml --to counter --conversation 'my talk' --journal sqlite:o.db"
     assert ran.err.splitlines()[-1] == f"conversation my talk; to come back to it: {command}"
 
 

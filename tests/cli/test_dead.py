@@ -145,6 +145,9 @@ def test_a_process_that_works_on_the_journal_delivers_it_at_once(shop: Shop) -> 
         ran = shop.desk.organism("dead", "--retry", id_)
         again = f"retry-{id_.replace('/', '-')}"
         assert (ran.code, ran.out) == (0, f"dead letter {id_} is sent again, in thread {again}\n"), ran.err
+        ran = shop.desk.organism("dead", "--retry", id_)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err == f"dead letter {id_} was sent again before, in thread {again}\n"
         while True:
             rows = {row["thread"]: row["outcome"] for row in shop.desk.organism("threads", "--json").objects}
             if rows.get(again) == "completed":

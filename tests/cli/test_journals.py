@@ -47,6 +47,21 @@ def test_what_is_no_journal_of_ours_is_damage(desk: Desk, command: tuple[str, ..
     assert (ran.code, ran.out) == (5, "")
     assert ran.err.startswith("error: other.db")
     assert ran.err.count("\n") == 1
+    desk.write("other/notes.txt", "this is no thread")
+    ran = desk.organism(*command, "--journal", "jsonl:other")
+    assert (ran.code, ran.out) == (5, "")
+    assert ran.err.startswith("error: other holds no journal: neither _index.jsonl nor a file of a thread")
+    assert ran.err.count("\n") == 1
+
+
+def test_a_folder_that_was_owned_and_not_written_to_is_a_journal(desk: Desk) -> None:
+    (desk.folder / "new").mkdir()
+    assert desk.organism("verify", "--journal", "jsonl:new").code == 5
+    lock = Lock(desk.folder / "new", {"pid": "7"})
+    lock.take()
+    lock.release()
+    ran = desk.organism("verify", "--journal", "jsonl:new")
+    assert (ran.code, ran.out) == (0, "sound: 0 threads with 0 entries\n")
 
 
 @pytest.mark.parametrize(

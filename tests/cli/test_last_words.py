@@ -169,6 +169,7 @@ def test_what_ends_when_nobody_waits_for_it_any_more_is_said(tmp_path: Path, bac
         accounts={},
         again="organism resume",
         inbox="organism inbox",
+        answer="organism answer",
         grace=0,
         quiet=True,
     )

@@ -99,6 +99,19 @@ def test_of_a_damaged_file_nothing_is_imported(desk: Desk, change: object, said:
     assert desk.organism("threads", "--journal", "sqlite:other.db").out == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("milk\nbread\n", "list:1: is not JSON (Expecting value: line 1 column 1 (char 0)); nothing was imported\n"),
+        ('{"n": 1}\n', "list:1: is no entry of a journal; nothing was imported\n"),
+    ],
+)
+def test_what_is_no_export_is_a_wrong_command_line_and_no_damage(desk: Desk, text: str, said: str) -> None:
+    desk.write("list", text)
+    ran = desk.organism("import", "list", "--journal", "sqlite:other.db")
+    assert (ran.code, ran.out, ran.err) == (2, "", said)
+
+
 def test_a_file_to_import_that_is_not_there_is_said(desk: Desk) -> None:
     ran = desk.organism("import", "none.jsonl")
     assert (ran.code, ran.err) == (2, "none.jsonl: cannot be read: No such file or directory\n")

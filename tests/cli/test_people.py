@@ -231,6 +231,18 @@ def test_without_a_journal_nobody_can_answer_later(office: Desk) -> None:
     assert "nobody can answer any more: 'journal: memory:' keeps nothing\n" in ran.err
 
 
+def test_how_to_answer_is_said_for_the_file_and_the_journal_that_were_named(office: Desk) -> None:
+    office.write("other.yaml", FILE)
+    elsewhere = "--file other.yaml --journal sqlite:o.db"
+    ran = office.organism("run", "other.yaml", "--journal", "sqlite:o.db")
+    how = f"'organism inbox {elsewhere}' shows what is asked, 'organism answer ID --send X {elsewhere}' answers it"
+    assert how in ran.err.splitlines()
+    talk = ("other.yaml", "--to", "clerk", "--conversation", "c", "--journal", "sqlite:o.db")
+    ran = office.organism("chat", *talk, stdin="Oslo\n")
+    back = f"organism chat {' '.join(talk)}"
+    assert f"answer with 'organism answer ID --send X {elsewhere}', then come back: {back}" in ran.err.splitlines()
+
+
 def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
     with office.start("chat", "--to", "clerk", "--conversation", "c", stdin=-1) as chat:
         out, err = chat.communicate("Oslo\nRiga\n", timeout=60)

@@ -164,7 +164,9 @@ def _under(fact: Fact, accounts: tuple[str, ...]) -> Fact:
 def test_a_journal_without_threads_is_said(desk: Desk) -> None:
     kind, _, _ = url_of(desk).partition(":")
     written(desk.folder, f"{kind}:empty", [])
-    (desk.folder / "empty").mkdir(exist_ok=True) if kind == "jsonl" else None
+    if kind == "jsonl":  # as an organism leaves it that has written nothing
+        (desk.folder / "empty").mkdir(exist_ok=True)
+        (desk.folder / "empty.lock").touch()
     ran = desk.organism("threads", "--journal", f"{kind}:empty")
     assert (ran.code, ran.out, ran.err) == (0, "", "the journal holds no threads yet\n")
     ran = desk.organism("show", "x", "--journal", f"{kind}:empty")

@@ -246,6 +246,7 @@ def test_what_is_set_goes_over_the_file_the_last_one_wins(desk: Desk) -> None:
     [
         (("--set", "budget.tokens"), "--set budget.tokens: is no KEY=VALUE\n"),
         (("--label", "=x"), "--label =x: is no KEY=VALUE\n"),
+        (("--account", "tenant:a"), "imported\n--account tenant:a: is no KIND=NAME, as in tenant=acme\n"),
         (("--label", "a", "--label", "b"), "--label a: is no KEY=VALUE\n--label b: is no KEY=VALUE\n"),
         (
             ("--journal", "sqlite:"),

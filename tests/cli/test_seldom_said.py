@@ -192,7 +192,7 @@ def kept(desk: Desk) -> Desk:
 
 def test_a_time_that_no_calendar_has_is_told_as_it_is() -> None:
     assert [instant(at) for at in (0, 1e300)] == ["1970-01-01 00:00:00", "1e+300 s"]
-    assert line_of({"n": 3, "at": 1e300, "lost": 2}) == "     3  1e+300  2 facts are missing here"
+    assert line_of({"n": 3, "at": 1e300, "lost": 2}) == "     3  1e+300 s  2 facts are missing here"
 
 
 def test_any_number_of_bytes_has_a_size() -> None:
@@ -246,3 +246,23 @@ def test_a_long_list_of_what_is_removed_is_cut(kept: Desk) -> None:
     ran = kept.organism("prune", "--before", "2100-01-01", "--dry-run")
     assert ran.code == 0, ran.err
     assert "and 2 more" in ran.out.splitlines()
+
+
+UNTOLD = """
+    organism: demo
+    journal: sqlite:organism.db
+    handlers:
+      writer:
+        description: Writes.
+        agent: {accepts: work:Job, replies: work:Done, notices: {deliver: false}}
+"""
+
+
+def test_a_warning_that_nobody_hears_names_who_goes_on_in_a_copy(desk: Desk) -> None:
+    desk.write("organism.yaml", UNTOLD)
+    ran = desk.organism("run", "--json", "--send", '{"Job": {"text": "one"}}')
+    assert ran.err.count("budget warning") == 0
+    again = desk.organism(
+        "fork", ran.object["thread"], "--at", "1", "--set", "budget.tokens=5000", "--set", "budget.warn_at=[1]"
+    )
+    assert "budget warning: writer: tokens " in again.err

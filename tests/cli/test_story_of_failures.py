@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 WORK = '''
     from __future__ import annotations
 
+    from contextlib import suppress
     from typing import TYPE_CHECKING
 
     import anyio
@@ -35,7 +36,10 @@ WORK = '''
 
 
     async def ask_mute(job: Job, ctx: Context) -> Reply[Done]:
-        """Asks somebody who says nothing."""
+        """Asks somebody who says nothing; before that somebody else, where it is told to."""
+        for before in ctx.options.get("before", ()):
+            with suppress(HandlerFailedError):
+                await ctx.ask(before, job)
         try:
             await ctx.ask(ctx.options.get("whom", "mute"), job)
         except HandlerFailedError as error:
@@ -93,6 +97,12 @@ WORK = '''
         await anyio.sleep_forever()
 
 
+    async def crowd(job: Job, ctx: Context) -> Reply[Done]:
+        """Asks more than can be awake at once."""
+        answers = await ctx.ask_all([("sleeper", job), ("sleeper", Job("and again"))])
+        return Reply(Done(" and ".join(each.code for each in answers)))
+
+
     async def stop(job: Job, ctx: Context) -> list[Send]:
         """Has somebody fail whose failure stops it all."""
         return [Send("sleeper", job), Send("stopper", job)]
@@ -119,6 +129,7 @@ FILE = """
     handlers:
       asker: {code: work:ask_mute, peers: [mute]}
       mute: {code: work:mute}
+      late_asker: {code: work:ask_mute, peers: [crasher, mute], options: {before: [crasher]}}
       far_asker: {code: work:ask_mute, peers: [first], options: {whom: first}}
       first: {code: work:first, peers: [second]}
       second: {code: work:second, peers: [shouter]}
@@ -130,6 +141,7 @@ FILE = """
       hurrier: {code: work:hurry, peers: [sleeper]}
       sleeper: {code: work:sleep, timeout: null}
       both: {code: work:stop, peers: [sleeper, stopper]}
+      crowd: {code: work:crowd, peers: [sleeper]}
       outer: {code: work:outer, peers: [middle]}
       middle: {code: work:inner, peers: [shouter], budget: {messages: 5}}
       spender: {code: work:spend}
@@ -169,6 +181,13 @@ def test_who_says_nothing_is_done_and_who_asked_goes_on(shop: Desk) -> None:
     assert tuple(lines[asked : asked + 4]) == told_in_order
 
 
+def test_who_says_nothing_after_another_has_failed_is_told_of_as_well(shop: Desk) -> None:
+    lines = told(shop, "late_asker")
+    (failed,) = [line for line in lines if line.startswith("crasher fails")]
+    assert failed.endswith("; late_asker hears it")
+    assert "late_asker hears of #3: no_reply: mute finished without a reply" in lines
+
+
 def test_who_asks_hears_nothing_until_all_is_done_that_could_have_answered(shop: Desk) -> None:
     """The first hands on, the second sends, and whoever was sent to says nothing; then the second has its say, and says nothing."""
     lines = told(shop, "far_asker")
@@ -182,6 +201,15 @@ def test_who_asks_hears_nothing_until_all_is_done_that_could_have_answered(shop:
 def test_who_is_answered_or_has_given_up_is_not_told_of_as_one_without_a_reply(shop: Desk) -> None:
     for to in ("outer", "hurrier", "both", "sloppy"):
         assert not [line for line in told(shop, to) if "without a reply" in line]
+
+
+def test_whose_message_is_refused_at_the_end_of_the_time_has_not_finished_without_a_reply(shop: Desk) -> None:
+    lines = told(shop, "crowd", "--set", "handlers.sleeper.concurrency=1", "--set", "budget.seconds=0.2")
+    assert not [line for line in lines if "without a reply" in line]
+    # Nobody's call or message crossed these levels: they are told of whom the thread was opened for.
+    warnings = [line for line in lines if line.startswith("budget warning: ")]
+    assert warnings
+    assert all(line.startswith("budget warning: crowd: seconds ") for line in warnings)
 
 
 def test_a_sender_hears_of_a_failure_in_one_line(shop: Desk) -> None:

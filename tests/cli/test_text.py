@@ -66,6 +66,9 @@ def test_padding_and_cutting_count_columns() -> None:
 def test_long_lines_are_broken_at_blanks() -> None:
     assert wrapped("one two three four five", 20) == ["one two three four", "five"]
     assert wrapped("short\n\nlines", 20) == ["short", "", "lines"]
+    assert wrapped("key:    value", 20) == ["key:    value"]  # what fits keeps its blanks
+    assert wrapped("key:    values ".ljust(20), 20) == ["key:    values"]
+    assert wrapped("x" * 41, 5) == ["x" * 20, "x" * 20, "x"]  # narrower than that no line is broken
     assert wrapped("  " + "word " * 6, 20) == ["  word word word", "  word word word"]
 
 

@@ -279,7 +279,7 @@ TRAPS = [
     (HEAD + "timeout: 5\n", [
         "organism.yaml:2:1 timeout: unknown key here; it belongs in 'defaults', 'handlers.NAME' or 'models.NAME.backends[0]'"
     ]),
-    (HEAD + "ceiling: {warn_at: []}\n", ["organism.yaml:2:11 ceiling.warn_at: unknown key here; it belongs in 'budget', 'conversation' or 'defaults.budget'"]),
+    (HEAD + "ceiling: {warn_at: []}\n", ["organism.yaml:2:11 ceiling.warn_at: unknown key here; it belongs in 'budget', 'conversation' or 'handlers.NAME.budget'"]),
     (HEAD + "budget: !!map {}\n", ["organism.yaml:2:9: tags ('!...') are not read: leave it out"]),
     (HEAD + "\tqueue: 5\n", ["organism.yaml:2:1: a tab cannot stand here: indent with spaces"]),
     (HEAD + "---\nqueue: 5\n", ["organism.yaml:2:1: a second document begins here; there can be one only"]),

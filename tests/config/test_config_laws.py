@@ -202,8 +202,10 @@ def test_values_of_any_kind_anywhere(sets: dict[str, object]) -> None:
         st.builds("ORGANISM_{}".format, st.text(string.ascii_uppercase + "_01", max_size=12)), st.text(max_size=12)
     ),
 )
-def test_layers_of_any_kind(sets: dict[str, object], environ: dict[str, str]) -> None:
-    _holds(lambda: config.build(_document(), set=sets, environ=environ))
+def test_layers_of_any_kind(folder: Path, sets: dict[str, object], environ: dict[str, str]) -> None:
+    path = folder / "layers.yaml"
+    path.write_text(FILE)
+    _holds(lambda: config.load(path, set=sets, environ=environ))
 
 
 @settings(max_examples=25)

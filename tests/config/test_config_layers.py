@@ -178,8 +178,7 @@ def test_without_a_file() -> None:
             "models": {"default": {"backends": [{"provider": "simulated", "model": "sim-1"}]}},
             "journal": "memory:",
         },
-        set={"handlers.note.timeout": 5},
-        environ={"ORGANISM_HANDLERS__SCRIBE__TIMEOUT": "6"},
+        set={"handlers.note.timeout": 5, "handlers.scribe.timeout": "6"},
     )
     assert settings.name == "demo"
     assert settings.folder is None

@@ -13,6 +13,8 @@ from organism.config.ignored import ignored
 from organism.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.config.conftest import Project
 
 
@@ -166,3 +168,13 @@ def test_what_shows_settings_shows_no_option() -> None:
     )
     shown = repr(settings)
     assert ("'user': ..." in shown, "secret-7" in shown) == (True, False)
+
+
+def test_a_session_log_is_not_kept_in_the_folder_of_the_journal(tmp_path: Path) -> None:
+    (tmp_path / "other").symlink_to(tmp_path / "log", target_is_directory=True)
+    for log in ("log", "sub/../log", "other"):
+        (line,) = mistakes(journal=f"jsonl:{tmp_path}/log", session_log=f"{tmp_path}/{log}")
+        assert line.startswith("is the folder of the journal 'jsonl:")
+        assert line.endswith(": name another one for either")
+    for journal in ("memory:", f"sqlite:{tmp_path}/log", f"jsonl:{tmp_path}/log/journal"):
+        assert config.build({"organism": "demo", "journal": journal, "session_log": f"{tmp_path}/log"}).session_log

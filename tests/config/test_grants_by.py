@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from organism import Context, Reply, config, payload
+from organism.config.grants import with_decider
 from organism.errors import ConfigurationError
 from organism.loader import replies_of
 from organism.primitives import BudgetDecision, BudgetRequest
@@ -72,6 +73,18 @@ def test_one_that_cannot_is_a_mistake_wherever_it_is_named(name: str) -> None:
         f"conversation.grants_by: {PROBLEMS[name]}",
         f"handlers.own.budget.grants_by: {PROBLEMS[name]}",
     ]
+
+
+def test_a_budget_that_a_program_gives_names_one_that_can_as_well() -> None:
+    agent = {"accepts": BudgetRequest, "replies": Note}
+    known = built(handlers={**HANDLERS, "boss": {"agent": agent, "description": "Takes note."}}).handlers
+    for name in ("decides", "untold", None):
+        given = config.budget({"tokens": 5, "grants_by": name})
+        assert with_decider(given, known) is given
+    for name, problem in {**PROBLEMS, "boss": PROBLEMS["notes"].replace("notes", "boss")}.items():
+        with pytest.raises(ConfigurationError) as caught:
+            with_decider(config.budget({"grants_by": name}), known)
+        assert caught.value.mistakes == (f"budget.grants_by: {problem}",)
 
 
 def test_an_agent_that_decides_says_so() -> None:

@@ -29,10 +29,7 @@ USED: Final = {"type": "tool_use", "id": "c1", "name": "look_up", "input": {}}
 RESULT: Final = {"type": "tool_result", "tool_use_id": "c1", "content": "A frame is a call."}
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 @asynccontextmanager

@@ -1,0 +1,335 @@
+"""A conversation with whoever sits at a terminal, or with a program at a pipe: turns in, replies out."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from attrs import define
+
+from organism.cli.board import Board
+from organism.cli.codes import EXHAUSTED, FAILED, PAUSED
+from organism.cli.conduct import interrupted, keep_drawing
+from organism.cli.interrupts import end_now, exit_code
+from organism.cli.live import LiveAnswer
+from organism.cli.people import People, waits
+from organism.cli.report import partial_text, problem_line, reply_text
+from organism.cli.sending import payload_of
+from organism.cli.text import harmless, one_line
+from organism.cli.typed import TypedLines
+from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunningError, OrganismError
+from organism.payloads import encode_fields
+from organism.record.facts import Ended
+from organism.results import result_of
+from organism.settings import HandlerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from organism.cli.interrupts import Interrupts
+    from organism.cli.streams import Streams
+    from organism.organism import Organism
+    from organism.pump.handles import ThreadHandle
+    from organism.record.facts import Fact
+    from organism.results import ThreadResult
+
+PROMPT: Final = "> "
+_REASON: Final = "Ctrl-C"
+
+
+@define(eq=False, kw_only=True)
+class Talk:
+    """What a chat is: with whom, in which conversation, and whether a journal keeps that (``lasts``). ``again`` is the command that
+    comes back to it, ``answer`` the one that answers a question, ``resume`` the one that lets a turn go on. ``board`` is what is drawn
+    while a turn runs; ``None``: nothing is. ``grace``: seconds that a turn has to end when the process is to.
+    """
+
+    handler: HandlerSettings
+    conversation: str
+    accounts: Mapping[str, str]
+    lasts: bool
+    again: str
+    answer: str
+    resume: str
+    quiet: bool
+    grace: float
+    board: Board | None = None
+
+
+class Chat:
+    """A conversation that somebody has at a terminal, or a program at a pipe."""
+
+    def __init__(self, organism: Organism, talk: Talk, streams: Streams) -> None:
+        self._organism = organism
+        self._talk = talk
+        self._streams = streams
+        self._lines = TypedLines(streams.input)
+        self._people = People(organism, streams, self._lines)
+        self._asks = self._people.there
+        self._over = False
+        """A turn waits for people who are not here: those behind it would wait with it."""
+        self._code = 0
+        self._begun = False
+        """Whether what an earlier process left was taken up."""
+        self._ended: dict[str, Ended] = {}
+        """Turns that have ended and were not waited for: those that an earlier process left may be quick."""
+        self._awaited: set[str] = set()
+        self._left: ThreadHandle | None = None
+        """The turn that a signal left, unless it has ended since."""
+
+    async def hold(self, interrupts: Interrupts) -> int:
+        """Takes turns until there are no more lines, or the conversation takes no more turns; gives the exit code."""
+        async with self._organism:
+            if self._people.there:
+                self._organism.subscribe(lambda _: self._people.changed())
+            self._organism.subscribe(self._note_end)
+            self._say_where()
+            while (line := await self._next_line(interrupts)) is not None:
+                if line.strip() and not await self._turn(line, interrupts):
+                    break
+        if self._left is not None and self._left.ended:
+            self._say(await self._left.result(), by_hand=True)
+        elif self._left is not None and self._talk.lasts:
+            self._streams.note(f"the turn is left in the journal, and goes on when you come back: {self._talk.again}")
+        code = self._code if interrupts.number is None else exit_code(interrupts.number)
+        if self._organism.left_behind:
+            end_now(code, self._streams)
+        return code
+
+    def _say_where(self) -> None:
+        talk = self._talk
+        if talk.quiet:
+            return
+        name = one_line(talk.conversation)
+        if not talk.lasts:
+            self._streams.note(f"conversation {name}, which ends with this chat: 'journal: memory:' keeps nothing")
+        else:
+            self._streams.note(f"conversation {name}; to come back to it: {talk.again}")
+        if f"conversation:{talk.conversation}" in self._organism.unfinished:
+            self._streams.note("an earlier process left turns of it unfinished: they run before the next one")
+
+    async def _next_line(self, interrupts: Interrupts) -> str | None:
+        if self._asks:
+            self._streams.err.write(PROMPT)
+            self._streams.err.flush()
+        line: str | None = None
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(_cancel_on, interrupts, beside.cancel_scope)
+            try:
+                line = await self._lines.next()
+            except UnicodeDecodeError as error:
+                self._code, line = FAILED, ""
+                self._streams.note(f"not sent: the line is no UTF-8: {error.reason}")
+            beside.cancel_scope.cancel()
+        if interrupts.number is not None:
+            line = None
+        if self._asks and line is None:
+            self._streams.note("")  # what follows does not stand behind the prompt
+        return line
+
+    async def _turn(self, line: str, interrupts: Interrupts) -> bool:
+        """Takes one turn. False where it was the last one."""
+        try:
+            payload = payload_of(self._talk.handler, line, said="not sent")
+        except ConfigurationError as error:
+            self._code = FAILED
+            for mistake in error.mistakes:
+                self._streams.note(harmless(mistake))
+            return True
+        goes_on = await self._sent(payload, interrupts)
+        if interrupts.number == signal.SIGINT:
+            interrupts.again()
+        return goes_on and interrupts.number is None
+
+    def _note_end(self, fact: Fact) -> None:
+        # Not what the organism opens beside them, such as for a dead letter: nobody here has said anything to that.
+        if not isinstance(fact, Ended) or fact.kind != "root" or fact.conversation is None:
+            return
+        if fact.thread not in self._awaited:
+            self._ended[fact.thread] = fact
+
+    async def _begin(self, interrupts: Interrupts) -> None:
+        """Takes the conversation up. Where it has no message left, the turns that an earlier process left have to end before it
+        goes on in a fresh one: else the next one would wait for theirs, and nobody would be asked what they ask.
+        """
+        self._begun = True
+        found = await self._organism.conversation_of(self._talk.conversation)
+        if found is not None and found.budget.messages.remaining == 0:
+            await self._all_answered(self._turns(found.id), interrupts)
+
+    async def _sent(self, payload: Any, interrupts: Interrupts) -> bool:
+        try:
+            if not self._begun:
+                await self._begin(interrupts)
+            if self._over:
+                return False
+            handle = await self._organism.send(
+                self._talk.handler.name, payload, conversation=self._talk.conversation, accounts=self._talk.accounts
+            )
+        except BudgetExhaustedError as error:
+            self._code = self._code or EXHAUSTED
+            name = one_line(self._talk.conversation)
+            whose = (
+                f"conversation {name} takes no further turn"
+                if error.scope == "conversation"
+                else "nothing more is taken in"
+            )
+            self._streams.note(f"exhausted: {whose}: {one_line(str(error))}")
+            return False
+        except NotRunningError:
+            return False  # the pump has crashed; closing the organism says of what
+        except OrganismError as error:
+            self._code = FAILED
+            self._streams.note(f"error: not sent: {one_line(str(error))}")
+            return True
+        await self._all_answered([*self._before(handle), handle], interrupts)
+        return not self._over
+
+    async def _all_answered(self, turns: Iterable[ThreadHandle], interrupts: Interrupts) -> None:
+        awaited = list(turns)
+        for each in awaited:
+            self._awaited.add(each.id)
+            self._ended.pop(each.id, None)
+        self._say_ended()
+        for each in awaited:
+            if not self._over:
+                await self._answered(each, interrupts)
+
+    def _before(self, handle: ThreadHandle) -> Iterable[ThreadHandle]:
+        """The turns that an earlier process left, and that run before this one."""
+        for name in self._organism.kernel.state.conversations:
+            turns = self._turns(name)
+            ids = [each.id for each in turns]
+            if handle.id in ids:
+                return turns[: ids.index(handle.id)]
+        return ()
+
+    def _turns(self, conversation: str) -> list[ThreadHandle]:
+        turns = self._organism.kernel.state.conversations[conversation].turns
+        handles = (self._organism.thread_of(turn.id) for turn in turns)
+        return [each for each in handles if each is not None]
+
+    def _say_ended(self) -> None:
+        """Says what came of turns that had ended before anybody waited for them."""
+        for id_ in list(self._ended):
+            self._say(result_of(self._ended.pop(id_)), by_hand=False)
+
+    async def _answered(self, handle: ThreadHandle, interrupts: Interrupts) -> None:
+        """Waits for a turn and says what came of it; Ctrl-C cancels it."""
+        result: ThreadResult | None = None
+        with self._drawn() as display:
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(self._stop_turn_on, interrupts, handle, beside.cancel_scope)
+                if display is not None:
+                    beside.start_soon(keep_drawing, display)
+                result = await self._result(handle)
+                beside.cancel_scope.cancel()
+        self._say_ended()
+        if result is None and interrupts.number is not None:
+            self._left = handle
+        if result is not None and result.outcome == "paused":
+            self._over = True
+        elif result is not None:
+            self._say(result, by_hand=interrupts.number is not None)
+
+    async def _stop_turn_on(self, interrupts: Interrupts, handle: ThreadHandle, waiting: anyio.CancelScope) -> None:
+        """Ctrl-C cancels the turn. What ends the process gives it the grace time, and leaves it where the journal has it."""
+        await interrupts.wait()
+        if interrupts.number == signal.SIGINT:
+            handle.cancel(_REASON)
+            return
+        self._people.note_aside(interrupted(self._talk.grace, lasts=self._talk.lasts))
+        await self._organism.drain(self._talk.grace)
+        if self._talk.lasts:
+            waiting.cancel()
+        else:
+            handle.cancel("interrupted")
+
+    async def _result(self, handle: ThreadHandle) -> ThreadResult | None:
+        """What a turn comes to; ``None`` where that cannot be had."""
+        try:
+            while (result := await handle.result()).outcome == "paused":
+                if handle.waits_for_people:
+                    if not await self._people_answer(handle):
+                        break
+                    continue
+                resume = f"'{self._talk.resume}' lets it go on, " if self._talk.lasts else ""
+                self._streams.note(f"paused: {resume}Ctrl-C cancels it [thread {handle.id}]")
+                await handle.goes_on()
+        except OrganismError as error:
+            self._code = FAILED
+            self._streams.note(f"error: {one_line(str(error))}")
+            return None
+        return result
+
+    @contextmanager
+    def _drawn(self) -> Generator[LiveAnswer | None]:
+        """Draws the answer while it grows, at a terminal; nothing of that is left."""
+        board = self._talk.board
+        if board is None:
+            yield None
+            return
+        with LiveAnswer(board, self._streams.err, handler=self._talk.handler.name) as display:
+            self._streams.display = display
+            try:
+                yield display
+            finally:
+                self._streams.display = None
+
+    async def _people_answer(self, handle: ThreadHandle) -> bool:
+        """A turn waits for people: whoever sits here is asked. False where nobody answers here."""
+        question = self._people.next(handle.id)
+        if question is not None:
+            await self._people.ask(question)
+            return True
+        for each in self._organism.inbox():
+            if each.thread == handle.id:
+                self._streams.note(waits(each))
+        self._code = self._code or PAUSED
+        if not self._talk.lasts:
+            self._streams.note("nobody can answer any more: 'journal: memory:' keeps nothing")
+        else:
+            self._streams.note(f"answer with '{self._talk.answer}', then come back: {self._talk.again}")
+        return False
+
+    def _say(self, result: ThreadResult, *, by_hand: bool) -> None:
+        """Replies to standard output; how a turn ended that did not complete, and that the conversation goes on elsewhere, beside."""
+        text = _said(result, self._streams.width) or partial_text(result, width=self._streams.width)
+        if text:
+            self._streams.result(text)
+        problem = problem_line(result)
+        if problem is not None:
+            self._streams.note(problem)
+            if result.outcome == "exhausted":
+                self._code = self._code or EXHAUSTED
+            elif not by_hand:
+                self._code = FAILED
+        if result.conversation not in {None, self._talk.conversation}:
+            before, now = self._talk.conversation, str(result.conversation)
+            self._talk.conversation = now
+            self._streams.note(f"conversation {one_line(before)} has come to its end; it goes on in {one_line(now)}")
+
+
+async def _cancel_on(interrupts: Interrupts, scope: anyio.CancelScope) -> None:
+    await interrupts.wait()
+    scope.cancel()
+
+
+def _said(result: ThreadResult, width: int) -> str:
+    """The replies: the text alone where that is all there is to them."""
+    texts = [_only_text(payload) for _, payload in result.replies]
+    return reply_text(result, width=width) if None in texts else "\n".join(harmless(text or "") for text in texts)
+
+
+def _only_text(payload: Any) -> str | None:
+    match list(encode_fields(payload).values()):
+        case [str(text)]:
+            return text
+        case _:
+            return None
+
+
+__all__ = ["PROMPT", "Chat", "Talk"]
