@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import fields, frozen
 
-from organism.errors import HandlerFailedError, UnexpectedReplyError
+from organism.errors import HandlerFailedError, as_expected
 from organism.payloads import encode_json, encode_xml
-from organism.quick import quick
+from organism.quick import maker, quick
 from organism.record.facts import Fact
 from organism.threads.outcomes import Warned
 from organism.threads.restart import Attempt
@@ -144,9 +144,7 @@ class ThreadResult(_Unread):
             code = self.code or ("no_reply" if self.outcome == "completed" else self.outcome)
             text = self.error or f"'{self.handler}' finished without a reply"
             raise HandlerFailedError(code, text, unit=self.unit)
-        if expect is not None and not isinstance(self.reply, expect):
-            raise UnexpectedReplyError(self.reply, expect.__name__)
-        return self.reply
+        return as_expected(self.reply, expect)
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``organism run --json`` prints, one line a root thread."""
@@ -174,6 +172,9 @@ class ThreadResult(_Unread):
 _FIELDS: Final = frozenset(field.name for field in fields(ThreadResult))
 
 
+_new_result: Final = maker(ThreadResult)
+
+
 def result_when_read(replies: Iterable[tuple[str, Any]], record: Callable[[], Ended]) -> ThreadResult:
     """The result of a thread that has ended: its replies, and all else of its final record when somebody looks at it."""
     result = ThreadResult.__new__(ThreadResult)
@@ -184,7 +185,7 @@ def result_when_read(replies: Iterable[tuple[str, Any]], record: Callable[[], En
 
 def result_of(record: Ended) -> ThreadResult:
     """The result that a final record tells of."""
-    return ThreadResult(
+    return _new_result(
         thread=record.thread,
         outcome=record.outcome,
         unit=record.unit,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import Context, Decimal, InvalidOperation
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, frozen
 
-from organism.quick import quick
+from organism.quick import maker, quick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +46,9 @@ def written(value: Decimal) -> str:
     return format(value.normalize(_EXACT), "f")
 
 
+@lru_cache(maxsize=256)
 def usd(amount: int) -> Decimal:
-    """The Decimal of an integer of 10^-12 USD, without trailing zeros or exponent."""
+    """The Decimal of an integer of 10^-12 USD, without trailing zeros or exponent. What a call costs is told of it, of its thread and of others."""
     if not amount:
         return _NOTHING
     whole, rest = divmod(amount, PICO_PER_USD)
@@ -77,6 +79,9 @@ class Usage:
     def as_json(self) -> dict[str, Any]:
         """A JSON object of the fields; money as a string."""
         return asdict(self) | {"cost_usd": format(self.cost_usd, "f"), "seconds": round(self.seconds, 6)}
+
+
+new_usage: Final = maker(Usage)
 
 
 class Tally:
@@ -145,7 +150,7 @@ def usage_of(amounts: Sequence[int], details: Sequence[int], *, seconds: float, 
     """Usage from vectors: (tokens, input, output, cost, calls, messages) and (cache reads, cache writes, reasoning)."""
     tokens, input_tokens, output_tokens, cost, calls, messages = amounts
     reads, writes, reasoning = details
-    return Usage(
+    return new_usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cache_read_tokens=reads,

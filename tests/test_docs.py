@@ -255,7 +255,7 @@ def test_the_reference_has_every_field_of_what_users_are_given(given: type) -> N
 INSIDE: Final = {
     Organism: {"kernel", "of", "settings"},
     ThreadHandle: {"end", "fail", "go_on", "held_by", "of_record", "over", "rest", "waits_turn", "when_over"},
-    Context: {"call_model", "changes", "hold_up", "recall", "unasked"},
+    Context: set[str](),
 }
 """What rooms of the package use, and users are not told of."""
 

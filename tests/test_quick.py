@@ -1,4 +1,4 @@
-"""Constructors that are written for frozen classes do what those of attrs do."""
+"""Constructors that are written for frozen classes, and functions that are written in their place, do what those of attrs do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
-from attrs import Factory, field, frozen
+from attrs import Factory, define, field, frozen
 
 from organism import payload
 from organism.message import Forward, Reply, Send
-from organism.quick import quick
+from organism.quick import maker, quick
 from organism.record import facts
 from organism.results import ThreadResult
 from organism.usage import Usage
@@ -89,6 +89,16 @@ def test_it_takes_what_the_one_of_attrs_takes(args: tuple[Any, ...], named: dict
     assert outcome(QuickBase, args, named) == outcome(Base, args, named)
 
 
+@pytest.mark.parametrize(("args", "named"), GIVEN)
+def test_a_maker_takes_what_its_class_takes(args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    for cls in (Base, All):
+        made: Any = maker(cls)
+        assert made is not cls
+        told = outcome(made, args, named)
+        assert told == outcome(cls, args, named) or "made()" in told
+        assert isinstance(told, str) == isinstance(outcome(cls, args, named), str)
+
+
 def test_what_is_made_is_as_frozen_and_equal_as_before() -> None:
     one = Pair(1)
     assert one == Pair(1)
@@ -98,6 +108,41 @@ def test_what_is_made_is_as_frozen_and_equal_as_before() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         one.one = 2  # type: ignore[misc]
     assert inspect.signature(QuickAll) == inspect.signature(All)
+
+
+@define(kw_only=True)
+class Open:
+    one: int
+    two: list[int] = Factory(list[int])
+
+
+def test_what_a_maker_makes_is_of_its_class_and_as_frozen() -> None:
+    new = maker(Pair)
+    one = new(1, two="b")
+    assert type(one) is Pair
+    assert one == Pair(1, "b")
+    assert hash(one) == hash(Pair(1, "b"))
+    assert pickle.loads(pickle.dumps(one)) == one  # noqa: S301 - as above
+    for each in (one, Pair(1)):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            each.one = 2  # type: ignore[misc]
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            del each.two
+
+
+def test_a_maker_of_what_is_not_frozen_makes_that() -> None:
+    new = maker(Open)
+    first, second = new(one=1), new(one=1)
+    first.one = 2
+    assert (type(first), first, second) == (Open, Open(one=2), Open(one=1))
+    assert first.two is not second.two
+
+
+def test_a_maker_calls_what_follows_the_constructor_once_it_is_frozen() -> None:
+    All.shown.clear()
+    made: Any = maker(All)(one=1)
+    assert [each is made for each in All.shown] == [True]
+    assert type(All.shown[0]) is All
 
 
 def test_each_default_is_made_anew_and_what_follows_the_constructor_is_called() -> None:
@@ -142,6 +187,7 @@ class HasDict:
 @pytest.mark.parametrize("made", [Converts, Validates, Derives, LeavesOut, HasDict])
 def test_a_constructor_that_does_more_stays(made: Any) -> None:
     assert not is_quick(made)
+    assert maker(made) is made
     assert made(4).value == 4
 
 

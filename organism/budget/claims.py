@@ -32,7 +32,6 @@ def six(amounts: Sequence[int]) -> Six:
     return tokens, given, said, cost, calls, messages
 
 
-@quick
 @frozen(kw_only=True)
 class Claim:
     """The worst case of one attempt at one backend (R13), with room for the output to be clamped.

@@ -31,6 +31,8 @@ NO_DETAILS: Final = (0, 0, 0)
 FREE: Final[Sequence[int]] = NOTHING
 """What a node holds that holds nothing, as most do."""
 _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
+LASTING: Final = "conversation"
+"""The scope of a node whose threads are turns, one after the other."""
 
 
 @final

@@ -15,7 +15,7 @@ from attrs import frozen
 from organism.budget.caps import NO_LIMIT
 from organism.budget.claims import MESSAGES, NOTHING, Claim, Vector
 from organism.budget.crowd import bears
-from organism.budget.node import FREE, NO_DETAILS, Node, note_overdraft
+from organism.budget.node import FREE, LASTING, NO_DETAILS, Node, note_overdraft
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,13 @@ class Lack:
     for_good: bool
 
 
+def spared_for(path: Sequence[Node]) -> Sequence[Node]:
+    """The nodes on whose kept back part a call on grace may draw: its own thread's, and where that is a turn, its conversation's, which
+    nobody else could ever spend.
+    """
+    return path[:2] if len(path) > 1 and path[1].scope == LASTING else path[:1]
+
+
 def lack(
     path: Sequence[Node], need: Vector, *, grace: bool = False, stuck: Mapping[Node, Vector] = NOWHERE
 ) -> Lack | None:
@@ -43,10 +50,10 @@ def lack(
     ``stuck`` is what the asker holds itself, by node, and will not let go of while it waits.
     """
     passing: Lack | None = None
-    own = path[0]
+    whole = spared_for(path) if grace else ()
     for node in path:
         caps = node.caps
-        cap = caps.limit if grace and node is own else caps.working
+        cap = caps.limit if node in whole else caps.working
         used, held = node.used, node.held
         for unit in caps.limited:
             amount = need[unit]
@@ -60,10 +67,10 @@ def lack(
 
 def fits(path: Sequence[Node], need: Vector, *, grace: bool = False) -> bool:
     """Whether ``need`` could be held on the path now: as :func:`lack` would find nothing, sooner."""
-    own = path[0] if grace else None
+    whole = spared_for(path) if grace else ()
     for node in path:
         caps, used, held = node.caps, node.used, node.held
-        cap = caps.limit if node is own else caps.working
+        cap = caps.limit if whole and node in whole else caps.working
         for unit in caps.limited:
             if used[unit] + held[unit] + need[unit] > cap[unit] and bears(unit, need[unit]):
                 return False
@@ -172,11 +179,11 @@ def charge_messages(node: Node, count: int) -> None:
 def output_room(path: Sequence[Node], claim: Claim, *, grace: bool) -> int:
     """How many output tokens the path could bear beside the claim's input, right now; negative where not even that fits."""
     room = NO_LIMIT
-    own = path[0]
+    whole = spared_for(path) if grace else ()
     beside, each = claim.need(0), (1, 0, 1, claim.output_price, 0, 0)
     for node in path:
         caps = node.caps
-        cap = caps.limit if grace and node is own else caps.working
+        cap = caps.limit if node in whole else caps.working
         used, held = node.used, node.held
         for unit in caps.limited:
             left = cap[unit] - used[unit] - held[unit] - beside[unit]

@@ -16,7 +16,7 @@ from attrs import define, evolve
 from organism.budget.claims import Claim, Vector
 from organism.budget.crowd import Crowd, Measure, bears
 from organism.budget.node import Node
-from organism.budget.tree import NOWHERE, Lack, fits, lack, output_of, output_room, take
+from organism.budget.tree import NOWHERE, Lack, fits, lack, output_of, output_room, spared_for, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -107,10 +107,11 @@ class Line:
         number = self._next
         self._next += 1
         least = claim.need(claim.wish if claim.exact else min(claim.min_output, claim.wish))
+        whole = spared_for(path) if grace else ()
         for node in path:
             if node.crowd is None:
                 node.crowd = Crowd(node.caps.limited)
-            node.crowd.join(number, least, by_limit=grace and node is path[0])
+            node.crowd.join(number, least, by_limit=node in whole)
         measure = _crowd(stood.node).stand(number, stood.unit)
         waiter = Waiter(number, claim, path, grace, owner, note, least, stood.node, measure)
         self._waiting[number] = waiter
@@ -321,7 +322,7 @@ def _crowd(node: Node) -> Crowd:
 
 
 def _by_limit(waiter: Waiter, node: Node) -> bool:
-    return waiter.grace and node is waiter.path[0]
+    return waiter.grace and node in spared_for(waiter.path)
 
 
 def _cap(node: Node, unit: int, *, by_limit: bool) -> int:

@@ -7,6 +7,7 @@ import random
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from math import isnan
+from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
@@ -19,6 +20,9 @@ from organism.errors import (
     ConfigurationError,
     HandlerFailedError,
     UnexpectedReplyError,
+    as_expected,
+    check_expect,
+    pairs_of,
 )
 from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.failures import failed_by
@@ -161,7 +165,7 @@ class DeliveryContext(Calling, Context):
 
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
         """See :class:`~organism.context.interface.Context`."""
-        if self._delivery.over:
+        if self._delivery.over or get_ident() != self._pump.home.thread:
             await self._turned_away()
         return await self._pump.threads.run(self._message, function, *args)
 
@@ -178,10 +182,12 @@ class DeliveryContext(Calling, Context):
 
     async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, timeout: float | None = None) -> Any:
         """See :class:`~organism.context.interface.Context`."""
-        if self._delivery.over:
+        if self._delivery.over or get_ident() != self._pump.home.thread:
             await self._turned_away()
         if timeout is not None:
             _check_seconds(timeout)
+        if expect is not None:
+            check_expect(expect)
         ask = self._asked(to, payload, timeout)
         if isinstance(ask, Refusal):
             self._pump.carry_out()
@@ -213,9 +219,10 @@ class DeliveryContext(Calling, Context):
 
     async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
         """See :class:`~organism.context.interface.Context`."""
-        if self._delivery.over:
+        if self._delivery.over or get_ident() != self._pump.home.thread:
             await self._turned_away()
-        asked = [(to, self._asked(to, payload, None)) for to, payload in asks]
+        check_expect(expect)
+        asked = [(to, self._asked(to, payload, None)) for to, payload in pairs_of("ask_all", asks)]
         accepted = [ask for _, ask in asked if isinstance(ask, Ask)]
         if len(accepted) < len(asked):
             self._pump.carry_out()
@@ -281,7 +288,7 @@ class DeliveryContext(Calling, Context):
 
     async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
         """See :class:`~organism.context.interface.Context`."""
-        if self._delivery.over:
+        if self._delivery.over or get_ident() != self._pump.home.thread:
             await self._turned_away()
         settings = self._limits_of(to, budget)
         key = self._key("spawn", question(to, payload, repr(settings)))
@@ -339,9 +346,7 @@ def payload_of(answer: Any, expect: type | None) -> Any:
     """The payload of an answer. Raises HandlerFailedError where it is a Failure, UnexpectedReplyError where it is no ``expect``."""
     if isinstance(answer, Failure):
         raise failed_by(answer)
-    if expect is not None and not isinstance(answer, expect):
-        raise UnexpectedReplyError(answer, getattr(expect, "__name__", str(expect)))
-    return answer
+    return as_expected(answer, expect)
 
 
 def _check_seconds(timeout: object) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
 from organism.kernel.outcome import final_of
+from organism.quick import maker
 from organism.threads.frames import Conversation
 from organism.threads.lineage import chain_of
 
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from organism.kernel.state import State
     from organism.record.facts import Fact
     from organism.threads.frames import Thread
+
+
+@cache
+def _maker_of(fact: Callable[..., Fact]) -> Callable[..., Fact]:
+    """What makes one, written when the first of its kind is."""
+    return maker(fact)
 
 
 @final
@@ -64,7 +72,7 @@ class Book:
             state.steps = None
             chain = thread.chain if isinstance(thread, Conversation) else chain_of(thread)
             id_ = chain if isinstance(thread, Conversation) else thread.id
-            self._record(chain, fact(at=state.now, thread=id_, steps=steps, **fields))
+            self._record(chain, _maker_of(fact)(at=state.now, thread=id_, steps=steps, **fields))
         self.unheard(thread)
 
     def unheard(self, thread: Thread | Conversation) -> None:

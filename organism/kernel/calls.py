@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
@@ -21,6 +21,7 @@ from organism.kernel.prompts import Prompt, note_report, prompted
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.warnings import fire_rest, note_crossings
 from organism.kernel.windows import held_at, roll_hint
+from organism.quick import maker
 from organism.record import facts
 from organism.threads.frames import Message, Thread
 from organism.threads.lineage import root_of
@@ -71,6 +72,9 @@ class CallFor:
     def owner(self) -> Message | Thread:
         """Who waits while the call does, and holds its own streams meanwhile."""
         return self.message or self.thread
+
+
+_new_hold: Final = maker(Hold)
 
 
 class Calls:
@@ -126,7 +130,7 @@ class Calls:
     def _grant(self, call: CallFor, granted: Granted, path: tuple[Node, ...]) -> Hold:
         state, thread = self._state, call.thread
         root = root_of(thread)
-        hold = Hold(
+        hold = _new_hold(
             id=(root.conversation or root).calls + 1,
             thread=thread,
             message=call.message,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import evolve, frozen
 
 from organism.budget.caps import caps
-from organism.budget.node import Node, set_caps
+from organism.budget.node import LASTING, Node, set_caps
 from organism.errors import BudgetExhaustedError
 from organism.record import facts
 from organism.settings import NOTHING, BudgetSettings, Policy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from organism.threads.frames import Thread
     from organism.threads.outcomes import Warned
 
-SCOPE = "conversation"
+SCOPE = LASTING
 
 
 class Changes(Protocol):

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
+from organism.quick import maker
 from organism.record.facts import Ended
 from organism.threads.outcomes import Outlay
 from organism.usage import usage_of
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 GRAVITY: Final = ("completed", "exhausted", "failed", "stopped", "cancelled")
 """Outcomes, from the mildest to the gravest; the gravest of what was not handled is the thread's."""
+
+
+_new_record: Final = maker(Ended)
 
 
 def outcome_of_code(code: str) -> str:
@@ -57,7 +61,7 @@ def record_of(thread: Thread, now: float) -> Ended:
     partial = outlay.partial[1] if outlay.partial is not None and not thread.replies else None
     below: tuple[Ended, ...] = () if thread.below is None else tuple(thread.below.records or ())
     usage = usage_with_subs(node, seconds)
-    return Ended(
+    return _new_record(
         at=now,
         thread=thread.id,
         kind=thread.kind,

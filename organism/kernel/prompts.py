@@ -52,17 +52,23 @@ def note_report(hold: Hold, digests: tuple[str, ...], tokens: int) -> None:
     """A backend reported so many tokens for the prompt of these digests."""
     if digests and not hold.thread.ended:
         report = Report(handler=hold.handler, backend=hold.backend, digests=digests, tokens=tokens)
-        _last_call(hold.thread, hold.handler).report = report
+        last = _last_call(hold.thread, hold.handler)
+        last.report = report
+        last.first = last.first or report
 
 
 def reports_of(whole: Thread | Conversation) -> tuple[Report, ...]:
-    """The last reports for the calls of each handler there."""
-    return tuple(each.report for each in (whole.asked or {}).values() if each.report is not None)
+    """The first and the last report for the calls of each handler there; once where they are the same."""
+    known = [each for each in (whole.asked or {}).values() if each.report is not None]
+    return tuple(report for each in known for report in dict.fromkeys((each.first, each.report)))
 
 
 def recalled(reports: Iterable[Report]) -> dict[str, LastCall] | None:
     """The last calls of handlers of which nothing but these is known."""
-    return {each.handler: LastCall(report=each) for each in reports} or None
+    found: dict[str, LastCall] = {}
+    for each in reports:
+        found.setdefault(each.handler, LastCall(first=each)).report = each
+    return found or None
 
 
 def _last_call(thread: Thread, handler: str) -> LastCall:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import CoroutineType
 from typing import TYPE_CHECKING, Final
 
 from organism.names import class_name
@@ -48,8 +49,11 @@ def _wrong(payload: object) -> str | None:
         return None if wrong is None else f"{wrong}; make a new value of {kind.__name__}"
     if isinstance(payload, type):
         return f"{payload.__name__} is a class; send a value of it"
+    if kind is CoroutineType:
+        return f"{class_name(payload)} is no payload; write 'await' before what gives it (in a plain 'def', ctx.run(...) around it)"
     if not is_payload(kind):
-        return f"{class_name(payload)} is no payload; declare its class with @payload"
+        own = kind.__module__ != "builtins"
+        return f"{class_name(payload)} is no payload; {'declare its class' if own else 'send a value of a class that is declared'} with @payload"
     return f"only the organism itself sends {kind.__name__}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -65,7 +66,7 @@ class Calling(Caller[ContextStream]):
         """Makes one call whose request is ready; what :meth:`complete` does after it has made one. ``tells`` are the
         warnings that its prompt tells of, ``kind`` is what it counts as among the delivery's questions (R21).
         """
-        if self._delivery.over:
+        if self._delivery.over or get_ident() != self._pump.home.thread:
             await self._turned_away()
         hooks = self._pump.hooks
         if hooks is None:
@@ -156,7 +157,7 @@ class Calling(Caller[ContextStream]):
 
     @asynccontextmanager
     async def _open(self, call: Call, *, grace: bool, wait: bool) -> AsyncGenerator[ContextStream]:
-        if self._delivery.over:
+        if self._delivery.over or get_ident() != self._pump.home.thread:
             await self._turned_away()
         hooks = self._pump.hooks
         said: Completion | None = None
@@ -200,7 +201,11 @@ class Calling(Caller[ContextStream]):
             await ledger.completed(inner.as_it_came)
 
     async def _turned_away(self) -> None:
-        """Raises NotRunningError, and gives others a turn before: a loop that swallows it would have all of them."""
+        """Raises OrganismError in another thread; else NotRunningError, and gives others a turn before: a loop that swallows it would have
+        all of them.
+        """
+        if get_ident() != self._pump.home.thread:
+            raise self._pump.home.error()  # at once: here nothing of the other loop may be awaited
         await anyio.lowlevel.checkpoint()
         check_running(self._delivery)
 

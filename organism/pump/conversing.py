@@ -78,5 +78,6 @@ class ConversationHandle:
         return conversation
 
     def _set(self, conversation: Conversation, budget: BudgetSettings) -> None:
+        self._pump.home.check()
         self._pump.kernel.calls.set_conversation_limits(conversation, budget, self._pump.now())
         self._pump.carry_out()

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 LAST_SECONDS: Final = 10.0
 """How long the last delivery of a thread may take whose time has run out (R17)."""
+LOOK: Final = 60.0
+"""Seconds after which the time of day is looked at again, where nothing happens until the next timer: the machine may sleep meanwhile."""
+PARTS: Final = 60
+"""Of a wait that is longer than so many looks, the part after which that is done: what is due in a month need not be known by the minute."""
 
 
 class Deadlines:
@@ -128,8 +132,9 @@ class Deadlines:
             for call in self.timers.due(self._look()):
                 call()
             at = self.timers.next()
+            wait = math.inf if at is None else max(0.0, at - self._now())
             self._alarm = anyio.Event()
-            with anyio.move_on_after(math.inf if at is None else max(0.0, at - self._now())):
+            with anyio.move_on_after(min(wait, max(LOOK, wait / PARTS))):
                 await self._alarm.wait()
             self._alarm = None
 

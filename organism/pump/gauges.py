@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from organism.budget.caps import NO_LIMIT
+from organism.budget.claims import COST
 from organism.budget.view import BudgetView, Gauge
 from organism.kernel.answers import depth_limit
 from organism.kernel.times import running_time
@@ -11,6 +13,7 @@ from organism.kernel.times import running_time
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from organism.budget.node import Node
     from organism.kernel import Kernel
     from organism.kernel.state import State
     from organism.threads.frames import Thread
@@ -40,3 +43,18 @@ def seconds_left(kernel: Kernel, thread: Thread, at: float) -> float | None:
             found.append(of.node.caps.seconds - running_time(kernel.state, of, at))
         of = None if of.owner is None else of.owner.thread
     return max(0.0, min(found)) if found else None
+
+
+def is_strict(node: Node) -> bool:
+    """Whether a node or any above it counts strictly."""
+    if node.policy.accounting == "strict":
+        return True
+    for each in node.above:  # noqa: SIM110 - written out: every call asks
+        if each.policy.accounting == "strict":
+            return True
+    return False
+
+
+def needs_price(node: Node) -> bool:
+    """Whether a node or any above it limits money and refuses what has no price."""
+    return any(each.caps.limit[COST] < NO_LIMIT and each.policy.on_unpriced == "refuse" for each in node.path)

@@ -138,6 +138,7 @@ class ThreadHandle:
 
         Raises NotRunningError where nothing is recorded, QueueFullError where its reader falls too far behind.
         """
+        self._pump.home.check()
         return self._pump.histories.of(self._thread, after=after)
 
     async def history(self) -> tuple[Event, ...]:
@@ -152,6 +153,7 @@ class ThreadHandle:
         """Waits for the thread to end; how it ended is a value, whatever the outcome. One that is paused and has nothing left to
         run is ``paused``, and so is one of which all that is left waits for people. Raises JournalError where it was frozen since its journal could not be written.
         """
+        self._pump.home.check()
         end = self._end
         if end.result is not None and not end.paused:
             await self._pump.heed()
@@ -186,11 +188,13 @@ class ThreadHandle:
 
     async def goes_on(self) -> None:
         """After a result that was ``paused``: waits until the thread was let go on, or ended."""
+        self._pump.home.check()
         while self._end.paused:
             await self._end.gone_on.wait()
 
     async def over(self) -> None:
         """Waits until the thread has ended, or never will."""
+        self._pump.home.check()
         while not self.ended and self._end.error is None:
             if self._end.come.is_set() and not self._end.paused:
                 return  # its organism was closed
@@ -211,6 +215,7 @@ class ThreadHandle:
         """Pauses the thread with all below it: what runs finishes, nothing more is delivered, and its time stands still. A thread
         that has nothing left to run gives its result, ``paused``, and may go on later.
         """
+        self._pump.home.check()
         self._check_whole("paused")
         conversation = self._thread.conversation
         if self._thread.waits_turn and conversation is not None:
@@ -222,6 +227,7 @@ class ThreadHandle:
 
     def resume(self) -> None:
         """Lets a paused thread go on. One that waits for people goes on by their answers."""
+        self._pump.home.check()
         self._check_whole("resumed")
         if self._thread.paused_at is None:
             return
@@ -238,6 +244,7 @@ class ThreadHandle:
 
     def cancel(self, reason: str = "cancelled") -> None:
         """Cancels the thread with all below it; what is out settles, then it ends ``cancelled``."""
+        self._pump.home.check()
         self._pump.kernel.ends.stop(self._thread, Failure("cancelled", reason), self._pump.now())
         self._pump.carry_out()
 
@@ -254,6 +261,7 @@ class ThreadHandle:
         self._set(laid_over(self._thread.budget, with_decider(parse_budget(keys), self._pump.handlers), keys))
 
     def _set(self, budget: BudgetSettings) -> None:
+        self._pump.home.check()
         if self._thread.ended:
             raise NotRunningError(f"thread {self.id} has ended; its budget was released")
         self._pump.kernel.calls.set_limits(self._thread, budget, self._pump.now())

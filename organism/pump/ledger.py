@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from organism.budget.caps import NO_LIMIT
-from organism.budget.claims import COST
 from organism.budget.levels import level_of
 from organism.errors import BudgetExhaustedError
 from organism.kernel.calls import CallFor
@@ -14,8 +12,9 @@ from organism.kernel.charges import overdrafts
 from organism.kernel.holds import Hold
 from organism.models.beginnings import digests_of
 from organism.models.ledger import Held
-from organism.pump.gauges import seconds_left
+from organism.pump.gauges import is_strict, needs_price, seconds_left
 from organism.pump.keys import kept_of
+from organism.quick import maker
 from organism.usage import Tally
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from organism.threads.outcomes import Warned
 
 _log: Final = logging.getLogger("organism.budget")
+_new_call_for: Final = maker(CallFor)
+_new_held: Final = maker(Held)
 _TEXT: Final = 1000
 """Characters that are kept of why no backend answered."""
 
@@ -79,21 +80,13 @@ class CallLedger:
 
     @property
     def strict(self) -> bool:
-        """Whether any node on the path counts strictly."""
-        node = self._thread.node
-        if node.policy.accounting == "strict":
-            return True
-        for each in node.above:  # noqa: SIM110 - written out: every call asks
-            if each.policy.accounting == "strict":
-                return True
-        return False
+        """See :class:`organism.models.ledger.Ledger`."""
+        return is_strict(self._thread.node)
 
     @property
     def needs_price(self) -> bool:
-        """Whether any node on the path limits money and refuses what has no price."""
-        return any(
-            node.caps.limit[COST] < NO_LIMIT and node.policy.on_unpriced == "refuse" for node in self._thread.node.path
-        )
+        """See :class:`organism.models.ledger.Ledger`."""
+        return needs_price(self._thread.node)
 
     @property
     def level(self) -> Level | None:
@@ -130,7 +123,7 @@ class CallLedger:
         self._attempts = attempt
         if self._first is None:
             self._first = verdict.id
-        return Held(id=verdict.id, output_tokens=verdict.output, clamped=verdict.clamped)
+        return _new_held(id=verdict.id, output_tokens=verdict.output, clamped=verdict.clamped)
 
     def settle(
         self, held: Held, charge: Charge, missed: Missed | None = None, reported: Estimated | None = None
@@ -180,7 +173,7 @@ class CallLedger:
             self._pump.kernel.calls.unanswered(call, outcome, text, self._spent or Tally(), self._pump.now())
 
     def _call(self, alias: str, backend: str, attempt: int) -> CallFor:
-        return CallFor(
+        return _new_call_for(
             thread=self._thread,
             message=self._message,
             alias=alias,

@@ -12,6 +12,7 @@ from organism.pump.aside import Aside
 from organism.pump.deadlines import Deadlines
 from organism.pump.ears import Ears
 from organism.pump.escalation import Escalation
+from organism.pump.home import Home
 from organism.pump.orders import Orders
 from organism.pump.pauses import Pauses
 from organism.pump.people import People
@@ -73,6 +74,7 @@ class Pump:
         clock.leapt = self._leapt
         self.event, self.heed = runtime.event, runtime.heed()
         """The event loop's own, for handles: a file is checked without loading one."""
+        self.home = Home(kernel.state.settings.name)
         self._orders = Orders(self)
         self.carry_out = self._orders.carry_out
         """Does what the kernel has asked for, and sees that a worker is there for what is ready."""
@@ -128,6 +130,7 @@ class Pump:
                 self.workers.group = None  # its event loop is gone: what is laid aside is closed like any coroutine
                 raise
             finally:
+                self.home.deserted = True
                 if self.writer is not None:
                     self.writer.seal()  # what is cancelled now goes on another time
                 if self.workers.group is not None:

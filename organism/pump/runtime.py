@@ -27,6 +27,16 @@ def clock() -> Callable[[], float]:
     return asyncio.get_running_loop().time
 
 
+def loop() -> object:
+    """The running event loop, to be told from others; ``None`` where none runs in this thread."""
+    if trio.lowlevel.in_trio_run():
+        return trio.lowlevel.current_trio_token()
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 class Scope(Protocol):
     """A block that can be cancelled."""
 

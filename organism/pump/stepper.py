@@ -118,6 +118,10 @@ class Stepper:
         """Looks at the clock: a worker has waited."""
         self._at = self._look()
 
+    def begin_anew(self) -> None:
+        """Nobody is at work: whoever is woken now comes after I/O has had its turn, and begins a slice."""
+        self._until = self._now() + SLICE
+
     def begin_slice(self) -> None:
         """Deliveries may follow one another for a while from now on."""
         self._until = self._at + SLICE

@@ -86,6 +86,8 @@ class Workers:
 
     def wake(self) -> None:
         """Sees that somebody works."""
+        if not self.active:
+            self._stepper.begin_anew()
         self.active += 1
         if self._parked:
             self._parked.pop().set()

@@ -115,8 +115,8 @@ class Nearest:
 
 @frozen(kw_only=True)
 class Report:
-    """What a ``backend`` reported as the input of a handler's last call; whoever asks it on in another process holds no more for that
-    than it did cost. ``digests`` are as in ``CallSettled``.
+    """What a ``backend`` reported as the input of a handler's first call or of its last one; whoever asks it on in another process holds no
+    more for that than it did cost. ``digests`` are as in ``CallSettled``.
     """
 
     handler: str

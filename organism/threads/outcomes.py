@@ -82,12 +82,14 @@ class Outlay:
 @define(eq=False, weakref_slot=False)
 class LastCall:
     """The last model call of a handler in a thread or conversation: its ``hold`` and ``prompt``, by which the next one is told while facts
-    are recorded, and the last ``report`` of a backend (:class:`organism.record.images.Report`).
+    are recorded, and the last ``report`` of a backend (:class:`organism.record.images.Report`). The ``first`` one was for the beginning that
+    all of its prompts have, also one that is cut to fit at the very end.
     """
 
     hold: int = 0
     prompt: Any = None
     report: Any = None
+    first: Any = None
 
 
 @define(weakref_slot=False)

@@ -100,9 +100,9 @@ def route(handler: HandlerSettings) -> Route:
 
 
 def answers_to(payload: object, replies: tuple[type, ...]) -> tuple[type, ...]:
-    """What may answer a question to somebody with these ``replies``: a request for more is decided, and by nothing else."""
-    decides = isinstance(payload, BudgetRequest) and BudgetDecision in replies
-    return (BudgetDecision,) if decides else replies
+    """What may answer a question to somebody with these ``replies``: a request for more is decided, and nothing else is."""
+    asked = isinstance(payload, BudgetRequest)
+    return tuple(each for each in replies if (each is BudgetDecision) == asked) or replies
 
 
 def answer_names(payload: object, replies: tuple[type, ...]) -> tuple[str, ...]:

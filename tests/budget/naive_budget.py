@@ -38,6 +38,8 @@ class Purse:
     levels: Mapping[str, tuple[Decimal, ...]]
     runway: Decimal
     above: Purse | None
+    lasting: bool = False
+    """A conversation: a turn's last call is its own last call as well."""
     used: Amounts = field(factory=nothing)
     own: Amounts = field(factory=nothing)
     held: Amounts = field(factory=nothing)
@@ -93,7 +95,8 @@ class Wanting:
         return self.need(self.claim.wish if self.claim.exact else min(self.claim.min_output, self.claim.wish))
 
     def cap(self, purse: Purse, unit: str) -> Fraction:
-        return Fraction(purse.limits[unit]) if self.grace and purse is self.purse else purse.working(unit)
+        own = purse is self.purse or (purse.lasting and purse is self.purse.above)
+        return Fraction(purse.limits[unit]) if self.grace and own else purse.working(unit)
 
     def short(self, need: Amounts, *, beside: Callable[[Purse], Amounts] | None = None) -> list[tuple[Purse, str]]:
         """The places where ``need`` does not fit beside what is used and what is held there, or ``beside`` instead."""

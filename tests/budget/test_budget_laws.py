@@ -111,19 +111,19 @@ class Budgets(RuleBasedStateMachine):
     def open_organism(self, limits: dict[str, Any], levels: Any, grace: Grace, runway: str) -> None:
         self.policy = Policy(warn_at=MappingProxyType(levels), grace=grace, runway=Decimal(runway))
         self._open(None, limits)
-        for number in (0, 1, 0):
-            self._open(self._nodes()[number], {"tokens": 1000})
+        for number, scope in ((0, "conversation"), (1, "thread"), (0, "thread")):
+            self._open(self._nodes()[number], {"tokens": 1000}, scope)
 
     @rule(above=PICK, limits=LIMITS)
     def open_thread(self, above: int, limits: dict[str, Any]) -> None:
         if len(self._nodes()) < 6:
             self._open(self._pick(above, below_root=False), limits)
 
-    def _open(self, above: Node | None, limits: dict[str, Any]) -> None:
+    def _open(self, above: Node | None, limits: dict[str, Any], scope: str = "thread") -> None:
         number = len(self.purses)
         made = caps(_limits(limits), self.policy, keeps_back=above is not None)
         node = Node(
-            "thread" if above else "organism", made, self.policy, thread=str(number), above=above.path if above else ()
+            scope if above else "organism", made, self.policy, thread=str(number), above=above.path if above else ()
         )
         grace = self.policy.grace
         self.purses[node] = Purse(
@@ -136,6 +136,7 @@ class Budgets(RuleBasedStateMachine):
             levels=self.policy.warn_at,
             runway=self.policy.runway,
             above=self.purses[above] if above else None,
+            lasting=node.scope == "conversation",
         )
 
     @precondition(lambda self: len(self._nodes()) > 2)
@@ -203,7 +204,7 @@ class Budgets(RuleBasedStateMachine):
     ) -> None:
         """A call that may have so much of what is not spent: it waits wherever others hold too much of that."""
         node = self._pick(which)
-        caps_ = [each.caps.limit if grace and each is node else each.caps.working for each in node.path]
+        caps_ = [_caps_at(each, node, grace=grace) for each in node.path]
         rest = min(cap[unit] - each.used[unit] for cap, each in zip(caps_, node.path, strict=True))
         amount = int(min(rest, 10**5) * part)
         if amount > 1:
@@ -253,7 +254,7 @@ class Budgets(RuleBasedStateMachine):
         assert granted.output == claim.wish or not claim.exact
         assert granted.output >= min(claim.min_output, claim.wish)
         for each in node.path:  # R12: what was held just now fits, wherever it is measured
-            cap = each.caps.limit if grace and each is node else each.caps.working
+            cap = _caps_at(each, node, grace=grace)
             for unit, amount in enumerate(granted.need):
                 assert not amount or each.used[unit] + each.held[unit] <= cap[unit]
         self.holds.append(Hold(node, granted.need, owner, streamed))
@@ -379,7 +380,7 @@ class Budgets(RuleBasedStateMachine):
         for waiter in self.line:
             least = waiter.claim.need(waiter.claim.wish if waiter.claim.exact else waiter.claim.min_output)
             places = [
-                (node, unit, node.caps.limit if waiter.grace and node is waiter.path[0] else node.caps.working)
+                (node, unit, _caps_at(node, waiter.path[0], grace=waiter.grace))
                 for node in waiter.path
                 for unit in range(len(VECTOR))
             ]
@@ -431,6 +432,12 @@ class Budgets(RuleBasedStateMachine):
             return {}
         node, _ = owner
         return {each: tuple(self.naive.stuck(owner, self.purses[each]).values()) for each in node.path}
+
+
+def _caps_at(at: Node, caller: Node, *, grace: bool) -> Vector:
+    """What a call of ``caller`` is held against at a node of its path: on grace the limit of its own, and of the conversation it is a turn of."""
+    own = at is caller or (at.scope == "conversation" and caller.path[1] is at)
+    return at.caps.limit if grace and own else at.caps.working
 
 
 def _limits(limits: dict[str, Any]) -> Limits:

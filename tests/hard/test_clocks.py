@@ -14,8 +14,6 @@ from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import NO_GRACE, Done, Task, code, models, spend, spender
 from tests.hard.time_of_day import HOUR, NOON, TimeOfDay, ascending, set_clock
 
-pytestmark = pytest.mark.anyio
-
 ACME: Any = {"accounts": {"tenant": "acme"}}
 HOURLY: Any = {"tenant": {"tokens": 1000, "window": "hour"}}
 
@@ -180,6 +178,25 @@ async def test_a_question_is_over_in_its_time_though_the_machine_slept(day: Time
         await (await organism.send("worker", Task("go"))).result()
         await anyio.sleep(1)
         assert "did not answer within 7200 s" in str((await asking.result()).error)
+
+
+@pytest.mark.parametrize(("hours", "late"), [(2, 2 * 60), (30 * 24, 12 * HOUR)])
+async def test_a_question_is_over_in_its_time_though_nothing_happened_since_the_machine_slept(
+    day: TimeOfDay, hours: int, late: float
+) -> None:
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        await ctx.ask("boss", task)
+        return Reply(Done("done"))
+
+    boss = {"human": {"accepts": Task, "replies": Done}, "description": "Decides.", "timeout": hours * HOUR}
+    async with running(handlers={"worker": code(worker, peers=("boss",)), "boss": boss}) as organism:
+        asking = await organism.send("worker", Task("ask"))
+        await anyio.sleep(10)
+        day.ahead += (hours + 1) * HOUR
+        while not asking.ended:
+            await asking.goes_on() if asking.paused else await asking.result()
+        assert f"did not answer within {hours * HOUR:g} s" in str((await asking.result()).error)
+        assert anyio.current_time() <= 10 + late
 
 
 async def test_a_call_that_waits_goes_as_soon_as_a_window_has_room(day: TimeOfDay) -> None:

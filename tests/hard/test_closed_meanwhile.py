@@ -20,8 +20,6 @@ from tests.hard.pump_world import Go, code, echo, slow
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
-
 
 def organism(journal: str, path: Path, **keys: Any) -> Organism:
     where = "memory:" if journal == "memory" else f"{journal}:{path / 'j'}"

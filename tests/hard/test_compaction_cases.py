@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from organism.record.facts import CallHeld, Compacted, WarningRaised
 from organism.testing import Says, ScriptedModel, running
 from tests.agent.compaction_world import WINDOW, Job, Page, Reader, Result, cuts, handlers, kept, organism_of
-
-pytestmark = pytest.mark.anyio
 
 
 async def test_one_giant_message_fails_its_agent_before_any_call_and_says_what_is_too_large() -> None:

@@ -103,7 +103,6 @@ def places(facts: list[Fact]) -> list[int]:
     return sorted(number for number in found if 0 < number < len(facts))
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(("window", "summing"), [(WINDOW, "default"), (WINDOW, None), (None, None), (None, "default")])
 async def test_wherever_the_process_ends_the_history_goes_on_as_it_was_cut(
     tmp_path: Path, window: int | None, summing: str | None, half: slice
@@ -127,7 +126,6 @@ async def test_wherever_the_process_ends_the_history_goes_on_as_it_was_cut(
         assert set(keys.values()) == {1}, cut
 
 
-@pytest.mark.anyio
 async def test_a_summary_that_was_paid_and_not_yet_used_is_not_paid_again(tmp_path: Path) -> None:
     whole = scene(tmp_path / "whole", window=4_000, script=denser)
     await whole.play()
@@ -149,7 +147,6 @@ def speechless(request: Request) -> Says:
     return reads(request) if request.tools else Says(error=BackendError("rejected", "no"))
 
 
-@pytest.mark.anyio
 async def test_failures_of_summaries_count_on_after_the_process_ended(tmp_path: Path) -> None:
     whole = scene(tmp_path / "whole", window=1_000, script=speechless)
     await whole.play()
@@ -166,7 +163,6 @@ async def test_failures_of_summaries_count_on_after_the_process_ended(tmp_path: 
     assert asked[:5] == [*[True] * 3, *[False] * 2]
 
 
-@pytest.mark.anyio
 async def test_an_image_holds_how_a_history_was_cut() -> None:
     model = ScriptedModel(reads)
     async with running(**document(model, window=WINDOW, summing=None)) as organism:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from organism.testing import Watched
 
-pytestmark = pytest.mark.anyio
-
 
 async def bad(message: Go, ctx: Context) -> Reply[Said]:
     """Fails at what says so."""

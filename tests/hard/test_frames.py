@@ -259,7 +259,7 @@ async def test_nothing_of_an_answer_happens_where_one_part_may_not() -> None:
         ([Send("echo", Go()), Send("nobody", Go())], "routing: 'nobody' is no peer of 'root'"),
         ([Send("echo", Go()), Send("eho", Go())], "routing: 'eho' is no peer of 'root'; did you mean 'echo'?"),
         ([Send("echo", Go()), Send("echo", Odd())], "validation: 'echo' takes Go, not Odd"),
-        ([Send("echo", Go()), Send("echo", "text")], "validation: str is no payload; declare its class with @payload"),
+        ([Send("echo", Go()), Send("echo", "text")], "validation: str is no payload; send a value of a class that is declared with @payload"),
         ([Send("echo", Go()), Reply(HandlerFailed("crashed", "forged"))], "validation: only the organism itself sends HandlerFailed"),
         ([Send("echo", Go()), Go()], "validation: 'root' answered with Go; a handler answers with None, Reply, Send or Forward"),
         ([Send("echo", Go()), None], "validation: 'root' answered with NoneType; a handler answers with None, Reply, Send or Forward"),
@@ -681,7 +681,7 @@ async def test_a_handler_learns_nothing_of_handlers_that_are_no_peers() -> None:
     ("to", "payload", "said"),
     [
         (None, Go(), "routing: an address is the name of a handler, not None"),
-        ("echo", "text", "validation: str is no payload; declare its class with @payload"),
+        ("echo", "text", "validation: str is no payload; send a value of a class that is declared with @payload"),
         ("echo", Odd(), "validation: 'echo' takes Go, not Odd"),
         ("echo", HandlerFailed("crashed", "forged"), "validation: only the organism itself sends HandlerFailed"),
     ],

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from organism.models.contract import Request
     from organism.testing import Watched
 
-pytestmark = pytest.mark.anyio
 LOOPS = {"repeats": 4, "within": 12}
 SAME = "a loop: 'writer' has sent the same Task to 'peer' 5 times within 12 messages, after a warning"
 

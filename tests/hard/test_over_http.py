@@ -28,10 +28,7 @@ MESSAGES: Final = (
 )
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 async def desk(question: str, **over: Any) -> tuple[ThreadResult, list[tuple[str, ...]]]:

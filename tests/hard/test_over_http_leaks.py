@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import pytest
@@ -13,17 +13,11 @@ from organism.testing import running
 from tests.generators import left_half_way
 from tests.server.provider_world import PROTOCOLS, served
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 AT_ONCE: Final = 20
 QUESTION: Final = "What is a frame? " + "A frame is one call, and it closes when nothing of it is left. " * 5
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 def sockets() -> int:

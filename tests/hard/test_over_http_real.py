@@ -23,13 +23,7 @@ BUDGET: Final = {"cost_usd": "0.10"}
 USUAL: Final = {"openai": "gpt-4.1-mini", "anthropic": "claude-haiku-4-5"}
 QUESTION: Final = "Say hello in one short sentence."
 
-pytestmark = pytest.mark.real
-
-
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = [pytest.mark.real, pytest.mark.real_clocks]
 
 
 @pytest.fixture(params=USUAL)

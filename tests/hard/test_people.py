@@ -103,7 +103,7 @@ async def test_an_answer_of_another_type_is_refused_and_the_question_waits_on() 
         assert (await thread.result()).reply == Said("True")
 
 
-async def test_a_person_who_decides_on_budgets_too_answers_requests_with_decisions_alone() -> None:
+async def test_a_person_who_decides_on_budgets_too_answers_requests_and_nothing_else_with_decisions() -> None:
     async def desk(message: Go, ctx: Context) -> Reply[Said]:
         """Asks for more, and then for leave."""
         await ctx.request_budget("tokens", 500, "it is long")
@@ -125,7 +125,11 @@ async def test_a_person_who_decides_on_budgets_too_answers_requests_with_decisio
         await organism.answer(request.id, BudgetDecision(granted=True, unit="tokens", amount=Decimal(500), reason=""))
         await thread.result()
         (question,) = organism.inbox()
-        assert question.answers == ("Leave", "BudgetDecision")
+        assert question.answers == ("Leave",)
+        with pytest.raises(UnexpectedReplyError, match="expected Leave of 'boss', got BudgetDecision"):
+            await organism.answer(
+                question.id, BudgetDecision(granted=True, unit="tokens", amount=Decimal(5), reason="")
+            )
         await organism.answer(question.id, Leave(granted=True))
         assert (await thread.result()).reply == Said("1500 True")
 

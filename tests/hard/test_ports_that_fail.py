@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from organism import ThreadResult
     from organism.models.contract import Backend, Piece, Request, Response, Stream
 
-pytestmark = pytest.mark.anyio
-
 
 def broken() -> Exception:
     return RuntimeError("broken")

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 
 from organism import Context, Forward, HandlerFailedError, Organism, Reply, Send
 from organism.record.facts import Accepted, Answered, CallSettled, Ended, Posted
@@ -263,3 +264,28 @@ async def test_a_journal_that_is_kept_lets_ended_threads_go(rounds: int) -> None
             for thread in threads:
                 await thread.result()
             assert len(journal) == 0
+
+
+class Steps(trio.abc.Instrument):
+    """Counts how often the event loop steps a task, but for one."""
+
+    def __init__(self, but_for: trio.lowlevel.Task) -> None:
+        self._but_for = but_for
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task is not self._but_for
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
+async def test_a_worker_that_is_woken_while_nobody_is_at_work_is_stepped_once() -> None:
+    """I/O has had its turn when it comes: it gives it no other before it rests, however long ago somebody was at work."""
+    steps = Steps(trio.lowlevel.current_task())
+    async with running(handlers={"collector": code(collector)}) as organism:
+        await organism.ask("collector", Go("first"))
+        await anyio.sleep(1)
+        trio.lowlevel.add_instrument(steps)
+        assert await organism.ask("collector", Go("hi")) == Said("hi")
+        await anyio.sleep(0.001)
+        trio.lowlevel.remove_instrument(steps)
+    assert steps.count == 1

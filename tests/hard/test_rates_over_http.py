@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import pytest
 
 from tests.models.hostile import DONE, END, answer, facing, head, more, says, usage, whole, word
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 PER_MINUTE: Final = 1200
 """One every 50 ms; and 120 at once, as far as the organism knows."""
 LEFT: Final = "x_ratelimit_remaining_requests"
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 def streamed(**headers: Any) -> bytes:

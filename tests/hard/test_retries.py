@@ -26,8 +26,6 @@ from tests.hard.pump_world import Go, Odd, Said, code
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.anyio
-
 
 class Flaky:
     """A handler that fails ``times`` times before it answers; ``begun`` has when each attempt began."""

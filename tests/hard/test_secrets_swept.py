@@ -27,7 +27,7 @@ from organism.works.redaction import Redaction
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
 ENV: Final = "zq9-env-Key/With+Odd=Parts-0123456789"
 FILED: Final = "zq9-file-key-ABCDEF-0123456789"
@@ -51,10 +51,7 @@ TASKS: Final = (
 )  # fmt: skip
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 class Gossip(BaseHTTPRequestHandler):

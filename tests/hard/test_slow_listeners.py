@@ -58,7 +58,7 @@ def test_a_subscriber_that_is_slow_is_named_once_and_loses_nothing(caplog: pytes
     ]
     with caplog.at_level(logging.WARNING, "organism"):
         for fact in facts:
-            audience.tell(fact)
+            audience.tell("t", fact)
     assert heard == [fact for fact in facts for _ in range(2)]
     (said,) = [each.getMessage() for each in caplog.records]
     assert said.startswith("a subscriber took 0.2 s, and everything else waited: read `organism.events()`")

@@ -16,8 +16,6 @@ from tests.hard.budget_world import NO_GRACE, Done, Task, code, outcome
 from tests.models.hostile import DONE, END, estimate_of, events, facing, models, more, says, serving, usage, word
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tests.models.hostile import Peer
 
 PROMPT: Final = "Say something of some length, please."
@@ -26,10 +24,7 @@ MOST: Final = 50
 """Tokens of output that a call may bring."""
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 def endless(**said: Any) -> Any:

@@ -546,7 +546,7 @@ async def test_a_list_that_was_put_into_a_payload_is_taken_out_before_it_is_sent
         assert await organism.ask("root", Go()) == Said("('as sent',)")
 
 
-USES: dict[str, Callable[[Context], Any]] = {
+USES: dict[str, Callable[[Any], Any]] = {
     "ask": lambda ctx: ctx.ask("peer", Go()),
     "ask_all": lambda ctx: ctx.ask_all([("peer", Go())]),
     "spawn": lambda ctx: ctx.spawn("peer", Go()),

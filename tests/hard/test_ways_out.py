@@ -41,10 +41,7 @@ INPUT: Final = estimate_of(PROMPT)
 """The estimate of the prompt."""
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 def guessed(text: str = "") -> tuple[int, int, bool]:

@@ -49,10 +49,7 @@ HANGS: Final = says(hang=True)
 ANSWERS: Final = says(whole(answer()))
 
 
-@pytest.fixture(params=["trio", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    """Real clocks: a virtual one jumps while a socket is waited for."""
-    return request.param, {}
+pytestmark = pytest.mark.real_clocks
 
 
 def spent(usage: Usage) -> tuple[int, int, int, bool]:

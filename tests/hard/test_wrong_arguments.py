@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from organism import ConfigurationError, Context, Reply, payload
-from organism.testing import running
-
-pytestmark = pytest.mark.anyio
+from organism import ConfigurationError, Context, HandlerFailedError, Reply, UnexpectedReplyError, payload
+from organism.testing import Watched, running
 
 
 @payload
@@ -76,3 +74,69 @@ async def test_the_timeout_of_an_ask_is_a_number_and_nothing_is_asked_else(timeo
     handlers = {"asks": {"code": asks, "description": "Asks.", "peers": ["echo"]}, "echo": {"code": echo}}
     async with running(handlers=handlers) as organism:
         assert await organism.ask("asks", Text("x")) == Text("1")
+
+
+@payload
+class Other:
+    text: str
+
+
+EITHER: Any = Text | Other
+NEITHER: Any = Other | int
+
+
+def messages(organism: Watched) -> int:
+    """How many were delivered, in all threads."""
+    used: Any = organism.usage()
+    found: int = used.messages
+    return found
+
+
+@pytest.mark.parametrize("expect", ["Text", "", Text("x"), [Text]])
+async def test_what_is_expected_is_a_class_and_nothing_is_asked_else(expect: Any) -> None:
+    said = "^expect is a payload class, not "
+
+    async def asks(message: Text, ctx: Context) -> Reply[Text]:
+        with pytest.raises(TypeError, match=said):
+            await ctx.ask("echo", message, expect=expect)
+        with pytest.raises(TypeError, match=said):
+            await ctx.ask_all([("echo", message)], expect=expect)
+        return Reply(await ctx.ask("echo", message, expect=EITHER))
+
+    handlers = {"asks": {"code": asks, "description": "Asks.", "peers": ["echo"]}, "echo": {"code": echo}}
+    async with running(handlers=handlers) as organism:
+        with pytest.raises(TypeError, match=said):
+            await organism.ask("echo", Text("x"), expect=expect)
+        assert await organism.ask("asks", Text("x"), expect=EITHER) == Text("x")
+        with pytest.raises(UnexpectedReplyError, match=r"expected .*Other \| int, got Text"):
+            await organism.ask("echo", Text("x"), expect=NEITHER)
+        assert messages(organism) == 3
+
+
+@pytest.mark.parametrize("asks", [["echo", "echo"], ("echo", Text("x")), [("echo", Text("x")), ("echo",)], 5])
+async def test_asks_are_pairs_and_nothing_is_asked_else(asks: Any) -> None:
+    async def asking(message: Text, ctx: Context) -> Reply[Text]:
+        with pytest.raises(TypeError, match=r"^ask_all takes a list of \(handler, payload\), not "):
+            await ctx.ask_all(asks)
+        return Reply(message)
+
+    handlers = {"asks": {"code": asking, "description": "Asks.", "peers": ["echo"]}, "echo": {"code": echo}}
+    async with running(handlers=handlers) as organism:
+        await organism.ask("asks", Text("x"))
+        with pytest.raises(TypeError, match=r"^send_all takes a list of \(handler, payload\), not "):
+            await organism.send_all(asks)
+        assert messages(organism) == 1
+
+
+async def test_a_coroutine_in_place_of_what_it_gives_is_told_to_be_awaited() -> None:
+    async def forgetful(message: Text, ctx: Context) -> Reply[Text]:
+        asked: Any = ctx.ask("echo", message)
+        try:
+            return Reply(asked)
+        finally:
+            asked.close()
+
+    handlers = {"asks": {"code": forgetful, "description": "Asks.", "peers": ["echo"]}, "echo": {"code": echo}}
+    async with running(handlers=handlers) as organism:
+        with pytest.raises(HandlerFailedError, match="coroutine is no payload; write 'await' before what gives it"):
+            await organism.ask("asks", Text("x"))

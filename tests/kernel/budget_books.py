@@ -84,7 +84,7 @@ class Books:
             window=window_at(kind, 0.0), share=policy.grace.share, most_tokens=policy.grace.tokens,
             calls=policy.grace.model_calls, keeps_back=scope not in POOLS,
             levels={unit: policy.warn_at.get(unit, ()) for unit in UNITS}, runway=policy.runway,
-            above=line[0] if line else None,
+            above=line[0] if line else None, lasting=scope == "conversation",
         )  # fmt: skip
 
     def _account(self, name: str) -> Pocket:

@@ -52,7 +52,6 @@ def test_no_figure_of_a_budget_is_left_out(whose: str, what: str) -> None:
     assert own != (before["root"] if whose == "root" else before["threads"]["t0"]["node"])[what]
 
 
-@pytest.mark.anyio
 async def test_what_a_conversation_remembers_is_in_it() -> None:
     async with running(handlers=COUNTER) as organism:
         await turn(organism, "counter", "a")

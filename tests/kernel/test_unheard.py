@@ -52,7 +52,6 @@ async def sender(message: Go | Said, ctx: Context) -> Any:
     return Reply(message) if isinstance(message, Said) else Send("echo", message)
 
 
-@pytest.mark.anyio
 async def test_whoever_asks_sends_and_calls_where_nobody_listens_is_answered() -> None:
     handlers = {
         "asker": code(asker, "echo", "mute", "crash"),
@@ -73,7 +72,6 @@ async def test_whoever_asks_sends_and_calls_where_nobody_listens_is_answered() -
         assert organism.statistics().threads == 0
 
 
-@pytest.mark.anyio
 async def test_who_looks_at_no_more_than_the_reply_has_no_record_made() -> None:
     async with Organism(name="test", handlers={"echo": code(echo), "crash": code(crash)}) as organism:
         handle = await organism.send("echo", Go("x"), labels={"of": "a test"})
@@ -92,7 +90,6 @@ async def test_who_looks_at_no_more_than_the_reply_has_no_record_made() -> None:
         assert evolve(failed, code=None) == evolve(copy(failed), code=None) != failed
 
 
-@pytest.mark.anyio
 async def test_a_result_that_was_not_read_has_no_other_attributes() -> None:
     async with Organism(name="test", handlers={"echo": code(echo)}) as organism:
         unread: Any = await (await organism.send("echo", Go("x"))).result()

@@ -282,7 +282,7 @@ def test_a_record_that_answers_a_message_which_it_never_posted_is_named_as_that(
     answered = facts.Answered(
         at=1.0, thread="t0", seq=9, handler="a", steps=(facts.Left(thread="t0", sender="a", payload=Said("x")),)
     )
-    said = "entry 2, Answered: does not follow from the entries before it: the record holds an answer of a message that it never posted"
+    said = "entry 2, Answered: does not follow from the entries before it: it holds an answer of a message that is not open"
     with pytest.raises(JournalError, match=said):
         world.fold.apply(answered)
 

@@ -1,0 +1,31 @@
+"""Where an organism is at home: one event loop, in one thread. What is half done there would be torn apart by others."""
+
+from __future__ import annotations
+
+from threading import get_ident
+
+from organism.errors import OrganismError
+from organism.pump import runtime
+
+
+class Home:
+    """The running event loop, and its thread, as the home of the organism of this name. ``deserted``: nothing runs there any more."""
+
+    def __init__(self, name: str) -> None:
+        self.thread = get_ident()
+        self.deserted = False
+        self._name = name
+        self._loop = runtime.loop()
+
+    def check(self) -> None:
+        """Raises OrganismError in another thread, or on another event loop."""
+        here = runtime.loop()
+        if not (here is self._loop or self.deserted or (here is None and get_ident() == self.thread)):
+            raise self.error()
+
+    def error(self) -> OrganismError:
+        """What whoever asks from elsewhere is told."""
+        return OrganismError(
+            f"organism '{self._name}' belongs to another event loop than this: have it asked there, as by asyncio.run_coroutine_threadsafe, "
+            "anyio.from_thread or trio.from_thread; in a thread that the organism gave to a function, by ctx.run"
+        )

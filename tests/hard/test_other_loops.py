@@ -1,0 +1,140 @@
+"""An organism belongs to the event loop that it was started on: whoever asks it from another one hears so, and does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+import trio
+
+from organism import Context, Organism, Reply
+from organism.errors import OrganismError
+from organism.testing import running
+from tests.hard.pump_world import Go, Said, code, echo, slow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from organism.pump.handles import ThreadHandle
+
+pytestmark = pytest.mark.anyio
+
+HANDLERS: dict[str, Any] = {"echo": code(echo), "slow": code(slow)}
+ELSEWHERE = "belongs to another event loop"
+
+
+async def elsewhere(work: Callable[[], object]) -> BaseException | None:
+    """What a function raises in a thread that knows nothing of this event loop, which is never idle meanwhile."""
+    raised: list[BaseException] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - it is looked at
+            raised.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run).start()
+    while not ended.wait(0.001):
+        await anyio.lowlevel.checkpoint()
+    return raised.pop() if raised else None
+
+
+ASKS: dict[str, Callable[[Organism, ThreadHandle], object]] = {
+    "ask, on asyncio": lambda organism, _: asyncio.run(organism.ask("echo", Go())),
+    "ask, on trio": lambda organism, _: trio.run(organism.ask, "echo", Go()),
+    "close": lambda organism, _: asyncio.run(organism.close()),
+    "inbox": lambda organism, _: organism.inbox(),
+    "result": lambda _, handle: asyncio.run(handle.result()),
+    "over": lambda _, handle: asyncio.run(handle.over()),
+    "cancel": lambda _, handle: handle.cancel(),
+    "pause": lambda _, handle: handle.pause(),
+    "resume": lambda _, handle: handle.resume(),
+    "add_budget": lambda _, handle: handle.add_budget(messages=1),
+    "events": lambda _, handle: handle.events(),
+}
+
+
+@pytest.mark.parametrize("asks", ASKS.values(), ids=ASKS)
+async def test_whoever_asks_in_another_thread_hears_so_and_does_no_harm(
+    asks: Callable[[Organism, ThreadHandle], object],
+) -> None:
+    async with running(handlers=HANDLERS) as organism:
+        handle = await organism.send("slow", Go("here"))
+        error = await elsewhere(lambda: asks(organism, handle))
+        assert isinstance(error, OrganismError)
+        assert f"organism 'test' {ELSEWHERE}" in str(error)
+        assert (await handle.result()).outcome == "completed"
+        assert (await organism.ask("echo", Go("still"))).text == "still"
+
+
+async def test_what_is_only_read_may_be_read_in_another_thread() -> None:
+    async with running(handlers=HANDLERS) as organism:
+        handle = await organism.send("echo", Go())
+        await handle.result()
+
+        def reads() -> None:
+            assert organism.statistics().threads == 0
+            assert organism.usage("handler")
+            assert handle.ended
+
+        assert await elsewhere(reads) is None
+
+
+@pytest.mark.parametrize("how", ["ask", "ask_all", "complete", "stream", "spawn", "in_thread"])
+async def test_a_plain_handler_with_an_event_loop_of_its_own_crashes_alone(how: str) -> None:
+    """Its context is for ``ctx.run``: another loop would step what belongs to the organism's."""
+
+    async def asks(ctx: Context) -> None:
+        match how:
+            case "ask":
+                await ctx.ask("echo", Go())
+            case "ask_all":
+                await ctx.ask_all([("echo", Go())])
+            case "complete":
+                await ctx.complete("hello")
+            case "stream":
+                async with ctx.stream("hello"):
+                    pass
+            case "spawn":
+                await ctx.spawn("echo", Go())
+            case _:
+                await ctx.in_thread(len, "three")
+
+    def plain(message: Go, ctx: Context) -> Reply[Said]:
+        if message.n:
+            return Reply(Said(ctx.run(ctx.ask("echo", message, expect=Said)).text))
+        asyncio.run(asks(ctx))
+        return Reply(Said("unheard of"))
+
+    handlers = {**HANDLERS, "plain": code(plain, "echo", timeout=None)}
+    async with running(handlers=handlers) as organism:
+        handle = await organism.send("plain", Go())
+        while not handle.ended:  # no virtual clock moves while the thread works
+            await anyio.lowlevel.checkpoint()
+        result = await handle.result()
+        assert result.outcome == "failed"
+        assert ELSEWHERE in str(result.error)
+        assert (await organism.ask("plain", Go("still", n=1))).text == "still"
+
+
+def test_one_that_was_started_on_a_loop_that_stands_still_is_not_waited_for_on_another() -> None:
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    organism = Organism(name="first", handlers=HANDLERS)
+    try:
+        first.run_until_complete(organism.start())
+        handle = first.run_until_complete(organism.send("echo", Go()))
+        for work in (organism.ask("echo", Go()), organism.close()):
+            with pytest.raises(OrganismError, match=f"organism 'first' {ELSEWHERE}"):
+                second.run_until_complete(work)
+        handle.cancel()  # between two runs of its own loop nothing is torn apart
+        first.run_until_complete(organism.close())
+    finally:
+        first.close()
+        second.close()
