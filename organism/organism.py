@@ -215,7 +215,7 @@ class Organism:
         Raises NotRunningError once the organism has started: hooks do not change under running work. ConfigurationError for what
         is no point or no hook.
         """
-        if self._works is not None:
+        if self._works is not None or self._starting.goes_on:
             raise NotRunningError(f"organism '{self.settings.name}' has started: add hooks before that")
         problem = (
             hook_problem(hook) if point in POINTS else f"{point!r:.80} is no point; there are: {', '.join(POINTS)}"

@@ -21,6 +21,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _FACTORY: Any = attrs.Factory
+_MORE = ("__attrs_pre_init__", "__attrs_init__")
+"""What a class has where its constructor begins with something else, or is its author's own."""
 _SETTABLE: Any = {
     "__slots__": (),
     "__init__": object.__init__,
@@ -52,7 +54,9 @@ def maker(cls: Callable[P, T]) -> Callable[P, T]:
 
 
 def _only_takes(cls: type[attrs.AttrsInstance]) -> bool:
-    return not issubclass(cls, BaseException) and all(_is_taken(cls, each) for each in attrs.fields(cls))
+    if issubclass(cls, BaseException) or any(hasattr(cls, each) for each in _MORE):
+        return False
+    return all(_is_taken(cls, each) for each in attrs.fields(cls))
 
 
 def _is_taken(cls: type, field: Any) -> bool:

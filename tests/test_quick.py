@@ -184,7 +184,26 @@ class HasDict:
     value: int
 
 
-@pytest.mark.parametrize("made", [Converts, Validates, Derives, LeavesOut, HasDict])
+@quick
+@frozen
+class Begins:
+    value: int
+    began: ClassVar[list[Any]] = []
+
+    def __attrs_pre_init__(self) -> None:
+        self.began.append(self)
+
+
+@quick
+@frozen
+class Itself:
+    value: int
+
+    def __init__(self, value: int) -> None:
+        self.__attrs_init__(value)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("made", [Converts, Validates, Derives, LeavesOut, HasDict, Begins, Itself])
 def test_a_constructor_that_does_more_stays(made: Any) -> None:
     assert not is_quick(made)
     assert maker(made) is made

@@ -180,7 +180,8 @@ class _Run:
             try:
                 handle = await self._organism.send("", None, id=self._orders.only)
             except JournalError as error:
-                self._streams.note(f"error: {self._orders.only} cannot be taken up: {one_line(str(error))}")
+                name = one_line(self._orders.only)
+                self._streams.note(f"error: {name} cannot be taken up: {one_line(str(error))}")
                 self._codes.add(DAMAGED)
                 return
             self._follow(handle)

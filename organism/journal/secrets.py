@@ -97,7 +97,7 @@ class Marked:
         given: Any = value
         if isinstance(value, str):
             for text in self._texts:
-                for form in dict.fromkeys((text, _escape(text))):
+                for form in _in_a_value(text):
                     value = value.replace(form, INSTEAD)
             return value
         if isinstance(value, list):
@@ -108,10 +108,18 @@ class Marked:
 
 
 def _forms(text: str) -> Iterator[str]:
-    """How a text stands in JSON, and in XML that stands in JSON."""
-    for form in (text, _escape(text)):
-        yield json.dumps(form, ensure_ascii=False)[1:-1]
-        yield json.dumps(form)[1:-1]
+    """How a text stands in JSON, and in XML and JSON that stand in JSON."""
+    for form in _in_a_value(text):
+        yield from _in_json(form)
+
+
+def _in_a_value(text: str) -> Iterable[str]:
+    """How a text stands in a value: as it is, in XML, and in JSON that is itself a text, as the arguments of calls are."""
+    return dict.fromkeys((text, _escape(text), *_in_json(text)))
+
+
+def _in_json(text: str) -> tuple[str, str]:
+    return json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]
 
 
 __all__ = ["INSTEAD", "SHORTEST", "Marked", "without_secrets"]

@@ -279,7 +279,8 @@ class Attempt:
     def _learn(self, used: Measured) -> None:
         """Takes in a report: for estimates, and to see whether strict calls could rely on this backend."""
         prompt = self.run.prompt
-        self.learned = self.seat.estimates.learn(prompt, used.input_tokens)
+        if not self.seat.leaves_out(prompt):
+            self.learned = self.seat.estimates.learn(prompt, used.input_tokens)
         # Whoever is charged beyond the bound, under whatever accounting: the next strict call would be, too.
         most = math.inf if prompt.unbounded else bound_of(self.run.call, self.seat, prompt)
         excess = max(0, used.input_tokens - most) + max(0, used.output_tokens - self.held.output_tokens)

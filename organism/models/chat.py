@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import define, field
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from organism.models.contract import Failure, FinishReason, Message, Request, ToolSpec
+    from organism.settings import BackendSettings
 
 OWNED: Final = frozenset({
     "model",
@@ -29,11 +31,15 @@ OWNED: Final = frozenset({
     "n",
 })  # fmt: skip
 """What options may not say: the router holds budget for exactly one answer of the length that it asks for."""
+USUAL: Final = "https://api.openai.com/v1"
+"""The server of a backend that names none."""
 THINKING: Final = "thinking_blocks"
 """What an assistant message keeps of reasoning, for the provider that wants it back; servers of this dialect refuse it."""
+THINKERS: Final = "thinking"
+"""The name under which those stand who want such blocks back."""
 KEPT: Final = "kept_for_server"
-"""What an assistant message that calls tools keeps for the ``server`` that has said it, and wants it back; others refuse it. What was
-``said`` is JSON in a text: nothing looks into it.
+"""What an assistant message that calls tools keeps for the ``server`` that has said it (:func:`keeps_for`), and wants it back; others refuse it.
+What was ``said`` is JSON in a text: nothing looks into it.
 """
 
 _REASONS: Final[Mapping[str, FinishReason]] = {
@@ -47,6 +53,22 @@ _EXTRA: Final = "extra_content"
 """What a call has beside its arguments, by whatever maker: Google's signatures of thoughts."""
 _TOO_LONG: Final = re.compile(r"context.?(length|size|window)|too many tokens|prompt is too long", re.IGNORECASE)
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def keeps_for(settings: BackendSettings) -> str:
+    """What a server is called in messages that keep something for it; empty where it wants nothing back.
+
+    It is a digest: messages are written down, and addresses may hold what nobody is to see.
+    """
+    if not settings.options.get("send_thoughts_back", True):
+        return ""
+    return sha256((settings.base_url or USUAL).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def kept_in(message: Message) -> frozenset[str]:
+    """For whom a message keeps something that others do not get to see."""
+    thinkers = [THINKERS] if THINKING in message else []
+    return frozenset([*thinkers, str(mapping(message[KEPT]).get("server"))] if KEPT in message else thinkers)
 
 
 def body_of(request: Request, *, limit: str, server: str = "") -> dict[str, Any]:
@@ -70,7 +92,10 @@ def _as_sent(message: Message, server: str) -> dict[str, Any]:
     kept, calls = mapping(message.get(KEPT)), sent.get("tool_calls")
     if not calls or kept.get("server") != server:
         return sent
-    said: dict[str, Any] = json.loads(kept["said"])
+    try:
+        said: dict[str, Any] = dict(json.loads(kept["said"]))
+    except (KeyError, TypeError, ValueError):  # somebody else wrote it, or a part was hidden in a journal
+        return sent
     beside = mapping(said.pop(_EXTRA, None))
     called = [{**call, _EXTRA: beside[call["id"]]} if call.get("id") in beside else call for call in calls]
     return {**sent, **said, "tool_calls": called}
@@ -251,7 +276,8 @@ class _Answer:
             last = self.details[-1] if self.details else {}
             texts = [name for name in ("text", "summary") if isinstance(detail.get(name), str)]
             goes_on = isinstance(detail.get("index"), int) and last.get("index") == detail["index"]
-            if texts and goes_on and last.get("type") == detail.get("type"):
+            # A signature may come last, without a text; what is encrypted comes whole.
+            if goes_on and last.get("type") == detail.get("type") and "data" not in detail:
                 told = {name: part for name, part in detail.items() if part is not None}
                 last |= told | {name: _text(last.get(name)) + detail[name] for name in texts}
             else:
@@ -274,14 +300,15 @@ class _Answer:
         return [*head, Piece(text=written, kind="other", tool=gathered.name, call=place)] if written else head
 
     def _place(self, index: int, named: str, name: str, told: Container[int]) -> int:
-        """The place of the call that is told of. It is another one than the index stood for until now where its id is another, or, without
-        one, where its name comes when the arguments have begun, or there are two of them in one delta.
+        """The place of the call that is told of. It is another one than the index stood for until now where a name comes with another id, or,
+        without one, when the arguments have begun, or there are two of them in one delta. An id alone begins none: some servers make a
+        new one for each piece.
         """
         place = self._at.get(index)
         if place is not None:
             known = self.calls[place]
-            begun = bool(known.arguments) or place in told
-            if not (named != known.id if named and known.id else name and begun):
+            other = named != known.id if named and known.id else known.arguments or place in told
+            if not (name and other):
                 return place
         self._at[index] = len(self.calls)
         self.calls.append(_Call())
@@ -325,7 +352,8 @@ class _Answer:
         said = {"reasoning_content": self.thought, "reasoning_details": self.details, _EXTRA: beside}
         try:
             kept = {name: part for name, part in said.items() if part}
-            return json.dumps(kept, allow_nan=False) if kept and self.server else ""
+            # Characters stay as they are: so they are counted, and halves of them found.
+            return json.dumps(kept, allow_nan=False, ensure_ascii=False) if kept and self.server else ""
         except ValueError:  # figures that JSON has no form for
             return ""
 

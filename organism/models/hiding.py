@@ -5,6 +5,7 @@ Servers and SDKs quote what they were sent, in refusals and in their own logs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -70,9 +71,16 @@ def forms_of(secrets: Iterable[str]) -> tuple[str, ...]:
             quote_plus(secret),
             unquote(secret),
             repr(secret)[1:-1],
+            *_in_json(secret),
         )
     }
     return tuple(sorted((form for form in forms if form), key=len, reverse=True))
+
+
+def _in_json(text: str) -> Iterator[str]:
+    """How a text stands in JSON. Some servers write what is not ASCII as it is, and some escape each slash."""
+    for form in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        yield from (form, form.replace("/", "\\/"))
 
 
 def server_shown(address: object) -> str:

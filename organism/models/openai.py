@@ -15,7 +15,18 @@ from attrs import evolve
 
 from organism.models.allowances import allowance_in
 from organism.models.bounded import bound_stream
-from organism.models.chat import OWNED, Gathering, body_of, error_of, kind_of, mapping, response_of, usage_of
+from organism.models.chat import (
+    OWNED,
+    USUAL,
+    Gathering,
+    body_of,
+    error_of,
+    keeps_for,
+    kind_of,
+    mapping,
+    response_of,
+    usage_of,
+)
 from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, RawUsage, Response
 from organism.models.endings import Body
@@ -40,7 +51,6 @@ if TYPE_CHECKING:
     from organism.models.contract import Request
     from organism.settings import BackendSettings
 
-_SERVER: Final = "https://api.openai.com/v1"
 _BESIDE: Final = frozenset({"max_tokens_parameter", "send_thoughts_back", "extra_headers", "extra_query"})
 """Options that are not part of the body."""
 
@@ -55,7 +65,7 @@ class OpenAIBackend:
         http = client_of(openai.DefaultAsyncHttpxClient, most=settings.max_concurrent)
         self._client = openai.AsyncOpenAI(
             api_key=key or NO_KEY,
-            base_url=settings.base_url or _SERVER,
+            base_url=settings.base_url or USUAL,
             max_retries=0,
             timeout=httpx2.Timeout(None, connect=SECONDS_TO_CONNECT),
             http_client=http,
@@ -64,8 +74,7 @@ class OpenAIBackend:
         self._client.organization = None
         self._client.project = None
         self._wired = Wired(key, self._client.base_url, settings.options)
-        # Without a name nothing is kept for it.
-        self._server = self._wired.server if settings.options.get("send_thoughts_back", True) else ""
+        self._server = keeps_for(settings)
 
     async def complete(self, request: Request) -> Response:
         """See :class:`~organism.models.contract.Backend`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import Factory, define, field
 
-from organism.models.chat import format_of, tool_of
+from organism.models.chat import format_of, kept_in, tool_of
 from organism.models.profiles import Text
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Prompt:
     """Bytes of everything, with a comma behind each tool."""
     offer: frozenset[bytes] = field(repr=False, default=Factory(_offer_of, takes_self=True))
     """Which tools and schema it has."""
+    kept_for: frozenset[str] = frozenset()
+    """For whom there is something in the messages that others do not get to see (:func:`organism.models.chat.kept_in`)."""
 
     @property
     def texts(self) -> tuple[Text, ...]:
@@ -72,6 +74,7 @@ def prompt_of(
         digests=tuple(digests)[1:],
         beside=beside,
         unbounded=next(places, ""),
+        kept_for=frozenset().union(*map(kept_in, messages)),
     )
 
 

@@ -13,7 +13,7 @@ from weakref import ref
 
 from attrs import define, frozen
 
-from organism.models.chat import format_of, tool_of
+from organism.models.chat import format_of, kept_in, tool_of
 from organism.models.fixed import Fixed, FixedList
 from organism.models.profiles import Text
 from organism.models.prompt import Prompt, beside_of, canonical, canonical_text, digest_of, unbounded_in
@@ -46,6 +46,8 @@ class _Said:
     size: int
     unbounded: str
     """The place of the first part, of all that was said, whose tokens its bytes do not bound."""
+    kept_for: frozenset[str] = frozenset()
+    """For whom something is kept in all that was said."""
 
 
 @frozen(eq=False)
@@ -62,7 +64,6 @@ def _beside_of(texts: tuple[tuple[bytes, Text], ...]) -> _Beside:
 
 
 _new_said: Final = maker(_Said)
-_new_prompt: Final = maker(Prompt)
 _NOTHING_BESIDE: Final = _beside_of(())
 _NOTHING: Final = _Said(Text(b""), digest_of(b""), 0, "")
 
@@ -112,13 +113,14 @@ class PromptCache:
             digests.append(last.digest)
             if index < stay:
                 end = last
-        told = _new_prompt(
+        told = Prompt(
             parts=tuple(parts),
             digests=tuple(digests),
             beside=beside.texts,
             unbounded=last.unbounded,
             size=last.size + beside.size,
             offer=beside.offer,
+            kept_for=last.kept_for,
         )
         if stay >= LONG and stay > start:
             kept = tuple(messages[:stay]), told.parts[: stay + 1], told.digests[: stay + 1]
@@ -130,14 +132,15 @@ class PromptCache:
         if place is not None and (found := self._before.pop(place, None)) is not None:
             self._keep(place, found)
             return found
-        unbounded = last.unbounded
+        unbounded, kept_for = last.unbounded, last.kept_for
         if place is not None and len(place) == _PLAIN:
             body = canonical_text(message["role"], message["content"])
         else:
             known: object = None if place is None else place[1]
             body = known if type(known) is bytes else canonical(message, f"messages[{index}]")
             unbounded = unbounded or next(unbounded_in(message, index), "")
-        said = _new_said(Text(body), digest_of(last.digest + body), last.size + len(body), unbounded)
+            kept_for |= kept_in(message)
+        said = _new_said(Text(body), digest_of(last.digest + body), last.size + len(body), unbounded, kept_for)
         if place is not None:
             self._keep(place, said)
         return said

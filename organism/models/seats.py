@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from attrs import define, field
 
+from organism.models.chat import THINKERS, keeps_for
 from organism.models.circuits import Circuit
 from organism.models.contract import Backend
 from organism.models.estimates import Estimates
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from organism.models.contract import BackendError, Failure
+    from organism.models.prompt import Prompt
 
 _TOO_LONG: Final = 400
 """Characters of what a provider says that go into one line."""
@@ -70,6 +72,18 @@ class Seat:
     """Its prices, where they are always the same."""
     said_unpriced: bool = False
     """It was said that nobody knows its price."""
+
+    def leaves_out(self, prompt: Prompt) -> bool:
+        """Whether something in the messages is kept for others, and not sent to this backend: what it reports is of less then."""
+        if not prompt.kept_for or self.settings.factory is not None:
+            return False
+        match self.settings.provider:
+            case "openai":
+                return prompt.kept_for != {keeps_for(self.settings)}
+            case "anthropic":
+                return prompt.kept_for != {THINKERS}
+            case _:
+                return False
 
     @property
     def is_full_of_own(self) -> bool:

@@ -201,13 +201,14 @@ class Calling(Caller[ContextStream]):
             await ledger.completed(inner.as_it_came)
 
     async def _turned_away(self) -> None:
-        """Raises OrganismError in another thread; else NotRunningError, and gives others a turn before: a loop that swallows it would have
-        all of them.
+        """Raises OrganismError in another thread than the event loop's, and NotRunningError where the delivery is over; before that it gives
+        others a turn: a loop that swallows it would have all of them.
         """
         if get_ident() != self._pump.home.thread:
-            raise self._pump.home.error()  # at once: here nothing of the other loop may be awaited
-        await anyio.lowlevel.checkpoint()
-        check_running(self._delivery)
+            self._pump.home.follow()  # raises at once: here nothing of the other loop may be awaited
+        if self._delivery.over:
+            await anyio.lowlevel.checkpoint()
+            check_running(self._delivery)
 
     async def _let_others(self) -> None:
         """Gives others a turn before a delivery that was cancelled is refused something: it may ask again, and again."""

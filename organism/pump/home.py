@@ -9,7 +9,9 @@ from organism.pump import runtime
 
 
 class Home:
-    """The running event loop, and its thread, as the home of the organism of this name. ``deserted``: nothing runs there any more."""
+    """The running event loop, and its thread, as the home of the organism of this name. ``deserted``: nothing runs there any more. asyncio's
+    loop may stand still, and go on in another thread.
+    """
 
     def __init__(self, name: str) -> None:
         self.thread = get_ident()
@@ -22,6 +24,12 @@ class Home:
         here = runtime.loop()
         if not (here is self._loop or self.deserted or (here is None and get_ident() == self.thread)):
             raise self.error()
+
+    def follow(self) -> None:
+        """Raises OrganismError in another thread, unless it is the one in which the event loop goes on now."""
+        if runtime.loop() is not self._loop:
+            raise self.error()
+        self.thread = get_ident()
 
     def error(self) -> OrganismError:
         """What whoever asks from elsewhere is told."""

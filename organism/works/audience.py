@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -124,6 +125,12 @@ class Audience:
             self.tell(root, fact)
         else:
             writer.when_durable(root, partial(self.tell, root, fact))
+
+    def yet_to_be_told(self, root: str) -> int:
+        """How many facts in the chain ``root`` whoever subscribes now will hear of though they have happened: a subscriber, by which they
+        came, is being told of an earlier one.
+        """
+        return sum(chain == root for chain, _ in islice(self._untold, 1, None))
 
     def tell(self, root: str, fact: Fact) -> None:
         """Tells the subscribers of a fact in the chain ``root``; one that raises does no harm."""

@@ -79,10 +79,13 @@ class Histories:
         return events
 
     def _kept(self, root: Thread) -> Sequence[tuple[int, Fact]]:
-        """What is kept in memory of the chain of a root thread. Raises NotRunningError where nothing is."""
+        """What is kept in memory of the chain of a root thread. Raises NotRunningError where nothing is, or nothing more of this one."""
         if self.audience.history is None:
             raise NotRunningError("journal 'memory:' keeps no facts: call keep_history() before the thread begins")
-        return tuple(enumerate(self.audience.history.read(chain_of(root)), 1))
+        kept = tuple(enumerate(self.audience.history.read(chain_of(root)), 1))
+        if root.ended and not _events(kept, root):  # whoever waited for more would wait for ever
+            raise NotRunningError(_not_kept(root.id))
+        return kept
 
     async def calls(self, thread: str) -> tuple[CallRow, ...]:
         """The calls of a thread and of those below it (of all turns, of ``conversation:ID``), also of one that has ended where the
@@ -98,11 +101,7 @@ class Histories:
             chain = self.audience.history.root_of(thread)
             found = () if chain is None else tuple(enumerate(self.audience.history.read(chain), 1))
         if not found:
-            raise NotRunningError(
-                f"nothing is kept of thread {thread!r:.80}: with journal 'memory:' call keep_history() before it begins, and ask while it lives"
-                if self._durable is None
-                else _not_there(thread)
-            )
+            raise NotRunningError(_not_kept(thread) if self._durable is None else _not_there(thread))
         below = f"{thread}."
         every = call_rows(found)
         if thread.startswith(CONVERSATION):
@@ -147,14 +146,16 @@ class Events:
         self._in_memory = self._begun = kept is not None
         self._over = False
         queue: _Queue[Event] = histories.queue()
-        numbers = count(len(kept or ()) + 1)
+        audience, chain, known = histories.audience, chain_of(root), len(kept or ())
+        numbers = count(known + 1 - audience.yet_to_be_told(chain))
 
         def hear(fact: Fact) -> None:  # knows nothing of this reader: else nobody would see that it has gone
             for event in _events([(next(numbers), fact)], root):
-                queue.put(event)
+                if event.seq > known:
+                    queue.put(event)
 
         self._queue = queue
-        self._unsubscribe = histories.audience.subscribe(hear, of=chain_of(root))
+        self._unsubscribe = audience.subscribe(hear, of=chain)
 
     def __aiter__(self) -> Events:
         return self
@@ -222,6 +223,10 @@ class _Queue(Generic[T]):
         """What came is read from the journal."""
         self._facts.clear()
         self._lost = False
+
+
+def _not_kept(thread: str) -> str:
+    return f"nothing is kept of thread {thread!r:.80}: with journal 'memory:' call keep_history() before it begins, and ask while it lives"
 
 
 def _not_there(thread: str) -> str:

@@ -242,11 +242,12 @@ class Ingress:
         return name
 
     async def _is_taken(self, name: str) -> bool:
-        taken = name in self._pump.kernel.state.threads
-        if not taken and self._durable is not None:
-            taken = await self._durable.chain_of(name) is not None
+        if self._durable is not None:
+            recorded = await self._durable.chain_of(name) is not None
             self._taking_in()  # meanwhile, too
-        return taken
+            if recorded:
+                return True
+        return name in self._coming or name in self._pump.kernel.state.threads
 
     def _live(self, id_: str | None) -> ThreadHandle | None:
         """The live thread that was sent under this id; raises RoutingError where the id is that of a sub-thread."""

@@ -10,12 +10,13 @@ import pytest
 
 from organism import Context, Reply, Send
 from organism.errors import NotRunningError
-from organism.record.facts import Accepted, Answered, Ended, Paused
+from organism.record.facts import Accepted, Answered, Ended, Paused, Resumed
 from organism.testing import Says, ScriptedModel
 from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
     from typing import Any
 
@@ -100,6 +101,19 @@ async def test_without_a_record_there_is_no_history() -> None:
             await handle.history()
 
 
+async def test_in_memory_the_history_of_a_thread_goes_with_it() -> None:
+    """Nobody waits for the rest of what is not kept any more."""
+    gone = "nothing is kept of thread 'a': .* ask while it lives"
+    async with organism("memory:") as running:
+        running.keep_history()
+        handle = await running.send("second", Go("hello"), id="a")
+        await handle.result()
+        with pytest.raises(NotRunningError, match=gone):
+            handle.events()
+        with pytest.raises(NotRunningError, match=gone):
+            await handle.history()
+
+
 async def test_events_tell_nothing_twice_however_late_their_reading_begins() -> None:
     async with organism("memory:") as running:
         running.keep_history()
@@ -111,6 +125,26 @@ async def test_events_tell_nothing_twice_however_late_their_reading_begins() -> 
         assert [event.seq for event in found] == list(range(1, len(found) + 1))
         assert len({id(event.fact) for event in found}) == len(found)
         assert [type(event.fact) for event in found].count(Paused) == 1
+
+
+async def test_events_that_a_subscriber_asks_for_tell_nothing_twice() -> None:
+    """What it has caused by itself has happened, and nobody was told of it yet."""
+    async with organism("memory:") as running:
+        running.keep_history()
+        handle = await running.send("first", Go("hello"))
+        asked: list[AsyncIterator[Event]] = []
+
+        def hear(fact: Fact) -> None:
+            if isinstance(fact, Paused):
+                handle.resume()
+                asked.append(handle.events())
+
+        running.subscribe(hear)
+        handle.pause()
+        (events,) = asked
+        found = await read(events)
+        assert [event.seq for event in found] == list(range(1, len(found) + 1))
+        assert [type(event.fact) for event in found].count(Resumed) == 1
 
 
 async def test_events_tell_of_no_thread_whose_name_begins_like_that_of_one_below() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
-from organism import NotRunningError
+from organism import Context, NotRunningError, Reply
 from organism.works.durable import Durable
 from tests.durable.turns_world import COUNTER, Heard, Say, Talking, turn
 
@@ -66,6 +67,33 @@ async def test_a_thread_that_lives_under_a_name_of_the_seed_keeps_it(tmp_path: P
         other = await organism.send("counter", Say())
         assert asked.id == first != other.id
         assert (await other.result()).outcome == "completed"
+
+
+async def slow(say: Say, _: Context) -> Reply[Heard]:
+    """Takes a second."""
+    await anyio.sleep(1)
+    return Reply(Heard(say.text))
+
+
+async def test_a_name_under_which_something_waits_to_be_taken_in_is_not_given() -> None:
+    handlers = {"slow": {"code": slow, "description": "Is slow.", "concurrency": 1}}
+    async with Talking(name="test", handlers=handlers, seed=7) as organism:
+        first, second = [(await organism.send("slow", Say())).id for _ in range(2)]
+    ids: list[str] = []
+    async with (
+        Talking(name="test", handlers=handlers, seed=7, queue=1) as organism,
+        anyio.create_task_group() as senders,
+    ):
+
+        async def send(id_: str | None) -> None:
+            handle = await organism.send("slow", Say(), id=id_)
+            ids.append(handle.id)
+            assert (await handle.result()).outcome == "completed"
+
+        for id_ in ("runs", "fills the queue", first, None):
+            senders.start_soon(send, id_)
+            await anyio.sleep(0.1)
+    assert ids == ["runs", "fills the queue", first, second]
 
 
 async def test_nothing_is_begun_where_it_closes_while_a_name_is_looked_for(

@@ -95,6 +95,8 @@ async def test_while_an_organism_that_starts_loads_an_sdk_others_go_on(monkeypat
         assert (await other.ask("echo", Go("still here"))).text == "still here"
         with pytest.raises(NotRunningError, match="was started already"):
             await organism.start()
+        with pytest.raises(NotRunningError, match="has started: add hooks before that"):
+            organism.add_hook("on_message", talks)
         gate.opened.set()
     assert gate.passed == [True]
     assert organism.statistics().threads == 0

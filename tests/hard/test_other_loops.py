@@ -138,3 +138,25 @@ def test_one_that_was_started_on_a_loop_that_stands_still_is_not_waited_for_on_a
     finally:
         first.close()
         second.close()
+
+
+def test_a_loop_that_goes_on_in_another_thread_is_followed() -> None:
+    """A program starts the organism, and then has its loop run in the background."""
+
+    async def asks(message: Go, ctx: Context) -> Reply[Said]:
+        return Reply(await ctx.ask("echo", message, expect=Said))
+
+    loop = asyncio.new_event_loop()
+    organism = Organism(name="first", handlers={**HANDLERS, "asks": code(asks, "echo")})
+    loop.run_until_complete(organism.start())
+    background = threading.Thread(target=loop.run_forever)
+    background.start()
+    try:
+        for text in ("there", "still there"):
+            asked = asyncio.run_coroutine_threadsafe(organism.ask("asks", Go(text), expect=Said), loop)
+            assert asked.result().text == text
+        asyncio.run_coroutine_threadsafe(organism.close(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        background.join()
+        loop.close()

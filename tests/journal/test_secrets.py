@@ -7,7 +7,7 @@ import json
 import pytest
 
 from organism.journal.codec import content, decode
-from organism.journal.secrets import INSTEAD, without_secrets
+from organism.journal.secrets import INSTEAD, Marked, without_secrets
 from organism.primitives import HandlerFailed
 from organism.record.facts import Accepted, Posted, Resolved
 
@@ -50,6 +50,17 @@ def test_a_key_is_known_behind_what_is_written_as_an_escape(secret: str, before:
     written = content(Accepted(at=1.0, thread="t", steps=(step,)), "t").decode()
     assert secret not in written
     assert written.count(INSTEAD) == 2, "in its XML and in its JSON"
+
+
+@pytest.mark.parametrize("secret", ['pass"word', "pass\\word", "pass\nword", "pässword", "a<b>word"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_what_is_marked_is_known_in_json_that_is_itself_a_text(secret: str, ascii_only: bool) -> None:
+    """So are the arguments of calls, and what was thought before them."""
+    marked = Marked()
+    marked.mark([secret])
+    said = json.dumps({"q": f"is it {secret}?", "of": 1}, ensure_ascii=ascii_only)
+    hidden = json.loads(marked.hide(json.dumps({"arguments": said, "plain": secret})))
+    assert (json.loads(hidden["arguments"]), hidden["plain"]) == ({"q": f"is it {INSTEAD}?", "of": 1}, INSTEAD)
 
 
 def test_a_private_key_that_was_cut_off_is_left_out_as_far_as_it_goes() -> None:

@@ -236,6 +236,19 @@ async def test_a_refusal_that_is_not_written_as_such_is_told_too(body: object, s
     assert (error.kind, str(error)) == ("rejected", said)
 
 
+@pytest.mark.parametrize("slash", ["/", "\\/"])
+async def test_what_was_sent_beside_a_request_is_known_in_the_json_of_a_refusal(slash: str) -> None:
+    said = '{"token": "ab/cdé"}'
+    body = json.dumps({"detail": f"what is {said}?"}).replace("/", slash)
+    async with (
+        serving(Reply.of(body.encode(), status=404)) as server,
+        provider(server, options={"extra_query": {"config": said}}) as backend,
+    ):
+        with pytest.raises(BackendError) as caught:
+            await backend.complete(ask())
+    assert str(caught.value) == '404: {"detail": "what is [key]?"}'
+
+
 async def test_a_prompt_that_is_too_long_is_known_however_that_is_said() -> None:
     assert (await refused(Reply.of({"detail": "maximum context length exceeded"}, status=422))).kind == "context"
 

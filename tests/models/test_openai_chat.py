@@ -10,6 +10,8 @@ import pytest
 
 from organism.models.chat import OWNED, Gathering, body_of, kind_of, response_of, usage_of
 from organism.models.contract import BackendError, Piece, RawUsage, Request, ToolCall, ToolSpec
+from organism.models.halves import all_joined
+from organism.models.prompt import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -261,6 +263,7 @@ def test_calls_that_all_have_the_same_index_or_none_are_told_apart_by_their_ids(
         pytest.param([[(None, "a", "f", "")], [(None, "a", None, "[1]")], [(None, "b", "g", "")], [(None, "b", None, "[2]")]], id="no index"),
         pytest.param([[(0, "a", "f", "[")], [(0, "a", "f", "1]")], [(1, "b", "g", "[")], [(1, "b", "g", "2]")]], id="said again"),
         pytest.param([[(0, "a", "f", "[1]")], [(0, "b", "g", "[")], [(1, "c", "h", "[3]")], [(0, None, None, "2]")]], id="mixed"),
+        pytest.param([[(0, "a", "f", "[")], [(0, "x", None, "1")], [(0, "y", None, "]")], [(0, "b", "g", "[2]")]], id="an id each"),
         pytest.param([[(0, "", "f", "[1]")], [(0, "", "g", "[2]")]], id="no ids"),
         pytest.param([[(0, None, "f", "[1]"), (0, None, "g", "[2]")]], id="at once"),
         pytest.param([[(0, None, "f", ""), (0, None, "g", "")]], id="at once, without arguments"),
@@ -302,7 +305,7 @@ def _thinking_pieces() -> list[dict[str, Any]]:
         {"reasoning_content": "hm"},
         {"reasoning_content": "m", **detail("a")},
         detail("b", signature=None),
-        detail("", signature="s"),
+        {"reasoning_details": [{"type": "reasoning.text", "index": 0, "signature": "s"}]},
         {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x", "index": 1}]},
         call(0, id="one", function={"name": "f", "arguments": ""}, extra_content=SIGNED),
         call(0, function={"arguments": "{}"}),
@@ -355,6 +358,27 @@ def test_what_was_thought_of_calls_goes_back_to_the_server_that_said_it_and_to_n
     assert set(map(type, response.message["kept_for_server"].values())) == {str}
     alone = {name: part for name, part in response.message.items() if name != "tool_calls"}
     assert _sent(alone, "https://a") == {"role": "assistant", "content": None}
+
+
+def _thought(text: str) -> Mapping[str, Any]:
+    """The message of an answer that was thought about so."""
+    call = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
+    return response_of(_body({"reasoning_content": text, "tool_calls": [call]}), server="https://a").message
+
+
+@pytest.mark.parametrize(("text", "sent"), [("啊\ud83d\ude00", "啊😀"), ("cut \ud83d", "cut \ufffd")])
+def test_half_characters_of_a_thought_are_found_as_those_of_a_text_are(text: str, sent: str) -> None:
+    assert _sent(all_joined(_thought(text)), "https://a")["reasoning_content"] == sent
+
+
+def test_a_thought_counts_as_long_as_it_is() -> None:
+    assert len(canonical(_thought("啊" * 1000), "it")) < 3 * 1000 + 300
+
+
+@pytest.mark.parametrize("kept", [{}, {"said": 5}, {"said": "{"}, {"said": "5"}, {"said": "[5]"}])
+def test_what_is_kept_and_cannot_be_read_is_left_out(kept: dict[str, Any]) -> None:
+    message = {**_thought("hmm"), "kept_for_server": {"server": "https://a", **kept}}
+    assert _sent(message, "https://a") == _sent(_thought("hmm"), "https://b")
 
 
 def test_thoughts_of_an_answer_without_calls_are_not_kept() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import pytest
@@ -11,8 +11,10 @@ import pytest
 from organism.budget.claims import Charge
 from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError, NotRunningError
 from organism.models.beginnings import digests_of
+from organism.models.chat import THINKERS, keeps_for
 from organism.models.contract import BackendError, RawUsage, ToolSpec
 from organism.models.prompt import prompt_of
+from organism.models.prompt_cache import PromptCache
 from organism.models.router import Router
 from organism.record.images import Report
 from organism.settings import BackendSettings, ModelSettings, Price
@@ -609,3 +611,36 @@ async def test_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("organism.models", "WARNING")
     assert "500: oops" in record.getMessage()
+
+
+ANSWERED: Final[dict[str, Any]] = {"role": "assistant", "content": "", "tool_calls": []}
+
+
+@pytest.mark.parametrize(
+    ("provider", "server", "learns"), [("openai", "", True), ("openai", "another", False), ("anthropic", "", False)]
+)
+async def test_a_report_of_less_than_the_prompt_teaches_no_backend(provider: str, server: str, learns: bool) -> None:
+    """What is kept for one server is not sent to another: a ratio made of both would hold far too little for plain text."""
+    script = Script(Say(usage=RawUsage(input_tokens=150, output_tokens=1)))
+    world = World(script, each=[{"provider": provider, "factory": None, "base_url": "http://here/v1"}])
+    kept = {"server": server or keeps_for(world.settings[0]), "said": "Say something. " * 600}
+    plain = ask("Say something. " * 100)
+    before = world.router.claim(plain, strict=False)
+    for number in range(5):
+        said = ({"role": "user", "content": f"{number}"}, {**ANSWERED, "kept_for_server": kept})
+        await world.router.complete(type(plain)(messages=said), Purse())
+    after = world.router.claim(plain, strict=False)
+    assert before is not None
+    assert after is not None
+    assert (after.input_tokens < before.input_tokens) == learns
+
+
+def test_thoughts_belong_to_one_protocol() -> None:
+    messages = ({"role": "user", "content": "hi"}, {"role": "assistant", "content": "", "thinking_blocks": []})
+    prompts = prompt_of(messages), PromptCache().of(messages)
+    assert [prompt.kept_for for prompt in prompts] == [{THINKERS}] * 2
+    seats = [
+        World(Script(), each=[{"provider": each, "factory": None}]) for each in ("anthropic", "openai", "simulated")
+    ]
+    left_out = [next(iter(world.router._order["default"])).leaves_out(prompts[0]) for world in seats]
+    assert left_out == [False, True, False]
