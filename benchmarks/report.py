@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import compiled, plots
 from benchmarks.figures import figures_of
 from benchmarks.growth import CASES
+from benchmarks.page import FLOORS as BARE_OF
 from benchmarks.page import page
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ OTHERS: Final = (
     "openai-agents", "pydantic-ai-slim", "openai", "litellm", "httpx",
 )  # fmt: skip
 SHORT: Final = {
-    "W1": 20_000, "W2F": 5, "W2C": 4, "W4": 20_000, "durable-serial": 500, "durable-many": 3, "durable-steps": 5, "turns": 100, "ask": 5000,
+    "W1": 20_000, "W2F": 5, "W2C": 4, "W4": 20_000, "durable-serial": 500, "durable-many": 3, "durable-steps": 20, "turns": 100, "ask": 5000,
     "scope": 5000, "xml": 10_000, "held": 200, "helds": 2, "waits": 5, "latency": 3000, "memory": 1000, "nodes": 300, "bare-wait": 20,
 }  # fmt: skip
 """How much of each is done where it is to be quick; the others take no number."""
@@ -119,13 +120,29 @@ def load() -> float:
 
 def medians(words: list[str], runs: int) -> dict[str, Any] | None:
     """The median of each figure, and of rates the range."""
-    found = [each for each in (figures_of(words) for _ in range(runs)) if each is not None]
-    if not found:
-        return None
+    return in_turn({"": words}, runs).get("")
+
+
+def in_turn(works: Mapping[str, list[str]], runs: int) -> dict[str, dict[str, Any]]:
+    """The same of several works, one run of each after the other: a shared machine is slow for some minutes, and what is compared is to be
+    measured in the same ones.
+    """
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in works}
+    for _ in range(runs):
+        for name, words in works.items():
+            figures = figures_of(words)
+            if figures is not None:
+                found[name].append(figures)
+    medians_of = {name: _medians(figures) for name, figures in found.items() if figures}
+    for name, figures in medians_of.items():
+        print(f"{' '.join(works[name]):34} {json.dumps(figures)}", flush=True)
+    return medians_of
+
+
+def _medians(found: list[dict[str, Any]]) -> dict[str, Any]:
     figures: dict[str, Any] = {name: statistics.median(each[name] for each in found) for name in found[0]}
     if "rate" in figures:
         figures["range"] = [min(each["rate"] for each in found), max(each["rate"] for each in found)]
-    print(f"{' '.join(words):34} {json.dumps(figures)}", flush=True)
     return figures
 
 
@@ -165,10 +182,14 @@ def versions() -> dict[str, str]:
 def own(options: Options) -> dict[str, Any]:
     """Our figures by name."""
     bare = {f"bare-{name}": ["floors.py", name] for name in FLOORS}
-    work = WORKLOADS | STEPS | {name: ["single.py", name] for name in SINGLES} | bare
-    short = {name: [str(SHORT[name])] if options.quick and name in SHORT else [] for name in work}
-    found = {name: medians([*words, *short[name]], options.runs) for name, words in work.items()}
-    return {"rows": {name: figures for name, figures in found.items() if figures is not None}}
+    work = WORKLOADS | STEPS | {name: ["single.py", name] for name in SINGLES}
+    order, of = [*work], {name: beside for name, (beside, *_) in BARE_OF.items()}
+    work |= bare
+    names = sorted(
+        work, key=lambda name: order.index(of.get(name, name.removeprefix("bare-")))
+    )  # bare behind what it is beside
+    short = {name: [str(SHORT[name])] if options.quick and name in SHORT else [] for name in names}
+    return {"rows": in_turn({name: [*work[name], *short[name]] for name in names}, options.runs)}
 
 
 def where(options: Options) -> dict[str, Any]:
