@@ -74,7 +74,7 @@ def prompt_of(
         digests=tuple(digests)[1:],
         beside=beside,
         unbounded=next(places, ""),
-        kept_for=frozenset().union(*map(kept_in, messages)),
+        kept_for=frozenset[str]().union(*map(kept_in, messages)),
     )
 
 

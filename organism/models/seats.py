@@ -79,9 +79,9 @@ class Seat:
             return False
         match self.settings.provider:
             case "openai":
-                return prompt.kept_for != {keeps_for(self.settings)}
+                return bool(prompt.kept_for - {keeps_for(self.settings)})
             case "anthropic":
-                return prompt.kept_for != {THINKERS}
+                return bool(prompt.kept_for - {THINKERS})
             case _:
                 return False
 
