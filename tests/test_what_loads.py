@@ -31,6 +31,14 @@ def test_a_module_of_handlers_loads_nothing_of_what_runs_them() -> None:
     assert not {f"organism.{room}" for room in ("budget", "kernel", "models", "pump", "record", "threads")} & {*loaded}
 
 
+def test_a_schema_is_printed_without_what_runs_an_organism() -> None:
+    prints = "import sys, organism.cli.schema; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", prints], capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
+    rooms = {".".join(name.split(".")[:2]) for name in ran.stdout.split()}
+    assert "organism.payloads" in rooms
+    assert not {f"organism.{room}" for room in ("kernel", "pump", "organism")} & rooms
+
+
 def test_a_class_may_stand_in_for_a_context_that_has_all_of_it() -> None:
     class Half(Context):
         """Says who it is, and nothing else."""

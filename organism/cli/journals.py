@@ -6,10 +6,9 @@ Of the file only that key is read: whoever reads a journal needs neither the han
 from __future__ import annotations
 
 import os
-import platform
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import yaml
@@ -20,6 +19,7 @@ from organism.cli.text import one_line
 from organism.config.yamlloader import Loader
 from organism.errors import ConfigurationError
 from organism.journal import Lock, open_journal, owner_of
+from organism.journal.lock import identity
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -77,7 +77,7 @@ def opened(file: Path, journal: str | None, *, readonly: bool = True) -> Generat
     _check(place, new=not readonly)
     with ExitStack() as stack:
         if not readonly:
-            lock = Lock(place.path, identity())
+            lock = Lock(place.path, identity(time()))
             lock.take()
             stack.callback(lock.release)
         found = open_journal(place.url, folder=place.folder, readonly=readonly)
@@ -94,12 +94,6 @@ def check_there(file: Path, journal: str | None) -> None:
 def is_owned(file: Path, journal: str | None) -> bool:
     """Whether a process works on the journal that is meant."""
     return owner_of(place_of(file, journal).path) is not None
-
-
-def identity() -> dict[str, str]:
-    """Who this process is, for others that find the journal taken."""
-    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return {"pid": str(os.getpid()), "host": platform.node(), "since": since}
 
 
 def _check(place: Place, *, new: bool) -> None:

@@ -13,7 +13,7 @@ from organism.errors import ConfigurationError
 from organism.journal import codec
 from organism.payloads import NAMESPACE, describe, json_schema_of_all, xsd_of_all
 from organism.payloads.primitives import ALL
-from organism.works.durable import payload_classes
+from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

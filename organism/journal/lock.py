@@ -6,9 +6,11 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import stat
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Final, cast
@@ -31,7 +33,7 @@ _PAUSE: Final = 0.002
 class Lock:
     """The right to write the journal at ``path``: a lock of the system on ``PATH.lock``, which ends with the process.
 
-    ``identity`` is what others are told of the owner: ``pid``, ``host``, ``organism``, ``since``.
+    ``identity`` is what others are told of the owner, as :func:`identity` makes it.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
@@ -187,6 +189,15 @@ def _identity(lock: Path) -> dict[str, str]:
         if isinstance(found, dict)
         else {}
     )
+
+
+def identity(since: float, *, organism: str = "") -> dict[str, str]:
+    """Who this process is, for others that find a journal taken: its number, its host, the ``organism`` that it runs, where it runs one,
+    and the instant ``since`` which it has it.
+    """
+    began = f"{datetime.fromtimestamp(since, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    named = {"organism": organism} if organism else {}
+    return {"pid": str(os.getpid()), "host": platform.node(), **named, "since": began}
 
 
 def spoken(identity: Mapping[str, str]) -> str:

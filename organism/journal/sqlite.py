@@ -21,6 +21,7 @@ from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
 from organism.journal.sqlite_file import closed_on_failure, concerns_all, said, short
 from organism.journal.sqlite_flaws import SUMS, SqliteFlaws
 from organism.journal.sqlite_reader import blob, text_of
+from organism.journal.sqlite_upgrade import upgrade
 from organism.journal.standing import Ledger, Standing, begins_chain
 from organism.journal.texts import marked_bytes, root_mark
 from organism.names import CONVERSATION
@@ -72,9 +73,17 @@ class SqliteJournal(SqliteFlaws):
         self._presence.began()
         self._ends: dict[str, End] = {}
         with closed_on_failure(self._db):
+            if not readonly:
+                self._upgrade()
             found: int | None = None if readonly else self._ask("SELECT max(id) FROM chains")[0][0]
             self._chains = found or 0
             self._version = self._version_now()
+
+    def _upgrade(self) -> None:
+        try:
+            upgrade(self._db)
+        except sqlite3.Error as error:
+            raise JournalError(said(self.path, error)) from error
 
     def recall(self, root: str) -> tuple[Fact, ...]:
         """The facts from the last snapshot on; what is before it is not read."""
@@ -335,8 +344,7 @@ class SqliteJournal(SqliteFlaws):
             (blob(thread), end.id) for end in work.opening for thread in list(end.standing.threads)[end.threads :]
         ]
         if threads:
-            # In files that earlier versions made, an id stands for one chain alone: there the first one stays.
-            self._db.executemany("INSERT OR IGNORE INTO threads VALUES (?, ?)", threads)
+            self._db.executemany("INSERT INTO threads VALUES (?, ?)", threads)
         self._sum(_SPEND, work.spent)
 
     def _sum(self, statement: str, spent: Ledger) -> None:

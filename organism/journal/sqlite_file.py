@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 APPLICATION: Final = 0x4F52474E
 """The file says whose it is: ``ORGN``."""
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """The version of the tables. In 1 the row of a chain knew of all its entries, and :mod:`organism.journal.texts` marked no texts; before
-3 there was no table ``removed``. Such a file is read as it is, and goes on in this version, without that table: nobody knows what it
-would hold.
+3 there was no table ``removed``, and before 4 a thread's id stood in ``threads`` once. Such a file is read as it is. Whoever writes to it
+makes it one of this version (:mod:`organism.journal.sqlite_upgrade`), but for ``removed``: nobody knows what that would hold.
 """
-_READ: Final = (1, 2, SCHEMA)
+LISTED: Final = 4
+"""The version from which on every chain has a row for each of its threads."""
+_READ: Final = (1, 2, 3, SCHEMA)
 
 _LEDGER: Final = """
 CREATE TABLE {name} (
@@ -36,6 +38,10 @@ CREATE TABLE {name} (
     messages INTEGER NOT NULL, reads INTEGER NOT NULL, writes INTEGER NOT NULL, reasoning INTEGER NOT NULL,
     estimated INTEGER NOT NULL, PRIMARY KEY (hour, handler, model, backend, labels)) WITHOUT ROWID;
 """
+THREADS: Final = (
+    "CREATE TABLE threads (thread BLOB NOT NULL, chain INTEGER NOT NULL, PRIMARY KEY (thread, chain)) WITHOUT ROWID",
+    "CREATE INDEX threads_of ON threads (chain)",
+)
 _TABLES: Final = f"""
 CREATE TABLE chains (
     id INTEGER PRIMARY KEY, root BLOB NOT NULL UNIQUE, open INTEGER NOT NULL, entries INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -44,8 +50,7 @@ CREATE TABLE chains (
 CREATE INDEX open_chains ON chains (id) WHERE open;
 CREATE TABLE entries (id INTEGER PRIMARY KEY, chain INTEGER NOT NULL, n INTEGER NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL);
 CREATE UNIQUE INDEX entries_of ON entries (chain, n);
-CREATE TABLE threads (thread BLOB NOT NULL, chain INTEGER NOT NULL, PRIMARY KEY (thread, chain)) WITHOUT ROWID;
-CREATE INDEX threads_of ON threads (chain);
+{"; ".join(THREADS)};
 {_LEDGER.format(name="ledger")}{_LEDGER.format(name="removed")}"""
 
 _ROOT: Final = ROOT.encode()
@@ -60,7 +65,7 @@ _LONG: Final = re.compile(rb'>([^"\\<>\x00-\x1f]{40,})</')
 def short(content: bytes, root: bytes) -> bytes:
     """An entry as the file holds it, of one whose long texts have their marks already; what was written with marks needs it not.
 
-    ``root`` is the id as :func:`root_mark` gives it. Compressing entries one by one took 4 times as long as all the rest.
+    ``root`` is the id as :func:`organism.journal.texts.root_mark` gives it. Compressing entries one by one took 4 times as long as all the rest.
     """
     content = content.replace(root, _ROOT)
     for fragment, mark in _MARKS:
@@ -147,8 +152,6 @@ def _prepare(path: Path, db: sqlite3.Connection, *, durable: bool) -> None:
     if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         _make(path, db)
     _check(path, db)
-    if _whose(db)[1] != SCHEMA:
-        db.execute(f"PRAGMA user_version = {SCHEMA}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
 
@@ -193,8 +196,13 @@ def _check(path: Path, db: sqlite3.Connection) -> None:
 
 def _whose(db: sqlite3.Connection) -> tuple[int, int]:
     (application,) = db.execute("PRAGMA application_id").fetchone()
+    return application, version_of(db)
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """The version of the tables of an open file."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    return application, version
+    return int(version)
 
 
 _SAID: Final = {

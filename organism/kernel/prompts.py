@@ -48,6 +48,18 @@ def prompted(hold: Hold, prompt: Prompt) -> Prompted:
     )
 
 
+def note_prompt(hold: Hold, given: Prompted) -> None:
+    """A record says what a model was asked: the next prompt is told by it, where all of it is known."""
+    last = _last_call(hold.thread, hold.handler)
+    before = last.prompt if last.hold == given.after else None
+    last.hold, last.prompt = hold.id, None
+    if given.after is None or before is not None:
+        begun = () if before is None else tuple(before.messages[: given.kept])
+        earlier: Mapping[str, Any] = {} if before is None else before.asked
+        asked = earlier if given.asked is None else given.asked
+        last.prompt = Prompt(key="", messages=(*begun, *given.messages), asked=asked)
+
+
 def note_report(hold: Hold, digests: tuple[str, ...], tokens: int) -> None:
     """A backend reported so many tokens for the prompt of these digests."""
     if digests and not hold.thread.ended:

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
 from itertools import dropwhile, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import anyio
 
 from organism.errors import JournalError, NotRunningError
-from organism.functions import FunctionCall, FunctionResult
 from organism.journal import Journal, Lock, open_journal, place_of
 from organism.journal.chain import content_of
 from organism.journal.codec import decode
+from organism.journal.lock import identity
 from organism.journal.standing import opens_nothing
 from organism.kernel import Kernel, recovery
 from organism.kernel.fold import Fold
-from organism.loader import payloads_beside
 from organism.names import CONVERSATION
 from organism.payloads import Vocabulary
 from organism.pump.writer import HandOver, Writer
 from organism.threads.frames import Thread
+from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from organism.journal import Chain
     from organism.journal.secrets import Marked
@@ -86,9 +83,7 @@ class Durable:
         self._offload = offload
         self._hand_over = hand_over
         self._recall = recall
-        since = datetime.fromtimestamp(now(), UTC)
-        identity = {"pid": str(os.getpid()), "host": platform.node(), "organism": settings.name}
-        self._lock = Lock(place, {**identity, "since": f"{since:%Y-%m-%dT%H:%M:%SZ}"})
+        self._lock = Lock(place, identity(now(), organism=settings.name))
         self._vocabulary = Vocabulary(payload_classes(settings))
         self._journal: Journal | None = None
         self._writer: Writer | None = None
@@ -341,6 +336,15 @@ class Durable:
         found: str | None = await self._offload(lambda: journal.root_of(thread))
         return found
 
+    async def recorded(self, threads: Sequence[str]) -> Collection[str]:
+        """Those of these threads that are recorded."""
+        journal, writer = self._owned
+        await writer.flush()
+        found: Collection[str] = await self._offload(
+            lambda: {each for each in threads if journal.root_of(each) is not None}
+        )
+        return found
+
     def left(self, chain: str) -> bool:
         """Whether this chain is unfinished and nobody works on it: an earlier process left it, or its writing failed and it has
         stopped since.
@@ -376,18 +380,6 @@ class Durable:
             await self._offload(journal.close)
         finally:
             self._lock.release()
-
-
-def payload_classes(settings: Settings) -> Iterator[type]:
-    """The payload classes that an organism's handlers take, send and keep, as far as they can be known; the first of a name."""
-    found: dict[str, type] = {}
-    for handler in settings.everyone.values():
-        sent = payloads_beside(handler.code) if handler.replies is None else handler.replies
-        for cls in (*handler.accepts, *sent):
-            found.setdefault(cls.__name__, cls)
-    for cls in (FunctionCall, FunctionResult):  # agents may have had tools before
-        found.setdefault(cls.__name__, cls)
-    yield from found.values()
 
 
 __all__ = ["Durable"]

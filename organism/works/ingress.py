@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
-from attrs import frozen
 
 from organism import config
 from organism.config.grants import with_decider
@@ -18,10 +17,11 @@ from organism.pump.conversing import ConversationHandle
 from organism.pump.handles import ThreadHandle
 from organism.settings import laid_over
 from organism.works.conversations import Conversations
+from organism.works.naming import Naming
 from organism.works.pruning import pruned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from organism.journal.pruning import Mark, Pruned
     from organism.kernel.conversations import Beginning
@@ -30,19 +30,10 @@ if TYPE_CHECKING:
     from organism.settings import BudgetSettings, Settings
     from organism.threads.frames import Thread
     from organism.works.durable import Durable
+    from organism.works.naming import Names
 
 _log: Final = logging.getLogger("organism.journal")
 _NO_LABELS: Final[Mapping[str, str]] = FrozenDict()
-
-
-@frozen
-class Names:
-    """Names for threads that are sent without one. ``may_be_taken``: an earlier process may have drawn the same, since dice of one seed fall
-    alike.
-    """
-
-    draw: Callable[[], str]
-    may_be_taken: bool
 
 
 class Ingress:
@@ -64,7 +55,7 @@ class Ingress:
         self._settings = settings
         self._pump = pump
         self._durable = durable
-        self._names = names
+        self._names = Naming(names, None if durable is None else durable.recorded)
         self._taking_in = taking_in
         self._looking, self._pruning = anyio.Lock(), anyio.Lock()
         self._coming: dict[str, anyio.Event] = {}
@@ -90,6 +81,7 @@ class Ingress:
             name = await self.name()
         else:
             name = checked_id(id_)
+            self._names.given(name)
             await self._comes_alone(name)
         try:
             known = None if id_ is None else await self._known(name)
@@ -236,22 +228,15 @@ class Ingress:
 
     async def name(self) -> str:
         """A name for a thread, that none has or had: two threads under one would be read as one. Raises once nothing is taken in."""
-        name = self._names.draw()
-        while self._names.may_be_taken and await self._is_taken(name):
-            name = self._names.draw()
-        return name
-
-    async def _is_taken(self, name: str) -> bool:
-        if self._durable is not None:
-            recorded = await self._durable.chain_of(name) is not None
+        while True:
+            name = await self._names.next()
             self._taking_in()  # meanwhile, too
-            if recorded:
-                return True
-        return name in self._coming or name in self._pump.kernel.state.threads
+            if not (name in self._coming or name in self._pump.kernel.state.threads):
+                return name
 
     def _live(self, id_: str | None) -> ThreadHandle | None:
         """The live thread that was sent under this id; raises RoutingError where the id is that of a sub-thread."""
-        found = None if id_ is None else self._pump.kernel.state.threads.get(checked_id(id_))
+        found = None if id_ is None else self._pump.kernel.state.threads.get(id_)
         if found is None:
             return None
         if found.owner is not None:

@@ -12,6 +12,7 @@ from organism.works.durable import Durable
 from tests.durable.turns_world import COUNTER, Heard, Say, Talking, turn
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 PERSON: dict[str, Any] = {"human": {"accepts": Say, "replies": Heard}, "description": "Is asked."}
@@ -69,6 +70,36 @@ async def test_a_thread_that_lives_under_a_name_of_the_seed_keeps_it(tmp_path: P
         assert (await other.result()).outcome == "completed"
 
 
+async def test_a_name_that_is_given_by_hand_is_given_to_nobody_else(tmp_path: Path) -> None:
+    """It was looked for before, and its thread has ended since."""
+    (tmp_path / "as it would be").mkdir()
+    async with world("sqlite:o.db", tmp_path / "as it would be") as organism:
+        names = [(await organism.send("counter", Say())).id for _ in range(9)]
+    async with world("sqlite:o.db", tmp_path) as organism:
+        given: list[str] = []
+        for number in range(6):
+            if number == 4:  # names are looked for ahead by now
+                for name in (names[5], names[8]):
+                    await (await organism.send("counter", Say(), id=name)).result()
+            given.append((await organism.send("counter", Say())).id)
+    assert given == [*names[:5], names[6]]
+
+
+async def test_the_journal_is_not_asked_for_each_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    looked = Durable.recorded
+
+    async def counted(durable: Durable, threads: Sequence[str]) -> Collection[str]:
+        asked.append(len(threads))
+        return await looked(durable, threads)
+
+    monkeypatch.setattr(Durable, "recorded", counted)
+    async with world("sqlite:o.db", tmp_path) as organism:
+        for _ in range(100):
+            await organism.send("counter", Say())
+    assert asked == [1, 2, 4, 8, 16, 32, 64]
+
+
 async def slow(say: Say, _: Context) -> Reply[Heard]:
     """Takes a second."""
     await anyio.sleep(1)
@@ -99,14 +130,14 @@ async def test_a_name_under_which_something_waits_to_be_taken_in_is_not_given() 
 async def test_nothing_is_begun_where_it_closes_while_a_name_is_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = Durable.chain_of
+    looked = Durable.recorded
 
-    async def slowly(durable: Durable, thread: str) -> str | None:
-        found = await looked(durable, thread)
+    async def slowly(durable: Durable, threads: Sequence[str]) -> Collection[str]:
+        found = await looked(durable, threads)
         await organism.close()
         return found
 
-    monkeypatch.setattr(Durable, "chain_of", slowly)
+    monkeypatch.setattr(Durable, "recorded", slowly)
     async with world("sqlite:o.db", tmp_path) as organism:
         with pytest.raises(NotRunningError):
             await organism.send("counter", Say())

@@ -41,14 +41,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+SCHEMA = codec.schema()
+
+
+def names_another(branch: Any, instance: Any) -> bool:
+    """Whether a member that stands for the kind says another one: then nothing else in this branch needs to be looked at."""
+    members = SCHEMA["$defs"][branch["$ref"].rpartition("/")[2]].get("properties", {})
+    return isinstance(instance, dict) and any(
+        "const" in member and instance.get(name, member["const"]) != member["const"] for name, member in members.items()
+    )
+
+
 def one_of(validator: Any, branches: list[Any], instance: Any, _schema: Any) -> Iterator[Any]:
     """Exactly one branch is right: what ``oneOf`` says, without a list of all that is wrong in each of forty others."""
-    right = sum(validator.evolve(schema=branch).is_valid(instance) for branch in branches)
+    possible = [branch for branch in branches if not names_another(branch, instance)]
+    right = sum(validator.evolve(schema=branch).is_valid(instance) for branch in possible)
     if right != 1:
         yield ValidationError(f"{right} branches are right for {instance!r}")
 
 
-VALIDATOR = validators.extend(Draft202012Validator, {"oneOf": one_of})(codec.schema())
+VALIDATOR = validators.extend(Draft202012Validator, {"oneOf": one_of})(SCHEMA)
 
 
 def through_a_file(document: Any) -> Any:

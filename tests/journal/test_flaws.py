@@ -82,6 +82,52 @@ def test_two_chains_may_have_threads_of_one_id_and_each_may_go(tmp_path: Path, u
         assert flaws(tmp_path, f"{url}-{gone}") == ()
 
 
+OLD_KEY = (
+    "CREATE TEMP TABLE kept AS SELECT * FROM threads WHERE chain = 1",
+    "DROP TABLE threads",
+    "CREATE TABLE threads (thread BLOB PRIMARY KEY, chain INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX threads_of ON threads (chain)",
+    "INSERT INTO threads SELECT * FROM kept",
+    "PRAGMA user_version = 3",
+)
+"""Makes it a file of the version in which an id stood in the table of threads for one chain alone."""
+
+
+def test_a_file_in_which_a_threads_id_stood_for_one_chain_alone_is_sound_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with closing(SqliteJournal(path, durable=False)) as journal:
+        for root in ("a", "b"):
+            story = [accepted(begun(root), posted(root), begun("x.2")), ended("x.2"), ended(root)]
+            assert not journal.write([(root, each) for each in story])
+    change(path, *OLD_KEY, "DELETE FROM threads")  # what was pruned took the one row with it
+    assert flaws(tmp_path) == ()
+    with closing(SqliteJournal(path, durable=False)) as journal:
+        assert journal.root_of("x.2") == "a"
+        assert not journal.write(
+            [("c", each) for each in (accepted(begun("c"), begun("x.2")), ended("x.2"), ended("c"))]
+        )
+        journal.remove("a")
+        assert journal.root_of("x.2") == "b"
+    assert flaws(tmp_path) == ()
+    assert asked(path, "SELECT thread, chain FROM threads") == [(b"x.2", 2), (b"x.2", 3)]
+    change(path, "DELETE FROM threads WHERE chain = 3")
+    ((chain, said),) = flaws(tmp_path)
+    assert (chain, "thread 'x.2' is missing, and an entry opened it" in said) == ("c", True)
+
+
+def test_what_is_damaged_in_a_file_of_an_earlier_version_is_left_to_whoever_verifies_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    recorded(tmp_path, URLS[0])
+    change(
+        path,
+        *OLD_KEY,
+        "UPDATE entries SET body = replace(body, CAST('{' AS BLOB), CAST('[' AS BLOB)) WHERE chain = 1 AND n = 1",
+    )
+    SqliteJournal(path, durable=False).close()
+    ((root, said), *_) = flaws(tmp_path)
+    assert (root, "entry 1: was changed" in said) == ("apple", True)
+
+
 @pytest.mark.parametrize("table", ["chains", "threads", "ledger"])
 def test_whatever_is_changed_in_a_table_is_found(tmp_path: Path, table: str) -> None:
     path = tmp_path / "x.db"

@@ -14,15 +14,14 @@ from organism.errors import JournalError
 from organism.journal import LinesJournal
 from organism.journal.chain import Head, canonical, content_of, seal
 from organism.journal.codec import content
-from organism.journal.disk import Disk
 from organism.journal.lines import LineFiles
 from organism.record.facts import Dropped, Ended, Failed
 from organism.testing import FailAfter
 from organism.threads.outcomes import Failure
+from tests.journal.disks import FailingDisk
 from tests.journal.fact_values import ended
 
 if TYPE_CHECKING:
-    from io import FileIO
     from pathlib import Path
 
     from organism.record.facts import Fact
@@ -152,30 +151,6 @@ def test_a_later_format_is_refused_with_its_place(tmp_path: Path) -> None:
     assert LinesJournal(tmp_path).verify(ROOT) is None, "its chain is sound all the same"
 
 
-class FailingDisk(Disk):
-    """Fails the Nth request to the system: half of a write is done, a sync is not, a cut is not."""
-
-    def __init__(self, fail: FailAfter) -> None:
-        super().__init__(durable=True)
-        self.fail = fail
-
-    def write(self, file: FileIO, data: memoryview) -> int:
-        try:
-            self.fail()
-        except OSError:
-            file.write(data[: len(data) // 2])
-            raise
-        return file.write(data[: max(1, len(data) * 2 // 3)])
-
-    def sync(self, file: FileIO) -> None:
-        self.fail()
-        super().sync(file)
-
-    def cut(self, file: FileIO, size: int) -> None:
-        self.fail()
-        super().cut(file, size)
-
-
 class Stubborn(FailAfter):
     """Fails from its turn on, a few times."""
 
@@ -190,7 +165,7 @@ class Stubborn(FailAfter):
 def test_every_request_to_the_disk_fails_once(tmp_path: Path, code: int, kind: type[FailAfter]) -> None:
     for calls in range(200):
         folder = tmp_path / str(calls)
-        disk = FailingDisk(kind(calls, OSError(code, os.strerror(code))))
+        disk = FailingDisk(kind(calls, OSError(code, os.strerror(code))), short=True)
         journal = LinesJournal(folder, disk=disk)
         there: list[Fact] = []
         refused: list[str] = []

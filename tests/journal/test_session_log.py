@@ -22,6 +22,7 @@ from organism.payloads import Vocabulary
 from organism.record.facts import Answered, Dropped
 from organism.testing import FailAfter, Watched, running
 from tests.hard.pump_world import Go, Said, code
+from tests.journal.disks import FailingDisk
 from tests.journal.fact_values import ended
 
 if TYPE_CHECKING:
@@ -190,26 +191,6 @@ async def test_damage_that_is_there_is_left_as_it_is(tmp_path: Path, caplog: pyt
     assert "one.jsonl:1: was changed: it is not JSON" in caplog.records[0].getMessage()
 
 
-class FailingDisk(Disk):
-    """Fails some requests: half of a write is done, and the rest is not cut off."""
-
-    def __init__(self, fail: FailAfter) -> None:
-        super().__init__(durable=False)
-        self.fail = fail
-
-    def write(self, file: FileIO, data: memoryview) -> int:
-        try:
-            self.fail()
-        except OSError:
-            file.write(data[: len(data) // 2])
-            raise
-        return file.write(data)
-
-    def cut(self, file: FileIO, size: int) -> None:
-        self.fail()
-        super().cut(file, size)
-
-
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It writes only when it is closed or told to: what is written together is then certain."""
@@ -239,7 +220,7 @@ def test_what_a_failing_disk_did_not_take_is_said_in_its_place(
     for calls in range(50):
         folder = tmp_path / str(calls)
         caplog.clear()
-        disk = FailingDisk(FailAfter(calls, OSError(errno.ENOSPC, "No space left on device")))
+        disk = FailingDisk(FailAfter(calls, OSError(errno.ENOSPC, "No space left on device")), durable=False)
         logged(folder, disk, *BATCHES)
         assert LinesJournal(folder).verify("r") is None
         seen.append(story(folder))
@@ -259,7 +240,7 @@ def test_what_a_failing_disk_did_not_take_is_said_in_its_place(
 
 @pytest.mark.usefixtures("at_once")
 def test_what_is_missing_is_dated_and_keeps_the_chain(tmp_path: Path) -> None:
-    logged(tmp_path, FailingDisk(FailAfter(0, OSError(errno.EIO, "broken"))), *BATCHES)
+    logged(tmp_path, FailingDisk(FailAfter(0, OSError(errno.EIO, "broken")), durable=False), *BATCHES)
     first = entries(tmp_path)[0]
     assert {key: value for key, value in first.items() if key not in {"hash", "prev"}} == {
         "format": 2, "root": "r", "n": 1, "at": 2.0, "lost": 2,
