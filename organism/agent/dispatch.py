@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from organism.agent.context import AgentContext
     from organism.agent.speech import Said
     from organism.agent.telling import Telling
-    from organism.toolsettings import ToolOutput
+    from organism.agentsettings import ToolOutput
 
 CORRECTIONS: Final = 3
-"""How often an agent that neither calls nor replies is asked to correct itself."""
+"""How often in a row an agent that neither calls nor replies is asked to correct itself."""
 _HOOK_FAILED: Final = (HandlerFailedError, Refused, BudgetExhaustedError)
 """What a hook may end a call of a tool with; the model is told."""
 
@@ -45,7 +45,7 @@ _new_carried: Final = maker(Carried)
 
 
 class Dispatch:
-    """Carries out the turns of one delivery, and counts the mistakes that its model makes."""
+    """Carries out the turns of one delivery, and counts those in a row in which its model makes mistakes."""
 
     def __init__(self, ctx: AgentContext, telling: Telling, allowance: Allowance, output: ToolOutput) -> None:
         self._ctx = ctx
@@ -61,7 +61,8 @@ class Dispatch:
         reply: Reply[Any] | None = None
         results: list[str] = []
         # Once a turn: of several mistakes that are made together none could be corrected before the next.
-        self._attempt += any(isinstance(each, Mistaken) for each in said)
+        # A turn without any shows that the model can: what it gets wrong later is corrected anew.
+        self._attempt = self._attempt + 1 if any(isinstance(each, Mistaken) for each in said) else 0
         for number, each in enumerate(said):
             if isinstance(each, Mistaken):
                 results.append(_text(InvalidPayload(each.error, self._attempt), each))

@@ -17,6 +17,7 @@ from organism.kernel.holds import Hold
 from organism.kernel.knots import Knots
 from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.marks import left_at, marks, nearest
+from organism.kernel.places import Places, Queued
 from organism.kernel.prompts import Prompt, note_report, prompted
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.warnings import fire_rest, note_crossings
@@ -57,6 +58,8 @@ class CallFor:
     tags: tuple[str, ...] = ()
     call: int | None = None
     """The hold of its first attempt; of further ones."""
+    at: Places | None = None
+    """Where it has a place while it waits for its budget."""
 
     @property
     def seq(self) -> int:
@@ -83,7 +86,7 @@ class Calls:
     def __init__(self, state: State, book: Book) -> None:
         self._state = state
         self._book = book
-        self._knots = Knots(state)
+        self.knots = Knots(state)
         self.answered: list[tuple[Waiter, Hold | BudgetExhaustedError]] = []
 
     def hold(self, claim: Claim, call: CallFor, at: float) -> Hold | Waiter | BudgetExhaustedError:
@@ -103,7 +106,7 @@ class Calls:
             return self._refuse(call, verdict.lack)
         self._book.give_up()
         waiter = self._state.line.join(claim, path, verdict.lack, grace=call.grace, owner=call.owner, note=call)
-        tied = self._knots.joined(waiter)
+        tied = self.knots.joined(waiter)
         if tied is None:
             return waiter
         self._leave(waiter)
@@ -257,7 +260,7 @@ class Calls:
         # Until nobody's turn has come: what was granted may be a stream that another call of its delivery now waits for.
         while done := self._state.line.freed(path):
             for waiter, verdict in done:
-                self._knots.left(waiter)
+                self.knots.left(waiter)
                 call: CallFor = waiter.note
                 if isinstance(verdict, Granted):
                     self._book.begin(self._state.now)
@@ -279,7 +282,11 @@ class Calls:
 
     def untie(self) -> None:
         """Refuses calls that wait for each other's streams, one after the other, until those who are left may go."""
-        while (tied := self._knots.tied()) is not None:
+        while (tied := self.knots.tied()) is not None:
+            if isinstance(tied, Queued):
+                self.knots.left(tied)
+                tied.refuse()
+                continue
             waiter, lack = tied
             self._leave(waiter)
             self.answered.append((waiter, self._refuse(waiter.note, lack)))
@@ -287,7 +294,7 @@ class Calls:
 
     def _leave(self, waiter: Waiter) -> None:
         self._state.line.leave(waiter)
-        self._knots.left(waiter)
+        self.knots.left(waiter)
 
     def leave_line(self, waiter: Waiter) -> None:
         """A waiting call was cancelled."""
@@ -298,6 +305,7 @@ class Calls:
         """A delivery waits for a thread's result from now on, with whatever streams it has open."""
         dealings = delivery.have_dealings()
         dealings.awaits = [*(dealings.awaits or ()), thread]
+        self.knots.awaits(delivery, thread)
 
     def await_no_more(self, delivery: Message, thread: Thread) -> None:
         """It has the result, or was cancelled."""
@@ -305,6 +313,7 @@ class Calls:
         left = list(dealings.awaits or ())
         left.remove(thread)
         dealings.awaits = left or None
+        self.knots.awaits(delivery, None)
 
     def completed(self, call: CallFor, text: str, at: float, *, key: str = "", kept: Kept | None = None) -> None:
         """A model answered; its text is kept as what the thread can hand in, all of it for its delivery under ``key`` (R21)."""

@@ -45,8 +45,8 @@ def add_hold(state: State, hold: Hold, *, why: Failure | None = None) -> None:
 
 
 def graced(node: Node, unit: int, *, hint: str = "") -> Failure:
-    """Why a thread answered on grace: this limit."""
-    text = "answered on what was kept back"
+    """Why a thread answered on grace: this limit. Those that many threads share keep nothing back: of theirs it had what was left."""
+    text = f"answered on what was {'kept back' if node.window is None else 'left'}"
     if node.remaining(unit) is not None:
         said = f"{figure(unit, node.used[unit]):,} used, limit {figure(unit, node.caps.limit[unit]):,}"
         text = f"{text}: {VECTOR[unit]} of the {node.title}: {said}"

@@ -1,34 +1,55 @@
 """Calls that wait for each other: each needs what is held by a stream that will not end before another of them has gone, or is barred
-by one that does.
+by one that does. It is budget that is held, or a place at a backend.
 
-A delivery that waits, for budget or for what others do, is taken to read on in none of its streams. The line knows a call's
-own streams and refuses it at once; here are the knots that several deliveries tie, in whatever order they came to it.
+A delivery that waits, for budget or for what others do, is taken to read on in none of its streams: what these hold of budgets comes back
+once it goes on. A place at a backend comes back as soon as the stream's own task goes on, whatever other tasks of the delivery wait for.
+The line knows a call's own streams and refuses it at once; here are the knots that several deliveries tie, in whatever order they came to
+it, and all that have to do with places.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from attrs import define
 
 from organism.budget.claims import NOTHING
 from organism.budget.tree import Lack
-from organism.budget.waiting import lacking
+from organism.budget.waiting import Waiter, lacking
+from organism.kernel.places import Kept, Queued
 from organism.kernel.streams import held_by
 from organism.threads.dependence import is_below, needed_by, needed_in
-from organism.threads.frames import Message, pending
+from organism.threads.frames import Ask, Message, Thread, pending
 from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 
     from organism.budget.claims import Vector
     from organism.budget.node import Node
-    from organism.budget.waiting import Waiter
     from organism.kernel.holds import Hold
+    from organism.kernel.places import Owner, Places
     from organism.kernel.state import State
-    from organism.threads.frames import Frame, Thread
+    from organism.threads.frames import Frame
 
-    Owner = Message | Thread
-    """Whose call or stream it is: a delivery's, or a thread's without handlers."""
+
+@define(eq=False)
+class _Call:
+    """A call that waits, in a ``task``; the youngest has the highest ``age``."""
+
+    call: Waiter | Queued
+    age: int
+    task: object
+
+
+@define(eq=False)
+class _Need:
+    """What a delivery waits for others to do, and who can bring it."""
+
+    what: Ask | Thread
+    by: list[Message]
 
 
 class Knots:
@@ -36,60 +57,119 @@ class Knots:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._calls: dict[Owner, dict[Waiter, None]] = {}
+        self._ages = 0
+        self.waiting: dict[Owner, dict[Waiter | Queued, _Call]] = {}
+        """The calls that wait, for budget or for a place."""
+        self.kept: dict[Kept, None] = {}
+        """The places that open streams keep."""
+        self.task: Callable[[], object] = lambda: None
+        """Gives the running task, of whoever has several."""
 
     def joined(self, waiter: Waiter) -> Lack | None:
-        """Notes a call that waits from now on; where it ties a knot by that, what it lacks for good."""
-        self._calls.setdefault(waiter.owner, {})[waiter] = None
+        """Notes a call that waits for budget from now on; where it ties a knot by that, what it lacks for good."""
+        self._join(waiter)
         tied = self.tied()
-        return tied[1] if tied is not None and tied[0] is waiter else None
+        return tied[1] if isinstance(tied, tuple) and tied[0] is waiter else None
 
-    def left(self, waiter: Waiter) -> None:
+    def left(self, call: Waiter | Queued) -> None:
         """Forgets a call that waits no more."""
-        beside = self._calls[waiter.owner]
-        del beside[waiter]
+        beside = self.waiting.get(call.owner, {})
+        beside.pop(call, None)
         if not beside:
-            del self._calls[waiter.owner]
+            self.waiting.pop(call.owner, None)
 
-    def tied(self) -> tuple[Waiter, Lack] | None:
-        """The youngest of those who would wait for ever, and what it lacks; ``None`` while everybody may yet go."""
-        if not self._calls or not self._state.streams:
+    @contextmanager
+    def queued(self, owner: Owner, at: Places, refuse: Callable[[], object]) -> Generator[None]:
+        """A block in which a call waits for a place; ``refuse`` is called, now or later, where it would wait for ever."""
+        call = Queued(owner, at, refuse)
+        self._join(call)
+        try:
+            if self.tied() is call:
+                self.left(call)
+                refuse()
+            yield
+        finally:
+            self.left(call)
+
+    @contextmanager
+    def keeping(self, owner: Owner, at: Places) -> Generator[None]:
+        """A block of the present task in which a stream is open, and keeps its place."""
+        kept = Kept(owner, at, self.task())
+        self.kept[kept] = None
+        try:
+            yield
+        finally:
+            del self.kept[kept]
+
+    def awaits(self, owner: Message, what: Ask | Thread | None) -> None:
+        """The present task of a delivery waits for what others do from now on; ``None``: no more."""
+        task = self.task()
+        for kept in self.kept:
+            if kept.owner is owner and kept.task is task:
+                kept.awaits = what
+
+    def tied(self) -> tuple[Waiter, Lack] | Queued | None:
+        """The youngest of those who would wait for ever, with what it lacks where it waits for budget; ``None`` while everybody may yet go."""
+        if not self.waiting or not (self._state.streams or self.kept):
             return None
-        needs = self._needs()
-        blocked = set(needs)
+        waits = self._waits()
+        stuck = {wait for each in waits.values() for wait in each}
         while True:
-            kept = held_by(hold for hold in self._streams() if _owner(hold) in blocked)
-            go = [owner for owner in blocked if self._may_go(owner, needs[owner], blocked, kept)]
+            blocked = {owner for owner, each in waits.items() if stuck.issuperset(each)}
+            held = held_by(hold for hold in self._streams() if _owner(hold) in blocked)
+            taken = self._taken(waits, stuck)
+            go = [wait for wait in stuck if self._may_go(wait, blocked, held, taken)]
             if not go:
                 break
-            blocked.difference_update(go)
-        waiting = [waiter for owner in blocked for waiter in self._calls.get(owner, ())]
-        youngest = max(waiting, key=lambda waiter: waiter.number, default=None)
-        lack = None if youngest is None else self._keeps(youngest, kept)
-        return None if youngest is None or lack is None else (youngest, lack)
+            stuck.difference_update(go)
+        youngest = max(self._tying(waits, stuck, blocked), key=lambda each: each.age, default=None)
+        if youngest is None:
+            return None
+        if isinstance(youngest.call, Queued):
+            return youngest.call
+        lack = self._keeps(youngest.call, held)
+        return None if lack is None else (youngest.call, lack)
+
+    def _join(self, call: Waiter | Queued) -> None:
+        self._ages += 1
+        self.waiting.setdefault(call.owner, {})[call] = _Call(call, self._ages, self.task())
 
     def _streams(self) -> Iterator[Hold]:
         for holds in self._state.streams.values():
             yield from holds
 
-    def _needs(self) -> dict[Owner, list[list[Message]]]:
-        """All that streams may be waiting for: for each delivery that waits, and each thing it waits for, who can bring it."""
+    def _waits(self) -> dict[Owner, list[_Call | _Need]]:
+        """All that streams may be waiting for, by whose they are: calls, and what others are to do."""
         running = self._state.occupied
-        found: dict[Owner, list[list[Message]]] = {}
+        found: dict[Owner, list[_Call | _Need]] = {}
+        places: set[Places] = set()
         stack: list[Owner] = [_owner(hold) for hold in self._streams()]
+        stack += (kept.owner for kept in self.kept)
         while stack:
             owner = stack.pop()
-            if owner in found or not self._waits(owner):
+            if owner in found or not self._is_waiting(owner):
                 continue
-            found[owner] = []
+            found[owner] = waits = list[_Call | _Need](self.waiting.get(owner, {}).values())
+            for each in self.waiting.get(owner, ()):
+                if isinstance(each, Queued) and each.at not in places:
+                    places.add(each.at)
+                    stack += self._in_line_at(each.at)
             if isinstance(owner, Message):
-                asked = (ask.frame for ask in owner.asks if not ask.done and ask.frame is not None)
-                for frame in asked:
-                    found[owner].append([] if self._has_work(frame.thread, frame) else list(needed_by(frame, running)))
+                for ask in owner.asks:
+                    if not ask.done and ask.frame is not None:
+                        work = self._has_work(ask.frame.thread, ask.frame)
+                        waits.append(_Need(ask, [] if work else list(needed_by(ask.frame, running))))
                 for thread in owner.awaits or ():
-                    found[owner].append([] if self._has_work(thread) else list(needed_in(thread, running)))
-            stack += (other for needed in found[owner] for other in needed)
+                    work = self._has_work(thread)
+                    waits.append(_Need(thread, [] if work else list(needed_in(thread, running))))
+            stack += (other for wait in waits if isinstance(wait, _Need) for other in wait.by)
         return found
+
+    def _in_line_at(self, at: Places) -> Iterator[Owner]:
+        """Whose calls have a place there, and wait for budget."""
+        for owner, calls in self.waiting.items():
+            if any(_place_of(call) is at for call in calls):
+                yield owner
 
     def _has_work(self, thread: Thread, frame: Frame | None = None) -> bool:
         """Whether something is queued in a thread, on the frame's behalf, that nobody who waits keeps from being handled."""
@@ -101,34 +181,77 @@ class Knots:
             for message in (*pending(each), *state.schedule.waiting_for_place(each))
         )
 
-    def _waits(self, owner: Owner) -> bool:
-        if owner in self._calls:
+    def _is_waiting(self, owner: Owner) -> bool:
+        if owner in self.waiting:
             return True
         return isinstance(owner, Message) and bool(owner.asks or owner.awaits)
 
+    def _taken(
+        self, waits: Mapping[Owner, list[_Call | _Need]], stuck: Collection[_Call | _Need]
+    ) -> Mapping[Places, int]:
+        """The places that nobody gives back before one who is stuck has gone."""
+        taken: Counter[Places] = Counter()
+        for kept in self.kept:
+            if any(_keeps_open(kept, wait) for wait in waits.get(kept.owner, ()) if wait in stuck):
+                taken[kept.at] += 1
+        for wait in stuck:
+            at = _place_of(wait.call) if isinstance(wait, _Call) else None
+            if at is not None:
+                taken[at] += 1
+        return taken
+
     def _may_go(
-        self, owner: Owner, needs: list[list[Message]], blocked: Collection[Owner], kept: Mapping[Node, Vector]
+        self, wait: _Call | _Need, blocked: Collection[Owner], held: Mapping[Node, Vector], taken: Mapping[Places, int]
     ) -> bool:
         """Whether it goes on once all has settled that does not wait itself."""
-        if any(self._keeps(waiter, kept) is None for waiter in self._calls.get(owner, ())):
-            return True
-        return any(not needed or any(other not in blocked for other in needed) for needed in needs)
+        if isinstance(wait, _Need):
+            return not wait.by or any(other not in blocked for other in wait.by)
+        call = wait.call
+        if isinstance(call, Queued):
+            return taken.get(call.at, 0) < call.at.most
+        return self._keeps(call, held) is None
 
-    def _keeps(self, waiter: Waiter, kept: Mapping[Node, Vector]) -> Lack | None:
+    def _tying(
+        self,
+        waits: Mapping[Owner, list[_Call | _Need]],
+        stuck: Collection[_Call | _Need],
+        blocked: Collection[Owner],
+    ) -> Iterator[_Call]:
+        """The calls that are stuck where something else waits for whoever makes them: all of a delivery, or the task of a stream."""
+        reading = {(kept.owner, kept.task) for kept in self.kept}
+        for owner, each in waits.items():
+            for wait in each:
+                if isinstance(wait, _Call) and wait in stuck and (owner in blocked or (owner, wait.task) in reading):
+                    yield wait
+
+    def _keeps(self, waiter: Waiter, held: Mapping[Node, Vector]) -> Lack | None:
         """What keeps a call from going beside this alone: what it lacks, or what an older one that bars it lacks. That one
         goes on waiting, whatever else its owner does, and whether or not a stream waits for that.
         """
         for node in waiter.path:
-            for unit in lacking(waiter, node, kept.get(node, NOTHING)):
+            for unit in lacking(waiter, node, held.get(node, NOTHING)):
                 return Lack(node, unit, waiter.least[unit], for_good=True)
         for node in waiter.path:
-            held = kept.get(node, NOTHING)
-            older = self._state.line.bar(node, held)
+            here = held.get(node, NOTHING)
+            older = self._state.line.bar(node, here)
             if older is not None and older.number < waiter.number:
-                unit = next(lacking(older, node, held))
+                unit = next(lacking(older, node, here))
                 return Lack(node, unit, waiter.least[unit], for_good=True)
         return None
 
 
 def _owner(hold: Hold) -> Owner:
     return hold.message or hold.thread
+
+
+def _place_of(call: Waiter | Queued) -> Places | None:
+    """The place that a call has at a backend while it waits for budget."""
+    if isinstance(call, Queued):
+        return None
+    at: Places | None = call.note.at
+    return at
+
+
+def _keeps_open(kept: Kept, wait: _Call | _Need) -> bool:
+    """Whether a stream stays open while its delivery waits for this: its own task does."""
+    return wait.task is kept.task if isinstance(wait, _Call) else wait.what is kept.awaits

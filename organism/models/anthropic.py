@@ -23,6 +23,7 @@ from organism.models.contract import BackendError, BackendFactory, Response
 from organism.models.endings import Body
 from organism.models.event_streams import Events, Pieces
 from organism.models.messages import OWNED, answer_tool, body_of
+from organism.models.refusals import heard_in
 from organism.models.wire import (
     NO_KEY,
     SECONDS_TO_CONNECT,
@@ -122,7 +123,7 @@ class AnthropicBackend:
 
     @contextmanager
     def _failures(self) -> Generator[None]:
-        """As :meth:`Wired.failures`, with those of the SDK."""
+        """As :meth:`organism.models.wire.Wired.failures`, with those of the SDK."""
         with self._wired.failures():
             try:
                 yield
@@ -136,11 +137,14 @@ class AnthropicBackend:
         """The error of a status, or of an event within a stream, whose status is that of a success."""
         status = error.status_code if error.status_code >= 300 else 0
         otherwise = self._wired.said_in(error.response) if status else error.body
+        codes, heard = heard_in(error.response.text) if status else ("", "")
         found = error_of(
             mapping(mapping(error.body).get("error")),
             status=status,
             unknown="cut",
             otherwise=otherwise if isinstance(otherwise, str) else "",
+            codes=codes,
+            heard=heard,
         )
         text = "401: the key was refused" if status == 401 else self._wired.clean(str(found))
         headers = error.response.headers

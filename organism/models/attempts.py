@@ -95,6 +95,8 @@ class Attempt:
     received: list[str] = field(factory=list[str])
     """The output that came."""
     reported: RawUsage | None = None
+    covered: int = 0
+    """How many pieces of the output had come when it was reported."""
     ended: float = 0.0
     """When it was settled."""
     touched: bool = False
@@ -181,6 +183,15 @@ class Attempt:
         """The first text of a stream has come."""
         self.seat.circuit.spoke(probe=self.probe)
 
+    def report(self, report: RawUsage | None) -> None:
+        """What a stream reports, with its latest piece. One that says the same of its output as before was made when there was less."""
+        if report is self.reported:
+            return
+        told, before = measured(report), measured(self.reported)
+        if told is None or before is None or told.output_tokens > before.output_tokens:
+            self.covered = len(self.received) + 1
+        self.reported = report
+
     def receive(self, text: str) -> None:
         """A piece of a stream has come."""
         self.received.append(text)
@@ -215,13 +226,27 @@ class Attempt:
     def failed(self, error: BackendError) -> None:
         """Settles a failure: nothing where the provider says that it bills nothing, and has sent nothing yet."""
         self.missed = Missed(kind=error.kind, text=one_line(str(error)))
-        if self.touched and (error.billed or self.received):
-            self.received = [error.received or "".join(self.received)]
-            self.settle(usage_of(error) or self.reported)
-        else:
+        report = usage_of(error)
+        if not self.touched or not (error.billed or self.received):
             self.release()
+        elif report is None or report is self.reported:
+            self.received = [error.received] if error.received else self.received
+            self._settle_part()
+        else:
+            self.settle(report)
         self.hear(error)
         self.run.note(self, error)
+
+    def _settle_part(self) -> None:
+        """Charges what was reported before the end, and the estimate of what came after that."""
+        used, late = measured(self.reported), "".join(self.received[self.covered :])
+        if used is None or not late:
+            self.settle(self.reported)
+            return
+        self._learn(used)
+        most = max(used.output_tokens, self.held.output_tokens)
+        output = min(used.output_tokens + self._tokens_of(late), most)
+        self._charge_for(evolve(used, output_tokens=output), estimated=True)
 
     def noted(self, error: BaseException | None) -> bool:
         """Whether what leaves the attempt is its failure, which is noted, and the call goes on."""
@@ -241,7 +266,7 @@ class Attempt:
     def abandoned(self) -> None:
         """Settles what was left without an answer: cancelled, or its stream not read to the end."""
         if self.touched:
-            self.settle(self.reported)
+            self._settle_part()
         else:
             self.release()
         self.seat.circuit.left(probe=self.probe)
@@ -288,10 +313,12 @@ class Attempt:
             self.seat.close(int(excess))
 
     def _guess(self) -> Measured:
-        came = "".join(self.received).encode("utf-8", "surrogatepass")
         # The provider was told to stop at what was held, so what is only guessed never goes beyond that.
-        output = min(self.seat.estimates.tokens([Text(came)]), self.held.output_tokens)
+        output = min(self._tokens_of("".join(self.received)), self.held.output_tokens)
         return Measured(input_tokens=self.claim.input_tokens, output_tokens=output)
+
+    def _tokens_of(self, text: str) -> int:
+        return self.seat.estimates.tokens([Text(text.encode("utf-8", "surrogatepass"))])
 
     def _cost(self, used: Measured) -> int:
         try:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import define, field
 
-from organism.models.chat import THINKING, kind_of, mapping
+from organism.models.chat import THINKING, mapping
 from organism.models.contract import BackendError, Piece, RawUsage, Response, ToolCall
+from organism.models.refusals import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,18 +92,18 @@ def error_of(
     unknown: Failure,
     usage: RawUsage | None = None,
     otherwise: str = "",
+    codes: str = "",
+    heard: str = "",
 ) -> BackendError:
     """What an error object means; ``status`` 0 where none came with it, ``unknown`` what it is where its type says nothing, ``otherwise``
-    what was said where it is none.
+    what was said where it is none. ``codes`` and ``heard`` are all that the refusal says, where there is more of it than this.
     """
     kind, text = _text(error.get("type")), _text(error.get("message"))
     meant = status or _STATUSES.get(kind, 0)
     said = text or kind or otherwise or "it said no more"
     if not meant:
         return BackendError(unknown, said, usage=usage)
-    # The prompt and the answer that is wished for, together.
-    too_long = meant == 400 and "context limit" in text
-    return BackendError("context" if too_long else kind_of(meant, kind, said), f"{meant}: {said}", usage=usage)
+    return BackendError(kind_of(meant, codes or kind, heard or said), f"{meant}: {said}", usage=usage)
 
 
 @define

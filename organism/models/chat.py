@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import define, field
 
 from organism.models.contract import BackendError, Piece, RawUsage, Response, ToolCall
+from organism.models.refusals import is_too_long, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,6 @@ _REASONS: Final[Mapping[str, FinishReason]] = {
 }
 _EXTRA: Final = "extra_content"
 """What a call has beside its arguments, by whatever maker: Google's signatures of thoughts."""
-_TOO_LONG: Final = re.compile(r"context.?(length|size|window)|too many tokens|prompt is too long", re.IGNORECASE)
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -156,30 +156,15 @@ def response_of(body: object, *, server: str = "") -> Response:
     return answer.response(usage_of(document), _text(document.get("model")))
 
 
-def kind_of(status: int, code: str, text: str) -> Failure:
-    """What a refusal means: an HTTP status of 400 or more, with the code and the text that came with it."""
-    match status:
-        case 401 | 403:
-            return "auth"
-        case 429:
-            # A quota that is used up does not come back by waiting.
-            return "rejected" if code == "insufficient_quota" else "rate_limited"
-        case 408 | 409 | 425:
-            return "server"
-        case _ if status >= 500:
-            return "server"
-        case _:
-            return "context" if status == 413 or _TOO_LONG.search(f"{code} {text}") else "rejected"
-
-
 def error_of(error: Mapping[str, Any], text: str, *, unknown: Failure, usage: RawUsage | None = None) -> BackendError:
     """What an error object means that came with status 200: gateways put the status that they met into its ``code``.
 
-    ``unknown`` is what it is without one.
+    ``unknown`` is what it is without one, unless its codes say that the prompt is too long.
     """
     code = error.get("code")
     status = code if isinstance(code, int) and code >= 400 else 0
-    kind = kind_of(status, _text(error.get("type")), text) if status else unknown
+    codes = f"{_text(code)} {_text(error.get('type'))}"
+    kind = kind_of(status, codes, text) if status else "context" if is_too_long(codes) else unknown
     return BackendError(kind, f"{status}: {text}" if status else text, usage=usage)
 
 

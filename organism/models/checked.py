@@ -18,7 +18,10 @@ from organism.models.prompt import canonical
 from organism.quick import maker
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Generator
+    from typing import Self
+
+    from organism.models.contract import Stream
 
 log: Final = logging.getLogger("organism.models")
 
@@ -125,6 +128,34 @@ def allowance_of(holder: object) -> Allowance | None:
     except Exception as error:  # noqa: BLE001 - what cannot be read says nothing, whatever keeps it from being read
         log.warning("what is left of a rate limit cannot be read: %s", _said(error))
         return None
+
+
+class PassedOn:
+    """The stream of a provider, as it comes: what it says of itself is said on. What becomes of the pieces is said below it."""
+
+    response: Response | None = None
+    usage: RawUsage | None
+
+    def __init__(self, stream: Stream) -> None:
+        self.usage = usage_of(stream)
+        self.allowance = allowance_of(stream)
+        self._stream = stream
+        self._pieces: AsyncIterator[Piece] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def _next(self) -> Piece | None:
+        """The next piece, unchecked; ``None`` at the end."""
+        if self._pieces is None:
+            self._pieces = aiter(self._stream)
+        return await anext(self._pieces, None)
+
+    async def aclose(self) -> None:
+        """Ends the iterator of the provider, where it can be ended."""
+        close = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _left(figure: object) -> int | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from organism.models.checked import allowance_of, provider_at_work, usage_of
+from organism.models.checked import PassedOn, provider_at_work, usage_of
 from organism.models.contract import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator
+    from collections.abc import AsyncGenerator, Generator
 
-    from organism.models.contract import Backend, Piece, RawUsage, Request, Response, Stream
+    from organism.models.contract import Backend, Piece, Request, Response, Stream
     from organism.models.hiding import Hiding
 
 
@@ -52,34 +52,17 @@ class Discreet:
             raise error from None
 
 
-class _DiscreetStream:
-    """The stream of a provider, as it comes; what it says of itself is said on."""
-
+class _DiscreetStream(PassedOn):
     def __init__(self, stream: Stream, discreet: Discreet) -> None:
-        self.response: Response | None = None
-        self.usage: RawUsage | None = usage_of(stream)
-        self.allowance = allowance_of(stream)
-        self._stream = stream
+        super().__init__(stream)
         self._discreet = discreet
-        self._pieces: AsyncIterator[Piece] | None = None
-
-    def __aiter__(self) -> _DiscreetStream:
-        return self
 
     async def __anext__(self) -> Piece:
         try:
             with self._discreet.failures():
-                if self._pieces is None:
-                    self._pieces = aiter(self._stream)
-                piece = await anext(self._pieces, None)
+                piece = await self._next()
         finally:
             self.response, self.usage = self._stream.response, usage_of(self._stream)
         if piece is None:
             raise StopAsyncIteration
         return piece
-
-    async def aclose(self) -> None:
-        """Ends the iterator of the provider, where it can be ended."""
-        close = getattr(self._pieces, "aclose", None)
-        if close is not None:
-            await close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -53,9 +53,12 @@ class FlatPrices:
     def _dearest(self) -> int:
         return max(self.fresh, self.read, self.written)
 
-    @cached_property
-    def output_price(self) -> int:
+    def output_price(self, input_tokens: int) -> int:  # noqa: ARG002 - it does not depend on the size of the prompt
         """What one token of output costs at most."""
+        return self._dearest_output
+
+    @cached_property
+    def _dearest_output(self) -> int:
         return -(-max(self.answered, self.reasoned) // self.per)
 
 
@@ -71,6 +74,7 @@ def reasoned_of(used: Measured) -> int:
     return min(used.reasoning_tokens, used.output_tokens)
 
 
+@lru_cache
 def own_prices(price: Price) -> FlatPrices:
     """The prices that the configuration has (USD per million tokens)."""
     read = price.input if price.cache_read is None else price.cache_read

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from organism.budget.claims import Charge, Claim, Crossing
+    from organism.errors import BudgetExhaustedError
+    from organism.kernel.places import Places
     from organism.models.prompt import Prompt
     from organism.record.images import Missed
     from organism.settings import Level
@@ -45,8 +50,24 @@ class Ledger(Protocol):
         """The seconds that the budget leaves the call; ``None`` without a limit."""
         ...
 
-    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
-        """Holds the claim, waiting where R14 says so. Raises BudgetExhaustedError; then nothing is held."""
+    def out_of_time(self) -> BudgetExhaustedError:
+        """The refusal of a call whose seconds are over."""
+        ...
+
+    def queued(self, at: Places, refuse: Callable[[], object]) -> AbstractContextManager[object]:
+        """A block in which the call waits for a place at a backend. ``refuse`` is called, at its beginning or later, where the call would
+        wait for ever, since those who have the places wait for it.
+        """
+        ...
+
+    def keeping(self, at: Places) -> AbstractContextManager[object]:
+        """A block in which the call, a stream, is open, and keeps its place at a backend."""
+        ...
+
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: Places) -> Held:
+        """Holds the claim, waiting where R14 says so, with a place of the backend's (``at``). Raises BudgetExhaustedError; then nothing is
+        held.
+        """
         ...
 
     def settle(

@@ -22,7 +22,6 @@ from organism.models.chat import (
     body_of,
     error_of,
     keeps_for,
-    kind_of,
     mapping,
     response_of,
     usage_of,
@@ -31,6 +30,7 @@ from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, RawUsage, Response
 from organism.models.endings import Body
 from organism.models.event_streams import Events, Pieces
+from organism.models.refusals import heard_in, kind_of
 from organism.models.wire import (
     NO_KEY,
     SECONDS_TO_CONNECT,
@@ -115,7 +115,7 @@ class OpenAIBackend:
 
     @contextmanager
     def _failures(self) -> Generator[None]:
-        """As :meth:`Wired.failures`, with those of the SDK."""
+        """As :meth:`organism.models.wire.Wired.failures`, with those of the SDK."""
         with self._wired.failures():
             try:
                 yield
@@ -132,7 +132,7 @@ class OpenAIBackend:
     def _refusal(self, error: openai.APIStatusError) -> BackendError:
         message = mapping(error.body).get("message")
         said = message if isinstance(message, str) and message else self._wired.said_in(error.response)
-        kind = kind_of(error.status_code, error.code or "", said)
+        kind = kind_of(error.status_code, *heard_in(error.response.text))
         # OpenAI quotes most of a wrong key in its answer to it.
         text = "the key was refused" if error.status_code == 401 else self._wired.clean(said)
         headers = error.response.headers

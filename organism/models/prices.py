@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from decimal import Context, localcontext
-from functools import cached_property, lru_cache
+from decimal import localcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import evolve, frozen
 
 from organism.models.flat_prices import FlatPrices, listed_prices, own_prices, reasoned_of, split
 from organism.models.measured import Measured
-from organism.settings import NOTHING, Price
-from organism.usage import pico
+from organism.settings import NOTHING
+from organism.usage import EXACT, pico
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from organism.settings import BackendSettings, ModelSettings, Seller
 
 _MILLION: Final = 10**6
-_EXACT: Final = Context(prec=100)
-"""Digits enough for what a list of prices may compute."""
 _FLAT: Final[dict[int, tuple[ModelPrice, FlatPrices | None]]] = {}
 """Entries of the list that were asked for, each with its prices as whole numbers. By ``id``, since entries cannot be hashed."""
 _MOST_FLAT: Final = 1000
@@ -82,7 +80,7 @@ def rates(settings: BackendSettings, at: datetime, *, extra: Mapping[str, Any] =
 def lasting_rates(settings: BackendSettings) -> Rates | None:
     """The prices of a backend where they are the same at every moment, and for every call; else ``None``."""
     if settings.price is not None:
-        return _own_rates(settings.price)
+        return own_prices(settings.price)
     return FREE if settings.provider == "simulated" else None
 
 
@@ -145,34 +143,6 @@ def unpriced(settings: BackendSettings) -> str:
         f"no price is known for '{settings.model}' of provider '{settings.provider}', and cost_usd is limited; give it one "
         "(`price: {input: 3, output: 15}`, USD per million tokens) or say `on_unpriced: ignore` in the budget"
     )
-
-
-@frozen(kw_only=True)
-class OwnRates:
-    """Prices as the configuration has them."""
-
-    price: Price
-
-    def input_cost(self, tokens: int) -> int:
-        """See :class:`Rates`."""
-        return self._flat.input_cost(tokens)
-
-    def output_price(self, input_tokens: int) -> int:  # noqa: ARG002 - own prices do not depend on the size of the prompt
-        """See :class:`Rates`."""
-        return self._flat.output_price
-
-    def cost(self, used: Measured) -> int:
-        """See :class:`Rates`."""
-        return self._flat.cost(used)
-
-    @cached_property
-    def _flat(self) -> FlatPrices:
-        return own_prices(self.price)
-
-
-@lru_cache
-def _own_rates(price: Price) -> OwnRates:
-    return OwnRates(price=price)
 
 
 @frozen
@@ -238,7 +208,7 @@ class ListedRates:
         """See :class:`Rates`."""
         flat = self._flat_for(input_tokens)
         if flat is not None:
-            return flat.output_price
+            return flat.output_price(input_tokens)
         plain = Measured(input_tokens=input_tokens, output_tokens=_MILLION)
         reasoned = Measured(input_tokens=input_tokens, output_tokens=_MILLION, reasoning_tokens=_MILLION)
         million = max(self._calculate(plain).output_price, self._calculate(reasoned).output_price)
@@ -297,7 +267,7 @@ class ListedRates:
             output_reasoning_tokens=reasoned_of(used),
         )
         context = None if self.tier is None else {"service_tier": self.tier}
-        with localcontext(_EXACT):
+        with localcontext(EXACT):
             if self.url is not None:
                 return calc_price(
                     usage, self.model, provider_api_url=self.url, genai_request_timestamp=self.at, price_context=context

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
-from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import Factory, define, field
 
-from organism.models.chat import format_of, kept_in, tool_of
 from organism.models.profiles import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from organism.models.contract import Message, ToolSpec
+    from organism.models.contract import Message
 
 
 _NO_OFFER: Final[frozenset[bytes]] = frozenset()
@@ -54,28 +52,6 @@ class Prompt:
     def texts(self) -> tuple[Text, ...]:
         """Everything, tools and schema last."""
         return (*self.parts, *(text for _, text in self.beside)) if self.beside else self.parts
-
-
-def prompt_of(
-    messages: Sequence[Message], *, tools: Sequence[ToolSpec] = (), returns: Mapping[str, Any] | None = None
-) -> Prompt:
-    """The prompt of these messages. Raises TypeError, naming the message, where one holds what is no JSON.
-
-    Tools and the schema of the answer count as they are sent in the chat-completions dialect, which is the longest form
-    that is in use.
-    """
-    schemas = [*map(tool_of, tools), *([] if returns is None else [format_of(returns)])]
-    beside = tuple(map(beside_of, schemas))
-    parts = [b"", *(canonical(message, f"messages[{index}]") for index, message in enumerate(messages))]
-    digests = accumulate(parts, lambda before, part: digest_of(before + part), initial=b"")
-    places = chain.from_iterable(unbounded_in(message, index) for index, message in enumerate(messages))
-    return Prompt(
-        parts=tuple(map(Text, parts)),
-        digests=tuple(digests)[1:],
-        beside=beside,
-        unbounded=next(places, ""),
-        kept_for=frozenset[str]().union(*map(kept_in, messages)),
-    )
 
 
 def digest_of(content: bytes) -> bytes:

@@ -84,7 +84,11 @@ class PromptCache:
     def of(
         self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = (), returns: Mapping[str, Any] | None = None
     ) -> Prompt:
-        """As :func:`organism.models.prompt.prompt_of`, sooner."""
+        """The prompt of these messages. Raises TypeError, naming the message, where one holds what is no JSON.
+
+        Tools and the schema of the answer count as they are sent in the chat-completions dialect, which is the longest form
+        that is in use.
+        """
         beside = self._beside(tools, returns) if tools or returns is not None else _NOTHING_BESIDE
         before = self.said_last.of(messages) if len(messages) >= LONG else None
         if before is None:

@@ -18,12 +18,12 @@ from attrs import define, frozen
 
 from organism.errors import ConfigurationError
 from organism.journal.secrets import Marked, without_secrets
-from organism.models.checked import allowance_of, piece_of, provider_at_work, response_of, usage_of
+from organism.models.checked import PassedOn, piece_of, provider_at_work, response_of, usage_of
 from organism.models.contract import BackendError, RawUsage, Response
 from organism.models.takes import HEAD, Outcome, Step, key_of, seller_of, shown, text_of, written
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
     from datetime import datetime
     from pathlib import Path
 
@@ -86,7 +86,7 @@ class _Line:
 class Recording:
     """The file of one organism. Raises ConfigurationError where it cannot be one. ``clock`` (aware) dates its lines.
 
-    What is ``marked`` is not written. ``room`` is how many lines may wait, ``patience`` how many seconds closing waits for the disk.
+    What is ``marked`` is not written. ``room`` is how many lines may wait.
     """
 
     def __init__(
@@ -96,7 +96,6 @@ class Recording:
         clock: Callable[[], datetime],
         marked: Marked | None = None,
         room: int = ROOM,
-        patience: float = PATIENCE,
     ) -> None:
         if problem := opened(path):
             raise ConfigurationError([f"record: '{path}' {problem}"])
@@ -104,7 +103,6 @@ class Recording:
         self.clock = clock
         self._marked = marked or Marked()
         self._room = room
-        self._patience = patience
         self._asked = 0
         self._users = 0
         self._lost = self._broken = False
@@ -148,9 +146,9 @@ class Recording:
         if self._users == 0 and self._thread is not None:
             thread, self._thread = self._thread, None
             self._waiting.put(None)
-            await anyio.to_thread.run_sync(thread.join, self._patience)
+            await anyio.to_thread.run_sync(thread.join, PATIENCE)
             if thread.is_alive():
-                self._lose(TimeoutError(f"the disk did not answer for {self._patience:g} s"))
+                self._lose(TimeoutError(f"the disk did not answer for {PATIENCE:g} s"))
 
     def _put(self, line: _Line) -> None:
         if self._waiting.qsize() >= self._room:
@@ -288,26 +286,15 @@ class RecordingBackend:
             await self._recording.aclose()
 
 
-class _RecordingStream:
-    """The stream of a provider, as it comes; what it says of itself is said on."""
-
+class _RecordingStream(PassedOn):
     def __init__(self, stream: Stream, recorder: Recorder) -> None:
-        self.response: Response | None = None
-        self.usage: RawUsage | None = usage_of(stream)
-        self.allowance = allowance_of(stream)
-        self._stream = stream
+        super().__init__(stream)
         self._recorder = recorder
-        self._pieces: AsyncIterator[Piece] | None = None
-
-    def __aiter__(self) -> _RecordingStream:
-        return self
 
     async def __anext__(self) -> Piece:
         try:
             with self._recorder.watching():
-                if self._pieces is None:
-                    self._pieces = aiter(self._stream)
-                piece = piece_of(await anext(self._pieces, None))
+                piece = piece_of(await self._next())
                 if piece is None:
                     self._end()
         finally:
@@ -317,14 +304,8 @@ class _RecordingStream:
         self._recorder.came(piece)
         return piece
 
-    async def aclose(self) -> None:
-        """Ends the iterator of the provider, where it can be ended."""
-        close = getattr(self._pieces, "aclose", None)
-        if close is not None:
-            await close()
-
     def _end(self) -> None:
         if self._stream.response is None:
             raise BackendError("broken", "the stream ended without a response", usage=usage_of(self._stream))
-        self.response = response_of(self._stream.response)
+        self.response: Response | None = response_of(self._stream.response)
         self._recorder.answered(self.response)

@@ -196,6 +196,8 @@ class Router:
             self._turns[alias.name] += 1
         way = Way(order, retries=alias.retries, backoff=alias.backoff, dice=self._random.random)
         instead_of = call.model if alias.name != call.model else ""
+        if instead_of:
+            log.info("%s: the budget has reached %s, '%s' is asked", instead_of, ledger.level, alias.name)
         return Run(
             call, alias, seats, way,
             prompt=prompt, ledger=ledger, clock=self._clock, time=self._time, within=self._within, heed=self._heed,
@@ -215,7 +217,6 @@ class Router:
         if alias is None or alias.downgrade is None:  # so are most
             return alias
         while alias is not None and alias.downgrade is not None and has_reached(level(), alias.downgrade.at):
-            log.info("%s: the budget has reached %s, '%s' is asked", alias.name, alias.downgrade.at, alias.downgrade.to)
             alias = self._models.get(alias.downgrade.to)
         return alias
 

@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     from organism.settings import ModelSettings
 
 log: Final = logging.getLogger("organism.models")
-_FULL: Final = "all its places are taken by streams that are open around this call; leave them before it, or raise `max_concurrent`"
+_FULL: Final = (
+    "all its places are taken by streams that stay open until this call is over, its own or of others that wait for it; "
+    "leave a stream before what you call or ask next, or raise `max_concurrent`"
+)
 
 
 @define
@@ -97,6 +100,8 @@ class Run:
         self._charges: list[Charge] = []
         self._crossings: list[Crossing] = []
         self._attempts = 0
+        self._holds = 0
+        """One for each attempt, and for each that was not made after all."""
         self._untold: list[str] = []
         """Those of which no log tells yet."""
         self._reopened: dict[int, int] = {}
@@ -127,6 +132,7 @@ class Run:
                 raise
             # While it waited, for its place or its hold, another call may have found one.
             if not self._obstacle(seat):
+                self._attempts += 1
                 return attempt
             attempt.left()
 
@@ -179,12 +185,13 @@ class Run:
                 await seat.bell.heard(min(turn.at, self._deadline()))
                 continue
             if isinstance(ready, Lengthy):
-                await ready.wait()
+                await self._made_by(ready)
                 continue
-            if seat.is_full_of_own:
+            if seat.slots.value:
+                await seat.slots.acquire()  # whoever is cancelled already hears of it here
+            elif not await self._queue(seat):
                 self._pass_over(turn, seat, _FULL)
                 continue
-            await seat.slots.acquire()  # whoever is cancelled already hears of it here
             try:
                 taken = UNTAKEN if seat.pace.unlimited else await self._paced(turn, seat)
                 start = None if taken is None else self._tried(turn, seat, ready, taken)
@@ -194,6 +201,21 @@ class Run:
             if start is not None:
                 return start
             seat.slots.release()
+
+    async def _made_by(self, work: Lengthy[Backend]) -> None:
+        """Waits until a backend is made. Raises BudgetExhaustedError where the seconds of the budget are over before that."""
+        left = self.ledger.seconds_left
+        # Where they are over already it is for a last answer, which has a time of its own.
+        with anyio.CancelScope(deadline=self.time() + left if left else math.inf) as scope:
+            await work.wait()
+        if scope.cancelled_caught:
+            raise self.ledger.out_of_time()
+
+    async def _queue(self, seat: Seat) -> bool:
+        """Waits for a place, which it has then; ``False`` where it would wait for ever, since those who have all of them wait for it."""
+        with anyio.CancelScope() as scope, self.ledger.queued(seat, scope.cancel):
+            await seat.slots.acquire()
+        return not scope.cancelled_caught
 
     def _tried(self, turn: Turn, seat: Seat, backend: Backend, taken: Taken) -> _Start | None:
         """The attempt, now that the rate of its backend allows it; ``None`` where it is not to be made any more."""
@@ -287,20 +309,20 @@ class Run:
             strict=self.ledger.strict,
             model_calls=0 if counted else 1,
         )
-        number = self._attempts + 1
+        number = self._holds + 1
         try:
-            held = await self.ledger.hold(claim, alias=self._alias.name, backend=seat.name, attempt=number)
+            held = await self.ledger.hold(claim, alias=self._alias.name, backend=seat.name, attempt=number, at=seat)
         except BudgetExhaustedError as refused:
             for cause in self._causes:
                 refused.add_note(f"before: {cause}")
             raise
-        self._attempts = number
+        self._holds = number
         return _new_attempt(
             run=self,
             turn=start.turn,
             seat=seat,
             backend=start.backend,
-            number=number,
+            number=self._attempts + 1,
             claim=claim,
             held=held,
             rates=price,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from attrs import define, field
+from attrs import define
 
 from organism.models.chat import THINKERS, keeps_for
 from organism.models.circuits import Circuit
@@ -20,7 +18,7 @@ from organism.models.prices import Rates
 from organism.settings import BackendSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
 
     from organism.models.contract import BackendError, Failure
     from organism.models.prompt import Prompt
@@ -60,8 +58,6 @@ class Seat:
     circuit: Circuit
     bell: Bell
     """It rings for all who wait for a circuit, whichever has changed."""
-    streams: Counter[int] = field(factory=Counter[int])
-    """How many streams each task has open here."""
     excess: int = 0
     """The most tokens that the provider charged beyond the bound of a strict budget; while it did not, strict calls may come."""
 
@@ -86,20 +82,9 @@ class Seat:
                 return False
 
     @property
-    def is_full_of_own(self) -> bool:
-        """Whether all its places are those of streams that the present task has open: a call that waited for one would wait for itself."""
-        return self.slots.value == 0 and self.streams[anyio.get_current_task().id] == self.settings.max_concurrent
-
-    @contextmanager
-    def streaming(self) -> Generator[None]:
-        """A stream is open in the block: no other task can give its place back."""
-        task = anyio.get_current_task().id
-        self.streams[task] += 1
-        try:
-            yield
-        finally:
-            self.streams[task] -= 1
-            self.streams += Counter()  # keeps only what is above 0
+    def most(self) -> int:
+        """How many places it has."""
+        return self.settings.max_concurrent
 
     @property
     def closed(self) -> str:

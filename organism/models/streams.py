@@ -45,7 +45,7 @@ async def reading(attempt: Attempt) -> AsyncGenerator[CompletionStream]:
         attempt.hear(raw)
         await stream.prime()
         try:
-            with attempt.seat.streaming():
+            with attempt.run.ledger.keeping(attempt.seat):
                 yield stream
         finally:
             stream.leave()
@@ -146,7 +146,7 @@ class CompletionStream:
         """Settles a stream that was not read to its end: what came was paid for."""
         if self._attempt.charge is not None:
             return
-        self._attempt.reported = usage_of(self._stream)
+        self._attempt.report(usage_of(self._stream))
         self._attempt.abandoned()
         self._completion = self._so_far("left")
 
@@ -203,4 +203,4 @@ class CompletionStream:
             raise self._attempt.timed_out()
         finally:
             self._seconds -= anyio.current_time() - began
-            self._attempt.reported = usage_of(self._stream)
+            self._attempt.report(usage_of(self._stream))

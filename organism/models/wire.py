@@ -13,9 +13,9 @@ import httpx2
 from attrs import evolve
 
 from organism.models.allowances import allowance_in
-from organism.models.chat import kind_of
 from organism.models.contract import BackendError
 from organism.models.hiding import Hiding, server_shown
+from organism.models.refusals import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from organism.models.profiles import Profile, Text
 
+_MOST: Final = 32
 NEEDED: Final = 3
 """Witnesses that are asked: those most like a text. The dearest of them speaks for it."""
 SAID_FROM: Final = 1000
@@ -33,10 +34,10 @@ a wait."""
 
 
 class Witnesses:
-    """Texts with what was reported for them, for one model: the last ``most`` of at least :data:`SAID_FROM` bytes."""
+    """Texts with what was reported for them, for one model: the last :data:`_MOST` of at least :data:`SAID_FROM` bytes."""
 
-    def __init__(self, *, most: int = 32) -> None:
-        self._seen: deque[tuple[Profile, float]] = deque(maxlen=most)
+    def __init__(self) -> None:
+        self._seen: deque[tuple[Profile, float]] = deque(maxlen=_MOST)
         self._finer = 1.0
 
     def tokens(self, texts: Sequence[Text]) -> float:
@@ -44,11 +45,8 @@ class Witnesses:
         size = size_of(texts)
         return size * self._ratio(texts, size)
 
-    def ratio(self, texts: Sequence[Text]) -> float:
-        """Tokens to hold for a byte of new text: what the witnesses say for as much as is like them, the floor for the rest."""
-        return self._ratio(texts, size_of(texts))
-
     def _ratio(self, texts: Sequence[Text], size: int) -> float:
+        """Tokens to hold for a byte of new text: what the witnesses say for as much as is like them, the floor for the rest."""
         floor = self._finer * floor_of(texts, size)
         if size < _LIKE_FROM or len(self._seen) < NEEDED:
             return floor

@@ -131,6 +131,7 @@ async def bare(pump: Pump, thread: Thread, handle: ThreadHandle) -> AsyncGenerat
     failure = None
     opened = BareThread(pump, thread, handle)
     pump.bare[thread] = opened.cut
+    pump.carry_out()  # its time is watched from now on
     try:
         yield opened
     except Exception as error:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from organism.budget.caps import NO_LIMIT
 from organism.budget.claims import COST
 from organism.budget.view import BudgetView, Gauge
+from organism.errors import BudgetExhaustedError
 from organism.kernel.answers import depth_limit
 from organism.kernel.times import running_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from organism.budget.node import Node
     from organism.kernel import Kernel
@@ -36,13 +37,25 @@ def budget_view(state: State, thread: Thread, now: Callable[[], float], *, depth
 
 def seconds_left(kernel: Kernel, thread: Thread, at: float) -> float | None:
     """The seconds that a thread and all that it is below still have, 0 where one has none; ``None``: none of them is limited."""
-    found = [] if (left := kernel.times.left(at)) is None else [left]
+    return min((max(0.0, left) for left, _ in _times(kernel, thread, at)), default=None)
+
+
+def out_of_time(kernel: Kernel, thread: Thread, at: float) -> BudgetExhaustedError:
+    """The refusal of a thread that has run longer than it may, or will have: of whatever it is below that has the least time left."""
+    _, node = min(_times(kernel, thread, at), key=lambda each: each[0])
+    seconds = int(node.caps.seconds or 0)
+    return BudgetExhaustedError("seconds", node.scope, seconds, 0, seconds, 1)
+
+
+def _times(kernel: Kernel, thread: Thread, at: float) -> Iterator[tuple[float, Node]]:
+    """What a thread and all that it is below have left of their seconds, where those are limited."""
+    if (left := kernel.times.left(at)) is not None:
+        yield left, kernel.state.root
     of: Thread | None = thread
     while of is not None:
         if of.node.caps.seconds is not None:
-            found.append(of.node.caps.seconds - running_time(kernel.state, of, at))
+            yield of.node.caps.seconds - running_time(kernel.state, of, at), of.node
         of = None if of.owner is None else of.owner.thread
-    return max(0.0, min(found)) if found else None
 
 
 def is_strict(node: Node) -> bool:

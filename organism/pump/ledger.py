@@ -12,15 +12,17 @@ from organism.kernel.charges import overdrafts
 from organism.kernel.holds import Hold
 from organism.models.beginnings import digests_of
 from organism.models.ledger import Held
-from organism.pump.gauges import is_strict, needs_price, seconds_left
+from organism.pump.gauges import is_strict, needs_price, out_of_time, seconds_left
 from organism.pump.keys import kept_of
 from organism.quick import maker
 from organism.usage import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from organism.budget.claims import Charge, Claim, Crossing
+    from organism.kernel.places import Places
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
     from organism.models.prompt import Prompt as Estimated
@@ -98,10 +100,22 @@ class CallLedger:
         """Of the thread and of all that it is below."""
         return seconds_left(self._pump.kernel, self._thread, self._pump.now())
 
-    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
+    def out_of_time(self) -> BudgetExhaustedError:
+        """See :class:`organism.models.ledger.Ledger`."""
+        return out_of_time(self._pump.kernel, self._thread, self._pump.now())
+
+    def queued(self, at: Places, refuse: Callable[[], object]) -> AbstractContextManager[object]:
+        """See :class:`organism.models.ledger.Ledger`."""
+        return self._pump.kernel.calls.knots.queued(self._message or self._thread, at, refuse)
+
+    def keeping(self, at: Places) -> AbstractContextManager[object]:
+        """See :class:`organism.models.ledger.Ledger`."""
+        return self._pump.kernel.calls.knots.keeping(self._message or self._thread, at)
+
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: Places) -> Held:
         """See :class:`organism.models.ledger.Ledger`."""
         self._alias = alias
-        call = self._latest = self._call(alias, backend, attempt)
+        call = self._latest = self._call(alias, backend, attempt, at)
         verdict = self._pump.kernel.calls.hold(claim, call, self._pump.look())
         if not isinstance(verdict, (Hold, BudgetExhaustedError)):
             self._pump.deadlines.watch_windows()
@@ -172,7 +186,7 @@ class CallLedger:
             call = self._call(self._alias, "", self._attempts)
             self._pump.kernel.calls.unanswered(call, outcome, text, self._spent or Tally(), self._pump.now())
 
-    def _call(self, alias: str, backend: str, attempt: int) -> CallFor:
+    def _call(self, alias: str, backend: str, attempt: int, at: Places | None = None) -> CallFor:
         return _new_call_for(
             thread=self._thread,
             message=self._message,
@@ -186,6 +200,7 @@ class CallLedger:
             prompt=self._prompt if attempt == 1 else None,
             tags=self._asked.tags,
             call=self._first,
+            at=at,
         )
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from organism import Reply, payload
 from organism.budget.claims import VECTOR
-from organism.models.prompt import prompt_of
 from organism.record.facts import CallHeld, CallSettled
 from organism.testing import Says, ScriptedModel
+from tests.models.plain_prompts import prompt_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -309,6 +309,7 @@ async def test_a_thread_without_handlers_may_be_under_an_account() -> None:
             r"accounts 'tenent:acme': no account of this name or kind is configured; did you mean 'tenant'\?",
         ),
         ({"tenant": ""}, r"accounts 'tenant:': an account is named KIND:NAME, and its name is empty"),
+        ({"tenant": " "}, r"accounts 'tenant: ': an account is named KIND:NAME, and its name is empty"),
         ({"tenant": "a\nb"}, r"200 printable characters at most"),
         ({"tenant": "x" * 201}, r"200 printable characters at most"),
     ],

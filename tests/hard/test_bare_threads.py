@@ -44,6 +44,17 @@ async def test_a_refusal_that_leaves_the_block_is_exhaustion() -> None:
     assert (result.outcome, result.unit) == ("exhausted", "tokens")
 
 
+async def test_its_time_counts_from_its_beginning() -> None:
+    """Also where nothing happens meanwhile."""
+    async with running(models=slow().models()) as organism:
+        with pytest.raises(BudgetExhaustedError) as refused:
+            async with organism.thread(budget={"seconds": 10}) as thread:
+                await anyio.sleep(15)
+                await thread.complete("Go")
+        result = await thread.handle.result()
+    assert (refused.value.unit, result.outcome, result.unit) == ("seconds", "exhausted", "seconds")
+
+
 async def test_a_failure_of_others_keeps_its_code() -> None:
     async with running() as organism:
         with pytest.raises(HandlerFailedError):

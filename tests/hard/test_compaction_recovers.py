@@ -26,7 +26,7 @@ from organism.record.facts import CallCompleted, CallHeld, Compacted, Diverged, 
 from organism.replay import replay
 from organism.testing import Says, ScriptedModel, differences, running
 from organism.threads.routing import routes
-from organism.works.durable import payload_classes
+from organism.works.vocabulary import payload_classes
 from tests.agent.compaction_world import kept
 from tests.durable.inline import Inline
 from tests.durable.mortal import Scene, check_whole, every

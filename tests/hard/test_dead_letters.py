@@ -266,13 +266,14 @@ async def test_failures_far_apart_with_a_success_between_or_passed_on_leave_it_a
         assert await organism.ask("passes", Go("x")) == Said("did x")
 
 
-async def test_a_probe_that_is_cancelled_leaves_it_to_the_next_message() -> None:
-    async def work(message: Go, ctx: Context) -> Reply[Said]:
-        if message.text == "slow":
-            await anyio.sleep_forever()
-        return await bad(message, ctx)
+async def bad_or_slow(message: Go, ctx: Context) -> Reply[Said]:
+    if message.text == "slow":
+        await anyio.sleep_forever()
+    return await bad(message, ctx)
 
-    async with running(handlers={"bad": code(work, timeout=None)}) as organism:
+
+async def test_a_probe_that_is_cancelled_leaves_it_to_the_next_message() -> None:
+    async with running(handlers={"bad": code(bad_or_slow, timeout=None)}) as organism:
         await fail(organism, FAILURES)
         await anyio.sleep(OPEN_SECONDS + 0.1)
         probe = await organism.send("bad", Go("slow"))
@@ -300,12 +301,7 @@ async def test_what_waits_for_its_next_attempt_may_be_the_probe() -> None:
 
 
 async def test_a_probe_that_does_not_end_bars_nobody_for_ever() -> None:
-    async def work(message: Go, ctx: Context) -> Reply[Said]:
-        if message.text == "slow":
-            await anyio.sleep_forever()
-        return await bad(message, ctx)
-
-    async with running(handlers={"bad": code(work, timeout=None)}) as organism:
+    async with running(handlers={"bad": code(bad_or_slow, timeout=None)}) as organism:
         await fail(organism, FAILURES)
         await anyio.sleep(OPEN_SECONDS + 0.1)
         await organism.send("bad", Go("slow"))

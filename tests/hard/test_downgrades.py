@@ -129,6 +129,23 @@ async def test_a_price_that_is_missing_is_told_with_both_aliases() -> None:
     assert not small.requests
 
 
+async def test_each_downgraded_call_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """However often it is asked beforehand what it would hold: a prompt on grace is cut until it fits."""
+    large, small = ScriptedModel([asks("friend", usage=(4000, 500))]), ScriptedModel([replies(usage=(200, 20))])
+    handlers = {
+        "worker": agent(max_output_tokens=500, min_output_tokens=20, peers=("friend",)),
+        "friend": code(peer),
+    }
+    budget = {"cost_usd": "0.05", "runway": 0}
+    with caplog.at_level("INFO", logger="organism.models"):
+        async with running(handlers=handlers, models=_two(large, small, at="warning"), budget=budget) as organism:
+            await outcome(organism)
+    said = [record.message for record in caplog.records if "the budget has reached" in record.message]
+    assert len(small.requests) == 1
+    # One is refused, and the one on grace is made.
+    assert said == ["default: the budget has reached final, 'small' is asked"] * 2
+
+
 async def test_an_agent_is_downgraded_and_its_last_word_is_the_small_ones() -> None:
     """The grace call, too, is held for who is called: at the large one's price it would not fit."""
     large, small = ScriptedModel([]), ScriptedModel([])

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from organism.models.chat import body_of
 from organism.models.contract import ToolSpec
 from organism.models.estimates import Estimates
-from organism.models.prompt import canonical, prompt_of
+from organism.models.prompt import canonical
 from organism.record.facts import CallHeld, CallSettled
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import PROMPT, Done, Task, code, models, most_committed, outcome
+from tests.models.plain_prompts import prompt_of
 
 if TYPE_CHECKING:
     from pathlib import Path

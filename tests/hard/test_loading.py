@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -10,21 +12,35 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from organism import Context, ModelError, Organism, Reply
+from organism import BudgetExhaustedError, Context, ModelError, Organism, Reply
 from organism.errors import NotRunningError
 from organism.kernel.sums import ALL
 from organism.models.lengthy import Lengthy
 from organism.models.takes import Take, read
 from organism.testing import running
 from tests.hard.pump_world import Go, Said, code, echo
-from tests.imports import LONG, Gate
+from tests.imports import LONG, Gate, anew, gated, let_loading_end
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
+    from types import ModuleType
 
-SIMULATED = "organism.models.simulated"
-OPENAI = "organism.models.openai"
 SERVER = {"provider": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1", "price": {"input": 1, "output": 1}}
+
+
+@pytest.fixture
+def simulated() -> Generator[Gate]:
+    """Before the simulated provider."""
+    with gated("organism.models.simulated") as gate:
+        yield gate
+
+
+@pytest.fixture
+def openai() -> Generator[Gate]:
+    """Before the provider that needs the SDK of OpenAI."""
+    with gated("organism.models.openai") as gate:
+        yield gate
 
 
 async def talks(message: Go, ctx: Context) -> Reply[Said]:
@@ -46,86 +62,86 @@ def played(tape: Path) -> dict[str, Any]:
     return {"default": {"backends": [{"provider": "recorded", "model": "m", "options": {"file": str(tape)}}]}}
 
 
-async def test_while_the_first_call_loads_its_provider_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_the_first_call_loads_its_provider_others_go_on(simulated: Gate) -> None:
     """And the handler that makes it is none the older: neither its ``timeout`` nor a virtual clock moves."""
-    gate = Gate(monkeypatch, SIMULATED)
     talker, echoer = code(talks, timeout=0.001), code(echo)
     async with running(handlers={"talker": talker, "echo": echoer}) as organism, anyio.create_task_group() as group:
         began = anyio.current_time()
         for _ in range(3):
             group.start_soon(organism.ask, "talker", Go("hello"))
-        await gate.come_to()
+        await simulated.come_to()
         assert (await organism.ask("echo", Go("still here"))).text == "still here"
         assert anyio.current_time() == began
-        gate.opened.set()
-    assert gate.passed == [True]
+        simulated.opened.set()
+    assert simulated.passed == [True]
 
 
-async def test_whoever_is_cancelled_while_a_provider_is_loaded_leaves_it_to_the_next_call(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    gate = Gate(monkeypatch, SIMULATED)
+async def test_whoever_is_cancelled_while_a_provider_is_loaded_leaves_it_to_the_next_call(simulated: Gate) -> None:
     async with running(handlers={"talker": code(talks)}) as organism, anyio.create_task_group() as group:
         hurried = await organism.send("talker", Go("hello"))
-        await gate.come_to()
+        await simulated.come_to()
         hurried.cancel("it takes too long")
         assert (await hurried.result()).outcome == "cancelled"
         assert organism.kernel.state.sums.tally(*ALL).usage().model_calls == 0
         group.start_soon(organism.ask, "talker", Go("hello"))
-        gate.opened.set()
-    assert gate.passed == [True]
+        simulated.opened.set()
+    assert simulated.passed == [True]
     assert organism.kernel.state.sums.tally(*ALL).usage().model_calls == 1
 
 
-async def test_an_organism_is_closed_while_a_call_loads_its_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(monkeypatch, SIMULATED)
+@pytest.mark.real_clocks
+async def test_a_call_waits_for_its_provider_no_longer_than_its_budget_has_seconds(simulated: Gate) -> None:
+    async with running() as organism, organism.thread(budget={"seconds": 0.05}) as thread:
+        with pytest.raises(BudgetExhaustedError) as refused:
+            await thread.complete("hello")
+        assert not simulated.passed
+        simulated.opened.set()
+    assert (refused.value.unit, refused.value.scope) == ("seconds", "thread")
+    assert organism.kernel.state.sums.tally(*ALL).usage().model_calls == 0
+
+
+async def test_an_organism_is_closed_while_a_call_loads_its_provider(simulated: Gate) -> None:
     async with running(handlers={"talker": code(talks)}) as organism:
         handle = await organism.send("talker", Go("hello"))
-        await gate.come_to()
+        await simulated.come_to()
     assert (await handle.result()).outcome == "cancelled"
-    gate.opened.set()
 
 
-async def test_while_an_organism_that_starts_loads_an_sdk_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(monkeypatch, OPENAI)
+async def test_while_an_organism_that_starts_loads_an_sdk_others_go_on(openai: Gate) -> None:
     organism = Organism(name="late", models={"default": {"backends": [SERVER]}})
     async with running(handlers={"echo": code(echo)}) as other, anyio.create_task_group() as group:
         group.start_soon(organism.start)
-        await gate.come_to()
+        await openai.come_to()
         assert (await other.ask("echo", Go("still here"))).text == "still here"
         with pytest.raises(NotRunningError, match="was started already"):
             await organism.start()
         with pytest.raises(NotRunningError, match="has started: add hooks before that"):
             organism.add_hook("on_message", talks)
-        gate.opened.set()
-    assert gate.passed == [True]
+        openai.opened.set()
+    assert openai.passed == [True]
     assert organism.statistics().threads == 0
     await organism.close()
 
 
-async def test_one_that_is_closed_while_it_starts_is_closed_as_soon_as_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(monkeypatch, OPENAI)
+async def test_one_that_is_closed_while_it_starts_is_closed_as_soon_as_it_has(openai: Gate) -> None:
     organism = Organism(name="late", models={"default": {"backends": [SERVER]}}, handlers={"echo": code(echo)})
     async with anyio.create_task_group() as group:
         group.start_soon(organism.start)
-        await gate.come_to()
+        await openai.come_to()
         group.start_soon(organism.close)
         await anyio.lowlevel.checkpoint()
-        gate.opened.set()
+        openai.opened.set()
     with pytest.raises(NotRunningError):
         await organism.send("echo", Go())
 
 
-async def test_one_whose_start_was_cancelled_while_it_loads_can_be_started_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    gate = Gate(monkeypatch, OPENAI)
+async def test_one_whose_start_was_cancelled_while_it_loads_can_be_started_again(openai: Gate) -> None:
     organism = Organism(name="late", models={"default": {"backends": [SERVER]}}, handlers={"echo": code(echo)})
     async with anyio.create_task_group() as group:
         group.start_soon(organism.start)
-        await gate.come_to()
+        await openai.come_to()
         group.cancel_scope.cancel()
-    gate.opened.set()
+    openai.opened.set()
     async with organism:
         assert (await organism.ask("echo", Go("again"))).text == "again"
 
@@ -196,3 +212,53 @@ async def test_where_the_system_has_no_thread_left_it_is_done_at_once(monkeypatc
     with suppress(ZeroDivisionError):
         lengthy.result()
         raise AssertionError
+
+
+SMALL = "wsgiref.util"
+"""A module that loads at once, and that nobody else needs."""
+
+
+def load() -> Lengthy[ModuleType]:
+    return Lengthy(lambda: importlib.import_module(SMALL))
+
+
+def test_who_still_loads_a_module_has_loaded_it_before_the_one_from_before_is_put_back() -> None:
+    before = importlib.import_module(SMALL)
+    with gated(SMALL) as gate:
+        loading = load()
+        assert gate.reached.wait(LONG)
+        assert not loading.over
+    assert loading.over
+    assert loading.result() is not before
+    assert gate.passed == [True]
+    assert sys.modules[SMALL] is before
+    assert vars(sys.modules["wsgiref"])["util"] is before
+
+
+def test_who_loads_a_module_has_loaded_it_before_it_is_taken_out() -> None:
+    with gated(SMALL) as gate:
+        loading = load()
+        assert gate.reached.wait(LONG)
+        gate.opened.set()
+        with anew(SMALL):
+            assert loading.over
+            assert importlib.import_module(SMALL) is not loading.result()
+        assert importlib.import_module(SMALL) is loading.result()
+
+
+def test_a_module_that_was_not_there_before_is_not_there_after() -> None:
+    with anew(SMALL):
+        with anew(SMALL):
+            importlib.import_module(SMALL)
+        assert SMALL not in sys.modules
+        assert "util" not in vars(sys.modules["wsgiref"])
+
+
+def test_a_thread_that_loads_without_end_is_told() -> None:
+    free = threading.Event()
+    loading = Lengthy(lambda: free.wait(LONG))
+    with pytest.raises(TimeoutError, match=r"'organism loading' has not ended within 0\.001 s"):
+        let_loading_end(0.001)
+    free.set()
+    let_loading_end()
+    assert loading.over

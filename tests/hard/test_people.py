@@ -396,7 +396,7 @@ async def test_a_person_with_a_timeout_has_that_long_to_answer() -> None:
         assert len(await asked(organism, 2)) == 2
         await anyio.sleep(200)
         result = await late.result()
-        assert (result.code, result.error) == ("timeout", "'boss' did not answer within 3600 s")
+        assert (result.code, result.error) == ("timeout", "'boss' did not answer within 1 h")
         with pytest.raises(NoQuestionError):
             await organism.answer(question.id, Leave(granted=True))
         (question,) = organism.inbox()

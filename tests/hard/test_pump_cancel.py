@@ -146,37 +146,23 @@ async def test_a_handler_that_swallows_its_cancelling_changes_nothing_and_harms_
         assert await organism.ask("echo", Go("fine")) == Said("fine")
 
 
-async def test_a_cancelled_handler_that_raises_is_cancelled_all_the_same() -> None:
-    async def raiser(message: Go, ctx: Context) -> None:
-        try:
-            await anyio.sleep(1000)
-        finally:
-            raise ValueError("while cleaning up")
-
-    async with running(handlers={"raiser": code(raiser, timeout=None), "echo": code(echo)}) as organism:
-        thread = await organism.send("raiser", Go())
-        await anyio.sleep(1)
-        thread.cancel("enough")
-        result = await thread.result()
-        assert (result.outcome, result.error) == ("cancelled", "enough")
-        assert await organism.ask("echo", Go("fine")) == Said("fine")
+async def raiser(message: Go, ctx: Context) -> None:
+    try:
+        await anyio.sleep(1000)
+    finally:
+        raise ValueError("while cleaning up")
 
 
-async def test_a_cancelled_handler_that_raises_beside_a_task_is_cancelled_all_the_same() -> None:
+async def raiser_beside(message: Go, ctx: Context) -> None:
     """Its task group brings an exception and a cancelling in one; neither may reach the worker's neighbours."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(raiser, message, ctx)
+        await anyio.sleep(1000)
 
-    async def raiser(message: Go, ctx: Context) -> None:
-        async def inner() -> None:
-            try:
-                await anyio.sleep(1000)
-            finally:
-                raise ValueError("while cleaning up")
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(inner)
-            await anyio.sleep(1000)
-
-    async with running(handlers={"raiser": code(raiser, timeout=None), "echo": code(echo)}) as organism:
+@pytest.mark.parametrize("handler", [raiser, raiser_beside])
+async def test_a_cancelled_handler_that_raises_is_cancelled_all_the_same(handler: Any) -> None:
+    async with running(handlers={"raiser": code(handler, timeout=None), "echo": code(echo)}) as organism:
         thread = await organism.send("raiser", Go())
         await anyio.sleep(1)
         thread.cancel("enough")

@@ -13,7 +13,7 @@ from organism.journal import open_journal
 from organism.payloads import Vocabulary
 from organism.record.facts import Answered, Fact, Failed
 from organism.testing import Says, ScriptedModel
-from organism.works.durable import payload_classes
+from organism.works.vocabulary import payload_classes
 from tests.durable.mortal import Scene
 from tests.hard.pump_world import Go, Said
 from tests.replay.replay_world import Note, Recorded, Task

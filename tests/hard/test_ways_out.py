@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import anyio
 import pytest
-from attrs import frozen
 
-from organism import Context, ModelError, Reply
-from organism.record.facts import CallHeld, CallSettled
-from tests.hard.budget_world import Done, Task, code, outcome
 from tests.models.hostile import (
     BACKEND,
     DONE,
     END,
-    TIMEOUT,
-    Way,
     answer,
     echo,
-    estimate,
-    estimate_of,
     events,
     facing,
     head,
@@ -31,46 +22,31 @@ from tests.models.hostile import (
     whole,
     word,
 )
+from tests.models.ways_out import (
+    NOTHING,
+    PROMPT,
+    TOLD,
+    Case,
+    Protocol,
+    check,
+    failing,
+    guessed,
+    streamed_call,
+    whole_call,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-PROMPT: Final = "Say something of some length, please."
-INPUT: Final = estimate_of(PROMPT)
-"""The estimate of the prompt."""
-
-
 pytestmark = pytest.mark.real_clocks
 
 
-def guessed(text: str = "") -> tuple[int, int, bool]:
-    """The estimate of the input and of the output that came."""
-    return INPUT, estimate(text), True
-
-
-NOTHING: Final = (0, 0, False)
-TOLD: Final = (9, 2, False)
+CHAT: Final = Protocol(facing, BACKEND, echo)
 HUGE: Final = 10**9
-
-
-@frozen
-class Case:
-    """A way out: what the server does, what is charged, and what the caller gets (a text, or part of an error)."""
-
-    way: Way
-    charged: tuple[int, int, bool]
-    said: str
-    text: str | None = None
-    stalls: bool = False
 
 
 def report(said: object, charged: tuple[int, int, bool]) -> Case:
     return Case(says(whole(answer(usage=said))), charged, "", text="Hello")
-
-
-def failing(status: int, said: str, body: object = None, **headers: object) -> Case:
-    return Case(says(whole({} if body is None else body, status, **headers)), NOTHING, said)
 
 
 LATE: Final = {"error": {"message": "too late", "code": 503}}
@@ -171,67 +147,11 @@ STREAMS: Final[Mapping[str, Case]] = {
 }  # fmt: skip
 
 
-async def whole_call(ctx: Context) -> str:
-    return (await ctx.complete(PROMPT)).text
-
-
-async def streamed_call(ctx: Context) -> str:
-    async with ctx.stream(PROMPT) as stream:
-        async for _ in stream:
-            pass
-    return stream.completion.text
-
-
-def figures(organism: Any) -> list[tuple[int, int, bool]]:
-    """What was charged to the organism, the handler, the model and the backend."""
-    of = organism.usage
-    (backend,) = [name for name in of("backend") if name]
-    assert backend.startswith(f"{BACKEND}@127.0.0.1:")
-    sums = [of(), of("handler")["worker"], of("model")["default"], of("backend")[backend]]
-    assert {usage.cost_usd * 10**6 for usage in sums} == {sums[0].input_tokens + 2 * sums[0].output_tokens}
-    return [(usage.input_tokens, usage.output_tokens, usage.estimated) for usage in sums]
-
-
-async def check(case: Case, call: Any) -> None:
-    heard: list[str] = []
-
-    async def worker(task: Task, ctx: Context) -> Reply[Done]:
-        try:
-            text = await call(ctx)
-        except ModelError as error:
-            heard.append(str(error))
-            text = "nothing"
-        assert ctx.budget.tokens.held == 0
-        assert organism.statistics().held == 0
-        return Reply(Done(ascii(text)))
-
-    # Only one that is to stall is short of time: this machine may be busy.
-    backend = {"timeout": TIMEOUT if case.stalls else 30}
-    async with facing([case.way, echo], backend=backend, handlers={"worker": code(worker)}) as (organism, _):
-        with anyio.fail_after(20):
-            result = await outcome(organism)
-        assert (result.outcome, result.usage.model_calls) == ("completed", 1), result.error
-        told = (result.usage.input_tokens, result.usage.output_tokens, result.usage.estimated)
-        assert [told, *figures(organism)] == [case.charged] * 5
-        assert len(organism.watch.of(CallHeld)) == len(organism.watch.of(CallSettled)) == 1
-        if case.text is None:
-            assert result.reply == Done("'nothing'")
-            (line,) = heard
-            assert case.said in line
-            assert line.startswith("model 'default' failed: ")
-            assert f"default via {BACKEND}@127.0.0.1:" in line
-        else:
-            assert (result.reply, heard) == (Done(ascii(case.text)), [])
-        # Whatever it was, the next call gets its own answer.
-        async with organism.thread() as thread:
-            assert (await thread.complete("And you?", max_output_tokens=5)).text == "And you?"
-
-
 @pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
 async def test_every_way_out_is_charged(case: Case) -> None:
-    await check(case, whole_call)
+    await check(case, whole_call, CHAT)
 
 
 @pytest.mark.parametrize("case", STREAMS.values(), ids=STREAMS)
 async def test_every_way_out_of_a_stream_is_charged(case: Case) -> None:
-    await check(case, streamed_call)
+    await check(case, streamed_call, CHAT)

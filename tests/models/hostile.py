@@ -14,8 +14,8 @@ from attrs import define, field
 
 from organism.models.estimates import Estimates
 from organism.models.profiles import Text
-from organism.models.prompt import prompt_of
 from organism.testing import running
+from tests.models.plain_prompts import prompt_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -203,16 +203,22 @@ class Hostile:
 
 
 @asynccontextmanager
-async def serving(*ways: Way) -> AsyncGenerator[Hostile]:
-    """A server on this host."""
-    server = Hostile(list(ways))
+async def listening(serve: Callable[[SocketStream], Awaitable[None]]) -> AsyncGenerator[str]:
+    """Has ``serve`` speak with whoever connects; the URL at which they do."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener, anyio.create_task_group() as tasks:
         port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - this is a socket's, and no database's
-        server.url = f"http://127.0.0.1:{port}/v1"
-        tasks.start_soon(listener.serve, server.serve)
-        yield server
+        tasks.start_soon(listener.serve, serve)
+        yield f"http://127.0.0.1:{port}/v1"
         tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def serving(*ways: Way) -> AsyncGenerator[Hostile]:
+    """A server on this host."""
+    server = Hostile(list(ways))
+    async with listening(server.serve) as server.url:
+        yield server
 
 
 def models(*servers: Hostile, retries: int = 0, backoff: Sequence[float] = (0, 0), **backend: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import random
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,15 +15,19 @@ from attrs import define, field, frozen
 
 from organism.budget.claims import TOKENS, Charge, Claim, Crossing
 from organism.errors import BudgetExhaustedError
+from organism.kernel.knots import Knots
 from organism.models.completion import Call
 from organism.models.contract import BackendError, Piece, RawUsage, Request, Response
 from organism.models.ledger import Held
 from organism.models.router import Router
+from organism.pump.runtime import current_task
 from organism.settings import BackendSettings, ModelSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
+    from contextlib import AbstractContextManager
 
+    from organism.kernel.places import Places
     from organism.models.contract import Failure
     from organism.models.prompt import Prompt
     from organism.record.images import Missed
@@ -132,8 +137,20 @@ class Purse:
     charges: list[Charge] = field(factory=list)
     seen: list[tuple[str, str, int]] = field(factory=list)
     most_held: int = 0
+    thread: Any = field(factory=object)
+    knots: Knots = field(factory=lambda: _knots())  # noqa: PLW0108 - it stands below
 
-    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
+    def out_of_time(self) -> BudgetExhaustedError:
+        return BudgetExhaustedError("seconds", "thread", 0, 0, 0, 1)
+
+    def queued(self, at: Places, refuse: Callable[[], object]) -> AbstractContextManager[object]:
+        return self.knots.queued(self.thread, at, refuse)
+
+    def keeping(self, at: Places) -> AbstractContextManager[object]:
+        return self.knots.keeping(self.thread, at)
+
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: Places) -> Held:
+        del at
         await anyio.lowlevel.checkpoint()
         taken = self.used[TOKENS] + sum(need[TOKENS] for need in self.held.values())
         output = claim.wish
@@ -173,6 +190,13 @@ class Purse:
                 scope="thread",
             ),
         )
+
+
+def _knots() -> Knots:
+    state: Any = SimpleNamespace(streams={}, occupied={})
+    knots = Knots(state)
+    knots.task = current_task
+    return knots
 
 
 def _settings(number: int, **more: Any) -> BackendSettings:

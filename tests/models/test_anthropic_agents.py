@@ -11,7 +11,7 @@ from organism import ConfigurationError, Context, Reply, config, payload
 from organism.models.chat import THINKING
 from organism.models.factories import check_backends
 from organism.settings import BackendSettings, ModelSettings
-from tests.imports import hide_library
+from tests.imports import without_library
 from tests.models.anthropic_server import Asked, answer, before_messages, keeping
 from tests.models.hostile import says, whole
 
@@ -83,11 +83,11 @@ def test_a_wrong_option_and_a_missing_key_are_a_line_each() -> None:
     )
 
 
-def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    hide_library(monkeypatch, "anthropic", "organism.models.anthropic")
-    assert _lines() == [
-        "organism.yaml:3:5: provider 'anthropic' needs 'anthropic', which is not installed; pip install organism[anthropic]"
-    ]
+def test_a_missing_extra_says_what_to_install() -> None:
+    with without_library("anthropic", "organism.models.anthropic"):
+        assert _lines() == [
+            "organism.yaml:3:5: provider 'anthropic' needs 'anthropic', which is not installed; pip install organism[anthropic]"
+        ]
 
 
 async def test_an_agent_thinks_asks_its_peer_and_replies() -> None:

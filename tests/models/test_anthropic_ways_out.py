@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
 import pytest
-from attrs import frozen
 
-from organism import ModelError
-from organism.record.facts import CallHeld, CallSettled
+from organism.record.facts import CallSettled
 from tests.models.anthropic_server import (
     BACKEND,
     HELLO,
@@ -26,45 +23,32 @@ from tests.models.anthropic_server import (
     streams,
     words,
 )
-from tests.models.hostile import END, TIMEOUT, Way, estimate, estimate_of, head, says, unread, whole
+from tests.models.hostile import END, head, says, unread, whole
+from tests.models.ways_out import (
+    INPUT,
+    NOTHING,
+    PROMPT,
+    TOLD,
+    Case,
+    Protocol,
+    check,
+    failing,
+    guessed,
+    streamed_call,
+    whole_call,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROMPT: Final = "Say something of some length, please."
-INPUT: Final = estimate_of(PROMPT)
-"""The estimate of the prompt."""
-
-
 pytestmark = pytest.mark.real_clocks
 
 
-def guessed(text: str = "") -> tuple[int, int, bool]:
-    """The estimate of the input and of the output that came."""
-    return INPUT, estimate(text), True
-
-
-NOTHING: Final = (0, 0, False)
-TOLD: Final = (9, 2, False)
-
-
-@frozen
-class Case:
-    """A way out: what the server does, what is charged, and what the caller gets (a text, or part of an error)."""
-
-    way: Way
-    charged: tuple[int, int, bool]
-    said: str
-    text: str | None = None
-    stalls: bool = False
+MESSAGES: Final = Protocol(before_messages, BACKEND, echo)
 
 
 def report(**said: Any) -> Case:
     return Case(says(whole(answer(usage=said))), guessed("Hello"), "", text="Hello")
-
-
-def failing(status: int, said: str, body: object = None, **headers: object) -> Case:
-    return Case(says(whole({} if body is None else body, status, **headers)), NOTHING, said)
 
 
 WHOLE: Final[Mapping[str, Case]] = {
@@ -132,50 +116,14 @@ STREAMS: Final[Mapping[str, Case]] = {
 }  # fmt: skip
 
 
-async def whole_call(thread: Any) -> str:
-    text: str = (await thread.complete(PROMPT)).text
-    return text
-
-
-async def streamed_call(thread: Any) -> str:
-    async with thread.stream(PROMPT) as stream:
-        async for _ in stream:
-            pass
-    text: str = stream.completion.text
-    return text
-
-
-async def charged(case: Case, call: Any) -> None:
-    # Only one that is to stall is short of time: this machine may be busy.
-    backend = {"timeout": TIMEOUT if case.stalls else 30}
-    async with before_messages([case.way, echo], backend=backend) as (organism, _):
-        with anyio.fail_after(20):
-            async with organism.thread() as thread:
-                try:
-                    assert await call(thread) == case.text
-                except ModelError as error:
-                    assert case.text is None
-                    (line,) = error.causes
-                    assert case.said in line
-                    assert f"default via {BACKEND}@127.0.0.1:" in line
-                assert (thread.budget.tokens.held, organism.statistics().held) == (0, 0)
-            for usage in ((await thread.handle.result()).usage, organism.usage()):
-                assert (usage.input_tokens, usage.output_tokens, usage.estimated) == case.charged
-                assert usage.cost_usd * 10**6 == usage.input_tokens + 2 * usage.output_tokens
-        assert len(organism.watch.of(CallHeld)) == len(organism.watch.of(CallSettled)) == 1
-        # Whatever it was, the next call gets its own answer.
-        async with organism.thread() as thread:
-            assert (await thread.complete("And you?", max_output_tokens=5)).text == "And you?"
-
-
 @pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
 async def test_every_way_out_is_charged(case: Case) -> None:
-    await charged(case, whole_call)
+    await check(case, whole_call, MESSAGES)
 
 
 @pytest.mark.parametrize("case", STREAMS.values(), ids=STREAMS)
 async def test_every_way_out_of_a_stream_is_charged(case: Case) -> None:
-    await charged(case, streamed_call)
+    await check(case, streamed_call, MESSAGES)
 
 
 async def test_a_failure_before_the_answer_is_an_attempt_with_a_charge_of_its_own() -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute
 from attrs import define, field
 
 from organism.models.anthropic import AnthropicBackend
 from organism.models.contract import BackendError, Request
 from organism.models.openai import OpenAIBackend
 from organism.settings import BackendSettings
+from tests.models.hostile import listening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -91,13 +91,8 @@ class Server:
 @asynccontextmanager
 async def serving(answer: object = ANSWERS["openai"]) -> AsyncGenerator[Server]:
     server = Server(json.dumps(answer).encode())
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - this is a socket's, and no database's
-        server.url = f"http://127.0.0.1:{port}/v1"
-        tasks.start_soon(listener.serve, server.serve)
+    async with listening(server.serve) as server.url:
         yield server
-        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager

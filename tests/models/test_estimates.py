@@ -15,7 +15,8 @@ from organism.models.beginnings import digests_of
 from organism.models.chat import body_of
 from organism.models.contract import Message, Request, ToolSpec
 from organism.models.estimates import RATIO, Estimates, Text, bound
-from organism.models.prompt import Prompt, canonical, prompt_of
+from organism.models.prompt import Prompt, canonical
+from tests.models.plain_prompts import prompt_of
 
 _TOOL = ToolSpec(name="search", description="Searches.", parameters={"type": "object", "properties": {}})
 

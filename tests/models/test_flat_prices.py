@@ -96,7 +96,7 @@ def test_own_prices_are_exact(
     assert flat.cost(measured) == math.ceil(total * 10**6)
     dearest = max(given_, given_ if read is None else read, given_ if written is None else written)
     assert flat.input_cost(fresh) == math.ceil(fresh * Fraction(dearest) * 10**6)
-    assert flat.output_price == math.ceil(Fraction(max(said, said if reasoned is None else reasoned)) * 10**6)
+    assert flat.output_price(0) == math.ceil(Fraction(max(said, said if reasoned is None else reasoned)) * 10**6)
 
 
 @given(st.integers(0, 10**30))

@@ -7,16 +7,15 @@ import json
 import random
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute
 from attrs import define, field, frozen
 
-from organism.errors import ModelError
+from organism.errors import BudgetExhaustedError, ModelError
 from organism.models.completion import Call
 from organism.models.contract import BackendError, Request
 from organism.models.ledger import Held
@@ -24,9 +23,11 @@ from organism.models.openai import PROVIDER, OpenAIBackend, check
 from organism.models.router import Router
 from organism.models.wire import retry_after
 from organism.settings import BackendSettings, ModelSettings
+from tests.models.hostile import listening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractContextManager
 
     from anyio.abc import SocketStream
 
@@ -111,13 +112,8 @@ class Server:
 @asynccontextmanager
 async def serving(*replies: Reply) -> AsyncGenerator[Server]:
     server = Server(list(replies))
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - this is a socket's, and no database's
-        server.url = f"http://127.0.0.1:{port}/v1"
-        tasks.start_soon(listener.serve, server.serve)
+    async with listening(server.serve) as server.url:
         yield server
-        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -251,6 +247,32 @@ async def test_what_was_sent_beside_a_request_is_known_in_the_json_of_a_refusal(
 
 async def test_a_prompt_that_is_too_long_is_known_however_that_is_said() -> None:
     assert (await refused(Reply.of({"detail": "maximum context length exceeded"}, status=422))).kind == "context"
+    beside = "the request was sent on, and refused there. " * 20
+    within = json.dumps({"error": {"message": "This endpoint's maximum context length is 8192 tokens"}})
+    for body in (
+        {"detail": f"{beside}The prompt is too long."},
+        f"<html>{beside}The prompt is too long.</html>".encode(),
+        {"error": {"type": "exceed_context_size_error", "message": "no"}},
+        {"error": {"code": 400, "message": "Provider returned error", "metadata": {"raw": within}}},
+    ):
+        assert (await refused(Reply.of(body, status=400))).kind == "context", body
+
+
+async def test_what_a_refusal_quotes_is_not_its_reason() -> None:
+    wrong = {
+        "type": "missing",
+        "loc": ["body", "model"],
+        "msg": "Field required",
+        "input": "My context window is small",
+    }
+    assert (await refused(Reply.of({"detail": [wrong]}, status=422))).kind == "rejected"
+    unknown = {"message": "no model with this name and context window", "code": "model_not_found"}
+    assert (await refused(Reply.of({"error": unknown}, status=404))).kind == "rejected"
+
+
+async def test_a_quota_that_is_used_up_is_known_by_the_type_too() -> None:
+    spent = {"message": "You exceeded your quota", "type": "insufficient_quota"}
+    assert (await refused(Reply.of({"error": spent}, status=429))).kind == "rejected"
 
 
 @pytest.mark.parametrize("kind", ["application/json ; charset=utf-8", "Application/JSON", "text/plain", ""])
@@ -464,7 +486,19 @@ class Purse:
         self.held: set[int] = set()
         self.charges: list[Charge] = []
 
-    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
+    def out_of_time(self) -> BudgetExhaustedError:
+        raise NotImplementedError
+
+    def queued(self, at: object, refuse: object) -> AbstractContextManager[object]:
+        del at, refuse
+        return nullcontext()
+
+    def keeping(self, at: object) -> AbstractContextManager[object]:
+        del at
+        return nullcontext()
+
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: object) -> Held:
+        del at
         assert backend.startswith("openai/m@127.0.0.1:"), alias
         self.held.add(attempt)
         return Held(id=attempt, output_tokens=claim.wish)

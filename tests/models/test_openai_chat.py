@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism.models.chat import OWNED, Gathering, body_of, kind_of, response_of, usage_of
+from organism.models.chat import OWNED, Gathering, body_of, response_of, usage_of
 from organism.models.contract import BackendError, Piece, RawUsage, Request, ToolCall, ToolSpec
 from organism.models.halves import all_joined
 from organism.models.prompt import canonical
+from organism.models.refusals import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from organism.models import prompt_cache
 from organism.models.contract import ToolSpec
 from organism.models.fixed import fixed
-from organism.models.prompt import prompt_of
 from organism.models.prompt_cache import PromptCache
+from tests.models.plain_prompts import prompt_of
 
 LEAVES = (
     st.none()

@@ -13,11 +13,11 @@ from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError
 from organism.models.beginnings import digests_of
 from organism.models.chat import THINKERS, keeps_for
 from organism.models.contract import BackendError, RawUsage, ToolSpec
-from organism.models.prompt import prompt_of
 from organism.models.prompt_cache import PromptCache
 from organism.models.router import Router
 from organism.record.images import Report
 from organism.settings import BackendSettings, ModelSettings, Price
+from tests.models.plain_prompts import prompt_of
 from tests.models.router_world import NOON, Purse, Say, Script, World, ask, fail, usage
 
 if TYPE_CHECKING:
@@ -485,9 +485,9 @@ async def test_a_report_to_whoever_estimates_closes_it_before_a_strict_call_is_o
 class _Late(Purse):
     """One whose holds are granted late."""
 
-    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int) -> Held:
+    async def hold(self, claim: Claim, **more: Any) -> Held:
         await anyio.sleep(5)
-        return await super().hold(claim, alias=alias, backend=backend, attempt=attempt)
+        return await super().hold(claim, **more)
 
 
 @pytest.mark.parametrize("waits_for", ["a place", "budget"])

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from organism.errors import ModelError
 from organism.models.contract import BackendError, Piece, Response, ToolCall
-from organism.models.prompt import prompt_of
+from tests.models.plain_prompts import prompt_of
 from tests.models.router_world import Purse, Say, Script, World, answer, ask, usage
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from organism.models.allowances import allowance_in
 from organism.models.contract import Allowance, BackendError, Request, Response
 from organism.models.estimates import Estimates
 from organism.models.pacing import BURST, Bucket, Pace
-from organism.models.prompt import prompt_of
+from tests.models.plain_prompts import prompt_of
 from tests.models.router_world import Purse, Say, Script, World, ask, fail, usage
 
 MINUTE = 60.0

@@ -13,7 +13,7 @@ from organism.models.factories import check_backends
 from organism.models.providers import make_backend
 from organism.models.simulated import SimulatedModel
 from organism.settings import BackendSettings, ModelSettings
-from tests.imports import hide_library
+from tests.imports import without_library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,8 +51,7 @@ def _line(settings: BackendSettings, environ: dict[str, str] | None = None) -> s
 
 
 def test_the_simulated_model_needs_nothing() -> None:
-    made = make_backend(BackendSettings(provider="simulated", model="sim-1"), environ={})
-    assert type(made).__name__ == "SimulatedModel"  # by name: another test may have had its module loaded anew
+    assert isinstance(make_backend(BackendSettings(provider="simulated", model="sim-1"), environ={}), SimulatedModel)
 
 
 def test_wrong_options_are_told_with_their_place() -> None:
@@ -129,9 +128,9 @@ def test_an_unknown_provider() -> None:
     )
 
 
-def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    hide_library(monkeypatch, "openai", "organism.models.openai")
-    line = _line(OPENAI, {"OPENAI_API_KEY": KEY})
+def test_a_missing_extra_says_what_to_install() -> None:
+    with without_library("openai", "organism.models.openai"):
+        line = _line(OPENAI, {"OPENAI_API_KEY": KEY})
     assert line == "provider 'openai' needs 'openai', which is not installed; pip install organism[openai]"
 
 

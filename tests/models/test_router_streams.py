@@ -14,8 +14,8 @@ import pytest
 from organism.budget.claims import Charge
 from organism.errors import BudgetExhaustedError, ModelError, NotRunningError
 from organism.models.contract import BackendError
-from organism.models.prompt import prompt_of
 from organism.settings import Price
+from tests.models.plain_prompts import prompt_of
 from tests.models.router_world import Purse, Say, Script, World, ask, fail, usage
 
 
@@ -270,7 +270,7 @@ async def test_a_call_inside_of_streams_that_have_all_places_waits_for_none_of_t
     async with AsyncExitStack() as streams:
         for _ in range(places):
             await streams.enter_async_context(world.router.stream(ask(), purse))
-        with pytest.raises(ModelError, match="its places are taken by streams that are open around this call"):
+        with pytest.raises(ModelError, match="its places are taken by streams that stay open until this call is over"):
             await world.router.complete(ask(), purse)
         with pytest.raises(ModelError, match="its places are taken"):
             async with world.router.stream(ask(), purse):
