@@ -53,6 +53,13 @@ def is_handler_name(name: str) -> bool:
     return _HANDLER.fullmatch(name) is not None and name != ORGANISM
 
 
+def names_nothing(name: str) -> bool:
+    """Whether a name that somebody gave to an account, or at the terminal to a conversation, is empty, or blanks alone: as a rule a variable that
+    was never set, and nobody could tell one such from another.
+    """
+    return not name.strip()
+
+
 def tool_handler(agent: str, tool: str) -> str:
     """The name of the handler that an agent's tool is: ``AGENT.TOOL``."""
     return f"{agent}{TOOL}{tool}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import fields, frozen
+from attrs import asdict, fields, frozen
 
 from organism.errors import HandlerFailedError, as_expected
 from organism.payloads import encode_json, encode_xml
@@ -37,11 +38,30 @@ class Statistics:
 
 
 @frozen(kw_only=True)
+class Requester:
+    """Who asks for more budget: ``handler``. ``thread`` is the one whose limit would be raised, which has ``used`` so much of its ``limit``,
+    sub-threads included, in the ``unit`` that is asked for.
+    """
+
+    handler: str
+    thread: str
+    unit: str
+    used: Decimal
+    limit: Decimal | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``organism inbox --json`` prints; amounts are texts, as in the request itself."""
+        limit = None if self.limit is None else str(self.limit)
+        return {**asdict(self), "used": str(self.used), "limit": limit}
+
+
+@frozen(kw_only=True)
 class Question:
     """What a person is asked and has not answered yet. ``id`` is that of the message, for ``organism.answer``.
 
     ``thread`` is the root thread that waits, ``handler`` the person, ``sender`` who asks (empty: from outside), ``payload`` what is
     asked. ``asked_at`` is in seconds since 1970. ``answers`` are the names of the payloads that an answer may be.
+    ``requester`` is who asks for more budget, where the organism asks whether it is granted.
     """
 
     id: str
@@ -52,6 +72,7 @@ class Question:
     asked_at: float
     labels: Mapping[str, str]
     answers: tuple[str, ...]
+    requester: Requester | None = None
 
 
 @frozen(kw_only=True)

@@ -9,6 +9,7 @@ from attrs import define
 from organism.cli.phrases import charge_text, message_text, missed_text, prompt_lines, said
 from organism.cli.tables import counted
 from organism.cli.text import one_line, wrapped
+from organism.durations import duration
 from organism.record import facts
 
 if TYPE_CHECKING:
@@ -84,11 +85,11 @@ class Attempts:
     def _waited(self, held: facts.CallHeld) -> str:
         """How long after the attempt before it a further one was made."""
         before = self._settled_at.get(held.call or 0)
-        return "" if before is None else f" after {max(0.0, held.at - before):.2f} s"
+        return "" if before is None else f" after {duration(max(0.0, held.at - before), '.2f')}"
 
     def _settles(self, fact: facts.CallSettled, depth: int) -> None:
         """Says what a call cost, as one without an answer: the line is another one once that has come."""
-        cost = f"{charge_text(fact.charge)}, {max(0.0, fact.at - fact.held_at):.2f} s"
+        cost = f"{charge_text(fact.charge)}, {duration(max(0.0, fact.at - fact.held_at), '.2f')}"
         call = self._calls.get(fact.hold)
         why = "" if fact.missed is None else f": {missed_text(fact.missed)}"
         if call is not None:

@@ -1,6 +1,7 @@
-"""What goes on right now, folded from the facts as they come: threads, who works in them, how much is used of what.
+"""What goes on right now: threads, who works in them, how much is used of what, and what agents are writing.
 
-Plain state without a terminal; ``live`` draws it. Threads leave the board when they end, so that it is as small as what runs.
+Threads are read from the organism itself whenever somebody looks, so that those stand there too that an earlier process left; what is
+not to be seen there is taken in as it comes. Plain data without a terminal; ``live`` draws it.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, field, frozen
+from attrs import frozen
 
-from organism.budget.caps import NO_LIMIT, caps, figure
-from organism.budget.claims import MESSAGES, VECTOR, Vector
+from organism.budget.caps import NO_LIMIT, figure
+from organism.budget.claims import VECTOR
+from organism.kernel.times import running_time
 from organism.record import facts
-from organism.settings import BudgetSettings, Policy
+from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable
 
+    from organism.kernel import Kernel
+    from organism.kernel.holds import Hold
     from organism.pump.ears import Spoken
-    from organism.record.facts import Fact, Step
+    from organism.record.facts import Fact
     from organism.record.images import Ref
+    from organism.threads.frames import Message, Thread
 
 REMEMBERED: Final = 4000
 """Characters that are kept of what an agent is writing: more than a terminal shows."""
@@ -47,47 +52,22 @@ class Share:
         return float((self.used + self.held) / self.limit) if self.limit else 1.0
 
 
-@define(eq=False)
+@frozen(eq=False)
 class Line:
-    """One live thread. ``depth`` is how far it is below its root thread; ``level`` the last budget level that was reached."""
+    """One live thread. ``depth`` is how far it is below its root thread, ``level`` the last budget level that was reached, ``seconds`` its
+    running time. ``working`` are (handler, how many of its messages are queued or being handled), in the order they came, and
+    ``backends`` those that its model calls are out to.
+    """
 
     thread: str
     handler: str
-    above: Line | None
-    limits: Vector
-    since: float
-    used: list[int] = field(factory=lambda: [0] * len(VECTOR))
-    held: list[int] = field(factory=lambda: [0] * len(VECTOR))
-    level: str = ""
-    at_work: dict[int, str] = field(factory=dict[int, str])
-    """The handler of every message that is queued or being handled, by the message's number."""
-    calls: dict[int, tuple[str, Vector]] = field(factory=dict[int, tuple[str, Vector]])
-    """The backend and what is held of every model call that is out, by the number of its hold."""
-
-    @property
-    def depth(self) -> int:
-        """0 for a root thread."""
-        return 0 if self.above is None else self.above.depth + 1
-
-    @property
-    def path(self) -> Iterator[Line]:
-        """The thread and those it was opened in: what it spends is theirs as well."""
-        yield self
-        if self.above is not None:
-            yield from self.above.path
-
-    def shares(self) -> list[Share]:
-        """Every limit of the thread, the one that is nearest to its end first."""
-        found = [
-            Share(unit, figure(at, self.used[at]), figure(at, self.held[at]), figure(at, self.limits[at]))
-            for at, unit in enumerate(VECTOR)
-            if self.limits[at] < NO_LIMIT
-        ]
-        return sorted(found, key=lambda share: -share.taken)
-
-    def working(self) -> list[tuple[str, int]]:
-        """(handler, how many of its messages are queued or being handled), in the order they came."""
-        return list(Counter(self.at_work.values()).items())
+    depth: int
+    level: str
+    seconds: float
+    shares: tuple[Share, ...]
+    """Every limit, the one that is nearest to its end first."""
+    working: tuple[tuple[str, int], ...]
+    backends: tuple[str, ...]
 
 
 @frozen
@@ -100,52 +80,98 @@ class Saying:
 
 
 class Board:
-    """All live threads, what is being written in them, and how many ended how."""
+    """All live threads of an organism, what is being written in them, and how many ended how."""
 
-    def __init__(self) -> None:
-        self._lines: dict[str, Line] = {}
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._handlers: dict[str, str] = {}
+        """Whom threads were opened for whose end was not told yet: there may be warnings to tell of one that is over."""
+        self._levels: dict[str, str] = {}
         self._sayings: dict[Ref, Saying] = {}
         self.ended: Counter[str] = Counter()
         """Root threads that ended, by outcome."""
 
-    def lines(self) -> list[Line]:
+    @property
+    def running(self) -> int:
+        """How many root threads live."""
+        return len(self._kernel.state.roots)
+
+    @property
+    def calls(self) -> int:
+        """How many model calls are out."""
+        return len(self._kernel.state.holds)
+
+    def threads(self) -> list[Thread]:
         """The live threads, each before its sub-threads."""
-        below: dict[Line | None, list[Line]] = {}
-        for line in self._lines.values():
-            below.setdefault(line.above, []).append(line)
+        return [each for root in self._kernel.state.roots for each in descendants(root)]
 
-        def ordered(above: Line | None) -> Iterator[Line]:
-            for line in below.get(above, ()):
-                yield line
-                yield from ordered(line)
+    def lines(self, threads: Iterable[Thread], now: float) -> list[Line]:
+        """What is said of these threads at this instant, which is in seconds since 1970."""
+        wanted = {thread: _depth(thread) for thread in threads}
+        state = self._kernel.state
+        at_work: dict[Thread, list[Message]] = {thread: state.queued_in(thread) for thread in wanted}
+        calls: dict[Thread, list[Hold]] = {thread: [] for thread in wanted}
+        for message in state.schedule.taken:
+            if message.thread in wanted:
+                at_work[message.thread].append(message)
+        for hold in state.holds.values():
+            if hold.thread in wanted:
+                calls[hold.thread].append(hold)
+        return [
+            Line(
+                thread=thread.id,
+                handler=thread.handler,
+                depth=depth,
+                level=self._levels.get(thread.id, ""),
+                seconds=running_time(state, thread, now),
+                shares=_shares(thread),
+                working=_counts(at_work[thread]),
+                backends=tuple(sorted({hold.backend for hold in calls[thread]})),
+            )
+            for thread, depth in wanted.items()
+        ]
 
-        return list(ordered(None))
+    def working(self) -> list[str]:
+        """The handlers that have work right now."""
+        lines = self.lines(self.threads(), 0.0)
+        return list(dict.fromkeys(handler for line in lines for handler, _ in line.working))
 
     def handler_of(self, thread: str) -> str:
-        """The handler that a live thread was opened for; empty where there is none."""
-        line = self._lines.get(thread)
-        return "" if line is None else line.handler
+        """The handler that a live thread was opened for, or one whose end was not told yet; empty where there is none."""
+        live = self._kernel.state.threads.get(thread)
+        return self._handlers.get(thread, "") if live is None else live.handler
 
     def hear(self, spoken: Spoken) -> None:
         """Takes in what an agent is writing."""
         at = (spoken.thread, spoken.seq)
         if spoken.anew:
             self._sayings.pop(at, None)
-        if spoken.text and spoken.thread in self._lines:
+        if spoken.text and spoken.thread in self._kernel.state.threads:
             before = self._sayings.get(at)
             text = spoken.text if before is None else before.text + spoken.text
             self._sayings[at] = Saying(spoken.thread, spoken.handler, text[-REMEMBERED:])
 
     def sayings(self) -> list[Saying]:
         """What agents are writing right now, in the order of their threads."""
-        order = {line.thread: number for number, line in enumerate(self.lines())}
-        return sorted(self._sayings.values(), key=lambda saying: order[saying.thread])
+        if not self._sayings:
+            return []
+        order = {thread.id: number for number, thread in enumerate(self.threads())}
+        return sorted(
+            (each for each in self._sayings.values() if each.thread in order), key=lambda saying: order[saying.thread]
+        )
 
     def apply(self, fact: Fact) -> None:
         """Takes in what has happened."""
         for step in fact.steps:
-            self._step(step, fact.at)
-        line = self._lines.get(fact.thread)
+            match step:
+                case facts.ThreadOpened():
+                    self._handlers[step.thread] = step.handler
+                case facts.WarningRaised():
+                    self._levels[step.thread] = step.level
+                case facts.Cut():
+                    self._done(step.dropped)
+                case _:
+                    pass
         match fact:
             case facts.Ended():
                 self._end(fact)
@@ -153,56 +179,37 @@ class Board:
                 self._done([(fact.thread, fact.seq), *getattr(fact, "dropped", ())])
             case facts.Stopped() | facts.Exhausted():
                 self._done(fact.dropped)
-            case facts.CallHeld() if line is not None:
-                line.calls[fact.hold] = (fact.backend, fact.need)
-                for each in line.path:
-                    each.held = [have + more for have, more in zip(each.held, fact.need, strict=True)]
-            case facts.CallSettled() if line is not None and fact.hold in line.calls:
-                self._settle(line, fact)
-            case facts.LimitsSet() if line is not None:
-                line.limits = _limits(fact.budget)
-            case facts.Granted() if fact.node in self._lines:
-                self._lines[fact.node].limits = _limits(fact.budget)
             case _:
                 pass
 
-    def _step(self, step: Step, at: float) -> None:
-        match step:
-            case facts.ThreadOpened():
-                above = None if step.owner is None else self._lines.get(step.owner[0])
-                self._lines[step.thread] = Line(step.thread, step.handler, above, _limits(step.budget), at)
-            case facts.Posted() if step.thread in self._lines:
-                line = self._lines[step.thread]
-                line.at_work[step.seq] = step.to
-                if step.charged:
-                    for each in line.path:
-                        each.used[MESSAGES] += 1
-            case facts.WarningRaised() if step.thread in self._lines:
-                self._lines[step.thread].level = step.level
-            case facts.Cut():
-                self._done(step.dropped)
-            case _:
-                pass
-
-    def _done(self, messages: Sequence[Ref]) -> None:
-        for thread, seq in messages:
-            self._sayings.pop((thread, seq), None)
-            if thread in self._lines:
-                self._lines[thread].at_work.pop(seq, None)
-
-    def _settle(self, line: Line, fact: facts.CallSettled) -> None:
-        _, need = line.calls.pop(fact.hold)
-        charged = fact.charge.amounts
-        for each in line.path:
-            each.held = [have - less for have, less in zip(each.held, need, strict=True)]
-            each.used = [have + more for have, more in zip(each.used, charged, strict=True)]
+    def _done(self, messages: Iterable[Ref]) -> None:
+        for ref in messages:
+            self._sayings.pop(ref, None)
 
     def _end(self, fact: facts.Ended) -> None:
-        line = self._lines.pop(fact.thread, None)
+        self._handlers.pop(fact.thread, None)
+        self._levels.pop(fact.thread, None)
         self._sayings = {at: saying for at, saying in self._sayings.items() if saying.thread != fact.thread}
-        if line is not None and line.above is None:
+        if fact.kind == "root":
             self.ended[fact.outcome] += 1
 
 
-def _limits(budget: BudgetSettings) -> Vector:
-    return caps(budget.limits, Policy(), keeps_back=False).limit
+def _depth(thread: Thread) -> int:
+    depth = 0
+    while thread.owner is not None:
+        thread, depth = thread.owner.thread, depth + 1
+    return depth
+
+
+def _shares(thread: Thread) -> tuple[Share, ...]:
+    node = thread.node
+    found = [
+        Share(unit, figure(at, node.used[at]), figure(at, node.held[at]), figure(at, node.caps.limit[at]))
+        for at, unit in enumerate(VECTOR)
+        if node.caps.limit[at] < NO_LIMIT
+    ]
+    return tuple(sorted(found, key=lambda share: -share.taken))
+
+
+def _counts(messages: Iterable[Message]) -> tuple[tuple[str, int], ...]:
+    return tuple(Counter(message.to for message in sorted(messages, key=lambda each: each.seq)).items())

@@ -19,7 +19,7 @@ from organism.cli.sending import handler_of
 from organism.cli.talking import Chat, Talk
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, names_nothing
 from organism.organism import Organism
 from organism.record.facts import ThreadOpened
 
@@ -59,7 +59,7 @@ def chat(
     """
     options.check()
     settings = options.settings(file, streams)
-    if conversation is not None and not conversation.strip():
+    if conversation is not None and names_nothing(conversation):
         raise ConfigurationError(["--conversation: names none; give it an id, or leave it out for a new one"])
     handler = _handler(settings, to, conversation, file)
     id_ = secrets.token_hex(8) if conversation is None else conversation

@@ -13,6 +13,7 @@ from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.codes import WRONG
 from organism.cli.tables import counted
 from organism.cli.text import one_line
+from organism.durations import duration
 from organism.errors import ConfigurationError
 from organism.models.checks import BackendChecks
 from organism.names import called_as
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from organism.agentsettings import Notices
     from organism.cli.streams import Streams
     from organism.config.backends import Checks
-    from organism.settings import BackendSettings, HandlerSettings, ModelSettings, Notices, Settings
+    from organism.settings import BackendSettings, HandlerSettings, ModelSettings, Settings
 
 
 def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False, streams: Given) -> int:  # noqa: A002, ARG001 - names of options; main reads --debug
@@ -124,7 +126,7 @@ def _on_failure(policy: OnFailure) -> str:
     then = {"reply": "its caller hears it", "stop": "its thread stops", "escalate": "the organism stops"}[policy.do]
     if policy.attempts == 1 or not policy.retry_on:
         return then
-    return f"({', '.join(policy.retry_on)}): {policy.attempts} attempts within {policy.within:g} s, then {then}"
+    return f"({', '.join(policy.retry_on)}): {policy.attempts} attempts within {duration(policy.within)}, then {then}"
 
 
 def _dead_letters(settings: Settings) -> str:

@@ -17,6 +17,7 @@ from organism.cli.people import People, asked_now, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
 from organism.cli.tables import counted
 from organism.cli.text import one_line
+from organism.durations import duration
 from organism.errors import BudgetExhaustedError, JournalError, NotRunningError, OrganismError
 from organism.pump import runtime
 from organism.record.facts import Resumed
@@ -118,7 +119,7 @@ async def keep_drawing(display: LiveBoard) -> None:
 def interrupted(grace: float, *, lasts: bool) -> str:
     """What is said when a signal comes."""
     if grace:
-        what = f"what runs has {grace:g} s to end, and is then {'left in the journal' if lasts else 'cancelled'}"
+        what = f"what runs has {duration(grace)} to end, and is then {'left in the journal' if lasts else 'cancelled'}"
     else:
         what = f"{'leaving' if lasts else 'cancelling'} what runs"
     return f"interrupted: {what}; once more ends it at once"
@@ -300,9 +301,9 @@ class _Run:
     async def stop_after(self, seconds: float) -> None:
         """Cancels everything after so many seconds."""
         await anyio.sleep(seconds)
-        self._people.note_aside(f"timeout: cancelling what runs after {seconds:g} s")
+        self._people.note_aside(f"timeout: cancelling what runs after {duration(seconds)}")
         self._codes.add(FAILED)
-        self._stop(f"the run's timeout of {seconds:g} s is over")
+        self._stop(f"the run's timeout of {duration(seconds)} is over")
 
     def _stop(self, reason: str) -> None:
         self._stopping = reason

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.orders import carried_out
-from organism.cli.phrases import question_lines, short
+from organism.cli.phrases import asker_text, question_lines, short
 from organism.cli.questions import inbox_of
 from organism.cli.sending import text_of
 from organism.cli.tables import instant, table
@@ -71,7 +71,7 @@ def _row(waiting: Waiting) -> tuple[str, ...]:
         one_line(asked.id),
         instant(asked.asked_at),
         asked.handler,
-        asked.sender or "outside",
+        asker_text(asked),
         cut(short(asked.payload), _WIDEST),
         " or ".join(map(one_line, asked.answers)),
     )
@@ -103,8 +103,10 @@ def answer(
     A process that works on the journal goes on with it at once; where there is none, the answer is written into the journal, and
     'organism resume' goes on with it.
     """
-    if (send is None) == (refuse is None):
+    if send is None and refuse is None:
         raise ConfigurationError(["answer: give the answer with --send, or say with --refuse why there is none"])
+    if send is not None and refuse is not None:
+        raise ConfigurationError(["answer: --send gives an answer, and --refuse says why there is none: one of them"])
     with opened(file, journal) as found:
         waiting = inbox_of(found).named(question)
     text = None if send is None else text_of(send, streams.input)

@@ -15,6 +15,7 @@ from organism.cli.report import money
 from organism.cli.streams import WIDEST
 from organism.cli.tables import counted
 from organism.cli.text import harmless, wrapped
+from organism.durations import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -81,16 +82,16 @@ class LiveBoard:
         self._live.refresh()
 
     def _drawing(self) -> Group:
-        lines, sayings = self._board.lines(), self._board.sayings()
+        threads, sayings = self._board.threads(), self._board.sayings()
         whole = max(1, self._console.height - _HEADER_LINES - 1)
         # Those who write get what is left, and half of it at least.
         room = max(1, whole // 2, whole - len(sayings) * _SAID) if sayings else whole
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for line in lines[:room]:
+        for line in self._board.lines(threads[:room], self._now()):
             table.add_row(*self._row(line))
-        rest = [Text(f"... and {len(lines) - room} more threads", style="dim")] if len(lines) > room else []
-        left = whole - min(room, len(lines)) - len(rest)
-        return Group(self._head(lines), table, *rest, *self._said(sayings, left))
+        rest = [Text(f"... and {len(threads) - room} more threads", style="dim")] if len(threads) > room else []
+        left = whole - min(room, len(threads)) - len(rest)
+        return Group(self._head(), table, *rest, *self._said(sayings, left))
 
     def _said(self, sayings: list[Saying], room: int) -> Iterator[Text]:
         """The last lines of what agents are writing, in so many lines together."""
@@ -100,21 +101,21 @@ class LiveBoard:
             if share > 0:
                 yield from said_lines(saying, self._console.width, share)
 
-    def _head(self, lines: list[Line]) -> Text:
-        running = sum(line.above is None for line in lines)
-        counts = [f"{running} running", *(f"{count} {outcome}" for outcome, count in self._board.ended.items())]
-        calls = sum(len(line.calls) for line in lines)
+    def _head(self) -> Text:
+        ended = (f"{count} {outcome}" for outcome, count in self._board.ended.items())
+        counts = [f"{self._board.running} running", *ended]
+        calls = self._board.calls
         out = f", {counted(calls, 'model call')} out" if calls else ""
         return Text(f"threads: {', '.join(counts)}{out}", style="bold")
 
     def _row(self, line: Line) -> tuple[Text, ...]:
         name = Text("  " * line.depth + line.handler, style=_LEVELS.get(line.level, ""), no_wrap=True)
-        working = ", ".join(one if count == 1 else f"{one} x{count}" for one, count in line.working())
-        models = ", ".join(sorted({backend for backend, _ in line.calls.values()}))
+        working = ", ".join(one if count == 1 else f"{one} x{count}" for one, count in line.working)
+        models = ", ".join(line.backends)
         doing = Text(working + (f" > {models}" if models else "") or "waits", no_wrap=True, overflow="ellipsis")
-        seconds = Text(f"{max(0.0, self._now() - line.since):.0f} s", justify="right", no_wrap=True)
+        seconds = Text(duration(line.seconds, ".0f"), justify="right", no_wrap=True)
         # The limits that are nearest to their end say enough: two where there is room for them.
-        bars = [_bar(share) for share in line.shares()[: 2 if self._console.width >= _WIDE else 1]]
+        bars = [_bar(share) for share in line.shares[: 2 if self._console.width >= _WIDE else 1]]
         return name, doing, seconds, *bars
 
 
@@ -140,7 +141,7 @@ class LiveAnswer(LiveBoard):
             if saying.handler == self._handler:
                 lines = wrapped(harmless(saying.text), min(self._console.width, WIDEST) - 1)
                 return Group(*(Text(line, no_wrap=True) for line in lines[-(self._console.height - 1) :]))
-        working = dict.fromkeys(one for line in self._board.lines() for one, _ in line.working())
+        working = self._board.working()
         return Group(Text(f"{', '.join(working)} ..." if working else "...", style="dim", no_wrap=True))
 
 

@@ -51,10 +51,10 @@ GROUPS: Final = {
         "threads": ("organism.cli.threads:threads", "", "Lists the root threads of a journal."),
         "show": ("organism.cli.show:show", "THREAD", "Tells what went on in a thread."),
         "log": ("organism.cli.log:log", "THREAD", "Prints the facts of a thread, also while they come."),
-        "usage": ("organism.cli.usage:usage", "", "Says what was spent, by whom or by what."),
+        "usage": ("organism.cli.usage:usage", "[THREAD]", "Says what was spent, by whom or by what."),
     },
     "Answer and steer": {
-        "inbox": ("organism.cli.inbox:inbox", "", "Lists the questions that wait for people."),
+        "inbox": ("organism.cli.inbox:inbox", "[ID]", "Lists the questions that wait for people."),
         "answer": ("organism.cli.inbox:answer", "ID", "Answers a question for a person."),
         "dead": ("organism.cli.dead:dead", "", "Lists the messages that failed for good, and sends them again."),
         "pause": ("organism.cli.steering:pause", "THREAD", "Pauses a thread."),

@@ -17,6 +17,7 @@ from organism.cli.check import loaded
 from organism.cli.codes import WRONG
 from organism.cli.phrases import plain_amount
 from organism.cli.text import one_line
+from organism.durations import duration
 from organism.models.factories import check_backends
 from organism.models.measured import Measured
 from organism.models.prices import FREE, check_prices, rates
@@ -197,7 +198,7 @@ def _backend(number: int, row: BackendRow) -> Iterator[str]:
     window = "not known" if row.context_window is None else f"{row.context_window:,} tokens"
     rates_ = {"requests a minute": row.requests_per_minute, "tokens a minute": row.tokens_per_minute}
     limits = [f"{limit:,} {what}" for what, limit in rates_.items() if limit is not None]
-    limits += [f"{row.max_concurrent:,} calls at once", f"{row.timeout:g} s an attempt"]
+    limits += [f"{row.max_concurrent:,} calls at once", f"{duration(row.timeout)} an attempt"]
     yield f"     price   {_price(row.price)}"
     yield f"     window  {window}"
     yield f"     limits  {', '.join(limits)}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from organism.cli.phrases import question_lines
+from organism.cli.phrases import asker_text, question_lines
 from organism.cli.sending import text_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
@@ -149,7 +149,8 @@ def _shown(question: Question, organism: Organism, width: int) -> Iterator[str]:
 
 def waits(question: Question) -> str:
     """A line about a question that nobody is there to answer."""
-    return f"{question.handler} is asked by {question.sender or 'the outside'} [question {one_line(question.id)}]"
+    by = asker_text(question) if question.sender else "the outside"
+    return f"{question.handler} is asked by {by} [question {one_line(question.id)}]"
 
 
 __all__ = ["People", "asked_now", "waits"]

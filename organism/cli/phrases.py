@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from organism.journal.prompts import Prompt
     from organism.record.facts import CallHeld, Granted
     from organism.record.images import CutShort, Missed
-    from organism.results import Question
+    from organism.results import Question, Requester
     from organism.usage import Estimate
 
 SHORT: Final = 160
@@ -45,11 +45,26 @@ def parts(payload: Any) -> tuple[str, Mapping[str, Any]]:
 
 def question_lines(asked: Question, width: int) -> Iterator[str]:
     """A question as a person reads it: who asks whom, and what."""
-    who = f"{asked.sender} asks {asked.handler}" if asked.sender else f"{asked.handler} is asked"
+    who = f"{asker_text(asked)} asks {asked.handler}" if asked.sender else f"{asked.handler} is asked"
     yield f"{who} [question {one_line(asked.id)}]"
+    if asked.requester is not None:
+        yield requester_text(asked.requester)
     name, fields = parts(asked.payload)
     yield name
     yield from field_lines(fields, 2, width)
+
+
+def asker_text(asked: Question) -> str:
+    """Who asks a question: a handler, the organism for one that wants more budget, or somebody outside."""
+    if asked.requester is not None:
+        return f"{asked.sender} for {asked.requester.handler}"
+    return asked.sender or "outside"
+
+
+def requester_text(requester: Requester) -> str:
+    """What a thread has used of what somebody wants more of: ``reader has used 420 of 500 tokens [thread 3f.2]``."""
+    of = "" if requester.limit is None else f" of {plain_amount(requester.limit)}"
+    return f"{requester.handler} has used {plain_amount(requester.used)}{of} {requester.unit} [thread {one_line(requester.thread)}]"
 
 
 def _position(name: str, xml: str) -> int:
@@ -179,6 +194,7 @@ def plain_amount(amount: Decimal | float) -> str:
 
 
 __all__ = [
+    "asker_text",
     "charge_text",
     "cut_text",
     "failure_text",
@@ -190,6 +206,7 @@ __all__ = [
     "plain_amount",
     "prompt_lines",
     "question_lines",
+    "requester_text",
     "said",
     "short",
     "xml_of",

@@ -99,8 +99,9 @@ def _said(pruned: Pruned, *, dry_run: bool) -> list[str]:
         if pruned.gone > len(rows):
             lines.append(f"and {pruned.gone - len(rows):,} more")
     did = "would remove" if dry_run else "removed"
+    stay = "stays" if pruned.stay == 1 else "stay"
     gone = f"{counted(pruned.gone, 'thread')} of {size(pruned.gone_size)}"
-    return [*lines, f"{did} {gone}; {counted(pruned.stay, 'thread')} of {size(pruned.stay_size)} stay"]
+    return [*lines, f"{did} {gone}; {counted(pruned.stay, 'thread')} of {size(pruned.stay_size)} {stay}"]
 
 
 def _too_large(pruned: Pruned, room: int) -> str:

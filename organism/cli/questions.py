@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field, frozen
 
 from organism.cli.damage import Damage
+from organism.cli.phrases import parts
 from organism.cli.reading import facts_of, payload_json
+from organism.cli.spending import Spending
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
-from organism.names import CONVERSATION, ambiguous, begun
+from organism.names import CONVERSATION, ORGANISM, ambiguous, begun
 from organism.record import facts
-from organism.results import Question
+from organism.results import Question, Requester
+from organism.settings import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,6 +45,7 @@ class Waiting:
             "labels": dict(asked.labels),
             **payload_json(asked.payload),
             "answers": list(asked.answers),
+            "requester": None if asked.requester is None else asked.requester.as_json(),
         }
 
 
@@ -89,10 +94,16 @@ class _Reading:
         self._chain = chain
         self._root_of: dict[str, str] = {}
         self._labels: dict[str, Mapping[str, str]] = {}
+        self._spending = Spending()
+        self._wanting: dict[Ref, Ref] = {}
+        """What the organism was asked, by the questions that come of it."""
+        self._to_organism: dict[Ref, str] = {}
+        """Who sent the organism what, by the frame that it works on that in."""
         self._turns: dict[str, None] = {}
         """Root threads that have not ended, in their order."""
 
     def take(self, fact: Fact) -> None:
+        self._spending.take(fact)
         for step in fact.steps:
             self._step(step, fact.at)
         match fact:
@@ -114,9 +125,13 @@ class _Reading:
                 self._labels[id_] = step.labels
                 if owner is None:
                     self._turns[id_] = None
+            case facts.Posted(to=to) if to == ORGANISM:
+                self._to_organism[step.frame] = step.sender
             case facts.Posted(answers=answers) if answers:
                 ref = (step.thread, step.seq)
                 self.left[ref] = None
+                if step.sender == ORGANISM and step.parent in self._to_organism:
+                    self._wanting[ref] = step.parent
                 self.asked[ref] = Question(
                     id=_id(ref),
                     thread=self._root_of.get(step.thread, step.thread),
@@ -150,10 +165,27 @@ class _Reading:
         """Those that wait; a turn that stands in line asks nobody yet."""
         begun = next(iter(self._turns), None) if self._chain.root.startswith(CONVERSATION) else None
         return [
-            Waiting(self.asked[ref], self._chain.root)
+            Waiting(evolve(self.asked[ref], requester=self._requester(ref)), self._chain.root)
             for ref in self.left
             if begun is None or self.asked[ref].thread == begun
         ]
+
+    def _requester(self, ref: Ref) -> Requester | None:
+        """Who asks for more budget, where the organism asks whether it is granted."""
+        frame = self._wanting.get(ref)
+        _, fields = parts(self.asked[ref].payload)
+        spent = None if frame is None else self._spending.of(frame[0])
+        if frame is None or spent is None or (unit := fields.get("unit")) not in UNITS:
+            return None
+        whose = spent.limited(unit)
+        limit = getattr(whose.limits, unit)
+        return Requester(
+            handler=self._to_organism[frame],
+            thread=whose.thread,
+            unit=unit,
+            used=whose.used(unit),
+            limit=None if limit is None else Decimal(str(limit)),
+        )
 
 
 def _id(ref: Ref) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from attrs import define, evolve, field, frozen
 
-from organism.budget.claims import MESSAGES
+from organism.cli.spending import Spending
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import content_of
@@ -16,16 +16,17 @@ from organism.journal.codec import decode
 from organism.journal.contract import Chain
 from organism.journal.standing import opens_nothing
 from organism.journal.values import PlainPayload
+from organism.kernel.steps import warned_of
 from organism.names import CONVERSATION, ambiguous, begun, successor_of, suggestion
 from organism.payloads import encode_json, encode_xml
 from organism.record import facts
 from organism.results import ThreadResult, result_of
 from organism.threads.outcomes import Warned
-from organism.usage import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from organism.cli.spending import Spent
     from organism.journal import Journal
     from organism.record.facts import Fact, Step
 
@@ -159,21 +160,9 @@ class _Open:
 
     opened: facts.ThreadOpened
     began: float
-    last: float
-    spent: Tally = field(factory=Tally)
     replies: list[tuple[str, Any]] = field(factory=list[tuple[str, Any]])
     warnings: list[Warned] = field(factory=list[Warned])
-    paused: bool = False
-    stands_since: float | None = None
-    """Since when all its open work waits for people."""
-    idle: float = 0.0
     ended: facts.Ended | None = None
-
-    def go_on(self, at: float) -> None:
-        """It waits for people no more, if it did; until then it stood still."""
-        if self.stands_since is not None:
-            self.idle += max(0.0, at - self.stands_since)
-            self.stands_since = None
 
 
 class _SoFar:
@@ -181,49 +170,28 @@ class _SoFar:
         self._chain = chain
         self._owned = owned
         self.terms = _Terms()
+        self._spending = Spending()
         self._roots: dict[str, _Open] = {}
         self._root_of: dict[str, _Open] = {}
         """The root thread of every thread below it."""
 
     def take(self, fact: Fact) -> None:
+        self._spending.take(fact)
         for step in fact.steps:
             self._step(step, fact.at)
-        found = self._root_of.get(fact.thread)
-        if found is None:
-            return
-        found.last = max(found.last, fact.at)
-        match fact:
-            case facts.CallSettled(charge=charge):
-                details = (charge.cache_read_tokens, charge.cache_write_tokens, charge.reasoning_tokens)
-                found.spent.add(charge.amounts, details, estimated=charge.estimated)
-            case facts.Paused() if fact.thread == found.opened.thread:
-                found.go_on(fact.at)
-                found.paused = True
-            case facts.Resumed() if fact.thread == found.opened.thread:
-                found.go_on(fact.since)
-                found.paused = False
-                found.idle += fact.at - fact.since
-            case facts.StoodStill() if fact.thread == found.opened.thread:
-                found.stands_since = fact.at
-            case facts.WentOn() if fact.thread == found.opened.thread:
-                found.go_on(fact.at)
-            case facts.Ended() if fact.thread == found.opened.thread:
-                found.ended = fact
-            case _:
-                pass
+        if isinstance(fact, facts.Ended) and fact.thread in self._roots:
+            self._roots[fact.thread].ended = fact
 
     def _step(self, step: Step, at: float) -> None:
         match step:
             case facts.ThreadOpened(owner=None):
-                self._roots[step.thread] = self._root_of[step.thread] = _Open(step, at, at)
+                self._roots[step.thread] = self._root_of[step.thread] = _Open(step, at)
             case facts.ThreadOpened(owner=(above, _)) if above in self._root_of:
                 self._root_of[step.thread] = self._root_of[above]
-            case facts.Posted(charged=True) if step.thread in self._root_of:
-                self._root_of[step.thread].spent.amounts[MESSAGES] += 1
             case facts.Left() if step.thread in self._roots:
                 self._roots[step.thread].replies.append((step.sender, step.payload))
             case facts.WarningRaised() if step.thread in self._root_of:
-                self._root_of[step.thread].warnings.append(_warned(step))
+                self._root_of[step.thread].warnings.append(warned_of(step))
             case _:
                 pass
 
@@ -233,7 +201,7 @@ class _SoFar:
                 result=self._so_far(found) if found.ended is None else result_of(found.ended),
                 chain=self._chain.root,
                 began=found.began,
-                last=found.last if found.ended is None else found.ended.at,
+                last=self._spent(found).last if found.ended is None else found.ended.at,
                 over=found.ended is not None,
                 limits=self.terms.limits.get(found.opened.thread, {}),
                 accounts=self.terms.accounts_of(found.opened.thread),
@@ -242,16 +210,20 @@ class _SoFar:
             for found in self._roots.values()
         ]
 
+    def _spent(self, found: _Open) -> Spent:
+        spent = self._spending.of(found.opened.thread)
+        assert spent is not None  # noqa: S101 - it was opened by a fact
+        return spent
+
     def _so_far(self, found: _Open) -> ThreadResult:
-        stands = found.stands_since is not None
-        found.go_on(found.last)
+        spent = self._spent(found)
         return ThreadResult(
             thread=found.opened.thread,
-            outcome="paused" if found.paused or stands else "running" if self._owned else "unfinished",
+            outcome="paused" if spent.stands is not None else "running" if self._owned else "unfinished",
             unit=None,
             replies=tuple(found.replies),
             partial=None,
-            usage=found.spent.usage(seconds=max(0.0, found.last - found.began - found.idle)),
+            usage=spent.usage(),
             warnings=tuple(found.warnings),
             threads=(),
             error=None,
@@ -259,13 +231,6 @@ class _SoFar:
             labels=found.opened.labels,
             handler=found.opened.handler,
         )
-
-
-def _warned(step: facts.WarningRaised) -> Warned:
-    return Warned(
-        seq=step.seq, unit=step.unit, level=step.level, threshold=step.threshold, used=step.used, limit=step.limit, held=step.held,
-        remaining=step.remaining, scope=step.scope, calls_left=step.calls_left, to=step.to, node=step.node,
-    )  # fmt: skip
 
 
 @frozen

@@ -15,7 +15,7 @@ from organism.cli.tables import counted
 from organism.cli.text import harmless, one_line
 from organism.payloads import Vocabulary
 from organism.replay import replay as replayed
-from organism.works.durable import payload_classes
+from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
     from organism.cli.streams import Streams

@@ -200,11 +200,10 @@ def telling(organism: Organism, streams: Streams, *, quiet: bool, drafts: bool) 
             return
         for note in organism.settings.notes:
             streams.note(f"note: {note}")
-        board = Board()
+        board = Board(organism.kernel)
 
         def tell(fact: Fact) -> None:
             board.apply(fact)
-            # The board has not seen those threads begin that an earlier process left.
             caller = getattr(fact, "handler", "")
             for line in warning_lines(fact.steps, lambda thread: board.handler_of(thread) or caller):
                 streams.note(line)

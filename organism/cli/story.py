@@ -26,6 +26,7 @@ from organism.cli.report import field_lines
 from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.cli.waits import Waits
+from organism.durations import duration
 from organism.errors import titled
 from organism.names import CONVERSATION
 from organism.record import facts
@@ -136,7 +137,11 @@ class Story:
 
     # Facts
 
-    def _said(self, fact: Fact) -> str:  # noqa: PLR0911, C901, PLR0912 - a case for each fact
+    def _said(self, fact: Fact) -> str:
+        return self._of_delivery(fact) or self._of_budget(fact) or self._of_course(fact)
+
+    def _of_delivery(self, fact: Fact) -> str:  # noqa: PLR0911 - a case for each fact
+        """What a handler has come to, and what it was told or left out."""
         match fact:
             case facts.Answered(steps=(), state=None, handler=handler):
                 return f"{handler} is done"
@@ -146,6 +151,19 @@ class Story:
                 return self._fails(fact)
             case facts.Dropped(seq=seq):
                 return f"{self._handler((fact.thread, seq))} is stopped"
+            case facts.Compacted(handler=handler, cut=cut):
+                return f"{handler}{cut_text(cut)}"
+            case facts.Noticed(handler=handler):
+                told = [step.seq for step in fact.steps if isinstance(step, facts.WarningTold)]
+                return f"{handler} reads in its prompt of {counted(len(told), 'warning')}"
+            case facts.Diverged(handler=handler, keys=keys):
+                return f"{handler} did not ask again for {counted(len(keys), 'thing')} that it had asked for before"
+            case _:
+                return ""
+
+    def _of_budget(self, fact: Fact) -> str:
+        """What was refused, granted, limited or forecast."""
+        match fact:
             case facts.CallRefused():
                 need = figure_text(fact.unit, fact.need)
                 who = fact.handler or "the call"
@@ -153,34 +171,9 @@ class Story:
                 under = f" ({', '.join(fact.accounts)})" if fact.scope == "account" and fact.account is None else ""
                 whose = one_line(f"{titled(fact.scope, fact.account)}{under}")
                 return f"{who} is refused: {fact.unit} of the {whose} would not bear {need} more"
-            case facts.Compacted(handler=handler, cut=cut):
-                return f"{handler}{cut_text(cut)}"
-            case facts.Noticed(handler=handler):
-                told = [step.seq for step in fact.steps if isinstance(step, facts.WarningTold)]
-                return f"{handler} reads in its prompt of {counted(len(told), 'warning')}"
             case facts.Exhausted():
                 refused = f"; {counted(len(fact.dropped), 'queued message')} refused" if fact.dropped else ""
                 return f"{one_line(fact.failure.text) or 'exhausted'}{refused}"
-            case facts.Stopped():
-                return f"{self._of_thread(fact.thread)}{failure_text(fact.failure)}"
-            case facts.Paused():
-                self._paused.add(fact.thread)
-                return f"{self._of_thread(fact.thread)}paused"
-            case facts.Resumed():
-                slept = "it was paused" if fact.thread in self._paused else "the machine slept, or its clock was set"
-                why = "its process had ended; what was under way is run again" if fact.crashed else slept
-                self._paused.discard(fact.thread)
-                return (
-                    f"{self._of_thread(fact.thread)}goes on after {fact.at - fact.since:.2f} s that do not count: {why}"
-                )
-            case facts.StoodStill():
-                return f"{self._of_thread(fact.thread)}waits for people alone: its time stands still"
-            case facts.WentOn():
-                return f"{self._of_thread(fact.thread)}goes on after {fact.at - fact.since:.2f} s that do not count"
-            case facts.Diverged(handler=handler, keys=keys):
-                return f"{handler} did not ask again for {counted(len(keys), 'thing')} that it had asked for before"
-            case facts.Forked():
-                return f"begins as a copy of the first {fact.entries} entries of {one_line(fact.origin)}"
             case facts.LimitsSet(budget=budget):
                 whose = "the conversation's " if fact.thread.startswith(CONVERSATION) else self._of_thread(fact.thread)
                 return f"{whose}limits are now: {limits_text(budget.limits)}"
@@ -188,6 +181,29 @@ class Story:
                 return f"{self._of_thread(fact.node)}{grant_text(fact)}"
             case facts.Forecast(estimate=estimate):
                 return forecast_text(estimate)
+            case _:
+                return ""
+
+    def _of_course(self, fact: Fact) -> str:  # noqa: PLR0911 - a case for each fact
+        """Where a thread begins, stands still, goes on and ends."""
+        whose = self._of_thread(fact.thread)
+        match fact:
+            case facts.Forked():
+                return f"begins as a copy of the first {fact.entries} entries of {one_line(fact.origin)}"
+            case facts.Paused():
+                self._paused.add(fact.thread)
+                return f"{whose}paused"
+            case facts.Resumed():
+                slept = "it was paused" if fact.thread in self._paused else "the machine slept, or its clock was set"
+                why = "its process had ended; what was under way is run again" if fact.crashed else slept
+                self._paused.discard(fact.thread)
+                return f"{whose}goes on after {_idle(fact)} that do not count: {why}"
+            case facts.StoodStill():
+                return f"{whose}waits for people alone: its time stands still"
+            case facts.WentOn():
+                return f"{whose}goes on after {_idle(fact)} that do not count"
+            case facts.Stopped():
+                return f"{whose}{failure_text(fact.failure)}"
             case facts.Closed():
                 return "closed"
             case facts.Ended():
@@ -200,7 +216,7 @@ class Story:
         text = f"{fact.handler} fails: {failure_text(fact.failure)}"
         if isinstance(fact, facts.Retried):
             tried = self._tries[fact.thread, fact.seq] = self._tries.get((fact.thread, fact.seq), 0) + 1
-            return f"{text}; attempt {tried + 1} in {max(0.0, fact.again_at - fact.at):.2f} s"
+            return f"{text}; attempt {tried + 1} in {duration(max(0.0, fact.again_at - fact.at), '.2f')}"
         if not isinstance(fact, facts.Buried):
             return text + self._who_hears(fact)
         if len(fact.attempts) > 1:
@@ -218,7 +234,7 @@ class Story:
         known = self.lines and one_line(fact.error or "") in self.lines[-1].text
         why = f": {one_line(fact.error)}" if fact.error and not known else ""
         outcome = f"{fact.outcome} ({fact.unit})" if fact.unit else fact.outcome
-        return f"{self._of_thread(fact.thread)}ended {outcome} after {fact.usage.seconds:.2f} s{why}"
+        return f"{self._of_thread(fact.thread)}ended {outcome} after {duration(fact.usage.seconds, '.2f')}{why}"
 
     def _who_hears(self, fact: facts.Failed) -> str:
         heard: list[str] = []
@@ -313,6 +329,11 @@ class Story:
             self._page.add(at, depth, f"{head}: {name}", field_lines(fields, 2, self._how.width - 2 * depth))
         else:
             self._page.add(at, depth, f"{head}: {short(payload)}")
+
+
+def _idle(fact: facts.Resumed | facts.WentOn) -> str:
+    """How long a thread stood still."""
+    return duration(fact.at - fact.since, ".2f")
 
 
 def _kept(state: Mapping[str, Any]) -> str:

@@ -75,22 +75,19 @@ def threads(
     if csv and json:
         raise ConfigurationError(["organism threads: one of --json and --csv"])
     wanted = _wanted(label, outcome)
+    damage = Damage()
     with opened(file, journal) as found:
-        owned = is_owned(file, journal)
-        damage = Damage()
-        # A journal has them as they came to it: a fork, or one that was imported, began before others.
-        every = sorted(_rows(found, damage, owned=owned), key=lambda row: (row.began, row.result.thread))
-        rows = [row for row in every if wanted(row.result)]
-        if json:
-            for row in rows:
-                streams.result(jsons.dumps(row.as_json()))
-        elif csv:
-            streams.result(separated(COLUMNS))
-            for row in rows:
-                streams.result(separated(flat(row).values()))
-        elif rows:
-            streams.result("\n".join(_table(rows)))
-        elif every:
+        # A journal has them as they came to it: one that was imported began before others. A fork began when its origin did, and comes
+        # behind that.
+        every = sorted(
+            _rows(found, damage, owned=is_owned(file, journal)),
+            key=lambda row: (row.began, row.origin is not None, row.result.thread),
+        )
+    rows = [row for row in every if wanted(row.result)]
+    for text in _texts(rows, json=json, csv=csv):
+        streams.result(text)
+    if not rows and not json and not csv:
+        if every:
             streams.note(f"of {counted(len(every), 'thread')} none is so")
         elif not damage:
             streams.note("the journal holds no threads yet")
@@ -125,6 +122,17 @@ def _rows(journal: Journal, damage: Damage, *, owned: bool) -> Iterator[ThreadRo
     for chain in journal.chains():
         with damage:
             yield from threads_of(journal, chain, owned=owned)
+
+
+def _texts(rows: Sequence[ThreadRow], *, json: bool, csv: bool) -> Iterator[str]:
+    """The rows as they are printed."""
+    if json:
+        yield from (jsons.dumps(row.as_json()) for row in rows)
+    elif csv:
+        yield separated(COLUMNS)
+        yield from (separated(flat(row).values()) for row in rows)
+    elif rows:
+        yield "\n".join(_table(rows))
 
 
 def flat(row: ThreadRow) -> dict[str, Any]:

@@ -86,11 +86,12 @@ def import_(
     entries, nothing is imported. One that is there as it is given is passed over.
     """
     with _source(source, streams) as lines, opened(file, journal, readonly=False) as found:
-        new = _checked(lines, source, found)
+        new, known = _checked(lines, source, found)
         for root, documents in _chains(lines, source):
             if root in new:
                 found.put(root, documents)
-    streams.result(f"imported: {counted(len(new), 'thread')} with {counted(sum(new.values()), 'entry')}")
+    there = f"; {counted(known, 'thread')} {'is' if known == 1 else 'are'} there already" if known else ""
+    streams.result(f"imported: {counted(len(new), 'thread')} with {counted(sum(new.values()), 'entry')}{there}")
     return 0
 
 
@@ -136,8 +137,8 @@ class _Counted:
             yield document
 
 
-def _checked(lines: TextIO, source: str, journal: Journal) -> dict[str, int]:
-    """The chains that are new to the journal, with how many entries they have.
+def _checked(lines: TextIO, source: str, journal: Journal) -> tuple[dict[str, int], int]:
+    """The chains that are new to the journal, with how many entries they have; and how many of the others are there already.
 
     Raises JournalError for a damaged one, ConfigurationError for one that is there with other entries.
     """
@@ -158,7 +159,7 @@ def _checked(lines: TextIO, source: str, journal: Journal) -> dict[str, int]:
         if known.entries != given.number or last[-1:] != [given.hash]:
             about = f"{source}: thread {one_line(root)} is there already, with {counted(known.entries, 'entry')}"
             raise ConfigurationError([f"{about} of its own; nothing was imported"])
-    return new
+    return new, len(seen) - len(new)
 
 
 def _chains(lines: TextIO, source: str) -> Iterator[tuple[str, Iterator[Mapping[str, Any]]]]:

@@ -15,6 +15,7 @@ from organism.config.sections import ListOf, MapOf, Record, Section
 from organism.config.shapes import BROKEN, Broken, Choice, Exact, Found, Located, Number, Reading, Text, Whole
 from organism.config.tree import Table
 from organism.config.yamltext import unfold
+from organism.names import names_nothing
 from organism.settings import (
     ROOT_LIMITS,
     UNITS,
@@ -122,7 +123,7 @@ def account_problem(name: str) -> str | None:
 
 def name_problem(name: str) -> str | None:
     """What is wrong with what an account is called among those of its kind."""
-    if not name:
+    if names_nothing(name):
         return "an account is named KIND:NAME, and its name is empty"
     if len(name) > _LONGEST or not name.isprintable():
         return f"an account's name has {_LONGEST} printable characters at most"

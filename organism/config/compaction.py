@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from organism.agentsettings import Compaction, Prune
 from organism.config.sections import Record, Section
 from organism.config.shapes import Exact, Found, Located, OrNull, Text, Whole, no_model
 from organism.config.wording import Wording
-from organism.settings import Compaction, Prune
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
+from organism.agentsettings import Notices
 from organism.config import scalars
 from organism.config.places import shown
 from organism.config.sections import Record, Section
@@ -13,7 +14,6 @@ from organism.config.shapes import Choice, Truth
 from organism.config.wording import Wording
 from organism.payloads import describe
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
-from organism.settings import Notices
 
 if TYPE_CHECKING:
     from organism.config.scalars import Wrong

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
+from organism.agentsettings import Notices
 from organism.config.drafts import classes_of
 from organism.config.shapes import BROKEN
 from organism.config.wording import Wording
-from organism.settings import UNITS, Notices
+from organism.settings import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
+from organism.agentsettings import ToolCalls, ToolOutput
 from organism.config.places import shown
 from organism.config.references import Reference
 from organism.config.scalars import is_null
@@ -17,7 +18,6 @@ from organism.config.yamltext import table_in
 from organism.functions import as_handler, declared
 from organism.names import ORGANISM, REPLY, suggestion, tool_for
 from organism.payloads.primitives import ASKED
-from organism.toolsettings import ToolCalls, ToolOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -22,17 +22,17 @@ from organism.kernel.index import Index, SenselessError
 from organism.kernel.later import take_back
 from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.opening import open_thread
-from organism.kernel.prompts import note_report
+from organism.kernel.prompts import note_prompt, note_report
 from organism.kernel.recall import Done, read_clock, remember
 from organism.kernel.restoring import restore
 from organism.kernel.state import State
+from organism.kernel.steps import warned_of
 from organism.kernel.warnings import enter_warning, tell
 from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, CONVERSATION
 from organism.record import facts
 from organism.threads.dependence import is_below
 from organism.threads.lineage import chain_of, descendants, root_of
-from organism.threads.outcomes import Failure, Warned
 from organism.threads.restart import Attempt
 from organism.threads.routing import routes
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from organism.record.images import Ref
     from organism.settings import Settings
     from organism.threads.frames import Ask, Conversation, Frame, Message, Thread
+    from organism.threads.outcomes import Failure, Warned
 
 
 _AMISS: Final = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, AssertionError)
@@ -253,6 +254,8 @@ class Fold:
         )  # fmt: skip
         take(path_of(hold), fact.need)
         add_hold(self.state, hold, why=fact.why)
+        if fact.prompt is not None:
+            note_prompt(hold, fact.prompt)
 
     def _step(self, step: Step, message: Message | None) -> None:
         match step:
@@ -351,11 +354,7 @@ class Fold:
     def _warn(self, step: facts.WarningRaised) -> None:
         thread = self._thread(step.thread)
         node = self._node(step.node)
-        warned = Warned(
-            seq=step.seq, unit=step.unit, level=step.level, threshold=step.threshold, used=step.used, limit=step.limit,
-            held=step.held, remaining=step.remaining, scope=step.scope, calls_left=step.calls_left, to=step.to,
-            node=step.node, about=step.about,
-        )  # fmt: skip
+        warned = warned_of(step)
         self._warned[root_of(thread).id, step.seq] = warned
         if step.unit in VECTOR:
             unit = VECTOR.index(step.unit)

@@ -5,7 +5,7 @@ A grant moves headroom: a thread's limit rises as far as those above it could be
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR, Context, Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
@@ -23,7 +23,7 @@ from organism.settings import UNITS
 from organism.threads.frames import Thread
 from organism.threads.lineage import root_of
 from organism.threads.outcomes import Outlay
-from organism.usage import PICO_PER_USD, Estimate, added, written
+from organism.usage import EXACT, PICO_PER_USD, Estimate, added, difference, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +41,6 @@ GRANTABLE: Final = tuple(unit for unit in UNITS if unit != "depth")
 """What can be asked for."""
 MOST: Final = Decimal(10**12)
 """More is no sum that anybody asks for; what a limit may be goes far beyond, so that it stays a limit."""
-_EXACT: Final = Context(prec=100)
-"""Whoever starts an organism may have set how exactly decimals are computed with."""
 _SMALLEST: Final = {"cost_usd": Decimal(1) / PICO_PER_USD, "seconds": Decimal("0.001")}
 
 
@@ -71,7 +69,7 @@ class Grants:
     def room(self, message: Message, asked: BudgetRequest, at: float) -> Room | str:
         """What could be granted to whoever sent the organism this message; a text where that is nothing."""
         wrong = request_problem(asked.unit, asked.amount)
-        thread = None if wrong is not None else _limited(message.thread, asked.unit)
+        thread = None if wrong is not None else limited(message.thread, asked.unit)
         if thread is None:
             return wrong or f"this thread has no limit of {asked.unit} that could be raised"
         by = thread.node.policy.grants_by
@@ -87,14 +85,14 @@ class Grants:
         if up_to is not None:
             outlay = root_of(thread).outlay or Outlay()
             granted = (outlay.granted or {}).get(unit, Decimal(0))
-            left = max(Decimal(0), _less(up_to.get(unit, Decimal(0)), granted))
-            yield left, f"{_plain(left)} more {unit} may be granted to this thread (`grants_up_to`)"
+            left = max(Decimal(0), difference(up_to.get(unit, Decimal(0)), granted))
+            yield left, f"{written(left)} more {unit} may be granted to this thread (`grants_up_to`)"
         above = self._seconds_above(thread, at) if unit == "seconds" else _free_above(thread.node, VECTOR.index(unit))
         may = (
             _seconds_left(self._state, thread, at) if unit == "seconds" else _may_spend(thread.node, VECTOR.index(unit))
         )
         for scope, free in above:
-            yield _less(free, may), f"the {scope} above bears {_plain(max(Decimal(0), free))} {unit} in all"
+            yield difference(free, may), f"the {scope} above bears {written(max(Decimal(0), free))} {unit} in all"
 
     def _seconds_above(self, thread: Thread, at: float) -> Iterator[tuple[str, Decimal]]:
         """The seconds that are left above a thread, where they are limited."""
@@ -123,14 +121,14 @@ class Grants:
             self._book.give_up()
             return room
         given = min(each for each in (amount, asked.amount, room.most) if each is not None)
-        given = given.quantize(_SMALLEST.get(asked.unit, Decimal(1)), rounding=ROUND_FLOOR, context=_EXACT)
-        given = Decimal(_plain(given))
+        given = given.quantize(_SMALLEST.get(asked.unit, Decimal(1)), rounding=ROUND_FLOOR, context=EXACT)
+        given = Decimal(written(given))
         if given <= 0:
             self._book.give_up()
             return room.why if room.most is not None and room.most <= amount else "less than one was granted"
         budget = raised(room.thread.budget, asked.unit, given)
         if given < asked.amount:
-            less = f"{_plain(given)} of the {_plain(asked.amount)} {asked.unit} that were asked for"
+            less = f"{written(given)} of the {written(asked.amount)} {asked.unit} that were asked for"
             why = room.why if room.most is not None and room.most <= amount else ""
             reason = "; ".join(each for each in (reason, less, why) if each)
         done = Done(given, reason)
@@ -219,7 +217,7 @@ def _nobody_for(message: Message, by: str) -> str | None:
     return None
 
 
-def _limited(thread: Thread | None, unit: str) -> Thread | None:
+def limited(thread: Thread | None, unit: str) -> Thread | None:
     """The nearest thread that has a limit of this unit: itself, or one that called it."""
     while thread is not None and getattr(thread.budget.limits, unit) is None:
         thread = None if thread.owner is None else thread.owner.thread
@@ -263,14 +261,5 @@ def note_estimate(thread: Thread, estimate: Estimate) -> None:
     outlay.estimates = [*(outlay.estimates or ()), estimate]
 
 
-def _less(one: Decimal, other: Decimal) -> Decimal:
-    """The difference of two amounts, exactly."""
-    return _EXACT.subtract(one, other)
-
-
 def _decimal(seconds: float) -> Decimal:
     return Decimal(str(round(seconds, 3)))
-
-
-def _plain(amount: Decimal) -> str:
-    return written(amount)

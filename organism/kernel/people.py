@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from organism.durations import duration
 from organism.message import Reply
 from organism.record import facts
 from organism.threads.outcomes import Failure
@@ -64,7 +65,7 @@ class People:
     def expire(self, message: Message, at: float) -> None:
         """A question was not answered in the time that its handler gives."""
         within = self._state.routes[message.to].patience or 0.0
-        text = f"'{message.to}' did not answer within {within:g} s"
+        text = f"'{message.to}' did not answer within {duration(within)}"
         self._deliveries.failed(message, Failure("timeout", text, retry=True), at, placed=False)
 
     def stand(self, thread: Thread, at: float) -> None:

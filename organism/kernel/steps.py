@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, overload
 
 from organism.record import facts
+from organism.threads.outcomes import Warned
 from organism.threads.routing import answer_names
 
 if TYPE_CHECKING:
     from organism.record.images import Ref
     from organism.threads.frames import Frame, Message, Thread
-    from organism.threads.outcomes import Warned
 
 
 def ref_of(message: Message) -> Ref:
@@ -75,4 +75,23 @@ def raised(
         told_after=None if told_after is None else ref_of(told_after),
         about=warned.about,
         digest=digest,
+    )
+
+
+def warned_of(step: facts.WarningRaised) -> Warned:
+    """The crossing that a step tells of, as results show it."""
+    return Warned(
+        seq=step.seq,
+        unit=step.unit,
+        level=step.level,
+        threshold=step.threshold,
+        used=step.used,
+        limit=step.limit,
+        held=step.held,
+        remaining=step.remaining,
+        scope=step.scope,
+        calls_left=step.calls_left,
+        to=step.to,
+        node=step.node,
+        about=step.about,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from organism.errors import (
@@ -12,8 +13,13 @@ from organism.errors import (
     UnexpectedReplyError,
 )
 from organism.kernel.failures import failed_by
+from organism.kernel.grants import limited
+from organism.kernel.outcome import used
+from organism.kernel.times import running_time
+from organism.names import ORGANISM
 from organism.payloads import Vocabulary, flaw, takes_lines
-from organism.results import Question
+from organism.payloads.primitives import BudgetRequest
+from organism.results import Question, Requester
 from organism.threads.lineage import descendants, root_of
 from organism.threads.routing import answer_names, answers_to
 
@@ -50,6 +56,25 @@ def _question(kernel: Kernel, message: Message, asked_at: float) -> Question:
         asked_at=asked_at,
         labels=message.thread.labels,
         answers=answer_names(message.payload, kernel.routes[message.to].answers),
+        requester=_requester(kernel, message),
+    )
+
+
+def _requester(kernel: Kernel, question: Message) -> Requester | None:
+    """Who asks for more budget, where the organism asks a person whether it is granted."""
+    request, asker = question.payload, question.frame.asker
+    if not isinstance(request, BudgetRequest) or question.sender != ORGANISM or asker is None:
+        return None
+    wanting = asker.message  # what the organism works on
+    thread = limited(wanting.thread, request.unit) or wanting.thread
+    limit = getattr(thread.budget.limits, request.unit)
+    seconds = running_time(kernel.state, thread, kernel.state.now)
+    return Requester(
+        handler=wanting.sender,
+        thread=thread.id,
+        unit=request.unit,
+        used=used(thread, request.unit, seconds),
+        limit=None if limit is None else Decimal(str(limit)),
     )
 
 

@@ -11,13 +11,14 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, Send, payload
+from organism.budget.claims import TOKENS
 from organism.cli.board import Board, Share
 from organism.cli.live import LiveBoard
-from organism.record.facts import Accepted, Answered, CallSettled
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:
-    from organism.organism import Organism
+    from pathlib import Path
+
     from organism.record.facts import Fact
 
 
@@ -65,28 +66,6 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return Terminal()
 
 
-def watched(organism: Organism, board: Board) -> list[str]:
-    """Feeds the board, and compares it with the organism's own figures after every delivery; gives what differed."""
-    wrong: list[str] = []
-
-    def see(fact: Fact) -> None:
-        board.apply(fact)
-        if isinstance(fact, (Accepted, Answered, CallSettled)):
-            threads = organism.kernel.state.threads
-            lines = {line.thread: line for line in board.lines()}
-            # The end of a thread is told after what ended it.
-            if not threads.keys() <= lines.keys():
-                wrong.append(f"{fact}: threads {sorted(lines)}, not {sorted(threads)}")
-                return
-            for id_, thread in threads.items():
-                line, node = lines[id_], thread.node
-                if (line.used, line.held) != (node.used, list(node.held)):
-                    wrong.append(f"{fact}: {id_} has {line.used} and {line.held}, not {node.used} and {node.held}")
-
-    organism.subscribe(see)
-    return wrong
-
-
 def document(**budget: Any) -> dict[str, Any]:
     handlers = {
         "lead": {"code": lead, "peers": ["scout", "sub"]},
@@ -98,46 +77,58 @@ def document(**budget: Any) -> dict[str, Any]:
 
 
 async def test_the_board_has_the_figures_of_the_organism() -> None:
-    board = Board()
+    wrong: list[str] = []
     async with running(**document(tokens=900)) as organism:
-        wrong = watched(organism, board)
+        board = Board(organism.kernel)
+
+        def see(fact: Fact) -> None:
+            board.apply(fact)
+            lines = {line.thread: line for line in board.lines(board.threads(), 0.0)}
+            if lines.keys() != organism.kernel.state.threads.keys():
+                wrong.append(f"{fact}: threads {sorted(lines)}, not {sorted(organism.kernel.state.threads)}")
+            for id_, thread in organism.kernel.state.threads.items():
+                tokens, node = next(share for share in lines[id_].shares if share.unit == "tokens"), thread.node
+                if (tokens.used, tokens.held) != (node.used[TOKENS], node.held[TOKENS]):
+                    wrong.append(f"{fact}: {id_} has {tokens}, not {node.used} and {node.held}")
+
+        organism.subscribe(see)
         threads = [await organism.send("lead", Work(depth=depth)) for depth in (2, 1, 3)]
         await anyio.sleep(0.7)
         threads[2].cancel()
         outcomes = [(await thread.result()).outcome for thread in threads]
     assert wrong == []
-    assert board.lines() == []
+    assert board.threads() == []
     assert outcomes[2] == "cancelled"
     assert sum(board.ended.values()) == 3
     assert dict(board.ended) == {outcome: outcomes.count(outcome) for outcome in outcomes}
 
 
 async def test_sub_threads_stand_below_the_thread_that_opened_them() -> None:
-    board = Board()
     async with running(**document()) as organism:
-        watched(organism, board)
+        board = Board(organism.kernel)
+        organism.subscribe(board.apply)
         thread = await organism.send("lead", Work(depth=1))
         await anyio.sleep(1.7)
-        top, below = board.lines()
+        top, below = board.lines(board.threads(), 0.0)
         assert [(line.handler, line.depth) for line in (top, below)] == [("lead", 0), ("sub", 1)]
-        assert below.above is top
-        assert (top.working(), below.working()) == ([("lead", 1)], [("sub", 1)])
+        assert (top.working, below.working) == ((("lead", 1),), (("sub", 1),))
+        assert board.working() == ["lead", "sub"]
         assert board.handler_of(below.thread) == "sub"
         await thread.result()
     assert board.handler_of(below.thread) == ""
 
 
 async def test_limits_follow_what_is_added_to_them() -> None:
-    board = Board()
     async with running(**document(tokens=900)) as organism:
-        watched(organism, board)
+        board = Board(organism.kernel)
         thread = await organism.send("lead", Work(depth=0))
         await anyio.sleep(0.5)
-        (line,) = board.lines()
-        first = {share.unit: (share.used, share.limit) for share in line.shares()}
+        (line,) = board.lines(board.threads(), 0.0)
+        first = {share.unit: (share.used, share.limit) for share in line.shares}
         assert first == {"tokens": (30, 900), "messages": (1, 60)}
         thread.add_budget(tokens=100)
-        assert {share.unit: share.limit for share in line.shares()} == {"tokens": 1000, "messages": 60}
+        (line,) = board.lines(board.threads(), 0.0)
+        assert {share.unit: share.limit for share in line.shares} == {"tokens": 1000, "messages": 60}
         await thread.result()
 
 
@@ -149,13 +140,13 @@ def test_a_share_is_told_as_a_part_of_its_limit() -> None:
 
 
 async def test_the_drawing_says_who_works_on_what(terminal: Terminal) -> None:
-    board = Board()
     async with running(**document(tokens=200, cost_usd=1)) as organism:
-        watched(organism, board)
+        board = Board(organism.kernel)
+        organism.subscribe(board.apply)
         thread = await organism.send("lead", Work(depth=0))
         await anyio.sleep(0.1)
-        (line,) = board.lines()
-        with LiveBoard(board, terminal, now=lambda: line.since + 7) as display:
+        began = organism.kernel.state.threads[thread.id].opened_at
+        with LiveBoard(board, terminal, now=lambda: began + 7) as display:
             display.draw()
         await thread.result()
     text = terminal.text
@@ -165,9 +156,8 @@ async def test_the_drawing_says_who_works_on_what(terminal: Terminal) -> None:
 
 
 async def test_a_terminal_that_is_too_low_says_how_many_threads_it_does_not_show(terminal: Terminal) -> None:
-    board = Board()
     async with running(**document()) as organism:
-        watched(organism, board)
+        board = Board(organism.kernel)
         threads = [await organism.send("lead", Work(depth=0)) for _ in range(12)]
         await anyio.sleep(0.5)
         with LiveBoard(board, terminal, now=lambda: 0.0) as display:
@@ -176,3 +166,24 @@ async def test_a_terminal_that_is_too_low_says_how_many_threads_it_does_not_show
             await thread.result()
     assert "threads: 12 running\n" in terminal.text
     assert "... and 7 more threads\n" in terminal.text
+
+
+async def test_what_an_earlier_process_left_stands_on_the_board_when_it_goes_on(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    journal = f"sqlite:{tmp_path}/organism.db"
+    async with running(**document(tokens=200), journal=journal) as organism:
+        await organism.send("lead", Work(depth=1))
+        await anyio.sleep(0.3)
+    async with running(**document(tokens=200), journal=journal) as organism:
+        board = Board(organism.kernel)
+        organism.subscribe(board.apply)
+        (thread,) = await organism.resume()
+        thread.resume()
+        await anyio.sleep(0.1)
+        with LiveBoard(board, terminal, now=lambda: 0.0) as display:
+            display.draw()
+        thread.cancel()
+        await thread.result()
+    assert re.search(r"^threads: 1 running", terminal.text, re.MULTILINE), terminal.text
+    assert re.search(r"^lead +lead\b.* tokens .*/200", terminal.text, re.MULTILINE), terminal.text

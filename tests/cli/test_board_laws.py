@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism import payload
-from organism.cli.board import Board, Saying, Share
+from organism import Context, Organism, payload
+from organism.cli.board import Board, Saying
 from organism.cli.live import said_lines
 from organism.cli.text import harmless, width_of
 from organism.pump.ears import Spoken
-from organism.record import facts
-from organism.settings import BudgetSettings, Limits
 
 
 @payload
@@ -21,14 +17,16 @@ class Note:
     text: str
 
 
-def opened(thread: str = "t", *, tokens: int | None = 100) -> facts.Accepted:
-    budget = BudgetSettings(limits=Limits(tokens=tokens))
-    root = facts.ThreadOpened(thread=thread, kind="root", handler="desk", budget=budget, owner=None, labels={})
-    first = facts.Posted(
-        thread=thread, seq=1, to="desk", sender="", kind="ingress", payload=Note("x"), frame=(thread, 1), opens=True,
-        parent=None,
-    )  # fmt: skip
-    return facts.Accepted(at=0.0, thread=thread, steps=(root, first))
+async def take(note: Note, ctx: Context) -> None:
+    """Takes notes."""
+
+
+def board_with(*threads: str) -> Board:
+    """The board of an organism in which these live."""
+    organism = Organism(name="desk", handlers={"desk": take})
+    for thread in threads:
+        organism.kernel.accept(thread, "desk", Note("x"), organism.settings.budget, {}, 0.0)
+    return Board(organism.kernel)
 
 
 def wrote(board: Board, text: str, *, anew: bool = False, thread: str = "t") -> list[str]:
@@ -38,27 +36,12 @@ def wrote(board: Board, text: str, *, anew: bool = False, thread: str = "t") -> 
 
 
 def test_an_answer_that_is_begun_anew_stands_alone() -> None:
-    board = Board()
-    board.apply(opened())
+    board = board_with("t")
     assert wrote(board, "A frame ") == ["A frame "]
     assert wrote(board, "is a call.") == ["A frame is a call."]
     assert wrote(board, "No: ", anew=True) == ["No: "]
     assert wrote(board, "", anew=True) == []
     assert wrote(board, "x", thread="over") == []
-
-
-def test_a_grant_raises_the_limits_on_the_board() -> None:
-    board = Board()
-    board.apply(opened())
-    (line,) = board.lines()
-    granted = facts.Granted(
-        at=9.0, thread="t", seq=1, node="t", unit="tokens", asked=Decimal(50), amount=Decimal(50), by="boss", reason="",
-        budget=BudgetSettings(limits=Limits(tokens=150)),
-    )  # fmt: skip
-    limits: list[Share] = [share for share in line.shares() if share.unit == "tokens"]
-    board.apply(granted)
-    after = [share for share in line.shares() if share.unit == "tokens"]
-    assert [share.limit for share in (*limits, *after)] == [100, 150]
 
 
 @given(

@@ -51,6 +51,7 @@ def test_help_keeps_within_its_width_and_stands_in_columns(
         shown = capsys.readouterr().out
         usage, _, _ = shown.partition("\n\n")
         assert " ".join(usage.split()) == " ".join(["Usage: organism", name, *([takes] if takes else []), "[OPTIONS]"])
+        assert bool(takes) == ("\nArguments:\n" in shown), name
         assert max(len(line.rstrip()) for line in shown.splitlines()) <= columns
         # What goes on below a name stands in the column of what is said of it, and is as full as the width allows.
         _, _, options = shown.partition("\nParameters:\n")

@@ -65,7 +65,7 @@ def test_an_import_may_come_from_a_pipe_with_a_name(desk: Desk) -> None:
 def test_what_is_there_already_is_passed_over(desk: Desk) -> None:
     desk.write("all.jsonl", desk.organism("export").out)
     ran = desk.organism("import", "all.jsonl")
-    assert (ran.code, ran.out) == (0, "imported: 0 threads with 0 entries\n")
+    assert (ran.code, ran.out) == (0, "imported: 0 threads with 0 entries; 3 threads are there already\n")
 
 
 def test_nothing_is_imported_over_a_thread_with_other_entries(desk: Desk) -> None:

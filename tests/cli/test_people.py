@@ -216,12 +216,12 @@ def test_what_is_no_answer_says_what_is_and_changes_nothing(office: Desk) -> Non
         assert f"question {id_}: " in ran.err
         assert "'boss' answers with:\n  Granted: The boss's word.\n" in ran.err
         assert '  - days (int)\n  as in {"Denied": {"reason": "...", "days": 0}}\n' in ran.err
-    for arguments in ((), ("--send", "x", "--refuse", "y")):
+    for arguments, told in (
+        ((), "give the answer with --send, or say with --refuse why there is none"),
+        (("--send", "x", "--refuse", "y"), "--send gives an answer, and --refuse says why there is none: one of them"),
+    ):
         ran = office.organism("answer", id_, *arguments)
-        assert (ran.code, ran.err) == (
-            2,
-            "answer: give the answer with --send, or say with --refuse why there is none\n",
-        )
+        assert (ran.code, ran.err) == (2, f"answer: {told}\n")
     assert [each["id"] for each in waiting(office)] == [id_]
 
 

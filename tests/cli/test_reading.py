@@ -123,9 +123,9 @@ def test_threads_as_comma_separated_values_have_a_row_each(desk: Desk) -> None:
 
 def test_threads_say_where_a_fork_comes_from_and_which_limits_it_has_since(desk: Desk) -> None:
     journal = open_journal(url_of(desk), folder=desk.folder)
-    fork_in(journal, "apple", "fork", budget=lambda base: evolve(base, limits=evolve(base.limits, tokens=7)))
+    fork_in(journal, "apple", "a-fork", budget=lambda base: evolve(base, limits=evolve(base.limits, tokens=7)))
     journal.close()
-    forked = next(each for each in desk.organism("threads", "--json").objects if each["thread"] == "fork")
+    forked = next(each for each in desk.organism("threads", "--json").objects if each["thread"] == "a-fork")
     assert (forked["forked_from"], forked["limits"]["tokens"]) == ("apple", 7)
     head, _, *rows = desk.organism("threads").out.splitlines()
     assert head.endswith("labels  forked from")
@@ -133,7 +133,7 @@ def test_threads_say_where_a_fork_comes_from_and_which_limits_it_has_since(desk:
     (row,) = [
         each for each in csv.DictReader(desk.organism("threads", "--csv").out.splitlines()) if each["forked_from"]
     ]
-    assert (row["thread"], row["tokens_limit"]) == ("fork", "7")
+    assert (row["thread"], row["tokens_limit"]) == ("a-fork", "7")
 
 
 def test_accounts_are_told_of_threads_that_are_under_some(desk: Desk) -> None:
@@ -225,7 +225,7 @@ def test_show_says_why_a_thread_did_not_complete(desk: Desk) -> None:
         "  outside to sleeper, #1: Go: text=apricot, n=0",
         "  cancelled: enough",
         "    sleeper is stopped",
-        "  ended cancelled after 3600.00 s: enough",
+        "  ended cancelled after 1 h: enough",
     ]
     assert ran.out.splitlines()[-1] == "cancelled: sleeper: enough [thread apricot]"
 

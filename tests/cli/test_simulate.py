@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import yaml
 
-from tests.imports import hide_library
+from tests.imports import without_library
 
 if TYPE_CHECKING:
     import subprocess
@@ -104,9 +104,8 @@ def test_what_is_wrong_with_its_options_is_said_at_once(desk: Desk) -> None:
     assert "option 'latency' must be a number, not 'soon'" in ran.err
 
 
-def test_without_its_library_it_says_what_to_install(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        hide_library(patch, "h11", "organism.server", "organism.cli.serving")
+def test_without_its_library_it_says_what_to_install(desk: Desk) -> None:
+    with without_library("h11", "organism.server", "organism.cli.serving"):
         ran = desk.organism("simulate")
     needs = "organism simulate: needs 'h11', which is not installed; pip install organism[simulate]\n"
     assert (ran.code, ran.err) == (2, needs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import Context, ModelError, Reply, payload
+from organism import Context, ModelError, Organism, Reply, payload
 from organism.agent.voice import Voice
 from organism.cli.board import REMEMBERED, Board
 from organism.cli.live import LiveBoard
@@ -270,17 +270,19 @@ def saying(board: Board, text: str, *, seq: int = 1, thread: str = "t", anew: bo
 
 
 async def test_the_board_shows_what_is_written_until_it_is_the_answer() -> None:
-    board, shown = Board(), list[str]()
+    shown = list[str]()
     file = Screen()
-    live = LiveBoard(board, file, now=lambda: 0.0)
-
-    def hear(spoken: Spoken) -> None:
-        board.hear(spoken)
-        shown.extend(each.text for each in board.sayings())
 
     async with running(
         handlers={"teller": AGENT}, models=ScriptedModel([Says(text="It \x1b[31mis so.")]).models()
     ) as organism:
+        board = Board(organism.kernel)
+        live = LiveBoard(board, file, now=lambda: 0.0)
+
+        def hear(spoken: Spoken) -> None:
+            board.hear(spoken)
+            shown.extend(each.text for each in board.sayings())
+
         organism.subscribe(board.apply)
         organism.overhear(hear)
         with live:
@@ -292,7 +294,8 @@ async def test_the_board_shows_what_is_written_until_it_is_the_answer() -> None:
 
 
 async def test_what_was_answered_is_taken_off_the_board_while_its_thread_goes_on() -> None:
-    board, shown = Board(), list[int]()
+    shown = list[int]()
+    board: Board
 
     async def lead(ask: Ask, ctx: Context) -> Reply[Told]:
         """Asks the teller."""
@@ -303,6 +306,7 @@ async def test_what_was_answered_is_taken_off_the_board_while_its_thread_goes_on
 
     handlers = {"teller": AGENT, "leader": {"code": lead, "peers": ["teller"]}}
     async with running(handlers=handlers, models=ScriptedModel([Says(text="It is so.")]).models()) as organism:
+        board = Board(organism.kernel)
         organism.subscribe(board.apply)
         organism.overhear(board.hear)
         organism.overhear(lambda _: shown.append(len(board.sayings())))
@@ -311,9 +315,10 @@ async def test_what_was_answered_is_taken_off_the_board_while_its_thread_goes_on
 
 
 async def test_what_is_kept_of_a_long_answer_is_its_end() -> None:
-    board, sizes = Board(), list[int]()
+    sizes = list[int]()
     model = ScriptedModel([Says(calls=(("reply", Told("x" * 3 * REMEMBERED)),))])
     async with running(handlers={"teller": AGENT}, models=model.models()) as organism:
+        board = Board(organism.kernel)
         organism.subscribe(board.apply)
         organism.overhear(board.hear)
         organism.overhear(lambda _: sizes.extend(len(each.text) for each in board.sayings()))
@@ -322,7 +327,7 @@ async def test_what_is_kept_of_a_long_answer_is_its_end() -> None:
 
 
 def test_what_comes_of_threads_that_are_over_is_not_shown() -> None:
-    board = Board()
+    board = Board(Organism(name="telling", handlers={"teller": AGENT}).kernel)
     saying(board, "late")
     assert board.sayings() == []
 

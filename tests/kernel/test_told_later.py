@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from organism.agentsettings import Notices
 from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES, Charge, Claim
 from organism.budget.node import Node
@@ -17,7 +18,7 @@ from organism.kernel.notices import exhausted_payload, live
 from organism.message import Reply, Send
 from organism.primitives import BudgetWarning, HandlerFailed
 from organism.record import facts
-from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, Notices, OnFailure, Policy, Quota
+from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, OnFailure, Policy, Quota
 from organism.threads.frames import Thread
 from organism.threads.outcomes import Failure
 from tests.durable.cut_world import KeptWorld, Recovered
