@@ -38,7 +38,8 @@ from organism.usage import sums_by
 from organism.works import dead, inbox
 from organism.works.audience import Audience
 from organism.works.bursar import BURSAR
-from organism.works.ingress import Names, checked_labels
+from organism.works.ingress import checked_labels
+from organism.works.naming import Names
 from organism.works.starting import Starting
 from organism.works.works import Works
 
@@ -126,7 +127,8 @@ class Organism:
         if self._works is not None or self._starting.goes_on:
             raise NotRunningError(f"organism '{self.settings.name}' was started already; make a new one to start again")
         with self._starting:
-            clock = Clock(runtime.clock(), wall=time.time, steady=time.monotonic)
+            elapsed = runtime.elapsed(precise=perf_counter, steady=time.monotonic)
+            clock = Clock(elapsed, wall=time.time, steady=time.monotonic)
             self._now = clock.now
             environ = dict(os.environ)
             await made_ready(self.settings.models, environ=environ, at=self._wall())
@@ -140,17 +142,9 @@ class Organism:
 
     def _assembled(self, environ: Mapping[str, str], variables: Context, clock: Clock) -> Works:
         return self._parts(
-            self.settings,
-            self.kernel,
-            self._handlers,
-            audience=self._audience,
-            handles=self._handles,
-            environ=environ,
-            variables=variables,
-            dice=self._random,
-            clock=clock,
-            names=self._names,
-        )
+            self.settings, self.kernel, self._handlers, audience=self._audience, handles=self._handles, environ=environ,
+            variables=variables, dice=self._random, clock=clock, names=self._names,
+        )  # fmt: skip
 
     async def drain(self, grace: float) -> None:
         """Accepts no new messages, and waits up to ``grace`` seconds for what runs to finish; :meth:`close` it afterwards.

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from attrs import evolve, field, fields, frozen
 
-from organism.toolsettings import ToolCalls, ToolOutput
+from organism.agentsettings import Compaction, Notices, Prune, ToolCalls, ToolOutput
 
 SPENT_UNITS: Final = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls", "messages")
 """Units that are held, settled and summed to the parents."""
@@ -22,8 +22,6 @@ UNITS: Final = (*SPENT_UNITS, "seconds", "depth")
 
 Accounting = Literal["estimate", "strict"]
 OnUnpriced = Literal["refuse", "ignore"]
-Figures = Literal["true", "none", "placebo"]
-"""What an agent reads of a budget: the true figures, words without any, or figures that say nothing."""
 Level = Literal["warning", "critical", "final"]
 """The levels of a limit, ascending."""
 Strategy = Literal["failover", "round-robin", "least-loaded"]
@@ -237,47 +235,6 @@ class ModelSettings:
     retries: int = 3
     backoff: tuple[float, float] = (0.5, 30.0)
     max_output_tokens: int = 4096
-
-
-@frozen(kw_only=True)
-class Notices:
-    """What an agent is told of its budget. ``deliver``: anything at all; ``figures``: which figures it reads.
-
-    The rest are wordings (Jinja2 text, already read); ``None``: the standard one.
-    """
-
-    deliver: bool = True
-    figures: Figures = "true"
-    warning: str | None = None
-    exhausted: str | None = None
-    grace: str | None = None
-
-    @property
-    def tells_all(self) -> bool:
-        """Whether nothing is kept from the agent."""
-        return self.deliver and self.figures == "true"
-
-
-@frozen(kw_only=True)
-class Compaction:
-    """When an agent's history is cut short, and how. ``at`` and ``hard_limit`` are shares of its model's window: above the first it is
-    where that is worth it, above the second it must be. The last ``keep_turns`` turns stay as they are. ``model`` is the alias that
-    sums up the others, ``None``: extracts of them do; ``prompt`` is what it is told (Jinja2 text), ``None``: the standard wording.
-    """
-
-    at: float = 0.6
-    hard_limit: float = 0.9
-    keep_turns: int = 2
-    model: str | None = None
-    prompt: str | None = None
-
-
-@frozen(kw_only=True)
-class Prune:
-    """Results older than the last ``protect_turns`` turns are left out of prompts, where that saves ``min_tokens`` at least."""
-
-    protect_turns: int = 3
-    min_tokens: int = 4096
 
 
 @frozen(kw_only=True)

@@ -19,18 +19,23 @@ PICO_PER_USD = 10**12
 """Money is an integer of 10^-12 USD inside the organism, so that sums are exact; Decimal outside."""
 _PLACES = -12
 _NOTHING: Final = Decimal(0)
-_EXACT = Context(prec=100)
-"""Digits enough for all that may be limited, whatever context the handler has set in whose task this is asked."""
+EXACT: Final = Context(prec=100)
+"""Digits enough for all that may be limited and for what a list of prices may compute, whatever context the handler has set in whose task this is asked."""
 
 
 def pico(usd: Decimal) -> int:
     """USD as an integer of 10^-12 USD, rounded up: a limit may only be met early, never late."""
-    return math.ceil(_EXACT.multiply(usd, Decimal(PICO_PER_USD)))
+    return math.ceil(EXACT.multiply(usd, Decimal(PICO_PER_USD)))
 
 
 def added(one: Decimal, other: Decimal) -> Decimal:
     """The sum of two amounts, exactly."""
-    return _EXACT.add(one, other)
+    return EXACT.add(one, other)
+
+
+def difference(one: Decimal, other: Decimal) -> Decimal:
+    """The difference of two amounts, exactly."""
+    return EXACT.subtract(one, other)
 
 
 def adds(amount: object) -> bool:
@@ -43,7 +48,7 @@ def adds(amount: object) -> bool:
 
 def written(value: Decimal) -> str:
     """A figure in plain digits, without trailing zeros."""
-    return format(value.normalize(_EXACT), "f")
+    return format(value.normalize(EXACT), "f")
 
 
 @lru_cache(maxsize=256)
@@ -54,7 +59,7 @@ def usd(amount: int) -> Decimal:
     whole, rest = divmod(amount, PICO_PER_USD)
     if not rest:
         return Decimal(whole)
-    return Decimal(amount).scaleb(_PLACES, _EXACT).normalize(_EXACT)
+    return Decimal(amount).scaleb(_PLACES, EXACT).normalize(EXACT)
 
 
 @quick

@@ -11,6 +11,7 @@ import shutil
 import ssl
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,6 +75,14 @@ def _certificates_are_read_once() -> Iterator[None]:
         yield
 
 
+MOMENT: Final = 0.002
+"""Seconds that a worker thread or a socket has for an answer before the clock jumps."""
+WATCHES: Final = "organism watchdog"
+"""The name of the thread that only looks on: it wakes nobody."""
+_others: Final = {*threading.enumerate()}
+"""Threads that were there before any test."""
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that does not wait: where nothing is ready, it moves the loop's clock to the next timer."""
 
@@ -82,14 +91,18 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if ready or timeout == 0:
-            return ready
-        # A worker thread or a socket may still answer; give it a little real time before the clock jumps.
-        ready = super().select(0.002 if timeout is not None else None)
-        if not ready and timeout is not None:
+        moment = timeout
+        if timeout:
+            # This first: what a thread has written that ends meanwhile is then found.
+            moment = MOMENT if self._may_be_woken() else 0
+        ready = super().select(moment)
+        if not ready and timeout:
             self.now += timeout
         return ready
+
+    def _may_be_woken(self) -> bool:
+        """Whether there is a socket beside the loop's own, or a thread that may write to that."""
+        return len(self.get_map()) > 1 or any(each.name != WATCHES for each in {*threading.enumerate()} - _others)
 
 
 class _JumpingLoop(asyncio.SelectorEventLoop):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from organism.agent.context import AgentContext
     from organism.agent.speech import Offer
     from organism.agent.tools import Toolbox
-    from organism.toolsettings import ToolCalls
+    from organism.agentsettings import ToolCalls
 
 _KEY: Final = "tool calls"
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from organism.agent.asking import Asking
     from organism.agent.context import AgentContext
     from organism.agent.history import History, Plan
+    from organism.agentsettings import Compaction
     from organism.models.completion import Completion
-    from organism.settings import AgentSettings, Compaction, HandlerSettings
+    from organism.settings import AgentSettings, HandlerSettings
     from organism.threads.outcomes import Warned
 
 Told = tuple["Sequence[Warned]", "Sequence[Mapping[str, Any]]"]

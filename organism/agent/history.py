@@ -26,7 +26,7 @@ from organism.pump.memory import HandlerState, fixed_copy
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping, Sequence
 
-    from organism.settings import Prune
+    from organism.agentsettings import Prune
 
 _SYSTEM: Final = "system"
 _COUNT: Final = "count"

@@ -13,7 +13,7 @@ from organism.models.fixed import fixed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from organism.settings import Prune
+    from organism.agentsettings import Prune
 
 _CHARACTERS: Final = 4
 """Characters that count as a token."""

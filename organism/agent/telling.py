@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from organism.agent.context import AgentContext
-    from organism.settings import Notices
+    from organism.agentsettings import Notices
     from organism.threads.outcomes import Failure, Warned
 
 Message = dict[str, Any]

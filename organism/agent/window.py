@@ -12,7 +12,7 @@ from organism.quick import maker
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from organism.settings import Compaction
+    from organism.agentsettings import Compaction
 
 _WORTH: Final = 0.2
 """Share of the mark that must go away for a compaction to be worth its while before it must be."""

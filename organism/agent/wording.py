@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from jinja2 import Template
 
+    from organism.agentsettings import Notices
     from organism.payloads.primitives import BudgetExhausted, BudgetWarning
-    from organism.settings import HandlerSettings, Notices
+    from organism.settings import HandlerSettings
 
 Values = dict[str, Any]
 """What a wording may name."""

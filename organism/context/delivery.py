@@ -16,6 +16,7 @@ import anyio
 from organism.config import budget as parse_budget
 from organism.config.grants import with_decider
 from organism.context.interface import Context
+from organism.durations import duration
 from organism.errors import (
     ConfigurationError,
     HandlerFailedError,
@@ -28,7 +29,7 @@ from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.failures import failed_by
 from organism.kernel.grants import request_problem
 from organism.kernel.recall import CLOCK, Times
-from organism.kernel.sameness import key_of
+from organism.kernel.sameness import is_keyed, key_of
 from organism.names import ORGANISM
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
 from organism.pump.aside import Laid
@@ -63,7 +64,8 @@ class DeliveryContext(Calling, Context):
     _options: Mapping[str, Any] | None = None
     _random: random.Random | None = None
     _times: Iterator[float] | None = None
-    _state: HandlerState | None = None
+    kept: HandlerState | None = None
+    """Its handler's state, once that was looked at."""
 
     def __init__(self, pump: Pump, delivery: Delivery) -> None:
         self._delivery = delivery
@@ -124,14 +126,14 @@ class DeliveryContext(Calling, Context):
     @property
     def state(self) -> HandlerState:
         """See :class:`~organism.context.interface.Context`."""
-        if self._state is None:
+        if self.kept is None:
             stored: Mapping[str, Any] = (self._message.thread.state or {}).get(self.name, {})
-            self._state = HandlerState(stored, self._delivery)
-        return self._state
+            self.kept = HandlerState(stored, self._delivery)
+        return self.kept
 
     def changes(self) -> dict[str, tuple[Any] | None] | None:
         """What this delivery changed of its state; for the pump."""
-        return None if self._state is None else self._state.changes() or None
+        return None if self.kept is None else self.kept.changes() or None
 
     @property
     def random(self) -> random.Random:
@@ -198,7 +200,7 @@ class DeliveryContext(Calling, Context):
         finally:
             if not ask.done:
                 self._give_up(ask, to, timeout)
-        return _answer_of(ask, to, expect)
+        return payload_of(timed_out(to) if ask.answer is None else ask.answer, expect)
 
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
         """See :class:`~organism.context.interface.Context`."""
@@ -244,13 +246,16 @@ class DeliveryContext(Calling, Context):
 
     def _asked(self, to: str, payload: Any, timeout: float | None) -> Ask | Refusal:
         """What is asked, now or before this delivery's process ended, or why it may not be."""
+        kernel, message = self._pump.kernel, self._message
+        if not (kernel.book.listening or is_keyed(message)):  # where nothing is kept, it was never asked before
+            return kernel.asks.ask(message, to, payload, self._pump.now())
         key = self._key("ask", question(to, payload))
         ask: Ask | None = self.recall(key)
         if isinstance(ask, Ask) and ask.done and ask.answer is None and timeout is None:
             ask = None  # its own task was cancelled the first time; whatever did that will do it again
         if ask is not None:
             return ask
-        return self._pump.kernel.asks.ask(self._message, to, payload, self._pump.now(), key=key)
+        return kernel.asks.ask(message, to, payload, self._pump.now(), key=key)
 
     def _answers(self, asks: Sequence[Ask], timeout: float | None = None) -> Awaitable[None]:
         """Waits for asks to be done, so many seconds at most: laid aside where the delivery can be, else in the task that asks."""
@@ -359,5 +364,5 @@ def _check_seconds(timeout: object) -> None:
 
 def timed_out(to: str, timeout: float | None = None) -> Failure:
     """What an asker hears of an ask that was not answered in ``timeout`` seconds; ``None``: in those of an earlier process."""
-    within = "in time" if timeout is None else f"within {timeout:g} s"
+    within = "in time" if timeout is None else f"within {duration(timeout)}"
     return Failure("timeout", f"'{to}' did not reply {within}", retry=True)

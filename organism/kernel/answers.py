@@ -79,6 +79,9 @@ def check_target(
 
 def _check_receiver(state: State, sender: Message, to: object, payload: object) -> Route | Refusal:
     """The handler that a sender may send this to, or why not."""
+    before = whom_before(state, sender.to, to, payload)
+    if before is not None:
+        return before
     wrong = wrong_to_send(state, payload)
     if wrong is not None:
         return invalid(wrong)

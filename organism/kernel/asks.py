@@ -46,7 +46,7 @@ class Asks:
         assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
         self._book.begin(at)
         note_clock(self._state, message)
-        known_as = self._known_as(message, key)
+        known_as = self._known_as(message, key) if key else ""
         posted = open_at(self._state, target, message, "ask", parent=message.frame, asker=message, idempotency=known_as)
         if has_reached(message.thread.node):
             note_crossings(self._state, message.thread, _whose(message))
@@ -55,7 +55,8 @@ class Asks:
         ask = posted.frame.asker
         assert ask is not None  # noqa: S101 - opened with an asker
         looped = None if self._state.rings is None else note_loops(self._state, message)
-        remember(message, key, ask)
+        if key:
+            remember(message, key, ask)
         if self._book.listening:
             self._book.write(facts.Asked, message.thread, seq=message.seq, to=target.to, key=key)
         else:
@@ -168,7 +169,9 @@ def _whose(message: Message) -> Message:
 
 def occupy(state: State, message: Message) -> None:
     """A delivery waits for something: its mailbox is taken until it is done."""
-    state.schedule.occupy(message)
-    state.occupied[message.thread, message.mailbox] = message
+    place = message.thread, message.route.mailbox or message.id
+    if place not in state.occupied:
+        state.schedule.occupy(message)
+        state.occupied[place] = message
     if state.inbox.questions:
         state.inbox.stir(message.thread)

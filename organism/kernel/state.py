@@ -397,7 +397,7 @@ class State:
             last = ending is not None and ending.last_due and frame.top and thread.open == 1
             if last and self._last_word(thread, frame):
                 return
-            if frame.asker is not None or (ending is not None and ending.closing):
+            if (frame.asker is not None and not frame.asker.done) or (ending is not None and ending.closing):
                 self._close_unanswered(frame)
             if self.index is not None:
                 self.index.closed(frame)

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any, NoReturn, Self
 
 
+def _refuse(*_args: object, **_named: object) -> NoReturn:
+    raise TypeError("a payload cannot be changed; build a new one, from dict(...) of this")
+
+
+_stays: Any = _refuse  # it stands in the place of methods of many shapes
+
+
 class FrozenDict(dict[str, Any]):
     """A dict from str that refuses every change with TypeError, and can be hashed where its values can.
 
@@ -26,34 +33,5 @@ class FrozenDict(dict[str, Any]):
     def __deepcopy__(self, _memo: object) -> Self:
         return self
 
-    def _refuse(self) -> NoReturn:
-        raise TypeError("a payload cannot be changed; build a new one, from dict(...) of this")
-
-    def __setitem__(self, *_: object) -> NoReturn:
-        self._refuse()
-
-    def __delitem__(self, *_: object) -> NoReturn:
-        self._refuse()
-
-    def __ior__(self, *_: object) -> NoReturn:  # type: ignore[misc] # refuses whatever dict takes
-        self._refuse()
-
-    def clear(self) -> NoReturn:
-        """Refuses."""
-        self._refuse()
-
-    def pop(self, *_: object) -> NoReturn:
-        """Refuses."""
-        self._refuse()
-
-    def popitem(self) -> NoReturn:
-        """Refuses."""
-        self._refuse()
-
-    def setdefault(self, *_: object) -> NoReturn:
-        """Refuses."""
-        self._refuse()
-
-    def update(self, *_: object, **__: object) -> NoReturn:
-        """Refuses."""
-        self._refuse()
+    __setitem__ = __delitem__ = __ior__ = _stays
+    clear = pop = popitem = setdefault = update = _stays

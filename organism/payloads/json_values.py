@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -102,10 +103,8 @@ def _choice(value: Any, type_: Choice) -> Any:
 def _from_text(value: Any, type_: Scalar) -> Any:
     lexis = LEXIS[type_]
     if isinstance(value, str) and lexis.pattern.fullmatch(value):
-        try:
+        with suppress(ValueError):  # the 30th of February
             return lexis.read(value)
-        except ValueError:  # the 30th of February
-            pass
     raise Misfit(expected(lexis.form, value))
 
 

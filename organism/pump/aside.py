@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     import anyio
 
@@ -64,10 +64,14 @@ class Laid:
         self._given = False
         self.delivery = delivery
         self.asks = asks
-        self.left = len([ask for ask in asks if not ask.done])
+        left = 0
+        for ask in asks:
+            if not ask.done:
+                left += 1
+        self.left = left
 
-    def __await__(self) -> Generator[Laid, None, None]:
-        return cast("Generator[Laid, None, None]", self)
+    def __await__(self) -> Any:  # a generator that gives itself; to say so would take a call
+        return self
 
     def __next__(self) -> Laid:
         if self._given:
@@ -126,10 +130,6 @@ class Aside:
         go = partial(delivery.answered, laid)
         # One that was not written goes on as well: it is told of that.
         self._pump.when_durable(delivery.message.thread, go, lambda _: go())
-
-    def goes_on(self, delivery: Delivery) -> None:
-        """A delivery is to be stepped on."""
-        self.ready.append(delivery)
 
 
 __all__ = ["Aside", "Laid"]

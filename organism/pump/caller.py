@@ -25,8 +25,8 @@ S = TypeVar("S", bound=Expecting)
 
 
 class Caller(ABC, Generic[S]):
-    """Makes calls within a budget; ``S`` is what streams are read by. Whose budget it is, and what is written down, is said by
-    :meth:`call_model` and :meth:`_open`.
+    """Makes calls within a budget, as :class:`~organism.context.interface.Context` says; ``S`` is what streams are read by. Whose budget
+    it is, and what is written down, is said by :meth:`call_model` and :meth:`_open`.
     """
 
     async def complete(
@@ -45,17 +45,7 @@ class Caller(ABC, Generic[S]):
         tags: Sequence[str] = (),
         extra: Mapping[str, Any] | None = None,
     ) -> Completion:
-        """Calls a model, within the budget.
-
-        ``messages`` is a question or chat-completions dicts; ``tools`` payload classes or tool specifications; ``returns`` a
-        payload class that the answer is decoded into (``completion.value``). ``max_output_tokens`` is honoured or refused;
-        without it the alias's wish may be clamped, down to ``min_output_tokens``. ``wait=False`` refuses at once what would
-        have to wait. ``grace=True`` makes the one call on what is kept back, for the handler of the root frame. ``tags`` are short
-        texts that its costs are counted under (``organism usage --by tag``), beside thread, handler, model and labels.
-
-        Raises BudgetExhaustedError before any backend is touched, ModelError when every backend failed, and
-        InvalidPayloadError when the answer is no ``returns``; one that calls tools instead has no ``value`` yet.
-        """
+        """See :class:`~organism.context.interface.Context`."""
         call = asked_for(
             messages,
             model=model,
@@ -85,11 +75,7 @@ class Caller(ABC, Generic[S]):
         tags: Sequence[str] = (),
         extra: Mapping[str, Any] | None = None,
     ) -> AbstractAsyncContextManager[S]:
-        """As :meth:`complete`, piece by piece: ``async with ctx.stream(...) as s: async for piece in s: ...``.
-
-        After the last piece ``s.completion`` is the whole; leaving early closes the connection and charges what came. With
-        ``returns`` the pieces are JSON, and ``s.completion`` raises InvalidPayloadError where they come to no such payload.
-        """
+        """See :class:`~organism.context.interface.Context`."""
         call = asked_for(
             messages,
             model=model,

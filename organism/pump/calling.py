@@ -63,7 +63,7 @@ class Calling(Caller[ContextStream]):
         tells: Sequence[Warned] = (),
         kind: str = "complete",
     ) -> Completion:
-        """Makes one call whose request is ready; what :meth:`complete` does after it has made one. ``tells`` are the
+        """Makes one call whose request is ready; what :meth:`organism.pump.caller.Caller.complete` does after it has made one. ``tells`` are the
         warnings that its prompt tells of, ``kind`` is what it counts as among the delivery's questions (R21).
         """
         if self._delivery.over or get_ident() != self._pump.home.thread:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
+from organism.durations import duration
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Delivery:
     """
 
     __slots__ = (
-        "_deadline", "_host", "_laid", "_left", "_line", "_patience", "_timer", "_waits", "context", "coro", "cut", "handler", "interrupted", "left", "message", "over",
+        "_host", "_laid", "_left", "_line", "_patience", "_timer", "_waits", "context", "coro", "cut", "deadline", "handler", "interrupted", "left", "message", "over",
         "passed_on", "placed", "result", "scope", "sound", "started", "suspended_once", "variables", "waited",
     )  # fmt: skip
 
@@ -103,7 +105,8 @@ class Delivery:
         timeout = handler.timeout
         self._left: float | None = timeout
         """Seconds of its own running that are left, as of the last time it began to run."""
-        self._deadline: float | None = None if timeout is None else started + timeout
+        self.deadline: float | None = None if timeout is None else started + timeout
+        """Until when it may run: what it answers later is not carried out (R25). ``None``: as long as it likes, or it waits."""
 
     def suspended(self) -> None:
         """Its handler waits for the first time: others may run meanwhile."""
@@ -128,8 +131,8 @@ class Delivery:
     def leap(self, seconds: float) -> None:
         """The clock has leapt so far: it has not run meanwhile. Its timers may come too early now, and are set again then."""
         self.started += seconds
-        if self._deadline is not None:
-            self._deadline += seconds
+        if self.deadline is not None:
+            self.deadline += seconds
         if self._patience is not None:
             self._host.timers.cancel(self._patience)
             self._be_patient()
@@ -154,24 +157,20 @@ class Delivery:
 
     def _watch(self) -> None:
         """Sees that it hears of its deadline. What it waits for moves that only away: a timer that comes up too early is set again."""
-        if self._deadline is not None and self._timer is None:
-            self._timer = self._host.timers.add(self._deadline, self._time_out)
+        if self.deadline is not None and self._timer is None:
+            self._timer = self._host.timers.add(self.deadline, self._time_out)
 
     def _time_out(self) -> None:
         self._timer = None
-        if self._deadline is None or self._host.now() < self._deadline:
+        if self.deadline is None or self._host.now() < self.deadline:
             self._watch()
         else:
             self.interrupt(self.timed_out())
 
     def timed_out(self) -> Failure:
         """What a caller hears of a handler that ran too long."""
-        timeout = self.handler.timeout
-        return Failure("timeout", f"'{self.message.to}' {TOO_LONG} {timeout:g} s", retry=True)
-
-    def too_late(self, now: float) -> bool:
-        """Whether it finished after its deadline; then its answer is not carried out (R25)."""
-        return self._deadline is not None and self._waits == 0 and now > self._deadline
+        timeout = self.handler.timeout or 0.0
+        return Failure("timeout", f"'{self.message.to}' {TOO_LONG} {duration(timeout)}", retry=True)
 
     def finished(self) -> None:
         """It will not run any more. Of one that has never waited there is nothing to be taken back: that it is ``over`` says all."""
@@ -190,14 +189,17 @@ class Delivery:
         self._waits += 1
         if self._waits > 1 or self.over:
             return
-        self._leave_line()
-        if self._deadline is not None:
-            self._left = self._deadline - self._host.now()
-            self._deadline = None
+        if self._line is not None:
+            self._leave_line()
+        if self.deadline is not None:
+            self._left = self.deadline - self._host.now()
+            self.deadline = None
         if self.placed:
             self.placed = False
             self._host.kernel.schedule.give_back(self.message)
-            self._host.kernel.state.inbox.stir(self.message.thread)
+            inbox = self._host.kernel.state.inbox
+            if inbox.questions:
+                inbox.stir(self.message.thread)
             self._host.carry_out()
 
     def end_waiting(self) -> Event | None:
@@ -227,12 +229,9 @@ class Delivery:
         self._laid = None
         self._waits -= 1
         if self._waits or self._takes_place():
-            self._go_on()
+            self._host.goes_on(self)
         else:
-            self._line = self._go_on
-
-    def _go_on(self) -> None:
-        self._host.goes_on(self)
+            self._line = partial(self._host.goes_on, self)
 
     def take_up(self) -> None:
         """It is laid aside, and is to be cancelled. It runs on all the same, be it only to clean up: so it counts."""
@@ -243,7 +242,7 @@ class Delivery:
             return  # it goes on already
         if not self._waits:
             self._force_back()
-        self._go_on()
+        self._host.goes_on(self)
 
     def _takes_place(self) -> bool:
         """Whether there is a place for it, which it has now; otherwise it stands in line."""
@@ -266,7 +265,7 @@ class Delivery:
         if line is not None:
             line()
         if self._left is not None:
-            self._deadline = self._host.now() + self._left
+            self.deadline = self._host.now() + self._left
             if self.suspended_once:  # else it is watched once it waits, if ever
                 self._watch()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from organism.pump.deadlines import Deadlines
     from organism.pump.delivery import Delivery
     from organism.pump.escalation import Escalation
+    from organism.pump.keepers import Handles
     from organism.pump.pauses import Pauses
     from organism.pump.people import People
     from organism.pump.retries import Retries
@@ -32,9 +33,8 @@ class Host(Protocol):
     bare: dict[Thread, Callable[[], None]]
     deadlines: Deadlines
     escalation: Escalation
+    handles: Handles
     now: Callable[[], float]
-    on_end: Callable[[Thread], None]
-    on_lost: Callable[[Thread, JournalError], None]
     pauses: Pauses
     people: People
     retries: Retries
@@ -67,7 +67,7 @@ class Orders:
         """The parts of the pump are there."""
         pump, kernel, state, ends = self._pump, self._kernel, self._kernel.state, self._kernel.ends
         self._asked_for = (
-            state.woken, state.streams, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
+            state.woken, state.streams, kernel.calls.knots.kept, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
             ends.cut, pump.pauses.running, pump.waits.room.line, kernel.retries.waiting, kernel.retries.escalated, kernel.book.rolled,
         )  # fmt: skip
         self._ready = pump.aside.ready
@@ -88,7 +88,7 @@ class Orders:
         pump, kernel = self._pump, self._kernel
         if kernel.book.rolled:
             kernel.calls.after_roll()
-        if kernel.state.streams and kernel.state.line:
+        if kernel.calls.knots.waiting and (kernel.state.streams or kernel.calls.knots.kept):
             kernel.calls.untie()
         if kernel.state.woken:
             pump.waits.wake_askers()
@@ -102,9 +102,9 @@ class Orders:
             self._cancel_deliveries()
         if kernel.ends.cut:
             self._cut_calls()
-        pump.pauses.look()
-        if pump.waits.wants_room and kernel.schedule.queued < kernel.state.settings.queue:
-            pump.waits.make_room()
+        if pump.pauses.running or pump.waits.room.line:
+            pump.pauses.look()
+            pump.waits.room.let_in()
 
     def _look_after_failures(self) -> None:
         """Times further attempts, tells of dead letters, and stops in order where a failure says so."""
@@ -139,7 +139,7 @@ class Orders:
         pump = self._pump
         for thread in drained(self._kernel.ended):
             pump.deadlines.forget(thread)
-            pump.when_durable(thread, partial(pump.on_end, thread), partial(pump.on_lost, thread))
+            pump.when_durable(thread, partial(pump.handles.end, thread), partial(pump.handles.lose, thread))
         pump.escalation.look()
         if not self._kernel.state.threads:
             pump.waits.drain()

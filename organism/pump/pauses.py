@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from organism.kernel import Kernel
     from organism.pump.deadlines import Deadlines
     from organism.pump.delivery import Delivery
+    from organism.pump.keepers import Handles
     from organism.pump.waits import Waits
     from organism.record.facts import Ended
     from organism.threads.frames import Thread
@@ -28,6 +29,7 @@ class Host(Protocol):
 
     kernel: Kernel
     deadlines: Deadlines
+    handles: Handles
     now: Callable[[], float]
     waits: Waits
 
@@ -46,11 +48,10 @@ class Host(Protocol):
 
 
 class Pauses:
-    """Pauses root threads, and lets them go on. ``on_rest`` hears of one of which nothing runs any more, with what it came to."""
+    """Pauses root threads, and lets them go on. Handles hear of one of which nothing runs any more, with what it came to."""
 
-    def __init__(self, pump: Host, on_rest: Callable[[Thread, Ended], None]) -> None:
+    def __init__(self, pump: Host) -> None:
         self._pump = pump
-        self._on_rest = on_rest
         self.running: dict[Thread, None] = {}
         """Paused threads of which something runs yet."""
         self._held: dict[Message, anyio.Event] = {}
@@ -102,7 +103,7 @@ class Pauses:
 
     def _rested(self, thread: Thread, record: Ended) -> None:
         if thread.paused_at is not None:  # it may have been let go on since
-            self._on_rest(thread, record)
+            self._pump.handles.rest(thread, record)
 
     def _rests(self, thread: Thread) -> bool:
         """Whether all that waits there waits for messages that are not delivered."""

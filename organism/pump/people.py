@@ -12,7 +12,7 @@ from attrs import evolve
 from organism.kernel.outcome import record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from organism.pump.pauses import Host
     from organism.pump.timers import Timer
@@ -25,16 +25,12 @@ _PASSES: Final = 2
 
 
 class People:
-    """Looks after threads that ask people. ``on_rest`` hears of a root thread of which all waits for people, with what it has come
-    to; ``on_go_on`` of one that goes on.
+    """Looks after threads that ask people. Handles hear of a root thread of which all waits for people, with what it has come to, and
+    of one that goes on.
     """
 
-    def __init__(
-        self, pump: Host, on_rest: Callable[[Thread, Ended], None], on_go_on: Callable[[Thread], None]
-    ) -> None:
+    def __init__(self, pump: Host) -> None:
         self._pump = pump
-        self._on_rest = on_rest
-        self._on_go_on = on_go_on
         self._idle: dict[Thread, None] = {}
         """Root threads of which something may stand still: looked at again once those have run that may run now."""
         self._due = anyio.Event()
@@ -81,7 +77,7 @@ class People:
         still: list[Thread] = []
         waiting, _ = self._weigh(root, {waiter.owner for waiter in self._pump.waits.in_line}, still)
         if rested and root not in resting:
-            self._on_go_on(root)
+            self._pump.handles.go_on(root)
         for thread in still if may_stand else ():
             self._pump.kernel.people.stand(thread, self._pump.now())
             self._pump.deadlines.forget(thread)
@@ -128,7 +124,7 @@ class People:
 
     def _rested(self, root: Thread, record: Ended) -> None:
         if root in self._pump.kernel.state.inbox.resting:  # it may have gone on since
-            self._on_rest(root, record)
+            self._pump.handles.rest(root, record)
 
     # Questions that have a time
 

@@ -10,7 +10,6 @@ from organism.errors import EscalatedError
 from organism.pump import runtime
 from organism.pump.aside import Aside
 from organism.pump.deadlines import Deadlines
-from organism.pump.ears import Ears
 from organism.pump.escalation import Escalation
 from organism.pump.home import Home
 from organism.pump.orders import Orders
@@ -34,10 +33,10 @@ if TYPE_CHECKING:
     from organism.models.router import Router
     from organism.pump.clock import Clock
     from organism.pump.delivery import Delivery
+    from organism.pump.ears import Ears
     from organism.pump.hooking import Hooks
-    from organism.pump.past import Histories
+    from organism.pump.keepers import Handles, Histories
     from organism.pump.writer import Writer
-    from organism.record.facts import Ended
     from organism.settings import HandlerSettings
 
 
@@ -45,9 +44,9 @@ class Pump:
     """Carries out what ``kernel`` decides. ``clock`` is the organism's, ``variables`` what every delivery starts with a copy
     of, ``contexts`` are by handler what makes what it sees.
 
-    ``on_end`` is told of every thread that ended, ``on_lost`` of one whose end could not be written, ``on_rest``
-    of one that is paused and of which nothing runs any more. With a ``writer``, nothing
-    leaves before its record is durable. All of it runs in the task group of :meth:`run`.
+    ``handles`` hear how threads go on, ``ears`` what agents write while they write it; ``left_out`` leaves secrets out of what callers
+    are told of exceptions. With a ``writer``, nothing leaves before its record is durable. All of it runs in the task group of
+    :meth:`run`.
     """
 
     def __init__(
@@ -59,15 +58,15 @@ class Pump:
         clock: Clock,
         variables: contextvars.Context,
         contexts: Mapping[str, Callable[[Any, Delivery], Any]],
-        on_end: Callable[[Thread], None],
-        on_lost: Callable[[Thread, JournalError], None],
-        on_rest: Callable[[Thread, Ended], None],
-        on_go_on: Callable[[Thread], None],
+        handles: Handles,
         histories: Histories,
+        ears: Ears,
+        left_out: Callable[[str], str],
         hooks: Hooks | None = None,
         writer: Writer | None = None,
     ) -> None:
         self.kernel = kernel
+        kernel.calls.knots.task = runtime.current_task
         self.handlers = handlers
         self.router = router
         self.now, self.look = clock.now, clock.look
@@ -80,21 +79,17 @@ class Pump:
         """Does what the kernel has asked for, and sees that a worker is there for what is ready."""
         self.deadlines = Deadlines(kernel, clock, self.carry_out)
         self.timers = self.deadlines.timers
-        self.on_end, self.on_lost = on_end, on_lost
-        self.histories = histories
+        self.handles, self.histories, self.ears, self.left_out = handles, histories, ears, left_out
         self.waits = Waits(self)
         self.aside = Aside(self)
-        self.goes_on: Callable[[Delivery], None] = self.aside.goes_on
-        self.pauses = Pauses(self, on_rest)
-        self.people = People(self, on_rest, on_go_on)
+        self.goes_on: Callable[[Delivery], None] = self.aside.ready.append
+        self.pauses = Pauses(self)
+        self.people = People(self)
         self.retries = Retries(self)
         self.threads = Threads(kernel.state.settings.max_handlers, runtime.caller)
-        self.ears = Ears()
         self.handle: Callable[[Thread], Any]
         """Gives the handle of a live thread; set by whoever keeps them."""
         self.hooks = hooks
-        self.left_out: Callable[[str], str] = str
-        """Leaves secrets out of what callers are told of exceptions."""
         self.escalation = Escalation(self)
         self._stop: anyio.Event | None = None
         self.writer = writer

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from organism.kernel.outcome import final_of
+from organism.names import printable
 from organism.pump.handles import ThreadHandle
 from organism.results import result_of, result_when_read
 from organism.threads.frames import Thread
@@ -14,12 +16,16 @@ if TYPE_CHECKING:
     from organism.errors import JournalError
     from organism.record.facts import Ended
 
+_log: Final = logging.getLogger("organism.threads")
+_LONGEST: Final = 300
+"""Characters of why a thread ended as it did, in the log."""
+
 
 class Register(dict[Thread, ThreadHandle]):
     """The handle of each live thread that somebody may wait for. One whose thread has ended goes."""
 
     def end(self, thread: Thread) -> None:
-        """The thread has ended."""
+        """The thread has ended: whoever waits for it hears so, and the log."""
         handle = self.pop(thread, None)
         if handle is not None:
             handle.end(
@@ -27,6 +33,7 @@ class Register(dict[Thread, ThreadHandle]):
                 if _remembers(thread) or _settles_late(thread)
                 else result_when_read(thread.replies, partial(final_of, thread))
             )
+        _log_end(thread)
 
     def lose(self, thread: Thread, error: JournalError) -> None:
         """The thread's end could not be written."""
@@ -66,3 +73,15 @@ def _settles_late(thread: Thread) -> bool:
     OS thread.
     """
     return any(thread.node.held)
+
+
+def _log_end(thread: Thread) -> None:
+    """Says that a root thread or a sub-thread has ended, in one line."""
+    if _log.isEnabledFor(logging.INFO):
+        record = final_of(thread)
+        usage = record.usage
+        _log.info(
+            "thread %s ended %s: %d tokens, %s USD, %d model calls, %d messages, %.3f s%s",
+            record.thread, record.outcome, usage.tokens, usage.cost_usd, usage.model_calls, usage.messages, usage.seconds,
+            f": {printable(record.error, at_most=_LONGEST)}" if record.error else "",
+        )  # fmt: skip

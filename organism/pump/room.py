@@ -33,11 +33,6 @@ class Room:
         """Whether there is room for one more, whoever it is for."""
         return self._schedule.queued + self._let_in < self._most
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether somebody waits."""
-        return bool(self.line)
-
     async def enter(self) -> None:
         """Waits until there is room, behind those who wait already; or until it is closed."""
         if self._closed or not self.is_full:

@@ -27,6 +27,18 @@ def clock() -> Callable[[], float]:
     return asyncio.get_running_loop().time
 
 
+def elapsed(*, precise: Callable[[], float], steady: Callable[[], float]) -> Callable[[], float]:
+    """What goes on as the running loop's clock does, from an instant of its own: what that reads itself, ``precise`` (as
+    `time.perf_counter`) on trio and ``steady`` (as `time.monotonic`) on asyncio, so that nothing stands between it and its reader. Every message
+    reads it, and most several times. A loop with another clock, be it a virtual one, is asked.
+    """
+    if trio.lowlevel.in_trio_run():
+        clock = trio.lowlevel.current_clock()
+        return precise if type(clock).__name__ == "SystemClock" else clock.current_time  # trio does not show its class
+    loop = asyncio.get_running_loop()
+    return steady if type(loop).time is asyncio.BaseEventLoop.time else loop.time
+
+
 def loop() -> object:
     """The running event loop, to be told from others; ``None`` where none runs in this thread."""
     if trio.lowlevel.in_trio_run():

@@ -204,8 +204,8 @@ class Stepper:
             kernel.diverged(message, unasked, now)
         void = bool(self._circuits) and kernel.is_void(message)
         failure: Failure | None
-        if type(result) is not Failure and not delivery.too_late(now):
-            changes = delivery.context.changes()
+        if type(result) is not Failure and (delivery.deadline is None or now <= delivery.deadline):
+            changes = None if delivery.context.kept is None else delivery.context.changes()
             failure = kernel.answered(message, result, changes, now, placed=delivery.placed, began=delivery.started)
             if failure is not None:
                 _handlers_log.warning("answer of handler '%s' refused: %s", message.to, failure.text)

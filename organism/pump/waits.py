@@ -73,6 +73,8 @@ class Waits:
         if not ask.done:
             event = runtime.event()
             self.asking[ask] = event.set
+            if pump.kernel.calls.knots.kept:
+                pump.kernel.calls.knots.awaits(ask.message, ask)
             pump.carry_out()
             try:
                 await event.wait()
@@ -125,15 +127,6 @@ class Waits:
             event, box = self.in_line.pop(waiter)
             box.append(verdict)
             event.set()
-
-    @property
-    def wants_room(self) -> bool:
-        """Whether a sender waits for room in the queue."""
-        return self.room.is_wanted
-
-    def make_room(self) -> None:
-        """The queue has room again."""
-        self.room.let_in()
 
     def drain(self) -> None:
         """No thread lives any more."""

@@ -191,7 +191,8 @@ class Workers:
         self._write()
 
     async def deliver(self, delivery: Delivery, rest: Awaitable[Any] | None, mark: object) -> None:
-        """Awaits the ``rest`` of a handler; whatever comes of it is kept in ``delivery`` for :meth:`_conclude`.
+        """Awaits the ``rest`` of a handler; whatever comes of it is kept in ``delivery`` for
+        :meth:`organism.pump.stepper.Stepper.conclude`.
 
         ``mark`` is the worker's own scope: others that the handler leaves open are closed, and it is not sound.
         """

@@ -82,7 +82,7 @@ class Server:
                     while not self._closing and await connection.turn():
                         pass
         except _GONE:
-            pass
+            pass  # the caller hung up, and nobody is left to be answered
         finally:
             self.open.discard(connection)
             self._stir()

@@ -323,6 +323,9 @@ class Schedule:
 
     def ask_back(self, message: Message, returned: Callable[[], None]) -> bool:
         """Whether a delivery gets a place again at once; otherwise ``returned`` is called when it has one."""
+        if not self._slots and self.running < self._places:  # as for the most
+            self.running += 1
+            return True
         if self._replace(message):
             return True
         self._returning.append((message, returned))

@@ -12,8 +12,6 @@ import anyio
 
 from organism.journal import MemoryJournal, SessionLog
 from organism.journal.secrets import Marked
-from organism.kernel.outcome import final_of
-from organism.names import printable
 from organism.pump.ears import Ears, checked
 from organism.record.metering import Meter
 
@@ -24,12 +22,8 @@ if TYPE_CHECKING:
     from organism.pump.writer import Writer
     from organism.record.facts import Fact
     from organism.record.metering import Metered
-    from organism.threads.frames import Thread
 
 _log: Final = logging.getLogger("organism")
-_threads_log: Final = logging.getLogger("organism.threads")
-_LONGEST: Final = 300
-"""Characters of why a thread ended as it did, in the log."""
 SLOW: Final = 0.1
 """Seconds from which on a subscriber is said to be slow."""
 
@@ -170,15 +164,3 @@ class Audience:
             await anyio.to_thread.run_sync(meter.join)
         if self._session_log is not None:
             await anyio.to_thread.run_sync(self._session_log.close)
-
-
-def log_end(thread: Thread) -> None:
-    """Says that a root thread or a sub-thread has ended, in one line."""
-    if _threads_log.isEnabledFor(logging.INFO):
-        record = final_of(thread)
-        usage = record.usage
-        _threads_log.info(
-            "thread %s ended %s: %d tokens, %s USD, %d model calls, %d messages, %.3f s%s",
-            record.thread, record.outcome, usage.tokens, usage.cost_usd, usage.model_calls, usage.messages, usage.seconds,
-            f": {printable(record.error, at_most=_LONGEST)}" if record.error else "",
-        )  # fmt: skip

@@ -26,7 +26,6 @@ from organism.pump.pump import Pump
 from organism.pump.rest import at_rest
 from organism.pump.watchdog import Watchdog
 from organism.threads.outcomes import Failure
-from organism.works.audience import log_end
 from organism.works.bursar import BursarContext
 from organism.works.control import Control
 from organism.works.durable import Durable
@@ -45,9 +44,8 @@ if TYPE_CHECKING:
     from organism.pump.register import Register
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings, Settings
-    from organism.threads.frames import Thread
     from organism.works.audience import Audience
-    from organism.works.ingress import Names
+    from organism.works.naming import Names
 
 _log: Final = logging.getLogger("organism.hooks")
 _LOOK: Final = 0.05
@@ -139,16 +137,13 @@ class Works:
             clock=self._clock,
             variables=self._variables,
             contexts=self._contexts,
-            on_end=self._on_end,
-            on_lost=self._handles.lose,
-            on_rest=self._handles.rest,
-            on_go_on=self._handles.go_on,
+            handles=self._handles,
             histories=self.histories,
+            ears=self._audience.ears,
+            left_out=self._audience.marked.left_out,
             hooks=self._hooks(),
             writer=writer,
         )
-        self.pump.ears = self._audience.ears
-        self.pump.left_out = self._audience.marked.left_out
         self.ingress = Ingress(
             settings,
             self.pump,
@@ -276,10 +271,6 @@ class Works:
         """The pump does not run any more: whoever waits for what it would do hears so."""
         self._handles.close()
         self.pump.waits.room.close()
-
-    def _on_end(self, thread: Thread) -> None:
-        self._handles.end(thread)
-        log_end(thread)
 
 
 def _context_class(name: str, handler: HandlerSettings) -> type[DeliveryContext]:

@@ -221,6 +221,15 @@ async def test_plain_text_that_is_no_answer_is_corrected_three_times_and_then_fa
     assert len(model.requests) == 4
 
 
+async def test_what_was_corrected_is_forgotten_once_a_turn_is_in_order() -> None:
+    """A long piece of work with a slip now and then does not fail of them."""
+    slip, works = Says(text="hm"), Says(calls=(("librarian", Search("x")),))
+    model = ScriptedModel([slip, slip, works, slip, works, slip, slip, slip, REPLY])
+    async with running(handlers=desk(), models=model.models()) as organism:
+        assert await organism.ask("desk", Question("?")) == Answer("done", [])
+    assert len(model.requests) == 9
+
+
 async def test_several_classes_of_replies_are_several_tools() -> None:
     model = ScriptedModel([Says(calls=(("reply_Short", {"text": "x"}),))])
     async with running(handlers=desk([Answer, Short]), models=model.models()) as organism:

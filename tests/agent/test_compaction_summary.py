@@ -81,7 +81,7 @@ async def test_a_thread_that_cannot_pay_for_a_summary_gets_extracts_and_no_warni
 
 
 async def test_three_failures_open_the_breaker_and_it_tries_again_later() -> None:
-    reader = Reader(pages=400)
+    reader = Reader(pages=120)
     small = Reader(summary_error=BackendError("server", "out of order"))
     async with running(**keys(reader, small, at=0.2)) as organism:
         done = await (await organism.send("reader", Job("Read all pages."))).result()

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from organism import Organism
 from organism.agent.history import History
+from organism.agentsettings import Prune
 from organism.hooks import CallEvent, Change
 from organism.models.contract import BackendError
 from organism.pump.memory import HandlerState
-from organism.settings import Prune
 from organism.testing import Says, ScriptedModel, running
 from organism.threads.frames import Thread
 from organism.threads.outcomes import Memory

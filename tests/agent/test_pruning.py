@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.agent.pruning import Boundary, pruned
+from organism.agentsettings import Prune
 from organism.record.facts import Compacted
-from organism.settings import Prune
 from organism.testing import ScriptedModel, running
 from tests.agent.compaction_world import Job, Reader, handlers, kept
 

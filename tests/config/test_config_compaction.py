@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from organism.settings import Compaction, Prune
+from organism.agentsettings import Compaction, Prune
 
 if TYPE_CHECKING:
     from organism.settings import AgentSettings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from organism.toolsettings import ToolCalls, ToolOutput
+from organism.agentsettings import ToolCalls, ToolOutput
 
 if TYPE_CHECKING:
     from tests.config.conftest import Project

@@ -21,6 +21,7 @@ from organism.works.control.orders import Order
 from tests.durable.inline import Inline, InlineWorks
 from tests.hard.budget_world import Done, Task
 from tests.hard.pump_world import Go, Odd, Said
+from tests.hard.time_of_day import HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -232,6 +233,11 @@ class Scene:
         async with anyio.create_task_group() as clients:
             for each in self.sends:
                 clients.start_soon(self._send, organism, *each)
+
+    async def send_at_the_edge(self, organism: Mortal) -> None:
+        """Sends everything ten seconds before an hour is over, and waits for it."""
+        await anyio.sleep(HOUR - organism._now() % HOUR - 10)
+        await self.send_all(organism)
 
     async def go_on(self, organism: Mortal) -> None:
         """Takes up what is unfinished, and sends everything again."""

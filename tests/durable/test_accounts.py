@@ -81,20 +81,12 @@ async def test_an_account_of_a_run_begins_anew_with_each_process(tmp_path: Path)
 
 
 async def test_what_was_held_at_a_crash_is_charged_to_the_accounts_window(tmp_path: Path) -> None:
-    async def until_the_hour(organism: Mortal) -> None:
-        now = organism._now()
-        await anyio.sleep(3600 - now % 3600 - 10)
-
     model = ScriptedModel(lambda _: Says(text="ok", usage=(10, 5), seconds=30))
     made = scene(tmp_path, {"tenant": {"tokens": 1000, "window": "hour"}}, model)
 
-    async def client(organism: Mortal) -> None:
-        await until_the_hour(organism)
-        await made.send_all(organism)
-
     dying = made.organism()
     dying.dies_at = lambda fact: isinstance(fact, CallSettled)
-    await made.live(dying, client)
+    await made.live(dying, made.send_at_the_edge)
     (held,) = every(made.path, CallHeld)
     await anyio.sleep(3600)
     organism = await made.resume()

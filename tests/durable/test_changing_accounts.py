@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.durable.conftest import Clock
+    from tests.hard.time_of_day import TimeOfDay
 
 
 HOUR = 3600
@@ -109,7 +109,7 @@ async def test_a_window_that_rolls_while_a_call_is_out_and_again_while_nobody_ru
 
 
 async def test_a_clock_that_was_set_back_over_the_edge_of_a_window_moves_nothing_into_the_later_one(
-    tmp_path: Path, wall: Clock
+    tmp_path: Path, day: TimeOfDay
 ) -> None:
     """One chain is taken up in the hour that the clock shows, the other brings a later one: each call stays in its own."""
     quota = {"tokens": 1000, "window": "hour"}
@@ -134,7 +134,7 @@ async def test_a_clock_that_was_set_back_over_the_edge_of_a_window_moves_nothing
     dying = made.organism()
     dying.dies_at = lambda fact: isinstance(fact, CallSettled)
     await made.live(dying, client)
-    wall.ahead -= HOUR
+    day.ahead -= HOUR
 
     async def again(organism: Mortal) -> None:
         handles = await organism.resume()

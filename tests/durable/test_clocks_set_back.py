@@ -14,7 +14,7 @@ from organism.record.facts import Accepted, CallHeld, CallSettled, Resumed
 from tests.durable.mortal import Mortal, Scene, behind, check_whole, every, facts_of
 from tests.hard.budget_world import models, spend, spender
 from tests.hard.pump_world import Go, Said, code
-from tests.hard.time_of_day import HOUR, NOON, TimeOfDay, ascending, set_clock
+from tests.hard.time_of_day import HOUR, NOON, TimeOfDay, ascending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 
 
 ACME: Any = {"accounts": {"tenant": "acme"}}
-
-
-@pytest.fixture
-def day(monkeypatch: pytest.MonkeyPatch) -> TimeOfDay:
-    return set_clock(monkeypatch, NOON + 1800)
 
 
 async def _worker(message: Go, ctx: Context) -> Reply[Said]:

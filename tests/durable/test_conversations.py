@@ -647,14 +647,18 @@ async def test_opening_a_long_conversation_reads_a_bounded_tail(tmp_path: Path) 
         assert (await turn(organism, "counter")).reply.text == "501 "
 
 
-async def test_idle_conversations_are_forgotten_and_found_again(tmp_path: Path) -> None:
+async def test_idle_conversations_are_forgotten_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 16
+    monkeypatch.setattr("organism.works.conversations._IDLE", most)
     async with running(sqlite(tmp_path, handlers=COUNTER), check=False) as organism:
-        for n in range(300):
+        for n in range(3 * most):
             await turn(organism, "counter", conversation=f"c-{n}")
-        assert len(organism.kernel.state.conversations) <= 257
+        assert len(organism.kernel.state.conversations) <= most + 1
         assert (await turn(organism, "counter", conversation="c-0")).reply.text == "2 "
-        assert (await turn(organism, "counter", conversation="c-299")).reply.text == "2 "
-        assert len(organism.kernel.state.conversations) <= 257
+        assert (await turn(organism, "counter", conversation=f"c-{3 * most - 1}")).reply.text == "2 "
+        assert len(organism.kernel.state.conversations) <= most + 1
         await check_record(organism, "c-0")
 
 

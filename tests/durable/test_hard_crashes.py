@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from organism.models.contract import Request
     from organism.record.facts import Fact
-    from tests.durable.conftest import Clock
+    from tests.hard.time_of_day import TimeOfDay
 
 
 def scene(path: Path, handlers: Mapping[str, Any], model: ScriptedModel | None = None, **document: Any) -> Scene:
@@ -558,7 +558,7 @@ async def test_time_that_ran_before_the_crash_counts_after_it(tmp_path: Path) ->
 
 
 async def test_a_clock_that_was_set_back_while_the_process_was_down_takes_no_time_away(
-    tmp_path: Path, wall: Clock
+    tmp_path: Path, day: TimeOfDay
 ) -> None:
     async def worker(message: Go, ctx: Context) -> Reply[Said]:
         for number in range(4):
@@ -569,7 +569,7 @@ async def test_a_clock_that_was_set_back_while_the_process_was_down_takes_no_tim
     dying = made.organism()
     dying.dies_at = behind(2, CallCompleted)
     await made.live(dying, made.send_all)
-    wall.ahead -= 7200
+    day.ahead -= 7200
     organism = await made.resume()
     result = made.results["t"]
     assert (result.outcome, result.reply) == ("completed", Said("done"))
@@ -581,19 +581,11 @@ async def test_a_clock_that_was_set_back_while_the_process_was_down_takes_no_tim
 async def test_a_window_that_rolls_while_a_call_is_out_and_while_the_process_is_down_is_charged_where_it_was_held(
     tmp_path: Path,
 ) -> None:
-    async def until_the_hour(organism: Mortal) -> None:
-        now = organism._now()
-        await anyio.sleep(3600 - now % 3600 - 10)
-
     made = scene(tmp_path, {"worker": code(lone)}, slow(seconds=30), ceiling={"tokens": 1000, "window": "hour"})
-
-    async def client(organism: Mortal) -> None:
-        await until_the_hour(organism)
-        await made.send_all(organism)
 
     dying = made.organism()
     dying.dies_at = lambda fact: isinstance(fact, CallSettled)
-    await made.live(dying, client)
+    await made.live(dying, made.send_at_the_edge)
     (held,) = every(made.path, CallHeld)
     await anyio.sleep(3600)
     organism = await made.resume()

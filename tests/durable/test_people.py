@@ -17,7 +17,7 @@ from tests.hard.pump_world import Go, Said, code
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.durable.conftest import Clock
+    from tests.hard.time_of_day import TimeOfDay
 
 
 async def clerk(message: Go, ctx: Context) -> Reply[Said]:
@@ -88,7 +88,7 @@ async def asked(organism: Inline) -> str:
 
 
 async def test_a_process_that_was_down_costs_no_time_and_the_question_keeps_its_age(
-    tmp_path: Path, wall: Clock
+    tmp_path: Path, day: TimeOfDay
 ) -> None:
     async with inline(tmp_path, budget={"seconds": 60}) as organism:
         thread = await organism.send("clerk", Go(), id="t")
@@ -96,7 +96,7 @@ async def test_a_process_that_was_down_costs_no_time_and_the_question_keeps_its_
         (question,) = organism.inbox()
         await thread.result()
         await anyio.sleep(500)
-    wall.ahead += 10_000
+    day.ahead += 10_000
     async with inline(tmp_path, budget={"seconds": 60}) as organism:
         assert organism.inbox() == ()
         with pytest.raises(NoQuestionError, match="no such question in the threads that live here"):
@@ -115,16 +115,16 @@ async def test_a_process_that_was_down_costs_no_time_and_the_question_keeps_its_
     assert kinds.count(StoodStill) == 3
 
 
-async def test_a_question_whose_time_was_over_while_nobody_ran_has_failed(tmp_path: Path, wall: Clock) -> None:
+async def test_a_question_whose_time_was_over_while_nobody_ran_has_failed(tmp_path: Path, day: TimeOfDay) -> None:
     async with inline(tmp_path) as organism:
         await organism.send("clerk", Go(), id="t")
         await asked(organism)
-    wall.ahead += 200_000
+    day.ahead += 200_000
     async with inline(tmp_path) as organism:
         (thread,) = await organism.resume()
         while (result := await thread.result()).outcome == "paused":
             await thread.goes_on()
-        assert (result.code, result.error) == ("timeout", "'boss' did not answer within 100000 s")
+        assert (result.code, result.error) == ("timeout", "'boss' did not answer within 1 day 3 h")
 
 
 async def test_an_answer_is_there_once_it_was_taken(tmp_path: Path) -> None:
@@ -153,7 +153,9 @@ async def test_a_person_who_is_code_by_now_is_asked_as_code(tmp_path: Path) -> N
         assert (await thread.result()).reply == Said("deputy first deputy second")
 
 
-async def test_a_snapshot_holds_what_is_asked_and_since_when_nothing_else_goes_on(tmp_path: Path, wall: Clock) -> None:
+async def test_a_snapshot_holds_what_is_asked_and_since_when_nothing_else_goes_on(
+    tmp_path: Path, day: TimeOfDay
+) -> None:
     async with inline(tmp_path, budget={"seconds": 60}) as organism:
         thread = await organism.send("clerk", Go(), id="t")
         await thread.result()
@@ -161,7 +163,7 @@ async def test_a_snapshot_holds_what_is_asked_and_since_when_nothing_else_goes_o
         await anyio.sleep(50)
         organism.kernel.snapshot("t", organism._now())
         await anyio.sleep(50)
-    wall.ahead += 1000
+    day.ahead += 1000
     async with inline(tmp_path, budget={"seconds": 60}) as organism:
         (thread,) = await organism.resume()
         assert organism.inbox() == questions

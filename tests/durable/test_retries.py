@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.durable.conftest import Clock
+    from tests.hard.time_of_day import TimeOfDay
 
 
 def scene(path: Path, handlers: Mapping[str, Any], model: ScriptedModel | None = None, **document: Any) -> Scene:
@@ -87,14 +87,14 @@ async def test_a_process_that_ends_while_a_message_waits_leaves_the_waiting_to_t
 
 
 async def test_hours_in_which_no_process_ran_are_none_of_the_period_and_nobody_waits_longer(
-    tmp_path: Path, wall: Clock
+    tmp_path: Path, day: TimeOfDay
 ) -> None:
     begun: list[float] = []
     made = scene(tmp_path, worker_of(begun, 2, attempts=3, within=300, backoff=[100, 100]))
     dying = made.organism()
     dying.dies_at = behind(1, Retried)
     await made.live(dying, made.send_all)
-    wall.ahead += 7200
+    day.ahead += 7200
     await made.resume()
     assert made.results["t"].outcome == "completed"
     assert begun[-1] - begun[0] < 201
@@ -113,13 +113,13 @@ async def test_who_had_not_long_to_wait_has_not_in_the_next_process(tmp_path: Pa
     assert begun[-1] - begun[0] == pytest.approx(retried.again_at - retried.at, abs=2)
 
 
-async def test_a_clock_that_was_set_back_keeps_nobody_waiting(tmp_path: Path, wall: Clock) -> None:
+async def test_a_clock_that_was_set_back_keeps_nobody_waiting(tmp_path: Path, day: TimeOfDay) -> None:
     begun: list[float] = []
     made = scene(tmp_path, worker_of(begun, 1, attempts=2, backoff=[10, 10]))
     dying = made.organism()
     dying.dies_at = behind(1, Retried)
     await made.live(dying, made.send_all)
-    wall.ahead -= 1000
+    day.ahead -= 1000
     await made.resume()
     assert made.results["t"].outcome == "completed"
     assert begun[-1] - begun[0] < 22

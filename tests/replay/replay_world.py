@@ -17,7 +17,7 @@ from organism.payloads import Vocabulary
 from organism.replay import replay
 from organism.replay.script import parts_of
 from organism.replay.stage import Stage
-from organism.works.durable import payload_classes
+from organism.works.vocabulary import payload_classes
 from tests.durable.inline import Inline
 
 if TYPE_CHECKING:

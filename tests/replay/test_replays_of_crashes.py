@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -19,9 +18,9 @@ from organism.models.contract import ToolCall
 from organism.payloads import Vocabulary
 from organism.replay import replay
 from organism.testing import Says, ScriptedModel
-from tests.durable.conftest import Clock
 from tests.durable.mortal import Scene
 from tests.hard.budget_world import Done, Task, agent, asks, models, replies
+from tests.hard.time_of_day import set_clock
 from tests.replay.replay_world import late
 
 if TYPE_CHECKING:
@@ -82,11 +81,10 @@ HOOKS: Final[Mapping[str, Mapping[str, Any]]] = {"plain": {}, "hooked": {"before
 def test_what_came_of_a_thread_that_was_killed_anywhere_is_replayed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr("organism.organism.time", SimpleNamespace(time=clock.time, monotonic=clock.monotonic))
+    day = set_clock(monkeypatch)
 
     def process(work: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-        clock.ahead += 1000
+        day.ahead += 1000
         virtual = {"clock": trio.testing.MockClock(autojump_threshold=0.0)}
         return anyio.run(work, *args, backend="trio", backend_options=virtual)
 

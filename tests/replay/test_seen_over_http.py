@@ -13,7 +13,7 @@ from organism.journal.prompts import requests
 from organism.organism import Organism
 from organism.payloads import Vocabulary
 from organism.replay import replay
-from organism.works.durable import payload_classes
+from organism.works.vocabulary import payload_classes
 from tests.crash.crash_world import Model
 from tests.crash.fake_model import NOTICE, digest
 from tests.hard.pump_world import code
