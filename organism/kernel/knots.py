@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
@@ -41,7 +41,7 @@ class _Call:
 
     call: Waiter | Queued
     age: int
-    task: object
+    task: Any
 
 
 @define(eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define
 
@@ -28,7 +28,7 @@ class Kept:
 
     owner: Owner
     at: Places
-    task: object
+    task: Any
     awaits: Ask | Thread | None = None
     """What that task waited for last, of what others do."""
 
