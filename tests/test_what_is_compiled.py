@@ -39,3 +39,21 @@ def test_nothing_that_is_compiled_awaits() -> None:
         if isinstance(node, AWAITS)
     ]
     assert waiting == []
+
+
+def test_no_field_of_an_attrs_class_is_an_object() -> None:
+    """mypyc looks the names of its types up where Python's own stand for nothing: the module could not be imported. ``Any`` says the same."""
+    fields = [
+        f"{path.relative_to(ROOT)}:{each.lineno}"
+        for path in compiled()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and any("define" in name or "frozen" in name for name in decorators(node))
+        for each in node.body
+        if isinstance(each, ast.AnnAssign) and ast.unparse(each.annotation) == "object"
+    ]
+    assert fields == []
+
+
+def decorators(node: ast.ClassDef) -> list[str]:
+    """What a class is decorated with, as it is written."""
+    return [ast.unparse(each) for each in node.decorator_list]
