@@ -344,7 +344,8 @@ class SqliteJournal(SqliteFlaws):
             (blob(thread), end.id) for end in work.opening for thread in list(end.standing.threads)[end.threads :]
         ]
         if threads:
-            self._db.executemany("INSERT INTO threads VALUES (?, ?)", threads)
+            # A name may come twice in a chain, a turn's by hand and a sub-thread's, and behind a snapshot nobody knows of the first.
+            self._db.executemany("INSERT OR IGNORE INTO threads VALUES (?, ?)", threads)
         self._sum(_SPEND, work.spent)
 
     def _sum(self, statement: str, spent: Ledger) -> None:

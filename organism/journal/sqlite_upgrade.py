@@ -17,7 +17,7 @@ from organism.journal.texts import root_mark
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_OPENING: Final = (b'"ThreadOpened"', b'"Snapshot"')
+_OPENING: Final = {"opened": b"ThreadOpened", "snapshot": b"Snapshot"}
 """What stands in the entries that tell of the threads of a chain."""
 
 
@@ -49,9 +49,9 @@ def _list_threads(db: sqlite3.Connection) -> None:
 
 def _opened(db: sqlite3.Connection) -> Iterator[tuple[bytes, int]]:
     """The threads of all chains, but for the roots, by their entries. What is damaged is left to whoever verifies it."""
-    found = (
-        "SELECT root, chain, body FROM entries JOIN chains ON chains.id = chain WHERE instr(body, ?) OR instr(body, ?)"
-    )
+    # Of a thread whose id one of these words begins with, the mark of that id may stand in its place.
+    some = " OR ".join(f"instr(body, :{word}) OR instr(:{word}, root) = 1" for word in _OPENING)
+    found = f"SELECT root, chain, body FROM entries JOIN chains ON chains.id = chain WHERE {some}"  # noqa: S608 - the line above
     for root, chain, body in db.execute(found, _OPENING):
         with suppress(JournalError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
             name = text_of(root)

@@ -53,11 +53,13 @@ def note_prompt(hold: Hold, given: Prompted) -> None:
     last = _last_call(hold.thread, hold.handler)
     before = last.prompt if last.hold == given.after else None
     last.hold, last.prompt = hold.id, None
-    if given.after is None or before is not None:
-        begun = () if before is None else tuple(before.messages[: given.kept])
-        earlier: Mapping[str, Any] = {} if before is None else before.asked
-        asked = earlier if given.asked is None else given.asked
-        last.prompt = Prompt(key="", messages=(*begun, *given.messages), asked=asked)
+    if before is None and given.after is not None:
+        return
+    messages: list[Any] = [] if before is None else before.messages
+    del messages[given.kept :]  # it is the fold's own, and goes on: a list for each prompt took O(n^2) for n turns
+    messages.extend(given.messages)
+    earlier: Mapping[str, Any] = {} if before is None else before.asked
+    last.prompt = Prompt(key="", messages=messages, asked=earlier if given.asked is None else given.asked)
 
 
 def note_report(hold: Hold, digests: tuple[str, ...], tokens: int) -> None:

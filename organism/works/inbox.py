@@ -21,7 +21,7 @@ from organism.payloads import Vocabulary, flaw, takes_lines
 from organism.payloads.primitives import BudgetRequest
 from organism.results import Question, Requester
 from organism.threads.lineage import descendants, root_of
-from organism.threads.routing import answer_names, answers_to
+from organism.threads.routing import answer_names, answers_to, known_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -130,7 +130,9 @@ def read(handler: HandlerSettings, asked: object, text: str, *, said: str) -> An
         return Vocabulary(expect).decode_text(text, expect)
     except InvalidPayloadError as error:
         head = f"{said}: {' '.join(str(error).split())}"
-        raise ConfigurationError([head, f"'{handler.name}' answers with:", *takes_lines(expect)]) from error
+        raise ConfigurationError(
+            [head, f"'{handler.name}' answers with:", *takes_lines(expect, known_of(asked))]
+        ) from error
 
 
 def typed(

@@ -89,6 +89,7 @@ class Ingress:
                 return known
             turn_of = None
             if id_ is not None or conversation is not None or self._pump.waits.room.is_full:
+                self._coming.setdefault(name, anyio.Event())  # or it could be given by hand meanwhile
                 turn_of = await self._room(conversation, under if accounts else None)
                 self._taking_in()  # meanwhile, too, or it may have been taken up, or a sub-thread have got that id
                 live = self._live(id_)
@@ -96,8 +97,8 @@ class Ingress:
                     return live
             thread, handle = self._accept(name, to, payload, settings, labels, turn_of, under)
         finally:
-            if id_ is not None:
-                self._coming.pop(name).set()
+            if (coming := self._coming.pop(name, None)) is not None:
+                coming.set()
             self._pump.carry_out()  # where it has not taken its room, whoever waits behind it does
         await self._pump.settled(thread)
         return handle
@@ -134,9 +135,10 @@ class Ingress:
         """Takes several messages in at once, each in a thread of its own: all of them, before any is delivered (R23)."""
         under = config.account_names(accounts, self._settings)
         opened: list[tuple[Thread, ThreadHandle]] = []
-        named = [(await self.name(), to, payload) for to, payload in pairs_of("send_all", messages)]
+        pairs = pairs_of("send_all", messages)
+        names = await self._free_names(len(pairs))
         try:
-            for number, (name, to, payload) in enumerate(named):
+            for number, (name, (to, payload)) in enumerate(zip(names, pairs, strict=True)):
                 try:
                     opened.append(self._accept(name, to, payload, self._settings.budget, labels, accounts=under))
                 except OrganismError as error:
@@ -228,11 +230,16 @@ class Ingress:
 
     async def name(self) -> str:
         """A name for a thread, that none has or had: two threads under one would be read as one. Raises once nothing is taken in."""
+        (name,) = await self._free_names(1)
+        return name
+
+    async def _free_names(self, count: int) -> list[str]:
+        """So many of these, for whoever opens the threads at once."""
         while True:
-            name = await self._names.next()
+            names = await self._names.next(count)
             self._taking_in()  # meanwhile, too
-            if not (name in self._coming or name in self._pump.kernel.state.threads):
-                return name
+            if not any(name in self._coming or name in self._pump.kernel.state.threads for name in names):
+                return names
 
     def _live(self, id_: str | None) -> ThreadHandle | None:
         """The live thread that was sent under this id; raises RoutingError where the id is that of a sub-thread."""

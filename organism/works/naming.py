@@ -41,15 +41,15 @@ class Naming:
         self._together = 1
         self._looking = anyio.Lock()
 
-    async def next(self) -> str:
-        """A name. Raises what looking for it in the journal raises."""
+    async def next(self, count: int) -> list[str]:
+        """So many names, all of them at once: nobody else is given one meanwhile. Raises what looking for them in the journal raises."""
         if self._recorded is None:
-            return self._draw()
-        while not self._ahead:
+            return [self._draw() for _ in range(count)]
+        while len(self._ahead) < count:
             async with self._looking:
-                if not self._ahead:
+                if len(self._ahead) < count:
                     await self._look_ahead(self._recorded)
-        return self._ahead.popleft()
+        return [self._ahead.popleft() for _ in range(count)]
 
     def given(self, name: str) -> None:
         """A thread was sent under this name by hand: it is nobody else's any more."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from organism import Context, NotRunningError, Reply
+from organism.record.facts import ThreadOpened
 from organism.works.durable import Durable
 from tests.durable.turns_world import COUNTER, Heard, Say, Talking, turn
 
@@ -141,3 +144,29 @@ async def test_nothing_is_begun_where_it_closes_while_a_name_is_looked_for(
     async with world("sqlite:o.db", tmp_path) as organism:
         with pytest.raises(NotRunningError):
             await organism.send("counter", Say())
+
+
+@pytest.mark.parametrize("how", ["a turn", "several"])
+async def test_a_name_is_nobody_elses_while_what_has_it_is_on_its_way_in(tmp_path: Path, how: str) -> None:
+    for place in ("as it would be", *map(str, range(5))):
+        (tmp_path / place).mkdir()
+    async with world("sqlite:o.db", tmp_path / "as it would be") as organism:
+        names = [(await organism.send("counter", Say())).id for _ in range(4)]
+
+    async def unnamed() -> None:
+        if how == "several":
+            await organism.send_all([("counter", Say()) for _ in range(3)])
+        else:
+            await organism.send("counter", Say(), conversation="c")
+
+    for steps in range(5):  # wherever it is by then
+        async with world("sqlite:o.db", tmp_path / str(steps)) as organism:
+            async with anyio.create_task_group() as senders:
+                senders.start_soon(unnamed)
+                for _ in range(steps):
+                    await checkpoint()
+                for name in names:
+                    senders.start_soon(partial(organism.send, "boss", Say(), id=name))
+                    await checkpoint()
+            opened = [each for fact in organism.watch.facts for each in fact.steps if isinstance(each, ThreadOpened)]
+            assert len(opened) == len({each.thread for each in opened})

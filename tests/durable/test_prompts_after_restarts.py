@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from organism import Organism, payload
 from organism.journal import open_journal
 from organism.journal.prompts import prompts
+from organism.kernel.prompts import note_prompt
+from organism.record.images import Prompted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,3 +53,19 @@ async def test_a_restarted_process_writes_only_what_is_new_of_a_prompt(tmp_path:
     again, written = await asked(tmp_path / "many", restarts=True)
     assert again == whole
     assert (len(again), written) == (len(whole), due)
+
+
+def test_a_prompt_that_goes_on_is_not_copied_for_each_turn() -> None:
+    """A list for each took time with the square of the turns."""
+    thread: Any = SimpleNamespace(asked=None)
+
+    def note(turn: int, after: int | None, kept: int, *messages: Any) -> Any:
+        hold: Any = SimpleNamespace(id=turn, thread=thread, handler="desk")
+        note_prompt(hold, Prompted(after=after, kept=kept, messages=messages, asked=None))
+        return thread.asked["desk"].prompt
+
+    lists = [note(turn, turn - 1 or None, turn - 1, turn).messages for turn in range(1, TURNS)]
+    assert all(each is lists[0] for each in lists)
+    assert lists[0] == [*range(1, TURNS)]
+    assert note(TURNS, TURNS - 1, 2, "cut").messages == [1, 2, "cut"]
+    assert note(TURNS + 1, 3, 1) is None  # of one that nobody knows any more

@@ -82,6 +82,21 @@ def test_two_chains_may_have_threads_of_one_id_and_each_may_go(tmp_path: Path, u
         assert flaws(tmp_path, f"{url}-{gone}") == ()
 
 
+SHORT = Image(threads=(), frames=(), messages=(), holds=())
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_turn_and_a_sub_thread_of_its_conversation_may_have_one_name(tmp_path: Path, url: str) -> None:
+    """The turn was named by hand, and has ended before the last snapshot: nobody knows its name when the sub-thread is opened."""
+    chain = "conversation:c"
+    turn = [accepted(begun("x.2")), ended("x.2"), Snapshot(at=3.0, thread=chain, image=SHORT)]
+    later = [accepted(begun("x"), begun("x.2")), ended("x.2"), ended("x")]
+    for story in (turn, later):
+        with closing(open_journal(url, folder=tmp_path, durable=False)) as journal:
+            assert not journal.write([(chain, each) for each in story])
+    assert flaws(tmp_path, url) == ()
+
+
 OLD_KEY = (
     "CREATE TEMP TABLE kept AS SELECT * FROM threads WHERE chain = 1",
     "DROP TABLE threads",
@@ -113,6 +128,36 @@ def test_a_file_in_which_a_threads_id_stood_for_one_chain_alone_is_sound_and_goe
     change(path, "DELETE FROM threads WHERE chain = 3")
     ((chain, said),) = flaws(tmp_path)
     assert (chain, "thread 'x.2' is missing, and an entry opened it" in said) == ("c", True)
+
+
+@pytest.mark.parametrize("root", ["T", "ThreadOpened", "S", "Snapshot"])
+def test_threads_are_listed_also_where_the_mark_of_an_id_stands_in_the_name_of_a_fact(
+    tmp_path: Path, root: str
+) -> None:
+    """Entries that are imported are shortened as a whole."""
+    path = tmp_path / "x.db"
+    story = [accepted(begun("r"), posted("r"), begun("x.2")), ended("x.2"), ended("r")]
+    if root.startswith("S"):
+        story = [
+            Snapshot(
+                at=0.5,
+                thread="r",
+                image=Image(threads=(image_of("r"), image_of("x.2")), frames=(), messages=(), holds=()),
+            )
+        ]
+    with (
+        closing(open_journal("jsonl:j", folder=tmp_path, durable=False)) as other,
+        closing(SqliteJournal(path, durable=False)) as journal,
+    ):
+        for name in ("a", root):
+            assert not other.write([(name, each) for each in story])
+            journal.put(name, other.documents(name))
+    change(path, *OLD_KEY)
+    SqliteJournal(path, durable=False).close()
+    assert sorted(chain for _, chain in asked(path, "SELECT thread, chain FROM threads WHERE thread = X'782e32'")) == [
+        1,
+        2,
+    ]
 
 
 def test_what_is_damaged_in_a_file_of_an_earlier_version_is_left_to_whoever_verifies_it(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import pytest
 
 from organism import Context, Reply
 from organism.journal import open_journal
 from organism.journal.prompts import requests
 from organism.organism import Organism
 from organism.payloads import Vocabulary
+from organism.pump import writer
 from organism.replay import replay
 from organism.works.vocabulary import payload_classes
 from tests.crash.crash_world import Model
@@ -21,8 +23,6 @@ from tests.replay.replay_world import Note, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from organism.record.facts import Fact
 
@@ -143,6 +143,49 @@ def test_the_server_the_journal_and_a_replay_agree_on_a_thread_that_was_cut_shor
     assert kinds["Paused"]
     assert kinds["Noticed"]
     assert {each["cut"]["how"] for each in documents if each["fact"] == "Compacted"} >= {"cut", "model"}
+    told = requests(documents)
+    assert Counter(digest(list(prompt.messages)) for prompt in told.values()) == seen
+    settings = Organism(**made).settings
+    replayed = replay(documents, settings, Vocabulary(payload_classes(settings)), patience=0.001)
+    assert (replayed.differences, replayed.unsure) == ((), ())
+    assert replayed.calls == seen.total()
+
+
+@pytest.mark.parametrize("fewest", [3, 1_000], ids=["many snapshots", "few"])
+def test_the_server_the_journal_and_a_replay_agree_on_a_conversation_of_many_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fewest: int
+) -> None:
+    """Its turns are cut short, and some are paused where their process ends."""
+    monkeypatch.setenv("SEEN_RUN", RUN)
+    monkeypatch.setattr(writer, "_FEWEST", fewest)
+    monkeypatch.setattr(writer, "_SHARE", 0)
+    with Model.running(tmp_path) as model:
+        made = keys(tmp_path, model.url)
+        (backend,) = made["models"]["default"]["backends"]
+        made["models"]["default"]["backends"] = [{**backend, "context_window": 4_000}]
+        made["handlers"]["desk"]["agent"]["prompt"] = "You are {{ name }}. {{ description }}"
+        for agent in ("desk", "reader"):
+            made["handlers"][agent]["agent"]["compaction"] = {"keep_turns": 1}
+
+        async def process(number: int) -> None:
+            async with Organism(**made) as organism:
+                for left in await organism.resume():
+                    left.resume()
+                    await left.result()
+                handle = await organism.send("desk", Task(f"What is in {number}?"), id=f"t{number}", conversation="c")
+                if number % 2:
+                    organism.subscribe(lambda fact: handle.pause() if type(fact).__name__ == "Asked" else None)
+                await handle.result()
+
+        for number in range(4):
+            anyio.run(process, number, backend="trio")
+        seen = model.asked(RUN, name="whole")
+    journal = open_journal(URL, folder=tmp_path, readonly=True)
+    documents = list(journal.documents("conversation:c"))
+    journal.close()
+    kinds = Counter(each["fact"] for each in documents)
+    assert kinds["Paused"]
+    assert kinds["Compacted"]
     told = requests(documents)
     assert Counter(digest(list(prompt.messages)) for prompt in told.values()) == seen
     settings = Organism(**made).settings

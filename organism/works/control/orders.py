@@ -21,6 +21,10 @@ _TEXTS: Final = ("do", "thread", "question", "text", "refuse")
 """What is a text in a request."""
 _NUMBERS: Final = ("until", "room")
 """What is a number in it."""
+_SHAPE: Final = (
+    "a request has the texts `do`, `thread`, `question`, `text` and `refuse`, amounts by unit in `units`, "
+    "and the numbers `until` and `room`"
+)
 
 
 @frozen(kw_only=True)
@@ -84,11 +88,7 @@ class Order:
             or not all(type(each) in {int, float} for each in numbers.values())
             or not isinstance(units, dict | None)
         ):
-            raise ConfigurationError(
-                [
-                    "a request has the texts `do` and `thread`, amounts by unit in `units`, and the numbers `until` and `room`"
-                ]
-            )
+            raise ConfigurationError([_SHAPE])
         return cls(**texts, **numbers, units=cast("dict[str, Any] | None", units))
 
 
