@@ -59,10 +59,10 @@ coverage: $(VENV)/.test ## which lines and branches the tests do not reach
 bench: $(VENV)/.bench ## the figures of docs/performance.md; PEERS=DIR adds others; ARGS="soak.py 10000 2" runs one benchmark alone
 	@$(BIN)/python benchmarks/$(if $(ARGS),$(ARGS),report.py $(if $(PEERS),--peers "$(PEERS)"))
 
-compiled: $(VENV)/.bench ## the kernel and what steps handlers compiled to C, beside them as they are; ARGS=test runs their tests (needs a C compiler)
+compiled: $(VENV)/.bench ## measure the kernel compiled to C beside the same sources as they are; ARGS=test runs its tests (needs a C compiler)
 	@$(BIN)/python benchmarks/compiled.py $(ARGS)
 
-endure: $(VENV)/.test ## what takes long and judges more than it measures: every law under load, crashes, cuts
+endure: $(VENV)/.test ## the long trials: every law under load, crashes, cuts
 	@set -e; for each in $(LONG); do printf '\n== %s ==\n' "$$each"; $(BIN)/python benchmarks/$$each; done
 
 fuzz: $(VENV)/.fuzz ## fuzz each reader of bytes from outside for FUZZ_SECONDS=600; ARGS="xml_document" for one

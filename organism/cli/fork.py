@@ -9,7 +9,7 @@ from attrs import evolve
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, Given, Labels, pairs
-from organism.cli.journals import OfFile, OfThread, check_there, opened
+from organism.cli.journals import OfFile, check_there, opened
 from organism.cli.reading import meant
 from organism.cli.running import PLAIN, OfRun
 from organism.cli.tables import counted
@@ -28,7 +28,12 @@ _BUDGET = "budget."
 
 
 def fork(
-    thread: OfThread,
+    thread: Annotated[
+        str,
+        Parameter(
+            name="THREAD", help="A thread's id, or as much of its beginning as tells it; no turn of a conversation."
+        ),
+    ],
     /,
     file: OfFile = DEFAULT_FILE,
     *,

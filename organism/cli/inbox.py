@@ -10,12 +10,14 @@ from cyclopts import Parameter
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, opened
 from organism.cli.orders import carried_out
-from organism.cli.phrases import asker_text, question_lines, short
+from organism.cli.phrases import asker_text, parts, question_lines, short
 from organism.cli.questions import inbox_of
 from organism.cli.sending import text_of
 from organism.cli.tables import instant, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
+from organism.payloads import takes_lines
+from organism.payloads.primitives import BudgetDecision
 from organism.works.control import Order
 
 if TYPE_CHECKING:
@@ -63,6 +65,9 @@ def inbox(
 def _whole(asked: Question, width: int) -> Iterator[str]:
     yield from question_lines(asked, width)
     yield f"answers with: {' or '.join(map(one_line, asked.answers))}"
+    if asked.requester is not None:  # of others the classes are not known here
+        _, fields = parts(asked.payload)
+        yield from takes_lines([BudgetDecision], {name: fields[name] for name in ("unit", "amount")})
 
 
 def _row(waiting: Waiting) -> tuple[str, ...]:

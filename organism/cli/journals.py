@@ -31,7 +31,12 @@ OfJournal = Annotated[
     str | None,
     Parameter(name="--journal", metavar="URL", help="The journal, as in sqlite:organism.db; else what the file says."),
 ]
-OfThread = Annotated[str, Parameter(name="THREAD", help="A thread's id, or as much of its beginning as tells it.")]
+OfThread = Annotated[
+    str,
+    Parameter(
+        name="THREAD", help="A thread's id, or as much of its beginning as tells it; or the name of a conversation."
+    ),
+]
 
 _KEY: Final = "journal"
 _VARIABLE: Final = "ORGANISM_JOURNAL"

@@ -13,7 +13,7 @@ from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import ConfigurationError, NoQuestionError, NotRunningError, OrganismError
 from organism.payloads import takes_lines, takes_text
-from organism.threads.routing import answers_to
+from organism.threads.routing import answers_to, known_of
 from organism.works import inbox
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _shown(question: Question, organism: Organism, width: int) -> Iterator[str]:
     if human is not None:
         answers = answers_to(question.payload, human.replies)
         yield "the answer:"
-        yield from takes_lines(answers)
+        yield from takes_lines(answers, known_of(question.payload))
         yield f"type it as {'plain text, ' if takes_text(answers) else ''}{_HOW}"
 
 

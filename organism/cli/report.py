@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -109,7 +109,7 @@ def usage_table(results: Sequence[ThreadResult]) -> str:
     """
     rows = [_HEAD, *(row for result in results for row in _rows(result, 0))]
     if len(results) > 1:
-        rows.append(_row(f"all {len(results)} threads", _tally(results), _sum([result.usage for result in results])))
+        rows.append(_row(f"all {len(results)} threads", _tally(results), _sum(results)))
     estimated = [ESTIMATE] if any("~" in row[3] for row in rows) else []
     return "\n".join([*table(rows, right=range(2, len(_HEAD))), *estimated])
 
@@ -122,8 +122,7 @@ def _rows(result: ThreadResult, depth: int) -> Iterator[tuple[str, ...]]:
     for sub in shown:
         yield from _rows(sub, depth + 1)
     if others:
-        usage = _sum([other.usage for other in others])
-        yield _row(f"{'  ' * (depth + 1)}{len(others)} more", _tally(others), usage)
+        yield _row(f"{'  ' * (depth + 1)}{len(others)} more", _tally(others), _sum(others))
 
 
 def _tally(results: Sequence[ThreadResult]) -> str:
@@ -133,7 +132,13 @@ def _tally(results: Sequence[ThreadResult]) -> str:
     )
 
 
-def _sum(usages: Sequence[Usage]) -> Usage:
+def _sum(results: Sequence[ThreadResult]) -> Usage:
+    usages = [result.usage for result in results]
+    spans: defaultdict[str, float] = defaultdict(float)
+    for result in results:  # turns of a conversation run one after the other, all else side by side
+        if result.conversation is not None:
+            spans[result.conversation] += result.usage.seconds
+    alone = [result.usage.seconds for result in results if result.conversation is None]
     return Usage(
         input_tokens=sum(usage.input_tokens for usage in usages),
         output_tokens=sum(usage.output_tokens for usage in usages),
@@ -141,7 +146,7 @@ def _sum(usages: Sequence[Usage]) -> Usage:
         cost_usd=sum((usage.cost_usd for usage in usages), Decimal(0)),
         model_calls=sum(usage.model_calls for usage in usages),
         messages=sum(usage.messages for usage in usages),
-        seconds=max(usage.seconds for usage in usages),  # they ran side by side
+        seconds=max([*spans.values(), *alone]),
         estimated=any(usage.estimated for usage in usages),
     )
 

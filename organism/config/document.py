@@ -88,7 +88,7 @@ def with_models(tree: Table, mistakes: Mistakes) -> Table:
     """The tree with the simulated model, where no model is named; below ``--set`` and the environment."""
     if "models" in tree.entries:
         return tree
-    place = Place("the default model", layer=0)
+    place = Place("the default model", layer=0, says=("models", "default", "backends", 0))
     models = from_python(SIMULATED, lambda _: place, mistakes, ("models",))
     return evolve(tree, entries={**tree.entries, "models": Entry(place, models)})
 

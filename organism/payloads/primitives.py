@@ -79,12 +79,12 @@ class BudgetRequest:
 
 @payload(namespace=NAMESPACE)
 class BudgetDecision:
-    """Says whether a BudgetRequest is granted; of the handler that decides on them."""
+    """Decides on a BudgetRequest."""
 
-    granted: bool
-    unit: str
-    amount: Decimal
-    reason: str
+    granted: Annotated[bool, "Whether anything is granted."]
+    unit: Annotated[str, "The unit that was asked for."]
+    amount: Annotated[Decimal, "How much is granted, at most what was asked for."]
+    reason: Annotated[str, "Why. Whoever asked reads it."]
 
 
 @payload(namespace=NAMESPACE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -12,7 +13,9 @@ from organism.payloads.json_writer import json_value
 from organism.payloads.types import MADE, Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def description(cls: type) -> str:
@@ -44,16 +47,19 @@ def _field(field: Field) -> str:
     return f"- {field.name} ({about}): {field.doc}" if field.doc else f"- {field.name} ({about})"
 
 
-def takes_lines(classes: Collection[type]) -> Iterator[str]:
-    """What somebody who is to write one of these classes reads: each of them, and what it may look like."""
+def takes_lines(classes: Collection[type], known: Mapping[str, Any] = _NOTHING) -> Iterator[str]:
+    """What somebody who is to write one of these classes reads: each of them, and what it may look like. ``known`` are JSON values of fields,
+    by their names, to be shown in place of made-up ones.
+    """
     for cls in classes:
         yield from (f"  {line}".rstrip() for line in description(cls).splitlines())
-        yield f"  as in {example(cls)}"
+        yield f"  as in {example(cls, known)}"
 
 
-def example(cls: type) -> str:
+def example(cls: type, known: Mapping[str, Any] = _NOTHING) -> str:
     """A JSON document of the class with all that it must have: ``{"Greeting": {"name": "..."}}``."""
-    return json.dumps({describe(cls).name: _example_fields(cls, ())}, ensure_ascii=False)
+    fields = {name: known.get(name, made_up) for name, made_up in _example_fields(cls, ()).items()}
+    return json.dumps({describe(cls).name: fields}, ensure_ascii=False)
 
 
 def _example_fields(cls: type, above: tuple[type, ...]) -> dict[str, Any]:

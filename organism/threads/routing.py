@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast, final
 from attrs import Factory, field, frozen
 
 from organism.names import ORGANISM, class_name, is_tool, suggestion, told
+from organism.payloads import encode_fields
 from organism.payloads.primitives import (
     ALL,
     ASKED,
@@ -103,6 +104,15 @@ def answers_to(payload: object, replies: tuple[type, ...]) -> tuple[type, ...]:
     """What may answer a question to somebody with these ``replies``: a request for more is decided, and nothing else is."""
     asked = isinstance(payload, BudgetRequest)
     return tuple(each for each in replies if (each is BudgetDecision) == asked) or replies
+
+
+def known_of(payload: object) -> dict[str, Any]:
+    """What whoever answers it would only copy, as JSON by the names of fields: of a request for more its unit and its amount."""
+    if (
+        not isinstance(payload, BudgetRequest) or not payload.unit.isascii()
+    ):  # from outside a unit may be any text, and is shown
+        return {}
+    return {name: value for name, value in encode_fields(payload).items() if name in {"unit", "amount"}}
 
 
 def answer_names(payload: object, replies: tuple[type, ...]) -> tuple[str, ...]:

@@ -126,6 +126,16 @@ def test_what_keeps_a_backend_from_being_made_stands_below_it(keyed: Desk, monke
     assert sorted(checked.out.splitlines()) == sorted(wrong)
 
 
+def test_what_is_wrong_with_the_model_that_no_file_names_is_said_of_it_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    desk.write("organism.yaml", "organism: demo\nhandlers: {}\n")
+    ran = desk.organism("check", "--set", "models.default.backends.0.provider=openai")
+    assert ran.code == 2
+    assert ran.out.startswith("the default model: no key for 'sim-1' of provider 'openai': OPENAI_API_KEY is not set; ")
+
+
 def test_without_models_the_simulated_one_is_said(desk: Desk) -> None:
     ran = desk.organism("models")
     assert ran.code == 0

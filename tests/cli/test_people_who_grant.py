@@ -122,6 +122,30 @@ def test_the_limit_is_that_of_the_thread_that_would_get_more(desk: Desk, unit: s
     }  # fmt: skip
 
 
+SHOWN = '  as in {"BudgetDecision": {"granted": true, "unit": "tokens", "amount": "300", "reason": "..."}}'
+
+
+def test_who_decides_is_shown_an_answer_that_grants_what_is_asked_for(room: Desk) -> None:
+    room.organism("run")
+    (question,) = room.organism("inbox", "--json").objects
+    *_, shown = room.organism("inbox", question["id"]).out.splitlines()
+    assert shown == SHOWN
+    wrong = room.organism("answer", question["id"], "--send", "yes")
+    assert (wrong.code, wrong.err.splitlines()[-1]) == (2, SHOWN)
+    room.organism("answer", question["id"], "--send", shown.removeprefix("  as in "))
+    ran = room.organism("resume", "--json")
+    assert ran.objects[0]["replies"][0]["payload"] == {"Read": {"text": "more"}}
+
+
+def test_a_unit_that_is_any_text_is_not_shown_again_in_an_answer(desk: Desk) -> None:
+    written(desk, "tokens", "tokens: 400")
+    request = '{"BudgetRequest": {"unit": "\u009b31m", "amount": 5, "reason": "from outside"}}'
+    desk.organism("run", "--to", "boss", "--send", request)
+    (question,) = desk.organism("inbox", "--json").objects
+    wrong = desk.organism("answer", question["id"], "--send", "yes")
+    assert wrong.err.splitlines()[-1] == SHOWN.replace("tokens", "...").replace("300", "0")
+
+
 def test_whoever_sits_at_the_terminal_reads_it_too(room: Desk) -> None:
     terminal = Terminal(room, "run")
     terminal.until(lambda shown: re.search(r"boss> ", shown))
@@ -129,6 +153,7 @@ def test_whoever_sits_at_the_terminal_reads_it_too(room: Desk) -> None:
     assert terminal.finish() == 0
     assert re.search(r"organism for reader asks boss", terminal.shown)
     assert re.search(r"reader has used \d+ of 400 tokens \[thread ", terminal.shown)
+    assert SHOWN in terminal.shown.replace("\r\n", "\n")
 
 
 def test_other_questions_have_nobody_who_asks_for_more(desk: Desk) -> None:

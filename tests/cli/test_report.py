@@ -137,6 +137,14 @@ def test_the_sum_of_several_threads_is_the_last_row() -> None:
     assert " ".join(last.split()) == "all 2 threads 1 completed, 1 failed 4 30 2 0.3 6 3.00"
 
 
+def test_seconds_are_added_where_turns_of_a_conversation_ran_one_after_the_other() -> None:
+    turns = [result(conversation="c", usage=usage(1, seconds=seconds)) for seconds in (1.0, 2.5)]
+    assert usage_table(turns).splitlines()[-1].split()[-1] == "3.50"
+    beside = [*turns, result(usage=usage(1, seconds=3.0)), result(conversation="d", usage=usage(1, seconds=2.0))]
+    assert usage_table(beside).splitlines()[-1].split()[-1] == "3.50"
+    assert usage_table([*beside, result(usage=usage(1, seconds=4.0))]).splitlines()[-1].split()[-1] == "4.00"
+
+
 def test_sub_threads_without_end_share_a_row() -> None:
     subs = tuple(result(handler="reader", usage=usage(1)) for _ in range(SHOWN_THREADS + 5))
     *_, before, last = usage_table([result(threads=subs)]).splitlines()

@@ -112,6 +112,11 @@ def test_the_document_has_what_must_be_there_and_no_more() -> None:
     ]
 
 
+def test_what_is_known_of_a_field_stands_in_the_document() -> None:
+    *_, last = takes_lines([Price], {"amount": "5", "share": 0.5, "other": 1})
+    assert last == '  as in {"Price": {"amount": "5"}}'
+
+
 def test_plain_text_is_taken_where_one_class_needs_one_text() -> None:
     assert [takes_text(classes) for classes in ([Note], [Note, Price], [Price], [Note, Note], [])] == [
         True,
