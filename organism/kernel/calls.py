@@ -313,7 +313,7 @@ class Calls:
         left = list(dealings.awaits or ())
         left.remove(thread)
         dealings.awaits = left or None
-        self.knots.awaits(delivery, None)
+        self.knots.awaits_no_more(delivery, thread)
 
     def completed(self, call: CallFor, text: str, at: float, *, key: str = "", kept: Kept | None = None) -> None:
         """A model answered; its text is kept as what the thread can hand in, all of it for its delivery under ``key`` (R21)."""

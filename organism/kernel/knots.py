@@ -2,7 +2,8 @@
 by one that does. It is budget that is held, or a place at a backend.
 
 A delivery that waits, for budget or for what others do, is taken to read on in none of its streams: what these hold of budgets comes back
-once it goes on. A place at a backend comes back as soon as the stream's own task goes on, whatever other tasks of the delivery wait for.
+once it goes on. A place at a backend comes back once the stream's block is left, whatever the delivery waits for outside of that: its other
+tasks may. Those that were started in a group inside the block are in it, too.
 The line knows a call's own streams and refuses it at once; here are the knots that several deliveries tie, in whatever order they came to
 it, and all that have to do with places.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import define
 
@@ -25,7 +26,7 @@ from organism.threads.frames import Ask, Message, Thread, pending
 from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 
     from organism.budget.claims import Vector
     from organism.budget.node import Node
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class _Call:
-    """A call that waits, in a ``task``; the youngest has the highest ``age``."""
+    """A call that waits, ``inside`` the blocks of these streams; the youngest has the highest ``age``."""
 
     call: Waiter | Queued
     age: int
-    task: Any
+    inside: list[Kept]
 
 
 @define(eq=False)
@@ -62,8 +63,16 @@ class Knots:
         """The calls that wait, for budget or for a place."""
         self.kept: dict[Kept, None] = {}
         """The places that open streams keep."""
-        self.task: Callable[[], object] = lambda: None
-        """Gives the running task, of whoever has several."""
+        self.scopes: Callable[[], Iterable[object]] = tuple
+        """Gives the cancel scopes that the running task stands in, the innermost first: those of the blocks of streams are among them."""
+        self._blocks: dict[object, Kept] = {}
+        """The streams by the scopes of their blocks."""
+        self._shut: Counter[Places] = Counter()
+        """How many places may not come back before somebody who waits has gone: their streams wait, or their calls do for budget."""
+        self._queues: Counter[Places] = Counter()
+        """How many calls wait for a place."""
+        self._in_line = 0
+        """How many calls wait for budget."""
 
     def joined(self, waiter: Waiter) -> Lack | None:
         """Notes a call that waits for budget from now on; where it ties a knot by that, what it lacks for good."""
@@ -74,9 +83,14 @@ class Knots:
     def left(self, call: Waiter | Queued) -> None:
         """Forgets a call that waits no more."""
         beside = self.waiting.get(call.owner, {})
-        beside.pop(call, None)
+        gone = beside.pop(call, None)
         if not beside:
             self.waiting.pop(call.owner, None)
+        if gone is None:
+            return
+        self._count(call, -1)
+        for kept in gone.inside:
+            self._wait_in(kept, calls=-1)
 
     @contextmanager
     def queued(self, owner: Owner, at: Places, refuse: Callable[[], object]) -> Generator[None]:
@@ -93,24 +107,31 @@ class Knots:
 
     @contextmanager
     def keeping(self, owner: Owner, at: Places) -> Generator[None]:
-        """A block of the present task in which a stream is open, and keeps its place."""
-        kept = Kept(owner, at, self.task())
+        """A block of the present task, in a scope of its own, in which a stream is open, and keeps its place."""
+        kept, scope = Kept(owner, at), next(iter(self.scopes()), None)
         self.kept[kept] = None
+        self._blocks[scope] = kept
         try:
             yield
         finally:
+            if kept.waits:
+                _add(self._shut, at, -1)
             del self.kept[kept]
+            self._blocks.pop(scope, None)
 
-    def awaits(self, owner: Message, what: Ask | Thread | None) -> None:
-        """The present task of a delivery waits for what others do from now on; ``None``: no more."""
-        task = self.task()
-        for kept in self.kept:
-            if kept.owner is owner and kept.task is task:
-                kept.awaits = what
+    def awaits(self, owner: Message, what: Ask | Thread) -> None:
+        """The present task of a delivery waits for what others do from now on."""
+        for kept in self._around(owner):
+            self._wait_in(kept, begins=what)
+
+    def awaits_no_more(self, owner: Message, what: Ask | Thread) -> None:
+        """It has that, or does without."""
+        for kept in self._around(owner):
+            self._wait_in(kept, ends=what)
 
     def tied(self) -> tuple[Waiter, Lack] | Queued | None:
         """The youngest of those who would wait for ever, with what it lacks where it waits for budget; ``None`` while everybody may yet go."""
-        if not self.waiting or not (self._state.streams or self.kept):
+        if not self._may_be_tied():
             return None
         waits = self._waits()
         stuck = {wait for each in waits.values() for wait in each}
@@ -132,7 +153,48 @@ class Knots:
 
     def _join(self, call: Waiter | Queued) -> None:
         self._ages += 1
-        self.waiting.setdefault(call.owner, {})[call] = _Call(call, self._ages, self.task())
+        inside = self._around(call.owner)
+        self.waiting.setdefault(call.owner, {})[call] = _Call(call, self._ages, inside)
+        self._count(call, 1)
+        for kept in inside:
+            self._wait_in(kept, calls=1)
+
+    def _around(self, owner: Owner) -> list[Kept]:
+        """The open streams of an owner whose blocks the running task stands in."""
+        if not self._blocks:
+            return []
+        found = (self._blocks.get(scope) for scope in self.scopes())
+        return [kept for kept in found if kept is not None and kept.owner is owner]
+
+    def _wait_in(
+        self, kept: Kept, *, calls: int = 0, begins: Ask | Thread | None = None, ends: Ask | Thread | None = None
+    ) -> None:
+        """Notes what begins or ends to be waited for inside the block of a stream."""
+        before = kept.waits
+        kept.calls += calls
+        if begins is not None:
+            kept.awaits.append(begins)
+        if ends in kept.awaits:
+            kept.awaits.remove(ends)
+        if kept in self.kept:
+            _add(self._shut, kept.at, kept.waits - before)
+
+    def _count(self, call: Waiter | Queued, more: int) -> None:
+        if isinstance(call, Queued):
+            _add(self._queues, call.at, more)
+            return
+        self._in_line += more
+        at = _place_of(call)
+        if at is not None:
+            _add(self._shut, at, more)
+
+    def _may_be_tied(self) -> bool:
+        """Whether to look at all, which takes the longer the more there are: whoever waits for a place goes, where not even all that
+        wait could keep all places.
+        """
+        if not self.waiting or not (self._state.streams or self.kept):
+            return False
+        return self._in_line > 0 or any(self._shut[at] >= at.most for at in self._queues)
 
     def _streams(self) -> Iterator[Hold]:
         for holds in self._state.streams.values():
@@ -217,11 +279,10 @@ class Knots:
         stuck: Collection[_Call | _Need],
         blocked: Collection[Owner],
     ) -> Iterator[_Call]:
-        """The calls that are stuck where something else waits for whoever makes them: all of a delivery, or the task of a stream."""
-        reading = {(kept.owner, kept.task) for kept in self.kept}
+        """The calls that are stuck where something else waits for whoever makes them: all of a delivery, or the block of a stream."""
         for owner, each in waits.items():
             for wait in each:
-                if isinstance(wait, _Call) and wait in stuck and (owner in blocked or (owner, wait.task) in reading):
+                if isinstance(wait, _Call) and wait in stuck and (owner in blocked or wait.inside):
                     yield wait
 
     def _keeps(self, waiter: Waiter, held: Mapping[Node, Vector]) -> Lack | None:
@@ -253,5 +314,12 @@ def _place_of(call: Waiter | Queued) -> Places | None:
 
 
 def _keeps_open(kept: Kept, wait: _Call | _Need) -> bool:
-    """Whether a stream stays open while its delivery waits for this: its own task does."""
-    return wait.task is kept.task if isinstance(wait, _Call) else wait.what is kept.awaits
+    """Whether a stream stays open while its delivery waits for this: it is waited for inside its block."""
+    return kept in wait.inside if isinstance(wait, _Call) else wait.what in kept.awaits
+
+
+def _add(counter: Counter[Places], at: Places, more: int) -> None:
+    """Counts, and keeps no nulls."""
+    counter[at] += more
+    if not counter[at]:
+        del counter[at]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-from attrs import define
+from attrs import define, field
 
 from organism.threads.frames import Ask, Message, Thread
 
@@ -24,13 +24,19 @@ class Places(Protocol):
 
 @define(eq=False)
 class Kept:
-    """The place of an open stream: nobody but its ``task`` gives it back."""
+    """The place of an open stream: it comes back once the stream's block is left, and so after all that is waited for inside that."""
 
     owner: Owner
     at: Places
-    task: Any
-    awaits: Ask | Thread | None = None
-    """What that task waited for last, of what others do."""
+    calls: int = 0
+    """How many calls wait inside the block, in whichever task."""
+    awaits: list[Ask | Thread] = field(factory=list[Ask | Thread])
+    """What is waited for inside it, of what others do."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is waited for before the block can be left."""
+        return bool(self.calls or self.awaits)
 
 
 @define(eq=False)

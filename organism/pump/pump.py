@@ -66,7 +66,7 @@ class Pump:
         writer: Writer | None = None,
     ) -> None:
         self.kernel = kernel
-        kernel.calls.knots.task = runtime.current_task
+        kernel.calls.knots.scopes = runtime.scopes
         self.handlers = handlers
         self.router = router
         self.now, self.look = clock.now, clock.look

@@ -102,6 +102,17 @@ async def seen_through(event: anyio.Event) -> None:
         raise cancelled
 
 
+def scopes() -> Iterator[object]:
+    """The cancel scopes that the running task stands in, as :func:`scope_mark` tells them, the innermost first: those that were entered
+    before it was started in a group are among them.
+    """
+    inner: Any = scope_mark()
+    above = "parent" if trio.lowlevel.in_trio_run() else "_parent_scope"
+    while inner is not None:
+        yield inner
+        inner = getattr(inner, above)
+
+
 def current_task() -> object:
     """The running task, to be told from others."""
     return trio.lowlevel.current_task() if trio.lowlevel.in_trio_run() else asyncio.current_task()

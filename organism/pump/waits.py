@@ -73,13 +73,16 @@ class Waits:
         if not ask.done:
             event = runtime.event()
             self.asking[ask] = event.set
-            if pump.kernel.calls.knots.kept:
-                pump.kernel.calls.knots.awaits(ask.message, ask)
+            knots = pump.kernel.calls.knots
+            if knots.kept:
+                knots.awaits(ask.message, ask)
             pump.carry_out()
             try:
                 await event.wait()
             finally:
                 self.asking.pop(ask, None)
+                if knots.kept:
+                    knots.awaits_no_more(ask.message, ask)
         if not pump.goes_ahead(ask.message):
             await pump.settled(ask.message.thread)
         return ask.answer

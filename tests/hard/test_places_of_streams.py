@@ -9,6 +9,7 @@ import pytest
 
 from organism import Context, ModelError, Reply
 from organism.errors import BudgetExhaustedError
+from organism.kernel.knots import Knots
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import INPUT, PROMPT, Done, Task, code, outcome, spend
 
@@ -144,6 +145,61 @@ async def test_a_call_waits_for_a_place_whose_stream_another_task_of_the_same_de
         with anyio.fail_after(100):
             result = await outcome(organism, "a")
     assert result.reply == Done("one  two ONE TWO"), result.error
+
+
+@pytest.mark.parametrize("how", ["calls", "asks"])
+async def test_a_task_started_inside_the_block_of_a_stream_does_not_wait_for_its_place(how: str) -> None:
+    """The block is not left before the task is over."""
+    said: list[str] = []
+
+    async def a(task: Task, ctx: Context) -> Reply[Done]:
+        async def inside() -> None:
+            if how == "asks":
+                said.append((await ctx.ask("b", task, expect=Done)).text)
+                return
+            with pytest.raises(ModelError, match=TIED) as caught:
+                await call(ctx, "x")
+            said.append(str(caught.value))
+
+        async with ctx.stream(PROMPT, model="x", max_output_tokens=10) as stream:
+            async with anyio.create_task_group() as group:
+                group.start_soon(inside)
+            pieces = [piece async for piece in stream]
+        return Reply(Done("".join(pieces)))
+
+    async def b(_: Task, ctx: Context) -> Reply[Done]:
+        with pytest.raises(ModelError, match=TIED) as caught:
+            await call(ctx, "x")
+        return Reply(Done(str(caught.value)))
+
+    handlers = {"a": code(a, peers=("b",)), "b": code(b)}
+    async with running(handlers=handlers, models=places(x=1), **FREE) as organism:
+        with anyio.fail_after(100):
+            result = await outcome(organism, "a")
+    assert result.reply == Done("one two"), result.error
+    assert TIED in said[0]
+
+
+async def test_nobody_looks_for_knots_while_places_come_back_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many streams are open, and calls wait: each look would go through all of them."""
+    looks: list[Knots] = []
+    look: Any = vars(Knots)["_waits"]
+
+    def counted(knots: Knots) -> Any:
+        looks.append(knots)
+        return look(knots)
+
+    monkeypatch.setattr(Knots, "_waits", counted)
+
+    async def worker(_: Task, ctx: Context) -> None:
+        async with ctx.stream(PROMPT, model="x", max_output_tokens=10):
+            await call(ctx, "y")
+
+    async with running(handlers={"worker": code(worker)}, models=places(x=100, y=2), **FREE) as organism:
+        handles = [await organism.send("worker", Task("go")) for _ in range(50)]
+        with anyio.fail_after(1000):
+            assert [(await handle.result()).outcome for handle in handles] == ["completed"] * 50
+    assert looks == []
 
 
 async def test_a_place_that_is_free_in_the_end_is_waited_for() -> None:

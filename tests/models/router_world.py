@@ -20,7 +20,7 @@ from organism.models.completion import Call
 from organism.models.contract import BackendError, Piece, RawUsage, Request, Response
 from organism.models.ledger import Held
 from organism.models.router import Router
-from organism.pump.runtime import current_task
+from organism.pump.runtime import scopes
 from organism.settings import BackendSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Purse:
 def _knots() -> Knots:
     state: Any = SimpleNamespace(streams={}, occupied={})
     knots = Knots(state)
-    knots.task = current_task
+    knots.scopes = scopes
     return knots
 
 
