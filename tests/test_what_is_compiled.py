@@ -41,15 +41,23 @@ def test_nothing_that_is_compiled_awaits() -> None:
     assert waiting == []
 
 
-def test_no_field_of_an_attrs_class_is_an_object() -> None:
-    """mypyc looks the names of its types up where Python's own stand for nothing: the module could not be imported. ``Any`` says the same."""
+def test_fields_of_attrs_classes_say_their_types_alone() -> None:
+    """mypyc looks the names of types up where Python's own stand for nothing, and takes `field(...)` for the value: neither module could be
+    imported. ``Any`` says what ``object`` does.
+    """
     fields = [
         f"{path.relative_to(ROOT)}:{each.lineno}"
         for path in compiled()
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.ClassDef) and any("define" in name or "frozen" in name for name in decorators(node))
         for each in node.body
-        if isinstance(each, ast.AnnAssign) and ast.unparse(each.annotation) == "object"
+        if isinstance(each, ast.AnnAssign)
+        and (
+            ast.unparse(each.annotation) == "object"
+            or (
+                isinstance(each.value, ast.Call) and ast.unparse(each.value.func) in {"field", "Factory", "attrs.field"}
+            )
+        )
     ]
     assert fields == []
 

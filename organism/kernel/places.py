@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, final
 
-from attrs import define, field
+from attrs import define
 
 from organism.threads.frames import Ask, Message, Thread
 
@@ -22,16 +22,19 @@ class Places(Protocol):
         ...
 
 
-@define(eq=False)
+@final
 class Kept:
     """The place of an open stream: it comes back once the stream's block is left, and so after all that is waited for inside that."""
 
-    owner: Owner
-    at: Places
-    calls: int = 0
-    """How many calls wait inside the block, in whichever task."""
-    awaits: list[Ask | Thread] = field(factory=list[Ask | Thread])
-    """What is waited for inside it, of what others do."""
+    __slots__ = ("at", "awaits", "calls", "owner")
+
+    def __init__(self, owner: Owner, at: Places) -> None:
+        self.owner = owner
+        self.at = at
+        self.calls = 0
+        """How many calls wait inside the block, in whichever task."""
+        self.awaits: list[Ask | Thread] = []
+        """What is waited for inside it, of what others do."""
 
     @property
     def waits(self) -> bool:
