@@ -163,26 +163,17 @@ def bears_one(node: Node, depth: int = 0) -> bool:
     return True
 
 
-def charge_messages(node: Node, count: int) -> bool:
-    """Charges messages, which are known when they are sent and need no hold. Gives what :func:`~organism.budget.crossings.has_reached` would
-    say then, in the same look: every message comes by.
-    """
-    used, marks, reached = node.used, node.next_mark, False
+def charge_messages(node: Node, count: int) -> None:
+    """Charges messages, which are known when they are sent and need no hold."""
+    used = node.used
     used[MESSAGES] += count
     if node.own is not used:
         node.own[MESSAGES] += count
-    for unit in node.caps.limited:
-        if used[unit] >= marks[unit]:
-            reached = True
     for each in node.above:
-        used, marks = each.used, each.next_mark
+        used = each.used
         if used is each.own:
             each.own = used.copy()
         used[MESSAGES] += count
-        for unit in each.caps.limited:
-            if used[unit] >= marks[unit]:
-                reached = True
-    return reached
 
 
 def output_room(path: Sequence[Node], claim: Claim, *, grace: bool) -> int:

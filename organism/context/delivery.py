@@ -29,7 +29,7 @@ from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.failures import failed_by
 from organism.kernel.grants import request_problem
 from organism.kernel.recall import CLOCK, Times
-from organism.kernel.sameness import is_keyed, key_of
+from organism.kernel.sameness import key_of
 from organism.names import ORGANISM
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
 from organism.pump.aside import Laid
@@ -200,7 +200,7 @@ class DeliveryContext(Calling, Context):
         finally:
             if not ask.done:
                 self._give_up(ask, to, timeout)
-        return payload_of(timed_out(to) if ask.answer is None else ask.answer, expect)
+        return _answer_of(ask, to, expect)
 
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
         """See :class:`~organism.context.interface.Context`."""
@@ -247,7 +247,7 @@ class DeliveryContext(Calling, Context):
     def _asked(self, to: str, payload: Any, timeout: float | None) -> Ask | Refusal:
         """What is asked, now or before this delivery's process ended, or why it may not be."""
         kernel, message = self._pump.kernel, self._message
-        if not (kernel.book.listening or is_keyed(message)):  # where nothing is kept, it was never asked before
+        if not self._keyed:  # where nothing is kept, it was never asked before
             return kernel.asks.ask(message, to, payload, self._pump.now())
         key = self._key("ask", question(to, payload))
         ask: Ask | None = self.recall(key)

@@ -46,7 +46,7 @@ class Asks:
         assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
         self._book.begin(at)
         note_clock(self._state, message)
-        known_as = self._known_as(message, key) if key else ""
+        known_as = self._known_as(message, key)
         posted = open_at(self._state, target, message, "ask", parent=message.frame, asker=message, idempotency=known_as)
         if has_reached(message.thread.node):
             note_crossings(self._state, message.thread, _whose(message))
@@ -55,8 +55,7 @@ class Asks:
         ask = posted.frame.asker
         assert ask is not None  # noqa: S101 - opened with an asker
         looped = None if self._state.rings is None else note_loops(self._state, message)
-        if key:
-            remember(message, key, ask)
+        remember(message, key, ask)
         if self._book.listening:
             self._book.write(facts.Asked, message.thread, seq=message.seq, to=target.to, key=key)
         else:
@@ -169,7 +168,7 @@ def _whose(message: Message) -> Message:
 
 def occupy(state: State, message: Message) -> None:
     """A delivery waits for something: its mailbox is taken until it is done."""
-    place = message.thread, message.route.mailbox or message.id
+    place = message.thread, message.mailbox
     if place not in state.occupied:
         state.schedule.occupy(message)
         state.occupied[place] = message

@@ -28,6 +28,8 @@ from organism.threads.frames import Message, Thread
 from organism.threads.lineage import root_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from organism.budget.node import Node
     from organism.kernel.book import Book
     from organism.kernel.state import State
@@ -89,8 +91,10 @@ class Calls:
         self.knots = Knots(state)
         self.answered: list[tuple[Waiter, Hold | BudgetExhaustedError]] = []
 
-    def hold(self, claim: Claim, call: CallFor, at: float) -> Hold | Waiter | BudgetExhaustedError:
-        """Holds a call's worst case, lets it wait, or refuses it."""
+    def hold(
+        self, claim: Claim, call: CallFor, at: float, scopes: Iterable[object] = ()
+    ) -> Hold | Waiter | BudgetExhaustedError:
+        """Holds a call's worst case, lets it wait, or refuses it. ``scopes`` are those that its task stands in, as for :class:`Knots`."""
         refused = self._out_of_turn(call)
         if refused is not None:
             return refused
@@ -106,7 +110,7 @@ class Calls:
             return self._refuse(call, verdict.lack)
         self._book.give_up()
         waiter = self._state.line.join(claim, path, verdict.lack, grace=call.grace, owner=call.owner, note=call)
-        tied = self.knots.joined(waiter)
+        tied = self.knots.joined(waiter, scopes)
         if tied is None:
             return waiter
         self._leave(waiter)
@@ -301,19 +305,19 @@ class Calls:
         self._leave(waiter)
         self._try_waiting(waiter.path)
 
-    def await_result(self, delivery: Message, thread: Thread) -> None:
+    def await_result(self, delivery: Message, thread: Thread, scopes: Iterable[object]) -> None:
         """A delivery waits for a thread's result from now on, with whatever streams it has open."""
         dealings = delivery.have_dealings()
         dealings.awaits = [*(dealings.awaits or ()), thread]
-        self.knots.awaits(delivery, thread)
+        self.knots.awaits(delivery, thread, scopes)
 
-    def await_no_more(self, delivery: Message, thread: Thread) -> None:
+    def await_no_more(self, delivery: Message, thread: Thread, scopes: Iterable[object]) -> None:
         """It has the result, or was cancelled."""
         dealings = delivery.have_dealings()
         left = list(dealings.awaits or ())
         left.remove(thread)
         dealings.awaits = left or None
-        self.knots.awaits_no_more(delivery, thread)
+        self.knots.awaits_no_more(delivery, thread, scopes)
 
     def completed(self, call: CallFor, text: str, at: float, *, key: str = "", kept: Kept | None = None) -> None:
         """A model answered; its text is kept as what the thread can hand in, all of it for its delivery under ``key`` (R21)."""

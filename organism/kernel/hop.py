@@ -61,12 +61,12 @@ def hop(
     if heir.above is not frame:
         frame.answered = True
     sent = Message(thread, seq, heir.route, out.payload, message.to, heir, _KINDS[type(out)])
-    reached = charge_messages(thread.node, 1)
+    charge_messages(thread.node, 1)
     state.sums.count(sent)
     state.schedule.put(sent)
     if state.steps is not None:
         state.steps += _steps(sent, frame)
-    if reached:
+    if has_reached(thread.node):
         note_crossings(state, thread, message, at_once=False)
         post_notices(state, message)
     if heir.above is not frame:  # else that counts the new frame, as it has counted the delivery

@@ -54,7 +54,10 @@ class _Need:
 
 
 class Knots:
-    """Looks for knots among those who wait. Nothing is decided here: who is found is to be refused."""
+    """Looks for knots among those who wait. Nothing is decided here: who is found is to be refused.
+
+    ``scopes`` are the cancel scopes that the task stands in which asks, the innermost first: those of the blocks of streams are among them.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -63,8 +66,6 @@ class Knots:
         """The calls that wait, for budget or for a place."""
         self.kept: dict[Kept, None] = {}
         """The places that open streams keep."""
-        self.scopes: Callable[[], Iterable[object]] = tuple
-        """Gives the cancel scopes that the running task stands in, the innermost first: those of the blocks of streams are among them."""
         self._blocks: dict[object, Kept] = {}
         """The streams by the scopes of their blocks."""
         self._shut: Counter[Places] = Counter()
@@ -74,9 +75,9 @@ class Knots:
         self._in_line = 0
         """How many calls wait for budget."""
 
-    def joined(self, waiter: Waiter) -> Lack | None:
+    def joined(self, waiter: Waiter, scopes: Iterable[object]) -> Lack | None:
         """Notes a call that waits for budget from now on; where it ties a knot by that, what it lacks for good."""
-        self._join(waiter)
+        self._join(waiter, scopes)
         tied = self.tied()
         return tied[1] if isinstance(tied, tuple) and tied[0] is waiter else None
 
@@ -93,10 +94,12 @@ class Knots:
             self._wait_in(kept, calls=-1)
 
     @contextmanager
-    def queued(self, owner: Owner, at: Places, refuse: Callable[[], object]) -> Generator[None]:
+    def queued(
+        self, owner: Owner, at: Places, refuse: Callable[[], object], scopes: Iterable[object]
+    ) -> Generator[None]:
         """A block in which a call waits for a place; ``refuse`` is called, now or later, where it would wait for ever."""
         call = Queued(owner, at, refuse)
-        self._join(call)
+        self._join(call, scopes)
         try:
             if self.tied() is call:
                 self.left(call)
@@ -106,9 +109,9 @@ class Knots:
             self.left(call)
 
     @contextmanager
-    def keeping(self, owner: Owner, at: Places) -> Generator[None]:
-        """A block of the present task, in a scope of its own, in which a stream is open, and keeps its place."""
-        kept, scope = Kept(owner, at), next(iter(self.scopes()), None)
+    def keeping(self, owner: Owner, at: Places, scopes: Iterable[object]) -> Generator[None]:
+        """A block in a scope of its own, in which a stream is open, and keeps its place."""
+        kept, scope = Kept(owner, at), next(iter(scopes), None)
         self.kept[kept] = None
         self._blocks[scope] = kept
         try:
@@ -119,14 +122,14 @@ class Knots:
             del self.kept[kept]
             self._blocks.pop(scope, None)
 
-    def awaits(self, owner: Message, what: Ask | Thread) -> None:
-        """The present task of a delivery waits for what others do from now on."""
-        for kept in self._around(owner):
+    def awaits(self, owner: Message, what: Ask | Thread, scopes: Iterable[object]) -> None:
+        """A task of a delivery waits for what others do from now on."""
+        for kept in self._around(owner, scopes):
             self._wait_in(kept, begins=what)
 
-    def awaits_no_more(self, owner: Message, what: Ask | Thread) -> None:
+    def awaits_no_more(self, owner: Message, what: Ask | Thread, scopes: Iterable[object]) -> None:
         """It has that, or does without."""
-        for kept in self._around(owner):
+        for kept in self._around(owner, scopes):
             self._wait_in(kept, ends=what)
 
     def tied(self) -> tuple[Waiter, Lack] | Queued | None:
@@ -151,19 +154,19 @@ class Knots:
         lack = self._keeps(youngest.call, held)
         return None if lack is None else (youngest.call, lack)
 
-    def _join(self, call: Waiter | Queued) -> None:
+    def _join(self, call: Waiter | Queued, scopes: Iterable[object]) -> None:
         self._ages += 1
-        inside = self._around(call.owner)
+        inside = self._around(call.owner, scopes)
         self.waiting.setdefault(call.owner, {})[call] = _Call(call, self._ages, inside)
         self._count(call, 1)
         for kept in inside:
             self._wait_in(kept, calls=1)
 
-    def _around(self, owner: Owner) -> list[Kept]:
-        """The open streams of an owner whose blocks the running task stands in."""
+    def _around(self, owner: Owner, scopes: Iterable[object]) -> list[Kept]:
+        """The open streams of an owner whose blocks are among these scopes."""
         if not self._blocks:
             return []
-        found = (self._blocks.get(scope) for scope in self.scopes())
+        found = (self._blocks.get(scope) for scope in scopes)
         return [kept for kept in found if kept is not None and kept.owner is owner]
 
     def _wait_in(

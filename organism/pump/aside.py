@@ -64,11 +64,7 @@ class Laid:
         self._given = False
         self.delivery = delivery
         self.asks = asks
-        left = 0
-        for ask in asks:
-            if not ask.done:
-                left += 1
-        self.left = left
+        self.left = len([ask for ask in asks if not ask.done])
 
     def __await__(self) -> Any:  # a generator that gives itself; to say so would take a call
         return self

@@ -140,9 +140,13 @@ class Calling(Caller[ContextStream]):
         last = (self._message.thread.asked or {}).get(self._message.to)
         return self._keys.prompt(call, kind=kind, tells=tells, before=None if last is None else last.prompt)
 
+    @property
+    def _keyed(self) -> bool:
+        """Whether what is asked is to be told again."""
+        return self._pump.kernel.book.listening or is_keyed(self._message)
+
     def _key(self, kind: str, says: Callable[[], Any]) -> str:
-        kernel = self._pump.kernel
-        return self._keys.next(kind, says) if kernel.book.listening or is_keyed(self._message) else ""
+        return self._keys.next(kind, says) if self._keyed else ""
 
     def recall(self, key: str) -> Any:
         """What this delivery was answered before its process ended; ``None`` where it is asked anew (R21)."""

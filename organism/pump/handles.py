@@ -203,13 +203,13 @@ class ThreadHandle:
     async def _wait_within(self, waiting: Waiting) -> None:
         calls = self._pump.kernel.calls
         async with waiting:
-            calls.await_result(waiting.message, self._thread)
+            calls.await_result(waiting.message, self._thread, self._pump.scopes())
             self._pump.kernel.state.inbox.stir(self._thread)
             self._pump.carry_out()
             try:
                 await self._end.come.wait()
             finally:
-                calls.await_no_more(waiting.message, self._thread)
+                calls.await_no_more(waiting.message, self._thread, self._pump.scopes())
 
     def pause(self) -> None:
         """Pauses the thread with all below it: what runs finishes, nothing more is delivered, and its time stands still. A thread

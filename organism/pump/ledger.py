@@ -106,17 +106,17 @@ class CallLedger:
 
     def queued(self, at: Places, refuse: Callable[[], object]) -> AbstractContextManager[object]:
         """See :class:`organism.models.ledger.Ledger`."""
-        return self._pump.kernel.calls.knots.queued(self._message or self._thread, at, refuse)
+        return self._pump.kernel.calls.knots.queued(self._message or self._thread, at, refuse, self._pump.scopes())
 
     def keeping(self, at: Places) -> AbstractContextManager[object]:
         """See :class:`organism.models.ledger.Ledger`."""
-        return self._pump.kernel.calls.knots.keeping(self._message or self._thread, at)
+        return self._pump.kernel.calls.knots.keeping(self._message or self._thread, at, self._pump.scopes())
 
     async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: Places) -> Held:
         """See :class:`organism.models.ledger.Ledger`."""
         self._alias = alias
         call = self._latest = self._call(alias, backend, attempt, at)
-        verdict = self._pump.kernel.calls.hold(claim, call, self._pump.look())
+        verdict = self._pump.kernel.calls.hold(claim, call, self._pump.look(), self._pump.scopes())
         if not isinstance(verdict, (Hold, BudgetExhaustedError)):
             self._pump.deadlines.watch_windows()
             verdict = await self._pump.waits.turn_of(verdict)

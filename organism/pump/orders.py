@@ -67,7 +67,7 @@ class Orders:
         """The parts of the pump are there."""
         pump, kernel, state, ends = self._pump, self._kernel, self._kernel.state, self._kernel.ends
         self._asked_for = (
-            state.woken, state.streams, kernel.calls.knots.kept, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
+            state.woken, kernel.calls.knots.waiting, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
             ends.cut, pump.pauses.running, pump.waits.room.line, kernel.retries.waiting, kernel.retries.escalated, kernel.book.rolled,
         )  # fmt: skip
         self._ready = pump.aside.ready
@@ -88,7 +88,7 @@ class Orders:
         pump, kernel = self._pump, self._kernel
         if kernel.book.rolled:
             kernel.calls.after_roll()
-        if kernel.calls.knots.waiting and (kernel.state.streams or kernel.calls.knots.kept):
+        if kernel.calls.knots.waiting:
             kernel.calls.untie()
         if kernel.state.woken:
             pump.waits.wake_askers()
@@ -102,9 +102,8 @@ class Orders:
             self._cancel_deliveries()
         if kernel.ends.cut:
             self._cut_calls()
-        if pump.pauses.running or pump.waits.room.line:
-            pump.pauses.look()
-            pump.waits.room.let_in()
+        pump.pauses.look()
+        pump.waits.room.let_in()
 
     def _look_after_failures(self) -> None:
         """Times further attempts, tells of dead letters, and stops in order where a failure says so."""

@@ -66,12 +66,11 @@ class Pump:
         writer: Writer | None = None,
     ) -> None:
         self.kernel = kernel
-        kernel.calls.knots.scopes = runtime.scopes
         self.handlers = handlers
         self.router = router
         self.now, self.look = clock.now, clock.look
         clock.leapt = self._leapt
-        self.event, self.heed = runtime.event, runtime.heed()
+        self.event, self.heed, self.scopes = runtime.event, runtime.heed(), runtime.scopes
         """The event loop's own, for handles: a file is checked without loading one."""
         self.home = Home(kernel.state.settings.name)
         self._orders = Orders(self)

@@ -12,7 +12,7 @@ from organism.pump import runtime
 from organism.pump.room import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from organism.budget.waiting import Waiter
     from organism.errors import BudgetExhaustedError
@@ -31,6 +31,7 @@ class Host(Protocol):
 
     kernel: Kernel
     now: Callable[[], float]
+    scopes: Callable[[], Iterator[object]]
 
     def carry_out(self) -> None:
         """Does what the kernel has asked for."""
@@ -74,15 +75,13 @@ class Waits:
             event = runtime.event()
             self.asking[ask] = event.set
             knots = pump.kernel.calls.knots
-            if knots.kept:
-                knots.awaits(ask.message, ask)
+            knots.awaits(ask.message, ask, pump.scopes())
             pump.carry_out()
             try:
                 await event.wait()
             finally:
                 self.asking.pop(ask, None)
-                if knots.kept:
-                    knots.awaits_no_more(ask.message, ask)
+                knots.awaits_no_more(ask.message, ask, pump.scopes())
         if not pump.goes_ahead(ask.message):
             await pump.settled(ask.message.thread)
         return ask.answer

@@ -144,10 +144,10 @@ class Purse:
         return BudgetExhaustedError("seconds", "thread", 0, 0, 0, 1)
 
     def queued(self, at: Places, refuse: Callable[[], object]) -> AbstractContextManager[object]:
-        return self.knots.queued(self.thread, at, refuse)
+        return self.knots.queued(self.thread, at, refuse, scopes())
 
     def keeping(self, at: Places) -> AbstractContextManager[object]:
-        return self.knots.keeping(self.thread, at)
+        return self.knots.keeping(self.thread, at, scopes())
 
     async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: Places) -> Held:
         del at
@@ -194,9 +194,7 @@ class Purse:
 
 def _knots() -> Knots:
     state: Any = SimpleNamespace(streams={}, occupied={})
-    knots = Knots(state)
-    knots.scopes = scopes
-    return knots
+    return Knots(state)
 
 
 def _settings(number: int, **more: Any) -> BackendSettings:

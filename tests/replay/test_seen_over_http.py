@@ -14,7 +14,7 @@ from organism.journal.prompts import requests
 from organism.organism import Organism
 from organism.payloads import Vocabulary
 from organism.pump import writer
-from organism.replay import replay
+from organism.replay import Replayed, replay
 from organism.works.vocabulary import payload_classes
 from tests.crash.crash_world import Model
 from tests.crash.fake_model import NOTICE, digest
@@ -22,6 +22,7 @@ from tests.hard.pump_world import code
 from tests.replay.replay_world import Note, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from organism.record.facts import Fact
@@ -32,6 +33,29 @@ RUN = "seen"
 
 async def shelf(message: Task, ctx: Context) -> Reply[Note]:
     return Reply(Note(f"On the shelf: {message.text}. " * 20))
+
+
+def documents_of(folder: Path, root: str) -> Sequence[Mapping[str, Any]]:
+    """What the journal holds of a chain."""
+    journal = open_journal(URL, folder=folder, readonly=True)
+    try:
+        return list(journal.documents(root))
+    finally:
+        journal.close()
+
+
+def again(made: dict[str, Any], documents: Sequence[Mapping[str, Any]]) -> Replayed:
+    """What a replay comes to."""
+    settings = Organism(**made).settings
+    return replay(documents, settings, Vocabulary(payload_classes(settings)), patience=0.001)
+
+
+def check_seen(made: dict[str, Any], documents: Sequence[Mapping[str, Any]], seen: Counter[str]) -> None:
+    """What the server has ``seen``, by digest, is what the journal says, and what a replay asks."""
+    assert Counter(digest(list(prompt.messages)) for prompt in requests(documents).values()) == seen
+    replayed = again(made, documents)
+    assert (replayed.differences, replayed.unsure) == ((), ())
+    assert replayed.calls == seen.total()
 
 
 def keys(folder: Path, url: str) -> dict[str, Any]:
@@ -85,19 +109,12 @@ def test_the_server_the_journal_and_a_replay_agree_on_a_thread_that_was_warned_a
 
         anyio.run(work, backend="trio")
         seen = model.asked(RUN, name="whole")
-    journal = open_journal(URL, folder=tmp_path, readonly=True)
-    documents = list(journal.documents("t"))
-    journal.close()
+    documents = documents_of(tmp_path, "t")
     kinds = Counter(each["fact"] for each in documents)
     assert kinds["Paused"]
     assert kinds["Noticed"]
-    told = requests(documents)
-    assert any(NOTICE in str(prompt.messages[-1]) for prompt in told.values())
-    assert Counter(digest(list(prompt.messages)) for prompt in told.values()) == seen
-    settings = Organism(**made).settings
-    replayed = replay(documents, settings, Vocabulary(payload_classes(settings)), patience=0.001)
-    assert (replayed.differences, replayed.unsure) == ((), ())
-    assert replayed.calls == seen.total()
+    assert any(NOTICE in str(prompt.messages[-1]) for prompt in requests(documents).values())
+    check_seen(made, documents, seen)
 
 
 def test_the_server_the_journal_and_a_replay_agree_on_a_thread_that_was_cut_short_warned_and_paused(
@@ -136,19 +153,12 @@ def test_the_server_the_journal_and_a_replay_agree_on_a_thread_that_was_cut_shor
 
         anyio.run(work, backend="trio")
         seen = model.asked(RUN, name="whole")
-    journal = open_journal(URL, folder=tmp_path, readonly=True)
-    documents = list(journal.documents("conversation:c"))
-    journal.close()
+    documents = documents_of(tmp_path, "conversation:c")
     kinds = Counter(each["fact"] for each in documents)
     assert kinds["Paused"]
     assert kinds["Noticed"]
     assert {each["cut"]["how"] for each in documents if each["fact"] == "Compacted"} >= {"cut", "model"}
-    told = requests(documents)
-    assert Counter(digest(list(prompt.messages)) for prompt in told.values()) == seen
-    settings = Organism(**made).settings
-    replayed = replay(documents, settings, Vocabulary(payload_classes(settings)), patience=0.001)
-    assert (replayed.differences, replayed.unsure) == ((), ())
-    assert replayed.calls == seen.total()
+    check_seen(made, documents, seen)
 
 
 @pytest.mark.parametrize("fewest", [3, 1_000], ids=["many snapshots", "few"])
@@ -180,18 +190,11 @@ def test_the_server_the_journal_and_a_replay_agree_on_a_conversation_of_many_pro
         for number in range(4):
             anyio.run(process, number, backend="trio")
         seen = model.asked(RUN, name="whole")
-    journal = open_journal(URL, folder=tmp_path, readonly=True)
-    documents = list(journal.documents("conversation:c"))
-    journal.close()
+    documents = documents_of(tmp_path, "conversation:c")
     kinds = Counter(each["fact"] for each in documents)
     assert kinds["Paused"]
     assert kinds["Compacted"]
-    told = requests(documents)
-    assert Counter(digest(list(prompt.messages)) for prompt in told.values()) == seen
-    settings = Organism(**made).settings
-    replayed = replay(documents, settings, Vocabulary(payload_classes(settings)), patience=0.001)
-    assert (replayed.differences, replayed.unsure) == ((), ())
-    assert replayed.calls == seen.total()
+    check_seen(made, documents, seen)
 
 
 def test_other_words_of_a_warning_are_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,14 +207,10 @@ def test_other_words_of_a_warning_are_a_difference(tmp_path: Path, monkeypatch: 
                 await (await organism.send("desk", Task("What is there?"), id="t")).result()
 
         anyio.run(work, backend="trio")
-    journal = open_journal(URL, folder=tmp_path, readonly=True)
-    documents = list(journal.documents("t"))
-    journal.close()
+    documents = documents_of(tmp_path, "t")
     (tmp_path / "warning.md").write_text("Other words.")
     made["handlers"]["desk"]["agent"]["notices"] = {"warning": "warning.md"}
-    settings = Organism(**made).settings
-    replayed = replay(documents, settings, Vocabulary(payload_classes(settings)), patience=0.001)
-    first = replayed.differences[0]
+    first = again(made, documents).differences[0]
     assert first.what == "a model was asked"
     assert NOTICE in first.recorded
     assert "Other words." in first.now
