@@ -10,9 +10,9 @@ where    which part of the product has the processor in some of them, beside bar
 growth   what each of them comes to as something grows: medians of N runs, too
 page     nothing is measured: the page is written anew from the last figures
 
-Without a part all are run (``peers`` where a folder is given). A figure that fails is left out, and said. Figures are kept in
-docs/performance/figures.json, with the machine and its load, so that parts can be run one by one. ``--quick`` makes each run
-short, one of each unless ``--runs`` says more, and grows nothing beyond 1,000.
+Without a part all are run (``peers`` where a folder is given). A figure that fails is left out, and said; a part of which all fail stays
+as it was. Figures are kept in docs/performance/figures.json, with the machine and its load, so that parts can be run one by one.
+``--quick`` makes each run short, one of each unless ``--runs`` says more, and grows nothing beyond 1,000.
 """
 
 from __future__ import annotations
@@ -260,6 +260,9 @@ def main() -> None:
         if part in parts:
             before = load()
             figures = measure(options)
+            if not (figures.get("rows") or figures.get("cases")):
+                print(f"{part}: nothing could be measured; what was measured before is kept", flush=True)
+                continue
             kept[part] = {
                 "machine": machine(),
                 "load": [before, load()],
