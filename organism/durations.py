@@ -21,6 +21,3 @@ def duration(seconds: float, form: str = "g") -> str:
         if said and (len(said) == 2 or not count):
             break  # what is smaller than the unit below the largest says nothing any more
     return " ".join(said)
-
-
-__all__ = ["duration"]

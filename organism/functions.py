@@ -273,6 +273,3 @@ def _in_json(value: Any) -> Any:
     if is_payload(value) and not isinstance(value, type):
         return encode_json(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
-__all__ = ["Function", "FunctionCall", "FunctionResult", "Parameter", "as_handler", "call_of", "declared"]

@@ -31,6 +31,9 @@ MOST_LOOKED_AT: Final = 1000
 LINES: Final = "lines"
 """The attribute of a log record that is true where its message has lines of our own making, as a stack is."""
 
+MORE: Final = "…"
+"""What stands for the part of a text that is not told."""
+
 LONGEST_TOOL: Final = 64
 """Characters of a tool's name that all providers take."""
 _DIGITS: Final = 8
@@ -109,6 +112,12 @@ def told(value: object) -> str:
         return f"a value of type {class_name(value)}"
 
 
+def excerpt(text: str, most: int, *, start: int = 0) -> str:
+    """So many characters of a text, with :data:`MORE` at the ends where it is cut."""
+    end = start + most
+    return f"{MORE if start else ''}{text[start:end]}{MORE if end < len(text) else ''}"
+
+
 def written_out(text: str) -> str:
     r"""The text with every character that a terminal would act on written out, as ``\x1b``; line feeds and tabs stay."""
     return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
@@ -116,7 +125,7 @@ def written_out(text: str) -> str:
 
 def printable(text: str, *, at_most: int) -> str:
     """The beginning of a text in one line, with every character written out that is none to be seen."""
-    cut = text if len(text) <= at_most else f"{text[:at_most]}..."
+    cut = excerpt(text, at_most)
     if cut.isprintable():
         return cut
     return "".join(
@@ -126,15 +135,18 @@ def printable(text: str, *, at_most: int) -> str:
 
 def nearest(wrong: str, known: Iterable[str]) -> str | None:
     """The nearest of the known names, where one is near; ``None`` also where they are so many that programs must have made them."""
+    return next(iter(_near(wrong, known, 1)), None)
+
+
+def suggestion(wrong: str, known: Iterable[str], *, most: int = 1) -> str:
+    """``"; did you mean 'x'?"`` for the :func:`nearest` of the known names, or for ``most`` of them; or nothing."""
+    near = [f"'{each}'" for each in _near(wrong, known, most)]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _near(wrong: str, known: Iterable[str], most: int) -> list[str]:
     names = list(known)
-    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6) if len(names) <= MOST_LOOKED_AT else []
-    return near[0] if near else None
-
-
-def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the :func:`nearest` of the known names, or nothing."""
-    near = nearest(wrong, known)
-    return "" if near is None else f"; did you mean '{near}'?"
+    return difflib.get_close_matches(wrong, names, n=most, cutoff=0.6) if len(names) <= MOST_LOOKED_AT else []
 
 
 def begun(text: str, known: Collection[str]) -> list[str]:
@@ -145,7 +157,7 @@ def begun(text: str, known: Collection[str]) -> list[str]:
 def ambiguous(text: str, names: Sequence[str], what: str) -> str:
     """What is said of the beginning of several names; ``what`` are those that have them."""
     some = ", ".join(printable(each, at_most=_LONGEST) for each in names[:_SHOWN])
-    more = ", ..." if len(names) > _SHOWN else ""
+    more = f", {MORE}" if len(names) > _SHOWN else ""
     return (
         f"'{printable(text, at_most=_LONGEST)}' is the beginning of {len(names)} {what}: {some}{more}; write more of it"
     )

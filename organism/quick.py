@@ -122,6 +122,3 @@ def _taken(cls: type[attrs.AttrsInstance], source: Source) -> tuple[str, list[st
 
 def _afterwards(cls: type[attrs.AttrsInstance]) -> list[str]:
     return ["self.__attrs_post_init__()"] if hasattr(cls, "__attrs_post_init__") else []
-
-
-__all__ = ["maker", "quick"]

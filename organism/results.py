@@ -133,7 +133,8 @@ class ThreadResult(_Unread):
     """What a thread came to.
 
     ``outcome`` is ``completed``, ``exhausted``, ``failed``, ``stopped``, ``cancelled``, or ``paused`` where it has not ended; ``unit``
-    is the unit that ran out.
+    is the unit that ran out, ``scope`` whose limit it was (``thread``, ``sub-thread``, ``conversation``, ``account``, ``organism``),
+    ``account`` (``kind:name``) which account's.
     ``replies`` are (handler, payload); ``reply`` is the first payload, or ``None``. ``partial`` is the last text of an exhausted
     thread without an answer. ``usage`` counts sub-threads, which ``threads`` lists. ``error`` says why it did not complete,
     ``code`` is that failure's code. ``estimates`` are what its own handlers forecast that they would need, and what came.
@@ -153,6 +154,8 @@ class ThreadResult(_Unread):
     handler: str = ""
     conversation: str | None = None
     estimates: tuple[Estimate, ...] = ()
+    scope: str | None = None
+    account: str | None = None
 
     @property
     def reply(self) -> Any:
@@ -164,7 +167,7 @@ class ThreadResult(_Unread):
         if not self.replies:
             code = self.code or ("no_reply" if self.outcome == "completed" else self.outcome)
             text = self.error or f"'{self.handler}' finished without a reply"
-            raise HandlerFailedError(code, text, unit=self.unit)
+            raise HandlerFailedError(code, text, unit=self.unit, scope=self.scope, account=self.account)
         return as_expected(self.reply, expect)
 
     def as_json(self) -> dict[str, Any]:
@@ -175,6 +178,8 @@ class ThreadResult(_Unread):
             "handler": self.handler,
             "outcome": self.outcome,
             "unit": self.unit,
+            "scope": self.scope,
+            "account": self.account,
             "labels": dict(self.labels),
             "replies": [
                 {"from": sender, "payload": encode_json(payload), "xml": encode_xml(payload).decode()}
@@ -221,6 +226,8 @@ def result_of(record: Ended) -> ThreadResult:
         handler=record.handler,
         conversation=record.conversation,
         estimates=record.estimates,
+        scope=record.scope,
+        account=record.account,
     )
 
 

@@ -108,11 +108,8 @@ class _ScriptedBackend:
         self._model.finished += 1
         return _response(says, request)
 
-    def stream(self, request: Request) -> Any:
-        return self._stream(request)
-
     @asynccontextmanager
-    async def _stream(self, request: Request) -> AsyncGenerator[_ScriptedStream]:
+    async def stream(self, request: Request) -> AsyncGenerator[_ScriptedStream]:
         says = self._model.next(request)
         yield _ScriptedStream(says, _response(says, request))
         self._model.finished += 1
@@ -154,10 +151,7 @@ def _response(says: Says, request: Request) -> Response:
     )
     message: dict[str, Any] = {"role": "assistant", "content": says.text}
     if calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in calls
-        ]
+        message["tool_calls"] = [call.in_message for call in calls]
     reason: Any = says.finish_reason or ("tool_calls" if calls else "stop")
     return Response(
         text=says.text,

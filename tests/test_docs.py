@@ -34,6 +34,7 @@ from organism import (
     Usage,
     facts,
     record,
+    testing,
 )
 from organism.cli.main import COMMANDS, execute
 from organism.cli.streams import Streams
@@ -213,6 +214,11 @@ def test_the_reference_names_what_there_is() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", exported, re.MULTILINE)) == set(organism.__all__)
     line = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
     assert set(re.findall(r"^## `organism ([\w-]+)", line, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_the_reference_names_what_tests_are_given() -> None:
+    python = (ROOT / "docs/reference/python.md").read_text("utf-8")
+    assert set(testing.__all__) - set(re.findall(r"`(\w+)", python)) == set()
 
 
 OTHERS: Final = {"db", "md", "yaml"}

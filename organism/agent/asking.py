@@ -6,10 +6,11 @@ An answer that was cut for length is gone on with where it is text; what cannot 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import evolve
 
+from organism.agent.speech import is_broken
 from organism.agent.voice import Voice
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.models.completion import new_call
@@ -50,21 +51,22 @@ class Asking:
         Raises BudgetExhaustedError before a backend is touched that the budget cannot bear, with what was said so far in the history;
         ModelError where none answered; HandlerFailedError (``validation``) where too many answers were cut that cannot be gone on with.
         """
-        completion = await self._said_to(prompt, offer, tells)
-        cut = self._speech.cut(completion)
+        completion = await self._said_to(prompt, offer, tells=tells)
+        cut = self._missing(completion)
         for _ in range(CONTINUED):
             if cut != "text":
                 break
             on = [_said("assistant", completion.text), _said("user", GO_ON)]
-            # What was said at the prompt's end was said before the piece.
+            # What was said at the prompt's end was said before the piece; what it was told of its budget is not said again.
             before = [_said("user", offer.reminder)] if offer.reminder else []
+            asked = prompt[:-1] if tells else prompt
             try:
-                more = await self._more((*prompt, *before, *on), evolve(offer, reminder=""))
+                more = await self._said_to((*asked, *before, *on), evolve(offer, reminder=""), goes_on=True)
             except BudgetExhaustedError:
                 self._history.add(completion.message)
                 raise
             completion = _joined(completion, more)
-            cut = self._speech.cut(completion)
+            cut = self._missing(completion)
         if cut == "call":
             self._count()
         return completion
@@ -93,18 +95,17 @@ class Asking:
             tool_choice=offer.choice,
         )
 
-    async def _said_to(self, prompt: Sequence[Mapping[str, Any]], offer: Offer, tells: Sequence[Warned]) -> Completion:
+    async def _said_to(
+        self, prompt: Sequence[Mapping[str, Any]], offer: Offer, *, tells: Sequence[Warned] = (), goes_on: bool = False
+    ) -> Completion:
+        """What the model says to one prompt. ``goes_on``: that is to go on with what it said last."""
         call = self.call(prompt, offer)
-        if not self._ctx.ears:  # so it is with most: nobody listens
-            return await self._ctx.call_model(call, tells=tells)
-        with self._heard():
-            return await self._ctx.call_model(call, tells=tells)
-
-    async def _more(self, prompt: Sequence[Mapping[str, Any]], offer: Offer) -> Completion:
-        """What the model says that is to go on with what it said last."""
-        call = self.call(prompt, offer)
-        with self._heard(goes_on=True):
-            return await self._ctx.call_model(call)
+        if tells and offer.reminder:
+            # What it is told of its budget ends the prompt: by all that stands before, the question is known again.
+            *before, told, reminder = call.messages
+            call = evolve(call, messages=(*before, reminder, told))
+        with self._heard(goes_on=goes_on):
+            return await self._ctx.call_model(call, tells=tells, kind=offer.kind)
 
     def _heard(self, *, goes_on: bool = False) -> AbstractContextManager[None]:
         """Lets those hear the answer who listen to what agents write; where nobody does, it costs nothing."""
@@ -115,6 +116,16 @@ class Asking:
             self._voice = Voice(ctx.ears, self._agent, thread=ctx.thread, seq=ctx.seq, handler=ctx.name)
         self._voice.begin(goes_on=goes_on)
         return ctx.heard_by(self._voice)
+
+    def _missing(self, completion: Completion) -> Literal["text", "call"] | None:
+        """What of an answer was cut for length: text that can be gone on with, or what must be written again, and shorter; ``None`` where
+        nothing is missing that matters.
+        """
+        if completion.finish_reason != "length":
+            return None
+        if completion.tool_calls:
+            return "call" if is_broken(completion.tool_calls[-1]) else None
+        return "text" if self._speech.may_go_on(completion.text) else "call"
 
     def _count(self) -> None:
         """Counts an answer that is to be written again, and shorter."""

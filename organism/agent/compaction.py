@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
-from organism.agent.history import NO_NUMBER, SHORTEST, length_of
+from organism.agent.history import NO_NUMBER, SHORTEST, length_of, longest_result
+from organism.agent.pruning import said_by
 from organism.agent.recaps import EXTRACT, is_recap, recapped, summed_up
 from organism.agent.speech import Offer
-from organism.agent.summary import Summaries, Summary
+from organism.agent.summary import EMPTY, Summaries, Summary
 from organism.agent.window import Bounds, Extent, bounds, fits_anyway, new_extent, surely_beyond, tokens_of
 from organism.errors import HandlerFailedError, ModelError
 from organism.quick import maker
@@ -90,19 +91,22 @@ class Compacting:
             tells, after = told()  # a summary may have crossed a level: that is told in this very prompt
             turn = _Turn(number, offer, after)
         self._turn = turn
+        settings = self._agent.compaction
+        if settings is None:
+            return await self._ask(turn, tells)
         key = f"cut:{turn.number}:refused"
         known = self._ctx.cut_before(key)
         if known is None or self._ctx.is_replayed:
             try:
                 return await self._ask(turn, tells)
             except ModelError as error:
-                if self._agent.compaction is None or not self._ctx.was_too_long(error, key):
+                if not self._ctx.was_too_long(error, key):
                     raise
                 refused = error
-            if not await self._after_refusal(turn, key, known):
+            if not await self._after_refusal(turn, settings, key, known):
                 raise self._too_large(self._prompt(turn)) from refused
         else:
-            await self._after_refusal(turn, key, known)
+            await self._after_refusal(turn, settings, key, known)
         try:
             return await self._ask(turn, tells)
         except ModelError as error:
@@ -126,10 +130,9 @@ class Compacting:
         if settings is not None and settings.model is None and self._ctx.conversation is not None and last is not None:
             await self._before(_Turn(last.number + 1, last.offer, ()), "cut:over", over=True)
 
-    @property
-    def _summaries(self) -> Summaries:
+    def _summaries(self, settings: Compaction) -> Summaries:
         """Who asks for summaries, made where one is needed: most deliveries end without."""
-        return Summaries(self._handler, self._asking, self._history, self._ctx)
+        return Summaries(self._handler, settings, self._asking, self._history, self._ctx)
 
     # When
 
@@ -139,7 +142,7 @@ class Compacting:
         if settings is None:
             return False
         known = self._ctx.cut_before(key)
-        if known is not None and await self._repeat(known):
+        if known is not None and await self._repeat(settings, known):
             return True
         if self._ctx.is_replayed or self._ctx.repeats:
             return False
@@ -152,18 +155,16 @@ class Compacting:
         if not (must or (size.tokens > mark and self._is_worth(turn, plan, size)) or self._ctx.has_summary):
             return False
         why = "over" if over else "limit" if must else "mark"
-        left = await self._cut(turn, key, why, plan, size, goal=mark if must else None)
+        left = await self._cut(turn, settings, key, why, plan, size, goal=mark if must else None)
         if not over and not size.plain and must and left > hard:
             self._check(turn, size.bounds)
         return True
 
-    async def _after_refusal(self, turn: _Turn, key: str, known: CutShort | None) -> bool:
+    async def _after_refusal(self, turn: _Turn, settings: Compaction, key: str, known: CutShort | None) -> bool:
         """Cuts the history short after the provider has refused the prompt; whether anything was cut."""
-        settings = self._agent.compaction
-        assert settings is not None  # noqa: S101 - asked by the caller
         before = self._prompt(turn)
         self._history.note_refused(self._agent.model, _characters(before))
-        if known is not None and await self._repeat(known):
+        if known is not None and await self._repeat(settings, known):
             return True
         if self._ctx.is_replayed:
             return False
@@ -171,7 +172,7 @@ class Compacting:
         allowed = bounds(settings, self._ctx.window(self._agent.model), wish)
         size = _Size(tokens, allowed.refused(_characters(before)))
         plan = self._plan(settings, size.bounds)
-        await self._cut(turn, key, "context", plan, size, goal=size.bounds.after_refusal(tokens))
+        await self._cut(turn, settings, key, "context", plan, size, goal=size.bounds.after_refusal(tokens))
         return self._prompt(turn) != before
 
     def _is_worth(self, turn: _Turn, plan: Plan | None, size: _Size) -> bool:
@@ -212,12 +213,14 @@ class Compacting:
         pins = bool(history.messages) and allowed.pins(history.messages[0])
         return history.plan(settings.keep_turns, pins_first=pins)
 
-    async def _cut(self, turn: _Turn, key: str, why: str, plan: Plan | None, size: _Size, *, goal: int | None) -> int:
+    async def _cut(
+        self, turn: _Turn, settings: Compaction, key: str, why: str, plan: Plan | None, size: _Size, *, goal: int | None
+    ) -> int:
         """Cuts the history short, and long results where it is still beyond ``goal``; the tokens that the prompt has then."""
         before, made, longest, tokens = self._prompt(turn), Summary(), 0, size.tokens
         if plan is not None:
             if self._is_worth(turn, plan, size) or self._ctx.has_summary:
-                made = await self._summaries.of(plan, size.bounds)
+                made = await self._summaries(settings).of(plan, size.bounds)
             self._replace(plan, made, size.bounds)
             tokens = self._tokens(turn, plain=size.plain)
         if goal is not None and tokens > goal:
@@ -248,7 +251,7 @@ class Compacting:
         then.
         """
         history, tokens, cut = self._history, size.tokens, 0
-        longest = max(SHORTEST, history.longest_result // 2)
+        longest = max(SHORTEST, longest_result(history.messages) // 2)
         while tokens > goal:
             if history.cut_results(longest):
                 cut, tokens = longest, self._tokens(turn, plain=size.plain)
@@ -258,20 +261,20 @@ class Compacting:
         self._changed()
         return cut, tokens
 
-    async def _repeat(self, known: CutShort) -> bool:
+    async def _repeat(self, settings: Compaction, known: CutShort) -> bool:
         """Does what the record says was done; ``False`` where the history is another one than it was then."""
-        settings = self._agent.compaction
-        assert settings is not None  # noqa: S101 - asked by the callers
         if known.digest:
             allowed = Bounds(window=known.window, mark=known.mark)
             plan = self._plan(settings, allowed)
             if plan is None or plan.digest != known.digest:
                 return False
             made = Summary()
-            if known.how == "model" or (known.asked and self._ctx.is_replayed):
-                made = await self._summaries.again(plan, allowed)
+            # An empty one was answered and paid, too.
+            answered = known.how == "model" or known.text.endswith(EMPTY)
+            if answered or (known.asked and self._ctx.is_replayed):
+                made = await self._summaries(settings).again(plan, allowed)
             elif known.asked and not known.text.startswith("refused"):
-                self._summaries.failed()
+                self._summaries(settings).failed()
             self._replace(plan, made, allowed)
         if known.longest:
             self._history.cut_results(known.longest)
@@ -350,7 +353,7 @@ class Compacting:
         takes = "takes less" if window is None else f"takes {window} tokens with its answer"
         text = (
             f"the prompt of '{self._ctx.name}' cannot be cut any shorter, and model '{model}' {takes}: {what} has "
-            f"{len(str(largest.get('content') or ''))} characters; send less, or use a model with a longer context"
+            f"{said_by(largest)} characters; send less, or use a model with a longer context"
         )
         return HandlerFailedError("refused", text)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from organism.budget.claims import VECTOR
 from organism.budget.levels import level_of
 from organism.budget.tree import lack, output_room
-from organism.context import DeliveryContext
+from organism.context.delivery import DeliveryContext
 from organism.kernel.notices import exhausted_payload, live
 from organism.kernel.recall import CLOCK
 from organism.models.contract import BackendError
 from organism.pump.failures import failure_of
 from organism.pump.gauges import is_strict, needs_price
-from organism.pump.keys import GRACE, completion_of
+from organism.pump.keys import ASKS, GRACE, completion_of
 from organism.record.images import CutShort
 
 if TYPE_CHECKING:
@@ -62,8 +62,10 @@ class AgentContext(DeliveryContext):
 
     @property
     def ran_out(self) -> bool:
-        """Whether messages or time of its thread ran out: it hands in what it has."""
-        return self._message.thread.closing
+        """Whether messages or time of its thread ran out: it hands in what it has. Where an earlier run was answered before they did, that
+        is still to come.
+        """
+        return self._message.thread.closing and not any(key.startswith(f"{ASKS}:") for key in self._unasked or ())
 
     def refusal(self, failure: Failure) -> BudgetExhausted:
         """The refusal of a call to a peer, after which the agent goes on."""

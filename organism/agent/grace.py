@@ -46,10 +46,12 @@ class LastWord:
             if error is not None:
                 raise error
             return None
-        if error is None:  # nothing that it remembers has asked for this answer
+        remembered = self._history.messages
+        if error is None or not (remembered and _asks(remembered[-1])):
+            # Nothing that it remembers has asked for this answer.
             self._history.add(_ASKED)
         self._history.add(completion.message)
-        reply = self._speech.reply_in(completion)
+        reply = None if completion.finish_reason == "budget" else self._speech.reply_in(completion)
         if reply is None and error is not None:
             raise error
         for message in last_told(completion, reply):
@@ -79,12 +81,12 @@ class LastWord:
         """System, first message, as much of the newest as fits, and the notices; ``None`` where not even that much fits."""
         notice = self._telling.last_call(exhausted)
         system, *_ = self._history.prompt()
-        # Models want to be asked something: a delivery that was cancelled has left nothing that it could be.
-        first = self._history.messages[:1] or (() if notice else (_ASKED,))
+        first = self._history.messages[:1]
 
         def call_with(newest: Sequence[Mapping[str, Any]], *, answer: float = FOR_THE_ANSWER) -> Call | None:
             prompt = (system, *first, *newest, *told, *notice)
-            call = self._asking.call(prompt, self._speech.reply_only())
+            asked = () if _asks(prompt[-1]) else (_ASKED,)
+            call = self._asking.call((*prompt, *asked), self._speech.reply_only())
             return call if self._ctx.fits_grace(call, answer=answer) else None
 
         found = call_with((), answer=0.0)
@@ -96,3 +98,10 @@ class LastWord:
                     found, kept = longer, [*version, *kept]
                     break
         return found
+
+
+def _asks(last: Mapping[str, Any]) -> bool:
+    """Whether a prompt with this at its end asks for something: providers refuse one that ends with what the model itself has said, as it
+    does behind an answer that was cut, or after a delivery that was cancelled and has left nothing.
+    """
+    return last.get("role") not in {"system", "assistant"}

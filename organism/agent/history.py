@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
-from organism.agent.pruning import Boundary, pruned
+from organism.agent.pruning import Boundary, pruned, said_by
 from organism.agent.recaps import recapped
 from organism.agent.speech import is_by_xml
-from organism.models.chat import KEPT, THINKING
+from organism.models.chat import KEPT, THINKING, says_nothing
 from organism.models.fixed import Fixed
+from organism.names import excerpt
 from organism.pump.memory import HandlerState, fixed_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping, Sequence
+    from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 
     from organism.agentsettings import Prune
 
@@ -117,7 +118,9 @@ class History:
         self._head = _head(system)
 
     def add(self, message: Mapping[str, Any]) -> None:
-        """Appends a message."""
+        """Appends a message, unless it is an answer that says nothing."""
+        if says_nothing(message):
+            return
         number = self.count
         kept = self._fix(_key(number), message)
         self.messages.append(kept)
@@ -203,19 +206,12 @@ class History:
             if message.get("role") != "tool":
                 continue
             shorter = _cut(self._whole.setdefault(number, message), longest)
-            if len(str(shorter.get("content") or "")) < len(str(message.get("content") or "")):
+            if said_by(shorter) < said_by(message):
                 self.messages[place] = self._fix(_key(number), shorter)
                 changed = True
         if changed:
             self._measure_anew()
         return changed
-
-    @property
-    def longest_result(self) -> int:
-        """Characters of the longest result that is there."""
-        return max(
-            (len(str(each.get("content") or "")) for each in self.messages if each.get("role") == "tool"), default=0
-        )
 
     def refused(self, model: str) -> int:
         """The characters of the shortest prompt that a model has refused as too long; 0 where it has refused none."""
@@ -301,10 +297,15 @@ def recap(state: Mapping[str, Any]) -> dict[str, Any]:
 def shortened(group: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
     """A group of messages as it is, then with its results cut shorter and shorter, saying how much was cut."""
     yield group
-    longest = max((len(str(each.get("content") or "")) for each in group if each.get("role") == "tool"), default=0)
+    longest = longest_result(group)
     while longest > SHORTEST:
         longest = max(longest // 2, SHORTEST)
         yield [_cut(each, longest) if each.get("role") == "tool" else each for each in group]
+
+
+def longest_result(messages: Iterable[Mapping[str, Any]]) -> int:
+    """Characters of the longest result among messages."""
+    return max((said_by(each) for each in messages if each.get("role") == "tool"), default=0)
 
 
 def _cut(message: Mapping[str, Any], longest: int) -> Mapping[str, Any]:
@@ -336,7 +337,7 @@ def _shorter(value: Any, most: int, items: int) -> Any:
     """A JSON value with texts of ``most`` characters and lists of ``items`` items at most."""
     whole: Any = value
     if isinstance(value, str):
-        return value if len(value) <= most else f"{value[:most]}…"
+        return excerpt(value, most)
     if isinstance(value, list):
         return [_shorter(each, most, items) for each in whole[:items]]
     if isinstance(value, dict):

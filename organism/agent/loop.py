@@ -15,7 +15,7 @@ from organism.agent.compaction import Compacting
 from organism.agent.dispatch import Dispatch
 from organism.agent.grace import LastWord
 from organism.agent.history import History
-from organism.agent.speech import ToolSpeech
+from organism.agent.speech import CUT_BY_BUDGET, ToolSpeech
 from organism.agent.telling import Telling
 from organism.agent.tools import Toolbox
 from organism.agent.wording import SystemPrompt, incoming
@@ -23,6 +23,7 @@ from organism.agent.xml_speech import XmlSpeech
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.models.fixed import Fixed
 from organism.payloads.primitives import BudgetExhausted
+from organism.pump.keys import ASKS_LAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -35,16 +36,17 @@ if TYPE_CHECKING:
     from organism.settings import AgentSettings, HandlerSettings
 
 
-def agent_handler(
-    handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]
+def ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:
+    """A handler with the function that is called for it: its own, or the agents' loop."""
+    return handler if handler.agent is None else evolve(handler, code=_loop(handler, handler.agent, handlers))
+
+
+def _loop(
+    handler: HandlerSettings, agent: AgentSettings, handlers: Mapping[str, HandlerSettings]
 ) -> Callable[[Any, AgentContext], Coroutine[Any, Any, Reply[Any] | None]]:
     """The function that handles an agent's messages."""
-    agent = handler.agent
-    if agent is None:
-        msg = f"'{handler.name}' is no agent"
-        raise ValueError(msg)
-    toolbox, prompt = Toolbox(handler, handlers), SystemPrompt(handler, handlers)
-    speech = ToolSpeech(agent, toolbox) if agent.peers_as == "tools" else XmlSpeech(handler, handlers, toolbox)
+    toolbox, prompt = Toolbox(handler, agent, handlers), SystemPrompt(handler, agent, handlers)
+    speech = ToolSpeech(agent, toolbox) if agent.peers_as == "tools" else XmlSpeech(handler, agent, handlers, toolbox)
 
     async def handle(payload: Any, ctx: AgentContext) -> Reply[Any] | None:
         history, telling = History.of(ctx.state, agent.prune), Telling(agent.notices, ctx)
@@ -61,11 +63,6 @@ def agent_handler(
         return reply
 
     return handle
-
-
-def ready(handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> HandlerSettings:
-    """A handler with the function that is called for it: its own, or the agents' loop."""
-    return handler if handler.agent is None else evolve(handler, code=agent_handler(handler, handlers))
 
 
 class _Turns:
@@ -101,8 +98,10 @@ class _Turns:
         its thread has run out: nothing can be called any more.
         """
         for turn in range(1, self._agent.max_turns + 1):
-            last = turn == self._agent.max_turns or self._ctx.ran_out
-            offer = self._speech.reply_only() if last else self._offer()
+            ran_out = self._ctx.ran_out
+            offer = self._speech.reply_only() if ran_out or turn == self._agent.max_turns else self._offer()
+            if ran_out:
+                offer = evolve(offer, kind=ASKS_LAST)
             try:
                 completion = await self._compacting.turn(offer, self._told)
             except BudgetExhaustedError as error:
@@ -128,7 +127,8 @@ class _Turns:
     async def _take(self, completion: Completion, offer: Offer) -> Reply[Any] | None:
         """Carries out what a turn asks for; the reply, if it is one."""
         self._history.add(completion.message)
-        said = self._speech.read(completion, offer)
+        by_budget = completion.finish_reason == "budget"
+        said = CUT_BY_BUDGET if by_budget else self._speech.read(completion, offer)
         if isinstance(said, str):
             self._history.add(self._speech.corrected(self._dispatch.correction(said)))
             return None

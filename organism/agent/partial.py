@@ -132,6 +132,3 @@ class _String:
             self._high = written
             return lost
         return lost + chr(code)
-
-
-__all__ = ["Texts"]

@@ -63,16 +63,17 @@ def pruned(messages: Sequence[Mapping[str, Any]], before: int) -> Sequence[Mappi
 
 def _saves(message: Mapping[str, Any]) -> int:
     """Characters that are saved where a message is left out: of results alone, and no less than none."""
-    length = _length(message) if message.get("role") == "tool" else 0
+    length = said_by(message) if message.get("role") == "tool" else 0
     return length - len(_line(length)) if length > _SHORT else 0
 
 
 def _left_out(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    left: Mapping[str, Any] = fixed({**message, "content": _line(_length(message))})
+    left: Mapping[str, Any] = fixed({**message, "content": _line(said_by(message))})
     return left
 
 
-def _length(message: Mapping[str, Any]) -> int:
+def said_by(message: Mapping[str, Any]) -> int:
+    """Characters of what a message says, without what it calls."""
     return len(str(message.get("content") or ""))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import frozen
 
 from organism.agent.tools import SENT
-from organism.names import REPLY
+from organism.names import REPLY, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -101,8 +101,4 @@ def _chosen(lines: Sequence[_Line], most: int) -> list[str]:
 
 
 def _extract(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= EXTRACT else f"{line[:EXTRACT]}…"
-
-
-__all__ = ["EXTRACT", "is_recap", "recapped", "summed_up", "text_of", "told"]
+    return excerpt(" ".join(text.split()), EXTRACT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import frozen
 
@@ -13,6 +13,7 @@ from organism.agent.elements import Element
 from organism.agent.tools import SENT, Mistaken, Wanted, as_reply
 from organism.agent.wording import as_json, message_from
 from organism.models.contract import ToolSpec
+from organism.pump.keys import ASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,8 +28,6 @@ Message = dict[str, Any]
 """A chat message."""
 Said = Wanted | Mistaken
 """One thing that a model asked for in its turn."""
-Cut = Literal["text", "call"]
-"""What of an answer was cut for length: text that can be gone on with, or what must be written again, and shorter."""
 
 _SILENT: Final = "answer by calling the reply tool; text alone is seen by nobody"
 CUT_BY_BUDGET: Final = "your answer was cut by your budget as you wrote it: hand in your reply now, as short as you can"
@@ -52,6 +51,8 @@ class Offer:
     elements: tuple[Element, ...] = ()
     instructions: str = ""
     reminder: str = ""
+    kind: str = ASKS
+    """What a call with this offer counts as among the questions of its delivery (R21)."""
 
     @cached_property
     def characters(self) -> int:
@@ -91,8 +92,8 @@ class Speech(Protocol):
         """The reply in its last answer, however it was put; ``None`` where there is none."""
         ...
 
-    def cut(self, completion: Completion) -> Cut | None:
-        """What of its answer was cut for length; ``None`` where nothing is missing that matters."""
+    def may_go_on(self, text: str) -> bool:
+        """Whether a text that was cut for length is worth going on with."""
         ...
 
     def told(self, said: Sequence[Said], results: Sequence[str]) -> Sequence[Message]:
@@ -126,8 +127,6 @@ class ToolSpeech:
 
     def read(self, completion: Completion, offer: Offer) -> Sequence[Said] | str:
         """See :class:`Speech`. Text alone is taken as the reply where it can be one."""
-        if completion.finish_reason == "budget":
-            return CUT_BY_BUDGET
         if completion.tool_calls:
             return calls_read(completion, self._toolbox, offer)
         reply = reply_of(completion.text, self._agent.replies)
@@ -137,21 +136,15 @@ class ToolSpeech:
 
     def reply_in(self, completion: Completion) -> Wanted | None:
         """See :class:`Speech`."""
-        if completion.finish_reason == "budget":
-            return None
         offered = self._toolbox.reply_only
         for each in (self._toolbox.read(call, offered=offered) for call in completion.tool_calls):
             if isinstance(each, Wanted):
                 return each
         return reply_of(completion.text, self._agent.replies)
 
-    def cut(self, completion: Completion) -> Cut | None:
-        """See :class:`Speech`. Text is worth going on with where it can be the reply."""
-        if completion.finish_reason != "length":
-            return None
-        if completion.tool_calls:
-            return "call" if is_broken(completion.tool_calls[-1]) else None
-        return "call" if as_reply(completion.text, self._agent.replies) is None else "text"
+    def may_go_on(self, text: str) -> bool:
+        """See :class:`Speech`. It is where it can be the reply."""
+        return as_reply(text, self._agent.replies) is not None
 
     def told(self, said: Sequence[Said], results: Sequence[str]) -> Sequence[Message]:
         """See :class:`Speech`."""

@@ -11,6 +11,7 @@ from organism.agent.recaps import is_recap, text_of, told
 from organism.agent.wording import summary_prompt
 from organism.errors import BudgetExhaustedError, ModelError
 from organism.models.completion import Call
+from organism.names import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from organism.agent.context import AgentContext
     from organism.agent.history import History, Plan
     from organism.agent.window import Bounds
+    from organism.agentsettings import Compaction
     from organism.settings import HandlerSettings
 
 TAG: Final = "compaction"
@@ -34,6 +36,8 @@ _ROOM: Final = 0.8
 _UNKNOWN: Final = 60_000
 """Characters that it is given where its window is not known."""
 _SHORTEST: Final = 120
+EMPTY: Final = "gave an empty summary"
+"""How it ends why there is none where a model was asked and said nothing."""
 _log: Final = logging.getLogger("organism.agent")
 
 
@@ -49,25 +53,26 @@ class Summary:
 class Summaries:
     """Asks for the summaries of one delivery."""
 
-    def __init__(self, handler: HandlerSettings, asking: Asking, history: History, ctx: AgentContext) -> None:
-        assert handler.agent is not None  # noqa: S101 - only agents have histories
+    def __init__(
+        self, handler: HandlerSettings, compaction: Compaction, asking: Asking, history: History, ctx: AgentContext
+    ) -> None:
         self._handler = handler
-        self._compaction = handler.agent.compaction
+        self._compaction = compaction
         self._asking = asking
         self._ctx = ctx
         self._history = history
 
     async def of(self, plan: Plan, bounds: Bounds) -> Summary:
         """The summary of what a plan replaces, charged to the thread; a reason where none is to be had."""
-        compaction, history = self._compaction, self._history
-        if compaction is None or compaction.model is None:
+        model, history = self._compaction.model, self._history
+        if model is None:
             return Summary()
         failures, until = history.breaker
         if failures >= FAILURES and history.count < until:
             return Summary(
                 why=f"no summary came {failures} times in a row; the next is asked for {until - history.count} messages on"
             )
-        call = self.call(plan, bounds, model=compaction.model)
+        call = self.call(plan, bounds, model=model)
         refused = self._ctx.lacks_for(call)
         if refused:
             return Summary(why=refused)
@@ -75,10 +80,10 @@ class Summaries:
 
     async def again(self, plan: Plan, bounds: Bounds) -> Summary:
         """The summary that was asked for before, as it came then."""
-        compaction = self._compaction
-        if compaction is None or compaction.model is None:  # it is no more in the configuration
+        model = self._compaction.model
+        if model is None:  # it is no more in the configuration
             return Summary()
-        return await self.ask(self.call(plan, bounds, model=compaction.model))
+        return await self.ask(self.call(plan, bounds, model=model))
 
     async def ask(self, call: Call) -> Summary:
         """Makes the call, and counts those that failed."""
@@ -93,7 +98,7 @@ class Summaries:
             if completion.text.strip():
                 history.breaker = (0, 0)
                 return Summary(completion.text, asked=True)
-            why = f"model '{call.model}' gave an empty summary"
+            why = f"model '{call.model}' {EMPTY}"
         self.failed()
         _log.warning("%s: the history is cut short without a summary: %s", self._handler.name, why)
         return Summary(why=why, asked=True)
@@ -105,7 +110,6 @@ class Summaries:
 
     def call(self, plan: Plan, bounds: Bounds, *, model: str) -> Call:
         """The call that asks for the summary of what a plan replaces: the same whenever it is made."""
-        assert self._compaction is not None  # noqa: S101 - else nothing is cut short
         values = {
             "name": self._handler.name,
             "description": self._handler.description,
@@ -142,7 +146,4 @@ def _parts(message: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[:longest]}… [cut from {len(text)} characters]"
-
-
-__all__ = ["Summaries", "Summary"]
+    return text if len(text) <= longest else f"{excerpt(text, longest)} [cut from {len(text)} characters]"

@@ -179,6 +179,3 @@ def _plain(warned: Warned) -> str:
 
 def _said(text: str) -> Message:
     return {"role": "user", "content": text}
-
-
-__all__ = ["Telling"]

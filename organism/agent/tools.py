@@ -18,7 +18,8 @@ from organism.quick import maker, quick
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from organism.settings import HandlerSettings, ToolSettings
+    from organism.agentsettings import Notices
+    from organism.settings import AgentSettings, HandlerSettings, ToolSettings
 
 SENT: Final = "Sent."
 """The result of a reply."""
@@ -60,17 +61,17 @@ class Mistaken:
 class Toolbox:
     """The tools of one agent."""
 
-    def __init__(self, handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> None:
-        assert handler.agent is not None  # noqa: S101 - only agents have tools
+    def __init__(self, handler: HandlerSettings, agent: AgentSettings, handlers: Mapping[str, HandlerSettings]) -> None:
         tools = [tool for peer in handler.peers if peer in handlers for tool in _peer_tools(handlers[peer])]
-        functions = [_function_tool(each) for each in handler.agent.tools]
+        functions = [_function_tool(each) for each in agent.tools]
         self.functions = tuple(tool.spec for tool in functions)
         """Its functions alone, which are called as tools however it addresses its peers."""
-        self.replies = tuple(_reply_tools(handler.agent.replies))
-        asked = asked_of_organism(handler)
+        self.replies = tuple(_reply_tools(agent.replies))
+        self.asked = _asked_of_organism(agent.notices) if ORGANISM in handler.peers else ()
+        """What its model may ask of the organism without being granted anything."""
         # Who cannot be granted anything is not offered to ask: a tool costs tokens in every prompt.
         self._request = _organism_tool(BudgetRequest)
-        own = (*tools, *functions, *map(_organism_tool, asked), *self.replies)
+        own = (*tools, *functions, *map(_organism_tool, self.asked), *self.replies)
         self._tools = {tool.spec.name: tool for tool in (*own, self._request)}
         self.all = tuple(tool.spec for tool in own)
         self._with_request = (self._request.spec, *self.all)
@@ -134,13 +135,8 @@ def _function_tool(tool: ToolSettings) -> Tool:
     return Tool(spec, tool.arguments, handler.name, function=True)
 
 
-def asked_of_organism(handler: HandlerSettings) -> tuple[type, ...]:
-    """What an agent's model may ask of the organism without being granted anything: nothing where it is to know of no budget, and
-    not what is left where it is told no figures.
-    """
-    if handler.agent is None or ORGANISM not in handler.peers:
-        return ()
-    notices = handler.agent.notices
+def _asked_of_organism(notices: Notices) -> tuple[type, ...]:
+    """What its model may ask of the organism: nothing where it is to know of no budget, and not what is left where it is told no figures."""
     query = (BudgetQuery,) if notices.figures != "none" else ()
     return (*query, BudgetEstimate) if notices.deliver else ()
 
@@ -173,14 +169,18 @@ def _spec(name: str, description: str, payload: type) -> ToolSpec:
     return ToolSpec(name=name, description=description, parameters=fixed(json_schema(payload)))
 
 
+def only_field(replies: tuple[type, ...]) -> str | None:
+    """The field that plain text would be, where there is one class of replies and it needs nothing else; else ``None``."""
+    required = [field.name for field in describe(replies[0]).fields if field.required] if len(replies) == 1 else []
+    return required[0] if len(required) == 1 else None
+
+
 def as_reply(text: str, replies: tuple[type, ...]) -> object | None:
-    """Plain text as the reply, where there is one class of replies and it needs nothing but one text; else ``None``."""
-    if len(replies) != 1 or not text.strip():
-        return None
-    required = [field for field in describe(replies[0]).fields if field.required]
-    if len(required) != 1:
+    """Plain text as the reply, where it may be one; else ``None``."""
+    field = only_field(replies)
+    if field is None or not text.strip():
         return None
     try:
-        return cast("object", decode_fields(replies[0], {required[0].name: text}))
+        return cast("object", decode_fields(replies[0], {field: text}))
     except PayloadError:
         return None

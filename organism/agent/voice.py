@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from organism.agent.partial import Texts
-from organism.agent.tools import reply_name
+from organism.agent.tools import only_field, reply_name
 from organism.payloads import describe
 from organism.payloads.types import Scalar
 from organism.pump.ears import Spoken
@@ -28,7 +28,7 @@ class Voice:
         self._ears = ears
         self._replies = agent.replies
         self._spoken: Callable[..., Spoken] = partial(Spoken, thread=thread, seq=seq, handler=handler)
-        self._plain = agent.peers_as == "tools" and _may_be_plain(agent.replies)
+        self._plain = agent.peers_as == "tools" and only_field(agent.replies) is not None
         self._before = ""
         """What was said of an answer that is gone on with."""
         self._said = ""
@@ -78,11 +78,3 @@ def _text_fields(replies: tuple[type, ...]) -> Mapping[str, Collection[str]]:
         reply_name(payload, replies): {field.name for field in describe(payload).fields if field.type is Scalar.TEXT}
         for payload in replies
     }
-
-
-def _may_be_plain(replies: tuple[type, ...]) -> bool:
-    """Whether plain text may be the reply, see :func:`organism.agent.tools.as_reply`."""
-    return len(replies) == 1 and sum(field.required for field in describe(replies[0]).fields) == 1
-
-
-__all__ = ["Voice"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
+from organism.agent.pruning import said_by
 from organism.models.overflow import Output
 from organism.quick import maker
 
@@ -74,10 +75,7 @@ class Bounds:
 
     def pins(self, message: Mapping[str, Any]) -> bool:
         """Whether the first message is small enough to stay for good. One that calls tools goes with its results."""
-        return (
-            not message.get("tool_calls")
-            and len(str(message.get("content") or "")) <= _RECAP * (self.mark or _UNKNOWN) * _CHARACTERS
-        )
+        return not message.get("tool_calls") and said_by(message) <= _RECAP * (self.mark or _UNKNOWN) * _CHARACTERS
 
 
 def bounds(settings: Compaction, window: int | None, output: int) -> Bounds:
@@ -129,6 +127,3 @@ def surely_beyond(prompt: Sequence[Mapping[str, Any]], window: int | None) -> bo
     for message in prompt:
         counted.add(str(message.get("content") or ""))
     return counted.tokens > window
-
-
-__all__ = ["Bounds", "Extent", "bounds", "fits_anyway", "new_extent", "surely_beyond", "tokens_of"]

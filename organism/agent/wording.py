@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from organism.agentsettings import Notices
     from organism.payloads.primitives import BudgetExhausted, BudgetWarning
-    from organism.settings import HandlerSettings
+    from organism.settings import AgentSettings, HandlerSettings
 
 Values = dict[str, Any]
 """What a wording may name."""
@@ -97,9 +97,7 @@ class SystemPrompt:
     names something that is another for each.
     """
 
-    def __init__(self, handler: HandlerSettings, handlers: Mapping[str, HandlerSettings]) -> None:
-        agent = handler.agent
-        assert agent is not None  # noqa: S101 - only agents have prompts
+    def __init__(self, handler: HandlerSettings, agent: AgentSettings, handlers: Mapping[str, HandlerSettings]) -> None:
         peers = [
             {"name": peer, "description": handlers[peer].description}
             for peer in handler.peers

@@ -279,6 +279,3 @@ def _reference(match: re.Match[str]) -> str:
         return f"&{name.lower()};"
     known = html.entities.html5.get(f"{name};")
     return f"&amp;{name};" if known is None else marked_up(known)
-
-
-__all__ = ["Found", "NotRepairedError", "found_in", "repaired"]

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve
 
 from organism.agent.elements import TO, Element
-from organism.agent.speech import CUT_BY_BUDGET, Offer, answer_from, calls_read, calls_told, is_broken, reply_of
-from organism.agent.tools import SENT, Mistaken, Wanted, asked_of_organism
+from organism.agent.speech import Offer, answer_from, calls_read, calls_told, reply_of
+from organism.agent.tools import SENT, Mistaken, Wanted
 from organism.agent.wording import incoming
 from organism.agent.xml_reading import NotRepairedError, found_in, repaired
 from organism.errors import InvalidPayloadError
-from organism.names import ORGANISM, REPLY, suggestion
+from organism.names import ORGANISM, REPLY, excerpt, suggestion
 from organism.payloads import Vocabulary
 from organism.payloads.primitives import NO_TOOL, ORGANISM_ONLY, BudgetRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from organism.agent.speech import Cut, Message, Said
+    from organism.agent.speech import Message, Said
     from organism.agent.tools import Toolbox
     from organism.agent.xml_reading import Found
     from organism.models.completion import Completion
     from organism.payloads.primitives import InvalidPayload
-    from organism.settings import HandlerSettings
+    from organism.settings import AgentSettings, HandlerSettings
 
 _HOW: Final = f"""\
 You address others, and hand in your reply, by writing XML: an element for each message, several in one turn where none needs another's
@@ -48,14 +48,14 @@ _PRIMITIVES: Final = {cls.__name__ for cls in ORGANISM_ONLY}
 class XmlSpeech:
     """Each peer is addressed by an element of what it takes, and so is the reply written; functions are tools all the same."""
 
-    def __init__(self, handler: HandlerSettings, handlers: Mapping[str, HandlerSettings], toolbox: Toolbox) -> None:
-        assert handler.agent is not None  # noqa: S101 - only agents speak
-        self._agent = handler.agent
+    def __init__(
+        self, handler: HandlerSettings, agent: AgentSettings, handlers: Mapping[str, HandlerSettings], toolbox: Toolbox
+    ) -> None:
+        self._agent = agent
         self._toolbox = toolbox
         peers = [Element(cls, name, about) for name, about, cls in _taken(handler, handlers)]
-        replies = tuple(Element(cls, None) for cls in handler.agent.replies)
-        asked = asked_of_organism(handler)
-        own = [Element(cls, ORGANISM) for cls in asked]
+        replies = tuple(Element(cls, None) for cls in agent.replies)
+        own = [Element(cls, ORGANISM) for cls in toolbox.asked]
         self._may_ask = Element(BudgetRequest, ORGANISM)
         self._vocabulary = Vocabulary(each.payload for each in (*peers, *replies))
         self._every = frozenset(each.name for each in (*peers, *own, *replies, self._may_ask))
@@ -84,8 +84,6 @@ class XmlSpeech:
 
     def read(self, completion: Completion, offer: Offer) -> Sequence[Said] | str:
         """See :class:`~organism.agent.speech.Speech`. Text alone is taken as the reply where it can be one and holds no XML."""
-        if completion.finish_reason == "budget":
-            return CUT_BY_BUDGET
         callable_ = evolve(offer, tools=()) if offer.choice == "none" else offer
         calls = calls_read(completion, self._toolbox, callable_) if completion.tool_calls else []
         said = [*calls, *self._written(completion, offer)]
@@ -99,20 +97,14 @@ class XmlSpeech:
 
     def reply_in(self, completion: Completion) -> Wanted | None:
         """See :class:`~organism.agent.speech.Speech`."""
-        if completion.finish_reason == "budget":
-            return None
         for each in self._written(completion, self._reply_only):
             if isinstance(each, Wanted):
                 return each
         return None if "<" in completion.text else reply_of(completion.text, self._agent.replies)
 
-    def cut(self, completion: Completion) -> Cut | None:
+    def may_go_on(self, text: str) -> bool:
         """See :class:`~organism.agent.speech.Speech`."""
-        if completion.finish_reason != "length":
-            return None
-        if completion.tool_calls:
-            return "call" if is_broken(completion.tool_calls[-1]) else None
-        return "text" if completion.text.strip() else "call"
+        return bool(text.strip())
 
     def told(self, said: Sequence[Said], results: Sequence[str]) -> Sequence[Message]:
         """See :class:`~organism.agent.speech.Speech`."""
@@ -223,8 +215,4 @@ def _excerpt(found: Found) -> str:
 
 def _short(text: str) -> str:
     # A model may write half a character, which no document can hold.
-    said = text.encode("utf-8", "replace").decode()
-    return said if len(said) <= _EXCERPT else f"{said[:_EXCERPT]}…"
-
-
-__all__ = ["XmlSpeech"]
+    return excerpt(text.encode("utf-8", "replace").decode(), _EXCERPT)

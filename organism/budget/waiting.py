@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, evolve
 
 from organism.budget.claims import Claim, Vector
-from organism.budget.crowd import Crowd, Measure, bears
+from organism.budget.crowd import Crowd, Index, Measure, bears
 from organism.budget.node import Node
 from organism.budget.tree import NOWHERE, Lack, fits, lack, output_of, output_room, spared_for, take
 
@@ -125,8 +125,7 @@ class Line:
         crowd = node.crowd
         if crowd is None or not crowd.impatient.ages:
             return None
-        rankings = crowd.impatient.rankings.items()
-        if all(ranking.most <= _free(node, unit, held, by_limit=by_limit) for (unit, by_limit), ranking in rankings):
+        if not _any_lacks(crowd.impatient, node, held):
             return None
         return next(
             (each for each in self._all(crowd.impatient.ages) if any(True for _ in lacking(each, node, held))), None
@@ -332,6 +331,18 @@ def _cap(node: Node, unit: int, *, by_limit: bool) -> int:
 def _free(node: Node, unit: int, held: Sequence[int], *, by_limit: bool) -> int:
     """As :meth:`Node.free <organism.budget.node.Node.free>` would have it beside so much."""
     return _cap(node, unit, by_limit=by_limit) - node.used[unit] - held[unit]
+
+
+def anybody_lacks(node: Node, held: Sequence[int]) -> bool:
+    """Whether somebody who waits below a node would lack there beside so much."""
+    return node.crowd is not None and _any_lacks(node.crowd.everyone, node, held)
+
+
+def _any_lacks(calls: Index, node: Node, held: Sequence[int]) -> bool:
+    return any(
+        ranking.most > _free(node, unit, held, by_limit=by_limit)
+        for (unit, by_limit), ranking in calls.rankings.items()
+    )
 
 
 def lacking(waiter: Waiter, node: Node, held: Sequence[int]) -> Iterator[int]:

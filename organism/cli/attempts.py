@@ -78,9 +78,9 @@ class Attempts:
             whole = [part for line in prompt_lines(prompt) for part in wrapped(line, self._how.width - 2 * depth)]
             self._page.add(held.at, depth, f"{text}:", whole)
             return
-        new = prompt.messages[prompt.new :]
+        new = prompt.said.added
         last = f": {message_text(new[-1])}" if new and held.attempt == 1 else ""
-        self._page.add(held.at, depth, f"{text}: {counted(len(prompt.messages), 'message')}, {len(new)} new{last}")
+        self._page.add(held.at, depth, f"{text}: {counted(prompt.said.count, 'message')}, {len(new)} new{last}")
 
     def _waited(self, held: facts.CallHeld) -> str:
         """How long after the attempt before it a further one was made."""

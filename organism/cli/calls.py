@@ -10,8 +10,7 @@ from organism.cli.report import money
 from organism.cli.separated import separated
 from organism.cli.tables import counted, table
 from organism.cli.text import cut, one_line
-from organism.journal.chain import content_of
-from organism.journal.codec import decode
+from organism.journal.codec import decode_entry
 from organism.record.calls import COLUMNS, call_rows
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def _rows(journal: Journal, thread: str | None) -> Iterator[CallRow]:
     """Chain by chain, the oldest first."""
     found = None if thread is None else meant(journal, thread)
     for chain in journal.chains() if found is None else (found.chain,):
-        facts = ((each["n"], decode(content_of(each))) for each in journal.documents(chain.root))
+        facts = ((each["n"], decode_entry(each)) for each in journal.documents(chain.root))
         for row in call_rows(facts):
             if found is None or found.thread in {chain.root, row.thread} or row.thread.startswith(f"{found.thread}."):
                 yield row

@@ -332,11 +332,19 @@ class _Run:
             self._streams.note(how if self._lasts else "nobody can answer any more: 'journal: memory:' keeps nothing")
         if left and self._lasts:
             paused = all(result.outcome == "paused" for result in self._results[-left:]) and len(self._results) >= left
-            self._say_left(left, "", "paused" if paused else "left in the journal")
+            then = "once that is answered, " if paused and self._all_wait_for_people() else ""
+            self._say_left(left, "", "paused" if paused else "left in the journal", then)
 
-    def _say_left(self, count: int, whose: str, how: str) -> None:
+    def _all_wait_for_people(self) -> bool:
+        """Whether each thread that is left has asked somebody: before that is answered, to go on with it would change nothing."""
+        asking = tuple(f"{question.thread}." for question in self._asked)
+        return all(any(each.startswith(f"{id_}.") for each in asking) for id_ in self._live)
+
+    def _say_left(self, count: int, whose: str, how: str, then: str = "") -> None:
         is_, them = ("is", "it") if count == 1 else ("are", "them")
-        self._streams.note(f"{counted(count, 'thread')}{whose} {is_} {how}; go on with {them}: {self._orders.again}")
+        self._streams.note(
+            f"{counted(count, 'thread')}{whose} {is_} {how}; {then}go on with {them}: {self._orders.again}"
+        )
 
     def _say(self, result: ThreadResult) -> None:
         self._results.append(result)

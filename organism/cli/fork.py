@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import evolve
@@ -15,14 +16,18 @@ from organism.cli.running import PLAIN, OfRun
 from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
+from organism.journal.codec import decode_entry
 from organism.organism import Organism
+from organism.payloads import Vocabulary
 from organism.replay.forking import ForkError, fork_in
 from organism.settings import BudgetSettings, laid_over
+from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from organism.journal import Journal
+    from organism.settings import Settings
 
 _BUDGET = "budget."
 
@@ -59,6 +64,7 @@ def fork(
     new = secrets.token_hex(8)
     with opened(file, options.named, readonly=False) as found:
         root = _root(found, thread)
+        _check_classes(found, root, at, settings)
         budget = _changed(settings.budget, options.pairs)
         try:
             count = fork_in(found, root, new, entries=at, budget=budget, labels=labels)
@@ -66,6 +72,13 @@ def fork(
             raise ConfigurationError([f"{'fork' if at is None else f'--at {at}'}: {one_line(str(error))}"]) from error
     streams.note(f"forked: thread {new} goes on from {counted(count, 'entry')} of {one_line(root)}")
     return options.run(Organism.of(settings), options.orders(file, only=new), streams, debug=debug)
+
+
+def _check_classes(found: Journal, root: str, at: int | None, settings: Settings) -> None:
+    """Raises JournalError where the payload classes of the file cannot read what is copied: with those nothing could go on with it."""
+    words = Vocabulary(payload_classes(settings))
+    for entry in islice(found.documents(root), None if at is None else max(at, 0)):
+        decode_entry(entry, words)
 
 
 def _root(found: Journal, thread: str) -> str:

@@ -14,6 +14,8 @@ _INDENT: Final = 2
 _COMMANDS: Final = 14
 _OPTIONS: Final = 24
 _GAP: Final = 2
+_LEAST: Final = 24
+"""Columns that are left to what is said, however narrow it is: names then take fewer, or a line of their own."""
 
 
 class Columns:
@@ -49,8 +51,9 @@ class Columns:
 
 
 def _entry(name: str, about: str, column: int, width: int) -> list[str]:
+    column = max(_GAP, min(column, width - _INDENT - _LEAST))
     behind = " " * (_INDENT + column)
-    lines = wrapped(about, max(width - len(behind), column)) if about else []
+    lines = wrapped(about, width - len(behind)) if about else []
     if len(name) > column - _GAP or not lines:
         lines = ["", *lines]
     first, *rest = lines

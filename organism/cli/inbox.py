@@ -109,9 +109,15 @@ def answer(
     'organism resume' goes on with it.
     """
     if send is None and refuse is None:
-        raise ConfigurationError(["answer: give the answer with --send, or say with --refuse why there is none"])
+        raise ConfigurationError(
+            ["organism answer: give the answer with --send, or say with --refuse why there is none"]
+        )
     if send is not None and refuse is not None:
-        raise ConfigurationError(["answer: --send gives an answer, and --refuse says why there is none: one of them"])
+        raise ConfigurationError(
+            ["organism answer: --send gives an answer, and --refuse says why there is none: one of them"]
+        )
+    if refuse is not None and not refuse.strip():
+        raise ConfigurationError(["organism answer --refuse: is empty; say why there is no answer"])
     with opened(file, journal) as found:
         waiting = inbox_of(found).named(question)
     text = None if send is None else text_of(send, streams.input)

@@ -16,7 +16,7 @@ from attrs import frozen
 from cyclopts import Parameter
 
 from organism.cli.text import one_line
-from organism.config.yamlloader import Loader
+from organism.config.yamlloader import Loader, unreadable
 from organism.errors import ConfigurationError
 from organism.journal import Lock, open_journal, owner_of
 from organism.journal.lock import identity
@@ -91,7 +91,11 @@ def opened(file: Path, journal: str | None, *, readonly: bool = True) -> Generat
 
 
 def check_there(file: Path, journal: str | None) -> None:
-    """Raises what is wrong with a journal that is not there, does not last, or cannot be read."""
+    """Raises what is wrong with a journal that is not there, does not last, or cannot be read. For commands that take the file without
+    an option.
+    """
+    if journal is None and _VARIABLE not in os.environ and not is_there(file):
+        raise ConfigurationError([f"{file}: there is no such file: name another one, or a journal with --journal"])
     with opened(file, journal):
         pass
 
@@ -136,7 +140,7 @@ def _written(file: Path) -> str | None:
             [f"{file}: there is no such file: name the organism's file with --file, or its journal with --journal"]
         ) from None
     except (OSError, ValueError, OverflowError) as error:  # OverflowError: an escape beyond Unicode
-        raise ConfigurationError([f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
+        raise ConfigurationError([f"{file}: {unreadable(file, error)}"]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if isinstance(mark, yaml.Mark) else ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from organism.cli.text import harmless, one_line
 from organism.errors import ModelError
 from organism.likeness import without_secrets
-from organism.names import LINES, class_name
+from organism.names import LINES, class_name, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -105,7 +105,7 @@ def _said(error: BaseException) -> str:
         said = str.__str__(str(error))
     except Exception:  # noqa: BLE001 - a line that cannot be made must not end the command
         return ""
-    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}... ({len(said):,} characters)"
+    return said if len(said) <= _LONGEST else f"{excerpt(said, _LONGEST)} ({len(said):,} characters)"
 
 
 def _inner(error: BaseException) -> BaseException:

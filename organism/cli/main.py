@@ -83,6 +83,8 @@ GROUPS: Final = {
     },
 }
 """The commands as help shows them: where each is, what stands behind its name, and what it does."""
+OPTIONS: Final = ("--help", "--version")
+"""What stands in the place of a command."""
 COMMANDS: Final = {name: each for group in GROUPS.values() for name, each in group.items()}
 
 
@@ -197,7 +199,8 @@ def _application(arguments: Sequence[str], streams: Streams) -> App:
             usage = " ".join(["Usage: organism", name, *([takes] if takes else []), "[OPTIONS]"])
             # In full, as the command itself says it, where it is asked for: the others are not loaded for that.
             short = None if name in arguments[:1] else about
-            app.command(place, name=name, help=short, usage=usage, group=group, sort_key=number_in)
+            # A command has no version of its own: it would say that of the library that reads the command line.
+            app.command(place, name=name, help=short, usage=usage, group=group, sort_key=number_in, version_flags=())
             if helps and short is None:
                 app[name].help = _flowing(app[name].default_command)
     last = Group("Options", sort_key=len(GROUPS))
@@ -215,8 +218,11 @@ def _flowing(command: object) -> str:
 def _usage_problem(error: CycloptsError) -> str:
     if isinstance(error, UnknownCommandError) and error.unused_tokens:
         name = error.unused_tokens[0]
-        near = suggestion(name, COMMANDS) or "; 'organism --help' says what each does"
-        return f"organism: '{one_line(name)}' is no command{near}; there are: {', '.join(COMMANDS)}"
+        if name.startswith("-"):
+            option = name.partition("=")[0]
+            near = suggestion(option, OPTIONS) or "; those of a command stand behind it"
+            return f"organism {one_line(option)}: there is no such option{near}; see 'organism --help'"
+        return f"organism: '{one_line(name)}' is no command{suggestion(name, COMMANDS, most=3)}; see 'organism --help'"
     return misuse(error)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from organism.cli.phrases import asker_text, question_lines
-from organism.cli.sending import text_of
+from organism.cli.sending import text_in
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import ConfigurationError, NoQuestionError, NotRunningError, OrganismError
@@ -115,7 +115,7 @@ class People:
                 await self._organism.answer(question.id, refuse=why.strip() or "refused")
                 return True
             handler = self._organism.settings.handlers[question.handler]
-            text = text_of(line, self._streams.input) if line.startswith("@") else line
+            text = text_in(line, said="not taken:") if line.startswith("@") else line
             await self._organism.answer(question.id, inbox.read(handler, question.payload, text, said="not taken"))
         except ConfigurationError as error:
             for mistake in error.mistakes:

@@ -144,11 +144,10 @@ def held_text(held: CallHeld) -> str:
 
 
 def grant_text(granted: Granted) -> str:
-    """A grant in a line: what was granted, by whom, and why."""
-    reason = f": {one_line(granted.reason)}" if granted.reason else ""
+    """A grant in a line: what was granted, and by whom. Why, those say who decide, and who asked reads it in the answer."""
     limit = getattr(granted.budget.limits, granted.unit)
     return (
-        f"{granted.by} grants {plain_amount(granted.amount)} of {plain_amount(granted.asked)} {granted.unit}{reason}; "
+        f"{granted.by} grants {plain_amount(granted.amount)} of {plain_amount(granted.asked)} {granted.unit}; "
         f"the limit is now {plain_amount(limit)}"
     )
 

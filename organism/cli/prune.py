@@ -33,7 +33,9 @@ def prune(
     before: Annotated[
         str | None,
         Parameter(
-            metavar="DATE", help="Those whose last entry is older: 2026-11-01, with a time (UTC), or an age: 30d."
+            allow_leading_hyphen=True,
+            metavar="DATE",
+            help="Those whose last entry is older: 2026-11-01, with a time (UTC), or an age: 30d.",
         ),
     ] = None,
     keep_size: Annotated[

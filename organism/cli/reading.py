@@ -11,8 +11,7 @@ from attrs import define, evolve, field, frozen
 from organism.cli.spending import Spending
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError
-from organism.journal.chain import content_of
-from organism.journal.codec import decode
+from organism.journal.codec import decode_entry
 from organism.journal.contract import Chain
 from organism.journal.standing import opens_nothing
 from organism.journal.values import PlainPayload
@@ -81,7 +80,7 @@ def payload_json(payload: Any) -> dict[str, Any]:
 
 def facts_of(documents: Iterable[Mapping[str, Any]]) -> Iterator[Fact]:
     """The facts of entries, payloads without their classes. Raises JournalError for an entry that this version cannot read."""
-    return (decode(content_of(document)) for document in documents)
+    return map(decode_entry, documents)
 
 
 def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow]:

@@ -40,6 +40,8 @@ def schema(
     if len(wanted) != 1:
         said = "say of what" if not wanted else f"{' and '.join(wanted)} are several schemas: name one"
         raise ConfigurationError([f"organism schema: {said}: --xsd, --json or --events"])
+    if events and primitives:
+        raise ConfigurationError(["organism schema: --primitives goes with --xsd or --json"])
     if events:
         streams.result(dumps(codec.schema(), indent=2))
         return 0

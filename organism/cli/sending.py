@@ -63,11 +63,36 @@ def text_of(send: str, stdin: TextIO) -> str:
     """The text itself, or what the file or standard input holds. Raises ConfigurationError where that is nothing but blanks: of a
     variable that nothing was set to, or a program that has failed, nobody wants to pay for an answer.
     """
+    if send.startswith("@"):
+        return text_in(send, said="--send")
     text = _said(send, stdin)
     if not text.strip():
-        said = "--send" if send == text else f"--send {one_line(send)}"
-        raise ConfigurationError([f"{said}: is empty; a text that is meant to be can be written as JSON"])
+        raise _empty("--send" if send == text else "--send -")
     return text
+
+
+def text_in(named: str, *, said: str) -> str:
+    """What the file holds that is named as ``@FILE``; ``said`` is where it was named. Raises ConfigurationError as :func:`text_of`."""
+    place = f"{said} {one_line(named)}"
+    if not one_line(named[1:]):
+        raise ConfigurationError([f"{place}: names no file; write it as in @question.xml"])
+    try:
+        text = _unended(Path(named[1:]).read_text("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ConfigurationError([f"{place}: the file is no UTF-8 (at byte {error.start})"]) from error
+    except FileNotFoundError as error:
+        hint = "a text that begins with '@' can be written as JSON"
+        raise ConfigurationError([f"{place}: there is no such file; {hint}"]) from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError([f"{place}: cannot be read: {reason}"]) from error
+    if not text.strip():
+        raise _empty(place)
+    return text
+
+
+def _empty(place: str) -> ConfigurationError:
+    return ConfigurationError([f"{place}: is empty; a text that is meant to be can be written as JSON"])
 
 
 def _said(send: str, stdin: TextIO) -> str:
@@ -76,21 +101,7 @@ def _said(send: str, stdin: TextIO) -> str:
             return _unended(stdin.read())
         except UnicodeDecodeError as error:
             raise ConfigurationError([f"--send -: standard input is no UTF-8: {error.reason}"]) from error
-    if not send.startswith("@"):
-        return send
-    name = one_line(send[1:])
-    if not name:
-        raise ConfigurationError(["--send @: names no file; write it as in --send @question.xml"])
-    try:
-        return _unended(Path(send[1:]).read_text("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ConfigurationError([f"--send @{name}: the file is no UTF-8 (at byte {error.start})"]) from error
-    except FileNotFoundError as error:
-        hint = "a text that begins with '@' can come from standard input: --send -"
-        raise ConfigurationError([f"--send @{name}: there is no such file; {hint}"]) from error
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError([f"--send @{name}: cannot be read: {reason}"]) from error
+    return send
 
 
 def _unended(text: str) -> str:

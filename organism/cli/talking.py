@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -21,6 +22,7 @@ from organism.cli.sending import payload_of
 from organism.cli.text import harmless, one_line
 from organism.cli.typed import TypedLines
 from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunningError, OrganismError
+from organism.names import excerpt
 from organism.payloads import encode_fields
 from organism.record.facts import Ended
 from organism.results import result_of
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 PROMPT: Final = "> "
 _REASON: Final = "Ctrl-C"
+_SHOWN: Final = 60
+"""Characters of a line that was not sent."""
 
 
 @define(eq=False, kw_only=True)
@@ -72,6 +76,8 @@ class Chat:
         self._over = False
         """A turn waits for people who are not here: those behind it would wait with it."""
         self._code = 0
+        self._taken = False
+        """Whether the last line has become a turn."""
         self._begun = False
         """Whether what an earlier process left was taken up."""
         self._ended: dict[str, Ended] = {}
@@ -89,6 +95,8 @@ class Chat:
             self._say_where()
             while (line := await self._next_line(interrupts)) is not None:
                 if line.strip() and not await self._turn(line, interrupts):
+                    if not self._asks:
+                        self._say_unsent(line)
                     break
         if self._left is not None and self._left.ended:
             self._say(await self._left.result(), by_hand=True)
@@ -111,6 +119,15 @@ class Chat:
         if f"conversation:{talk.conversation}" in self._organism.unfinished:
             self._streams.note("an earlier process left turns of it unfinished: they run before the next one")
 
+    def _say_unsent(self, last: str) -> None:
+        """Of a file, or of what a program says, what the chat has not sent is nowhere to be seen, and not in the journal."""
+        number = self._lines.number  # of the last one; looking ahead reads on
+        unsent = [*([] if self._taken else [(number, last)]), *islice(self._lines.ahead(), 2)]
+        if unsent:
+            number, line = unsent[0]
+            behind = ", and what stands behind it" if unsent[1:] else ""
+            self._streams.note(f"not sent: line {number}, '{excerpt(one_line(line), _SHOWN)}'{behind}")
+
     async def _next_line(self, interrupts: Interrupts) -> str | None:
         if self._asks:
             self._streams.err.write(PROMPT)
@@ -132,6 +149,7 @@ class Chat:
 
     async def _turn(self, line: str, interrupts: Interrupts) -> bool:
         """Takes one turn. False where it was the last one."""
+        self._taken = False
         try:
             payload = payload_of(self._talk.handler, line, said="not sent")
         except ConfigurationError as error:
@@ -185,6 +203,7 @@ class Chat:
             self._code = FAILED
             self._streams.note(f"error: not sent: {one_line(str(error))}")
             return True
+        self._taken = True
         await self._all_answered([*self._before(handle), handle], interrupts)
         return not self._over
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
-from organism.names import written_out
+from organism.names import MORE, written_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +40,10 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The text, its end replaced by ``…`` where it needs more columns than ``width``."""
+    """The text, its end replaced by :data:`MORE` where it needs more columns than ``width``."""
     if _width_up_to(text, width) <= width:
         return text
-    return _start(text, width - 1) + "…"
+    return _start(text, width - 1) + MORE
 
 
 def wrapped(text: str, width: int) -> list[str]:

@@ -34,7 +34,8 @@ _WIDEST: Final = 60
 _OUTCOMES: Final = ("completed", "exhausted", "failed", "stopped", "cancelled", "paused", "running", "unfinished")
 
 COLUMNS: Final = (
-    "thread", "conversation", "forked_from", "handler", "outcome", "unit", "code", "error", "began_at", "ended_at",
+    "thread", "conversation", "forked_from", "handler", "outcome", "unit", "scope", "account", "code", "error",
+    "began_at", "ended_at",
     *(f"{unit}_limit" for unit in UNITS), *(field.name for field in fields(Usage)),
     "warnings", "replies", "sub_threads", "labels", "accounts",
 )  # fmt: skip
@@ -88,7 +89,7 @@ def threads(
         streams.result(text)
     if not rows and not json and not csv:
         if every:
-            streams.note(f"of {counted(len(every), 'thread')} none is so")
+            streams.note(f"of {counted(len(every), 'thread')} none is like that")
         elif not damage:
             streams.note("the journal holds no threads yet")
     return damage.told(streams)

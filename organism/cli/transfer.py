@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -22,9 +21,11 @@ from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import verify as first_flaw
+from organism.journal.codec import decode_entry
+from organism.journal.standing import opens_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator, Mapping
     from typing import TextIO
 
     from organism.cli.streams import Streams
@@ -85,13 +86,17 @@ def import_(
     """Puts exported threads into the journal. All are checked first: where one is damaged, or is there already with other
     entries, nothing is imported. One that is there as it is given is passed over.
     """
-    with _source(source, streams) as lines, opened(file, journal, readonly=False) as found:
-        new, known = _checked(lines, source, found)
-        for root, documents in _chains(lines, source):
-            if root in new:
-                found.put(root, documents)
+    with _source(source, streams) as lines:
+        given = _sound(lines, source)  # before there is a journal: of what cannot be imported none is left behind
+        with opened(file, journal, readonly=False) as found:
+            new = _new(given, source, found)
+            for root, documents in _chains(lines, source):
+                if root in new:
+                    found.put(root, documents)
+    known = len(given) - len(new)
     there = f"; {counted(known, 'thread')} {'is' if known == 1 else 'are'} there already" if known else ""
-    streams.result(f"imported: {counted(len(new), 'thread')} with {counted(sum(new.values()), 'entry')}{there}")
+    entries = sum(given[root].number for root in new)
+    streams.result(f"imported: {counted(len(new), 'thread')} with {counted(entries, 'entry')}{there}")
     return 0
 
 
@@ -124,42 +129,54 @@ def _spooled(lines: TextIO) -> Generator[TextIO]:
 
 
 @define(eq=False)
-class _Counted:
-    """Documents on their way: how many there were, and the hash of the last."""
+class _Given:
+    """A chain in the file: how many entries it has, and the hash of the last."""
 
-    documents: Iterator[Mapping[str, Any]]
     number: int = 0
     hash: Any = None
 
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        for document in self.documents:
+    def counting(self, documents: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The documents, counted on their way. Raises JournalError for one that is as it was written, and cannot be read."""
+        for document in documents:
             self.number, self.hash = self.number + 1, document.get("hash")
             yield document
+            fact = decode_entry(document)
+            odd = opens_nothing(fact) if self.number == 1 else None
+            if odd is not None:
+                raise JournalError(f"thread {document['root']!r:.80}: {odd}")
 
 
-def _checked(lines: TextIO, source: str, journal: Journal) -> tuple[dict[str, int], int]:
-    """The chains that are new to the journal, with how many entries they have; and how many of the others are there already.
-
-    Raises JournalError for a damaged one, ConfigurationError for one that is there with other entries.
-    """
-    there = {chain.root: chain for chain in journal.chains()}
-    seen: set[str] = set()
-    new: dict[str, int] = {}
+def _sound(lines: TextIO, source: str) -> dict[str, _Given]:
+    """The chains in the file. Raises JournalError where one is damaged, or of another version."""
+    chains: dict[str, _Given] = {}
     for root, documents in _chains(lines, source):
-        given = _Counted(documents)
-        flaw = first_flaw(given, root)
-        if flaw is not None or root in seen:
-            raise JournalError(f"{source}: thread {root!r:.80}: {flaw or 'stands in two places'}; nothing was imported")
-        seen.add(root)
+        given = _Given()
+        try:
+            flaw = first_flaw(given.counting(documents), root)
+        except JournalError as error:
+            raise JournalError(f"{one_line(source)}: {error}; nothing was imported") from None
+        if flaw is not None or root in chains:
+            raise JournalError(
+                f"{one_line(source)}: thread {root!r:.80}: {flaw or 'stands in two places'}; nothing was imported"
+            )
+        chains[root] = given
+    return chains
+
+
+def _new(chains: Mapping[str, _Given], source: str, journal: Journal) -> set[str]:
+    """Those that the journal does not have. Raises ConfigurationError for one that is there with other entries."""
+    there = {chain.root: chain for chain in journal.chains()}
+    for root, given in chains.items():
         known = there.get(root)
         if known is None:
-            new[root] = given.number
             continue
         last = [document["hash"] for document in journal.documents(root, after=known.entries - 1)]
         if known.entries != given.number or last[-1:] != [given.hash]:
-            about = f"{source}: thread {one_line(root)} is there already, with {counted(known.entries, 'entry')}"
+            about = (
+                f"{one_line(source)}: thread {one_line(root)} is there already, with {counted(known.entries, 'entry')}"
+            )
             raise ConfigurationError([f"{about} of its own; nothing was imported"])
-    return new, len(seen) - len(new)
+    return chains.keys() - there.keys()
 
 
 def _chains(lines: TextIO, source: str) -> Iterator[tuple[str, Iterator[Mapping[str, Any]]]]:
@@ -175,7 +192,7 @@ def _documents(lines: TextIO, source: str) -> Iterator[Mapping[str, Any]]:
         if line.strip():
             document = _document(line)
             if isinstance(document, str):
-                problem = f"{source}:{number}: {document}; nothing was imported"
+                problem = f"{one_line(source)}:{number}: {document}; nothing was imported"
                 raise JournalError(problem) if begun else ConfigurationError([problem])
             begun = True
             yield document

@@ -71,7 +71,9 @@ def usage(
     since: Annotated[
         str | None,
         Parameter(
-            metavar="DATE", help="Only what was spent from the hour of then on: 2026-11-01, with a time (UTC), or 12h."
+            allow_leading_hyphen=True,
+            metavar="DATE",
+            help="Only what was spent from the hour of then on: 2026-11-01, with a time (UTC), or 12h.",
         ),
     ] = None,
     calls: Annotated[

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.config.budgets import ACCOUNTS, BUDGET, CEILING, name_problem
 from organism.config.document import settings_of, with_models
+from organism.config.grants import with_decider
 from organism.config.layers import PREFIX, from_python, in_python, laid, overlays_of_environ, overlays_of_set
 from organism.config.places import Mistakes, Place, shown
 from organism.config.places import Path as Keys
@@ -23,7 +24,7 @@ from organism.config.tree import Table
 from organism.config.yamltext import read_file
 from organism.errors import ConfigurationError
 from organism.names import suggestion
-from organism.settings import NOTHING, BudgetSettings, Quota, Settings
+from organism.settings import NOTHING, BudgetSettings, HandlerSettings, Quota, Settings, laid_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _SHARED: Final[Mapping[str, Shape]] = {"ceiling": CEILING, "accounts": ACCOUNTS}
 
-__all__ = ["account_names", "budget", "build", "load", "quotas"]
+__all__ = ["account_names", "budget", "budget_over", "build", "load", "quotas"]
 
 
 def load(
@@ -93,6 +94,13 @@ def budget(values: Mapping[str, Any]) -> BudgetSettings:
     read: BudgetSettings = BUDGET.read(node, Reading(mistakes))
     mistakes.raise_any()
     return read
+
+
+def budget_over(
+    base: BudgetSettings, given: Mapping[str, Any], handlers: Mapping[str, HandlerSettings]
+) -> BudgetSettings:
+    """A budget with what a program gave over it, key by key. Raises ConfigurationError, also for a ``grants_by`` that cannot decide."""
+    return laid_over(base, with_decider(budget(given), handlers), given)
 
 
 def quotas(path: Path, *, environ: Mapping[str, str] = NOTHING) -> tuple[Quota, Mapping[str, Quota]]:

@@ -98,19 +98,19 @@ def _budget(unnamed: Limits, section: Section) -> BudgetSettings:
     return BudgetSettings(limits=evolve(unnamed, **limits), **policy)
 
 
+def _quota(section: Section) -> Quota:
+    limits, others = _split(section)
+    return Quota(limits=Limits(**limits), **others)
+
+
 def _ceiling(section: Section) -> Quota:
-    limits, others = _split(section)
-    window = others.get("window", "run")
+    quota = _quota(section)
     # A process that begins within a day can tell what the day has spent, but neither how long it ran nor how deep.
-    of_a_run = [unit for unit in ("seconds", "depth") if window != "run" and limits.get(unit) is not None]
-    for unit in of_a_run:
-        section.wrong(unit, f"is of one run, and the window is {shown(window)}: leave it out, or say 'window: run'")
-    return Quota(limits=Limits(**limits), **others)
-
-
-def _account(section: Section) -> Quota:
-    limits, others = _split(section)
-    return Quota(limits=Limits(**limits), **others)
+    for unit in ("seconds", "depth") if quota.window != "run" else ():
+        if getattr(quota.limits, unit) is not None:
+            said = f"is of one run, and the window is {shown(quota.window)}: leave it out, or say 'window: run'"
+            section.wrong(unit, said)
+    return quota
 
 
 def account_problem(name: str) -> str | None:
@@ -160,7 +160,7 @@ _ACCOUNT: Final = Record(
         **{unit: shape for unit, shape in _LIMITS.items() if unit not in {"seconds", "depth"}},
         "window": Choice(get_args(WindowKind)),
     },
-    make=_account,
+    make=_quota,
     refused={"seconds": _OF_A_RUN, "depth": _OF_A_RUN},
     tolerant=True,
 )

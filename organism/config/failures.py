@@ -50,10 +50,6 @@ def with_backoff(section: Section) -> Section:
     return section
 
 
-def _on_failure(section: Section) -> OnFailure:
-    return OnFailure(**with_backoff(section).values)
-
-
 ON_FAILURE: Final = Record(
     {
         "do": Choice(("reply", "stop", "escalate")),
@@ -62,7 +58,7 @@ ON_FAILURE: Final = Record(
         "backoff": ListOf(Number(), whole=True),
         "retry_on": ListOf(_Code(_CODES), unique=True),
     },
-    make=_on_failure,
+    make=lambda section: OnFailure(**with_backoff(section).values),
     tolerant=True,
 )
 """What comes of a failure of one handler."""
@@ -88,6 +84,3 @@ def dead_letters_of(top: Section, handlers: Mapping[str, Draft], names: Collecti
             f"{shown(name)} takes {takes}, and no DeadLetter: name a handler that takes organism.primitives:DeadLetter",
         )
     return name
-
-
-__all__ = ["ON_FAILURE", "dead_letters_of", "with_backoff"]

@@ -183,8 +183,8 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
     model: str = section.values["model"].value if "model" in section.values else "default"
     wish = said.get("max_output_tokens")
     if known.aliases is not None:
-        if "model" not in section.wrong_keys:
-            _check_alias(section, model, known.aliases)
+        if "model" not in section.wrong_keys and model not in known.aliases:
+            section.wrong("model", no_model(model, known.aliases))
         wish = known.aliases.get(model) if wish is None else wish
     least = said.get("min_output_tokens")
     if wish is not None and least is None:
@@ -196,11 +196,6 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
         check_compaction(section, known.aliases)
         said["compaction"] = compaction_of(said["compaction"])
     return AgentSettings(model=model, prompt=prompt, **said) if said.get("accepts") and said.get("replies") else None
-
-
-def _check_alias(section: Section, model: str, aliases: Collection[str]) -> None:
-    if model not in aliases:
-        section.wrong("model", no_model(model, aliases))
 
 
 def name_problem(name: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -13,11 +13,6 @@ from organism.config.references import Reference
 from organism.config.sections import ListOf, Record
 from organism.errors import ConfigurationError
 from organism.points import POINTS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from organism.config.sections import Section
 
 _SHAPE: Final = "a hook is 'def hook(event, ctx)', plain or async"
 
@@ -47,8 +42,7 @@ def hook_problem(found: object) -> str | None:
     return None
 
 
-def _hooks(section: Section) -> Mapping[str, tuple[Any, ...]]:
-    return MappingProxyType(dict(section.values))
-
-
-HOOKS: Final = Record({point: ListOf(_HookShape(), single=True) for point in POINTS}, make=_hooks)
+HOOKS: Final = Record(
+    {point: ListOf(_HookShape(), single=True) for point in POINTS},
+    make=lambda section: MappingProxyType(section.values),
+)

@@ -46,12 +46,8 @@ def check_session_log(top: Section) -> None:
     log, journal = top.values.get("session_log"), top.values.get("journal", _MEMORY)
     if log is not None and journal.startswith(_LINES):
         place = located(journal.removeprefix(_LINES), top.reading.folder)
-        if _real(log) == _real(place):
+        if os.path.realpath(log) == os.path.realpath(place):  # which raises nothing, whatever stands there
             top.wrong("session_log", f"is the folder of the journal {shown(journal)}: name another one for either")
-
-
-def _real(path: Path) -> str:
-    return os.path.realpath(path)  # it raises nothing, whatever stands there
 
 
 def _problem(text: str, folder: Path | None) -> str | None:

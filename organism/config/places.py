@@ -9,6 +9,7 @@ from attrs import frozen
 
 from organism.errors import ConfigurationError
 from organism.likeness import without_secrets
+from organism.names import excerpt
 
 Path = tuple[str | int, ...]
 """The keys and list positions that lead to a value: ``("handlers", "writer", "peers", 0)``."""
@@ -80,7 +81,7 @@ def dotted(path: Path) -> str:
 def shown(value: object) -> str:
     """A value as it stands in a message: a text quoted, escaped and cut where it is long; an odd object by its type only."""
     if isinstance(value, str):
-        text = value if len(value) <= _LONGEST else value[: _LONGEST - 3] + "..."
+        text = excerpt(value, _LONGEST)
         return f"'{text}'" if text.isprintable() and not set(text) & {"'", "\\"} else repr(text)
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 8 * _LONGEST:
         return "a number of hundreds of digits"  # Python refuses to write the text of a still larger one

@@ -39,7 +39,7 @@ class Reference(Text):
 
     def made(self, found: Any) -> Any:
         """What is kept of it. Raises ConfigurationError for what cannot stand here."""
-        return found
+        raise NotImplementedError
 
 
 def loaded(reference: str, node: Node, reading: Reading) -> Any:

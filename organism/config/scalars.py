@@ -45,7 +45,7 @@ LARGEST_EXACT: Final = Decimal(10**15)
 
 @frozen
 class Wrong:
-    """Why a scalar is not what it should be."""
+    """Why a scalar, or the file that it names, is not what it should be."""
 
     problem: str
 

@@ -39,11 +39,6 @@ class _FunctionShape(Reference):
         return declared(found)
 
 
-def _tool_calls(section: Mapping[str, int | None]) -> ToolCalls:
-    of = {name: most for name, most in section.items() if name != _DEFAULT}
-    return ToolCalls(default=section.get(_DEFAULT), of=MappingProxyType(of))
-
-
 @frozen
 class _CallsShape(MapOf):
     """Names of tools, and ``default`` for all others; ``null`` for no limit of any."""
@@ -52,7 +47,9 @@ class _CallsShape(MapOf):
         if isinstance(node, Scalar) and is_null(node):
             return ToolCalls()
         values = super().read(node, reading)
-        return BROKEN if values is BROKEN else _tool_calls(values)
+        if values is BROKEN:
+            return BROKEN
+        return ToolCalls(default=values.pop(_DEFAULT, None), of=MappingProxyType(values))
 
 
 def _any_name(_: str) -> None:

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from organism.config.paths import is_file, located
 from organism.config.places import shown
+from organism.config.scalars import Wrong
 from organism.config.shapes import BROKEN, Reading, Text, one_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Wording(Text):
         path = _path(text, reading.folder)
         if path is not None:
             found = _content(path)
-            if isinstance(found, _Unreadable):
+            if isinstance(found, Wrong):
                 return reading.wrong(node, f"{shown(text)} {found.problem}")
             text = found
         from organism.config.templates import wrong_in
@@ -58,11 +59,6 @@ class Wording(Text):
         return text if understood else BROKEN
 
 
-@frozen
-class _Unreadable:
-    problem: str
-
-
 def _path(text: str, folder: Path | None) -> Path | None:
     """The file that a text names, or ``None`` where it is a wording itself."""
     if "\n" in text or "{{" in text or "{%" in text:
@@ -71,16 +67,16 @@ def _path(text: str, folder: Path | None) -> Path | None:
     return path if text.strip().endswith(_SUFFIXES) or is_file(path) else None
 
 
-def _content(path: Path) -> str | _Unreadable:
+def _content(path: Path) -> str | Wrong:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            return _Unreadable(f"is longer than {MAX_BYTES} bytes")
+            return Wrong(f"is longer than {MAX_BYTES} bytes")
         return data.decode("utf-8-sig")
     except FileNotFoundError:
-        return _Unreadable(f"is no file that is there; a line that ends in {one_of(_SUFFIXES)} is a path")
+        return Wrong(f"is no file that is there; a line that ends in {one_of(_SUFFIXES)} is a path")
     except UnicodeDecodeError as error:
-        return _Unreadable(f"is no UTF-8 at byte {error.start}")
+        return Wrong(f"is no UTF-8 at byte {error.start}")
     except (OSError, ValueError) as error:
-        return _Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        return Wrong(f"cannot be read: {getattr(error, 'strerror', None) or error}")

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from yaml.composer import ComposerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """Why a file cannot be read; of a folder, which file may be meant."""
+    if isinstance(error, IsADirectoryError):
+        return f"is a folder: name the file in it, as in {path / 'organism.yaml'}"
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 class Loader(yaml.SafeLoader):

@@ -14,7 +14,7 @@ from yaml.reader import ReaderError
 from organism.config.places import FILE, Mistakes, Path, Place, shown
 from organism.config.scalars import unclear
 from organism.config.tree import MAX_DEPTH, MAX_NODES, Entry, Items, Node, Scalar, Table, kind_of
-from organism.config.yamlloader import Loader
+from organism.config.yamlloader import Loader, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def read_file(path: FilePath, mistakes: Mistakes) -> Table | None:
         mistakes.note(Place(name), (), "there is no such file; 'organism init DIR' makes a project")
         return None
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-        mistakes.note(Place(name), (), f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        mistakes.note(Place(name), (), unreadable(path, error))
         return None
     text = _decoded(data, name, mistakes)
     node = None if text is None else read_text(text, Source(name), mistakes, ())

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import anyio
 
-from organism.config import budget as parse_budget
-from organism.config.grants import with_decider
+from organism.config import budget_over
 from organism.context.interface import Context
 from organism.durations import duration
 from organism.errors import (
@@ -41,7 +40,7 @@ from organism.pump.meanwhile import Waiting, stand_in_line
 from organism.pump.memory import HandlerState, copied
 from organism.pump.threads import run_from_thread
 from organism.results import result_of
-from organism.settings import BudgetSettings, laid_over
+from organism.settings import BudgetSettings
 from organism.threads.frames import Ask
 from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
@@ -304,11 +303,7 @@ class DeliveryContext(Calling, Context):
         """The budget of a sub-thread: its handler's own, with what was given over it."""
         callee = self._pump.handlers.get(to) if to != self.name else None
         settings = callee.budget if callee is not None and callee.budget is not None else _NO_BUDGET
-        return (
-            settings
-            if budget is None
-            else laid_over(settings, with_decider(parse_budget(budget), self._pump.handlers), budget)
-        )
+        return settings if budget is None else budget_over(settings, budget, self._pump.handlers)
 
     async def _spawn(self, to: str, payload: Any, settings: BudgetSettings, key: str) -> ThreadHandle:
         """The handle of a sub-thread that is opened, or was before. Raises what it is refused for."""

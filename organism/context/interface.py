@@ -153,6 +153,9 @@ class Context(ABC):
 
         After the last piece ``s.completion`` is the whole; leaving early closes the connection and charges what came. With
         ``returns`` the pieces are JSON, and ``s.completion`` raises InvalidPayloadError where they come to no such payload.
+
+        A call inside the block that could only go once the stream has ended is refused at once; also in tasks that were started there, in
+        a group of trio or anyio. Those of asyncio's own ``TaskGroup``, ``gather`` and ``create_task`` are not known to be inside.
         """
 
     # Handlers

@@ -13,6 +13,7 @@ from organism.budget.claims import Charge
 from organism.errors import JournalError
 from organism.journal import forms
 from organism.journal.chain import Head, canonical, content_of, seal, verify
+from organism.journal.standing import Ledger, Standing
 from organism.primitives import BudgetEstimate
 from organism.record.facts import (
     Accepted,
@@ -229,9 +230,16 @@ def _check_removal(make: Callable[[], Journal]) -> None:
     spent = _spent(journal)
     _refused("remove() of a chain that is not there", lambda: journal.remove("nobody"))
     if journal.lasting:
+        gone = Ledger()
         for root in ("a", FOREIGN[-1], "long"):
+            _same("removed() before all were removed", journal.removed(), gone.rows())
+            standing = Standing(root)
+            for fact in journal.read(root):
+                standing.apply(fact)
+            gone.take_in(standing.spent)
             journal.remove(root)
         for _ in range(2):
+            _same("removed()", journal.removed(), gone.rows())
             _same("read() of what was removed", tuple(journal.read("a")), ())
             _same("chains() with what was removed", [each.root for each in journal.chains() if each.root == "a"], [])
             _same("root_of() a sub-thread of what was removed", journal.root_of("long.7"), None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from attrs import fields, has
 
 from organism.errors import JournalError, OrganismError
-from organism.journal.chain import utf8
+from organism.journal.chain import content_of, utf8
 from organism.journal.forms import Object, Tagged, form_of, slots
 from organism.journal.secrets import without_secrets
 from organism.journal.texts import LONGEST, root_mark, whole
@@ -123,6 +123,14 @@ def decode(document: Mapping[str, Any], vocabulary: Vocabulary | None = None) ->
         raise JournalError(f"{document.get('fact')}: is nested too deep to be read") from None
 
 
+def decode_entry(entry: Mapping[str, Any], vocabulary: Vocabulary | None = None) -> Fact:
+    """The fact of an entry of a chain, as :func:`decode` reads it. Raises JournalError with its thread and number."""
+    try:
+        return decode(content_of(entry), vocabulary)
+    except JournalError as error:
+        raise JournalError(f"thread {entry.get('root')!r:.80}, entry {entry.get('n')!r:.80}: {error}") from None
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of the lines that journals of JSON lines hold, derived from the classes of the facts."""
     return {
@@ -230,4 +238,15 @@ def _forms(cls: type) -> Iterator[Any]:
                 waiting += inner if isinstance(inner, tuple) else [inner]
 
 
-__all__ = ["FACTS", "FORMAT", "STEPS", "content", "decode", "encode", "encode_lost", "form_of", "schema"]
+__all__ = [
+    "FACTS",
+    "FORMAT",
+    "STEPS",
+    "content",
+    "decode",
+    "decode_entry",
+    "encode",
+    "encode_lost",
+    "form_of",
+    "schema",
+]

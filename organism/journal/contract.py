@@ -82,6 +82,10 @@ class Journal(Protocol):
         """All that was ever spent, by hour, handler, model, backend and labels, also in chains that were removed."""
         ...
 
+    def removed(self) -> Sequence[Spending]:
+        """What chains spent that were removed, which is a part of :meth:`spendings`; all of that where nobody knows which part."""
+        ...
+
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """(entries, bytes) of an open chain behind its last snapshot, and the bytes of that snapshot (0 where there is none)."""
         ...

@@ -227,6 +227,13 @@ class LinesJournal:
             if not self._readonly or self._removed().keys() == removed.keys():
                 return ledger.rows()  # else its owner has removed some since they were listed
 
+    def removed(self) -> tuple[Spending, ...]:
+        """What chains spent that were removed."""
+        ledger = Ledger()
+        for summary in self._removed().values():
+            ledger.take_in(Ledger.from_json(summary.spent))
+        return ledger.rows()
+
     def _removed(self) -> dict[str, Summary]:
         """What chains spent that were removed, by the numbers of the lines that say so."""
         return {name: summary for (kind, name), summary in self._index.read(but=OVER).items() if kind == REMOVED}

@@ -106,6 +106,10 @@ class MemoryJournal:
             ledger.take_in(standing.spent)
         return ledger.rows()
 
+    def removed(self) -> tuple[Spending, ...]:
+        """What chains spent that were let go."""
+        return self._spent.rows()
+
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """The number of facts; nothing here has a size."""
         known = self.read(root)

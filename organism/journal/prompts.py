@@ -7,9 +7,10 @@ only the new ones. A further attempt of a call asks the same, and its entry hold
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import frozen
+from attrs import field, frozen
 
 from organism.errors import JournalError
 from organism.journal.values import opened
@@ -18,18 +19,55 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+@frozen(eq=False)
+class Said:
+    """The messages of a prompt, chat-completions objects: the first ``kept`` ones of the one ``before``, and those that were ``added``.
+
+    So all prompts of a chain take the room of its entries, where a tuple for each took that of all that was ever sent.
+    """
+
+    before: Said | None
+    kept: int
+    added: tuple[Any, ...]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.kept + len(self.added)
+
+    def then(self, kept: int, added: tuple[Any, ...]) -> Said:
+        """Those of a prompt that begins with the first ``kept`` of these."""
+        before: Said | None = self
+        while before is not None and before.kept >= kept:
+            before = before.before  # of the one between nothing is left
+        return Said(before, kept, added)
+
+    def whole(self) -> tuple[Any, ...]:
+        """All of them."""
+        parts: list[tuple[Any, ...]] = []
+        said: Said | None = self
+        end = self.count
+        while said is not None:
+            parts.append(said.added[: end - said.kept])
+            end = said.kept
+            said = said.before
+        return tuple(chain.from_iterable(reversed(parts)))
+
+
 @frozen(kw_only=True)
 class Prompt:
-    """What a model was asked. ``new`` is the number of the first message that no earlier prompt held.
-
-    ``messages`` are chat-completions objects, ``asked`` is the rest of the request (tools, temperature, ...); ``key`` names the
-    call among those of its delivery.
+    """What a model was asked. ``key`` names the call among those of its delivery, ``asked`` is the rest of the request (tools,
+    temperature, ...), beside what was ``said``.
     """
 
     key: str
-    messages: tuple[Any, ...]
-    new: int
     asked: Mapping[str, Any]
+    said: Said = field(repr=False, eq=Said.whole)
+
+    @property
+    def messages(self) -> tuple[Any, ...]:
+        """All its messages, put together at each look."""
+        return self.said.whole()
 
 
 def prompts(documents: Iterable[Mapping[str, Any]]) -> dict[int, list[Any]]:
@@ -74,17 +112,16 @@ class _Reading:
 def _prompt(document: Mapping[str, Any], key: str, given: Mapping[str, Any], found: Mapping[int, Prompt]) -> Prompt:
     after, kept = given.get("after"), given.get("kept", 0)
     earlier = None if after is None else found.get(after)
-    if after is not None and (earlier is None or kept > len(earlier.messages)):
-        lacks = "is not there" if earlier is None else f"has {len(earlier.messages)}"
+    if after is not None and (earlier is None or kept > earlier.said.count):
+        lacks = "is not there" if earlier is None else f"has {earlier.said.count}"
         raise JournalError(
             f"entry {document.get('n', '?')}: its prompt begins with {kept} messages of call {after}, which {lacks}"
         )
     asked = given.get("asked")
-    messages = () if earlier is None else earlier.messages[:kept]
+    added = tuple(_plain(opened(each, None)) for each in given.get("messages", ()))
     return Prompt(
         key=key,
-        messages=(*messages, *(_plain(opened(each, None)) for each in given.get("messages", ()))),
-        new=len(messages),
+        said=Said(None, 0, added) if earlier is None else earlier.said.then(kept, added),
         asked=_plain(opened(asked, None)) if asked is not None else {} if earlier is None else earlier.asked,
     )
 

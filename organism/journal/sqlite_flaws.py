@@ -44,10 +44,6 @@ class SqliteFlaws(SqliteReader):
             return None
         return standing.spent
 
-    def notes_removals(self) -> bool:
-        """Whether it is known what chains spent that were removed; not in a file of an earlier version."""
-        return bool(self._ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'removed'"))
-
     def _flaws(self) -> Iterator[tuple[str | None, str]]:
         spent: Ledger | None = Ledger()
         for columns in self._ask(f"SELECT {COLUMNS} FROM chains ORDER BY id"):  # noqa: S608 - names of columns

@@ -172,6 +172,14 @@ class SqliteReader:
         """All that was ever spent."""
         return tuple(told for _, _, told in self._sums("ledger"))
 
+    def removed(self) -> tuple[Spending, ...]:
+        """What chains spent that were removed; all that was ever spent, of a file of a version that did not note that."""
+        return tuple(told for _, _, told in self._sums("removed" if self.notes_removals() else "ledger"))
+
+    def notes_removals(self) -> bool:
+        """Whether it is known what chains spent that were removed; not in a file of an earlier version."""
+        return bool(self._ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'removed'"))
+
     def _sums(self, table: str) -> Iterator[tuple[Key, Sums, Spending]]:
         """What stands in a table of what was spent: as it is summed, and as readers get it."""
         rows = self._ask(f"SELECT * FROM {table} ORDER BY hour, handler, model, backend, labels")  # noqa: S608 - its name

@@ -7,7 +7,7 @@ Reading order:
 * ``answers`` and ``sendable`` - what a handler may answer with; ``carrying``: carrying it out; ``hop``: both in one go, for plain answers
 * ``opening``, ``conversations`` - threads, and the turns of conversations; ``crowding``, ``loops``, ``sameness``: rules for what is sent
 * ``asks``, ``people``, ``retries`` - what deliveries wait for; ``later``, ``dead``: attempts, and messages that failed for good
-* ``calls`` - model calls: hold, settle, refuse; ``holds``, ``charges``, ``windows``, ``streams``, ``knots``, ``prompts``: their parts
+* ``calls`` - model calls: hold, settle, refuse; ``holds``, ``charges``, ``windows``, ``streams``, ``knots``, ``contention``, ``prompts``: their parts
 * ``limits`` and ``grants`` - limits that change while a thread runs; ``times``: running time
 * ``warnings`` and ``notices`` - who is told what; ``failures``: where failures go
 * ``ends`` and ``outcome`` - how threads end, and what is said of that

@@ -21,6 +21,7 @@ from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from organism.kernel.book import Book
+    from organism.kernel.contention import Contention
     from organism.kernel.ends import Ends
     from organism.kernel.state import State
     from organism.settings import BudgetSettings
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
 
 
 class Asks:
-    """Asks and spawns of one organism. What a refusal of messages ends is told to ``ends``."""
+    """Asks and spawns of one organism. What a refusal of messages ends is told to ``ends``, and to ``contention`` who waits."""
 
-    def __init__(self, state: State, book: Book, ends: Ends) -> None:
+    def __init__(self, state: State, book: Book, ends: Ends, contention: Contention) -> None:
         self._state = state
         self._book = book
         self._ends = ends
+        self._contention = contention
 
     def ask(self, message: Message, to: object, payload: Any, at: float, *, key: str = "") -> Ask | Refusal:
         """A delivery asks ``to`` and waits for the first reply. ``key`` names the question among its own (R21)."""
@@ -54,6 +56,8 @@ class Asks:
             note_arrival(self._state, posted, came_from=message.thread)
         ask = posted.frame.asker
         assert ask is not None  # noqa: S101 - opened with an asker
+        if self._state.streams:
+            self._contention.review(message)
         looped = None if self._state.rings is None else note_loops(self._state, message)
         remember(message, key, ask)
         if self._book.listening:

@@ -20,7 +20,7 @@ from organism.kernel.marks import left_at, marks, nearest
 from organism.kernel.places import Places, Queued
 from organism.kernel.prompts import Prompt, note_report, prompted
 from organism.kernel.recall import note_clock, remember
-from organism.kernel.warnings import fire_rest, note_crossings
+from organism.kernel.warnings import fire_rest, note_crossings, note_heard
 from organism.kernel.windows import held_at, roll_hint
 from organism.quick import maker
 from organism.record import facts
@@ -60,7 +60,7 @@ class CallFor:
     tags: tuple[str, ...] = ()
     call: int | None = None
     """The hold of its first attempt; of further ones."""
-    at: Places | None = None
+    at: tuple[Places, ...] = ()
     """Where it has a place while it waits for its budget."""
 
     @property
@@ -159,6 +159,7 @@ class Calls:
         note_clock(state, call.message)
         if hold.streamed:
             state.line.opened(thread.node)
+            self.knots.contention.opened(hold)
         if not self._book.listening:
             self._book.unheard(thread)
             return hold
@@ -231,6 +232,8 @@ class Calls:
         self._book.begin(at)
         amounts = charge.amounts
         path = apply_charge(state, hold, charge, amounts)
+        if hold.streamed:
+            self.knots.contention.closed(hold)
         if thread.ended:
             path = _crossing(state, path)
         crossed = note_crossings(state, thread, hold.message, amounts, path=path)
@@ -261,6 +264,7 @@ class Calls:
         )
 
     def _try_waiting(self, path: tuple[Node, ...]) -> None:
+        self.knots.contention.touched(path)
         # Until nobody's turn has come: what was granted may be a stream that another call of its delivery now waits for.
         while done := self._state.line.freed(path):
             for waiter, verdict in done:
@@ -310,6 +314,7 @@ class Calls:
         dealings = delivery.have_dealings()
         dealings.awaits = [*(dealings.awaits or ()), thread]
         self.knots.awaits(delivery, thread, scopes)
+        self.knots.contention.review(delivery)
 
     def await_no_more(self, delivery: Message, thread: Thread, scopes: Iterable[object]) -> None:
         """It has the result, or was cancelled."""
@@ -324,6 +329,7 @@ class Calls:
         thread = call.thread
         self._book.begin(at)
         note_text(thread, call.handler, text)
+        note_heard(call.message)
         if not self._book.listening:
             self._book.unheard(thread)
             return
@@ -372,6 +378,7 @@ class Calls:
         self._book.begin(at)
         apply_limits(thread, budget, at)
         self._book.write(facts.LimitsSet, thread, budget=budget)
+        self.knots.contention.limits_changed()
         self._try_waiting((thread.node,))
 
     def set_conversation_limits(self, conversation: Conversation, budget: BudgetSettings, at: float) -> None:
@@ -380,6 +387,7 @@ class Calls:
         apply_conversation_limits(conversation, budget)
         pass_on_policy(conversation, at)
         self._book.write(facts.LimitsSet, conversation, budget=budget)
+        self.knots.contention.limits_changed()
         self._try_waiting((conversation.node,))
 
     def freed(self, node: Node) -> None:

@@ -27,7 +27,7 @@ from organism.kernel.recall import Done, read_clock, remember
 from organism.kernel.restoring import restore
 from organism.kernel.state import State
 from organism.kernel.steps import warned_of
-from organism.kernel.warnings import enter_warning, tell
+from organism.kernel.warnings import enter_warning, note_heard, note_telling, tell
 from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, CONVERSATION
 from organism.record import facts
@@ -146,6 +146,8 @@ class Fold:
                     raise SenselessError(f"it settles call {id_}, which is not open")
                 apply_charge(self.state, hold, charge, charge.amounts)
                 note_report(hold, digests, charge.input_tokens)
+            case facts.Noticed() if message is not None:
+                note_telling(message, [self._told(each) for each in fact.steps if isinstance(each, facts.WarningTold)])
             case facts.Stopped(failure=failure):
                 self._halt(self._thread(fact.thread), failure)
             case facts.Buried(stops=failure) if failure is not None:
@@ -173,6 +175,7 @@ class Fold:
             case facts.CallCompleted(handler=handler, text=text, key=key, kept=kept):
                 note_text(self._thread(fact.thread), handler, text)
                 remember(message, key, (text, kept))
+                note_heard(message)
             case facts.Asked(key=key):
                 remember(message, key, self._asked(fact))
             case facts.Spawned(key=key):
@@ -255,7 +258,7 @@ class Fold:
         take(path_of(hold), fact.need)
         add_hold(self.state, hold, why=fact.why)
         if fact.prompt is not None:
-            note_prompt(hold, fact.prompt)
+            note_prompt(hold, fact.key, fact.prompt)
 
     def _step(self, step: Step, message: Message | None) -> None:
         match step:
@@ -269,10 +272,8 @@ class Fold:
                 self._post(step, message)
             case facts.WarningRaised():
                 self._warn(step)
-            case facts.WarningTold(thread=id_, seq=seq, to=to):
-                hears = self._thread(id_)
-                known = self._warned.get((root_of(hears).id, seq)) or heard_before(hears, to, seq)
-                tell(self.state, hears, to, [known])
+            case facts.WarningTold(thread=id_, to=to):
+                tell(self.state, self._thread(id_), to, [self._told(step)])
             case facts.Unhandled(thread=id_, failure=failure, at_root=at_root):
                 self.state.not_handled(self._thread(id_), failure, at_root=at_root)
             case facts.Left(payload=payload):
@@ -283,6 +284,10 @@ class Fold:
                 read_clock(self.state, self._index.messages[ref], times)
             case _:
                 self._step_of_frame(step)
+
+    def _told(self, step: facts.WarningTold) -> Warned:
+        hears = self._thread(step.thread)
+        return self._warned.get((root_of(hears).id, step.seq)) or heard_before(hears, step.to, step.seq)
 
     def _open(self, step: facts.ThreadOpened) -> None:
         if step.thread in self.state.threads:

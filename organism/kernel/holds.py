@@ -49,6 +49,11 @@ class Hold:
         return "" if self.message is None else self.message.to
 
     @property
+    def owner(self) -> Message | Thread:
+        """Whose call it is."""
+        return self.message or self.thread
+
+    @property
     def key(self) -> Ref:
         """Its chain and its number there."""
         return (self.chain, self.id)

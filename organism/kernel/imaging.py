@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from organism.budget.claims import six
-from organism.kernel.prompts import reports_of
+from organism.kernel.prompts import prompts_of, reports_of
 from organism.kernel.recall import Done, Times
 from organism.kernel.steps import ref, ref_of
 from organism.record.images import (
@@ -81,6 +81,7 @@ def _of_conversation(conversation: Conversation) -> ConversationImage:
         accounts=conversation.accounts,
         unheard={handler: tuple(warned) for handler, warned in (conversation.unheard or {}).items()},
         reports=() if conversation.turns else reports_of(conversation),
+        prompts=() if conversation.turns else prompts_of(conversation),
     )
 
 
@@ -119,6 +120,7 @@ def _of_thread(state: State, thread: Thread) -> ThreadImage:
         estimates=tuple(outlay.estimates or ()),
         letter=thread.letter or None,
         reports=reports_of(thread),
+        prompts=prompts_of(thread),
         ring=None if state.rings is None else state.rings.image(thread),
     )
 
@@ -165,6 +167,7 @@ def _of_message(message: Message, asked_at: float | None) -> MessageImage:
         frame=ref(message.frame),
         dropped=message.dropped,
         told=_copies(message.told),
+        telling=_copies(message.telling),
         recalled=tuple(_of_known(key, answer) for key, answer in (message.known or {}).items()),
         asked_at=asked_at,
         tries=message.tries,

@@ -36,7 +36,7 @@ from organism.kernel.retries import Retries
 from organism.kernel.sendable import remember_met, whom_before, wrong_to_send
 from organism.kernel.state import State
 from organism.kernel.times import Times
-from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, post_notices, tell
+from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, note_telling, post_notices, tell
 from organism.kernel.windows import roll_hint
 from organism.payloads.primitives import ALL as PRIMITIVES
 from organism.record import facts
@@ -75,7 +75,7 @@ class Kernel:
         self.book = Book(self.state, record, self.ended.append)
         self.calls = Calls(self.state, self.book)
         self.ends = Ends(self.state, self.book, self.calls)
-        self.asks = Asks(self.state, self.book, self.ends)
+        self.asks = Asks(self.state, self.book, self.ends, self.calls.knots.contention)
         self.times = Times(self.state, self.book, self.ends)
         self.grants = Grants(self.state, self.book, self.calls, self.times)
         self.people = People(self.state, self.book, self)
@@ -285,11 +285,14 @@ class Kernel:
         return message.dropped or message.thread.stopping is not None
 
     def unheard(self, message: Message) -> tuple[Warned, ...]:
-        """The warnings that an agent is to be told in its next prompt."""
+        """The warnings that an agent is to be told in its next prompt: also those of a prompt that no model has answered, be it that its
+        process ended meanwhile.
+        """
         if not self.routes[message.to].told:  # it may have been, in the process before
             return ()
         hears = message.thread
-        still = [each for each in unheard(hears, message.to) if stands(self.state.threads, hears, each)]
+        waiting = (*(message.telling or ()), *unheard(hears, message.to))
+        still = [each for each in waiting if stands(self.state.threads, hears, each)]
         if not still:  # as for most prompts
             return ()
         # One that was armed again and has fired once more is told once, as it fired last.
@@ -297,7 +300,14 @@ class Kernel:
         return tuple(each for each in still if each.about is not None or each in last.values())
 
     def noticed(self, message: Message, heard: Sequence[Warned], at: float) -> None:
-        """A prompt that tells an agent of these warnings leaves now."""
+        """A prompt that tells an agent of these warnings leaves now. It may be one that told them before: it was too long and was cut short,
+        or another delivery of the agent in its thread asks at the same time.
+        """
+        waiting = unheard(message.thread, message.to)
+        first = [each for each in heard if each in waiting]
+        if not first:
+            return
         self.book.begin(at)
-        tell(self.state, message.thread, message.to, heard)
+        tell(self.state, message.thread, message.to, first)
+        note_telling(message, first)
         self.book.write(facts.Noticed, message.thread, seq=message.seq, handler=message.to)

@@ -1,9 +1,11 @@
 """Calls that wait for each other: each needs what is held by a stream that will not end before another of them has gone, or is barred
-by one that does. It is budget that is held, or a place at a backend.
+by one that does. It is budget that is held, or a place: at a backend, or the one from which a circuit is tried.
 
 A delivery that waits, for budget or for what others do, is taken to read on in none of its streams: what these hold of budgets comes back
 once it goes on. A place at a backend comes back once the stream's block is left, whatever the delivery waits for outside of that: its other
-tasks may. Those that were started in a group inside the block are in it, too.
+tasks may. Those that were started in a group inside the block are in it, too. The place of a circuit, and any other that a call has while it
+waits for budget, comes back once that call has gone.
+
 The line knows a call's own streams and refuses it at once; here are the knots that several deliveries tie, in whatever order they came to
 it, and all that have to do with places.
 """
@@ -19,14 +21,15 @@ from attrs import define
 from organism.budget.claims import NOTHING
 from organism.budget.tree import Lack
 from organism.budget.waiting import Waiter, lacking
+from organism.kernel.contention import Contention
 from organism.kernel.places import Kept, Queued
 from organism.kernel.streams import held_by
-from organism.threads.dependence import is_below, needed_by, needed_in
+from organism.threads.dependence import all_below, is_below, needed_by
 from organism.threads.frames import Ask, Message, Thread, pending
 from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
     from organism.budget.claims import Vector
     from organism.budget.node import Node
@@ -69,15 +72,18 @@ class Knots:
         self._blocks: dict[object, Kept] = {}
         """The streams by the scopes of their blocks."""
         self._shut: Counter[Places] = Counter()
-        """How many places may not come back before somebody who waits has gone: their streams wait, or their calls do for budget."""
+        """How many places may not come back before somebody who waits has gone: those of streams that wait."""
         self._queues: Counter[Places] = Counter()
         """How many calls wait for a place."""
-        self._in_line = 0
-        """How many calls wait for budget."""
+        self.contention = Contention(self._is_waiting)
+        """Where streams could keep those from going who wait for budget."""
 
     def joined(self, waiter: Waiter, scopes: Iterable[object]) -> Lack | None:
-        """Notes a call that waits for budget from now on; where it ties a knot by that, what it lacks for good."""
+        """Notes a call that waits for budget from now on; where it ties a knot by that, what it lacks for good. An older one that it ties
+        is found by the next :meth:`tied`.
+        """
         self._join(waiter, scopes)
+        self.contention.touched(waiter.path)
         tied = self.tied()
         return tied[1] if isinstance(tied, tuple) and tied[0] is waiter else None
 
@@ -89,17 +95,24 @@ class Knots:
             self.waiting.pop(call.owner, None)
         if gone is None:
             return
-        self._count(call, -1)
+        if isinstance(call, Queued):
+            _add(self._queues, call.at, -1)
+        else:
+            self.contention.touched(call.path)
         for kept in gone.inside:
             self._wait_in(kept, calls=-1)
+        self.contention.review(call.owner)
 
     @contextmanager
     def queued(
         self, owner: Owner, at: Places, refuse: Callable[[], object], scopes: Iterable[object]
     ) -> Generator[None]:
-        """A block in which a call waits for a place; ``refuse`` is called, now or later, where it would wait for ever."""
+        """A block in which a call waits for a place; ``refuse`` is called, now or later, where it would wait for ever. An older one that
+        it ties is found by the next :meth:`tied`.
+        """
         call = Queued(owner, at, refuse)
         self._join(call, scopes)
+        _add(self._queues, at, 1)
         try:
             if self.tied() is call:
                 self.left(call)
@@ -131,6 +144,7 @@ class Knots:
         """It has that, or does without."""
         for kept in self._around(owner, scopes):
             self._wait_in(kept, ends=what)
+        self.contention.review(owner)
 
     def tied(self) -> tuple[Waiter, Lack] | Queued | None:
         """The youngest of those who would wait for ever, with what it lacks where it waits for budget; ``None`` while everybody may yet go."""
@@ -140,7 +154,7 @@ class Knots:
         stuck = {wait for each in waits.values() for wait in each}
         while True:
             blocked = {owner for owner, each in waits.items() if stuck.issuperset(each)}
-            held = held_by(hold for hold in self._streams() if _owner(hold) in blocked)
+            held = held_by(hold for hold in self._streams() if hold.owner in blocked)
             taken = self._taken(waits, stuck)
             go = [wait for wait in stuck if self._may_go(wait, blocked, held, taken)]
             if not go:
@@ -158,9 +172,9 @@ class Knots:
         self._ages += 1
         inside = self._around(call.owner, scopes)
         self.waiting.setdefault(call.owner, {})[call] = _Call(call, self._ages, inside)
-        self._count(call, 1)
         for kept in inside:
             self._wait_in(kept, calls=1)
+        self.contention.review(call.owner)
 
     def _around(self, owner: Owner, scopes: Iterable[object]) -> list[Kept]:
         """The open streams of an owner whose blocks are among these scopes."""
@@ -182,22 +196,11 @@ class Knots:
         if kept in self.kept:
             _add(self._shut, kept.at, kept.waits - before)
 
-    def _count(self, call: Waiter | Queued, more: int) -> None:
-        if isinstance(call, Queued):
-            _add(self._queues, call.at, more)
-            return
-        self._in_line += more
-        at = _place_of(call)
-        if at is not None:
-            _add(self._shut, at, more)
-
     def _may_be_tied(self) -> bool:
-        """Whether to look at all, which takes the longer the more there are: whoever waits for a place goes, where not even all that
-        wait could keep all places.
+        """Whether to look at all, which takes the longer the more there are: whoever waits for budget goes, where not even all that
+        wait hold too much of it; and then whoever waits for a place does, where not even all their streams keep all places.
         """
-        if not self.waiting or not (self._state.streams or self.kept):
-            return False
-        return self._in_line > 0 or any(self._shut[at] >= at.most for at in self._queues)
+        return bool(self.contention.nodes) or any(self._shut[at] >= at.most for at in self._queues)
 
     def _streams(self) -> Iterator[Hold]:
         for holds in self._state.streams.values():
@@ -206,9 +209,10 @@ class Knots:
     def _waits(self) -> dict[Owner, list[_Call | _Need]]:
         """All that streams may be waiting for, by whose they are: calls, and what others are to do."""
         running = self._state.occupied
+        frames, threads = all_below(running)
         found: dict[Owner, list[_Call | _Need]] = {}
         places: set[Places] = set()
-        stack: list[Owner] = [_owner(hold) for hold in self._streams()]
+        stack: list[Owner] = [hold.owner for hold in self._streams()]
         stack += (kept.owner for kept in self.kept)
         while stack:
             owner = stack.pop()
@@ -223,17 +227,18 @@ class Knots:
                 for ask in owner.asks:
                     if not ask.done and ask.frame is not None:
                         work = self._has_work(ask.frame.thread, ask.frame)
-                        waits.append(_Need(ask, [] if work else list(needed_by(ask.frame, running))))
+                        below = frames.get(ask.frame, ())
+                        waits.append(_Need(ask, [] if work else list(needed_by(ask.frame, running, below))))
                 for thread in owner.awaits or ():
                     work = self._has_work(thread)
-                    waits.append(_Need(thread, [] if work else list(needed_in(thread, running))))
+                    waits.append(_Need(thread, [] if work else threads.get(thread, [])))
             stack += (other for wait in waits if isinstance(wait, _Need) for other in wait.by)
         return found
 
     def _in_line_at(self, at: Places) -> Iterator[Owner]:
         """Whose calls have a place there, and wait for budget."""
         for owner, calls in self.waiting.items():
-            if any(_place_of(call) is at for call in calls):
+            if any(at in _places_of(call) for call in calls):
                 yield owner
 
     def _has_work(self, thread: Thread, frame: Frame | None = None) -> bool:
@@ -260,9 +265,8 @@ class Knots:
             if any(_keeps_open(kept, wait) for wait in waits.get(kept.owner, ()) if wait in stuck):
                 taken[kept.at] += 1
         for wait in stuck:
-            at = _place_of(wait.call) if isinstance(wait, _Call) else None
-            if at is not None:
-                taken[at] += 1
+            if isinstance(wait, _Call):
+                taken.update(_places_of(wait.call))
         return taken
 
     def _may_go(
@@ -304,15 +308,11 @@ class Knots:
         return None
 
 
-def _owner(hold: Hold) -> Owner:
-    return hold.message or hold.thread
-
-
-def _place_of(call: Waiter | Queued) -> Places | None:
-    """The place that a call has at a backend while it waits for budget."""
+def _places_of(call: Waiter | Queued) -> Sequence[Places]:
+    """The places that a call has while it waits for budget."""
     if isinstance(call, Queued):
-        return None
-    at: Places | None = call.note.at
+        return ()
+    at: tuple[Places, ...] = call.note.at
     return at
 
 

@@ -76,12 +76,14 @@ def live(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> Warned
 
 def stands(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> bool:
     """Whether what a warning says is still so. It is not where the limit was raised meanwhile, or a new window has begun, and its
-    level was armed again by that.
+    level was armed again by that, nor where there is no limit any more.
     """
     node = _node_of(threads, hears, warned)
     if node is None or warned.about is not None:
         return True
     unit = VECTOR.index(warned.unit)
+    if node.remaining(unit) is None:
+        return False
     return bool(node.runways >> unit & 1) if warned.level == "runway" else warned.threshold in node.fired[unit]
 
 

@@ -60,6 +60,7 @@ def record_of(thread: Thread, now: float) -> Ended:
     outlay = thread.outlay or Outlay()
     partial = outlay.partial[1] if outlay.partial is not None and not thread.replies else None
     below: tuple[Ended, ...] = () if thread.below is None else tuple(thread.below.records or ())
+    limited = failure if outcome == "exhausted" else None
     usage = usage_with_subs(node, seconds)
     return _new_record(
         at=now,
@@ -67,7 +68,7 @@ def record_of(thread: Thread, now: float) -> Ended:
         kind=thread.kind,
         handler=thread.handler,
         outcome=outcome,
-        unit=failure.unit if failure is not None and outcome == "exhausted" else None,
+        unit=None if limited is None else limited.unit,
         replies=tuple(thread.replies),
         partial=partial if outcome == "exhausted" else None,
         usage=usage,
@@ -83,6 +84,8 @@ def record_of(thread: Thread, now: float) -> Ended:
         estimates=()
         if outlay.estimates is None
         else tuple(evolve(each, end=used(thread, each.unit, seconds)) for each in outlay.estimates),
+        scope=None if limited is None else limited.scope,
+        account=None if limited is None else limited.account,
     )
 
 

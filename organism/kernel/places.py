@@ -1,4 +1,6 @@
-"""Places at backends (``max_concurrent``), as far as somebody may wait for one for ever: those that open streams keep, and who waits."""
+"""Places at backends (``max_concurrent``, and the one of a circuit for the call that tries it), as far as somebody may wait for one for
+ever: those that open streams keep, and who waits.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ Owner = Message | Thread
 
 
 class Places(Protocol):
-    """The places of one backend."""
+    """The places of one backend, or of its circuit."""
 
     @property
     def most(self) -> int:

@@ -17,6 +17,7 @@ from organism.kernel.later import take_back
 from organism.kernel.opening import enter_thread
 from organism.kernel.prompts import recalled
 from organism.kernel.recall import Done, Times
+from organism.kernel.warnings import note_telling
 from organism.kernel.windows import path_of
 from organism.settings import BudgetSettings
 from organism.threads.frames import Ask, Conversation, Frame, Message, Thread
@@ -83,7 +84,7 @@ def _restore_threads(
 def _restore_conversation(state: State, image: ConversationImage) -> Conversation:
     conversation = enter_conversation(state, image.conversation, image.budget, image.before, image.accounts)
     conversation.state = {handler: Memory(kept) for handler, kept in image.state.items()} or None
-    conversation.asked = recalled(image.reports)
+    conversation.asked = recalled(image.reports, image.prompts)
     conversation.calls, conversation.seconds = image.calls, image.seconds
     conversation.unheard = {handler: list(warned) for handler, warned in image.unheard.items()} or None
     _restore_figures(conversation.node, image.node)
@@ -117,7 +118,7 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
     thread.seq, thread.calls = image.seq, image.calls
     thread.replies = [(handler, payload) for handler, payload in image.replies] or ()
     thread.state = {handler: Memory(kept) for handler, kept in image.state.items()} or None
-    thread.asked = recalled(image.reports)
+    thread.asked = recalled(image.reports, image.prompts)
     _restore_rest(thread, image)
     thread.time_fired, thread.letter = image.time_fired, bool(image.letter)
     if image.stands_since is not None:
@@ -190,6 +191,8 @@ def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], imag
         message.be_known_as(image.idempotency)
     if image.told:
         message.have_dealings().told = [warned.setdefault((root, each.seq), evolve(each)) for each in image.told]
+    if image.telling:
+        note_telling(message, [warned.setdefault((root, each.seq), evolve(each)) for each in image.telling])
     frame.open += 1
     index.posted(message)
     state.queue(message, state.now if image.asked_at is None else image.asked_at)

@@ -190,6 +190,18 @@ def tell(state: State, thread: Thread, handler: str, warned: Iterable[Warned]) -
             state.steps.append(facts.WarningTold(thread=thread.id, seq=each.seq, to=handler))
 
 
+def note_telling(message: Message, warned: Iterable[Warned]) -> None:
+    """Notes what a prompt of a delivery tells of: it waits on until a model has answered."""
+    dealings = message.have_dealings()
+    dealings.telling = [*(dealings.telling or ()), *warned]
+
+
+def note_heard(message: Message | None) -> None:
+    """A model has answered a delivery: what its prompt told of has been heard."""
+    if message is not None and message.dealings is not None:
+        message.dealings.telling = None
+
+
 def tell_caller(state: State, message: Message | None, warned: Sequence[Warned]) -> None:
     """Sends the caller what a delivery crossed, where callers are told and it is code that takes warnings; a caller
     that is an agent reads it in its next prompt.

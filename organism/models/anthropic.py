@@ -16,7 +16,7 @@ from attrs import evolve
 
 from organism.models.allowances import allowance_in
 from organism.models.blocks import Gathering, error_of, response_of
-from organism.models.bounded import bound_stream
+from organism.models.bounded import MOST, bound_stream
 from organism.models.chat import mapping
 from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, Response
@@ -85,7 +85,7 @@ class AnthropicBackend:
         body, options = self._prepared(request)
         with self._failures():
             answer = await self._client.post(_PATH, cast_to=httpx2.Response, body=body, options=options)
-            response = response_of(content_of(answer), answer=answer_tool(request))
+            response = response_of(content_of(answer.content, answer.headers), answer=answer_tool(request))
             return evolve(response, allowance=allowance_in(answer.headers))
 
     @asynccontextmanager
@@ -156,7 +156,8 @@ class _Events(anthropic.AsyncStream[object]):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.events = Events(self._decoder.aiter_bytes(Body(self.response)), is_last=_is_last)
+        body = Body(self.response, MOST)
+        self.events = Events(self._decoder.aiter_bytes(body), body, is_last=_is_last)
 
     def _iter_events(self) -> AsyncIterator[ServerSentEvent]:
         return self.events

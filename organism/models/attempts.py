@@ -22,6 +22,7 @@ from organism.models.needs import bound_of
 from organism.models.overflow import Output
 from organism.models.pacing import Taken
 from organism.models.prices import UNKNOWN, Rates
+from organism.models.prompt import Prompt
 from organism.models.seats import Seat, one_line
 from organism.quick import maker
 from organism.record.images import Missed
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from organism.models.completion import Call, Completion
     from organism.models.contract import Stream
     from organism.models.ledger import Ledger
-    from organism.models.prompt import Prompt
 
 log: Final = logging.getLogger("organism.models")
 _new_request: Final = maker(Request)
@@ -46,7 +46,6 @@ class Whole(Protocol):
     """The call that an attempt is one of, see :class:`organism.models.runs.Run`."""
 
     call: Call
-    prompt: Prompt
     ledger: Ledger
     time: Callable[[], float]
     """The clock that waiting goes by."""
@@ -84,6 +83,8 @@ class Attempt:
     seat: Seat
     backend: Backend
     number: int
+    prompt: Prompt
+    """As the backend gets to see it."""
     claim: Claim
     held: Held
     rates: Rates
@@ -276,7 +277,10 @@ class Attempt:
         used = measured(report)
         if used is None:
             if response is not None:
-                self.received = [response.text, *(f"{call.name}{call.arguments}" for call in response.tool_calls)]
+                calls = (f"{call.name}{call.arguments}" for call in response.tool_calls)
+                said = [response.text, *calls, response.thought]
+                # Of a stream the pieces tell of all that was thought, too.
+                self.received = max(self.received, said, key=lambda parts: sum(map(len, parts)))
             self._charge_for(self._guess(), estimated=True)
         else:
             self._learn(used)
@@ -303,9 +307,8 @@ class Attempt:
 
     def _learn(self, used: Measured) -> None:
         """Takes in a report: for estimates, and to see whether strict calls could rely on this backend."""
-        prompt = self.run.prompt
-        if not self.seat.leaves_out(prompt):
-            self.learned = self.seat.estimates.learn(prompt, used.input_tokens)
+        prompt = self.prompt
+        self.learned = self.seat.estimates.learn(prompt, used.input_tokens)
         # Whoever is charged beyond the bound, under whatever accounting: the next strict call would be, too.
         most = math.inf if prompt.unbounded else bound_of(self.run.call, self.seat, prompt)
         excess = max(0, used.input_tokens - most) + max(0, used.output_tokens - self.held.output_tokens)
@@ -337,5 +340,5 @@ class Attempt:
             pace.correct(self.taken, charge.input_tokens + charge.output_tokens, now)
         else:
             pace.give_back(self.taken, now)
-        reported = self.run.prompt if self.learned else None
-        self.run.charged(charge, self.run.ledger.settle(self.held, charge, self.missed, reported))
+        reported = self.prompt if self.learned else None
+        self.run.charged(charge, self.run.ledger.settle(self.held, charge, self.missed, reported, made=self.touched))

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from organism.models.chat import THINKING, mapping
+from organism.models.chat import THINKING, ids_of, mapping
 from organism.models.contract import BackendError, Piece, RawUsage, Response, ToolCall
 from organism.models.refusals import kind_of
 
@@ -53,7 +53,7 @@ def response_of(body: object, *, answer: str = "") -> Response:
         if "error" in document:
             error = document["error"]
             raise error_of(mapping(error), unknown="broken", usage=usage, otherwise=_text(error))
-        raise BackendError("broken", f"the answer has no content: {str(body)[:200]}", usage=usage)
+        raise BackendError("broken", f"the answer has no content: {str(body)[:200]}", usage=usage, received=_text(body))
     blocks = (_Block.of(mapping(block)) for block in cast("Sequence[object]", content))
     return _response(blocks, document, usage, _text(document.get("model")), answer)
 
@@ -193,6 +193,10 @@ class Gathering:
                 pass
         return []
 
+    def whole(self, document: object) -> Response:
+        """The response in a body, where the server answers without a stream. Raises BackendError where it is none."""
+        return response_of(document, answer=self.answer)
+
     def response(self) -> Response:
         """The response at the end of the stream. Raises BackendError (``cut``) where the end came too early."""
         if not self._end.get("stop_reason"):
@@ -230,8 +234,8 @@ def _response(
         elif answer and block.name == answer:
             handed_in = handed_in or block.arguments
         elif block.name:
-            named = _text(block.start.get("id")) or f"call_{len(calls)}"
-            calls.append(ToolCall(id=named, name=block.name, arguments=block.arguments))
+            calls.append(ToolCall(id=_text(block.start.get("id")), name=block.name, arguments=block.arguments))
+    calls = [evolve(call, id=named) for call, named in zip(calls, ids_of(call.id for call in calls), strict=True)]
     reason: FinishReason = _REASONS.get(_text(end.get("stop_reason")), "other")
     if reason in {"stop", "tool_calls"}:
         reason = "tool_calls" if calls else "stop"
@@ -245,6 +249,7 @@ def _response(
         finish_reason=reason,
         usage=usage,
         model=model,
+        thought="".join(_text(each.get("thinking")) or _text(each.get("data")) for each in thoughts),
     )
 
 

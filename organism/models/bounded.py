@@ -35,7 +35,7 @@ async def bound(response: httpx2.Response) -> None:
     most = MOST if response.status_code < 400 else MOST_OF_A_REFUSAL
     packed = response.headers.pop("content-encoding", "").strip().lower()
     if isinstance(response.stream, httpx2.AsyncByteStream):
-        response.stream = Bounded(response.stream, packed, most)
+        response.stream = Bounded(response.stream, packed, most, answer=response.is_success)
 
 
 def bound_stream(response: httpx2.Response, tokens: int) -> None:
@@ -45,9 +45,11 @@ def bound_stream(response: httpx2.Response, tokens: int) -> None:
 
 
 class Bounded(httpx2.AsyncByteStream):
-    """The body of a response, unpacked. Iterating raises BackendError (``broken``) where it has more than ``most`` bytes."""
+    """The body of a response, unpacked. Iterating raises BackendError (``broken``) where it has more than ``most`` bytes, and (``cut``)
+    where it breaks off, with what came where that is an ``answer``: it is billed.
+    """
 
-    def __init__(self, stream: httpx2.AsyncByteStream, packed: str, most: int) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, packed: str, most: int, *, answer: bool) -> None:
         self._stream = stream
         self._chunks: AsyncIterator[bytes] | None = None
         self._packed = packed if packed != "identity" else ""
@@ -56,7 +58,7 @@ class Bounded(httpx2.AsyncByteStream):
         self._most = most
         self._came = 0
         self._given = 0
-        self._kept: list[bytes] | None = []
+        self._kept: list[bytes] | None = [] if answer else None
 
     def goes_on(self, more: int) -> None:
         """It may have so many bytes more, and nothing is kept of it."""
@@ -67,12 +69,16 @@ class Bounded(httpx2.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        if self._unpacking is not None:
-            chunk = await self._unpacked()
-        elif self._packed:
+        if self._packed and self._unpacking is None:
             raise BackendError("broken", f"the answer is packed as {self._packed[:40]!r}; {PACKED} was asked for")
-        else:
-            chunk = await self._next()
+        try:
+            chunk = await (self._next() if self._unpacking is None else self._unpacked())
+        except httpx2.HTTPError as error:
+            if not self._kept:
+                raise
+            raise BackendError(
+                "cut", f"the connection broke within the answer: {error}", received=self._text()
+            ) from None
         self._given += len(chunk)
         if self._kept is not None and self._given - len(chunk) < _KEPT:
             self._kept.append(chunk)
@@ -106,9 +112,12 @@ class Bounded(httpx2.AsyncByteStream):
 
     def _look(self, size: int) -> None:
         if size > self._most:
-            kept, self._kept = self._kept or [], None
-            received = b"".join(kept).decode("utf-8", "replace")
-            raise BackendError("broken", f"the answer is longer than {self._most:,} bytes", received=received)
+            raise BackendError("broken", f"the answer is longer than {self._most:,} bytes", received=self._text())
+
+    def _text(self) -> str:
+        """What is kept of it; nothing is any more."""
+        kept, self._kept = self._kept or [], None
+        return b"".join(kept).decode("utf-8", "replace")
 
     async def aclose(self) -> None:
         """Closes it; what is half-way in reading is ended."""

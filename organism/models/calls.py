@@ -13,6 +13,7 @@ from organism.errors import InvalidPayloadError
 from organism.models.completion import Call, Completion, new_call
 from organism.models.contract import ToolSpec
 from organism.models.prompt import canonical
+from organism.names import excerpt
 from organism.payloads import decode_fields, describe, is_payload, json_schema, parse_json
 from organism.settings import NOTHING
 
@@ -189,4 +190,4 @@ def _unfenced(text: str) -> str:
 
 def _shortened(text: str) -> str:
     """A text in a line of an error, cut where it is long."""
-    return repr(text) if len(text) <= _LONG else f"{text[:_LONG]!r}..."
+    return repr(excerpt(text, _LONG))

@@ -17,7 +17,7 @@ from organism.models.contract import BackendError, Piece, RawUsage, Response, To
 from organism.models.refusals import is_too_long, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from organism.models.contract import Failure, FinishReason, Message, Request, ToolSpec
     from organism.settings import BackendSettings
@@ -52,6 +52,7 @@ _REASONS: Final[Mapping[str, FinishReason]] = {
 }
 _EXTRA: Final = "extra_content"
 """What a call has beside its arguments, by whatever maker: Google's signatures of thoughts."""
+_SAYING_NOTHING: Final = frozenset({"role", "name", THINKING, KEPT})
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -71,6 +72,21 @@ def kept_in(message: Message) -> frozenset[str]:
     return frozenset([*thinkers, str(mapping(message[KEPT]).get("server"))] if KEPT in message else thinkers)
 
 
+def says_nothing(message: Message) -> bool:
+    """Whether it is the answer of a model that neither said nor called anything; many servers refuse a prompt that has one."""
+    if message.get("role") != "assistant" or message.get("content") or message.get("tool_calls"):
+        return False
+    return not any(part for name, part in message.items() if name not in _SAYING_NOTHING)
+
+
+def heard_by(message: Message, whom: str) -> Message:
+    """The message less what it keeps for others."""
+    if kept_in(message) <= {whom}:
+        return message
+    others = {KEPT} if whom == THINKERS else {THINKING} if whom in kept_in(message) else {THINKING, KEPT}
+    return {name: part for name, part in message.items() if name not in others}
+
+
 def body_of(request: Request, *, limit: str, server: str = "") -> dict[str, Any]:
     """The body of a request; ``limit`` is what the server calls the most tokens that it may answer.
 
@@ -81,7 +97,11 @@ def body_of(request: Request, *, limit: str, server: str = "") -> dict[str, Any]
     if wrong := sorted(OWNED.intersection(passed)):
         text = f"'{wrong[0]}' cannot be passed through: the budget is held for what the call itself says"
         raise BackendError("rejected", text)
-    messages = [_as_sent(each, server) if KEPT in each or THINKING in each else each for each in request.messages]
+    messages = [
+        _as_sent(each, server) if KEPT in each or THINKING in each else each
+        for each in request.messages
+        if not says_nothing(each)
+    ]
     body = passed | {"model": request.model, "messages": messages, limit: request.max_output_tokens}
     return cast("dict[str, Any]", plain(body))
 
@@ -148,7 +168,7 @@ def response_of(body: object, *, server: str = "") -> Response:
     choices = document.get("choices")
     if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
         error, text = mapping(document.get("error")), f"the answer has no choices: {str(body)[:200]}"
-        raise error_of(error, text, unknown="broken", usage=usage_of(document))
+        raise error_of(error, text, unknown="broken", usage=usage_of(document), received=_text(body))
     choice = mapping(cast("Sequence[object]", choices)[0])
     answer = _Answer(server)
     answer.add(mapping(choice.get("message")))
@@ -156,7 +176,9 @@ def response_of(body: object, *, server: str = "") -> Response:
     return answer.response(usage_of(document), _text(document.get("model")))
 
 
-def error_of(error: Mapping[str, Any], text: str, *, unknown: Failure, usage: RawUsage | None = None) -> BackendError:
+def error_of(
+    error: Mapping[str, Any], text: str, *, unknown: Failure, usage: RawUsage | None = None, received: str = ""
+) -> BackendError:
     """What an error object means that came with status 200: gateways put the status that they met into its ``code``.
 
     ``unknown`` is what it is without one, unless its codes say that the prompt is too long.
@@ -165,7 +187,7 @@ def error_of(error: Mapping[str, Any], text: str, *, unknown: Failure, usage: Ra
     status = code if isinstance(code, int) and code >= 400 else 0
     codes = f"{_text(code)} {_text(error.get('type'))}"
     kind = kind_of(status, codes, text) if status else "context" if is_too_long(codes) else unknown
-    return BackendError(kind, f"{status}: {text}" if status else text, usage=usage)
+    return BackendError(kind, f"{status}: {text}" if status else text, usage=usage, received=received)
 
 
 def usage_of(document: Mapping[str, Any]) -> RawUsage | None:
@@ -189,6 +211,7 @@ class Gathering:
 
     def __init__(self, server: str = "") -> None:
         self.usage: RawUsage | None = None
+        self._server = server
         self._answer = _Answer(server)
         self._model = ""
 
@@ -203,6 +226,10 @@ class Gathering:
         choice = mapping(cast("Sequence[object]", choices)[0])
         self._answer.reason = _text(choice.get("finish_reason")) or self._answer.reason
         return self._answer.add(mapping(choice.get("delta")))
+
+    def whole(self, document: object) -> Response:
+        """The response in a body, where the server answers without a stream. Raises BackendError where it is none."""
+        return response_of(document, server=self._server)
 
     def response(self) -> Response:
         """The response at the end of the stream. Raises BackendError (``cut``) where the end came too early."""
@@ -226,6 +253,9 @@ class _Answer:
     server: str
     text: str = ""
     thought: str = ""
+    """What comes back to servers that want it."""
+    aloud: str = ""
+    """All that was told of reasoning."""
     details: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
     refusal: str = ""
     reason: str = ""
@@ -243,6 +273,7 @@ class _Answer:
         self.thought += named
         self._add_details(delta.get("reasoning_details"))
         other = thought or named or _text(delta.get("reasoning"))
+        self.aloud += other
         pieces = [Piece(text=text + refusal)] if text or refusal else []
         if other:
             pieces.append(Piece(text=other, kind="other"))
@@ -303,7 +334,7 @@ class _Answer:
         made = [call for call in self.calls if call.name]
         calls = tuple(
             ToolCall(id=named, name=call.name, arguments=call.arguments)
-            for named, call in zip(_ids_of(made), made, strict=True)
+            for named, call in zip(ids_of(call.id for call in made), made, strict=True)
         )
         reason: FinishReason = _REASONS.get(self.reason, "other")
         if calls and reason == "stop":
@@ -317,6 +348,7 @@ class _Answer:
             finish_reason=reason,
             usage=usage,
             model=model,
+            thought=self.aloud,
         )
 
     def _message(self, calls: Sequence[ToolCall]) -> Message:
@@ -343,11 +375,11 @@ class _Answer:
             return ""
 
 
-def _ids_of(calls: Sequence[_Call]) -> Iterator[str]:
+def ids_of(given: Iterable[str]) -> Iterator[str]:
     """An id for each call of an answer. Some servers give none, or one to several, of which none could tell whose a result is."""
     used: set[str] = set()
-    for number, call in enumerate(calls):
-        named = call.id or f"call_{number}"
+    for number, each in enumerate(given):
+        named = each or f"call_{number}"
         while named in used:
             named = f"{named}_{number}"
         used.add(named)

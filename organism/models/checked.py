@@ -82,6 +82,7 @@ def _in_whole_characters(given: Response, message: Mapping[str, Any]) -> Respons
         finish_reason=given.finish_reason,
         usage=given.usage,
         model=given.model,
+        thought=given.thought,
         allowance=given.allowance,
     )
 
@@ -166,8 +167,8 @@ def _wrong_response(given: Any) -> str:
     """What stands where a response, or a part of one, should; empty where nothing is wrong."""
     if not isinstance(given, Response):
         return f"{_kind(given)}, and no Response"
-    if not (type(given.text) is type(given.finish_reason) is type(given.model) is str):
-        for name in ("text", "finish_reason", "model"):
+    if not (type(given.text) is type(given.finish_reason) is type(given.model) is type(given.thought) is str):
+        for name in ("text", "finish_reason", "model", "thought"):
             value: object = getattr(given, name)
             if not _is_text(value):
                 return f"a Response whose {name} is {_kind(value)}"

@@ -46,6 +46,11 @@ class Circuit:
     _until: float = field(default=0.0, init=False)
     _probing: bool = field(default=False, init=False)
 
+    @property
+    def most(self) -> int:
+        """How many calls may try it at once; whoever waits for the one that does has a place there next."""
+        return 1
+
     def passes_at(self, now: float) -> float:
         """From when on an attempt may begin: ``now``, or when it half-opens; infinity while a probe is out, which has to tell."""
         if self.state == "closed":

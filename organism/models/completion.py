@@ -9,6 +9,7 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from organism.budget.claims import Crossing
+from organism.models.chat import THINKING
 from organism.models.contract import Message, ToolCall, ToolSpec
 from organism.quick import maker
 from organism.settings import NOTHING
@@ -68,20 +69,38 @@ class Completion:
 def agreeing(completion: Completion, before: Completion) -> Completion:
     """A completion that was changed from what it was ``before``, with a message that says the same as it: an agent reads the text of the one
     and carries out its calls, and remembers the other, in which each call has to have its result.
+
+    What was thought stays, and so do signatures: servers that want them back refuse a call without, and take one that is another.
     """
     message = dict(completion.message)
     if completion.text != before.text and completion.message == before.message:
         message["content"] = completion.text
     known = {_key(call): call for call in message.get("tool_calls") or ()}
-    called = [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in completion.tool_calls
-    ]
-    if called:
+    if completion.tool_calls:
+        called = [call.in_message for call in completion.tool_calls]
         message["tool_calls"] = [known.get(_key(call), call) for call in called]
     elif message.pop("tool_calls", None):
         message["content"] = message.get("content") or ""
+    if message.get(THINKING) == before.message.get(THINKING):
+        _move_thoughts(message, before.message)
     return completion if message == completion.message else evolve(completion, message=message)
+
+
+def _move_thoughts(message: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """Puts what was thought before and between text and calls where it belongs among those that are there now."""
+    text, calls = message.get("content"), [_key(call) for call in message.get("tool_calls") or ()]
+    made = [_key(call) for call in before.get("tool_calls") or ()]
+    if not message.get(THINKING) or (text == before.get("content") and calls == made):
+        return
+    moved: list[dict[str, Any]] = []
+    for thought in message[THINKING]:
+        characters, number = thought.get("at", (0, 0))
+        if text != before.get("content"):
+            characters = len(text or "") if characters else 0
+        # A call that was changed stands where it stood; of others only those count that are left.
+        left = number if len(calls) == len(made) else sum(call in calls for call in made[:number])
+        moved.append({**thought, "at": [characters, left]})
+    message[THINKING] = moved
 
 
 def _key(call: Mapping[str, Any]) -> tuple[Any, ...]:

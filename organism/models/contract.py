@@ -41,6 +41,11 @@ class ToolCall:
     name: str
     arguments: str
 
+    @property
+    def in_message(self) -> dict[str, Any]:
+        """The call as it stands in an assistant message of chat completions."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
 
 @frozen(kw_only=True)
 class Request:
@@ -87,7 +92,9 @@ class Allowance:
 @quick
 @frozen(kw_only=True)
 class Response:
-    """A finished answer. ``message`` is the assistant message to keep in the history, as the provider wants it back."""
+    """A finished answer. ``message`` is the assistant message to keep in the history, as the provider wants it back. ``thought`` is
+    what was said of the reasoning before it: that is output, where no usage tells how much of it.
+    """
 
     text: str
     message: Message
@@ -95,6 +102,7 @@ class Response:
     finish_reason: FinishReason = "stop"
     usage: RawUsage | None = None
     model: str = ""
+    thought: str = ""
     allowance: Allowance | None = None
 
 

@@ -11,12 +11,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import httpx2
+
+from organism.models.contract import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx2
+    from organism.models.contract import Failure
 
+_NO_EVENT: Final = (b"{", b"[", b"<", b'"')
+"""How documents begin, and no field of an event does."""
 _SECONDS: Final = 1.0
 """Nothing waits on a closed connection; should one be held open all the same, it is not waited for."""
 
@@ -33,9 +38,16 @@ async def run_out(*left: AsyncIterator[object]) -> None:
 class Body:
     """The bytes of a streamed answer, without a byte order mark, which readers above take for a part of the first name. Iterating raises
     UnicodeDecodeError at what is no UTF-8: those who read through this all hear of it, where a reader above would leave them half-way.
+
+    A ``document`` in the place of events is kept, and not read on. Iterating raises BackendError where it has more than ``most`` bytes, or
+    breaks off.
     """
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, most: int) -> None:
+        self.document: bytearray | None = None
+        """Some servers answer whole whatever they are asked, and some say in no other way that they fail."""
+        self._most = most
+        self._begun = False
         self._response = response
         self._chunks = response.aiter_bytes()
         self._text = codecs.getincrementaldecoder("utf-8-sig")()
@@ -44,10 +56,31 @@ class Body:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await anext(self._chunks)
         try:
-            return self._text.decode(chunk).encode()
+            chunk = await anext(self._chunks)
+        except httpx2.HTTPError as error:
+            if self.document is None:
+                raise
+            raise self._broken("cut", f"the connection broke within the answer: {error}") from None
+        try:
+            read = self._text.decode(chunk).encode()
         except UnicodeDecodeError:
-            await self._response.aclose()
-            await run_out(self._chunks)
+            await self._end()
             raise
+        if not self._begun and (head := read.lstrip()):
+            self._begun = True
+            self.document = bytearray() if head.startswith(_NO_EVENT) else None
+        if self.document is None:
+            return read
+        self.document += read
+        if len(self.document) > self._most:
+            await self._end()
+            raise self._broken("broken", f"the answer is longer than {self._most:,} bytes")
+        return b""
+
+    def _broken(self, kind: Failure, text: str) -> BackendError:
+        return BackendError(kind, text, received=(self.document or b"").decode("utf-8", "replace"))
+
+    async def _end(self) -> None:
+        await self._response.aclose()
+        await run_out(self._chunks)

@@ -15,11 +15,13 @@ import httpx2
 from organism.models.allowances import allowance_in
 from organism.models.contract import BackendError, Piece, RawUsage, Response
 from organism.models.endings import run_out
-from organism.models.wire import SECONDS_FOR_LEFTOVERS
+from organism.models.wire import SECONDS_FOR_LEFTOVERS, content_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
+
+    from organism.models.endings import Body
 
 
 class Event(Protocol):
@@ -44,12 +46,14 @@ class Events(Generic[E_co]):
     def __init__(
         self,
         sent: AsyncIterator[E_co],
+        body: Body,
         *,
         is_last: Callable[[E_co], bool],
         report_in: Callable[[E_co], RawUsage | None] | None = None,
     ) -> None:
         self.late: RawUsage | None = None
         self._sent = sent
+        self._body = body
         self._is_last = is_last
         self._report_in = report_in
 
@@ -65,6 +69,11 @@ class Events(Generic[E_co]):
             async for late in self._sent:
                 self.late = self.late or (self._report_in(late) if self._report_in else None)
         raise StopAsyncIteration
+
+    @property
+    def document(self) -> bytes | None:
+        """What the server sent in the place of events, at its end."""
+        return None if self._body.document is None else bytes(self._body.document)
 
     async def run_out(self) -> None:
         """Ends what reads the bytes; their connection is closed."""
@@ -99,6 +108,10 @@ class Gathering(Protocol):
         """Takes a document in; the pieces that it brought."""
         ...
 
+    def whole(self, document: object, /) -> Response:
+        """The response in a document that has all of it. Raises BackendError where it is none."""
+        ...
+
     def response(self) -> Response:
         """The response at the end. Raises BackendError (``cut``) where the end came too early."""
         ...
@@ -128,6 +141,9 @@ class Pieces:
                 with self._failures():
                     document = await anext(self._opened)
             except StopAsyncIteration:
+                if self.response is None and (document := self._opened.events.document) is not None:
+                    self._answered(document)
+                    continue
                 self.usage = self._gathering.usage = self._gathering.usage or self._opened.events.late
                 self.response = self.response or self._gathering.response()
                 raise
@@ -140,6 +156,17 @@ class Pieces:
             self._came += self._gathering.add(document)
             self.usage = self._gathering.usage
         return self._came.popleft()
+
+    def _answered(self, document: bytes) -> None:
+        """Takes in an answer that came whole, where a stream was asked for."""
+        with self._failures():
+            response = self._gathering.whole(content_of(document, self._opened.response.headers))
+        self.response = response
+        self.usage = self._gathering.usage = response.usage
+        self._came += [Piece(text=response.text)] if response.text else []
+        for place, call in enumerate(response.tool_calls):
+            self._came.append(Piece(text=call.name, kind="other"))
+            self._came.append(Piece(text=call.arguments, kind="other", tool=call.name, call=place))
 
     async def aclose(self) -> None:
         """Closes the connection, and with it what the server still wants to send."""

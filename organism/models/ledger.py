@@ -55,8 +55,8 @@ class Ledger(Protocol):
         ...
 
     def queued(self, at: Places, refuse: Callable[[], object]) -> AbstractContextManager[object]:
-        """A block in which the call waits for a place at a backend. ``refuse`` is called, at its beginning or later, where the call would
-        wait for ever, since those who have the places wait for it.
+        """A block in which the call waits for a place, at a backend or its circuit. ``refuse`` is called, at its beginning or later, where
+        the call would wait for ever, since those who have the places wait for it.
         """
         ...
 
@@ -64,16 +64,23 @@ class Ledger(Protocol):
         """A block in which the call, a stream, is open, and keeps its place at a backend."""
         ...
 
-    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: Places) -> Held:
-        """Holds the claim, waiting where R14 says so, with a place of the backend's (``at``). Raises BudgetExhaustedError; then nothing is
-        held.
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: tuple[Places, ...]) -> Held:
+        """Holds the claim, waiting where R14 says so, with these places (``at``): the backend's, and that of its circuit where it is the
+        probe. Raises BudgetExhaustedError; then nothing is held.
         """
         ...
 
     def settle(
-        self, held: Held, charge: Charge, missed: Missed | None = None, reported: Prompt | None = None
+        self,
+        held: Held,
+        charge: Charge,
+        missed: Missed | None = None,
+        reported: Prompt | None = None,
+        *,
+        made: bool = True,
     ) -> tuple[Crossing, ...]:
         """Replaces the hold by what was spent (nothing: releases it); never fails, also after the thread's end. ``missed`` is why the
-        attempt failed, where its backend said so; ``reported`` is the prompt, where the input that is charged is its report for it.
+        attempt failed, where its backend said so; ``reported`` is the prompt, where the input that is charged is its report for it. Not ``made``: its
+        backend was not asked after all.
         """
         ...

@@ -37,6 +37,7 @@ _DATA: Final = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(;[\w=.+-]+)*;base64
 _NO_ID: Final = re.compile(r"[^A-Za-z0-9_-]")
 _OWN_PARTS: Final = frozenset({"image", "document", "search_result"})
 """Parts of a message that are written in this dialect already."""
+_THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 _MARK: Final = {"type": "ephemeral"}
 
 Block = dict[str, Any]
@@ -133,7 +134,7 @@ def _settled(body: dict[str, Any]) -> dict[str, Any]:
 def _unthought(turns: Sequence[Block]) -> bool:
     if len(turns) < 2 or turns[-1]["content"][0]["type"] != "tool_result":
         return False
-    return turns[-2]["content"][0]["type"] not in {"thinking", "redacted_thinking"}
+    return turns[-2]["content"][0]["type"] not in _THINKING
 
 
 def _mark_last(body: dict[str, Any], name: str) -> None:
@@ -225,7 +226,10 @@ def _assistant(message: Message, place: str, ids: _Ids) -> list[Block]:
         characters, number = kept.pop("at", (0, 0))
         blocks += [*_text(text[said:characters]), *calls[made:number], kept]
         said, made = max(said, characters), max(made, number)
-    return [*blocks, *_text(text[said:]), *calls[made:]]
+    rest = [*_text(text[said:]), *calls[made:]]
+    while blocks and not rest and blocks[-1].get("type") in _THINKING:
+        blocks.pop()  # an answer may not end with it: whatever it was for, did not come
+    return [*blocks, *rest]
 
 
 def _call(call: Mapping[str, Any], ids: _Ids) -> Block:

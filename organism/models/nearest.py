@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.models.takes import document_of
+from organism.names import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -94,10 +95,8 @@ def _shown(value: object, other: object) -> str:
         return "nothing"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if not isinstance(value, str) or not isinstance(other, str):
-        return text if len(text) <= _LONG else f"{text[:_LONG]}..."
+        return excerpt(text, _LONG)
     start = next(
         (at for at, (one, two) in enumerate(zip(text, other, strict=False)) if one != two), min(len(text), len(other))
     )
-    start = max(0, start - _LONG // 3)
-    cut = text[start : start + _LONG]
-    return f"'{'...' if start else ''}{cut}{'...' if start + _LONG < len(text) else ''}'"
+    return f"'{excerpt(text, _LONG, start=max(0, start - _LONG // 3))}'"

@@ -14,7 +14,7 @@ import openai
 from attrs import evolve
 
 from organism.models.allowances import allowance_in
-from organism.models.bounded import bound_stream
+from organism.models.bounded import MOST, bound_stream
 from organism.models.chat import (
     OWNED,
     USUAL,
@@ -81,7 +81,7 @@ class OpenAIBackend:
         body, options = self._prepared(request)
         with self._failures():
             answer = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body, options=options)
-            response = response_of(content_of(answer), server=self._server)
+            response = response_of(content_of(answer.content, answer.headers), server=self._server)
             return evolve(response, allowance=allowance_in(answer.headers))
 
     @asynccontextmanager
@@ -146,7 +146,8 @@ class _Chunks(openai.AsyncStream[object]):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.events = Events(self._decoder.aiter_bytes(Body(self.response)), is_last=_is_last, report_in=_report_in)
+        body = Body(self.response, MOST)
+        self.events = Events(self._decoder.aiter_bytes(body), body, is_last=_is_last, report_in=_report_in)
 
     def _iter_events(self) -> AsyncIterator[ServerSentEvent]:
         return self.events

@@ -19,6 +19,7 @@ import anyio.lowlevel
 
 from organism.budget.levels import has_reached
 from organism.errors import ModelError, NotRunningError
+from organism.models.chat import heard_by
 from organism.models.circuits import Circuit
 from organism.models.contract import BackendError
 from organism.models.estimates import Estimates
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from organism.models.contract import Backend
     from organism.models.ledger import Ledger
     from organism.models.lengthy import Lengthy
+    from organism.models.prompt import Prompt
     from organism.models.streams import CompletionStream, Hearer
     from organism.record.images import Report
     from organism.settings import BackendSettings, Level, ModelSettings
@@ -147,7 +149,7 @@ class Router:
         if not able:
             return None
         seat, price = min(able, key=lambda each: each[0].circuit.passes_at(now))
-        return claim_of(call, alias, seat, price, prompt=prompt, strict=strict)
+        return claim_of(call, alias, seat, price, prompt=self._prompt_of(call, prompt, seat), strict=strict)
 
     def window(self, alias: str, *, level: Callable[[], Level | None] = lambda: None) -> int | None:
         """The tokens of prompt and answer that an alias takes at once, at this level of its budget: the least that is known of its
@@ -200,9 +202,17 @@ class Router:
             log.info("%s: the budget has reached %s, '%s' is asked", instead_of, ledger.level, alias.name)
         return Run(
             call, alias, seats, way,
-            prompt=prompt, ledger=ledger, clock=self._clock, time=self._time, within=self._within, heed=self._heed,
+            prompt_of=partial(self._prompt_of, call, prompt), ledger=ledger, clock=self._clock, time=self._time, within=self._within, heed=self._heed,
             instead_of=instead_of,
         )  # fmt: skip
+
+    def _prompt_of(self, call: Call, prompt: Prompt, seat: Seat) -> Prompt:
+        """The prompt of a call as this backend gets to see it, without what is kept for others."""
+        keeper = seat.keeper if prompt.kept_for else None
+        if keeper is None or prompt.kept_for <= {keeper}:
+            return prompt
+        heard = tuple(heard_by(message, keeper) for message in call.messages)
+        return self._prompts.of(heard, tools=call.tools, returns=call.returns)
 
     def _order_of(self, alias: ModelSettings, seats: Sequence[Seat]) -> Sequence[int]:
         """In what order a call tries the backends; the next one may find another."""

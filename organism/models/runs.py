@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from organism.budget.claims import Charge, Crossing
+    from organism.kernel.places import Places
     from organism.models.completion import Call
     from organism.models.failover import Way
     from organism.models.ledger import Ledger
@@ -44,6 +45,10 @@ log: Final = logging.getLogger("organism.models")
 _FULL: Final = (
     "all its places are taken by streams that stay open until this call is over, its own or of others that wait for it; "
     "leave a stream before what you call or ask next, or raise `max_concurrent`"
+)
+_UNTRIED: Final = (
+    "its circuit is open, and the call that tries it waits for budget which is held by streams that stay open until this call is over, "
+    "its own or of others that wait for it; leave a stream before what you call or ask next, or give more budget"
 )
 
 
@@ -66,7 +71,8 @@ _new_completion: Final = maker(Completion)
 class Run:
     """One call over the backends of its alias, up to an answer or to the error that says what each attempt met.
 
-    ``instead_of`` is the alias that was asked for, where the call was downgraded.
+    ``prompt_of`` gives what a backend gets to see of the prompt; ``instead_of`` is the alias that was asked for, where the call was
+    downgraded.
     """
 
     def __init__(
@@ -76,7 +82,7 @@ class Run:
         seats: Sequence[Seat],
         way: Way,
         *,
-        prompt: Prompt,
+        prompt_of: Callable[[Seat], Prompt],
         ledger: Ledger,
         clock: Callable[[], datetime],
         time: Callable[[], float],
@@ -85,7 +91,7 @@ class Run:
         instead_of: str = "",
     ) -> None:
         self.call = call
-        self.prompt = prompt
+        self._prompt_of = prompt_of
         self.ledger = ledger
         self._alias = alias
         self._seats = seats
@@ -182,14 +188,15 @@ class Run:
         while True:
             turn, seat, ready = self._turn()
             if ready is None:
-                await seat.bell.heard(min(turn.at, self._deadline()))
+                if not await self._come(turn, seat):
+                    self._pass_over(turn, seat, _UNTRIED)
                 continue
             if isinstance(ready, Lengthy):
                 await self._made_by(ready)
                 continue
             if seat.slots.value:
                 await seat.slots.acquire()  # whoever is cancelled already hears of it here
-            elif not await self._queue(seat):
+            elif not await self._queue(seat, seat.slots.acquire):
                 self._pass_over(turn, seat, _FULL)
                 continue
             try:
@@ -205,16 +212,22 @@ class Run:
     async def _made_by(self, work: Lengthy[Backend]) -> None:
         """Waits until a backend is made. Raises BudgetExhaustedError where the seconds of the budget are over before that."""
         left = self.ledger.seconds_left
-        # Where they are over already it is for a last answer, which has a time of its own.
-        with anyio.CancelScope(deadline=self.time() + left if left else math.inf) as scope:
+        with anyio.CancelScope(deadline=math.inf if left is None else self.time() + left) as scope:
             await work.wait()
         if scope.cancelled_caught:
             raise self.ledger.out_of_time()
 
-    async def _queue(self, seat: Seat) -> bool:
-        """Waits for a place, which it has then; ``False`` where it would wait for ever, since those who have all of them wait for it."""
-        with anyio.CancelScope() as scope, self.ledger.queued(seat, scope.cancel):
-            await seat.slots.acquire()
+    async def _come(self, turn: Turn, seat: Seat) -> bool:
+        """Waits until the turn has come, or another circuit has changed; ``False`` where it would wait for ever."""
+        if turn.at < math.inf:
+            await seat.bell.heard(min(turn.at, self._deadline()))
+            return True
+        return await self._queue(seat.circuit, partial(seat.bell.heard, self._deadline()))
+
+    async def _queue(self, at: Places, come: Callable[[], Awaitable[object]]) -> bool:
+        """Waits for a place to come; ``False`` where it would wait for ever, since those who have all of them wait for it."""
+        with anyio.CancelScope() as scope, self.ledger.queued(at, scope.cancel):
+            await come()
         return not scope.cancelled_caught
 
     def _tried(self, turn: Turn, seat: Seat, backend: Backend, taken: Taken) -> _Start | None:
@@ -229,7 +242,7 @@ class Run:
 
     async def _paced(self, turn: Turn, seat: Seat) -> Taken | None:
         """Waits for what the backend may get in a minute; ``None`` where that comes after the deadline."""
-        weight = weight_of(self.call, self._alias, seat, self.prompt)
+        weight = weight_of(self.call, self._alias, seat, self._prompt_of(seat))
         try:
             return await seat.pace.turn(weight, deadline=self._deadline())
         except TooLateError as late:
@@ -300,18 +313,20 @@ class Run:
         # The price of now, after all the waiting; one that nobody knows was refused above, or is to be ignored.
         price = self._rates(seat) or self._without_price(seat)
         counted = bool(self._charges) and any(charge.model_calls for charge in self._charges)
+        prompt = self._prompt_of(seat)
         claim = claim_of(
             self.call,
             self._alias,
             seat,
             price,
-            prompt=self.prompt,
+            prompt=prompt,
             strict=self.ledger.strict,
             model_calls=0 if counted else 1,
         )
         number = self._holds + 1
+        at = (seat, seat.circuit) if start.probe else (seat,)
         try:
-            held = await self.ledger.hold(claim, alias=self._alias.name, backend=seat.name, attempt=number, at=seat)
+            held = await self.ledger.hold(claim, alias=self._alias.name, backend=seat.name, attempt=number, at=at)
         except BudgetExhaustedError as refused:
             for cause in self._causes:
                 refused.add_note(f"before: {cause}")
@@ -323,6 +338,7 @@ class Run:
             seat=seat,
             backend=start.backend,
             number=self._attempts + 1,
+            prompt=prompt,
             claim=claim,
             held=held,
             rates=price,

@@ -15,13 +15,13 @@ from organism.models.estimates import Estimates
 from organism.models.lengthy import Lengthy
 from organism.models.pacing import Bell, Pace
 from organism.models.prices import Rates
+from organism.names import excerpt
 from organism.settings import BackendSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from organism.models.contract import BackendError, Failure
-    from organism.models.prompt import Prompt
 
 _TOO_LONG: Final = 400
 """Characters of what a provider says that go into one line."""
@@ -69,17 +69,18 @@ class Seat:
     said_unpriced: bool = False
     """It was said that nobody knows its price."""
 
-    def leaves_out(self, prompt: Prompt) -> bool:
-        """Whether something in the messages is kept for others, and not sent to this backend: what it reports is of less then."""
-        if not prompt.kept_for or self.settings.factory is not None:
-            return False
+    @property
+    def keeper(self) -> str | None:
+        """The name of those for whom messages keep what this backend gets to see of such things; ``None``: it gets to see all."""
+        if self.settings.factory is not None:
+            return None
         match self.settings.provider:
             case "openai":
-                return bool(prompt.kept_for - {keeps_for(self.settings)})
+                return keeps_for(self.settings)
             case "anthropic":
-                return bool(prompt.kept_for - {THINKERS})
+                return THINKERS
             case _:
-                return False
+                return None
 
     @property
     def most(self) -> int:
@@ -120,5 +121,4 @@ class Seat:
 
 def one_line(text: str) -> str:
     """On one line, and not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _TOO_LONG else f"{line[:_TOO_LONG]}..."
+    return excerpt(" ".join(text.split()), _TOO_LONG)

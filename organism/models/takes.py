@@ -165,6 +165,7 @@ def _written_response(response: Response) -> dict[str, Any]:
         "finish_reason": response.finish_reason,
         "usage": None if response.usage is None else _written_usage(response.usage),
         "model": response.model or None,
+        "thought": (response.thought if response.usage is None else None) or None,
     }
     return {name: value for name, value in said.items() if value is not None}
 
@@ -235,6 +236,7 @@ def _read_response(said: Mapping[str, Any]) -> Response:
         finish_reason=reason,
         usage=_read_usage(said.get("usage")),
         model=str(said.get("model", "")),
+        thought=str(said.get("thought", "")),
     )
 
 

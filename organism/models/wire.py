@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,7 @@ from organism.models.allowances import allowance_in
 from organism.models.contract import BackendError
 from organism.models.hiding import Hiding, server_shown
 from organism.models.refusals import kind_of
+from organism.names import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -92,7 +94,7 @@ class Wired:
         """What a refusal says that is not written as its dialect has it, in one line."""
         # Cleaned first: half a key would not be known as one.
         text = " ".join(self.clean(refusal.text).split())
-        return f"{text[:_SAID]}..." if len(text) > _SAID else text or "it said no more"
+        return excerpt(text, _SAID) or "it said no more"
 
     def lost(self, cause: BaseException, *, late: bool) -> BackendError:
         """The error of a request that did not get its answer: ``late`` where it only took too long."""
@@ -165,26 +167,29 @@ def no_mappings(options: Mapping[str, Any], *names: str) -> list[str]:
     ]
 
 
-def content_of(answer: httpx2.Response) -> object:
+def content_of(answer: bytes, headers: Mapping[str, str]) -> object:
     """The document of an answer, or its text where it is none and does not say that it is one: some servers do not say what they send.
-    Raises ValueError and RecursionError for JSON that is broken.
+    Raises BackendError (``broken``) for JSON that is broken, with what came of it: that is output, and billed, whatever was lost.
     """
     try:
-        return answer.json()
-    except (ValueError, RecursionError):
-        kind, *_ = answer.headers.get("content-type", "").split(";")
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        text = answer.decode("utf-8", "replace")
+        kind, *_ = headers.get("content-type", "").split(";")
         if kind.strip().lower().endswith("json"):
-            raise
-        return answer.content.decode("utf-8", "replace")
+            raise BackendError("broken", f"the answer is no JSON: {error}", received=text) from None
+        return text
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that a server asks to wait. A date counts from the server's own ``Date``, so no clock is needed."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            return float(headers[name]) * unit
+            seconds = float(headers[name]) * unit
         except (KeyError, ValueError):
             continue
+        if seconds >= 0:  # nor is it no number
+            return seconds
     try:
         then, now = (parsedate_to_datetime(headers[name]) for name in ("retry-after", "date"))
         return max(0.0, (then - now).total_seconds())

@@ -187,28 +187,21 @@ def _behind_init(cls: Any) -> Callable[[Check], None]:
 
     def before_first(self: object) -> None:
         describe(cls)  # installs the check
-        late.check(self)
+        check(self)
 
-    late = _Late(before_first)
+    check: Check = before_first
+
+    def install(known: Check) -> None:
+        nonlocal check
+        check = known
 
     @functools.wraps(constructor)
     def construct_and_check(self: object, *args: Any, **kwargs: Any) -> None:
         constructor(self, *args, **kwargs)
-        late.check(self)
+        check(self)
 
     cls.__init__ = construct_and_check
-    return late.install
-
-
-@attrs.define(eq=False)
-class _Late:
-    """A check that may be known later than the function that runs it."""
-
-    check: Check
-
-    def install(self, check: Check) -> None:
-        """Takes the check."""
-        self.check = check
+    return install
 
 
 def _both(check: Check, hook: Callable[[Any], None]) -> Check:

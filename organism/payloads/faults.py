@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from organism.errors import InvalidPayloadError
-from organism.names import nearest, suggestion
+from organism.names import excerpt, nearest, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -52,7 +52,7 @@ def shown(value: object) -> str:
 
 def expected(what: str, value: object) -> str:
     """``expected int, got str 'x'``; of what was expected at most about 200 characters."""
-    wanted = what if len(what) <= 200 else f"{what[:200]}..."
+    wanted = excerpt(what, 200)
     return (
         f"expected {wanted}, got None"
         if value is None
@@ -103,7 +103,7 @@ def chosen(name: str, classes: Mapping[str, type], expect: Collection[type] | No
     if cls is not None and (expect is None or cls in expect):
         return cls
     wanted = sorted(classes if expect is None else {one.__name__ for one in expect})
-    short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+    short = excerpt(name, _LONGEST_NAME)
     if expect is not None:
         raise OtherPayloadError(f"expected {' or '.join(wanted) or 'no payload'}, got {short!r}{_near(name, wanted)}")
     raise InvalidPayloadError(f"{short!r} is no payload of this organism{_near(name, wanted)}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 def _refuse(*_args: object, **_named: object) -> NoReturn:
@@ -16,10 +19,15 @@ class FrozenDict(dict[str, Any]):
     """A dict from str that refuses every change with TypeError, and can be hashed where its values can.
 
     It is a real dict, because fields are annotated as such: it equals other dicts, and ``json`` writes it. ``dict(x)``
-    or ``x | {...}`` give a dict that may be changed.
+    or ``x | {...}`` give a dict that may be changed. It has its keys in their order, as a journal gives them back: whoever goes through
+    it after a restart finds what it found before.
     """
 
     __slots__ = ()
+
+    def __init__(self, items: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        given = dict(items)
+        super().__init__(sorted(given.items()) if len(given) > 1 else given)
 
     def __hash__(self) -> int:  # type: ignore[override] # dict says None, since it can be changed
         return hash(frozenset(self.items()))

@@ -11,9 +11,10 @@ from organism.payloads.construction import builder
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.faults import MISSING, Fault, Misfit, chosen, expected, invalid, shown, unknown_field
 from organism.payloads.frozendict import FrozenDict
-from organism.payloads.json_values import simple, simple_reader
+from organism.payloads.json_values import simple_reader
 from organism.payloads.normal import is_listing, is_mapping
 from organism.payloads.normal import text as normal_text
+from organism.payloads.soundness import check_depth
 from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, spelled
 
 Faults = Iterator[Fault]
@@ -28,7 +29,9 @@ def decode_fields(cls: type[T], fields: Mapping[str, Any]) -> T:
     no payload.
     """
     try:
-        return cast("T", _fields(fields, cls))
+        made = _fields(fields, cls)
+        check_depth(made)  # whoever wrote it hears of it here, and not whoever sends it on
+        return cast("T", made)
     except (Misfit, InvalidPayloadError, RecursionError) as refused:
         raise _error(refused, fields, cls) from None
 
@@ -80,7 +83,7 @@ def _faults(value: Any, type_: FieldType, path: str) -> Faults:
     match type_:
         case Scalar() | Choice():
             try:
-                simple(value, type_)
+                simple_reader(type_)(value)
             except Misfit as misfit:
                 yield Fault(path, misfit.problem)
         case Nested():

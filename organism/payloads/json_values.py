@@ -58,16 +58,11 @@ _MARK: Final = "\ufeff"
 """A byte order mark, which ``json.loads`` tells of better."""
 
 
-def simple(value: Any, type_: Scalar | Choice) -> Any:
-    """The value of a text, a number or a truth value; raises Misfit.
+def simple_reader(type_: Scalar | Choice) -> Callable[[Any], Any]:
+    """The function that gives the value of a text, a number or a truth value; it raises Misfit.
 
     A whole number may be written as 5.0, and a Decimal as a number or a text: so says the JSON Schema.
     """
-    return simple_reader(type_)(value)
-
-
-def simple_reader(type_: Scalar | Choice) -> Callable[[Any], Any]:
-    """The function that does as :func:`simple` for one type."""
     normal = normaliser(type_)
     match type_:
         case Choice():

@@ -72,7 +72,7 @@ class BudgetReport:
 class BudgetRequest:
     """Asks for more than your budget has. It may be refused, or granted in part."""
 
-    unit: Annotated[str, "tokens, cost_usd, model_calls, messages or seconds."]
+    unit: Annotated[str, "tokens, input_tokens, output_tokens, cost_usd, model_calls, messages or seconds."]
     amount: Annotated[Decimal, "How much more."]
     reason: Annotated[str, "What for. Whoever decides reads it."]
 
@@ -136,7 +136,7 @@ class DeadLetter:
 class BudgetEstimate:
     """Your own forecast of how much more this work will use, from now to its end."""
 
-    unit: Annotated[str, "tokens, cost_usd, model_calls, messages or seconds."]
+    unit: Annotated[str, "tokens, input_tokens, output_tokens, cost_usd, model_calls, messages or seconds."]
     low: Annotated[Decimal, "At least."]
     high: Annotated[Decimal, "At most."]
 

@@ -61,6 +61,31 @@ def _look_inside(value: Any, depth: int) -> None:
             _look_inside(getattr(value, name), depth + 1)
 
 
+@PerClass
+def _endless(cls: type) -> bool:
+    """Whether payloads may be nested in its values without end: a class is among those that it holds."""
+    holds: dict[type, set[type]] = {}
+    waiting = [cls]
+    while waiting:
+        one = waiting.pop()
+        if one not in holds:
+            holds[one] = {each for field in describe(one).fields for each in held(field.type)}
+            waiting += holds[one]
+    # Whoever holds nothing but what comes to an end comes to one: what is left then are rings, and whoever holds one.
+    while ends := [one for one, inner in holds.items() if holds.keys().isdisjoint(inner)]:
+        for one in ends:
+            del holds[one]
+    return bool(holds)
+
+
+def check_depth(value: Any) -> None:
+    """Raises InvalidPayloadError where payloads are nested too deep in a value that is right but for that, as it was read."""
+    kind = cast("type[object]", type(value))
+    if _endless(kind):  # few are
+        for name in _looks(kind)[1]:
+            _look_inside(getattr(value, name), 1)
+
+
 def check_alone(cls: type) -> Check | None:
     """The check of a payload class that is all there is to look at; ``None`` where its values may hold other payloads. It raises
     whatever comes up: :func:`flaw` says what is wrong.

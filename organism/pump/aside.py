@@ -126,6 +126,3 @@ class Aside:
         go = partial(delivery.answered, laid)
         # One that was not written goes on as well: it is told of that.
         self._pump.when_durable(delivery.message.thread, go, lambda _: go())
-
-
-__all__ = ["Aside", "Laid"]

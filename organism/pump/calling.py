@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from attrs import fields
 
 from organism.kernel.sameness import is_keyed
+from organism.models.completion import Call, new_call
 from organism.pump.caller import Caller
-from organism.pump.keys import Keys, completion_of
+from organism.pump.keys import ASKS, Keys, completion_of
 from organism.pump.ledger import CallLedger
 from organism.pump.meanwhile import Waiting, meanwhile
 from organism.pump.memory import check_running
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from organism.kernel.prompts import Prompt
-    from organism.models.completion import Call, Completion
+    from organism.models.completion import Completion
     from organism.models.streams import Hearer
     from organism.pump.delivery import Delivery
     from organism.pump.pump import Pump
@@ -61,7 +63,7 @@ class Calling(Caller[ContextStream]):
         grace: bool = False,
         wait: bool = True,
         tells: Sequence[Warned] = (),
-        kind: str = "complete",
+        kind: str = ASKS,
     ) -> Completion:
         """Makes one call whose request is ready; what :meth:`organism.pump.caller.Caller.complete` does after it has made one. ``tells`` are the
         warnings that its prompt tells of, ``kind`` is what it counts as among the delivery's questions (R21).
@@ -89,7 +91,7 @@ class Calling(Caller[ContextStream]):
         if kept is not None:
             await anyio.lowlevel.checkpoint()
             return completion_of(*kept)
-        return await self._called(call, prompt, tells, grace=grace, wait=wait)
+        return await self._called(_as_written(call, prompt), prompt, tells, grace=grace, wait=wait)
 
     async def _said(self, call: Call, completion: Completion, kind: str) -> Completion:
         """What a hook says in a model's place: it is written down as an answer, and nothing was asked for it."""
@@ -185,7 +187,7 @@ class Calling(Caller[ContextStream]):
         if kept is not None:
             yield ContextStream(KeptStream(completion_of(*kept)), self._delivery)
             return
-        async with self._streamed(call, prompt, grace=grace, wait=wait) as stream:
+        async with self._streamed(_as_written(call, prompt), prompt, grace=grace, wait=wait) as stream:
             yield stream
 
     @asynccontextmanager
@@ -218,3 +220,13 @@ class Calling(Caller[ContextStream]):
         """Gives others a turn before a delivery that was cancelled is refused something: it may ask again, and again."""
         if self._delivery.cut or self._pump.stopped:
             await anyio.lowlevel.cancel_shielded_checkpoint()
+
+
+_BESIDE: Final = tuple(each.name for each in fields(Call) if each.name != "messages")
+
+
+def _as_written(call: Call, prompt: Prompt | None) -> Call:
+    """The call with its messages as they are written down: its handler may change its own while it is under way."""
+    if prompt is None or prompt.messages is call.messages:
+        return call
+    return new_call(messages=tuple(prompt.messages), **{name: getattr(call, name) for name in _BESIDE})

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.budget.view import BudgetView, Gauge
-from organism.config import budget as parse_budget
-from organism.config.grants import with_decider
+from organism.config import budget_over
 from organism.errors import ConfigurationError, NotRunningError
 from organism.kernel.times import running_time
 from organism.pump.handles import raised
-from organism.settings import UNITS, laid_over
+from organism.settings import UNITS
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -64,9 +63,8 @@ class ConversationHandle:
         """
         if "depth" in keys:
             raise ConfigurationError(["budget.depth: depth is of one turn, and a conversation has none"])
-        budget = with_decider(parse_budget(keys), self._pump.handlers)
         conversation = self._known()
-        self._set(conversation, laid_over(conversation.budget, budget, keys))
+        self._set(conversation, budget_over(conversation.budget, keys, self._pump.handlers))
 
     def _known(self) -> Conversation:
         # One that was idle for long was let go, and is another object once it is taken up again; or it was removed, and no chain is there.

@@ -6,7 +6,9 @@ import types
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.pump.runtime import Abandoned, checkpoint, keep_for_ever
+import anyio
+
+from organism.pump.runtime import Abandoned, keep_for_ever
 
 if TYPE_CHECKING:
     import contextvars
@@ -72,7 +74,7 @@ def go_on(
     while True:
         try:
             if waits_for is CANCELLED:
-                yield from checkpoint().__await__()
+                yield from anyio.lowlevel.checkpoint().__await__()
             value = None if waits_for is CANCELLED else (yield waits_for)
         except GeneratorExit as error:  # of the worker, not of the handler
             context.run(coro.close)
@@ -88,6 +90,3 @@ def go_on(
             waits_for = context.run(go_on)
         except StopIteration as finished:
             return finished.value
-
-
-__all__ = ["CANCELLED", "RAISED", "RETURNED", "LeftBehind", "go_on", "raised", "step", "take_step"]

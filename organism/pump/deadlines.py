@@ -45,6 +45,8 @@ class Deadlines:
         self._first: Timer | None = None
         """Comes when the first in line is due, or one that has left the line was; there is none where nobody stands there."""
         self._of_threads: dict[Thread, Timer] = {}
+        self._last: dict[Thread, float] = {}
+        """When the last delivery is stopped of each whose time has run out."""
         self._roll: tuple[float, Timer] | None = None
         """Comes when a window is over, since the last call that had to wait."""
         self._alarm: anyio.Event | None = None
@@ -63,8 +65,14 @@ class Deadlines:
         elif not thread.ended and thread.paused_at is None and _hands_in(thread):
             self._watch_last(thread)
 
+    def left(self, thread: Thread, at: float) -> float | None:
+        """The seconds that the last delivery of a thread still has whose time has run out; ``None``: nothing stops it."""
+        until = self._last.get(thread)
+        return None if until is None else until - at
+
     def forget(self, thread: Thread) -> None:
         """Watches a thread no more."""
+        self._last.pop(thread, None)
         if self._line.pop(thread, None) is not None:
             if not self._line and self._first is not None:
                 self.timers.cancel(self._first)
@@ -147,18 +155,18 @@ class Deadlines:
         self._carry_out()
 
     def _watch_last(self, thread: Thread) -> None:
-        stop_at = self._now() + LAST_SECONDS
+        stop_at = self._last[thread] = self._now() + LAST_SECONDS
         self._of_threads[thread] = self.timers.add(stop_at, partial(self._last_seconds_over, thread))
 
     def _last_seconds_over(self, thread: Thread) -> None:
-        self._of_threads.pop(thread, None)
+        self.forget(thread)
         if not thread.ended and thread.exhausted is not None:
             self._kernel.ends.stop(thread, thread.exhausted, self._now())
             self._carry_out()
 
     def _ceiling_reached(self) -> None:
         now = self._now()
-        threads = [thread for thread in self._kernel.state.threads.values() if thread.owner is None]
+        threads = self._kernel.state.roots
         self._kernel.times.reach_ceiling(now)
         if self._kernel.times.refusal(now) is None:
             self.watch_ceiling()

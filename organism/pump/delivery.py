@@ -275,6 +275,3 @@ class Delivery:
         if line is not None:
             self._host.kernel.schedule.forget(self.message)
             line()
-
-
-__all__ = ["PATIENCE", "TOO_LONG", "Delivery", "Host"]

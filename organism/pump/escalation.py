@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from organism.errors import JournalError
-from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from organism.kernel import Kernel
-    from organism.pump.waits import Waits
-    from organism.pump.writer import Writer
     from organism.threads.frames import Thread
 
 PATIENCE: Final = 10.0
@@ -25,28 +21,10 @@ PATIENCE: Final = 10.0
 _log: Final = logging.getLogger("organism.handlers")
 
 
-class Host(Protocol):
-    """What this needs of the pump."""
-
-    kernel: Kernel
-    waits: Waits
-    writer: Writer | None
-    now: Callable[[], float]
-
-    def carry_out(self) -> None:
-        """Does what the kernel has asked for."""
-        ...
-
-    async def settled(self, *threads: Thread) -> None:
-        """Waits until all that was recorded so far is durable."""
-        ...
-
-
 class Escalation:
     """The first failure that stops the organism; ``why`` is a line about it, empty while there is none."""
 
-    def __init__(self, pump: Host) -> None:
-        self._pump = pump
+    def __init__(self) -> None:
         self.why = ""
         self._root: Thread | None = None
         self._ended = anyio.Event()
@@ -64,24 +42,11 @@ class Escalation:
         if self._root is not None and self._root.ended:
             self._ended.set()
 
-    async def carry_out(self, stop: anyio.Event) -> None:
-        """Lets the thread in which it happened end, and be written down; then sets ``stop``.
-
-        Where a journal on a disk has the others they are left as they are, and go on another time; else they are cancelled.
-        """
-        pump, root = self._pump, self._root
-        if pump.writer is None:
-            cancelled = Failure("cancelled", f"the organism stops: {self.why}")
-            for thread in [each for each in pump.kernel.state.threads.values() if each.owner is None]:
-                pump.kernel.ends.stop(thread, cancelled, pump.now())
-            pump.carry_out()
-            await pump.waits.drained()
-        elif root is not None:
-            self.look()
-            with anyio.move_on_after(PATIENCE), suppress(JournalError):
-                await self._ended.wait()
-                await pump.settled(root)
-        stop.set()
-
-
-__all__ = ["Escalation"]
+    async def over(self, settled: Callable[[Thread], Awaitable[None]]) -> None:
+        """Waits until the thread in which it happened has ended, and is written down: ``settled`` waits for that."""
+        if self._root is None:
+            return
+        self.look()
+        with anyio.move_on_after(PATIENCE), suppress(JournalError):
+            await self._ended.wait()
+            await settled(self._root)

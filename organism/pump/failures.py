@@ -6,7 +6,7 @@ from typing import Final, cast, get_args
 
 from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, Refused
 from organism.likeness import without_secrets
-from organism.names import class_name
+from organism.names import class_name, excerpt
 from organism.payloads.primitives import FailureCode
 from organism.settings import UNITS
 from organism.threads.outcomes import Failure
@@ -73,7 +73,7 @@ def _speakable(text: object) -> str:
     """
     said = str.__str__(str(text))
     if len(said) > _LONGEST:
-        said = f"{said[:_LONGEST]}... ({len(said):,} characters)"
+        said = f"{excerpt(said, _LONGEST)} ({len(said):,} characters)"
     return without_secrets(said.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
@@ -94,6 +94,3 @@ def _leading(error: BaseException) -> BaseException:
     leaves = [_leading(each) for each in group.exceptions]
     told = (each for each in leaves if isinstance(each, (Refused, BudgetExhaustedError, HandlerFailedError)))
     return next(told, leaves[0])
-
-
-__all__ = ["failure_of"]

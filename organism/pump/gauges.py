@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from organism.budget.node import Node
     from organism.kernel import Kernel
     from organism.kernel.state import State
+    from organism.pump.deadlines import Deadlines
     from organism.threads.frames import Thread
 
 
@@ -35,27 +36,33 @@ def budget_view(state: State, thread: Thread, now: Callable[[], float], *, depth
     return BudgetView(thread.node, seconds=Gauge("seconds", seconds), depth=Gauge("depth", deep))
 
 
-def seconds_left(kernel: Kernel, thread: Thread, at: float) -> float | None:
+def seconds_left(kernel: Kernel, deadlines: Deadlines, thread: Thread, at: float) -> float | None:
     """The seconds that a thread and all that it is below still have, 0 where one has none; ``None``: none of them is limited."""
-    return min((max(0.0, left) for left, _ in _times(kernel, thread, at)), default=None)
+    return min((max(0.0, left) for left, _ in _times(kernel, deadlines, thread, at)), default=None)
 
 
-def out_of_time(kernel: Kernel, thread: Thread, at: float) -> BudgetExhaustedError:
+def out_of_time(kernel: Kernel, deadlines: Deadlines, thread: Thread, at: float) -> BudgetExhaustedError:
     """The refusal of a thread that has run longer than it may, or will have: of whatever it is below that has the least time left."""
-    _, node = min(_times(kernel, thread, at), key=lambda each: each[0])
+    _, node = min(_times(kernel, deadlines, thread, at), key=lambda each: each[0])
     seconds = int(node.caps.seconds or 0)
     return BudgetExhaustedError("seconds", node.scope, seconds, 0, seconds, 1)
 
 
-def _times(kernel: Kernel, thread: Thread, at: float) -> Iterator[tuple[float, Node]]:
+def _times(kernel: Kernel, deadlines: Deadlines, thread: Thread, at: float) -> Iterator[tuple[float, Node]]:
     """What a thread and all that it is below have left of their seconds, where those are limited."""
-    if (left := kernel.times.left(at)) is not None:
-        yield left, kernel.state.root
     of: Thread | None = thread
+    root = thread
     while of is not None:
-        if of.node.caps.seconds is not None:
-            yield of.node.caps.seconds - running_time(kernel.state, of, at), of.node
-        of = None if of.owner is None else of.owner.thread
+        # One that hands in what it has is stopped by its limits no more (R17), but by its last seconds where time was what ran out.
+        if not of.closing:
+            left = None if of.node.caps.seconds is None else of.node.caps.seconds - running_time(kernel.state, of, at)
+        else:
+            left = deadlines.left(of, at)
+        if left is not None:
+            yield left, of.node
+        root, of = of, None if of.owner is None else of.owner.thread
+    if not root.closing and (left := kernel.times.left(at)) is not None:
+        yield left, kernel.state.root
 
 
 def is_strict(node: Node) -> bool:

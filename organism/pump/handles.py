@@ -10,10 +10,10 @@ from attrs import evolve, fields
 from organism.budget.caps import caps
 from organism.budget.node import Node
 from organism.config import budget as parse_budget
-from organism.config.grants import with_decider
+from organism.config import budget_over
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
 from organism.results import result_of
-from organism.settings import UNITS, BudgetSettings, Limits, Policy, laid_over
+from organism.settings import UNITS, BudgetSettings, Limits, Policy
 from organism.threads.frames import Thread
 from organism.threads.outcomes import Failure
 from organism.usage import added, adds
@@ -210,6 +210,7 @@ class ThreadHandle:
                 await self._end.come.wait()
             finally:
                 calls.await_no_more(waiting.message, self._thread, self._pump.scopes())
+                self._pump.carry_out()
 
     def pause(self) -> None:
         """Pauses the thread with all below it: what runs finishes, nothing more is delivered, and its time stands still. A thread
@@ -258,7 +259,7 @@ class ThreadHandle:
         """Sets what is named, as in ``budget:``; ``tokens=None`` is no limit. Lowered below what is spent, nothing more is
         granted.
         """
-        self._set(laid_over(self._thread.budget, with_decider(parse_budget(keys), self._pump.handlers), keys))
+        self._set(budget_over(self._thread.budget, keys, self._pump.handlers))
 
     def _set(self, budget: BudgetSettings) -> None:
         self._pump.home.check()
@@ -278,7 +279,10 @@ class ThreadHandle:
     def rest(self, record: Ended) -> None:
         """Sets what the thread has come to while it is paused, for the organism."""
         if self._end.result is None:
-            self._end.paused, self._end.result = True, evolve(result_of(record), outcome="paused", unit=None)
+            self._end.paused, self._end.result = (
+                True,
+                evolve(result_of(record), outcome="paused", unit=None, scope=None, account=None),
+            )
             self._end.come.set()
 
     def go_on(self) -> None:

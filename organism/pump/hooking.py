@@ -263,6 +263,3 @@ def _kind(value: Any) -> str:
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".removesuffix(": ")
-
-
-__all__ = ["Held", "Hooks", "name_of"]

@@ -48,6 +48,3 @@ class Histories(Protocol):
     async def calls(self, thread: str) -> tuple[CallRow, ...]:
         """The calls of a thread and of those below it."""
         ...
-
-
-__all__ = ["Handles", "Histories"]

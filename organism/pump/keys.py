@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from attrs import asdict, fields, frozen
 
 from organism.errors import OrganismError
-from organism.kernel.prompts import Prompt
+from organism.kernel.prompts import Name, Prompt, common
 from organism.models.completion import Call, Completion
 from organism.models.contract import ToolCall
-from organism.models.fixed import Fixed
+from organism.models.fixed import OTHER, Fixed, fixed, fixed_texts
 from organism.models.hiding import BESIDE
 from organism.payloads import encode_json
 from organism.record.images import Kept
@@ -32,6 +32,10 @@ _ASKED: Final = tuple(each.name for each in fields(Call) if each.name not in {"m
 _UNCHANGING: Final = frozenset({str, int, bool, float, type(None)})
 _NO_JSON: Final = (OrganismError, TypeError, ValueError, RecursionError)
 """What comes of values that JSON has no form for."""
+ASKS: Final = "complete"
+"""What a call counts as that is asked for as ``complete``, and so is an agent's turn."""
+ASKS_LAST: Final = "last"
+"""What an agent's turn counts as that is taken once messages or time ran out: it may do less than one like it before."""
 GRACE = "grace"
 """The key of an agent's one call on grace: its prompt is cut to what there is just then, and tells live figures."""
 
@@ -56,14 +60,14 @@ class Keys:
         return self._named(kind, hashlib.sha256(_bytes(text)))
 
     def prompt(
-        self, call: Call, *, kind: str = "complete", tells: bool = False, before: Prompt | None = None
+        self, call: Call, *, kind: str = ASKS, tells: bool = False, before: Prompt | Name | None = None
     ) -> Prompt:
         """What a model is asked, under its key. ``tells``: it ends with what an agent is told of its budget; this is no part
         of what it asks, since it is not told twice. ``before`` is what its handler was asked before it, which it mostly begins with.
         """
-        last = before.naming if before is not None and isinstance(before.naming, _Naming) else None
+        last = before.naming if isinstance(before, Prompt) and isinstance(before.naming, _Naming) else None
         messages = call.messages[:-1] if tells else call.messages
-        naming = None
+        naming = begins = None
         said: Mapping[str, Any]
         try:
             naming = _naming(call, messages, last)
@@ -71,10 +75,12 @@ class Keys:
             key, said = "", _said(call, _asked(call, last))
         else:
             key, said = GRACE if kind == GRACE else self._named(kind, naming.whole()), naming.said
-        return Prompt(key=key, messages=call.messages, asked=said, naming=naming)
+            begins = naming.begins(before) if isinstance(before, Name) else None
+        lasting = _lasting(call.messages, messages, naming, before.messages if isinstance(before, Prompt) else ())
+        return Prompt(key=key, messages=lasting, asked=said, naming=naming, begins=begins)
 
     def _named(self, kind: str, digest: _Digest) -> str:
-        name = f"{kind}:{digest.hexdigest()[:24]}"
+        name = f"{kind}:{_shown(digest)}"
         number = self._asked[name] = self._asked.get(name, 0) + 1
         return f"{name}:{number}{self._ends}"
 
@@ -107,6 +113,16 @@ class _Naming:
         whole.update(b"]]")
         return whole
 
+    def begins(self, before: Name) -> tuple[Name, int] | None:
+        """With how many messages of an earlier prompt this one begins: with all, or all but the last where that told of its budget."""
+        _, _, digest = before.key.partition(":")
+        for count in (before.count, before.count - 1):
+            if 0 < count <= len(self.messages):
+                text = f"[{self.head},{_text(list(self.messages[:count]))}]"
+                if digest.startswith(f"{_shown(hashlib.sha256(_bytes(text)))}:"):
+                    return before, count
+        return None
+
 
 def _naming(call: Call, messages: Sequence[Any], last: _Naming | None) -> _Naming:
     """The digest of the JSON of ``[asked, messages]``. Of an agent's history, which goes on where it ended, only what is new is looked at."""
@@ -123,6 +139,40 @@ def _naming(call: Call, messages: Sequence[Any], last: _Naming | None) -> _Namin
         digest.update(_bytes(f"{',' if come else ''}{_text(list(rest))[1:-1]}"))
     stays = all(type(each) is Fixed for each in rest)
     return _Naming(call, asked, said, head, messages, stays, digest)
+
+
+def _lasting(
+    every: Sequence[Any], named: Sequence[Any], naming: _Naming | None, before: Sequence[Any]
+) -> tuple[Any, ...]:
+    """Messages as JSON has them, that stay as they are: whoever keeps a history may change what it sent, and what was written down of it
+    would change too. ``named`` are the first of them, which ``naming`` knows; what was asked ``before`` is not copied again. Where they
+    are no JSON, nothing is sent or written.
+    """
+    if naming is None:
+        return tuple(every)
+    if naming.stays and len(named) == len(every):
+        return tuple(every)
+    known = named if naming.stays else before[: common(before, every)]
+    return (*known, *map(_fixed, every[len(known) :]))
+
+
+def _fixed(message: Any) -> Any:
+    if type(message) is Fixed:
+        return message
+    texts = fixed_texts(message)
+    if texts is not OTHER:
+        return texts
+    try:
+        return fixed(json.loads(json.dumps(message, default=_object)))
+    except _NO_JSON:
+        return message  # the router refuses it, and says why
+
+
+def _object(value: Any) -> dict[Any, Any]:
+    whole: Any = value  # what isinstance makes of a container has no types inside
+    if isinstance(value, Mapping):
+        return dict(whole)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def _asks_the_same(call: Call, other: Call) -> bool:
@@ -200,6 +250,11 @@ def completion_of(text: str, kept: Kept) -> Completion:
         clamped=kept.clamped,
         warnings=kept.warnings or (),
     )
+
+
+def _shown(digest: _Digest) -> str:
+    """As keys have it."""
+    return digest.hexdigest()[:24]
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from organism.budget.levels import level_of
@@ -18,7 +19,7 @@ from organism.quick import maker
 from organism.usage import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from contextlib import AbstractContextManager
 
     from organism.budget.claims import Charge, Claim, Crossing
@@ -76,6 +77,7 @@ class CallLedger:
         self._first: int | None = None
         """The hold of its first attempt."""
         self._attempts = 0
+        """Those that were made, and are over."""
         self._spent: Tally | None = None
         """What its attempts did cost, while facts are recorded."""
         self._over = False
@@ -98,21 +100,29 @@ class CallLedger:
     @property
     def seconds_left(self) -> float | None:
         """Of the thread and of all that it is below."""
-        return seconds_left(self._pump.kernel, self._thread, self._pump.now())
+        return seconds_left(self._pump.kernel, self._pump.deadlines, self._thread, self._pump.now())
 
     def out_of_time(self) -> BudgetExhaustedError:
         """See :class:`organism.models.ledger.Ledger`."""
-        return out_of_time(self._pump.kernel, self._thread, self._pump.now())
+        return out_of_time(self._pump.kernel, self._pump.deadlines, self._thread, self._pump.now())
 
-    def queued(self, at: Places, refuse: Callable[[], object]) -> AbstractContextManager[object]:
+    @contextmanager
+    def queued(self, at: Places, refuse: Callable[[], object]) -> Generator[None]:
         """See :class:`organism.models.ledger.Ledger`."""
-        return self._pump.kernel.calls.knots.queued(self._message or self._thread, at, refuse, self._pump.scopes())
+        pump = self._pump
+        try:
+            with pump.kernel.calls.knots.queued(self._message or self._thread, at, refuse, pump.scopes()):
+                pump.carry_out()  # what waits already may be tied by this: nothing else need ever happen
+                yield
+        except BaseException:
+            pump.carry_out()  # or by what it does without
+            raise
 
     def keeping(self, at: Places) -> AbstractContextManager[object]:
         """See :class:`organism.models.ledger.Ledger`."""
         return self._pump.kernel.calls.knots.keeping(self._message or self._thread, at, self._pump.scopes())
 
-    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: Places) -> Held:
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: tuple[Places, ...]) -> Held:
         """See :class:`organism.models.ledger.Ledger`."""
         self._alias = alias
         call = self._latest = self._call(alias, backend, attempt, at)
@@ -134,16 +144,22 @@ class CallLedger:
             self._pump.kernel.noticed(self._message, self._tells, self._pump.now())
             self._tells = ()
         self._holds[verdict.id] = verdict
-        self._attempts = attempt
         if self._first is None:
             self._first = verdict.id
         return _new_held(id=verdict.id, output_tokens=verdict.output, clamped=verdict.clamped)
 
     def settle(
-        self, held: Held, charge: Charge, missed: Missed | None = None, reported: Estimated | None = None
+        self,
+        held: Held,
+        charge: Charge,
+        missed: Missed | None = None,
+        reported: Estimated | None = None,
+        *,
+        made: bool = True,
     ) -> tuple[Crossing, ...]:
         """See :class:`organism.models.ledger.Ledger`."""
         hold = self._holds.pop(held.id)
+        self._attempts += made
         digests: tuple[str, ...] = ()
         if self._pump.kernel.book.listening:
             digests = () if reported is None else digests_of(reported)
@@ -174,7 +190,7 @@ class CallLedger:
     def left_by(self, error: BaseException) -> None:
         """The call is over without an answer, since this was raised."""
         if isinstance(error, BudgetExhaustedError):
-            if self._attempts:  # else the refusal says all there is
+            if self._first is not None:  # else the refusal says all there is
                 self._unanswered("refused", str(error)[:_TEXT])
         elif isinstance(error, Exception):
             self._unanswered("failed", str(error)[:_TEXT])
@@ -186,7 +202,7 @@ class CallLedger:
             call = self._call(self._alias, "", self._attempts)
             self._pump.kernel.calls.unanswered(call, outcome, text, self._spent or Tally(), self._pump.now())
 
-    def _call(self, alias: str, backend: str, attempt: int, at: Places | None = None) -> CallFor:
+    def _call(self, alias: str, backend: str, attempt: int, at: tuple[Places, ...] = ()) -> CallFor:
         return _new_call_for(
             thread=self._thread,
             message=self._message,

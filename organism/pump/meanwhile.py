@@ -82,6 +82,3 @@ def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
             waits_for = go_on()
         except StopIteration as finished:
             return cast("T", finished.value)
-
-
-__all__ = ["Waiting", "meanwhile", "stand_in_line"]

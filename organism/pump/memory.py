@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 class HandlerState(MutableMapping[str, Any]):
     """A handler's memory in its thread: JSON values and payloads. Reads are copies; writes count when the ``delivery`` ends, and raise
-    NotRunningError afterwards.
+    NotRunningError afterwards. It and what it holds have their keys in their order, as a journal gives them back.
     """
 
     __slots__ = ("_changes", "_delivery", "_stored")
@@ -65,8 +65,7 @@ class HandlerState(MutableMapping[str, Any]):
         return key in self._stored if change is self else change is not None
 
     def __iter__(self) -> Iterator[str]:
-        yield from (key for key in self._stored if key in self)
-        yield from (key for key, change in self._changes.items() if change is not None and key not in self._stored)
+        yield from sorted(key for key in {*self._stored, *self._changes} if key in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -166,7 +165,8 @@ def _storable(key: str, value: Any, depth: int = 0) -> Any:
         return [_storable(key, each, depth + 1) for each in whole]
     if isinstance(value, dict):
         _check_depth(key, depth)
-        return {_name(key, name): _storable(key, each, depth + 1) for name, each in whole.items()}
+        kept = {_name(key, name): _storable(key, each, depth + 1) for name, each in whole.items()}
+        return dict(sorted(kept.items()))
     return _single(key, whole, fixed=False)
 
 

@@ -142,6 +142,3 @@ class Orders:
         pump.escalation.look()
         if not self._kernel.state.threads:
             pump.waits.drain()
-
-
-__all__ = ["Orders"]

@@ -48,6 +48,3 @@ def _read(answers: Iterable[Any], most: int) -> tuple[Any, ...] | Failure:
             return Failure("refused", text)
         read.append(answer)
     return tuple(read)
-
-
-__all__ = ["outgoing_of"]

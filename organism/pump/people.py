@@ -158,6 +158,3 @@ def _waits_for(questions: Sequence[Message]) -> str:
     first = min(questions, key=lambda each: each.seq)
     more = f", and {len(questions) - 1} more" if len(questions) > 1 else ""
     return f"waits for an answer of '{first.to}' to question {first.id}{more}"
-
-
-__all__ = ["People"]

@@ -84,12 +84,12 @@ class Pump:
         self.goes_on: Callable[[Delivery], None] = self.aside.ready.append
         self.pauses = Pauses(self)
         self.people = People(self)
-        self.retries = Retries(self)
-        self.threads = Threads(kernel.state.settings.max_handlers, runtime.caller)
+        self.retries = Retries(kernel, self.timers, self.now, self.carry_out)
+        self.threads = Threads(kernel.state.settings.max_handlers)
         self.handle: Callable[[Thread], Any]
         """Gives the handle of a live thread; set by whoever keeps them."""
         self.hooks = hooks
-        self.escalation = Escalation(self)
+        self.escalation = Escalation()
         self._stop: anyio.Event | None = None
         self.writer = writer
         kernel.schedule.gate = writer
@@ -99,6 +99,7 @@ class Pump:
         self.bare: dict[Thread, Callable[[], None]] = {}
         """Threads whose block is entered, and what cuts their calls."""
         self.workers = Workers(self, Stepper(self, variables, contexts))
+        self.delivery_suspended, self.leave_behind = self.workers.suspended, self.workers.leave_behind
         self._orders.watch()
         if writer is not None:
             writer.workers = self.workers
@@ -145,7 +146,24 @@ class Pump:
         """A failure says that the organism is to stop: so it does in order, the first time."""
         group = self.workers.group
         if group is not None and self._stop is not None and self.escalation.begin(root, why):
-            group.start_soon(self.escalation.carry_out, self._stop)
+            group.start_soon(self._stop_in_order, self._stop)
+
+    async def _stop_in_order(self, stop: anyio.Event) -> None:
+        """Lets the thread that escalated end, and be written down; then sets ``stop``. Where a journal on a disk has the others they are
+        left as they are, and go on another time; else they are cancelled.
+        """
+        if self.writer is None:
+            await self.cancel_all(f"the organism stops: {self.escalation.why}")
+        else:
+            await self.escalation.over(self.settled)
+        stop.set()
+
+    async def cancel_all(self, why: str) -> None:
+        """Cancels all that runs, and waits for its end: of what is in memory alone, nothing goes on another time."""
+        for thread in self.kernel.state.roots:
+            self.kernel.ends.stop(thread, Failure("cancelled", why), self.now())
+        self.carry_out()
+        await self.waits.drained()
 
     def when_durable(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
@@ -198,11 +216,3 @@ class Pump:
     def stopped(self) -> bool:
         """Whether nothing is begun any more."""
         return self.workers.group is None
-
-    def delivery_suspended(self, delivery: Delivery) -> None:
-        """A handler waits: another worker goes on with what is ready."""
-        self.workers.suspended(delivery)
-
-    def leave_behind(self, delivery: Delivery) -> None:
-        """A handler does not end though it was cancelled."""
-        self.workers.leave_behind(delivery)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from organism.pump.waits import drained
 from organism.threads.lineage import root_of
@@ -19,38 +19,28 @@ if TYPE_CHECKING:
     from organism.threads.frames import Message
 
 
-class Host(Protocol):
-    """What this needs of the pump."""
-
-    kernel: Kernel
-    timers: Timers
-    now: Callable[[], float]
-
-    def carry_out(self) -> None:
-        """Does what the kernel has asked for."""
-        ...
-
-
 class Retries:
     """Looks after what failed. Circuits are this process's own: what they decide is written down as the failures that it makes."""
 
-    def __init__(self, pump: Host) -> None:
-        self._pump = pump
+    def __init__(self, kernel: Kernel, timers: Timers, now: Callable[[], float], carry_out: Callable[[], None]) -> None:
+        self._retries = kernel.retries
+        self._timers = timers
+        self._now = now
+        self._carry_out = carry_out
         self.circuits: dict[str, Circuit] = {}
         """Of the handlers that have failed, by name."""
         self._probes: set[Message] = set()
 
     def look(self) -> None:
         """Times the attempts that wait."""
-        retries = self._pump.kernel.retries
-        for message in drained(retries.waiting):
-            due = retries.due(message)
+        for message in drained(self._retries.waiting):
+            due = self._retries.due(message)
             if due is not None:
-                self._pump.timers.add(due, partial(self._begin, message))
+                self._timers.add(due, partial(self._begin, message))
 
     def _begin(self, message: Message) -> None:
-        self._pump.kernel.retries.begin(message)
-        self._pump.carry_out()
+        self._retries.begin(message)
+        self._carry_out()
 
     # Circuits
 
@@ -59,7 +49,7 @@ class Retries:
         circuit = self.circuits.get(message.to)
         if circuit is None or circuit.state == "closed":
             return None
-        if circuit.lets_through(self._pump.now()):
+        if circuit.lets_through(self._now()):
             self._probes.add(message)
             return None
         return Failure("crashed", circuit.says(), retry=True)
@@ -77,9 +67,6 @@ class Retries:
             if circuit is None:
                 circuit = self.circuits[message.to] = Circuit(name=message.to)
             if probe or circuit.state != "half-open":
-                circuit.failed(root_of(message.thread).id, self._pump.now())
+                circuit.failed(root_of(message.thread).id, self._now())
         elif circuit is not None and (probe or circuit.state == "closed"):
             circuit.succeeded()
-
-
-__all__ = ["Retries"]

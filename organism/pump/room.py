@@ -61,6 +61,3 @@ class Room:
     def _let_first_in(self) -> None:
         self._let_in += 1
         self.line.popleft().set()
-
-
-__all__ = ["Room"]

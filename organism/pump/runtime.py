@@ -106,6 +106,8 @@ def scopes() -> Iterator[object]:
     """The cancel scopes that the running task stands in, as :func:`scope_mark` tells them, the innermost first: those that were entered
     before it was started in a group are among them.
     """
+    # A context variable would not tell them: what is started inside a block, but in a group outside of it, has a copy of those of the block,
+    # which may be left before it. Tasks that asyncio's own groups start have no scopes that anyio knows of: where they stand, nobody can tell.
     inner: Any = scope_mark()
     above = "parent" if trio.lowlevel.in_trio_run() else "_parent_scope"
     while inner is not None:
@@ -275,11 +277,6 @@ async def swallow_cancelling() -> None:
         return
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
-
-
-async def checkpoint() -> None:
-    """Lets everything else have a turn."""
-    await anyio.lowlevel.checkpoint()
 
 
 def spawn(main: Coroutine[Any, Any, None]) -> None:

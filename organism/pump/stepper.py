@@ -32,6 +32,10 @@ SLICE: Final = 0.005
 """Seconds that deliveries may follow one another without giving I/O a turn."""
 
 _handlers_log: Final = logging.getLogger("organism.handlers")
+_ANOTHER_WAY: Final = (
+    "handler '%s' in thread %s was run again and went another way: it left unused %d of the answers that it had; "
+    "what it asked instead is paid for anew"
+)
 
 
 class Host(DeliveryHost, Protocol):
@@ -202,6 +206,7 @@ class Stepper:
             raise RuntimeError(f"a change was left half-way {place}: a fault of organism itself; it stops here")
         if message.past is not None and message.past.rerun and (unasked := delivery.context.unasked()):
             kernel.diverged(message, unasked, now)
+            _handlers_log.warning(_ANOTHER_WAY, message.to, message.thread.id, len(unasked))
         void = bool(self._circuits) and kernel.is_void(message)
         failure: Failure | None
         if type(result) is not Failure and (delivery.deadline is None or now <= delivery.deadline):
@@ -223,6 +228,3 @@ def _raised(delivery: Delivery) -> Awaitable[Any]:
     error, delivery.result = delivery.result, ()
     assert isinstance(error, BaseException)  # noqa: S101 - the step said so
     return raised(error)
-
-
-__all__ = ["SLICE", "Host", "Stepper"]

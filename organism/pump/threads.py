@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import anyio
 
 from organism.errors import NotRunningError, OrganismError
+from organism.pump import runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -35,13 +36,12 @@ _talk: Final[contextvars.ContextVar[Talk[Any]]] = contextvars.ContextVar("organi
 
 
 class Threads:
-    """Runs functions, ``most`` at once; ``caller`` gives what their threads call the running event loop by. One that waits for the loop does not count; one whose delivery was given up does, until it
-    returns: no thread can be stopped from outside.
+    """Runs functions, ``most`` at once. One that waits for the loop does not count; one whose delivery was given up does, until it returns: no
+    thread can be stopped from outside.
     """
 
-    def __init__(self, most: int, caller: Callable[[], Callable[[Callable[[], object]], None]]) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._caller = caller
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = Lock()
         self._idle = 0
@@ -55,7 +55,7 @@ class Threads:
     async def run(self, message: Message, function: Callable[..., T], *args: Any) -> T:
         """What ``function`` gives; raises what it raises. Cancelled, it is left to itself, and its answer is dropped."""
         await self._begin()
-        talk: Talk[T] = Talk(self, self._caller(), message)
+        talk: Talk[T] = Talk(self, runtime.caller(), message)
         # A copy: the thread goes on with it after the delivery is over.
         variables = contextvars.copy_context()
         variables.run(_talk.set, talk)
@@ -249,6 +249,3 @@ def run_from_thread(work: Coroutine[Any, Any, T]) -> T:
         )
     result: T = talk.ask(work)
     return result
-
-
-__all__ = ["Threads", "run_from_thread"]

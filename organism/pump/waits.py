@@ -91,6 +91,7 @@ class Waits:
         event = anyio.Event()
         box: list[Hold | BudgetExhaustedError] = []
         self.in_line[waiter] = (event, box)
+        self._pump.carry_out()  # an older call may be tied by this one: nothing else need ever happen
         try:
             await event.wait()
         except BaseException:

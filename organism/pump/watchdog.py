@@ -130,6 +130,3 @@ def _seen(frame: FrameType, stepped: Delivery | None) -> tuple[Delivery | None, 
         step = step.f_back
     stack = traceback.StackSummary.extract(iter(frames[:DEEPEST][::-1]))
     return delivery, "".join(stack.format()).rstrip()
-
-
-__all__ = ["Watchdog"]

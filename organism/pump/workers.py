@@ -145,7 +145,7 @@ class Workers:
             if stepper.due():
                 stepper.begin_slice()
                 self._write()
-                await runtime.checkpoint()
+                await anyio.lowlevel.checkpoint()
                 stepper.look()
                 stepper.begin_slice()
 
@@ -301,6 +301,3 @@ class Workers:
         elif delivery.interrupted is not None:
             delivery.result = delivery.interrupted
         self._stepper.conclude(delivery)
-
-
-__all__ = ["SPARE", "Workers"]

@@ -264,9 +264,10 @@ class _Rows:
                 if call is not None:
                     call.latency = call.latency if kept is None else kept.latency
                     call.outcome = "ok" if kept is None else kept.outcome
+                    call.attempts = call.attempts if kept is None else kept.attempts
             case facts.CallFailed():
                 call = self._by_first.get(fact.call or 0) or self._begun(number, fact, fact.alias, fact.key)
-                call.outcome, call.tags = fact.outcome, fact.tags
+                call.outcome, call.tags, call.attempts = fact.outcome, fact.tags, fact.attempts
             case facts.CallRefused() if fact.unit in VECTOR[:MESSAGES]:
                 self._refused(number, fact)
             case _:
@@ -429,6 +430,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list[Any](given)
     return dict[str, Any](given) if isinstance(value, Mapping) else value
-
-
-__all__ = ["COLUMNS", "CallRow", "call_rows"]

@@ -310,6 +310,10 @@ class Ended(Fact):
     conversation: str | None = None
     estimates: tuple[Estimate, ...] = ()
     """What its own handlers forecast, and what came; those of sub-threads stand with theirs."""
+    scope: str | None = None
+    """Whose limit it was that ran out, as ``thread`` or ``account``."""
+    account: str | None = None
+    """Which account (``kind:name``), where it was the limit of one."""
 
 
 FACTS: Final[tuple[type[Fact], ...]] = (

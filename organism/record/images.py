@@ -126,6 +126,18 @@ class Report:
 
 
 @frozen(kw_only=True)
+class LastPrompt:
+    """The prompt of a handler's last call: the next one is told by it also where its messages stand before a snapshot. They are ``count``,
+    and ``key``, as in ``CallHeld``, has the digest of them, or of all but the last.
+    """
+
+    handler: str
+    hold: int
+    key: str
+    count: int
+
+
+@frozen(kw_only=True)
 class NodeImage:
     """The figures of a budget node; its limits follow from the settings of its thread."""
 
@@ -192,6 +204,7 @@ class ThreadImage:
     letter: bool | None = None
     """It was opened by a dead letter; ``None`` for no."""
     reports: tuple[Report, ...] = ()
+    prompts: tuple[LastPrompt, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -232,7 +245,9 @@ class Recalled:
 
 @frozen(kw_only=True)
 class MessageImage:
-    """A message that is queued or being handled. ``told`` are the warnings that its handler gets when it is done."""
+    """A message that is queued or being handled. ``told`` are the warnings that its handler gets when it is done, ``telling`` those of a
+    prompt that no model has answered yet.
+    """
 
     message: Ref
     to: str
@@ -248,6 +263,7 @@ class MessageImage:
     tries: tuple[Attempt, ...] = ()
     """The attempts at it that failed; the last says when the next one is due."""
     idempotency: str | None = None
+    telling: tuple[Warned, ...] = ()
     graced: bool | None = None
     """Journals of before may have it; nothing follows from it."""
 
@@ -290,6 +306,7 @@ class ConversationImage:
     unheard: Mapping[str, tuple[Warned, ...]] = NOTHING
     accounts: tuple[str, ...] = ()
     reports: tuple[Report, ...] = ()
+    prompts: tuple[LastPrompt, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -164,6 +164,3 @@ class Meter:
                 self._listener(event)
             except Exception:  # noqa: BLE001 - whatever it is, it is the listener's; it is logged
                 _log.exception("a meter raised; it is called again with the next event")
-
-
-__all__ = ["Meter", "Metered"]

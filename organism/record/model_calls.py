@@ -118,7 +118,7 @@ class CallCompleted(Fact):
 class CallFailed(Fact):
     """A call ended without an answer: no backend gave one (``failed``), or nobody waited for it any more (``cut``).
 
-    ``usage`` is what its ``attempts`` did cost, ``call`` the hold of the first, where there was one.
+    ``usage`` is what its ``attempts`` did cost, as many as were made; ``call`` is the hold of the first, where there was one.
     """
 
     seq: int

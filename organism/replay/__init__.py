@@ -9,17 +9,20 @@ import trio.testing
 from attrs import frozen
 
 from organism.agent import ready
-from organism.journal.chain import content_of
-from organism.journal.codec import decode
+from organism.journal.codec import decode_entry
 from organism.journal.prompts import requests
+from organism.names import ORGANISM
+from organism.record import facts
+from organism.replay.player import Odd
 from organism.replay.script import parts_of
 from organism.replay.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from organism.payloads import Vocabulary
-    from organism.replay.player import Odd, Player
+    from organism.record.facts import Fact
+    from organism.replay.player import Player
     from organism.replay.script import Part, Which
     from organism.settings import Settings
 
@@ -70,12 +73,15 @@ def replay(
     loop of its own, so that it must not be called from one. Raises JournalError for entries that cannot be read.
     """
     entries = list(documents)
-    record = [decode(content_of(each), vocabulary) for each in entries]
+    record = [decode_entry(each, vocabulary) for each in entries]
     parts = parts_of(record, requests(entries))
     handlers = {name: ready(each, settings.handlers) for name, each in settings.everyone.items()}
     # A person answered then, and is not asked again.
     runs = {name for name, each in handlers.items() if each.human is None}
     ran = {ref for ref, part in parts.items() if part.ran and part.handler in runs}
+    gone = [
+        part for part in parts.values() if part.ran and part.handler not in {*handlers, ORGANISM} and _was(part, record)
+    ]
 
     def play(only: Collection[Which], *, early: bool) -> Stage:
         virtual = settings.runtime == "trio"
@@ -95,24 +101,38 @@ def replay(
     # Of what came out otherwise, a part may have been told figures of an instant that the record leaves open.
     again = play(set(first.odd), early=False) if first.odd else first
     odd = {ref: each for ref, each in first.odd.items() if ref in again.odd}
-    return _result(parts, first.played, odd)
+    return _result(parts, first.played, odd, gone)
 
 
-def _result(parts: Mapping[Which, Part], played: Mapping[Which, Player], odd: Mapping[Which, Odd]) -> Replayed:
-    sure = {ref: each for ref, each in odd.items() if played[ref].unsure is None}
+def _was(part: Part, record: Sequence[Fact]) -> bool:
+    """Whether there was such a handler: else its message could not be handled then, as it cannot be now."""
+    end = None if part.end is None else record[part.end]
+    return not (isinstance(end, facts.Failed) and end.failure.code == "routing")
+
+
+def _result(
+    parts: Mapping[Which, Part], played: Mapping[Which, Player], odd: Mapping[Which, Odd], gone: Sequence[Part]
+) -> Replayed:
+    sure = {ref: (played[ref].message.to, each) for ref, each in odd.items() if played[ref].unsure is None}
+    for part in gone:
+        sure[part.which] = (
+            part.handler,
+            Odd("it was handled", "by this handler", "there is no such handler any more", part.marks[0][0]),
+        )
+    compared = {*played, *(part.which for part in gone)}
     return Replayed(
-        deliveries=len(played),
-        calls=sum(parts[ref].calls for ref in played),
+        deliveries=len(compared),
+        calls=sum(parts[ref].calls for ref in compared),
         differences=tuple(
-            _difference(ref, played[ref], each) for ref, each in sorted(sure.items(), key=lambda pair: pair[1].place)
+            _difference(ref, *each) for ref, each in sorted(sure.items(), key=lambda pair: pair[1][1].place)
         ),
         unsure=tuple((parts[ref].handler, played[ref].unsure or "") for ref in odd if ref not in sure),
     )
 
 
-def _difference(ref: Which, player: Player, odd: Odd) -> Difference:
+def _difference(ref: Which, handler: str, odd: Odd) -> Difference:
     return Difference(
-        thread=ref[0], message=ref[1], handler=player.message.to, entry=odd.place + 1, what=odd.what,
+        thread=ref[0], message=ref[1], handler=handler, entry=odd.place + 1, what=odd.what,
         recorded=odd.recorded, now=odd.now,
     )  # fmt: skip
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from organism.agent import AgentContext
 from organism.budget.levels import level_of
-from organism.context import DeliveryContext, payload_of, timed_out
+from organism.context.delivery import DeliveryContext, payload_of, timed_out
 from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, UnexpectedReplyError
 from organism.kernel.answers import Refusal, check_target, refusal_error
 from organism.kernel.pools import SCOPE
 from organism.models.windows import least_window
-from organism.names import ORGANISM
+from organism.names import ORGANISM, excerpt
 from organism.pump import runtime
 from organism.pump.keys import GRACE, completion_of, question
 from organism.pump.streaming import ContextStream, KeptStream
@@ -22,19 +22,18 @@ from organism.replay.player import Asking, Odd
 from organism.replay.verdict import both
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from random import Random
 
     from organism.kernel import Kernel
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
     from organism.pump.handles import ThreadHandle
-    from organism.pump.hooking import Hooks
     from organism.record.images import CutShort
     from organism.replay.player import Player
     from organism.replay.script import Part, Question
-    from organism.settings import BudgetSettings, HandlerSettings, Settings
-    from organism.threads.frames import Ask, Thread
+    from organism.settings import BudgetSettings, Settings
+    from organism.threads.frames import Ask
     from organism.threads.outcomes import Warned
 
 _LONGEST: Final = 300
@@ -47,8 +46,6 @@ class World(Protocol):
     """What a context needs of the run: the record as far as it has come. To its contexts it is the pump."""
 
     settings: Settings
-    handlers: Mapping[str, HandlerSettings]
-    hooks: Hooks | None
     kernel: Kernel
     place: int
     at: float
@@ -57,12 +54,8 @@ class World(Protocol):
         """What a thread was called when a delivery ran."""
         ...
 
-    def handle(self, thread: Thread) -> ThreadHandle:
-        """The handle of a thread that was spawned."""
-        ...
-
     def handle_of(self, id_: str) -> ThreadHandle:
-        """The same, by its id."""
+        """The handle of a thread that was spawned."""
         ...
 
 
@@ -336,8 +329,4 @@ def _says(verb: str, to: str, payload: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-__all__ = ["DRAWN", "Recorded", "RecordedAgent"]
+    return excerpt(json.dumps(value, ensure_ascii=False), _LONGEST)

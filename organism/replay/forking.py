@@ -30,7 +30,8 @@ _PAIRS: Final = {"pending_caller"}
 """Fields that begin with one, besides those of type Ref."""
 _ROOMS: Final = {
     *(f"organism.record.{each}" for each in ("fact", "facts", "images", "model_calls", "steps")),
-    "organism.threads.frames",
+    "organism.threads.outcomes",
+    "organism.budget.claims",
 }
 """Where the classes are that name threads; what is in payloads and prompts stays as it was said."""
 
@@ -254,6 +255,3 @@ def _members(hint: Any) -> tuple[Any, ...]:
 @cache
 def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
-
-
-__all__ = ["Cut", "ForkError", "cut_of", "fork", "fork_in"]

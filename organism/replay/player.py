@@ -164,6 +164,3 @@ class Player:
     def _move(self) -> None:
         self._moved.set()
         self._moved = anyio.Event()
-
-
-__all__ = ["Asking", "Odd", "Player"]

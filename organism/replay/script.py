@@ -177,6 +177,3 @@ class _Reading:
     def _end(self, place: int, part: Part, handler: str) -> None:
         part.end, part.handler = place, handler
         part.marks.append((place, END))
-
-
-__all__ = ["END", "REFUSED", "Part", "Question", "Which", "parts_of"]

@@ -36,15 +36,14 @@ from organism.threads.frames import Ask
 from organism.usage import pico
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
-    from organism.budget.node import Node
     from organism.record.facts import Fact
     from organism.replay.script import Part, Question, Which
     from organism.settings import HandlerSettings, Settings
-    from organism.threads.frames import Message, Thread
+    from organism.threads.frames import Message
 
 OTHERS: Final = "the organism's own limits count other threads too, of which its record does not tell"
 TURNS: Final = 50
@@ -82,7 +81,7 @@ class Stage:
         self.kernel = Kernel(settings, lambda _root, _fact: None)
         self.ears = Ears()
         self.home: Home
-        self.threads = Threads(settings.max_handlers, runtime.caller)
+        self.threads = Threads(settings.max_handlers)
         self._thread_moved = ThreadEvent()
         self.place = -1
         self.at = record[0].at if record else 0.0
@@ -90,7 +89,6 @@ class Stage:
         self.played: dict[Which, Player] = {}
         self.odd: dict[Which, Odd] = {}
         self._record = record
-        self._parts = parts
         self._only = only
         self._early = early
         self._patience = patience
@@ -130,12 +128,8 @@ class Stage:
                 thread = origin + thread[len(name) :]
         return thread
 
-    def handle(self, thread: Thread) -> ThreadHandle:
-        """The handle of a thread that was spawned."""
-        return self.handle_of(thread.id)
-
     def handle_of(self, id_: str) -> ThreadHandle:
-        """The same, by its id."""
+        """The handle of a thread that was spawned."""
         found = self._handles.get(id_)
         if found is None:
             world: Any = self
@@ -232,7 +226,7 @@ class Stage:
     def _refuse(self, player: Player, fact: Fact, place: int) -> None:
         """What a limit refused: the oldest question that the record does not know."""
         if player.unknown and isinstance(fact, facts.CallRefused):
-            error = _refusal(player.message, fact, roll_hint)
+            error = _refusal(player.message, fact)
             if fact.scope in {ORGANISM, ACCOUNT_SCOPE}:
                 player.unsure = OTHERS
             asking = player.unknown[0]
@@ -384,7 +378,7 @@ def _known(first: Question | None) -> str:
     return "another handler, or another thing of it"
 
 
-def _refusal(message: Message, fact: facts.CallRefused, hint_of: Callable[[Node], str]) -> BudgetExhaustedError:
+def _refusal(message: Message, fact: facts.CallRefused) -> BudgetExhaustedError:
     """The error of a refusal, with the figures of its instant."""
     path = message.thread.node.path
     # Journals of before do not say which account it was; what is told then is what was told then.
@@ -403,8 +397,5 @@ def _refusal(message: Message, fact: facts.CallRefused, hint_of: Callable[[Node]
     node = next((each for each in nodes if lacks(each)), nodes[0])
     used, held, limit = (figure(unit, each) for each in (node.used[unit], node.held[unit], node.caps.limit[unit]))
     return BudgetExhaustedError(
-        fact.unit, fact.scope, used, held, limit, fact.need, hint=hint_of(node), account=fact.account
+        fact.unit, fact.scope, used, held, limit, fact.need, hint=roll_hint(node), account=fact.account
     )
-
-
-__all__ = ["Stage"]

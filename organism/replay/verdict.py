@@ -10,6 +10,7 @@ from organism.journal.values import closed
 from organism.kernel.answers import Refusal, check_answer
 from organism.likeness import INSTEAD
 from organism.message import Forward, Send
+from organism.names import excerpt
 from organism.payloads import encode_json
 from organism.record import facts
 from organism.replay.player import Odd
@@ -71,11 +72,7 @@ def both(before: str, after: str) -> tuple[str, str]:
 
 
 def _cut(text: str, same: int) -> str:
-    if len(text) <= _LONGEST:
-        return text
-    start = max(0, same - _AROUND)
-    end = start + _LONGEST
-    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
+    return excerpt(text, _LONGEST, start=0 if len(text) <= _LONGEST else max(0, same - _AROUND))
 
 
 def asked_otherwise(before: Recorded, now: Prompt) -> tuple[str, str] | None:
@@ -164,6 +161,3 @@ def _state(changes: Mapping[str, tuple[Any] | None] | None) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, default=dict)
-
-
-__all__ = ["asked_otherwise", "both", "judge"]

@@ -11,7 +11,7 @@ from organism.threads.frames import pending
 from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from organism.threads.frames import Ask, Frame, Message, Thread
 
@@ -63,19 +63,34 @@ def would_wait_for_ever(
                 continue
             if is_below(sender.frame, ask.frame):
                 return True
-            stack += needed_by(ask.frame, running)
+            below = [message for message in running.values() if is_below(message.frame, ask.frame)]
+            stack += needed_by(ask.frame, running, below)
     return False
 
 
-def needed_in(thread: Thread, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
-    """The deliveries whose end a thread needs: all that run in it and below it."""
-    threads = set(descendants(thread))
-    return (message for message in running.values() if message.thread in threads)
+def all_below(
+    running: dict[tuple[Thread, str], Message],
+) -> tuple[dict[Frame, list[Message]], dict[Thread, list[Message]]]:
+    """The deliveries below each frame, and those that run in each thread and below it: all of these, whose end it needs."""
+    frames: dict[Frame, list[Message]] = {}
+    threads: dict[Thread, list[Message]] = {}
+    for message in running.values():
+        frame: Frame | None = message.frame
+        while frame is not None:
+            frames.setdefault(frame, []).append(message)
+            frame = frame.above
+        thread = message.thread
+        threads.setdefault(thread, []).append(message)
+        while thread.owner is not None:
+            thread = thread.owner.thread
+            threads.setdefault(thread, []).append(message)
+    return frames, threads
 
 
-def needed_by(frame: Frame, running: dict[tuple[Thread, str], Message]) -> Iterator[Message]:
-    """The deliveries whose end ``frame`` needs: those below it, and those that occupy a mailbox its branch must get into."""
-    below = [message for message in running.values() if is_below(message.frame, frame)]
+def needed_by(
+    frame: Frame, running: dict[tuple[Thread, str], Message], below: Collection[Message]
+) -> Iterator[Message]:
+    """The deliveries whose end ``frame`` needs: those ``below`` it, and those that occupy a mailbox its branch must get into."""
     yield from below
     queued = [each for thread in descendants(frame.thread) for each in pending(thread) if is_below(each.frame, frame)]
     for message in queued:

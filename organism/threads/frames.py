@@ -39,6 +39,8 @@ class Dealings:
     """The threads that it spawned and whose results it waits for."""
     told: list[Warned] | None = None
     """Warnings that its handler gets as a message once it is done."""
+    telling: list[Warned] | None = None
+    """Warnings that a prompt of it told of, which no model has answered yet."""
     known: dict[str, Any] | None = None
     """What it was answered, by key (R21); kept while facts are recorded."""
     clock_reads: list[float] | None = None
@@ -167,6 +169,11 @@ class Message:
     def told(self) -> Sequence[Warned] | None:
         """As :class:`Dealings` has them."""
         return None if self.dealings is None else self.dealings.told
+
+    @property
+    def telling(self) -> Sequence[Warned] | None:
+        """As :class:`Dealings` has them."""
+        return None if self.dealings is None else self.dealings.telling
 
     @property
     def known(self) -> Mapping[str, Any] | None:
@@ -417,9 +424,3 @@ def pending(thread: Thread) -> Iterator[Message]:
     yield from thread.more or ()
     for holder in (thread.busy or {}).values():
         yield from holder.behind or ()
-
-
-__all__ = [
-    "IN_LINE", "MAILBOX", "PLACE", "Ask", "Below", "Conversation", "Dealings", "Frame", "Message", "Thread", "ThreadKind",
-    "pending",
-]  # fmt: skip

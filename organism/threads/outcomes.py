@@ -81,7 +81,7 @@ class Outlay:
 
 @define(eq=False, weakref_slot=False)
 class LastCall:
-    """The last model call of a handler in a thread or conversation: its ``hold`` and ``prompt``, by which the next one is told while facts
+    """The last model call of a handler in a thread or conversation: its ``hold`` and ``prompt`` (or its name alone), by which the next one is told while facts
     are recorded, and the last ``report`` of a backend (:class:`organism.record.images.Report`). The ``first`` one was for the beginning that
     all of its prompts have, also one that is cut to fit at the very end.
     """

@@ -165,6 +165,3 @@ class Circuit:
             self.failures,
             self._seconds,
         )
-
-
-__all__ = ["Attempt", "Circuit", "again_at", "counts", "draw_of", "is_dead"]

@@ -72,6 +72,3 @@ class Turns(Generic[Key, Item]):
             behind.remove(item)
         if not behind:
             del self._behind[key]
-
-
-__all__ = ["Turns"]

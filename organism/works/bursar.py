@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from organism.context import DeliveryContext
+from organism.context.delivery import DeliveryContext
 from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused, UnexpectedReplyError
 from organism.kernel.answers import Goal, check_messages
 from organism.kernel.recall import Done
@@ -67,7 +67,8 @@ class BursarContext(DeliveryContext):
 
     async def _decision(self, room: Room, asked: BudgetRequest) -> BudgetDecision | str:
         """What the one who decides says; a text where that is no."""
-        if check_messages([Goal(self._message.thread.node.path)]) is not None:
+        # Run again, it may have asked already: for that there need not be another message.
+        if not self._unasked and check_messages([Goal(self._message.thread.node.path)]) is not None:
             return "no message is left with which to ask who decides"  # asking all the same would end the thread
         try:
             decision = await self.ask(room.by, asked, expect=BudgetDecision)

@@ -125,6 +125,3 @@ def _named(id_: str, letters: Iterable[DeadMessage]) -> DeadMessage:
     if type(sent) in ORGANISM_ONLY:
         raise RoutingError(f"dead letter {found.id} is a {type(sent).__name__}: only the organism itself sends one")
     return found
-
-
-__all__ = ["GO_ON", "dead_message", "dead_messages", "retried", "retry_written_down", "said_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, suppress
 from itertools import dropwhile, islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar, cast
 
 import anyio
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from organism.settings import Settings
     from organism.usage import Spending
 
+T = TypeVar("T")
 _Opened = tuple[Journal, "Sequence[Spending]", "Sequence[Chain]", "Mapping[str, Sequence[Hold]]"]
 _log: Final = logging.getLogger("organism.journal")
 _AHEAD: Final = 50
@@ -50,7 +51,7 @@ class _Record(NamedTuple):
 class Offload(Protocol):
     """Runs what waits for the disk, so that the event loop does not."""
 
-    def __call__(self, work: Callable[[], Any], /) -> Awaitable[Any]:
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
         """Its result; raises what it raises."""
         ...
 
@@ -177,6 +178,12 @@ class Durable:
             raise NotRunningError("the organism is being closed; its journal is not open any more")
         return self._journal, self._writer
 
+    async def _flushed(self) -> Journal:
+        """The journal, with all that is recorded by now."""
+        journal, writer = self._owned
+        await writer.flush()
+        return journal
+
     async def recover(self, chain: str) -> list[Thread]:
         """Takes up a chain that an earlier process left, or whose writing failed: the root threads of it that are unfinished. A
         conversation is there afterwards, whether any of its turns is or not; of one that is not known nothing is.
@@ -264,8 +271,7 @@ class Durable:
 
     async def end_of(self, thread: str) -> Ended | None:
         """The final record of a root thread that has ended, whichever process ran it; ``None`` where there is none."""
-        journal, writer = self._owned
-        await writer.flush()
+        journal = await self._flushed()
 
         def look() -> Ended | None:
             chain = journal.root_of(thread)
@@ -273,8 +279,7 @@ class Durable:
             found = next((each for each in ends if each["thread"] == thread), None)
             return None if found is None else cast("Ended", decode(content_of(found), self._vocabulary))
 
-        end: Ended | None = await self._offload(look)
-        return end
+        return await self._offload(look)
 
     async def facts_of(self, chain: str, *, after: int = 0) -> Sequence[tuple[int, Fact]]:
         """The facts of a chain behind number ``after``, with their numbers, as far as they are durable."""
@@ -284,13 +289,11 @@ class Durable:
             found = journal.documents(chain, after=after)
             return [(each["n"], decode(content_of(each), self._vocabulary)) for each in found]
 
-        facts: list[tuple[int, Fact]] = await self._offload(read)
-        return facts
+        return await self._offload(read)
 
     async def buried(self) -> Sequence[Buried]:
         """The dead letters of all chains. What is damaged is logged, and others are read."""
-        journal, writer = self._owned
-        await writer.flush()
+        journal = await self._flushed()
 
         def read() -> list[Buried]:
             found: list[Buried] = []
@@ -302,26 +305,21 @@ class Durable:
                     _log.error("the dead letters of %s cannot be read: %s", chain.root, error)
             return found
 
-        letters: list[Buried] = await self._offload(read)
-        return letters
+        return await self._offload(read)
 
     async def chains(self) -> Sequence[Chain]:
         """The chains that there are, with all that is recorded by now."""
-        journal, writer = self._owned
-        await writer.flush()
-        found: Sequence[Chain] = await self._offload(journal.chains)
-        return found
+        journal = await self._flushed()
+        return await self._offload(journal.chains)
 
     async def unchanged(self, chains: Sequence[Chain]) -> Sequence[Chain]:
         """Those of these chains to which nothing was written since they were looked at."""
-        journal, writer = self._owned
-        await writer.flush()
+        journal = await self._flushed()
 
         def look() -> list[Chain]:
             return [each for each in chains if not any(journal.documents(each.root, after=each.entries))]
 
-        found: Sequence[Chain] = await self._offload(look)
-        return found
+        return await self._offload(look)
 
     async def remove(self, chain: str) -> None:
         """Removes a chain that is over, and of which nothing is in memory any more; raises JournalError."""
@@ -331,19 +329,21 @@ class Durable:
 
     async def chain_of(self, thread: str) -> str | None:
         """The chain that a thread is recorded in; ``None`` where it is not known."""
-        journal, writer = self._owned
-        await writer.flush()  # one that has ended just now lives no more, and its end may be on its way to the disk
-        found: str | None = await self._offload(lambda: journal.root_of(thread))
-        return found
+        # One that has ended just now lives no more, and its end may be on its way to the disk.
+        journal = await self._flushed()
+        return await self._offload(lambda: journal.root_of(thread))
 
     async def recorded(self, threads: Sequence[str]) -> Collection[str]:
         """Those of these threads that are recorded."""
-        journal, writer = self._owned
-        await writer.flush()
-        found: Collection[str] = await self._offload(
-            lambda: {each for each in threads if journal.root_of(each) is not None}
-        )
-        return found
+        journal = await self._flushed()
+        return await self._offload(lambda: {each for each in threads if journal.root_of(each) is not None})
+
+    async def removed(self) -> str:
+        """What stands for all threads that were removed until now, and changes with each that has done anything; empty where none was."""
+        journal, _ = self._owned
+        spent: Sequence[Spending] = await self._offload(journal.removed)
+        sums = [sum(column) for column in zip(*(each.amounts for each in spent), strict=True)]
+        return " ".join(map(str, sums))
 
     def left(self, chain: str) -> bool:
         """Whether this chain is unfinished and nobody works on it: an earlier process left it, or its writing failed and it has
@@ -380,6 +380,3 @@ class Durable:
             await self._offload(journal.close)
         finally:
             self._lock.release()
-
-
-__all__ = ["Durable"]

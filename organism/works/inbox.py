@@ -166,6 +166,3 @@ def unrest(kernel: Kernel, root: Thread, at: float) -> None:
 
 def _any(classes: Collection[type]) -> str:
     return " or ".join(each.__name__ for each in classes)
-
-
-__all__ = ["answer", "questions", "read", "typed", "unrest", "waiting"]

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 
 from organism import config
-from organism.config.grants import with_decider
 from organism.errors import BudgetExhaustedError, JournalError, OrganismError, QueueFullError, RoutingError, pairs_of
 from organism.names import CONVERSATION
 from organism.payloads.frozendict import FrozenDict
 from organism.pump.conversing import ConversationHandle
 from organism.pump.handles import ThreadHandle
-from organism.settings import laid_over
 from organism.works.conversations import Conversations
 from organism.works.naming import Naming
 from organism.works.pruning import pruned
@@ -55,7 +53,7 @@ class Ingress:
         self._settings = settings
         self._pump = pump
         self._durable = durable
-        self._names = Naming(names, None if durable is None else durable.recorded)
+        self._names = Naming(names, durable)
         self._taking_in = taking_in
         self._looking, self._pruning = anyio.Lock(), anyio.Lock()
         self._coming: dict[str, anyio.Event] = {}
@@ -201,7 +199,7 @@ class Ingress:
         """The budget of a thread, with what was given for it over what the file says."""
         if over is None:
             return self._settings.budget
-        return laid_over(self._settings.budget, with_decider(config.budget(over), self._settings.handlers), over)
+        return config.budget_over(self._settings.budget, over, self._settings.handlers)
 
     def handle(self, thread: Thread) -> ThreadHandle:
         """The handle of a live thread."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
 _MOST: Final = 256
 """Names that are looked for at once."""
@@ -24,17 +25,33 @@ class Names:
     may_be_taken: bool
 
 
+class Known(Protocol):
+    """What a journal that outlives its process knows of names."""
+
+    async def recorded(self, threads: Sequence[str], /) -> Collection[str]:
+        """Those of these names that it has already."""
+        ...
+
+    async def removed(self) -> str:
+        """What stands for all threads that were removed from it, and is another one with each; empty where none was."""
+        ...
+
+
 class Naming:
-    """Gives names that no thread has or had. ``recorded`` gives those of some names that the journal has already;
-    ``None`` where there is none that outlives a process.
+    """Gives names that no thread has or had. ``known`` is ``None`` where no journal outlives the process.
+
+    A name stays with its thread also where that was removed: by the ids of its messages services know what they have done already. Nobody
+    knows such names any more, so what is drawn after a removal is told apart by that.
 
     To look for each name alone took a turn of the disk's thread for each message; so some are looked for ahead, and of those only what
     this process itself gives to a thread may be taken since.
     """
 
-    def __init__(self, names: Names, recorded: Callable[[Sequence[str]], Awaitable[Collection[str]]] | None) -> None:
+    def __init__(self, names: Names, known: Known | None) -> None:
         self._draw = names.draw
-        self._recorded = recorded if names.may_be_taken else None
+        self._known = known if names.may_be_taken else None
+        self._removed: str | None = None
+        """Before the first name."""
         self._ahead: deque[str] = deque()
         """Names that may be given. What is given by hand meanwhile is taken out, also while they are looked for."""
         self._sought: set[str] = set()
@@ -43,12 +60,12 @@ class Naming:
 
     async def next(self, count: int) -> list[str]:
         """So many names, all of them at once: nobody else is given one meanwhile. Raises what looking for them in the journal raises."""
-        if self._recorded is None:
+        if self._known is None:
             return [self._draw() for _ in range(count)]
         while len(self._ahead) < count:
             async with self._looking:
                 if len(self._ahead) < count:
-                    await self._look_ahead(self._recorded)
+                    await self._look_ahead(self._known)
         return [self._ahead.popleft() for _ in range(count)]
 
     def given(self, name: str) -> None:
@@ -57,9 +74,16 @@ class Naming:
         if name in self._ahead:
             self._ahead.remove(name)
 
-    async def _look_ahead(self, recorded: Callable[[Sequence[str]], Awaitable[Collection[str]]]) -> None:
-        names = [self._draw() for _ in range(self._together)]
+    async def _look_ahead(self, known: Known) -> None:
+        if self._removed is None:
+            self._removed = await known.removed()
+        names = [_apart(self._draw(), self._removed) for _ in range(self._together)]
         self._sought = {*names}
-        found = {*await recorded(names)}
+        found = {*await known.recorded(names)}
         self._ahead.extend(name for name in names if name in self._sought and name not in found)
         self._together = min(_MOST, 2 * self._together)
+
+
+def _apart(name: str, removed: str) -> str:
+    """A name that is drawn after these removals, as long as it was."""
+    return hashlib.sha256(f"{removed}\n{name}".encode()).hexdigest()[: len(name)] if removed else name

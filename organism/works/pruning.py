@@ -29,6 +29,3 @@ async def pruned(durable: Durable, conversations: Conversations, mark: Mark) -> 
                 await durable.remove(chain.root)
                 gone.append(chain)
     return outcome(gone, await durable.chains())
-
-
-__all__ = ["pruned"]

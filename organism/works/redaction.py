@@ -150,6 +150,3 @@ def _text_of(error: BaseException) -> str:
         return "\n".join((str(error), *(str(each) for each in notes)))
     except Exception:  # noqa: BLE001 - it is somebody's own, and its text may raise anything
         return ""
-
-
-__all__ = ["Redaction"]

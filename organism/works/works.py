@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism.agent import AgentContext
-from organism.context import DeliveryContext
+from organism.context.delivery import DeliveryContext
 from organism.errors import NotRunningError
 from organism.models.checked import provider_closing
 from organism.models.factories import known_secrets
@@ -25,7 +25,6 @@ from organism.pump.hooking import Hooks
 from organism.pump.pump import Pump
 from organism.pump.rest import at_rest
 from organism.pump.watchdog import Watchdog
-from organism.threads.outcomes import Failure
 from organism.works.bursar import BursarContext
 from organism.works.control import Control
 from organism.works.durable import Durable
@@ -216,14 +215,7 @@ class Works:
                     closing.callback(self._watchdog.stop)
                 closing.push_async_callback(self._background.stop)
                 if self._background.running and self.durable is None:
-                    await self._end_all()
-
-    async def _end_all(self) -> None:
-        """Cancels what still runs: of what is in memory, nothing goes on another time."""
-        for thread in [each for each in self._kernel.state.threads.values() if each.owner is None]:
-            self._kernel.ends.stop(thread, Failure("cancelled", "the organism was closed"), self._now())
-        self.pump.carry_out()
-        await self.pump.waits.drained()
+                    await self.pump.cancel_all("the organism was closed")
 
     async def _close_providers(self) -> None:
         with provider_closing("a provider"):

@@ -40,6 +40,14 @@ def test_history_is_in_the_state_a_key_a_message() -> None:
     assert History(state).prompt() == ({"role": "system", "content": "You are."}, *again.messages)
 
 
+def test_an_answer_that_says_nothing_is_not_remembered() -> None:
+    history = History({})
+    for message in ({"role": "user", "content": "hi"}, {"role": "assistant", "content": ""}, CALL, result("a")):
+        history.add(message)
+    assert [each["role"] for each in history.messages] == ["user", "assistant", "tool"]
+    assert history.count == 3
+
+
 def test_calls_are_not_parted_from_their_results() -> None:
     history = History({})
     messages = ({"role": "user"}, CALL, result("a"), result("b"), {"role": "user"}, CALL, result("c"))

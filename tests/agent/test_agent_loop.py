@@ -171,6 +171,24 @@ async def test_a_call_that_makes_no_sense_is_told_and_may_be_corrected(name: str
     assert told["attempt"] == 1
 
 
+@payload
+class Nest:
+    """An answer with answers in it."""
+
+    inner: Nest | None = None
+
+
+async def test_a_reply_that_is_nested_too_deep_may_be_corrected() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(250):
+        deep = {"inner": deep}
+    model = ScriptedModel([Says(calls=(("reply", deep),)), Says(calls=(("reply", {}),))])
+    async with running(handlers=desk(Nest), models=model.models()) as organism:
+        assert await organism.ask("desk", Question("?")) == Nest()
+    ((_, content),) = results(model.requests[1])
+    assert "more than 200 deep" in json.loads(content)["InvalidPayload"]["error"]
+
+
 async def test_every_call_gets_exactly_one_result() -> None:
     calls: tuple[tuple[str, Any], ...] = (
         ("librarian", Search("x", 1)),

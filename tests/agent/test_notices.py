@@ -12,6 +12,7 @@ import pytest
 from organism import ConfigurationError, Context, Organism, Reply
 from organism.journal.codec import encode
 from organism.journal.prompts import prompts
+from organism.models.contract import BackendError
 from organism.primitives import BudgetDecision, BudgetRequest
 from organism.record.facts import CallHeld, Noticed
 from organism.testing import Says, ScriptedModel, running
@@ -397,3 +398,18 @@ async def test_the_record_holds_the_notice_that_the_model_was_given(told: Any) -
     assert [each[-1]["content"] for each in recorded[1:]] == [said_to(request)[-1] for request in model.requests[1:]]
     assert recorded[1][-1]["content"].startswith(("Budget notice: warning.", "Mind the tokens."))
     assert len(organism.watch.of(Noticed)) == 2
+
+
+async def test_a_warning_that_no_model_answered_is_told_again_by_the_next_attempt() -> None:
+    fails = Says(error=BackendError("rejected", "out of order"))
+    model = ScriptedModel(
+        [asks("peer", usage=(100, 73_910)), fails, asks("peer", usage=(10, 10)), replies(usage=(10, 10))]
+    )
+    policy = {"on_failure": {"attempts": 2, "backoff": [1, 1]}}
+    handlers = {"writer": agent(peers=("peer",)) | policy, "peer": code(peer)}
+    async with running(handlers=handlers, models=models(model), budget=BIG) as organism:
+        result = await outcome(organism, "writer")
+    assert result.outcome == "completed", result.error
+    assert [len(notices(request)) for request in model.requests] == [0, 1, 1, 0]
+    assert [(warned.level, warned.to) for warned in result.warnings] == [("warning", "writer")]
+    assert len(organism.watch.of(Noticed)) == 1

@@ -163,7 +163,8 @@ def test_a_reply_of_several_fields_is_shown_as_run_shows_it(talk: Desk) -> None:
 def test_at_its_cap_the_conversation_ends_and_says_so(talk: Desk) -> None:
     ran = talk.organism("chat", "--to", "counter", "--set", "conversation.messages=2", stdin="a\nb\nc\nd\n")
     assert (ran.code, ran.out) == (3, "1 a\n2 b\n")
-    last = ran.err.splitlines()[-1]
+    *_, last, unsent = ran.err.splitlines()
+    assert unsent == "not sent: line 3, 'c', and what stands behind it"
     assert re.match(r"exhausted: conversation \w+ takes no further turn: messages of the conversation: 2 used", last)
     assert "budget warning: counter: messages warning, critical and final, 2 of 2 used" in ran.err
 

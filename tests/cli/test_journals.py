@@ -90,6 +90,15 @@ def test_a_file_that_is_not_there_is_said(desk: Desk) -> None:
     ran = desk.organism("threads")
     said = "organism.yaml: there is no such file: name the organism's file with --file, or its journal with --journal\n"
     assert (ran.code, ran.out, ran.err) == (2, "", said)
+    ran = desk.organism("resume", "other.yaml")
+    assert (ran.code, ran.err) == (
+        2,
+        "other.yaml: there is no such file: name another one, or a journal with --journal\n",
+    )
+    ran = desk.organism("threads", "--file", str(desk.folder))
+    assert (ran.code, ran.err) == (
+        2, f"{desk.folder}: is a folder: name the file in it, as in {desk.folder}/organism.yaml\n"
+    )  # fmt: skip
 
 
 def test_paths_are_relative_to_the_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

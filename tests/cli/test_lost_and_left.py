@@ -104,7 +104,10 @@ def test_questions_that_begin_alike_are_told_apart(office: Desk) -> None:
 def test_a_run_whose_question_is_given_up_as_it_ends_has_paused_all_the_same(office: Desk) -> None:
     ran = sent(office, "hasty", "Nowhere")
     (left,) = listed(office)
-    assert (ran.code, "1 thread is paused; go on with it: organism resume\n" in ran.err) == (4, True)
+    assert (ran.code, "1 thread is paused; once that is answered, go on with it: organism resume\n" in ran.err) == (
+        4,
+        True,
+    )
     assert left["payload"]["Trip"]["to"] in {"Nowhere", "Elsewhere"}
 
 

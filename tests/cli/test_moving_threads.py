@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from organism.journal import open_journal
+from organism.journal.chain import Head, canonical, content_of, seal
 from tests.cli.journal_world import URLS, record, written
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cli.conftest import Desk
 
 
@@ -78,6 +81,16 @@ def test_nothing_is_imported_over_a_thread_with_other_entries(desk: Desk) -> Non
     assert len(desk.organism("threads", "--json", "--journal", "sqlite:other.db").objects) == 1
 
 
+def sealed(lines: list[str], change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> list[str]:
+    """The chain with other entries, as another version might have written it: all hashes are sound."""
+    head = Head(0, None)
+    made: list[str] = []
+    for line in lines:
+        raw, head = seal(canonical(change(content_of(json.loads(line)))), head)
+        made.append(f"{raw.decode()}\n")
+    return made
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -86,17 +99,27 @@ def test_nothing_is_imported_over_a_thread_with_other_entries(desk: Desk) -> Non
         (lambda lines: [*lines, "{\n"], "all.jsonl:{n}: is not JSON"),
         (lambda lines: [*lines, '{"n": 1}\n'], "all.jsonl:{n}: is no entry of a journal"),
         (lambda lines: [*lines, lines[0].replace("x", "x")], "all.jsonl: thread 'apricot': entry"),
+        (
+            lambda lines: sealed(lines, lambda entry: {**entry, "fact": "Nope"}),
+            "all.jsonl: thread 'apricot', entry 1: there is no fact 'Nope' in this format",
+        ),
+        (
+            lambda lines: sealed(lines, lambda entry: {**entry, "format": 3}),
+            "all.jsonl: thread 'apricot', entry 1: format 3 is not known",
+        ),
+        (lambda lines: sealed(lines[1:]), "all.jsonl: thread 'apricot': entry 1, Stopped: opens neither a thread nor"),
     ],
 )
 def test_of_a_damaged_file_nothing_is_imported(desk: Desk, change: object, said: str) -> None:
     assert callable(change)
     lines = desk.organism("export", "apricot").out.splitlines(keepends=True)
-    desk.write("all.jsonl", "".join(change(lines)))
+    changed = "".join(change(lines))
+    desk.write("all.jsonl", changed)
     ran = desk.organism("import", "all.jsonl", "--journal", "sqlite:other.db")
     assert (ran.code, ran.out) == (5, "")
     assert said.format(n=len(lines) + 1) in ran.err
     assert ran.err.endswith("nothing was imported\n")
-    assert desk.organism("threads", "--journal", "sqlite:other.db").out == ""
+    assert not list(desk.folder.glob("other.db*"))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +133,7 @@ def test_what_is_no_export_is_a_wrong_command_line_and_no_damage(desk: Desk, tex
     desk.write("list", text)
     ran = desk.organism("import", "list", "--journal", "sqlite:other.db")
     assert (ran.code, ran.out, ran.err) == (2, "", said)
+    assert not list(desk.folder.glob("other.db*"))
 
 
 def test_a_file_to_import_that_is_not_there_is_said(desk: Desk) -> None:

@@ -266,7 +266,14 @@ def test_what_was_left_is_cancelled(walking: Walking) -> None:
             ("add-budget", "THREAD", "cost_usd=0"),
             "add-budget: cost_usd: '0' must be above 0: it comes on top of the limit\n",
         ),
-        (("add-budget", "THREAD", "depth=1.5"), "budget.depth: 1.5 is no whole number\n"),
+        (
+            ("add-budget", "THREAD", "depth=1.5", "tokns=1", "messages=0"),
+            (
+                "add-budget: depth: 1.5 is no whole number\n"
+                "add-budget: 'tokns' is no unit; did you mean 'tokens'?\n"
+                "add-budget: messages: 0 must be above 0: it comes on top of the limit\n"
+            ),
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said(walking: Walking, arguments: tuple[str, ...], said: str) -> None:

@@ -98,7 +98,7 @@ def test_a_run_without_a_terminal_leaves_the_question_and_says_how_to_answer(off
     )
     assert f"boss is asked by clerk [question {question['id']}]" in lines
     assert "'organism inbox' shows what is asked, 'organism answer ID --send X' answers it" in lines
-    assert "1 thread is paused; go on with it: organism resume" in lines
+    assert "1 thread is paused; once that is answered, go on with it: organism resume" in lines
     assert question["payload"] == {"Trip": {"to": "Rome"}}
     assert question["xml"] == '<Trip xmlns="urn:organism:payloads"><to>Rome</to></Trip>'
     assert (question["handler"], question["from"], question["answers"]) == ("boss", "clerk", ["Granted", "Denied"])
@@ -217,11 +217,15 @@ def test_what_is_no_answer_says_what_is_and_changes_nothing(office: Desk) -> Non
         assert "'boss' answers with:\n  Granted: The boss's word.\n" in ran.err
         assert '  - days (int)\n  as in {"Denied": {"reason": "...", "days": 0}}\n' in ran.err
     for arguments, told in (
-        ((), "give the answer with --send, or say with --refuse why there is none"),
-        (("--send", "x", "--refuse", "y"), "--send gives an answer, and --refuse says why there is none: one of them"),
+        ((), ": give the answer with --send, or say with --refuse why there is none"),
+        (("--refuse", " "), " --refuse: is empty; say why there is no answer"),
+        (
+            ("--send", "x", "--refuse", "y"),
+            ": --send gives an answer, and --refuse says why there is none: one of them",
+        ),
     ):
         ran = office.organism("answer", id_, *arguments)
-        assert (ran.code, ran.err) == (2, f"answer: {told}\n")
+        assert (ran.code, ran.err) == (2, f"organism answer{told}\n")
     assert [each["id"] for each in waiting(office)] == [id_]
 
 
@@ -249,6 +253,7 @@ def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
     assert (chat.returncode, out) == (4, "")
     assert "boss is asked by clerk [question " in err
     assert "then come back: organism chat --to clerk --conversation c\n" in err
+    assert err.endswith("not sent: line 2, 'Riga'\n")
     (question,) = waiting(office)
     assert question["payload"] == {"Trip": {"to": "Oslo"}}
     assert office.organism("answer", question["id"], "--send", '{"Granted": {"why": "cold"}}').code == 0
@@ -260,6 +265,27 @@ def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
     (first, second) = office.organism("threads", "--json").objects
     assert first["replies"][0]["payload"] == {"Told": {"text": "Oslo: Granted(why='cold')"}}
     assert second["outcome"] == "paused"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("Oslo\n", None),
+        ("Oslo\n\n \n", None),
+        ("Oslo", None),
+        ("\nOslo\n\n\x1b[1m" + 99 * "x", "line 4, '\\x1b[1m" + 53 * "x" + "…'"),
+        ("Oslo\nRiga\n\nBern\n", "line 2, 'Riga', and what stands behind it"),
+    ],
+)
+def test_a_chat_that_ends_says_what_it_has_not_sent(office: Desk, lines: str, said: str | None) -> None:
+    arguments = ("chat", "--to", "clerk", "--quiet")
+    with office.start(*arguments, stdin=-1) as chat:
+        out, err = chat.communicate(lines, timeout=60)
+    assert (chat.returncode, out) == (4, "")
+    unsent = [line.removeprefix("not sent: ") for line in err.splitlines() if line.startswith("not sent: ")]
+    assert unsent == ([] if said is None else [said])
+    ran = office.organism(*arguments, stdin=lines)
+    assert ran.err.splitlines()[2:] == err.splitlines()[2:]
 
 
 def test_a_chat_at_its_cap_asks_what_its_last_turn_asks_before_it_goes_on_elsewhere(office: Desk) -> None:
@@ -392,6 +418,9 @@ def test_a_run_at_a_terminal_asks_whoever_sits_there(office: Desk) -> None:
     on.type(b"<Granted/>\n")
     on.until(lambda shown: shown.count("boss> ") == 2)
     assert "not taken: " in on.shown
+    on.type(b"@gone\n")
+    on.until(lambda shown: shown.count("boss> ") == 3)
+    assert "not taken: @gone: there is no such file; a text that begins with '@' can be written as JSON\r\n" in on.shown
     on.type(b"sun\n")
     assert on.finish() == 0
     assert "Rome: Granted(why='sun')" in on.shown
@@ -411,7 +440,7 @@ def test_what_is_left_waits_in_the_inbox(office: Desk, keys: bytes) -> None:
     on.until(lambda shown: shown.endswith("boss> "))
     on.type(keys)
     assert on.finish() == 4
-    assert "1 thread is paused; go on with it: organism resume" in on.shown
+    assert "1 thread is paused; once that is answered, go on with it: organism resume" in on.shown
     assert len(waiting(office)) == 1
 
 

@@ -73,7 +73,7 @@ def test_threads_can_be_asked_for_by_label_and_outcome(desk: Desk, words: tuple[
     assert [each["thread"] for each in rows] == found
     ran = desk.organism("threads", *words)
     assert [line.split()[0] for line in ran.out.splitlines()[2:]] == found
-    assert (ran.code, ran.err) == (0, "" if found else "of 3 threads none is so\n")
+    assert (ran.code, ran.err) == (0, "" if found else "of 3 threads none is like that\n")
 
 
 def test_a_label_without_a_name_and_an_unknown_outcome_are_mistakes(desk: Desk) -> None:
@@ -524,8 +524,8 @@ def test_usage_has_the_calls_of_one_thread(desk: Desk) -> None:
             "organism usage --since 1h: is for sums by the hour, which --by thread has none of\n",
         ),
         (
-            ("--since", "1y"),
-            "--since 1y: is no date; write it as in 2026-11-01 or 2026-11-01T12:00, or an age as in 30d or 12h\n",
+            ("--since", "-1d"),
+            "--since -1d: is no date; write it as in 2026-11-01 or 2026-11-01T12:00, or an age as in 30d or 12h\n",
         ),
     ],
 )

@@ -72,8 +72,8 @@ def test_json_is_one_line_a_root_thread_and_nothing_else(desk: Desk) -> None:
     }
     assert joined["replies"][0]["payload"] == {"Done": {"text": "x+y", "parts": []}}
     assert list(shouted) == [
-        "thread", "conversation", "handler", "outcome", "unit", "labels", "replies", "partial", "usage", "warnings", "threads",
-        "error", "code",
+        "thread", "conversation", "handler", "outcome", "unit", "scope", "account", "labels", "replies", "partial", "usage",
+        "warnings", "threads", "error", "code",
     ]  # fmt: skip
     assert (shouted["outcome"], shouted["labels"]) == ("completed", {"arm": "blind", "run": "7"})
     assert shouted["usage"]["messages"] == 1

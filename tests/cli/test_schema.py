@@ -94,6 +94,7 @@ def test_the_organisms_own_payloads_have_schemas_too(desk: Desk) -> None:
     ("options", "says"),
     [
         ((), "say of what: --xsd, --json or --events"),
+        (("--events", "--primitives"), "organism schema: --primitives goes with --xsd or --json"),
         (("--xsd", "--events"), "--xsd and --events are several schemas: name one"),
         (("none.yaml", "--xsd"), "none.yaml"),
     ],

@@ -104,11 +104,11 @@ def test_what_is_wrong_with_a_document_is_said_where_nobody_is_named(desk: Desk,
         ),
         (
             ("--send", "@gone.xml"),
-            ["--send @gone.xml: there is no such file; a text that begins with '@' can come from"],
+            ["--send @gone.xml: there is no such file; a text that begins with '@' can be written as JSON"],
         ),
         (("--send", "@."), ["--send @.: cannot be read: "]),
         (("--send", "@latin.txt"), ["--send @latin.txt: the file is no UTF-8 (at byte 3)"]),
-        (("--send", "@"), ["--send @: names no file; write it as in --send @question.xml"]),
+        (("--send", "@"), ["--send @: names no file; write it as in @question.xml"]),
     ],
 )
 def test_what_cannot_be_sent_is_said_and_nothing_runs(desk: Desk, arguments: tuple[str, ...], lines: list[str]) -> None:

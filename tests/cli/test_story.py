@@ -283,7 +283,7 @@ ENDED: dict[str, Any] = {
                 at=9.0, thread="t", seq=1, node="t.4", unit="tokens", asked=Decimal(5000), amount=Decimal(2000), by="boss",
                 reason="for now", budget=BudgetSettings(limits=Limits(tokens=12_000)),
             ),
-            ["  sub-thread .4: boss grants 2,000 of 5,000 tokens: for now; the limit is now 12,000"],
+            ["  sub-thread .4: boss grants 2,000 of 5,000 tokens; the limit is now 12,000"],
         ),
         (
             facts.Granted(

@@ -212,7 +212,7 @@ NUMBERS = [
     ("tokens", "true", "'true' is no whole number"),
     ("tokens", "'5'", "'5' is a text and not a whole number; remove the quotes"),
     ("tokens", "[5]", "must be a whole number and not a list"),
-    ("tokens", "1" + "0" * 5000, f"'1{'0' * 76}...' is more than 10^100"),
+    ("tokens", "1" + "0" * 5000, f"'1{'0' * 79}…' is more than 10^100"),
     ("seconds", ".inf", "'.inf' is not finite"),
     ("seconds", "1e999", "'1e999' is not finite"),
     ("cost_usd", ".nan", "'.nan' is not finite"),
@@ -335,7 +335,7 @@ def test_a_file_that_cannot_be_read(project: Project) -> None:
     assert project.mistakes(HEAD) == ["nowhere.yaml: there is no such file; 'organism init DIR' makes a project"]
     project.file = project.folder
     (mistake,) = project.wrong(HEAD).mistakes
-    assert mistake == f"{project.folder}: cannot be read: Is a directory"
+    assert mistake == f"{project.folder}: is a folder: name the file in it, as in {project.folder}/organism.yaml"
 
 
 def test_a_key_in_the_file_is_refused_and_never_shown(project: Project) -> None:

@@ -80,6 +80,29 @@ async def test_wherever_the_process_ends_a_grant_is_made_once(tmp_path: Path, ha
     assert seen[str(Said("[True, True, False] 720"))] > len(cuts) / 2
 
 
+async def asker(message: Go, ctx: Context) -> Reply[Said]:
+    """Asks for more with the last of its messages."""
+    return Reply(Said(str(await ctx.request_budget("tokens", 150, "more"))))
+
+
+async def test_what_was_asked_with_the_last_message_is_decided_wherever_the_process_ends(tmp_path: Path) -> None:
+    document = {**DOCUMENT, "handlers": {"worker": code(asker), "boss": code(boss)}, "models": models(spender())}
+    document["budget"] = {**DOCUMENT["budget"], "messages": 3}
+
+    def made(name: str) -> Scene:
+        (tmp_path / name).mkdir()
+        return Scene(tmp_path / name / "j.db", spender(), document, [("t", "worker", Go("x"), {})])
+
+    whole = made("whole")
+    await whole.play()
+    for cut in range(1, len(every(whole.path, Fact))):
+        cut_off = made(str(cut))
+        await cut_off.play(cut)
+        organism = await cut_off.resume()
+        assert cut_off.results["t"].reply == Said("True"), cut
+        check_whole(organism, cut_off.path)
+
+
 async def test_an_image_holds_what_was_granted_and_forecast() -> None:
     """Also what a delivery of the organism's was told that is not done yet."""
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import pytest
+
     from organism.models.contract import Request
     from organism.record.facts import Fact
     from tests.hard.time_of_day import TimeOfDay
@@ -107,7 +109,9 @@ async def test_a_call_that_was_out_is_charged_in_full_as_estimated_and_made_agai
     check_whole(organism, made.path)
 
 
-async def test_a_delivery_that_asks_for_something_else_this_time_is_served_and_written_down(tmp_path: Path) -> None:
+async def test_a_delivery_that_asks_for_something_else_this_time_is_served_and_written_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     lives: list[int] = []
 
     async def worker(message: Go, ctx: Context) -> Reply[Said]:
@@ -142,6 +146,11 @@ async def test_a_delivery_that_asks_for_something_else_this_time_is_served_and_w
     assert (result.outcome, result.reply) == ("completed", Said("other <life 2>"))
     (diverged,) = every(made.path, Diverged)
     assert sorted(key.split(":")[0] for key in diverged.keys) == ["ask", "complete"]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "organism.handlers"]
+    assert said == (
+        "handler 'worker' in thread t was run again and went another way: it left unused 2 of the answers that it had; "
+        "what it asked instead is paid for anew"
+    )
     check_whole(organism, made.path)
 
 

@@ -54,6 +54,18 @@ async def test_a_process_of_the_same_seed_names_its_threads_otherwise(journal: s
     assert asked == sorted(f"asked after {names[0]}" for names in (first, again))
 
 
+@pytest.mark.parametrize("journal", ["sqlite:organism.db", "jsonl:organism"])
+async def test_a_name_stays_with_its_thread_when_that_is_removed(journal: str, tmp_path: Path) -> None:
+    """Services know by the ids of messages what they have done already."""
+    given: list[str] = []
+    for _ in range(4):
+        async with world(journal, tmp_path) as organism:
+            threads = [await organism.send("counter", Say()) for _ in range(3)]
+            given += [(await each.result()).thread for each in threads]
+            assert await organism.prune() == 3
+    assert len({*given}) == len(given)
+
+
 async def test_the_same_journal_gives_the_same_names(tmp_path: Path) -> None:
     names: list[list[str]] = []
     for folder in ("one", "other"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from organism.kernel.prompts import Name
 from organism.models.completion import Call
 from organism.models.contract import ToolSpec
 from organism.models.fixed import fixed
@@ -31,8 +32,12 @@ TURN = st.tuples(
 )
 TOOLS = {
     name: (ToolSpec(name=name, description="", parameters=make({"type": "object"})),)
-    for name, make in (("a", fixed), ("b", dict))
+    for name, make in (("a", fixed), ("b", dict[str, Any]))
 }
+
+
+def text_of(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def plain(call: Call, *, tells: bool) -> str:
@@ -45,8 +50,7 @@ def plain(call: Call, *, tells: bool) -> str:
         "returns": call.returns, "extra": dict(call.extra),
     }  # fmt: skip
     messages = call.messages[:-1] if tells else call.messages
-    text = json.dumps([asked, messages], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    return hashlib.sha256(text_of([asked, messages]).encode()).hexdigest()[:24]
 
 
 @given(st.lists(TURN, max_size=8))
@@ -69,3 +73,27 @@ def test_a_prompt_that_goes_on_is_called_as_if_it_were_the_first(
             if type(message) is dict:
                 message["content"] = f"{message['content']}!"  # whoever asks may change what is its own
         before = found
+
+
+@given(
+    st.lists(MESSAGE, min_size=1, max_size=4),
+    st.integers(0, 4),
+    st.lists(MESSAGE, max_size=2),
+    st.tuples(*[st.booleans()] * 2),
+    st.booleans(),
+)
+def test_a_prompt_is_known_to_go_on_from_one_of_which_there_is_the_name_alone(
+    first: list[Any], stay: int, more: list[Any], tells: tuple[bool, bool], other: bool
+) -> None:
+    def prompt(said: list[Any], number: int, before: Name | None = None) -> Prompt:
+        told = [{"role": "user", "content": f"notice {number}"}] if tells[number] else []
+        call = Call(messages=(*said, *told), seed=number if other else None)
+        return Keys().prompt(call, tells=tells[number], before=before)
+
+    earlier = prompt(first, 0)
+    name = Name(earlier.key, len(earlier.messages))
+    said = [*first[:stay], *more]
+    found = prompt(said, 1, name)
+    goes_on = not other and text_of(said[: len(first)]) == text_of(first)
+    assert found.begins == ((name, len(first)) if goes_on else None)
+    assert prompt(said, 1, Name("grace", len(first))).begins is prompt(said, 1, Name("", len(first))).begins is None

@@ -6,16 +6,22 @@ from contextlib import closing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from organism import Organism, payload
+import pytest
+
+from organism import Context, Organism, Reply, payload
 from organism.journal import open_journal
 from organism.journal.prompts import prompts
-from organism.kernel.prompts import note_prompt
+from organism.kernel.prompts import Name, note_prompt
+from organism.pump import writer
 from organism.record.images import Prompted
+from tests.hard.pump_world import code
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TURNS = 12
+BUDGET = {"tokens": 8_000, "warn_at": [0.25, 0.5, 0.75]}
+"""Of each turn: an agent is told what is left, behind what it remembers."""
 
 
 @payload
@@ -23,21 +29,38 @@ class Said:
     text: str
 
 
-DESK: dict[str, Any] = {"desk": {"agent": {"accepts": Said, "replies": Said}, "description": "Answers."}}
+HISTORY: list[dict[str, Any]] = []
+"""What the keeper remembers, outside of the organism."""
 
 
-async def asked(folder: Path, *, restarts: bool) -> tuple[list[Any], int]:
-    """The last prompt of a conversation, and how many messages stand in its chain."""
+async def keeper(message: Said, ctx: Context) -> Reply[Said]:
+    """Sends all that it was ever told, and remembers none of it in the organism."""
+    HISTORY.append({"role": "user", "content": message.text})
+    await ctx.complete(HISTORY)
+    return Reply(message)
+
+
+HANDLERS: dict[str, Any] = {
+    "desk": {"agent": {"accepts": Said, "replies": Said}, "description": "Answers."},
+    "keeper": code(keeper),
+}
+
+
+async def asked(folder: Path, to: str, *, restarts: bool) -> tuple[list[list[Any]], int]:
+    """The prompts of a conversation, and how many messages stand in its chain."""
+    HISTORY.clear()
     left = [f"Turn {number}: {'on and on ' * 20}" for number in range(TURNS)]
     while left:
-        async with Organism(name="test", handlers=DESK, journal="jsonl:j", folder=folder, seed=7) as organism:
+        async with Organism(
+            name="test", handlers=HANDLERS, journal="jsonl:j", folder=folder, seed=7, budget=BUDGET
+        ) as organism:
             for text in left[: 1 if restarts else TURNS]:
-                await (await organism.send("desk", Said(text), conversation="c")).result()
+                await (await organism.send(to, Said(text), conversation="c")).result()
         left = left[1:] if restarts else []
     with closing(open_journal("jsonl:j", folder=folder, readonly=True)) as journal:
         documents = [*journal.documents("conversation:c")]
     written = sum(len(each["prompt"]["messages"]) for each in documents if each.get("prompt") is not None)
-    return list(map(nameless, list(prompts(documents).values())[-1])), written
+    return [list(map(nameless, each)) for each in prompts(documents).values()], written
 
 
 def nameless(message: dict[str, Any]) -> tuple[Any, ...]:
@@ -46,13 +69,19 @@ def nameless(message: dict[str, Any]) -> tuple[Any, ...]:
     return message["role"], message["content"], calls
 
 
-async def test_a_restarted_process_writes_only_what_is_new_of_a_prompt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("to", ["desk", "keeper"])
+@pytest.mark.parametrize("entries", [1, 8, 256])
+async def test_a_restarted_process_writes_only_what_is_new_of_a_prompt(
+    to: str, entries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the prompts of before stand before a snapshot, which is taken after so many entries."""
+    monkeypatch.setattr(writer, "_FEWEST", entries)
     for name in ("one", "many"):
         (tmp_path / name).mkdir()
-    whole, due = await asked(tmp_path / "one", restarts=False)
-    again, written = await asked(tmp_path / "many", restarts=True)
+    whole, due = await asked(tmp_path / "one", to, restarts=False)
+    again, written = await asked(tmp_path / "many", to, restarts=True)
     assert again == whole
-    assert (len(again), written) == (len(whole), due)
+    assert (len(again[-1]), written) == (len(whole[-1]), due)
 
 
 def test_a_prompt_that_goes_on_is_not_copied_for_each_turn() -> None:
@@ -61,11 +90,12 @@ def test_a_prompt_that_goes_on_is_not_copied_for_each_turn() -> None:
 
     def note(turn: int, after: int | None, kept: int, *messages: Any) -> Any:
         hold: Any = SimpleNamespace(id=turn, thread=thread, handler="desk")
-        note_prompt(hold, Prompted(after=after, kept=kept, messages=messages, asked=None))
+        note_prompt(hold, "k", Prompted(after=after, kept=kept, messages=messages, asked=None))
         return thread.asked["desk"].prompt
 
     lists = [note(turn, turn - 1 or None, turn - 1, turn).messages for turn in range(1, TURNS)]
     assert all(each is lists[0] for each in lists)
     assert lists[0] == [*range(1, TURNS)]
     assert note(TURNS, TURNS - 1, 2, "cut").messages == [1, 2, "cut"]
-    assert note(TURNS + 1, 3, 1) is None  # of one that nobody knows any more
+    unknown = note(TURNS + 1, 3, 1, "new")  # of one whose messages nobody knows any more
+    assert (type(unknown), unknown.count) == (Name, 2)

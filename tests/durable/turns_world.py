@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from organism import Context, Reply, payload
 from organism.journal import open_journal
+from organism.journal.pruning import Mark
 from organism.kernel import Kernel
 from organism.kernel.fold import Fold
 from organism.kernel.snapshot import snapshot
@@ -40,6 +41,12 @@ class Heard:
 
 class Talking(Inline, Watched):
     """An organism whose laws are looked after, and whose record can be read while it runs."""
+
+    async def prune(self) -> int:
+        """Removes every finished thread; gives how many there were."""
+        assert self._works is not None
+        assert self._works.ingress is not None
+        return (await self._works.ingress.prune(Mark(room=0))).gone
 
     async def record(self, id_: str = "c", *, whole: bool = False) -> Sequence[Fact]:
         """The facts of a conversation that are read to go on with it; ``whole``: all of them."""

@@ -156,9 +156,16 @@ async def test_of_several_accounts_the_one_is_named_that_refuses(
     ) as organism:
         await _result(organism, to="boss", accounts={"tenant": "acme", "team": "x"})
         [refused] = organism.watch.of(CallRefused)
+        # Nobody took it up: it is the end of the thread, and whoever asked from outside hears the same.
+        ended = await _result(organism, to="lead", accounts={"tenant": "acme", "team": "x"})
+        with pytest.raises(HandlerFailedError) as raised:
+            await organism.ask("lead", Task("go"), accounts={"tenant": "acme", "team": "x"})
     assert (refused.scope, refused.account) == ("account", account)
     assert [(each.code, each.scope, each.account) for each in heard] == [("exhausted", "account", account)]
     assert f"tokens of the account {account}: {used} used" in str(heard[0])
+    told = (raised.value.unit, raised.value.scope, raised.value.account)
+    assert told == (ended.unit, ended.scope, ended.account) == ("tokens", "account", account)
+    assert (ended.as_json()["scope"], ended.as_json()["account"]) == ("account", account)
 
 
 async def test_a_thread_under_two_accounts_is_held_on_both_or_on_none() -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, Send
+from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, Reply, Send
+from organism.models.contract import BackendError
 from organism.primitives import BudgetExhausted, BudgetWarning, HandlerFailed
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
@@ -243,6 +244,52 @@ async def test_an_agent_whose_time_runs_out_has_its_last_word_and_the_cut_call_i
     assert "seconds of the thread: limit 60" in said_to(last)[-1]
     # What the cancelled delivery had read is not lost to it... but its state is: a failed delivery leaves no trace.
     assert result.partial is None
+
+
+@pytest.mark.parametrize("of", ["thread", "ceiling"])
+@pytest.mark.parametrize(("asks_for", "said"), [(4, "what I have"), (20, "after the deadline of the call")])
+async def test_the_last_words_may_wait_for_a_backend_as_long_as_they_have(of: str, asks_for: float, said: str) -> None:
+    busy = BackendError("rate_limited", "429: slow down", retry_after=asks_for)
+    model = ScriptedModel([Says(error=busy), Says(text="what I have")])
+    waited: list[float] = []
+
+    async def worker(message: Task | BudgetExhausted, ctx: Context) -> Any:
+        if isinstance(message, Task):
+            return await anyio.sleep(200)
+        began = anyio.current_time()
+        try:
+            text = (await ctx.complete(PROMPT)).text
+        except ModelError as error:
+            text = str(error)
+        waited.append(anyio.current_time() - began)
+        return Reply(Done(text))
+
+    budgets: dict[str, Any] = {"budget" if of == "thread" else "ceiling": {"seconds": 60}}
+    async with running(handlers={"worker": code(worker, timeout=None)}, models=models(model), **budgets) as organism:
+        result = await outcome(organism)
+    assert (result.outcome, result.unit) == ("exhausted", "seconds")
+    assert said in result.reply.text
+    assert waited == [pytest.approx(4 if asks_for == 4 else 0, abs=0.01)]
+
+
+async def test_who_hands_in_for_want_of_messages_is_in_no_haste() -> None:
+    """Its seconds are over while it does: nothing stops it, and so nothing fails for that."""
+    busy = BackendError("rate_limited", "429: slow down", retry_after=20)
+    model = ScriptedModel([Says(error=busy), Says(text="what I have")])
+
+    async def worker(message: Task | BudgetExhausted, ctx: Context) -> Any:
+        if isinstance(message, Task):
+            return Send("worker", message)
+        await anyio.sleep(50)
+        return Reply(Done((await ctx.complete(PROMPT)).text))
+
+    handlers = {"worker": code(worker, timeout=None)}
+    async with running(
+        handlers=handlers, models=models(model), budget={"messages": 3, "seconds": 60}, loops=None
+    ) as organism:
+        result = await outcome(organism)
+    assert (result.outcome, result.unit, result.reply) == ("exhausted", "messages", Done("what I have"))
+    assert result.usage.seconds == pytest.approx(70, abs=0.02)
 
 
 async def test_the_time_of_a_sub_thread_runs_out_and_its_caller_hears_it() -> None:

@@ -163,6 +163,36 @@ async def test_failures_of_summaries_count_on_after_the_process_ended(tmp_path: 
     assert asked[:5] == [*[True] * 3, *[False] * 2]
 
 
+async def test_an_agent_that_is_told_to_cut_nothing_any_more_is_asked_as_it_is(tmp_path: Path) -> None:
+    whole = scene(tmp_path / "whole", window=None, summing=None)
+    await whole.play()
+    made = [number for number, fact in enumerate(every(whole.path, Fact), 1) if isinstance(fact, Compacted)]
+    again = scene(tmp_path / "again", window=None, summing=None)
+    await again.play(next(each for each in made if every(whole.path, Fact)[each - 1].cut.why == "context"))
+    again.document["handlers"]["reader"]["agent"]["compaction"] = None
+    await again.resume()
+    assert "tokens are too many" in (again.results["t"].error or "")
+
+
+def wordless(request: Request) -> Says:
+    """The same, for a model whose summaries are empty."""
+    return reads(request) if request.tools else evolve(reads(request), text="")
+
+
+async def test_a_summary_that_was_empty_is_known_to_have_been_asked_for(tmp_path: Path, half: slice) -> None:
+    whole = scene(tmp_path / "whole", script=wordless)
+    await whole.play()
+    facts: list[Fact] = every(whole.path, Fact)
+    made = [number for number, fact in enumerate(facts, 1) if isinstance(fact, Compacted) and fact.cut.asked]
+    assert len(made) > 1
+    for cut in [number + off for number in made for off in (0, 2)][half]:
+        again = scene(tmp_path / f"{cut}", script=wordless)
+        await again.play(cut)
+        await again.resume()
+        # What is left unasked is taken for a summary that was paid and not yet used, for which more is cut short.
+        assert every(again.path, Diverged) == [], cut
+
+
 async def test_an_image_holds_how_a_history_was_cut() -> None:
     model = ScriptedModel(reads)
     async with running(**document(model, window=WINDOW, summing=None)) as organism:

@@ -191,6 +191,21 @@ async def test_a_conversation_that_begins_with_an_answer_on_grace_begins_with_so
     assert roles == ["system", "user", "assistant", "tool", "user"]
 
 
+async def test_the_call_on_grace_asks_for_something_behind_an_answer_that_was_cut_where_no_notice_does() -> None:
+    """Providers refuse a prompt that ends with what the model itself has said."""
+    story = Says(text="a long story", finish_reason="length", usage=(100, 50))
+    model = ScriptedModel([story, replies("in short", usage=(100, 50)), replies("again")])
+    handlers = {"writer": agent(notices={"deliver": False}, max_output_tokens=50, min_output_tokens=50)}
+    async with running(handlers=handlers, models=models(model), budget={"model_calls": 2, "runway": 0}) as organism:
+        first = await outcome(organism, "writer", conversation="c")
+        second = await outcome(organism, "writer", conversation="c")
+    assert (first.outcome, first.reply, second.reply) == ("exhausted", Done("in short"), Done("again"))
+    said = [[each["role"] for each in request.messages] for request in model.requests]
+    assert said[1] == ["system", "user", "assistant", "user"]
+    # What is remembered of it takes turns as well.
+    assert said[2] == [*said[1], "assistant", "tool", "user"]
+
+
 async def test_what_the_last_answer_said_is_partial_where_no_grace_answer_came() -> None:
     model = ScriptedModel(
         [
@@ -324,6 +339,28 @@ async def test_the_prompt_of_the_grace_call_is_cut_for_the_backend_that_is_asked
         result = await outcome(organism, "writer")
     assert (result.outcome, result.unit, result.reply) == ("exhausted", "cost_usd", Done("what I have"))
     assert len(dear.requests[-1].messages) < len(dear.requests[-2].messages)
+
+
+async def test_a_grace_call_that_fails_over_to_a_backend_that_is_too_dear_for_it_is_not_made() -> None:
+    """It was cut for the first one, and each attempt is held anew: nothing is spent that was not kept back."""
+    dear = ScriptedModel([replies("never")])
+    cheap = ScriptedModel(
+        lambda request: (
+            Says(error=BackendError("server", "no luck"))
+            if _is_last(request)
+            else asks("peer", text="so far", usage=(5_000, 60))
+        )
+    )
+    alias = models(cheap, price={"input": "1", "output": "1"})["default"]
+    alias["backends"] += models(dear, price={"input": "10000", "output": "10000"}, priority=2)["default"]["backends"]
+    handlers = {"writer": agent(peers=("peer",), max_output_tokens=60, min_output_tokens=40), "peer": code(peer)}
+    budget = {"cost_usd": "0.02", "runway": 0, "grace": {"share": 0.3}}
+    async with running(handlers=handlers, models={"default": alias}, budget=budget) as organism:
+        result = await outcome(organism, "writer")
+        assert organism.statistics().held == 0
+    assert (result.outcome, result.reply, result.partial) == ("exhausted", None, "so far")
+    assert not dear.requests
+    assert result.usage.cost_usd <= Decimal("0.02")
 
 
 async def test_wordings_of_the_last_call_are_files_too(tmp_path: Path) -> None:

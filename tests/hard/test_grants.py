@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,11 @@ from attrs import evolve
 
 from organism import BudgetExhaustedError, ConfigurationError, Context, HandlerFailedError, Refused, Reply, Send
 from organism.kernel.fold import Fold
+from organism.kernel.grants import GRANTABLE
+from organism.payloads import json_schema
 from organism.primitives import (
     BudgetDecision,
+    BudgetEstimate,
     BudgetGranted,
     BudgetQuery,
     BudgetRefused,
@@ -443,6 +448,12 @@ async def test_what_cannot_be_asked_for_is_said(unit: str, amount: Any, problem:
     assert result.usage.messages == 1
 
 
+def test_models_are_told_all_units_that_can_be_asked_for() -> None:
+    for asked in (BudgetRequest, BudgetEstimate):
+        said = json_schema(asked)["properties"]["unit"]["description"]
+        assert re.findall(r"\w+(?=[,.]| or)|(?<=or )\w+", said) == list(GRANTABLE)
+
+
 async def test_a_request_for_nonsense_is_refused_with_what_there_is() -> None:
     assert (await said({"tokens": 5}, generous, 5, unit="tokns")).startswith("Refused 5: there is no unit 'tokns'")
     assert (await said({"tokens": 5}, generous, 0)).startswith("Refused 0: 0 tokens is nothing to ask for")
@@ -647,7 +658,8 @@ async def test_an_agent_asks_what_is_left() -> None:
         handlers={"worker": agent(peers=("organism",))}, models=models(model), budget={"tokens": 9000}
     ) as organism:
         result = await outcome(organism)
-    assert '"BudgetReport": {"remaining": {"tokens": "7900"' in said_to(model.requests[1])[-1]
+    remaining = json.loads(said_to(model.requests[1])[-1])["BudgetReport"]["remaining"]
+    assert (remaining["tokens"], list(remaining)) == ("7900", sorted(remaining))
     assert result.reply == Done("seen")
 
 

@@ -146,12 +146,11 @@ async def test_an_agent_remembers_of_an_answer_what_a_hook_has_made_of_it() -> N
     async with running(handlers=handlers, models=models(model), hooks={"after_model_call": censor}) as organism:
         assert (await outcome(organism)).reply == Done("done")
     last = model.requests[2].messages
-    assert [each["role"] for each in last] == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert [each["role"] for each in last] == ["system", "user", "assistant", "tool", "user"]
     assert (last[2]["content"], [call["function"]["name"] for call in last[2]["tool_calls"]]) == (
         "the word plan",
         ["first"],
     )
-    assert (last[4]["content"], "tool_calls" in last[4]) == ("", False)
 
 
 def test_a_completion_that_agrees_with_its_message_stays_as_it_is() -> None:
@@ -164,6 +163,30 @@ def test_a_completion_that_agrees_with_its_message_stays_as_it_is() -> None:
     # What a server has said beside a call stays with it.
     longer = agreeing(evolve(given, tool_calls=made), given).message
     assert (longer["tool_calls"][0], longer["tool_calls"][1]["id"], longer["kept"]) == (call, "b", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "stand"),
+    [
+        ("I look, and look.", "ab", [[0, 0], [17, 0], [17, 1]]),
+        ("I look.", "xb", [[0, 0], [7, 0], [7, 1]]),
+        ("I look.", "b", [[0, 0], [7, 0], [7, 0]]),
+        ("", "a", [[0, 0], [0, 0], [0, 1]]),
+        ("I look.", "", [[0, 0], [7, 0], [7, 0]]),
+    ],
+)
+def test_what_was_thought_stays_in_its_place_among_what_a_hook_leaves(text: str, kept: str, stand: Any) -> None:
+    calls = {name: ToolCall(id=name, name="f", arguments="{}") for name in "abx"}
+    made = [{"id": name, "type": "function", "function": {"name": "f", "arguments": "{}"}} for name in "ab"]
+    thoughts = [{"type": "thinking", "signature": "s", "at": at} for at in ([0, 0], [7, 0], [7, 1])]
+    message = {"role": "assistant", "content": "I look.", "tool_calls": made, "thinking_blocks": thoughts}
+    whole: dict[str, Any] = {"model": "m", "backend": "b", "usage": Usage(), "cost_usd": Decimal(0)}
+    given = Completion(text="I look.", message=message, tool_calls=(calls["a"], calls["b"]), **whole)
+    changed = agreeing(evolve(given, text=text, tool_calls=tuple(calls[name] for name in kept)), given).message
+    assert [each["at"] for each in changed["thinking_blocks"]] == stand
+    # One that the hook has put there itself stays as it is.
+    own = evolve(given, text=text, message={**message, "content": text, "thinking_blocks": []})
+    assert agreeing(own, given).message["thinking_blocks"] == []
 
 
 async def test_an_agent_remembers_the_calls_of_an_answer_that_a_hook_gave() -> None:

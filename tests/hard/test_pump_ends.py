@@ -189,7 +189,7 @@ async def test_the_log_says_why_a_thread_did_not_complete(caplog: pytest.LogCapt
     failed, completed = [record.getMessage() for record in caplog.records if record.name == "organism.threads"]
     _, _, why = failed.partition(" s: ")
     assert why.startswith(r"not today\x1b[31m\nxxx")
-    assert (why.endswith("x..."), len(why)) == (True, 300 + len(r"\x1b") - 1 + len(r"\n") - 1 + len("..."))
+    assert (why.endswith("x…"), len(why)) == (True, 300 + len(r"\x1b") - 1 + len(r"\n") - 1 + len("…"))
     assert completed.endswith(" s")
 
 

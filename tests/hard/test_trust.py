@@ -436,7 +436,7 @@ async def test_state_keeps_values_and_not_the_objects_that_were_given(tmp_path: 
     organism = Watched(name="test", handlers=World(attack).handlers, journal=f"sqlite:{tmp_path / 'j.db'}")
     async with running(organism):
         assert await organism.ask("mallory", Go()) == Said(
-            "{'text': 't', 'five': 5, 'list': ['a', 'b']} ['str', 'int', 'list']"
+            "{'five': 5, 'list': ['a', 'b'], 'text': 't'} ['str', 'int', 'list']"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -30,6 +31,7 @@ from tests.models.ways_out import (
     Protocol,
     check,
     failing,
+    garbled,
     guessed,
     streamed_call,
     whole_call,
@@ -43,6 +45,7 @@ pytestmark = pytest.mark.real_clocks
 
 CHAT: Final = Protocol(facing, BACKEND, echo)
 HUGE: Final = 10**9
+TEXT: Final = json.dumps(answer()).encode()
 
 
 def report(said: object, charged: tuple[int, int, bool]) -> Case:
@@ -54,15 +57,16 @@ LATE: Final = {"error": {"message": "too late", "code": 503}}
 WHOLE: Final[Mapping[str, Case]] = {
     "bills, then cuts the connection": Case(says(cut=True), guessed(), "broke"),
     "sends a head, then cuts": Case(says(head(content_length=99), cut=True), guessed(), "broke"),
-    "cuts in the body": Case(says(whole(answer())[:-20], cut=True), guessed(), "broke"),
+    "cuts in the body": Case(says(whole(answer())[:-20], cut=True), garbled(TEXT[:-20]), "broke"),
     "bills and stalls": Case(says(hang=True), guessed(), "no answer within", stalls=True),
     "sends a head and stalls": Case(says(head(content_length=99), hang=True), guessed(), "no answer", stalls=True),
     "sends its head slowly": Case(says(*[bytes([byte]) for byte in whole(answer())], pause=0.0002), TOLD, "", text="Hello"),
     "sends its head too slowly": Case(says(*[b"H"] * 99, pause=0.02), guessed(), "no answer within", stalls=True),
     "answers twice at once": Case(says(whole(answer()) * 2), TOLD, "", text="Hello"),
-    "answers twice in one body": Case(says(whole(whole(answer())[-60:] * 2)), guessed(), "no JSON"),
+    "answers twice in one body": Case(says(whole(TEXT * 2)), garbled(TEXT * 2), "no JSON"),
     "closes before it has read": Case(unread, guessed(), "broke"),
     "says nothing of usage": Case(says(whole({k: v for k, v in answer().items() if k != "usage"})), guessed("Hello"), "", text="Hello"),
+    "thinks aloud, and says nothing of usage": Case(says(whole({"choices": [{"message": {"content": "Hello", "reasoning_content": "Hm, hm. "}, "finish_reason": "stop"}]})), guessed("Hm, hm. Hello"), "", text="Hello"),
     "reports null": report(None, guessed("Hello")),
     "reports a text": report("many", guessed("Hello")),
     "reports a list": report([9, 2], guessed("Hello")),
@@ -93,16 +97,16 @@ WHOLE: Final[Mapping[str, Case]] = {
     "refuses in a body that is cut": Case(says(whole({"error": {"message": "oops"}}, 429)[:-5], cut=True), NOTHING, "429"),
     "fails, and never says why": Case(says(whole({}, 500)[:-1], hang=True), NOTHING, "500: it said no more"),
     "says 200 to a failure": Case(says(whole(LATE)), NOTHING, "503: "),
-    "sends garbage": Case(says(whole(b"\x00\xff garbage")), guessed(), "no JSON"),
-    "sends half of a document": Case(says(whole(b'{"choices": [')), guessed(), "no JSON"),
-    "sends brackets without end": Case(says(whole(b"[" * 100_000)), guessed(), "no JSON"),
-    "sends a number of 5000 digits": Case(says(whole(b'{"usage": ' + b"9" * 5000 + b"}")), guessed(), "no JSON"),
+    "sends garbage": Case(says(whole(b"\x00\xff garbage")), garbled(b"\x00\xff garbage"), "no JSON"),
+    "sends half of a document": Case(says(whole(b'{"choices": [')), garbled(b'{"choices": ['), "no JSON"),
+    "sends brackets without end": Case(says(whole(b"[" * 100_000)), garbled(b"[" * 100_000), "no JSON"),
+    "sends a number of 5000 digits": Case(says(whole(b'{"usage": ' + b"9" * 5000 + b"}")), garbled(b"9" * 5000), "no JSON"),
     "sends half a character": Case(says(whole(answer("half \ud83d"))), TOLD, "", text="half \ufffd"),
     "sends no HTTP": Case(says(b"SSH-2.0-OpenSSH\r\n\r\n", cut=True), guessed(), "broke"),
     "sends an empty body": Case(says(whole(b"")), guessed(), "no "),
     "sends no content": Case(says(head(204)), guessed(), "no "),
-    "sends a shorter body than it says": Case(says(whole(answer(), content_length=9999), cut=True), guessed(), "broke"),
-    "sends a longer body than it says": Case(says(whole(answer(), content_length=20)), guessed(), "no JSON"),
+    "sends a shorter body than it says": Case(says(whole(answer(), content_length=9999), cut=True), garbled(TEXT), "broke"),
+    "sends a longer body than it says": Case(says(whole(answer(), content_length=20)), garbled(TEXT[:20]), "no JSON"),
     "sends a length that is none": Case(says(whole(answer(), content_length="many")), guessed(), "broke"),
     "sends what cannot be unpacked": Case(says(whole(answer(), content_encoding="gzip")), guessed(), "broke"),
     "answers with nothing in it": Case(says(whole(answer(choices=[]))), TOLD, "no choices"),
@@ -142,7 +146,19 @@ STREAMS: Final[Mapping[str, Case]] = {
     "sends garbage": Case(says(HALF + b"9\r\ndata: {\n\n\r\n" + END), guessed("Hel"), "no JSON"),
     "sends a chunk that is none": Case(says(HALF + b"zz\r\n", hang=True), guessed("Hel"), "broke"),
     "sends an empty body": Case(says(whole(b"")), guessed(), "ended before its answer"),
-    "is no stream": Case(says(whole(answer())), guessed(), "ended before its answer"),
+    "thinks aloud, and reports never": Case(says(events({"choices": [{"delta": {"reasoning_content": "Hm, hm. "}}]}) + more(word("Hello", "stop"), DONE) + END), guessed("Hm, hm. Hello"), "", text="Hello"),
+    "answers whole": Case(says(whole(answer())), TOLD, "", text="Hello"),
+    "answers whole, and says that it is a stream": Case(says(whole(b"\xef\xbb\xbf\r\n" + TEXT, content_type="text/event-stream")), TOLD, "", text="Hello"),
+    "answers whole, byte by byte": Case(says(*[bytes([byte]) for byte in whole(answer())], pause=0.0002), TOLD, "", text="Hello"),
+    "answers whole, and says nothing of usage": Case(says(whole(answer(usage=None))), guessed("Hello"), "", text="Hello"),
+    "answers whole, and more than was held": Case(says(whole(answer(usage={"prompt_tokens": 900, "completion_tokens": 200}))), (900, 200, False), "", text="Hello"),
+    "answers whole, with nothing in it": Case(says(whole(answer(choices=[]))), TOLD, "no choices"),
+    "says 200 to a failure": Case(says(whole(LATE)), NOTHING, "503: "),
+    "says 200 to a failure without a status": Case(says(whole({"error": {"message": "out of memory"}})), guessed(), "out of memory"),
+    "sends half of a document": Case(says(whole(TEXT[:-20])), garbled(TEXT[:-20]), "no JSON"),
+    "sends a page": Case(says(whole(b"<html>Log in!</html>", content_type="text/html")), garbled(b"<html>Log in!</html>"), "Log in!"),
+    "cuts in the body of an answer that is whole": Case(says(whole(answer())[:-20], cut=True), garbled(TEXT[:-20]), "broke"),
+    "is no stream": Case(says(whole(b"hello", content_type="text/plain")), guessed(), "ended before its answer"),
     "closes before it has read": Case(unread, guessed(), "broke"),
 }  # fmt: skip
 

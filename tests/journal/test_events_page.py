@@ -18,6 +18,7 @@ from organism.journal.codec import FACTS, STEPS, decode, encode, schema
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "reference" / "events.md").read_text("utf-8")
 EXAMPLES: Final = dict(re.findall(r"^### (\w+)$(?:(?!^#).)*?^```json\n([^\n]+)\n```$", PAGE, re.MULTILINE | re.DOTALL))
+PROSE: Final = dict(re.findall(r"^##+ (\w+)$\n(.*?)(?=^##|^```|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 
 
 def schema_of(name: str) -> Draft202012Validator:
@@ -48,6 +49,12 @@ def test_the_example_of_a_step_is_one(name: str) -> None:
     step: dict[str, Any] = json.loads(EXAMPLES[name])
     assert step["step"] == name
     schema_of(name).validate(step)
+
+
+@pytest.mark.parametrize("name", [cls.__name__ for cls in (*FACTS, *STEPS)])
+def test_every_field_is_on_the_page(name: str) -> None:
+    told = set(re.findall(r"`(\w+)`", PROSE["Lines"] + PROSE[name]))
+    assert schema()["$defs"][name]["properties"].keys() <= told | json.loads(EXAMPLES[name]).keys()
 
 
 def test_the_table_of_keys_is_whole() -> None:

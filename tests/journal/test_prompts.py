@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_prompt_goes_on_from_the_one_that_it_names() -> None:
     assert found[3].messages == (system, said("one"))
     assert found[5].messages == (system, said("one"), said("two"))
     assert found[7].messages == (system, said("three"))
-    assert [found[hold].new for hold in (3, 5, 7)] == [0, 2, 1]
+    assert [(found[hold].said.count, len(found[hold].said.added)) for hold in (3, 5, 7)] == [(2, 2), (3, 1), (2, 1)]
     assert found[3].asked == found[5].asked == {"temperature": 0, "tools": ["x"]}
     assert found[7].asked == {}
 
@@ -118,6 +119,32 @@ def test_calls_whose_prompts_were_not_written_are_left_out() -> None:
 def test_a_prompt_that_cannot_be_put_together_is_damage(kept: int, after: int, lacks: str) -> None:
     with pytest.raises(JournalError, match=f"^entry 2: its prompt begins with {kept} messages of {lacks}$"):
         prompts(documents([held(1, asks("a", said("one"))), held(2, asks("b", after=after, kept=kept))]))
+
+
+def room(turns: int, *, beside: bool) -> int:
+    """The bytes that the prompts of so many calls take: of a conversation, or of calls that all begin like the first."""
+    record: list[dict[str, Any]] = []
+    for hold in range(1, turns + 1):
+        after, kept = (None, 0) if hold == 1 else (hold - 1, turns if beside else 3 * (hold - 1))
+        new = [said(str(number)) for number in range(turns if beside and hold == 1 else 3)]
+        given_one: dict[str, Any] = {"after": after, "kept": kept, "messages": new, "asked": {} if hold == 1 else None}
+        record.append(
+            {"fact": "CallHeld", "hold": hold, "thread": "t", "seq": 1, "key": str(hold), "prompt": given_one}
+        )
+    tracemalloc.start()
+    try:
+        found = requests(record)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found[turns].messages) == (turns + 3 if beside else 3 * turns)
+    return held
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_all_prompts_together_take_the_room_of_their_entries(*, beside: bool) -> None:
+    """A tuple of messages for each took 110 MB for a conversation of 3,000 calls."""
+    assert room(600, beside=beside) < 2.5 * room(300, beside=beside)
 
 
 @given(st.data())

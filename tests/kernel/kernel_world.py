@@ -302,7 +302,7 @@ class World:
         delivery.calls.remove(hold)
         self.kernel.calls.settle(hold, charge, self.now, digests=reported(hold, charge))
         if text:
-            self.kernel.calls.completed(_call_for(delivery), text, self.now)
+            self.hear(delivery, text)
         self.carry_out()
         self._come_back(delivery)
 
@@ -321,6 +321,11 @@ class World:
         unheard = self.kernel.unheard(delivery.message)
         if unheard:
             self.kernel.noticed(delivery.message, unheard, self.now)
+        self.carry_out()
+
+    def hear(self, delivery: Delivery, text: str = "I see") -> None:
+        """A model answers a prompt."""
+        self.kernel.calls.completed(_call_for(delivery), text, self.now)
         self.carry_out()
 
     # Laws

@@ -112,6 +112,8 @@ def test_a_warning_of_a_conversation_that_a_sub_thread_did_not_hear_waits_for_th
     assert again.message.thread is not crossing.message.thread
     assert [(each.scope, each.used) for each in world.kernel.unheard(again.message)] == [("conversation", 600)]
     world.notice(again)
+    assert world.kernel.unheard(again.message)  # until a model has answered
+    world.hear(again)
     assert not world.kernel.unheard(again.message)
     world.check()
     world.drain()

@@ -179,6 +179,8 @@ def test_a_turn_that_came_in_at_a_level_of_its_conversation_is_told_when_it_begi
     said = [(each.unit, each.scope, each.used) for each in world.kernel.unheard(second.message)]
     assert said == [("messages", "conversation", 2)]
     world.notice(second)
+    assert world.kernel.unheard(second.message)  # until a model has answered
+    world.hear(second)
     assert not world.kernel.unheard(second.message)
     world.check()
 

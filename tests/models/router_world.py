@@ -149,7 +149,7 @@ class Purse:
     def keeping(self, at: Places) -> AbstractContextManager[object]:
         return self.knots.keeping(self.thread, at, scopes())
 
-    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: Places) -> Held:
+    async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: tuple[Places, ...]) -> Held:
         del at
         await anyio.lowlevel.checkpoint()
         taken = self.used[TOKENS] + sum(need[TOKENS] for need in self.held.values())
@@ -168,9 +168,15 @@ class Purse:
         return held
 
     def settle(
-        self, held: Held, charge: Charge, missed: Missed | None = None, reported: Prompt | None = None
+        self,
+        held: Held,
+        charge: Charge,
+        missed: Missed | None = None,
+        reported: Prompt | None = None,
+        *,
+        made: bool = True,
     ) -> tuple[Crossing, ...]:
-        del missed, reported
+        del missed, reported, made
         del self.held[held.id]
         self.charges.append(charge)
         before = self.used[TOKENS]

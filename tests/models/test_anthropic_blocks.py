@@ -44,6 +44,13 @@ def test_an_answer_that_calls_tools_and_thinks() -> None:
     assert turn["content"][:4] == body["content"][:4], "what it wrote comes back as it was"
 
 
+def test_each_call_of_an_answer_has_an_id_of_its_own() -> None:
+    response = response_of(answer(CALL, CALL, {**CALL, "id": 7}, {**CALL, "id": "call_2"}, stop="tool_use"))
+    ids = [call.id for call in response.tool_calls]
+    assert (ids[0], len(set(ids))) == ("toolu_1", 4)
+    assert [call["id"] for call in response.message["tool_calls"]] == ids
+
+
 def test_a_message_without_thinking_is_that_of_every_provider() -> None:
     response = response_of(answer(CALL, stop="tool_use"))
     assert response.message == {

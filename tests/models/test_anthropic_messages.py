@@ -77,6 +77,17 @@ def test_where_nobody_has_spoken_the_system_is_what_the_user_says() -> None:
     )
 
 
+def test_an_answer_does_not_end_with_what_was_thought() -> None:
+    """It was cut off there: the protocol takes no such answer back."""
+    thought = {"type": "thinking", "thinking": "hm", "signature": "s", "at": [0, 0]}
+    later = {"type": "redacted_thinking", "data": "x", "at": [3, 0]}
+    cut = {"role": "assistant", "content": "", "thinking_blocks": [thought]}
+    assert _turns(_user("hi"), cut, _user("and?")) == [_user([_text("hi"), _text("and?")])]
+    kept = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    (_, turn) = _turns(_user("hi"), {**cut, "content": "Yes", "thinking_blocks": [thought, later]})
+    assert turn["content"] == [kept, _text("Yes")]
+
+
 def test_calls_and_all_their_results_make_two_turns() -> None:
     turns = _turns(
         _user("look"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -33,6 +34,7 @@ from tests.models.ways_out import (
     Protocol,
     check,
     failing,
+    garbled,
     guessed,
     streamed_call,
     whole_call,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real_clocks
 
 
+TEXT: Final = json.dumps(answer()).encode()
 MESSAGES: Final = Protocol(before_messages, BACKEND, echo)
 
 
@@ -53,12 +56,13 @@ def report(**said: Any) -> Case:
 
 WHOLE: Final[Mapping[str, Case]] = {
     "bills, then cuts the connection": Case(says(cut=True), guessed(), "broke"),
-    "cuts in the body": Case(says(whole(answer())[:-20], cut=True), guessed(), "broke"),
+    "cuts in the body": Case(says(whole(answer())[:-20], cut=True), garbled(TEXT[:-20]), "broke"),
     "bills and stalls": Case(says(hang=True), guessed(), "no answer within", stalls=True),
     "sends a head and stalls": Case(says(head(content_length=99), hang=True), guessed(), "no answer", stalls=True),
     "answers twice at once": Case(says(whole(answer()) * 2), TOLD, "", text="Hello"),
     "closes before it has read": Case(unread, guessed(), "broke"),
     "says nothing of usage": Case(says(whole(answer(usage=None))), guessed("Hello"), "", text="Hello"),
+    "thinks, and says nothing of usage": Case(says(whole(answer({"type": "thinking", "thinking": "Hm, hm. "}, {"type": "text", "text": "Hello"}, usage=None))), guessed("Hm, hm. Hello"), "", text="Hello"),
     "reports an empty object": report(),
     "reports negative input": report(input_tokens=-9, output_tokens=2),
     "reports negative input beside a cache": report(input_tokens=-9, cache_read_input_tokens=90, output_tokens=2),
@@ -74,10 +78,10 @@ WHOLE: Final[Mapping[str, Case]] = {
     "fails, and never says why": Case(says(whole({}, 500)[:-1], hang=True), NOTHING, "500: it said no more"),
     "fails in a body that is cut": Case(says(whole(failure("api_error"), 500)[:-5], cut=True), NOTHING, "500: what it said was cut off"),
     "says 200 to a failure": Case(says(whole(failure("overloaded_error"))), NOTHING, "529: no luck"),
-    "sends garbage": Case(says(whole(b"\x00\xff garbage")), guessed(), "no JSON"),
-    "sends half of a document": Case(says(whole(b'{"content": [')), guessed(), "no JSON"),
-    "sends brackets without end": Case(says(whole(b"[" * 100_000)), guessed(), "no JSON"),
-    "sends a text": Case(says(whole(b"hello", content_type="text/plain")), guessed(), "no content"),
+    "sends garbage": Case(says(whole(b"\x00\xff garbage")), garbled(b"\x00\xff garbage"), "no JSON"),
+    "sends half of a document": Case(says(whole(b'{"content": [')), garbled(b'{"content": ['), "no JSON"),
+    "sends brackets without end": Case(says(whole(b"[" * 100_000)), garbled(b"[" * 100_000), "no JSON"),
+    "sends a text": Case(says(whole(b"hello", content_type="text/plain")), guessed("hello"), "no content"),
     "sends an empty body": Case(says(whole(b"")), guessed(), "no "),
     "sends no content": Case(says(head(204)), guessed(), "no "),
     "sends no HTTP": Case(says(b"SSH-2.0-OpenSSH\r\n\r\n", cut=True), guessed(), "broke"),
@@ -110,7 +114,12 @@ STREAMS: Final[Mapping[str, Case]] = {
     "sends garbage": Case(says(events(*HALF) + b"14\r\nevent: x\ndata: {no\n\n\r\n" + END), guessed("Hel"), "no JSON"),
     "sends a chunk that is none": Case(says(events(*HALF) + b"zz\r\n", hang=True), guessed("Hel"), "broke"),
     "sends what nobody knows": Case(says(events(*HELLO[:3]) + more({"type": "odd"}, *HELLO[3:]) + END), TOLD, "", text="Hello"),
-    "is no stream": Case(says(whole(answer())), guessed(), "ended before its answer"),
+    "answers whole": Case(says(whole(answer())), TOLD, "", text="Hello"),
+    "answers whole, and says that it is a stream": Case(says(whole(b"\xef\xbb\xbf\r\n" + TEXT, content_type="text/event-stream")), TOLD, "", text="Hello"),
+    "answers whole, and says nothing of usage": Case(says(whole(answer(usage=None))), guessed("Hello"), "", text="Hello"),
+    "says 200 to a failure": Case(says(whole(failure("overloaded_error"))), NOTHING, "529: no luck"),
+    "sends half of a document": Case(says(whole(TEXT[:-20])), garbled(TEXT[:-20]), "no JSON"),
+    "sends a page": Case(says(whole(b"<html>Log in!</html>", content_type="text/html")), garbled(b"<html>Log in!</html>"), "Log in!"),
     "sends an empty body": Case(says(whole(b"")), guessed(), "ended before its answer"),
     "closes before it has read": Case(unread, guessed(), "broke"),
 }  # fmt: skip

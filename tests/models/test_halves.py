@@ -54,6 +54,7 @@ def test_a_response_in_whole_characters_keeps_all_that_it_says() -> None:
         finish_reason="tool_calls",
         usage=RawUsage(input_tokens=1),
         model="m",
+        thought="é",
         allowance=Allowance(requests=3),
     )
     bare = Response(text="", message={})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import random
 import traceback
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from attrs import define, field, frozen
 
 from organism.errors import BudgetExhaustedError, ModelError
 from organism.models.completion import Call
-from organism.models.contract import BackendError, Request
+from organism.models.contract import BackendError, Piece, Request
 from organism.models.ledger import Held
 from organism.models.openai import PROVIDER, OpenAIBackend, check
 from organism.models.router import Router
@@ -223,7 +224,7 @@ async def test_a_status_is_told_with_what_the_server_said_and_never_tried_again(
         ({"detail": "no  such\n model"}, '404: {"detail": "no such\\n model"}'),
         ({"error": "Model is loading"}, '404: {"error": "Model is loading"}'),
         (b"<html>\nnot here</html>", "404: <html> not here</html>"),
-        (f"unknown key {KEY} ".encode() * 99, "404: " + "unknown key [key] " * 11 + "un..."),
+        (f"unknown key {KEY} ".encode() * 99, "404: " + "unknown key [key] " * 11 + "un…"),
         (b"", "404: it said no more"),
     ],
 )
@@ -391,6 +392,39 @@ async def test_a_stream_may_begin_with_a_mark_and_hold_events_that_say_nothing(c
     assert stream.usage is not None
 
 
+@pytest.mark.parametrize("cut", [1, 7, 4096])
+async def test_a_server_that_answers_whole_is_heard_as_a_stream_is(cut: int) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    message = {"role": "assistant", "content": "H\u00e9", "tool_calls": [call]}
+    said = {**ANSWER, "choices": [{"message": message, "finish_reason": "tool_calls"}]}
+    text = b"\r\n" + json.dumps(said, ensure_ascii=False).encode()
+    parts = [text[place : place + cut] for place in range(0, len(text), cut)]
+    async with (
+        serving(Reply(parts), Reply(parts)) as server,
+        provider(server) as backend,
+        backend.stream(ask()) as stream,
+    ):
+        pieces = [piece async for piece in stream]
+        whole = await backend.complete(ask())
+    assert pieces == [
+        Piece(text="H\u00e9"),
+        Piece(text="f", kind="other"),
+        Piece(text='{"x": 1}', kind="other", tool="f", call=0),
+    ]
+    assert stream.response == whole
+    assert stream.usage == whole.usage
+
+
+async def test_a_document_in_the_place_of_a_stream_has_an_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("organism.models.openai.MOST", 1000)
+    async with serving(Reply([b'{"choices": "', *[b"x" * 100] * 20])) as server, provider(server) as backend:
+        with pytest.raises(BackendError, match="longer than 1,000 bytes") as caught:
+            async with backend.stream(ask()) as stream:
+                [piece async for piece in stream]
+    assert caught.value.kind == "broken"
+    assert len(caught.value.received) > 1000
+
+
 async def test_a_stream_that_breaks_says_why() -> None:
     async with serving(Reply.events(WORDS[0], {"error": "out of memory"})) as server, provider(server) as backend:
         with pytest.raises(BackendError, match="out of memory"):
@@ -444,6 +478,9 @@ async def test_a_stream_that_breaks(reply: Reply, kind: str) -> None:
         ({"retry-after": "2"}, 2.0),
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after-ms": "nan", "retry-after": "9"}, 9.0),
+        ({"retry-after-ms": "-1", "retry-after": "-5"}, None),
+        ({"retry-after": "1e400"}, math.inf),
         ({"retry-after": "Sun, 01 Nov 2026 12:00:30 GMT", "date": "Sun, 01 Nov 2026 12:00:00 GMT"}, 30.0),
         ({"retry-after": "Sun, 01 Nov 2026 12:00:00 GMT", "date": "Sun, 01 Nov 2026 12:00:30 GMT"}, 0.0),
         ({"retry-after": "Sun, 01 Nov 2026 12:00:30 GMT"}, None),
@@ -504,9 +541,15 @@ class Purse:
         return Held(id=attempt, output_tokens=claim.wish)
 
     def settle(
-        self, held: Held, charge: Charge, missed: Missed | None = None, reported: Prompt | None = None
+        self,
+        held: Held,
+        charge: Charge,
+        missed: Missed | None = None,
+        reported: Prompt | None = None,
+        *,
+        made: bool = True,
     ) -> tuple[()]:
-        del missed, reported
+        del missed, reported, made
         self.held.remove(held.id)
         self.charges.append(charge)
         return ()

@@ -32,6 +32,23 @@ def test_a_body_says_only_what_was_said() -> None:
     assert body == {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"content": ""},
+        {"content": None, "tool_calls": []},
+        {"content": [], "refusal": None},
+        {"content": "", "thinking_blocks": [{"type": "thinking", "thinking": "hm"}]},
+    ],
+)
+def test_an_answer_that_says_nothing_is_not_sent(empty: dict[str, Any]) -> None:
+    """Many servers refuse a prompt that has one, and so would every later call of a conversation be."""
+    user = {"role": "user", "content": "hi"}
+    said = [{"role": "assistant", "refusal": "no", "content": None}, {"role": "assistant", "content": " "}]
+    messages = (user, {"role": "assistant", **empty}, *said, {"role": "user", "content": ""})
+    assert body_of(_request(messages=messages), limit="max_tokens")["messages"] == [user, *said, messages[-1]]
+
+
 def test_a_body_says_all_that_was_said_in_plain_json() -> None:
     schema = MappingProxyType({"title": "An answer!", "type": "object", "required": ("a",)})
     tool = ToolSpec(name="search", description="Searches.", parameters=MappingProxyType({"type": "object"}))
@@ -357,8 +374,8 @@ def test_what_was_thought_of_calls_goes_back_to_the_server_that_said_it_and_to_n
     assert _sent(response.message, "https://a") == thought
     # A text can be kept whatever it says, and nothing of it stands in the way where its calls are gone.
     assert set(map(type, response.message["kept_for_server"].values())) == {str}
-    alone = {name: part for name, part in response.message.items() if name != "tool_calls"}
-    assert _sent(alone, "https://a") == {"role": "assistant", "content": None}
+    alone = {name: part for name, part in response.message.items() if name != "tool_calls"} | {"content": "A"}
+    assert _sent(alone, "https://a") == {"role": "assistant", "content": "A"}
 
 
 def _thought(text: str) -> Mapping[str, Any]:

@@ -265,7 +265,7 @@ async def test_what_was_not_recorded_is_refused_in_one_line_that_says_what_diffe
     assert cause.startswith("default via recorded/m-1 (")
     assert str(tape) in cause
     assert "the nearest of 2 differs in messages[0].content: " in cause
-    assert "'... fork, and what was it for?' here, '... fork, and what is it for?' there" in cause
+    assert "'… fork, and what was it for?' here, '… fork, and what is it for?' there" in cause
     assert "temperature: 0.5 here, 0.0 there" in cause
     assert len(model.requests) == 2  # nobody else was asked
 

@@ -143,6 +143,6 @@ def test_long_texts_are_shown_from_where_they_differ() -> None:
     assert "apples" in said
     assert "pears" in said
     assert len(said) < 600
-    assert "..." in said
+    assert "…" in said
     with pytest.raises(ValueError, match="no object"):
         document_of(b"[]")

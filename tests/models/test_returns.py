@@ -83,7 +83,7 @@ async def test_an_answer_that_is_no_such_payload_is_told_with_what_is_wrong_and_
     assert str(missing).endswith("""the model answered '{"mark": 3, "more": 1}'""")
     prose = await _said("I like it. " * 40)
     assert str(prose).startswith("Verdict: is not JSON: ")
-    assert str(prose).endswith("I like it. I '...")
+    assert str(prose).endswith("I like it. I …'")
     assert "is nested too deep" in str(await _said("[" * 100_000))
     assert "the name 'text' twice" in str(await _said('{"text": "a", "text": "b"}'))
 

@@ -11,7 +11,7 @@ import pytest
 from organism.budget.claims import Charge
 from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError, NotRunningError
 from organism.models.beginnings import digests_of
-from organism.models.chat import THINKERS, keeps_for
+from organism.models.chat import THINKERS, heard_by, keeps_for
 from organism.models.contract import BackendError, RawUsage, ToolSpec
 from organism.models.prompt_cache import PromptCache
 from organism.models.router import Router
@@ -619,28 +619,50 @@ ANSWERED: Final[dict[str, Any]] = {"role": "assistant", "content": "", "tool_cal
 @pytest.mark.parametrize(
     ("provider", "server", "learns"), [("openai", "", True), ("openai", "another", False), ("anthropic", "", False)]
 )
-async def test_a_report_of_less_than_the_prompt_teaches_no_backend(provider: str, server: str, learns: bool) -> None:
+async def test_a_backend_is_held_for_and_learned_of_by_what_it_gets_to_see(
+    provider: str, server: str, learns: bool
+) -> None:
     """What is kept for one server is not sent to another: a ratio made of both would hold far too little for plain text."""
     script = Script(Say(usage=RawUsage(input_tokens=150, output_tokens=1)))
     world = World(script, each=[{"provider": provider, "factory": None, "base_url": "http://here/v1"}])
     kept = {"server": server or keeps_for(world.settings[0]), "said": "Say something. " * 600}
     plain = ask("Say something. " * 100)
     before = world.router.claim(plain, strict=False)
+    for strict in (False, True):
+        bare, with_thoughts = (
+            world.router.claim(type(plain)(messages=({"role": "user", "content": "0"}, said)), strict=strict)
+            for said in (ANSWERED, {**ANSWERED, "kept_for_server": kept})
+        )
+        assert bare is not None
+        assert with_thoughts is not None
+        assert (with_thoughts.input_tokens > bare.input_tokens) == learns
     for number in range(5):
         said = ({"role": "user", "content": f"{number}"}, {**ANSWERED, "kept_for_server": kept})
-        await world.router.complete(type(plain)(messages=said), Purse())
+        purse = Purse()
+        await world.router.complete(type(plain)(messages=said), purse)
+        assert learns or purse.claims[0].input_tokens < 1000
     after = world.router.claim(plain, strict=False)
     assert before is not None
     assert after is not None
     assert (after.input_tokens < before.input_tokens) == learns
 
 
-def test_thoughts_belong_to_one_protocol() -> None:
-    messages = ({"role": "user", "content": "hi"}, {"role": "assistant", "content": "", "thinking_blocks": []})
-    prompts = prompt_of(messages), PromptCache().of(messages)
-    assert [prompt.kept_for for prompt in prompts] == [{THINKERS}] * 2
+@pytest.mark.parametrize(
+    ("whom", "parts"),
+    [(THINKERS, {"thinking_blocks"}), ("me", {"kept_for_server"}), ("you", set[str]()), ("", set[str]())],
+)
+def test_thoughts_belong_to_those_who_had_them(whom: str, parts: set[str]) -> None:
+    mine = {"server": "me", "said": "{}"}
+    both: dict[str, Any] = {**ANSWERED, "thinking_blocks": [], "kept_for_server": mine}
+    prompts = prompt_of([both]), PromptCache().of([both])
+    assert [prompt.kept_for for prompt in prompts] == [{THINKERS, "me"}] * 2
+    assert set(heard_by(both, whom)) - set(ANSWERED) == parts
+    assert heard_by(ANSWERED, whom) is ANSWERED
+
+
+def test_who_answers_without_a_provider_gets_to_see_all() -> None:
     seats = [
-        World(Script(), each=[{"provider": each, "factory": None}]) for each in ("anthropic", "openai", "simulated")
+        World(Script(), each=[{"provider": name, "factory": None}]) for name in ("anthropic", "openai", "simulated")
     ]
-    left_out = [next(iter(world.router._order["default"])).leaves_out(prompts[0]) for world in seats]
-    assert left_out == [False, True, False]
+    keepers = [next(iter(world.router._order["default"])).keeper for world in seats]
+    assert keepers == [THINKERS, keeps_for(seats[1].settings[0]), None]

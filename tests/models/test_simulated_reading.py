@@ -189,6 +189,31 @@ def test_where_nothing_fits_the_first_sentences_stand() -> None:
     assert [sentence.text for sentence in found] == ["Rain falls every day here."]
 
 
+def test_that_somebody_found_nothing_is_no_find() -> None:
+    passages = [Passage("Nothing at hand answers this: How long does honey keep?"), Passage("Honey keeps for years.")]
+    found = read(passages, "How long does honey keep?", DICE, jitter=0.0)
+    assert [sentence.text for sentence in best(found, 3)] == ["Honey keeps for years."]
+
+
+def test_all_texts_of_a_bare_list_are_read_however_short() -> None:
+    result = '["Honey keeps for years.", "A swarm leaves in May, and takes the old queen along.", "Wax"]'
+    heard = understand(
+        [
+            user("<Question><text>How long does honey keep?</text></Question>"),
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "search", "arguments": "{}"}}],
+            },
+            {"role": "tool", "tool_call_id": "1", "content": result},
+        ]
+    )
+    assert [passage.text for passage in heard.passages] == [
+        "Honey keeps for years.",
+        "A swarm leaves in May, and takes the old queen along.",
+    ]
+
+
 def test_a_prompt_is_understood() -> None:
     call = {"id": "1", "function": {"name": "find", "arguments": '{"path": "a.md"}'}}
     situation = understand(

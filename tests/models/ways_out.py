@@ -15,13 +15,20 @@ from tests.hard.budget_world import Done, Task, code, outcome
 from tests.models.hostile import TIMEOUT, Hostile, Way, estimate, estimate_of, says, whole
 
 PROMPT: Final = "Say something of some length, please."
+MOST_OUTPUT: Final = 50
+"""Tokens of output that the organisms of :mod:`tests.models.hostile` wish for."""
 INPUT: Final = estimate_of(PROMPT)
 """The estimate of the prompt."""
 
 
 def guessed(text: str = "") -> tuple[int, int, bool]:
-    """The estimate of the input and of the output that came."""
-    return INPUT, estimate(text), True
+    """The estimate of the input and of the output that came, which is no more than was held."""
+    return INPUT, min(estimate(text), MOST_OUTPUT), True
+
+
+def garbled(body: bytes) -> tuple[int, int, bool]:
+    """The same where the output came in a body that cannot be read."""
+    return guessed(body.decode("utf-8", "replace"))
 
 
 NOTHING: Final = (0, 0, False)

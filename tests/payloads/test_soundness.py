@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from organism.errors import InvalidPayloadError
-from organism.payloads import describe, encode_xml, flaw, is_payload, payload
+from organism.payloads import decode_fields, describe, encode_xml, flaw, is_payload, payload
 from organism.payloads.soundness import check_alone
 from tests.payloads.payload_classes import payload_values
 
@@ -35,6 +35,11 @@ class Tree:
 @payload
 class Chain:
     next: Chain | Leaf | None = None
+
+
+@payload
+class Nest:
+    inner: Nest | None = None
 
 
 def parts(value: Any) -> Iterator[Any]:
@@ -105,6 +110,20 @@ def chain(length: int) -> Chain:
 def test_a_chain_may_be_two_hundred_long_and_not_longer() -> None:
     assert flaw(chain(200)) is None
     assert flaw(chain(201)) == "Chain: holds payloads more than 200 deep, or itself"
+
+
+@pytest.mark.parametrize("as_one_of_several", [False, True])
+def test_what_is_read_is_as_deep_as_may_be_sent(as_one_of_several: bool) -> None:
+    def fields(length: int) -> Any:
+        made: Any = {}
+        for _ in range(length):
+            made = {"next": {"Chain": made}} if as_one_of_several else {"inner": made}
+        return made
+
+    kind: type[Any] = Chain if as_one_of_several else Nest
+    assert flaw(decode_fields(kind, fields(200))) is None
+    with pytest.raises(InvalidPayloadError, match="holds payloads more than 200 deep"):
+        decode_fields(kind, fields(201))
 
 
 def test_a_payload_that_holds_itself_is_found() -> None:

@@ -112,8 +112,21 @@ def test_a_file_that_lacks_a_threads_payloads_is_said_in_a_line(ran: tuple[Desk,
         done = at.organism(command, thread, "other.yaml")
         assert (done.code, done.out) == (5, "")
         assert "'Job' is no payload of this organism" in done.err.splitlines()[-1]
-        assert done.err.splitlines()[-1].startswith("error: ")
+        assert done.err.splitlines()[-1].startswith(f"error: thread '{thread}', entry 1: ")
         assert "unexpected" not in done.err
+    assert len(at.organism("threads", "--json").objects) == 1
+
+
+def test_what_the_file_has_no_handler_for_any_more_is_a_difference(ran: tuple[Desk, str]) -> None:
+    at, thread = ran
+    at.write("organism.yaml", FILE.replace("boss: {", "chief: {").replace("to: boss", "to: chief"))
+    done = at.organism("replay", thread)
+    first, place, *_, now = done.out.splitlines()
+    assert (done.code, first) == (1, "different: 1 delivery of 3 deliveries and 0 model calls compared; the first:")
+    assert (place.endswith(": it was handled"), now) == (True, "  now:      there is no such handler any more")
+    failed = at.organism("fork", thread, "--at", "1", "--json")
+    assert (failed.code, failed.object["code"]) == (1, "routing")
+    assert at.organism("replay", failed.object["thread"]).out == "the same: 0 deliveries and 0 model calls compared\n"
 
 
 @pytest.mark.parametrize(

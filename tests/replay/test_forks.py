@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from organism.usage import Spending
 
 ORIGIN = "the-origin"
+BUDGET = {"tokens": 50_000, "warn_at": [0.001]}
+"""Of which its first call is warned: warnings name threads, too."""
 
 
 def ran(folder: Path, **keys: Any) -> tuple[Recorded, ScriptedModel]:
     model = ScriptedModel(answering)
-    world = Recorded(folder, handlers=HANDLERS, models=model.models(), budget={"tokens": 50_000}, **keys)
+    world = Recorded(folder, handlers=HANDLERS, models=model.models(), budget=BUDGET, **keys)
     assert world.send("scatter", Go("x"), ORIGIN).outcome == "failed"
     return world, model
 
@@ -97,7 +99,7 @@ def test_nothing_in_a_fork_names_the_thread_that_it_came_from_but_the_first_entr
 
 def test_a_snapshot_in_the_copy_is_the_forks_own(tmp_path: Path) -> None:
     model = ScriptedModel(answering)
-    world = Recorded(tmp_path, handlers=HANDLERS, models=model.models(), budget={"tokens": 50_000})
+    world = Recorded(tmp_path, handlers=HANDLERS, models=model.models(), budget=BUDGET)
 
     async def work(organism: Organism) -> Any:
         handle = await organism.send("busy", Go("x"), id=ORIGIN)

@@ -10,7 +10,7 @@ from attrs import define, evolve, field, frozen
 from organism.models.simulation.checking import same
 from organism.models.simulation.documents import Json, Record
 from organism.models.simulation.fields import reference_of, references_in, role_of
-from organism.models.simulation.ranking import Sentence, coverage
+from organism.models.simulation.ranking import UNANSWERED, Sentence, coverage
 from organism.models.simulation.situation import Situation
 from organism.models.simulation.words import (
     joined,
@@ -244,7 +244,7 @@ class Evidence:
             if self.sentences:
                 return self.prose(wanted)
             if question:
-                return self._cut(f"Nothing at hand answers this: {question}")
+                return self._cut(f"{UNANSWERED}: {question}")
         if wanted.role == "text" and self.sentences:
             return self.prose(wanted)
         return self._cut(one_line(question or " ".join(self.situation.said))) or "nothing"

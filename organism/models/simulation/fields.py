@@ -77,11 +77,6 @@ class Field:
         found = [singular(word) for word in name_words(self.name)]
         return bool(found) and found[-1] in _BRIEF
 
-    @property
-    def plural(self) -> bool:
-        """Whether the name is of several things."""
-        return any(singular(word) != word for word in name_words(self.name)[-1:])
-
 
 def _role_of_words(found: list[str]) -> Role:
     """The role of the last word that has one: a ``source_text`` is a text, a ``text_path`` a path."""

@@ -10,7 +10,7 @@ from organism.models.simulation.checking import Checker, same
 from organism.models.simulation.defaults import fitted, scalar
 from organism.models.simulation.documents import Json
 from organism.models.simulation.fields import Field
-from organism.models.simulation.schemas import ENDLESS, Schemas, branches, kinds, properties, required, whole
+from organism.models.simulation.schemas import ENDLESS, Schemas, branches, hint, kinds, properties, required, whole
 from organism.models.simulation.words import shortened, singular
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Filler:
             if name not in must and not optional:
                 continue
             rule = self._schemas_for(rules, name)
-            inner = Field.of(name, _hint(self._schemas.resolve(rule)), required=name in must)
+            inner = Field.of(name, hint(self._schemas.resolve(rule)), required=name in must)
             one = self._make(rule, inner, evidence, depth + 1)
             if name in must or one.grounded:
                 made[name] = one.value
@@ -288,8 +288,3 @@ def _number(candidate: Json, kind: str) -> Json:
     if kind == "integer":
         return int(found) if isinstance(found, int) or found.is_integer() else None
     return int(candidate) if isinstance(candidate, str) and candidate.strip().isdecimal() else found
-
-
-def _hint(rules: Schema) -> str:
-    found = rules.get("description")
-    return found if isinstance(found, str) else ""

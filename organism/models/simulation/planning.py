@@ -87,8 +87,8 @@ class Planner:
         """A call of one of these tools, whatever was planned: new ones where there are any, else the first in other words."""
         calls = self._next(tools)
         if not calls:
-            items: list[Record | None] = [*self._items(tools[0]), None]
-            calls = [self._new(tools[0], items[0]) or Intent(tools[0].spec, items[0], again=True)]
+            item = next(iter(self._items(tools[0])), None)
+            calls = self._fresh(tools[0], item) or [Intent(tools[0].spec, item, again=True)]
         return Step(calls=tuple(calls))
 
     def _may_go_on(self) -> bool:
@@ -154,14 +154,10 @@ class Planner:
     def _key(self, intent: Intent) -> str:
         return self._drafts.key(intent.tool, intent.item, again=intent.again)
 
-    def _new(self, tool: Tool, item: Record | None, *, again: bool = False) -> Intent | None:
-        """A call that was not made before."""
-        intent = Intent(tool.spec, item, again)
-        return None if self._key(intent) in self._situation.asked else intent
-
     def _fresh(self, tool: Tool, item: Record | None, *, again: bool = False) -> list[Intent]:
-        intent = self._new(tool, item, again=again)
-        return [] if intent is None else [intent]
+        """A call that was not made before; none where it was."""
+        intent = Intent(tool.spec, item, again)
+        return [] if self._key(intent) in self._situation.asked else [intent]
 
     def _used(self, tool: Tool) -> int:
         return sum(call.name == tool.name for call in self._situation.calls)

@@ -32,6 +32,8 @@ _FRAGMENT: Final = 0.6
 """What a question or a piece of a table is worth beside a sentence."""
 _ASKED: Final = re.compile(r"\b(?:what|who)(?:'s|\s+(?:is|are|was|were|do|does))\s", re.IGNORECASE)
 _Split: TypeAlias = tuple[str, str, list[str], float]
+UNANSWERED: Final = "Nothing at hand answers this"
+"""How it says that it found nothing. Where another one said so, that is no find: it has the words of the question, and answers nothing."""
 _MOST: Final = 4000
 """Sentences that are read at most; a prompt that holds more has been seen enough."""
 
@@ -86,7 +88,8 @@ def _split(passages: Iterable[Passage], wanted: Counter[str]) -> list[_Split]:
     found: list[_Split] = []
     seen: set[str] = set()
     for passage in passages:
-        new = [text for text in dict.fromkeys(sentences(passage.text)) if text not in seen][: _MOST - len(found)]
+        split = (text for text in sentences(passage.text) if not text.startswith(UNANSWERED))
+        new = [text for text in dict.fromkeys(split) if text not in seen][: _MOST - len(found)]
         seen.update(new)
         own = [terms(text) for text in new]
         said = {term for entry in own for term in entry}

@@ -49,6 +49,12 @@ def required(schema: Schema) -> list[str]:
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
+def hint(schema: Schema) -> str:
+    """What a schema's description says; empty where it has none."""
+    found = schema.get("description")
+    return found if isinstance(found, str) else ""
+
+
 def branches(schema: Schema) -> tuple[str, list[Json]]:
     """``anyOf`` or ``oneOf`` and its entries; nothing where a schema has neither."""
     for keyword in ("oneOf", "anyOf"):

@@ -273,7 +273,9 @@ def _passages_of(
             if not isinstance(value, str) or not value.strip() or value in long or one_line(value) == question:
                 continue
             role = role_of(key)
-            if role == "text" or (len(value) >= _MATERIAL and role != "reference"):
+            # Entries of a list of bare texts are read alike: else the longest of them would be all that there is to read.
+            bare = record.listed and key == "value" and " " in value.strip()
+            if role == "text" or bare or (len(value) >= _MATERIAL and role != "reference"):
                 long[value] = Passage(value, called)
             elif role in scraps and value != called:
                 short[value] = Passage(value, called)

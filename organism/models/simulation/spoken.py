@@ -126,7 +126,7 @@ def _calls(message: Message, text: str, speech: Spoken, place: int) -> tuple[Mes
     for number, (document, name) in enumerate(inside):
         arguments = compact(speech.examples[name].typed(document.tree))
         identity = f"{'reply' if speech.examples[name].to is None else 'call'}_{place}_{number}"
-        calls.append({"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}})
+        calls.append(ToolCall(id=identity, name=name, arguments=arguments).in_message)
     around = prose(text, [document for document, _ in inside])
     own: Sequence[Any] = message.get("tool_calls") or ()
     return {**message, "content": around or None, "tool_calls": [*own, *calls]}, [call["id"] for call in calls]

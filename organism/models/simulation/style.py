@@ -21,15 +21,13 @@ _SENTENCES: Final = 4.0
 @frozen(kw_only=True)
 class Style:
     """What one answer may take. ``rounds``: turns of tool calls since the task began; ``breadth``: calls of one tool in a
-    turn; ``sentences``: of a text; ``hurried``: answer now, with what there is; ``restraint`` in [0, 1] is how far a
-    notice was heeded.
+    turn; ``sentences``: of a text; ``hurried``: answer now, with what there is.
     """
 
     rounds: int
     breadth: int
     sentences: int
-    hurried: bool = False
-    restraint: float = 0.0
+    hurried: bool
 
     @classmethod
     def of(cls, options: Options, pressure: float, dice: Dice, reasoning_effort: str | None) -> Style:
@@ -37,6 +35,7 @@ class Style:
         obedient model never heeds less.
         """
         heeds = dice.share("obedience") < options.obedience
+        # How far a notice is heeded, in [0, 1].
         restraint = pressure * (1 + options.obedience) / 2 if heeds else 0.0
         effort = options.verbosity * _EFFORTS.get(reasoning_effort or "medium", 1.0)
         scale = effort * (1 - restraint)
@@ -45,5 +44,4 @@ class Style:
             breadth=max(1, min(16, round(_BREADTH * scale))),
             sentences=max(1, min(40, round(_SENTENCES * scale))),
             hurried=restraint >= _HURRIED,
-            restraint=restraint,
         )

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from organism.models.contract import ToolSpec
 from organism.models.simulation.fields import Field
-from organism.models.simulation.schemas import Schema, Schemas, branches, kinds, properties, required
+from organism.models.simulation.schemas import Schema, Schemas, branches, hint, kinds, properties, required
 from organism.models.simulation.words import name_words, terms
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def _flat(schemas: Schemas, schema: Json, depth: int) -> Iterator[tuple[Field, S
     must = required(rules)
     for name, own in properties(rules).items():
         rule = schemas.resolve(own)
-        hint = rule.get("description")
         if properties(rule) and name in must and depth < 3:
             yield from _flat(schemas, rule, depth + 1)
         else:
-            yield Field.of(name, hint if isinstance(hint, str) else "", required=name in must), rule
+            yield Field.of(name, hint(rule), required=name in must), rule

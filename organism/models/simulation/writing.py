@@ -64,14 +64,10 @@ def answer(request: Request, options: Options) -> Response:
 
 def _message(written: Written) -> Mapping[str, object]:
     """The assistant message of an answer."""
-    message: dict[str, object] = {"role": "assistant", "content": written.text or None}
     if not written.calls:
-        return message | {"content": written.text}
-    calls = [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in written.calls
-    ]
-    return message | {"tool_calls": calls}
+        return {"role": "assistant", "content": written.text}
+    calls = [call.in_message for call in written.calls]
+    return {"role": "assistant", "content": written.text or None, "tool_calls": calls}
 
 
 class _Writer:

@@ -133,6 +133,3 @@ async def over(durable: Durable, id_: str) -> str:
 def sub_thread(id_: str, root: str) -> str:
     """What is said where only a whole thread can be meant."""
     return f"{id_} is a sub-thread: only a whole thread can be paused, cancelled or given more; that is {root}"
-
-
-__all__ = ["REASON", "more", "named", "over", "raised_to", "sub_thread", "written_down"]

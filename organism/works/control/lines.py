@@ -67,6 +67,3 @@ async def _whole_line(stream: ByteStream, *, most: int | None = None) -> bytes:
             raise anyio.EndOfStream
         found += await stream.receive()
     return bytes(found.partition(b"\n")[0])
-
-
-__all__ = ["PATIENCE", "line_of", "tell"]

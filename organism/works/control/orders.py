@@ -21,6 +21,8 @@ _TEXTS: Final = ("do", "thread", "question", "text", "refuse")
 """What is a text in a request."""
 _NUMBERS: Final = ("until", "room")
 """What is a number in it."""
+_PARTED: Final = ("cost_usd", "seconds")
+"""Units of which there are parts."""
 _SHAPE: Final = (
     "a request has the texts `do`, `thread`, `question`, `text` and `refuse`, amounts by unit in `units`, "
     "and the numbers `until` and `room`"
@@ -95,16 +97,19 @@ class Order:
 def _check_units(units: Mapping[str, Any] | None) -> None:
     if not units:
         raise ConfigurationError(["add-budget: say how much of what, as in tokens=1000"])
-    for unit, amount in units.items():
-        if unit not in UNITS:
-            known = suggestion(unit, UNITS) or f"; there are: {', '.join(UNITS)}"
-            raise ConfigurationError([f"add-budget: {unit!r:.80} is no unit{known}"])
-        if isinstance(amount, bool) or not isinstance(amount, int | float | str):
-            raise ConfigurationError([f"add-budget: {unit} is a number"])
-        if not adds(amount) or (isinstance(amount, float) and not math.isfinite(amount)):
-            raise ConfigurationError(
-                [f"add-budget: {unit}: {amount!r:.40} must be above 0: it comes on top of the limit"]
-            )
+    wrong = [f"add-budget: {each}" for unit, amount in units.items() if (each := _wrong(unit, amount)) is not None]
+    if wrong:
+        raise ConfigurationError(wrong)
 
 
-__all__ = ["LONGEST", "Order"]
+def _wrong(unit: str, amount: Any) -> str | None:
+    if unit not in UNITS:
+        known = suggestion(unit, UNITS) or f"; there are: {', '.join(UNITS)}"
+        return f"{unit!r:.80} is no unit{known}"
+    if isinstance(amount, bool) or not isinstance(amount, int | float | str):
+        return f"{unit} is a number"
+    if not adds(amount) or (isinstance(amount, float) and not math.isfinite(amount)):
+        return f"{unit}: {amount!r:.40} must be above 0: it comes on top of the limit"
+    if isinstance(amount, float) and unit not in _PARTED and not amount.is_integer():
+        return f"{unit}: {amount!r} is no whole number"
+    return None

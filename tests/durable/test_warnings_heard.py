@@ -1,0 +1,80 @@
+"""Warnings whose prompt was lost with its process: they wait until a model has answered a prompt that tells of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from organism.journal import open_journal
+from organism.journal.prompts import prompts
+from organism.pump import writer
+from organism.record.facts import CallCompleted, CallHeld, Noticed
+from organism.testing import Says, ScriptedModel
+from tests.durable.mortal import Scene, behind, check_whole, every
+from tests.hard.budget_world import Task, agent, code, models, peer, replies
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from organism.models.contract import Request
+
+
+def says(request: Request) -> Says:
+    """Asks its peer three times."""
+    turns = sum(message["role"] == "assistant" for message in request.messages)
+    if turns == 3:
+        return replies("done", usage=(100, 20), seconds=1)
+    return Says(calls=(("peer", Task(f"{turns}")),), usage=(1000, 100), seconds=1)
+
+
+def scene(path: Path) -> Scene:
+    model = ScriptedModel(says)
+    document = {
+        "handlers": {"boss": agent(peers=("peer",), max_output_tokens=150), "peer": code(peer)},
+        "models": models(model),
+        "budget": {"tokens": 20_000, "warn_at": [0.05], "runway": 0, "grace": {"share": 0}},
+    }
+    return Scene(path, model, document, [("t", "boss", Task("go"), {})])
+
+
+def heard(path: Path) -> int:
+    """How many answers of the model the journal has to prompts that tell of the budget."""
+    journal = open_journal(f"sqlite:{path}", readonly=True)
+    asked = prompts(journal.documents("t"))
+    journal.close()
+    answered = [asked[fact.call] for fact in every(path, CallCompleted) if fact.call is not None]
+    return sum("Budget notice" in str(prompt[-1]) for prompt in answered)
+
+
+@pytest.mark.parametrize("fewest", [2, 1000], ids=["many snapshots", "few"])
+async def test_wherever_the_process_ends_a_model_hears_of_each_warning_once(
+    tmp_path: Path, fewest: int, half: slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_FEWEST", fewest)
+    monkeypatch.setattr(writer, "_SHARE", 0)
+    whole = scene(tmp_path / "whole.db")
+    written = (await whole.play()).written
+    assert [(each.level, each.to) for each in whole.results["t"].warnings] == [("final", "boss")]
+    assert heard(whole.path) == 1
+    for cut in range(1, written)[half]:
+        made = scene(tmp_path / f"{cut}.db")
+        await made.play(cut)
+        check_whole(await made.resume(), made.path)
+        assert len(made.results["t"].warnings) == 1, cut
+        assert heard(made.path) == 1, cut
+
+
+async def test_a_warning_waits_over_any_number_of_processes_that_end_before_the_answer(tmp_path: Path) -> None:
+    made = scene(tmp_path / "journal.db")
+    dying = made.organism()
+    dying.dies_at = behind(1, Noticed)
+    await made.live(dying, made.send_all)
+    for _ in range(2):
+        dying = made.organism()
+        dying.dies_at = behind(1, CallHeld)
+        await made.live(dying, made.go_on)
+        assert heard(made.path) == 0
+    check_whole(await made.resume(), made.path)
+    assert heard(made.path) == 1
+    assert len(every(made.path, Noticed)) == 1
